@@ -1,0 +1,3 @@
+//! The runner behind the binary `sweep`: config, plan, run, record, analyse, report.
+
+pub mod record;

@@ -1,0 +1,3 @@
+//! What a run leaves on disk.
+
+pub mod schema;

@@ -1,0 +1,195 @@
+//! What one finished cell leaves behind, as plain data.
+//!
+//! A *cell* is one trial on one task. It is recorded as one JSON file, written aside and renamed into place; the frames
+//! of `analyse` are built from these files alone. Nothing here knows how a number was computed. Shares are 0..1, times
+//! are seconds, memory is bytes, log-likelihoods are natural logarithms.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Version of this layout; part of every cell id, so that a change never mixes old and new records.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Everything known about a trial before it runs: one cell of the grid without its task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrialKey {
+    /// Stable hash of all other fields and of the weights; equal keys are the same trial.
+    pub trial_id: String,
+    /// Name of the experiment file.
+    pub experiment: String,
+    /// Model reference as written in the experiment, for example `builtin:mamba2-world`.
+    pub model: String,
+    /// Registered strategy name.
+    pub strategy: String,
+    /// Resolved options (defaults filled in) as compact JSON with sorted keys; `{}` where there are none.
+    pub strategy_params: String,
+    /// Importance metric, where the strategy ranks tokens by one.
+    pub importance: Option<String>,
+    /// Tensor the metric reads, where there is one.
+    pub importance_source: Option<String>,
+    /// Short form of the schedule, for example `paper`, `sites 3,5,7`.
+    pub schedule: String,
+    /// 0-based layers after which tokens are reduced; empty for the dense baseline.
+    pub sites: Vec<usize>,
+    /// Share of arriving tokens kept at each site, one common value; 1 for the dense baseline.
+    pub keep_ratio: f64,
+    /// Nominal FLOPs reduction (mean over layers of the tokens removed, blocks only); 0 for the dense baseline.
+    pub flops_reduction_nominal: f64,
+    /// Scoring protocol.
+    pub protocol: String,
+    /// Seed of everything random in the trial.
+    pub seed: u64,
+    /// Largest number of items per task, or none for all.
+    pub limit: Option<usize>,
+    /// `cpu` or `cuda`.
+    pub device: String,
+    /// Compute dtype, for example `f32`.
+    pub dtype: String,
+}
+
+/// How a cell ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// All items were scored.
+    Done,
+    /// The cell stopped with an error, which is recorded.
+    Failed,
+}
+
+/// How the per-item contributions of a metric become its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Aggregate {
+    /// `sum(value) / sum(weight)`: accuracies, with weight 1 per item (or per scored token).
+    Mean,
+    /// `exp(-sum(value) / sum(weight))`: perplexities, where `value` is a log-likelihood and `weight` a count.
+    ExpNegMean,
+}
+
+/// One metric of one cell: how to aggregate it, and what each item adds (same order as [`CellRecord::items`]).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MetricRecord {
+    /// lm-evaluation-harness's name where it has one: `acc`, `acc_norm`, `perplexity`.
+    pub metric: String,
+    /// Rule that turns contributions into the value.
+    pub aggregate: Aggregate,
+    /// `(value, weight)` of each item.
+    pub contributions: Vec<(f64, f64)>,
+}
+
+/// One item of one cell.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ItemRecord {
+    /// Identifier of the item within its task.
+    pub item_id: String,
+    /// Index of the right choice; none for tasks with a target.
+    pub gold: Option<u32>,
+    /// Index of the choice with the highest log-likelihood; none for tasks with a target.
+    pub predicted: Option<u32>,
+    /// Whether the item counts as right under the task's accuracy; none for running text.
+    pub correct: Option<bool>,
+    /// Summed log-likelihood of each choice (or of the single target).
+    pub loglikelihoods: Vec<f64>,
+    /// Whether greedy decoding yields each choice.
+    pub greedy: Vec<bool>,
+    /// Tokens that entered the model, context shared by choices counted once where the protocol shares it.
+    pub tokens_in: u64,
+    /// Of them, tokens alive after the last site.
+    pub tokens_kept: u64,
+    /// Share of the item's necessary tokens that survive all sites; none where the task marks none.
+    pub necessary_kept: Option<f64>,
+    /// Share of the scored tokens that were read from the row of their true predecessor.
+    pub coverage: f64,
+}
+
+/// What happened at one site, summed over the items of the cell.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SiteRecord {
+    /// 0-based layer after which the reduction happened.
+    pub site: usize,
+    /// Tokens that arrived in reducible sequences.
+    pub tokens_in: u64,
+    /// Tokens that left them.
+    pub tokens_out: u64,
+    /// Mean cosine similarity of merged pairs on the hidden branch; none where nothing was merged.
+    pub merged_similarity: Option<f64>,
+}
+
+/// What a strategy decided for one item at one site, in original positions. Kept for the first few items of a cell.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanRecord {
+    /// Index into [`CellRecord::items`].
+    pub item: usize,
+    /// 0-based layer of the site.
+    pub site: usize,
+    /// Original positions that leave the site, ascending.
+    pub kept: Vec<u32>,
+    /// Original positions dropped here on the hidden branch, ascending.
+    pub dropped: Vec<u32>,
+    /// `(position, into)` of tokens merged here on the hidden branch, ascending.
+    pub merged: Vec<(u32, u32)>,
+}
+
+/// The tokens behind [`PlanRecord`]: text of the reduced sequence and which positions the answer needs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanItem {
+    /// Index into [`CellRecord::items`].
+    pub item: usize,
+    /// Text of each token of the reduced sequence, by original position.
+    pub tokens: Vec<String>,
+    /// Original positions marked necessary by the task.
+    pub necessary: Vec<u32>,
+}
+
+/// Cost of a cell, measured and counted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CostRecord {
+    /// Achieved FLOPs reduction in the nominal convention: 1 - mean over layers of tokens alive / tokens that entered.
+    pub flops_reduction_achieved: f64,
+    /// FLOPs counted from the shapes that ran: blocks, embedding, matching and scored head rows.
+    pub flops_executed: f64,
+    /// Tokens that entered the model.
+    pub tokens_in: u64,
+    /// Tokens that entered per second of model time.
+    pub tokens_per_s: f64,
+    /// Peak resident memory of the process (CPU) or of the device.
+    pub peak_mem_bytes: u64,
+    /// Wall time of the cell.
+    pub wall_s: f64,
+}
+
+/// One finished cell: everything the analysis needs, and nothing of how it came about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CellRecord {
+    /// [`SCHEMA_VERSION`] at the time of writing.
+    pub schema_version: u32,
+    /// Stable hash of the trial, the task and its data.
+    pub cell_id: String,
+    /// The trial.
+    pub trial: TrialKey,
+    /// Task name.
+    pub task: String,
+    /// The metric by which figures and tables show this task.
+    pub primary_metric: String,
+    /// How the cell ended.
+    pub status: Status,
+    /// Why it failed, where it did.
+    pub error: Option<String>,
+    /// Cost; zero where the cell failed.
+    pub cost: CostRecord,
+    /// Metrics with per-item contributions.
+    pub metrics: Vec<MetricRecord>,
+    /// Items, in task order.
+    pub items: Vec<ItemRecord>,
+    /// Sites, in layer order.
+    pub sites: Vec<SiteRecord>,
+    /// Plans of the first few items.
+    pub plans: Vec<PlanRecord>,
+    /// Tokens of those items.
+    pub plan_items: Vec<PlanItem>,
+    /// Free-form facts worth keeping (for example `upstream_batch_size`).
+    #[serde(default)]
+    pub notes: BTreeMap<String, String>,
+}
