@@ -1,0 +1,143 @@
+//! All strategies by name. A strategy file registers itself; nothing else is edited.
+
+use std::collections::BTreeMap;
+
+use thiserror::Error;
+
+use crate::options::{OptionError, OptionInfo, OptionValue, ResolvedOptions};
+use crate::rule::Rule;
+
+/// What a strategy file says about itself, and how to build its rule.
+pub struct Registration {
+    /// Name in experiment files and records.
+    pub name: &'static str,
+    /// Raised whenever the strategy's decisions change; part of every trial id.
+    pub version: u32,
+    /// One sentence: what the rule does.
+    pub summary: &'static str,
+    /// Source: paper with year, upstream file and commit, or `control`.
+    pub source: &'static str,
+    /// The rule as a formula in plain text.
+    pub formula: &'static str,
+    /// Where this differs from its source; empty where it does not.
+    pub differs: &'static str,
+    /// Options with their defaults.
+    pub options: &'static [OptionInfo],
+    /// Whether the rule draws random numbers (it then takes `seeds: [..]` in an experiment).
+    pub seeded: bool,
+    /// Whether, with these options, token t is decided and merged from tokens <= t only.
+    pub causal: fn(&ResolvedOptions) -> bool,
+    /// Builds the rule.
+    pub build: fn(&ResolvedOptions) -> Rule,
+}
+
+inventory::collect!(Registration);
+
+/// For [`Registration::causal`] of the many rules that rank over the whole sequence.
+#[must_use]
+pub fn never_causal(_options: &ResolvedOptions) -> bool {
+    false
+}
+
+/// A strategy with its options resolved.
+#[derive(Clone)]
+pub struct Strategy {
+    /// The registration.
+    pub registration: &'static Registration,
+    /// Options, defaults filled in.
+    pub options: ResolvedOptions,
+}
+
+impl Strategy {
+    /// Looks up `name` and checks `options` against its declaration.
+    ///
+    /// # Errors
+    /// An unknown strategy (with the nearest name) or a bad option.
+    pub fn new(name: &str, options: &BTreeMap<String, OptionValue>) -> Result<Self, RegistryError> {
+        let registration = find(name)?;
+        let options = ResolvedOptions::resolve(registration.options, options)
+            .map_err(|error| RegistryError::Option { strategy: registration.name, error })?;
+        Ok(Self { registration, options })
+    }
+
+    /// The rule that makes the plans.
+    #[must_use]
+    pub fn rule(&self) -> Rule {
+        (self.registration.build)(&self.options)
+    }
+
+    /// Whether this strategy claims causality with these options.
+    #[must_use]
+    pub fn is_causal(&self) -> bool {
+        (self.registration.causal)(&self.options)
+    }
+}
+
+impl std::fmt::Debug for Strategy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}{}", self.registration.name, self.options.to_json())
+    }
+}
+
+/// All registered strategies, by name.
+#[must_use]
+pub fn all() -> Vec<&'static Registration> {
+    let mut all: Vec<_> = inventory::iter::<Registration>.into_iter().collect();
+    all.sort_by_key(|registration| registration.name);
+    all
+}
+
+/// The strategy of that name.
+///
+/// # Errors
+/// [`RegistryError::Unknown`] with the nearest name.
+pub fn find(name: &str) -> Result<&'static Registration, RegistryError> {
+    let all = all();
+    all.iter().copied().find(|registration| registration.name == name).ok_or_else(|| RegistryError::Unknown {
+        name: name.to_owned(),
+        nearest: nearest(name, all.iter().map(|registration| registration.name)),
+    })
+}
+
+/// The candidate closest to `word`, if any is close enough to be a likely typo.
+#[must_use]
+pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len().max(word.len()) / 3)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// Why a strategy could not be built.
+#[derive(Clone, Debug, PartialEq, Error)]
+pub enum RegistryError {
+    /// No strategy of that name.
+    #[error("unknown strategy `{name}`")]
+    Unknown {
+        /// What was written.
+        name: String,
+        /// The closest registered name.
+        nearest: Option<&'static str>,
+    },
+    /// A bad option.
+    #[error("strategy `{strategy}`: {error}")]
+    Option {
+        /// The strategy.
+        strategy: &'static str,
+        /// What is wrong.
+        error: OptionError,
+    },
+}
+
+impl RegistryError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unknown { nearest: Some(name), .. } => Some(format!("did you mean `{name}`?")),
+            Self::Unknown { .. } => Some("`sweep strategies` lists them all".to_owned()),
+            Self::Option { error, .. } => error.hint(),
+        }
+    }
+}

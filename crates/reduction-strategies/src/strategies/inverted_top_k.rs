@@ -1,0 +1,14 @@
+//! Interim registration.
+
+use crate::options::{OptionDefault, OptionInfo, OptionKind};
+use crate::registry::{Registration, never_causal};
+use crate::rule::Rule;
+
+const IMPORTANCE: OptionKind = OptionKind::Choice(&["clip", "l1", "l2", "sum", "dt_mean", "dt_l2"]);
+const OPTIONS: &[OptionInfo] = &[];
+const _: OptionKind = IMPORTANCE;
+const _: OptionDefault = OptionDefault::Integer(0);
+
+inventory::submit! {
+    Registration { name: "inverted_top_k", version: 1, summary: "", source: "", formula: "", differs: "", options: OPTIONS, seeded: false, causal: never_causal, build: |_| Rule::Identity }
+}
