@@ -110,7 +110,9 @@ impl OptionInfo {
     /// [`OptionError::BadValue`] names option, value and what is allowed.
     pub fn check(&self, value: &OptionValue) -> Result<OptionValue, OptionError> {
         let accepted = match (self.kind, value) {
-            (OptionKind::Integer { min, max }, OptionValue::Integer(v)) if (min..=max).contains(v) => Some(value.clone()),
+            (OptionKind::Integer { min, max }, OptionValue::Integer(v)) if (min..=max).contains(v) => {
+                Some(value.clone())
+            }
             (OptionKind::Number { min, max }, OptionValue::Number(v)) if (min..=max).contains(v) => Some(value.clone()),
             (OptionKind::Number { min, max }, OptionValue::Integer(v)) if (min..=max).contains(&(*v as f64)) => {
                 Some(OptionValue::Number(*v as f64))
@@ -136,7 +138,10 @@ impl ResolvedOptions {
     ///
     /// # Errors
     /// An unknown key or a value out of its range.
-    pub fn resolve(declared: &'static [OptionInfo], given: &BTreeMap<String, OptionValue>) -> Result<Self, OptionError> {
+    pub fn resolve(
+        declared: &'static [OptionInfo],
+        given: &BTreeMap<String, OptionValue>,
+    ) -> Result<Self, OptionError> {
         if let Some(unknown) = given.keys().find(|key| declared.iter().all(|option| option.name != key.as_str())) {
             let known: Vec<_> = declared.iter().map(|option| option.name).collect();
             return Err(OptionError::Unknown {
@@ -255,8 +260,18 @@ mod tests {
     use super::*;
 
     const DECLARED: &[OptionInfo] = &[
-        OptionInfo { name: "q", kind: OptionKind::Number { min: 0.0, max: 1.0 }, default: OptionDefault::Number(0.5), help: "" },
-        OptionInfo { name: "rank", kind: OptionKind::Choice(&["l1", "l2"]), default: OptionDefault::Word("l1"), help: "" },
+        OptionInfo {
+            name: "q",
+            kind: OptionKind::Number { min: 0.0, max: 1.0 },
+            default: OptionDefault::Number(0.5),
+            help: "",
+        },
+        OptionInfo {
+            name: "rank",
+            kind: OptionKind::Choice(&["l1", "l2"]),
+            default: OptionDefault::Word("l1"),
+            help: "",
+        },
     ];
 
     #[test]

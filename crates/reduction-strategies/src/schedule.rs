@@ -74,7 +74,9 @@ impl ScheduleError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::SiteBeyondModel { .. } => Some("sites are 0-based layers; a reduction happens after that block".to_owned()),
+            Self::SiteBeyondModel { .. } => {
+                Some("sites are 0-based layers; a reduction happens after that block".to_owned())
+            }
             Self::Unreachable { .. } => Some("start earlier, or lower the target".to_owned()),
             Self::KeepRatio(_) => Some("keep_ratio is the share of arriving tokens that stay".to_owned()),
             Self::Target(_) => Some("flops_reduction is a share: write 0.2 for 20 %".to_owned()),
@@ -126,7 +128,8 @@ fn paper_sites(n_layer: usize) -> Vec<usize> {
     if n_layer == 48 {
         return (10..=35).step_by(5).collect();
     }
-    let mut sites: Vec<usize> = (12..=42).step_by(5).map(|site| (site * n_layer + 32) / 64).filter(|&site| site < n_layer).collect();
+    let mut sites: Vec<usize> =
+        (12..=42).step_by(5).map(|site| (site * n_layer + 32) / 64).filter(|&site| site < n_layer).collect();
     sites.dedup();
     sites
 }

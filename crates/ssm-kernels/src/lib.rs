@@ -1,1 +1,29 @@
-//! Placeholder.
+//! Tensor operations of state space models on packed sequences.
+//!
+//! Activations of many sequences stand end to end as `[tokens, channels]`, token-major, with a [`Segments`] table; there
+//! is no padding. Every operation has a reference, written to be read, beside its fast path, and one test that compares
+//! the two over awkward shapes. This is the only crate in which `unsafe` is allowed.
+//!
+//! | operation | what it does |
+//! |---|---|
+//! | [`ops::linear`] | matrix product with a weight, bits of a row independent of the other rows |
+//! | [`ops::add_rms_norm`] | residual add and RMSNorm |
+//! | [`ops::gated_rms_norm`] | gate by SiLU(z), then (or after) grouped RMSNorm |
+//! | [`ops::causal_conv1d`] | depthwise causal convolution and SiLU |
+//! | [`ops::softplus`] | step sizes from their raw values |
+//! | [`ops::selective_scan`] | the recurrence of Mamba |
+//! | [`ops::ssd`] | the recurrence of Mamba-2, by chunks |
+//! | [`ops::merge_rows`] | gather kept rows, average merged ones into them |
+//! | [`ops::log_probs`] | log-probability of a target and the greedy token per row |
+
+mod error;
+pub mod host;
+mod math;
+pub mod ops;
+mod segments;
+
+pub use error::KernelError;
+pub use segments::Segments;
+
+/// Result of an operation.
+pub type Result<T> = std::result::Result<T, KernelError>;

@@ -5,7 +5,7 @@ use crate::registry::{Registration, never_causal};
 use crate::rule::Rule;
 
 const IMPORTANCE: OptionKind = OptionKind::Choice(&["clip", "l1", "l2", "sum", "dt_mean", "dt_l2"]);
-const OPTIONS: &[OptionInfo] = &[OptionInfo { name: "importance", kind: IMPORTANCE, default: OptionDefault::Word("clip"), help: "" }, OptionInfo { name: "source", kind: OptionKind::Choice(\&["block_output", "ssm_output", "gated_output", "residual"]), default: OptionDefault::Word("ssm_output"), help: "" }];
+const OPTIONS: &[OptionInfo] = &[OptionInfo { name: "importance", kind: IMPORTANCE, default: OptionDefault::Word("clip"), help: "" }, OptionInfo { name: "source", kind: OptionKind::Choice(&["block_output", "ssm_output", "gated_output", "residual"]), default: OptionDefault::Word("ssm_output"), help: "" }];
 const _: OptionKind = IMPORTANCE;
 const _: OptionDefault = OptionDefault::Integer(0);
 

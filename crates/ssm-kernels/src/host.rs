@@ -1,0 +1,63 @@
+//! Borrowed float32 views of tensors in host memory.
+
+use std::ops::{Deref, Range};
+
+use candle_core::{CpuStorage, Storage, Tensor};
+
+use crate::error::KernelError;
+
+/// A contiguous float32 tensor in host memory, borrowed as a slice without a copy.
+pub struct F32View<'a> {
+    /// The tensor library's read guard, whose type is its own business.
+    storage: Box<dyn Deref<Target = Storage> + 'a>,
+    range: Range<usize>,
+}
+
+impl<'a> F32View<'a> {
+    /// Borrows `tensor`; `op` and `name` appear in the error.
+    ///
+    /// # Errors
+    /// A tensor that is not float32, not contiguous or not in host memory.
+    pub fn new(tensor: &'a Tensor, op: &'static str, name: &'static str) -> Result<Self, KernelError> {
+        let refuse = || KernelError::Storage {
+            op,
+            tensor: name,
+            got: format!("{:?} {:?} on {:?}", tensor.dtype(), tensor.shape(), tensor.device().location()),
+        };
+        let (storage, layout) = tensor.storage_and_layout();
+        let (start, end) = layout.contiguous_offsets().ok_or_else(refuse)?;
+        match &*storage {
+            Storage::Cpu(CpuStorage::F32(_)) => Ok(Self { storage: Box::new(storage), range: start..end }),
+            _ => Err(refuse()),
+        }
+    }
+}
+
+impl Deref for F32View<'_> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match &**self.storage {
+            Storage::Cpu(CpuStorage::F32(values)) => &values[self.range.clone()],
+            _ => unreachable!("checked in `new`"),
+        }
+    }
+}
+
+/// Borrows a matrix `[rows, columns]` and its shape.
+///
+/// # Errors
+/// As [`F32View::new`], or a tensor that is not of rank 2.
+pub fn matrix<'a>(
+    tensor: &'a Tensor,
+    op: &'static str,
+    name: &'static str,
+) -> Result<(F32View<'a>, usize, usize), KernelError> {
+    let (rows, columns) = tensor.dims2().map_err(|_| KernelError::Shape {
+        op,
+        tensor: name,
+        expected: "[rows, columns]".to_owned(),
+        got: tensor.dims().to_vec(),
+    })?;
+    Ok((F32View::new(tensor, op, name)?, rows, columns))
+}

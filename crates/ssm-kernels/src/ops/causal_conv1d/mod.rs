@@ -1,0 +1,145 @@
+//! Depthwise causal convolution over each segment, then SiLU.
+
+mod cpu;
+#[cfg(test)]
+mod reference;
+
+use std::ops::Range;
+
+use candle_core::Tensor;
+
+use crate::error::{KernelError, expect_shape};
+use crate::host::{F32View, matrix};
+use crate::segments::Segments;
+
+/// Arguments of [`causal_conv1d`].
+pub struct ConvInput<'a> {
+    /// `[tokens, width]`; the channels to convolve are read in place.
+    pub x: &'a Tensor,
+    /// Which columns of `x` are convolved: `channels` of them.
+    pub columns: Range<usize>,
+    /// `[d_conv, channels]`: the checkpoint's `[channels, 1, d_conv]` transposed, last row for the newest token.
+    pub weight: &'a Tensor,
+    /// `[channels]`.
+    pub bias: &'a Tensor,
+    /// Which rows belong together.
+    pub segments: &'a Segments,
+    /// `[segments, channels, d_conv]`: the last inputs before each root segment, oldest first; zeros where absent.
+    pub initial: Option<&'a Tensor>,
+    /// Whether to return the state after each segment.
+    pub want_states: bool,
+}
+
+/// Result of [`causal_conv1d`].
+pub struct ConvOutput {
+    /// `[tokens, channels]`.
+    pub y: Tensor,
+    /// `[segments, channels, d_conv]`: the last inputs of each segment, oldest first, where asked for.
+    pub states: Option<Tensor>,
+}
+
+/// `y[t, c] = silu(bias[c] + sum_k weight[k, c] * x[t - d_conv + 1 + k, c])`, where rows before a segment come from its
+/// parent, from `initial`, or are zero. As `causal_conv1d_fn` of Dao-AILab/causal-conv1d, token-major.
+///
+/// # Errors
+/// Shapes that do not fit, or tensors that are not contiguous float32 in host memory.
+pub fn causal_conv1d(input: &ConvInput<'_>) -> Result<ConvOutput, KernelError> {
+    const OP: &str = "causal_conv1d";
+    let (d_conv, channels) = input.weight.dims2()?;
+    let (x, rows, stride) = matrix(input.x, OP, "x")?;
+    if input.columns.len() != channels || input.columns.end > stride || rows != input.segments.n_tokens() {
+        return Err(KernelError::Shape {
+            op: OP,
+            tensor: "x",
+            expected: format!("[{}, at least {}]", input.segments.n_tokens(), input.columns.start + channels),
+            got: input.x.dims().to_vec(),
+        });
+    }
+    expect_shape(OP, "bias", input.bias.dims(), &[channels])?;
+    let initial = match input.initial {
+        Some(initial) => {
+            expect_shape(OP, "initial", initial.dims(), &[input.segments.len(), channels, d_conv])?;
+            Some(F32View::new(initial, OP, "initial")?)
+        }
+        None => None,
+    };
+    let (weight, bias) = (F32View::new(input.weight, OP, "weight")?, F32View::new(input.bias, OP, "bias")?);
+    let conv = cpu::Conv {
+        x: &x,
+        stride,
+        start: input.columns.start,
+        channels,
+        d_conv,
+        weight: &weight,
+        bias: &bias,
+        segments: input.segments,
+    };
+    let histories = conv.histories(initial.as_deref());
+    let device = input.x.device();
+    Ok(ConvOutput {
+        y: Tensor::from_vec(conv.run(&histories), (rows, channels), device)?,
+        states: if input.want_states {
+            Some(Tensor::from_vec(conv.states(&histories), (input.segments.len(), channels, d_conv), device)?)
+        } else {
+            None
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Values, assert_close, awkward_segments, bits};
+    use super::*;
+
+    #[test]
+    fn equals_the_reference_over_awkward_segments() {
+        let mut values = Values(7);
+        for (segments, (channels, d_conv)) in
+            awkward_segments().iter().zip([(1, 4), (20, 4), (33, 3), (64, 2), (16, 4), (5, 1)])
+        {
+            let x = values.tensor(&[segments.n_tokens(), channels + 5], -2.0, 2.0);
+            let weight = values.tensor(&[d_conv, channels], -1.0, 1.0);
+            let bias = values.tensor(&[channels], -1.0, 1.0);
+            let initial = values.tensor(&[segments.len(), channels, d_conv], -2.0, 2.0);
+            for initial in [None, Some(&initial)] {
+                let input = ConvInput {
+                    x: &x,
+                    columns: 2..2 + channels,
+                    weight: &weight,
+                    bias: &bias,
+                    segments,
+                    initial,
+                    want_states: true,
+                };
+                let (want, want_states) = reference::causal_conv1d(&input);
+                let got = causal_conv1d(&input).unwrap();
+                assert_close("y", &want, &got.y, 2e-6);
+                assert_close("states", &want_states, &got.states.unwrap(), 0.0);
+            }
+        }
+    }
+
+    #[test]
+    fn a_segment_alone_equals_the_same_segment_packed() {
+        let mut values = Values(8);
+        let segments = Segments::independent(&[5, 70, 2]);
+        let x = values.tensor(&[77, 24], -2.0, 2.0);
+        let (weight, bias) = (values.tensor(&[4, 24], -1.0, 1.0), values.tensor(&[24], -1.0, 1.0));
+        let run = |x: &Tensor, segments: &Segments| {
+            causal_conv1d(&ConvInput {
+                x,
+                columns: 0..24,
+                weight: &weight,
+                bias: &bias,
+                segments,
+                initial: None,
+                want_states: false,
+            })
+            .unwrap()
+            .y
+        };
+        let packed = run(&x, &segments);
+        let alone = run(&x.narrow(0, 5, 70).unwrap(), &Segments::independent(&[70]));
+        assert_eq!(bits(&packed.narrow(0, 5, 70).unwrap()), bits(&alone));
+    }
+}

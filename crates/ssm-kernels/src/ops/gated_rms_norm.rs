@@ -1,0 +1,177 @@
+use candle_core::Tensor;
+use rayon::prelude::*;
+
+use super::ROWS_PER_TASK;
+use super::add_rms_norm::{normalise, rms_scale};
+use crate::error::{KernelError, expect_shape};
+use crate::host::{F32View, matrix};
+use crate::math::{dispatch, silu};
+
+/// Whether the gate comes before or after the normalisation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GateOrder {
+    /// `norm(y * silu(z))`: `norm_before_gate = False` in mamba_ssm, the default of all published Mamba-2 models.
+    GateFirst,
+    /// `norm(y) * silu(z)`: `norm_before_gate = True`.
+    NormFirst,
+}
+
+/// Parameters of the gated norm of Mamba-2.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GatedNorm {
+    /// Order of gate and norm.
+    pub order: GateOrder,
+    /// Number of equal groups of channels that are normalised apart (mamba_ssm: `ngroups`; HF transformers: 1).
+    pub groups: usize,
+    /// Added to the mean square.
+    pub eps: f32,
+}
+
+/// Gates the scan's output: `y * silu(z)`, with `z` read in place from `projected[:, z_start..z_start + d_inner]`.
+///
+/// # Shapes
+/// - `y`: `[tokens, d_inner]`; `projected`: `[tokens, width]`; result as `y`
+///
+/// # Errors
+/// Shapes that do not fit, or tensors that are not contiguous float32 in host memory.
+pub fn gate(y: &Tensor, projected: &Tensor, z_start: usize) -> Result<Tensor, KernelError> {
+    rows(y, projected, z_start, |y, z, out| gate_row(y, z, out))
+}
+
+/// The gated, grouped RMSNorm of Mamba-2 (`RMSNormGated` in mamba_ssm), with `z` read in place.
+///
+/// # Shapes
+/// - `y`: `[tokens, d_inner]`; `projected`: `[tokens, width]`; `weight`: `[d_inner]`; result as `y`
+///
+/// # Errors
+/// As [`gate`]; `d_inner` must be a multiple of the groups.
+pub fn gated_rms_norm(
+    y: &Tensor,
+    projected: &Tensor,
+    z_start: usize,
+    weight: &Tensor,
+    norm: GatedNorm,
+) -> Result<Tensor, KernelError> {
+    const OP: &str = "gated_rms_norm";
+    let d_inner = y.dim(1)?;
+    expect_shape(OP, "weight", weight.dims(), &[d_inner])?;
+    if !d_inner.is_multiple_of(norm.groups) {
+        return Err(KernelError::Shape {
+            op: OP,
+            tensor: "y",
+            expected: format!("a width that {} groups divide", norm.groups),
+            got: y.dims().to_vec(),
+        });
+    }
+    let weight = F32View::new(weight, OP, "weight")?;
+    let weight = &*weight;
+    let width = d_inner / norm.groups;
+    rows(y, projected, z_start, |y, z, out| match norm.order {
+        GateOrder::GateFirst => {
+            gate_row(y, z, out);
+            for (out, weight) in out.chunks_exact_mut(width).zip(weight.chunks_exact(width)) {
+                let scale = rms_scale(out, norm.eps);
+                for (out, weight) in out.iter_mut().zip(weight) {
+                    *out = *out * scale * weight;
+                }
+            }
+        }
+        GateOrder::NormFirst => {
+            for ((out, y), weight) in
+                out.chunks_exact_mut(width).zip(y.chunks_exact(width)).zip(weight.chunks_exact(width))
+            {
+                normalise(y, weight, norm.eps, out);
+            }
+            for (out, z) in out.iter_mut().zip(z) {
+                *out *= silu(*z);
+            }
+        }
+    })
+}
+
+#[inline(always)]
+fn gate_row(y: &[f32], z: &[f32], out: &mut [f32]) {
+    for ((out, y), z) in out.iter_mut().zip(y).zip(z) {
+        *out = y * silu(*z);
+    }
+}
+
+/// Applies `f(y row, z row, out row)` to every row.
+fn rows(
+    y: &Tensor,
+    projected: &Tensor,
+    z_start: usize,
+    f: impl Fn(&[f32], &[f32], &mut [f32]) + Sync,
+) -> Result<Tensor, KernelError> {
+    const OP: &str = "gate";
+    let (ys, rows, d_inner) = matrix(y, OP, "y")?;
+    let (zs, z_rows, stride) = matrix(projected, OP, "projected")?;
+    if z_rows != rows || z_start + d_inner > stride {
+        return Err(KernelError::Shape {
+            op: OP,
+            tensor: "projected",
+            expected: format!("[{rows}, at least {}]", z_start + d_inner),
+            got: projected.dims().to_vec(),
+        });
+    }
+    let (ys, zs) = (&*ys, &*zs);
+    let mut out = vec![0.0; rows * d_inner];
+    out.par_chunks_mut(ROWS_PER_TASK * d_inner).enumerate().for_each(|(index, out)| {
+        dispatch(|| {
+            for (row, out) in out.chunks_exact_mut(d_inner).enumerate() {
+                let row = index * ROWS_PER_TASK + row;
+                let z = row * stride + z_start;
+                f(&ys[row * d_inner..(row + 1) * d_inner], &zs[z..z + d_inner], out);
+            }
+        });
+    });
+    Ok(Tensor::from_vec(out, (rows, d_inner), y.device())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Values, assert_close};
+    use super::*;
+
+    /// The definition, row by row in float64.
+    fn reference(y: &Tensor, z: &Tensor, weight: &[f32], norm: GatedNorm) -> Tensor {
+        let silu = |z: f32| f64::from(z) / (1.0 + (-f64::from(z)).exp());
+        let width = weight.len() / norm.groups;
+        let mut out = Vec::new();
+        for (y, z) in y.to_vec2::<f32>().unwrap().iter().zip(&z.to_vec2::<f32>().unwrap()) {
+            let first = norm.order == GateOrder::GateFirst;
+            let input: Vec<f64> =
+                y.iter().zip(z).map(|(y, z)| f64::from(*y) * if first { silu(*z) } else { 1.0 }).collect();
+            for (index, value) in input.iter().enumerate() {
+                let group = &input[index / width * width..(index / width + 1) * width];
+                let mean = group.iter().map(|x| x * x).sum::<f64>() / width as f64;
+                let normed = value / (mean + f64::from(norm.eps)).sqrt() * f64::from(weight[index]);
+                out.push((normed * if first { 1.0 } else { silu(z[index]) }) as f32);
+            }
+        }
+        Tensor::from_vec(out, y.dims(), y.device()).unwrap()
+    }
+
+    #[test]
+    fn equals_the_reference_in_both_orders_and_with_groups() {
+        let mut values = Values(5);
+        for (rows, width, groups) in [(1, 4, 1), (37, 128, 2), (65, 96, 4)] {
+            let y = values.tensor(&[rows, width], -3.0, 3.0);
+            let projected = values.tensor(&[rows, width + 7], -4.0, 4.0);
+            let z = projected.narrow(1, 3, width).unwrap().contiguous().unwrap();
+            let weight = values.tensor(&[width], 0.5, 1.5);
+            for order in [GateOrder::GateFirst, GateOrder::NormFirst] {
+                let norm = GatedNorm { order, groups, eps: 1e-5 };
+                let want = reference(&y, &z, &weight.to_vec1::<f32>().unwrap(), norm);
+                assert_close("normed", &want, &gated_rms_norm(&y, &projected, 3, &weight, norm).unwrap(), 2e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn the_plain_gate_is_a_product_with_silu() {
+        let y = Tensor::new(&[[2.0_f32, 3.0]], &candle_core::Device::Cpu).unwrap();
+        let projected = Tensor::new(&[[9.0_f32, 0.0, 100.0]], &candle_core::Device::Cpu).unwrap();
+        assert_eq!(gate(&y, &projected, 1).unwrap().to_vec2::<f32>().unwrap(), [[0.0, 300.0]]);
+    }
+}

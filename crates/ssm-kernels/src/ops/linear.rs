@@ -1,0 +1,129 @@
+use candle_core::Tensor;
+
+use crate::error::{KernelError, expect_shape};
+use crate::host::{F32View, matrix};
+
+/// Fewest rows that a product runs with; fewer are padded with zero rows.
+///
+/// The GEMM library sums a row in blocks of `k` whose size depends on `k` alone, save for two short cuts: very few rows,
+/// and products of at most 64 by 64. With the padding neither is taken for one number of rows and not for another, so the
+/// bits of a row do not depend on how many rows stand beside it.
+fn min_rows(k: usize, n: usize) -> usize {
+    if n <= 64 && k > 512 { 65 } else { 16 }
+}
+
+/// `y = x W^T`: a linear layer without bias.
+///
+/// The bits of each row of `y` depend on that row of `x` alone, so a sequence gives the same values alone and packed.
+///
+/// # Shapes
+/// - `x`: `[tokens, k]`, float32, contiguous
+/// - `weight`: `[n, k]`, as checkpoints store it
+/// - result: `[tokens, n]`
+///
+/// # Errors
+/// Shapes that do not fit, or tensors that are not contiguous float32 in host memory.
+pub fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor, KernelError> {
+    const OP: &str = "linear";
+    let (xs, rows, k) = matrix(x, OP, "x")?;
+    let n = weight.dim(0)?;
+    expect_shape(OP, "weight", weight.dims(), &[n, k])?;
+    let ws = F32View::new(weight, OP, "weight")?;
+    let min_rows = min_rows(k, n);
+    let mut out = if rows >= min_rows {
+        let mut out = vec![0.0; rows * n];
+        product(&xs, &ws, &mut out, k, n);
+        out
+    } else {
+        let mut padded = vec![0.0; min_rows * k];
+        padded[..rows * k].copy_from_slice(&xs);
+        let mut out = vec![0.0; min_rows * n];
+        product(&padded, &ws, &mut out, k, n);
+        out
+    };
+    out.truncate(rows * n);
+    Ok(Tensor::from_vec(out, (rows, n), x.device())?)
+}
+
+/// `out[m, n] = x[m, k] w[n, k]^T`, all row-major.
+fn product(x: &[f32], w: &[f32], out: &mut [f32], k: usize, n: usize) {
+    let m = out.len() / n;
+    assert!(x.len() == m * k && w.len() == n * k && out.len() == m * n, "sizes of a product");
+    let threads = rayon::current_num_threads();
+    let parallelism = if threads > 1 { gemm::Parallelism::Rayon(threads) } else { gemm::Parallelism::None };
+    // SAFETY: the three slices have the sizes that the strides below reach (asserted), and `out` is borrowed mutably.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            out.as_mut_ptr(),
+            1,
+            n.cast_signed(),
+            false,
+            x.as_ptr(),
+            1,
+            k.cast_signed(),
+            w.as_ptr(),
+            k.cast_signed(),
+            1,
+            0.0,
+            1.0,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Values, assert_close, bits};
+    use super::*;
+
+    /// The definition: one dot product per output, in float64.
+    fn reference(x: &Tensor, weight: &Tensor) -> Tensor {
+        let xs = x.to_vec2::<f32>().unwrap();
+        let ws = weight.to_vec2::<f32>().unwrap();
+        let values: Vec<f32> = xs
+            .iter()
+            .flat_map(|x| {
+                ws.iter().map(|w| x.iter().zip(w).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>() as f32)
+            })
+            .collect();
+        Tensor::from_vec(values, (xs.len(), ws.len()), x.device()).unwrap()
+    }
+
+    #[test]
+    fn equals_the_reference() {
+        let mut values = Values(1);
+        for (m, k, n) in [(1, 1, 1), (3, 7, 5), (63, 128, 648), (130, 33, 17), (16, 300, 1)] {
+            let (x, w) = (values.tensor(&[m, k], -1.0, 1.0), values.tensor(&[n, k], -1.0, 1.0));
+            assert_close("y", &reference(&x, &w), &linear(&x, &w).unwrap(), 1e-5);
+        }
+    }
+
+    #[test]
+    fn a_row_has_the_same_bits_beside_any_other_rows() {
+        let mut values = Values(2);
+        for (k, n) in [(128, 648), (256, 128), (64, 1104), (8, 256), (700, 40), (2000, 300), (1100, 64)] {
+            let x = values.tensor(&[500, k], -1.0, 1.0);
+            let w = values.tensor(&[n, k], -1.0, 1.0);
+            let whole = linear(&x, &w).unwrap();
+            for (start, len) in
+                [(0, 1), (499, 1), (3, 2), (10, 15), (17, 16), (20, 17), (100, 63), (1, 255), (200, 300)]
+            {
+                let part = linear(&x.narrow(0, start, len).unwrap(), &w).unwrap();
+                assert!(bits(&part) == bits(&whole.narrow(0, start, len).unwrap()), "k {k} n {n}: rows {start}+{len}");
+            }
+        }
+    }
+
+    #[test]
+    fn shapes_that_do_not_fit_are_refused() {
+        let mut values = Values(3);
+        let error = linear(&values.tensor(&[2, 3], 0.0, 1.0), &values.tensor(&[4, 5], 0.0, 1.0)).unwrap_err();
+        assert_eq!(error.to_string(), "linear: weight has shape [4, 5], expected [4, 3]");
+    }
+}

@@ -1,0 +1,182 @@
+use candle_core::Tensor;
+use rayon::prelude::*;
+
+use crate::error::{KernelError, expect_shape};
+use crate::host::matrix;
+use crate::math::dispatch;
+
+/// How the rows of a group become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MergeRule {
+    /// Weighted mean: `(own * v + sum w_s v_s) / (own + sum w_s)`.
+    WeightedMean,
+    /// The hybrid of the released code of Zhan et al. (`bipartite_hybrid_pure`, tome.py:386-397 at 2e9fc62): of the rows
+    /// merged anywhere in the segment each channel keeps its `kept` largest values and takes the others as zero; then the
+    /// plain mean over the group, zeros counted. Weights are not used.
+    ChannelTopHalf {
+        /// Values kept per channel: half the merged rows of the segment, rounded down.
+        kept: usize,
+    },
+}
+
+/// Rows merged into one kept row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MergeGroup {
+    /// Index of the kept row.
+    pub into: u32,
+    /// Weight of the kept row itself.
+    pub own_weight: f32,
+    /// `(row, weight)` of the merged rows, ascending.
+    pub sources: Vec<(u32, f32)>,
+}
+
+/// What becomes of the rows of one segment; indices count from the segment's first row.
+#[derive(Clone, Copy, Debug)]
+pub struct RowMerges<'a> {
+    /// First row of the segment in the arriving matrix.
+    pub first_row: usize,
+    /// Kept rows, ascending.
+    pub keep: &'a [u32],
+    /// Groups, ascending by kept row.
+    pub groups: &'a [MergeGroup],
+    /// How a group becomes one row.
+    pub rule: MergeRule,
+}
+
+/// Gathers the kept rows of every segment in order and merges others into them; rows in neither list are dropped.
+///
+/// Sums run over the kept row first, then its sources in ascending order, so the result is deterministic.
+///
+/// # Shapes
+/// - `x`: `[tokens, width]`; result: `[sum of kept rows, width]`
+///
+/// # Errors
+/// An index outside `x`, a group whose row is not kept, or a tensor that is not contiguous float32 in host memory.
+pub fn merge_rows(x: &Tensor, segments: &[RowMerges<'_>]) -> Result<Tensor, KernelError> {
+    const OP: &str = "merge_rows";
+    let (values, rows, width) = matrix(x, OP, "x")?;
+    let values = &*values;
+    let reaches = segments.iter().all(|segment| {
+        let sources = segment.groups.iter().flat_map(|group| group.sources.iter().map(|(row, _)| row));
+        segment.keep.iter().chain(sources).all(|row| segment.first_row + (*row as usize) < rows)
+            && segment.groups.iter().all(|group| segment.keep.binary_search(&group.into).is_ok())
+    });
+    if !reaches {
+        return Err(KernelError::Shape {
+            op: OP,
+            tensor: "x",
+            expected: "rows that hold every index".to_owned(),
+            got: vec![rows, width],
+        });
+    }
+    let total: usize = segments.iter().map(|segment| segment.keep.len()).sum();
+    let mut out = vec![0.0; total * width];
+    let mut tasks = Vec::with_capacity(segments.len());
+    let mut rest = out.as_mut_slice();
+    for segment in segments {
+        let (own, others) = rest.split_at_mut(segment.keep.len() * width);
+        rest = others;
+        tasks.push((segment, own));
+    }
+    tasks.into_par_iter().for_each(|(segment, out)| {
+        let row = |index: u32| &values[(segment.first_row + index as usize) * width..][..width];
+        for (out, index) in out.chunks_exact_mut(width).zip(segment.keep) {
+            out.copy_from_slice(row(*index));
+        }
+        let masks = match segment.rule {
+            MergeRule::WeightedMean => None,
+            MergeRule::ChannelTopHalf { kept } => Some(channel_masks(segment, kept, width, row)),
+        };
+        for group in segment.groups {
+            let position = segment.keep.binary_search(&group.into).unwrap_or_else(|_| unreachable!("checked above"));
+            let out = &mut out[position * width..(position + 1) * width];
+            match &masks {
+                None => dispatch(|| weighted_mean(group, row, out)),
+                Some(masks) => masked_mean(group, masks, row, out),
+            }
+        }
+    });
+    expect_shape(OP, "result", &[out.len()], &[total * width])?;
+    Ok(Tensor::from_vec(out, (total, width), x.device())?)
+}
+
+#[inline(always)]
+fn weighted_mean<'a>(group: &MergeGroup, row: impl Fn(u32) -> &'a [f32], out: &mut [f32]) {
+    let mut total = group.own_weight;
+    for out in out.iter_mut() {
+        *out *= group.own_weight;
+    }
+    for (source, weight) in &group.sources {
+        total += weight;
+        for (out, value) in out.iter_mut().zip(row(*source)) {
+            *out = weight.mul_add(*value, *out);
+        }
+    }
+    for out in out {
+        *out /= total;
+    }
+}
+
+/// For every merged row, in ascending order: which channels keep their value.
+fn channel_masks<'a>(
+    segment: &RowMerges<'_>,
+    kept: usize,
+    width: usize,
+    row: impl Fn(u32) -> &'a [f32],
+) -> Vec<(u32, Vec<bool>)> {
+    let mut sources: Vec<u32> =
+        segment.groups.iter().flat_map(|group| group.sources.iter().map(|(row, _)| *row)).collect();
+    sources.sort_unstable();
+    let mut masks: Vec<(u32, Vec<bool>)> = sources.iter().map(|source| (*source, vec![false; width])).collect();
+    let mut order: Vec<usize> = (0..sources.len()).collect();
+    for channel in 0..width {
+        order.sort_by(|a, b| row(sources[*b])[channel].total_cmp(&row(sources[*a])[channel]).then(a.cmp(b)));
+        for index in &order[..kept.min(order.len())] {
+            masks[*index].1[channel] = true;
+        }
+    }
+    masks
+}
+
+fn masked_mean<'a>(group: &MergeGroup, masks: &[(u32, Vec<bool>)], row: impl Fn(u32) -> &'a [f32], out: &mut [f32]) {
+    for (source, _) in &group.sources {
+        let position =
+            masks.binary_search_by_key(source, |(row, _)| *row).unwrap_or_else(|_| unreachable!("one mask per source"));
+        for ((out, value), mask) in out.iter_mut().zip(row(*source)).zip(&masks[position].1) {
+            *out += if *mask { *value } else { 0.0 };
+        }
+    }
+    for out in out {
+        *out /= 1.0 + group.sources.len() as f32;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    #[test]
+    fn hand_computed_segments() {
+        let x =
+            Tensor::new(&[[1.0_f32, 10.0], [2.0, 20.0], [3.0, -30.0], [4.0, 40.0], [5.0, 50.0]], &Device::Cpu).unwrap();
+        let groups = [MergeGroup { into: 0, own_weight: 1.0, sources: vec![(1, 2.0), (2, 1.0)] }];
+        let identity = RowMerges { first_row: 3, keep: &[0, 1], groups: &[], rule: MergeRule::WeightedMean };
+        let mean = RowMerges { first_row: 0, keep: &[0], groups: &groups, rule: MergeRule::WeightedMean };
+        let out = merge_rows(&x, &[mean, identity]).unwrap().to_vec2::<f32>().unwrap();
+        // (1 + 2*2 + 3) / 4 and (10 + 2*20 - 30) / 4; then two rows as they are.
+        assert_eq!(out, [[2.0, 5.0], [4.0, 40.0], [5.0, 50.0]]);
+        // One of two values per channel is kept: 3 of (2, 3), 20 of (20, -30).
+        let half = RowMerges { first_row: 0, keep: &[0], groups: &groups, rule: MergeRule::ChannelTopHalf { kept: 1 } };
+        let out = merge_rows(&x, &[half]).unwrap().to_vec2::<f32>().unwrap();
+        assert_eq!(out, [[4.0 / 3.0, 10.0]]);
+    }
+
+    #[test]
+    fn an_index_outside_the_matrix_is_refused() {
+        let x = Tensor::zeros((3, 2), candle_core::DType::F32, &Device::Cpu).unwrap();
+        let merges = RowMerges { first_row: 2, keep: &[0, 1], groups: &[], rule: MergeRule::WeightedMean };
+        assert!(merge_rows(&x, &[merges]).is_err());
+    }
+}

@@ -1,0 +1,68 @@
+//! The operations, one file or folder each: public function, readable reference, fast path, and their comparison.
+
+mod add_rms_norm;
+mod causal_conv1d;
+mod gated_rms_norm;
+mod linear;
+mod log_probs;
+mod merge_rows;
+mod selective_scan;
+mod softplus;
+mod ssd;
+
+pub use add_rms_norm::{add_rms_norm, rms_norm};
+pub use causal_conv1d::{ConvInput, ConvOutput, causal_conv1d};
+pub use gated_rms_norm::{GateOrder, GatedNorm, gate, gated_rms_norm};
+pub use linear::linear;
+pub use log_probs::{TokenScore, log_probs};
+pub use merge_rows::{MergeGroup, MergeRule, RowMerges, merge_rows};
+pub use selective_scan::{SelectiveScanInput, selective_scan};
+pub use softplus::softplus;
+pub use ssd::{SsdInput, ssd};
+
+/// Output of a scan.
+pub struct ScanOutput {
+    /// `[tokens, d_inner]`: C h + D x, before any gate.
+    pub y: candle_core::Tensor,
+    /// State after the last token of each segment, where it was asked for.
+    pub states: Option<candle_core::Tensor>,
+}
+
+/// Rows that one parallel task handles: long enough to amortise the task, short enough to balance.
+const ROWS_PER_TASK: usize = 32;
+
+/// Columns of a matrix that several tasks fill, each its own part.
+///
+/// Scans are parallel over (tree, channels): a task owns some columns of some rows, which no slice can express.
+#[derive(Clone, Copy)]
+struct Columns {
+    start: *mut f32,
+    stride: usize,
+    len: usize,
+}
+
+// SAFETY: `Columns` only hands out parts through `row`, whose contract is that no two live parts overlap.
+unsafe impl Send for Columns {}
+// SAFETY: as above.
+unsafe impl Sync for Columns {}
+
+impl Columns {
+    fn new(matrix: &mut [f32], stride: usize) -> Self {
+        Self { start: matrix.as_mut_ptr(), stride, len: matrix.len() }
+    }
+
+    /// Columns `column..column + width` of `row`.
+    ///
+    /// # Safety
+    /// No other live part may overlap this one.
+    #[inline(always)]
+    unsafe fn row<'a>(self, row: usize, column: usize, width: usize) -> &'a mut [f32] {
+        let offset = row * self.stride + column;
+        assert!(offset + width <= self.len, "part outside the matrix");
+        // SAFETY: in bounds by the assertion; exclusive by the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(offset), width) }
+    }
+}
+
+#[cfg(test)]
+mod testing;

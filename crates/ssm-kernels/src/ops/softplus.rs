@@ -1,0 +1,57 @@
+use candle_core::Tensor;
+use rayon::prelude::*;
+
+use super::ROWS_PER_TASK;
+use crate::error::{KernelError, expect_shape};
+use crate::host::{F32View, matrix};
+use crate::math::{self, dispatch};
+
+/// Step sizes from their raw values: `dt = clamp(softplus(raw + bias), limit)`.
+///
+/// The raw values are read in place from `projected[:, start..start + width]`, where `width` is the bias's length.
+///
+/// # Shapes
+/// - `projected`: `[tokens, any]`; `bias`: `[width]`; result: `[tokens, width]`, float32
+///
+/// # Errors
+/// Shapes that do not fit, or tensors that are not contiguous float32 in host memory.
+pub fn softplus(projected: &Tensor, start: usize, bias: &Tensor, limit: (f32, f32)) -> Result<Tensor, KernelError> {
+    const OP: &str = "softplus";
+    let (raw, rows, stride) = matrix(projected, OP, "projected")?;
+    let width = bias.dim(0)?;
+    if start + width > stride {
+        expect_shape(OP, "projected", projected.dims(), &[rows, start + width])?;
+    }
+    let bias = F32View::new(bias, OP, "bias")?;
+    let (raw, bias) = (&*raw, &*bias);
+    let mut out = vec![0.0; rows * width];
+    out.par_chunks_mut(ROWS_PER_TASK * width).enumerate().for_each(|(index, out)| {
+        dispatch(|| {
+            for (row, out) in out.chunks_exact_mut(width).enumerate() {
+                let at = (index * ROWS_PER_TASK + row) * stride + start;
+                for ((out, raw), bias) in out.iter_mut().zip(&raw[at..at + width]).zip(bias) {
+                    *out = math::softplus(raw + bias).clamp(limit.0, limit.1);
+                }
+            }
+        });
+    });
+    Ok(Tensor::from_vec(out, (rows, width), projected.device())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Values, assert_close};
+    use super::*;
+
+    #[test]
+    fn equals_the_definition() {
+        let mut values = Values(6);
+        let projected = values.tensor(&[70, 11], -30.0, 30.0);
+        let bias = values.tensor(&[6], -1.0, 1.0);
+        let raw = projected.narrow(1, 2, 6).unwrap().broadcast_add(&bias).unwrap().to_vec2::<f32>().unwrap();
+        let want: Vec<f32> =
+            raw.iter().flatten().map(|x| f64::from(*x).exp().ln_1p().clamp(0.001, 25.0) as f32).collect();
+        let want = Tensor::from_vec(want, (70, 6), projected.device()).unwrap();
+        assert_close("dt", &want, &softplus(&projected, 2, &bias, (0.001, 25.0)).unwrap(), 1e-6);
+    }
+}

@@ -1,0 +1,158 @@
+//! The recurrence of Mamba-2 (state space duality): one decay per head, computed by chunks.
+
+mod cpu;
+#[cfg(test)]
+mod reference;
+
+use candle_core::Tensor;
+
+use super::ScanOutput;
+use crate::error::{KernelError, expect_shape};
+use crate::host::{F32View, matrix};
+use crate::segments::Segments;
+
+/// Arguments of [`ssd`].
+pub struct SsdInput<'a> {
+    /// `[tokens, nheads * headdim + 2 * ngroups * d_state]`: the convolved `x`, `B` and `C`, side by side.
+    pub xbc: &'a Tensor,
+    /// `[tokens, nheads]`: step sizes after bias and softplus.
+    pub dt: &'a Tensor,
+    /// `[nheads]`: `-exp(A_log)`.
+    pub a: &'a Tensor,
+    /// `[nheads]`: the skip.
+    pub d: &'a Tensor,
+    /// Channels per head.
+    pub headdim: usize,
+    /// Groups of heads that share B and C.
+    pub ngroups: usize,
+    /// States per channel.
+    pub d_state: usize,
+    /// Which rows belong together.
+    pub segments: &'a Segments,
+    /// `[segments, nheads, headdim, d_state]`: state before each root segment; zeros where absent.
+    pub initial: Option<&'a Tensor>,
+    /// Whether to return the state after each segment.
+    pub want_states: bool,
+}
+
+/// `h_t = exp(dt_t A) h_{t-1} + dt_t x_t B_t^T`, `y_t = h_t C_t + D x_t`, per head.
+///
+/// Computed by the chunked algorithm of Dao & Gu 2024 (section 6; `ssd_minimal_discrete` in mamba_ssm): inside a chunk as
+/// a masked product, between chunks through the state. Chunks of 64 tokens are counted from each segment's start, so a
+/// result does not depend on what stands beside the segment. States have shape `[segments, nheads, headdim, d_state]`.
+///
+/// # Errors
+/// Shapes that do not fit, or tensors that are not contiguous float32 in host memory.
+pub fn ssd(input: &SsdInput<'_>) -> Result<ScanOutput, KernelError> {
+    const OP: &str = "ssd";
+    let (xbc, rows, width) = matrix(input.xbc, OP, "xbc")?;
+    let (dt, _, nheads) = matrix(input.dt, OP, "dt")?;
+    let d_inner = nheads * input.headdim;
+    expect_shape(OP, "xbc", &[rows, width], &[input.segments.n_tokens(), d_inner + 2 * input.ngroups * input.d_state])?;
+    expect_shape(OP, "dt", input.dt.dims(), &[rows, nheads])?;
+    expect_shape(OP, "a", input.a.dims(), &[nheads])?;
+    expect_shape(OP, "d", input.d.dims(), &[nheads])?;
+    if !nheads.is_multiple_of(input.ngroups) {
+        return Err(KernelError::Shape {
+            op: OP,
+            tensor: "dt",
+            expected: format!("a number of heads that {} groups divide", input.ngroups),
+            got: input.dt.dims().to_vec(),
+        });
+    }
+    let state_shape = [input.segments.len(), nheads, input.headdim, input.d_state];
+    let initial = match input.initial {
+        Some(initial) => {
+            expect_shape(OP, "initial", initial.dims(), &state_shape)?;
+            Some(F32View::new(initial, OP, "initial")?)
+        }
+        None => None,
+    };
+    let (a, d) = (F32View::new(input.a, OP, "a")?, F32View::new(input.d, OP, "d")?);
+    let scan = cpu::Ssd {
+        xbc: &xbc,
+        width,
+        dt: &dt,
+        a: &a,
+        d: &d,
+        nheads,
+        headdim: input.headdim,
+        ngroups: input.ngroups,
+        d_state: input.d_state,
+        segments: input.segments,
+        initial: initial.as_deref(),
+    };
+    let (y, states) = scan.run(input.want_states);
+    let device = input.xbc.device();
+    Ok(ScanOutput {
+        y: Tensor::from_vec(y, (rows, d_inner), device)?,
+        states: states.map(|states| Tensor::from_vec(states, &state_shape[..], device)).transpose()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Values, assert_close, awkward_segments, bits};
+    use super::*;
+
+    #[test]
+    fn equals_the_reference_over_awkward_segments() {
+        let mut values = Values(10);
+        let widths = [(1, 1, 1, 1), (2, 16, 1, 32), (4, 8, 2, 16), (8, 32, 1, 64), (6, 20, 3, 7), (2, 64, 2, 128)];
+        for (segments, (nheads, headdim, ngroups, d_state)) in awkward_segments().iter().zip(widths) {
+            let rows = segments.n_tokens();
+            let xbc = values.tensor(&[rows, nheads * headdim + 2 * ngroups * d_state], -1.0, 1.0);
+            let dt = values.tensor(&[rows, nheads], 0.001, 0.5);
+            let (a, d) = (values.tensor(&[nheads], -16.0, -0.1), values.tensor(&[nheads], -1.0, 1.0));
+            let initial = values.tensor(&[segments.len(), nheads, headdim, d_state], -1.0, 1.0);
+            for initial in [None, Some(&initial)] {
+                let input = SsdInput {
+                    xbc: &xbc,
+                    dt: &dt,
+                    a: &a,
+                    d: &d,
+                    headdim,
+                    ngroups,
+                    d_state,
+                    segments,
+                    initial,
+                    want_states: true,
+                };
+                let (want, want_states) = reference::ssd(&input);
+                let got = ssd(&input).unwrap();
+                assert_close("y", &want, &got.y, 3e-6);
+                assert_close("states", &want_states, &got.states.unwrap(), 3e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn a_segment_alone_equals_the_same_segment_packed() {
+        let mut values = Values(11);
+        let (nheads, headdim, d_state) = (4, 32, 16);
+        let xbc = values.tensor(&[211, nheads * headdim + 2 * d_state], -1.0, 1.0);
+        let dt = values.tensor(&[211, nheads], 0.001, 0.5);
+        let (a, d) = (values.tensor(&[nheads], -16.0, -0.1), values.tensor(&[nheads], -1.0, 1.0));
+        let run = |start: usize, segments: &Segments| {
+            let (xbc, dt) =
+                (xbc.narrow(0, start, segments.n_tokens()).unwrap(), dt.narrow(0, start, segments.n_tokens()).unwrap());
+            ssd(&SsdInput {
+                xbc: &xbc,
+                dt: &dt,
+                a: &a,
+                d: &d,
+                headdim,
+                ngroups: 1,
+                d_state,
+                segments,
+                initial: None,
+                want_states: false,
+            })
+            .unwrap()
+            .y
+        };
+        let packed = run(0, &Segments::independent(&[7, 133, 71]));
+        assert_eq!(bits(&packed.narrow(0, 7, 133).unwrap()), bits(&run(7, &Segments::independent(&[133]))));
+        assert_eq!(bits(&packed.narrow(0, 140, 71).unwrap()), bits(&run(140, &Segments::independent(&[71]))));
+    }
+}
