@@ -1,1 +1,5 @@
-//! Placeholder.
+//! Mamba and Mamba-2 language models on packed sequences, driven layer by layer.
+
+mod signals;
+
+pub use signals::{SignalSet, Signals};

@@ -1,0 +1,47 @@
+//! What a layer shows of its inside, on request.
+
+use candle_core::Tensor;
+
+/// Which internals a driver asks a layer for. What nobody asks for is not kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SignalSet {
+    /// SSM output y (with the skip D x), before the gate.
+    pub ssm_output: bool,
+    /// SSM output after the gate, y * silu(z), before any norm.
+    pub gated_output: bool,
+    /// Step sizes dt, after bias and softplus.
+    pub dt: bool,
+    /// Input maps B.
+    pub b: bool,
+    /// Output maps C.
+    pub c: bool,
+}
+
+impl SignalSet {
+    /// Everything that either set asks for.
+    #[must_use]
+    pub fn union(self, other: Self) -> Self {
+        Self {
+            ssm_output: self.ssm_output || other.ssm_output,
+            gated_output: self.gated_output || other.gated_output,
+            dt: self.dt || other.dt,
+            b: self.b || other.b,
+            c: self.c || other.c,
+        }
+    }
+}
+
+/// The internals that were asked for, one row per token of the packed stream, float32.
+#[derive(Clone, Debug, Default)]
+pub struct Signals {
+    /// `[tokens, d_inner]`
+    pub ssm_output: Option<Tensor>,
+    /// `[tokens, d_inner]`
+    pub gated_output: Option<Tensor>,
+    /// `[tokens, d_inner]` (Mamba) or `[tokens, nheads]` (Mamba-2)
+    pub dt: Option<Tensor>,
+    /// `[tokens, ngroups * d_state]`
+    pub b: Option<Tensor>,
+    /// `[tokens, ngroups * d_state]`
+    pub c: Option<Tensor>,
+}
