@@ -1,3 +1,4 @@
 //! The runner behind the binary `sweep`: config, plan, run, record, analyse, report.
 
+pub mod analyse;
 pub mod record;
