@@ -2,3 +2,4 @@
 
 pub mod analyse;
 pub mod record;
+pub mod report;

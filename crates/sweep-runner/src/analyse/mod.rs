@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 pub use error::AnalyseError;
 
-pub(crate) use arms::{Arm, ArmTask, TaskMean, arms, comparable};
+pub(crate) use arms::{Arm, TaskMean, arms, comparable};
 pub(crate) use statistics::{Difference, Estimate, Interval, difference_of_replicates};
 pub(crate) use study::{Cell, Study};
 

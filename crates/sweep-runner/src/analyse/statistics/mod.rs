@@ -14,7 +14,7 @@ pub(crate) use difference::{Difference, difference_of_replicates, paired_differe
 pub(crate) use estimate::{Estimate, estimate, estimate_from_replicates};
 pub(crate) use jaccard::{ChanceOverlap, jaccard};
 pub(crate) use percentile::Interval;
-pub(crate) use resample::{ResampleBank, Resamples};
+pub(crate) use resample::ResampleBank;
 
 /// `ln(k!)` for k = 0..=n, by summation: exact enough for the counts of an evaluation.
 fn ln_factorials(n: usize) -> Vec<f64> {

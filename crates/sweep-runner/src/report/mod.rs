@@ -1,0 +1,91 @@
+//! `report`: figures, tables and a page of text from recorded cells alone.
+//!
+//! Every figure is drawn once as SVG; PDF and PNG are conversions of that file, with fonts that belong to the program.
+
+mod axes;
+mod canvas;
+mod convert;
+mod error;
+mod figures;
+mod style;
+mod view;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+pub use error::ReportError;
+
+use crate::analyse;
+
+/// What [`run`] read and wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReportSummary {
+    /// The page of text.
+    pub report: PathBuf,
+    /// Files below `figures/`.
+    pub figures: Vec<PathBuf>,
+    /// Files below `tables/`.
+    pub tables: Vec<PathBuf>,
+    /// Frames, which are brought up to date first.
+    pub frames: Vec<PathBuf>,
+    /// Cells that finished.
+    pub done: usize,
+    /// Cells that stopped with an error.
+    pub failed: usize,
+    /// Planned cells that are not on disk.
+    pub unfinished: usize,
+}
+
+/// Analyses a results folder and writes `figures/`, `tables/` and `report.md` into it.
+///
+/// # Errors
+///
+/// If the folder cannot be analysed, or a figure or file cannot be written.
+pub fn run(dir: &Path) -> Result<ReportSummary, ReportError> {
+    canvas::register_fonts();
+    let (study, analysis) = analyse::study_and_write(dir)?;
+    let view = view::view(&study);
+    let figures = figures::draw_all(&study, &view)?;
+    let mut summary = ReportSummary {
+        report: dir.join("report.md"),
+        figures: write_figures(&figures, &dir.join("figures"))?,
+        tables: Vec::new(),
+        frames: analysis.files,
+        done: analysis.done,
+        failed: analysis.failed,
+        unfinished: analysis.unfinished,
+    };
+    summary.tables.sort();
+    Ok(summary)
+}
+
+fn write_figures(figures: &[figures::Figure], folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
+    let files = figures
+        .par_iter()
+        .map(|figure| {
+            let rendered = convert::convert(figure.svg.clone())
+                .map_err(|reason| ReportError::Draw { figure: figure.name.clone(), reason })?;
+            Ok(vec![
+                write(folder, &format!("{}.svg", figure.name), rendered.svg.as_bytes())?,
+                write(folder, &format!("{}.pdf", figure.name), &rendered.pdf)?,
+                write(folder, &format!("{}.png", figure.name), &rendered.png)?,
+                write(folder, &format!("{}.csv", figure.name), figure.csv.as_bytes())?,
+            ])
+        })
+        .collect::<Result<Vec<_>, ReportError>>()?;
+    Ok(files.into_iter().flatten().collect())
+}
+
+/// Written beside and renamed, so that a reader never sees half a file.
+fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<PathBuf, ReportError> {
+    let path = folder.join(name);
+    let aside = folder.join(format!("{name}.tmp"));
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::write(&aside, bytes))
+        .and_then(|()| fs::rename(&aside, &path))
+        .map_err(|source| ReportError::Write { path: path.clone(), source })?;
+    Ok(path)
+}
