@@ -7,7 +7,9 @@ mod canvas;
 mod convert;
 mod error;
 mod figures;
+mod markdown;
 mod style;
+mod tables;
 mod view;
 
 use std::fs;
@@ -49,17 +51,27 @@ pub fn run(dir: &Path) -> Result<ReportSummary, ReportError> {
     let (study, analysis) = analyse::study_and_write(dir)?;
     let view = view::view(&study);
     let figures = figures::draw_all(&study, &view)?;
-    let mut summary = ReportSummary {
-        report: dir.join("report.md"),
+    let tables = tables::all(&view);
+    let page = markdown::page(&study, &analysis, &view, &figures, &tables);
+    Ok(ReportSummary {
         figures: write_figures(&figures, &dir.join("figures"))?,
-        tables: Vec::new(),
+        tables: write_tables(&tables, &dir.join("tables"))?,
+        report: write(dir, "report.md", page.as_bytes())?,
         frames: analysis.files,
         done: analysis.done,
         failed: analysis.failed,
         unfinished: analysis.unfinished,
-    };
-    summary.tables.sort();
-    Ok(summary)
+    })
+}
+
+fn write_tables(tables: &[tables::Table], folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
+    let mut files = Vec::new();
+    for table in tables {
+        files.push(write(folder, &format!("{}.md", table.name), table.markdown().as_bytes())?);
+        files.push(write(folder, &format!("{}.csv", table.name), table.csv().as_bytes())?);
+        files.push(write(folder, &format!("{}.tex", table.name), table.latex().as_bytes())?);
+    }
+    Ok(files)
 }
 
 fn write_figures(figures: &[figures::Figure], folder: &Path) -> Result<Vec<PathBuf>, ReportError> {

@@ -29,6 +29,18 @@ impl Family {
     }
 }
 
+impl Family {
+    /// Heading where panels are narrow.
+    pub(super) fn short_title(self) -> &'static str {
+        match self {
+            Self::Pruning => "Pruning",
+            Self::StateAware => "State-aware",
+            Self::Released => "Released",
+            other => other.title(),
+        }
+    }
+}
+
 /// Look of one series.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Style {

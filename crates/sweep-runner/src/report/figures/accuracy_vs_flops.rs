@@ -54,7 +54,7 @@ pub(super) fn mean(view: &View, scene: &Scene) -> Result<Option<Figure>, Failed>
     };
     let (x_range, y_range) = ranges(&curves, reference(view, scene, &quantity), true);
     let row_height = |row: usize| top + plot + 16.0 + legend_height(row) + 8.0;
-    let height = (0..rows).map(row_height).sum::<f64>() + 14.0;
+    let height = (0..rows).map(row_height).sum::<f64>() + 10.0;
     let svg = draw(FULL_WIDTH, height, |canvas| {
         let mut offset = 0.0;
         for row in 0..rows {
@@ -68,13 +68,16 @@ pub(super) fn mean(view: &View, scene: &Scene) -> Result<Option<Figure>, Failed>
                 paint(canvas, &panel, reference(view, scene, &quantity), &curves[index], 0.13)?;
                 let entries: Vec<(&str, Style)> = curves[index].iter().map(|c| (c.label, c.style)).collect();
                 legend::draw(canvas, (panel.left, panel.bottom() + 14.0), width, &entries)?;
+                if index == 0 {
+                    name_reference(canvas, view, scene, &panel)?;
+                }
             }
             let label = Text::new(LABEL_TEXT).align(Align::Middle).upwards();
             canvas.text((8.0, offset + top + plot / 2.0), "Accuracy, mean over tasks (%)", label)?;
             offset += row_height(row);
         }
         let label = Text::new(LABEL_TEXT).align(Align::Middle);
-        canvas.text((left + (FULL_WIDTH - left) / 2.0, height - 8.0), "Achieved FLOPs reduction (%)", label)
+        canvas.text((left + (FULL_WIDTH - left) / 2.0, height - 9.0), "Achieved FLOPs reduction (%)", label)
     });
     let caption = format!(
         "Accuracy (mean over {} tasks, {} items in all) against the FLOPs reduction that was achieved; {}. Bands are 95 % \
@@ -109,7 +112,7 @@ pub(super) fn by_task(view: &View, scene: &Scene) -> Result<Option<Figure>, Fail
     let names: Vec<&str> = entries.iter().map(|(label, _)| *label).collect();
     let legend_height = legend::height(&names, FULL_WIDTH - left);
     let grid = scene.tasks.len() as f64 * (plot + row_gap);
-    let height = top + grid + 14.0 + legend_height + 4.0;
+    let height = top + grid - row_gap + 18.0 + 10.0 + legend_height + 4.0;
     let svg = draw(FULL_WIDTH, height, |canvas| {
         for (row, task) in scene.tasks.iter().enumerate() {
             let quantity = Quantity::Task(task);
@@ -126,17 +129,17 @@ pub(super) fn by_task(view: &View, scene: &Scene) -> Result<Option<Figure>, Fail
                 paint(canvas, &panel, reference(view, scene, &quantity), curves, 0.09)?;
                 if row == 0 {
                     let title = Text::new(LABEL_TEXT).ink(Ink::GREY).align(Align::Middle);
-                    canvas.text((panel.left + width / 2.0, 7.0), families[column].title(), title)?;
+                    canvas.text((panel.left + width / 2.0, 7.0), families[column].short_title(), title)?;
                 }
             }
             let unit = if task.lower_is_better { "" } else { ", %" };
             let title = format!("{} ({}{unit}), n = {}", task.name, task.metric, task.n);
             canvas.text((left, offset - 6.5), &title, Text::new(LABEL_TEXT).bold())?;
         }
-        let below = top + grid - row_gap + 16.0;
+        let below = top + grid - row_gap + 18.0;
         let label = Text::new(LABEL_TEXT).align(Align::Middle);
         canvas.text((left + (FULL_WIDTH - left) / 2.0, below), "Achieved FLOPs reduction (%)", label)?;
-        legend::draw(canvas, (left, below + 8.0), FULL_WIDTH - left, &entries)
+        legend::draw(canvas, (left, below + 9.0), FULL_WIDTH - left, &entries)
     });
     let caption = format!(
         "The primary metric of each task against the achieved FLOPs reduction; {}. Bands are 95 % intervals over items \
@@ -240,6 +243,14 @@ fn paint(
         }
     }
     Ok(())
+}
+
+/// Names the dashed line, once.
+fn name_reference(canvas: &Canvas, view: &View, scene: &Scene, panel: &Panel) -> Result<(), DrawError> {
+    let Some((arm, Some(mean))) = &scene.baseline else { return Ok(()) };
+    let y = panel.y.at(mean.estimate.value) - 5.0;
+    let style = Text::new(LABEL_TEXT).align(Align::End);
+    canvas.text((panel.right() - 1.0, y), &view.arms[*arm].trial.strategy, style)
 }
 
 fn csv(view: &View, scene: &Scene) -> String {

@@ -24,7 +24,7 @@ pub(super) fn draw(view: &View, scene: &Scene) -> Result<Option<Figure>, Failed>
     let gap = 9.0;
     let width = (FULL_WIDTH - left - 8.0 - gap * (reductions.len() as f64 - 1.0)) / reductions.len() as f64;
     let plot = rows.len() as f64 * ROW + gaps.last().copied().unwrap_or(0.0) + 4.0;
-    let (top, height) = (18.0, plot + 18.0 + 30.0);
+    let (top, height) = (18.0, plot + 18.0 + 26.0);
     let svg = page(FULL_WIDTH, height, |canvas| {
         for (column, &nominal) in reductions.iter().enumerate() {
             let origin = (left + column as f64 * (width + gap), top);

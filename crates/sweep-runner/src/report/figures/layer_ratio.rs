@@ -45,7 +45,7 @@ pub(super) fn draw(view: &View, scene: &Scene) -> Result<Option<Figure>, Failed>
             top += heights[row] + 34.0;
         }
         let middle = left + (FULL_WIDTH - left - bar) / 2.0;
-        canvas.text((middle, total + 6.0), "Site (0-based layer)", Text::new(LABEL_TEXT).align(Align::Middle))?;
+        canvas.text((middle, total + 2.0), "Site (0-based layer)", Text::new(LABEL_TEXT).align(Align::Middle))?;
         colour_bar(canvas, (FULL_WIDTH - bar + 12.0, 16.0), total.max(110.0) - 34.0, limit)
     });
     let caption = format!(
@@ -95,7 +95,7 @@ fn paint(
         let to = (from.0 + cell_width, from.1 + cell_height);
         canvas.rect(from, to, diverging(difference.value / limit))?;
         if difference.interval.contains(0.0) {
-            canvas.hatch(from, to, 3.2, Stroke::solid(Ink(90, 90, 90, 0.55), 0.35))?;
+            canvas.hatch(from, to, 3.2, Stroke::solid(Ink(150, 150, 150, 1.0), 0.35))?;
         }
         canvas.frame(from, to, Stroke::solid(Ink(255, 255, 255, 1.0), 0.6))?;
     }
@@ -120,9 +120,8 @@ fn colour_bar(canvas: &Canvas, (left, top): (f64, f64), height: f64, limit: f64)
     for step in 0..STEPS {
         let share = 1.0 - 2.0 * (step as f64 + 0.5) / STEPS as f64;
         let y = top + height * step as f64 / STEPS as f64;
-        // A hair of overlap hides seams between the steps.
-        let end = (y + height / STEPS as f64 + 0.1).min(top + height);
-        canvas.rect((left, y), (left + width, end), diverging(share))?;
+        // Each step reaches down to the end and is painted over by the next: no seams where edges are smoothed.
+        canvas.rect((left, y), (left + width, top + height), diverging(share))?;
     }
     canvas.frame((left, top), (left + width, top + height), Stroke::solid(Ink::BLACK, 0.4))?;
     for (value, label) in ticks((-limit, limit), 4, 100.0, "") {

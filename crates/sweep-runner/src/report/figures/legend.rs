@@ -6,7 +6,7 @@ use crate::report::style::Style;
 
 /// Height of one entry.
 pub(super) const LINE: f64 = 9.5;
-const SYMBOL: f64 = 18.0;
+const SYMBOL: f64 = 24.0;
 const GAP: f64 = 8.0;
 
 /// Entries that fit side by side into `width`.

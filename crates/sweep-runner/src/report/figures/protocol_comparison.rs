@@ -12,7 +12,7 @@ const ROW: f64 = 11.5;
 /// One figure per reduction, but not dozens of them.
 const MOST_FIGURES: usize = 4;
 /// Width of the column of numbers beside a panel.
-const NUMBERS: f64 = 50.0;
+const NUMBERS: f64 = 56.0;
 
 /// All scenes of one model.
 struct ModelScenes<'a> {
@@ -42,20 +42,20 @@ pub(super) fn draw(view: &View, nominal: f64) -> Result<Option<Figure>, Failed> 
     let extra = models.iter().any(|model| rows.iter().any(|row| upstream_loss(model, &row.label, nominal).is_some()));
     let left = 8.0 + rows.iter().map(|s| text_width(&s.label, LABEL_TEXT, false)).fold(0.0, f64::max);
     let numbers = if extra { NUMBERS } else { 6.0 };
-    let width = (FULL_WIDTH - left) / models.len() as f64 - numbers - 4.0;
+    let width = (FULL_WIDTH - left) / models.len() as f64 - numbers - 6.0;
     let plot = rows.len() as f64 * ROW + gaps.last().copied().unwrap_or(0.0) + 4.0;
     let top = if extra { 28.0 } else { 18.0 };
     let height = top + plot + 42.0;
     let svg = page(FULL_WIDTH, height, |canvas| {
         for (column, model) in models.iter().enumerate() {
-            let corner = left + column as f64 * (width + numbers + 4.0);
+            let corner = left + column as f64 * (width + numbers + 6.0);
             let range = range(model, nominal);
             let panel = Panel::new((corner, top), width, plot, range, (1.0, 0.0));
             panel.axes(canvas, &ticks(range, 4, 100.0, ""), &[], (true, false))?;
             canvas.text((corner, 8.0), model.model, Text::new(TITLE_TEXT).bold())?;
             if extra {
-                let head = Text::new(6.5).align(Align::Middle).ink(Ink::GREY);
-                let middle = panel.right() + 4.0 + NUMBERS / 2.0;
+                let head = Text::new(6.4).align(Align::Middle).ink(Ink::GREY);
+                let middle = panel.right() + 2.0 + NUMBERS / 2.0;
                 canvas.text((middle, 13.0), "loss only", head)?;
                 canvas.text((middle, 21.5), "under upstream", head)?;
             }
@@ -71,7 +71,7 @@ pub(super) fn draw(view: &View, nominal: f64) -> Result<Option<Figure>, Failed> 
                     let text = format!("{} ± {:.1}", signed(loss.value * 100.0), loss.interval.half_width() * 100.0);
                     let style = Text::new(TICK_TEXT).align(Align::Middle);
                     let style = if sure { style } else { style.ink(Ink::GREY) };
-                    canvas.text((panel.right() + 4.0 + NUMBERS / 2.0, y), &text, style)?;
+                    canvas.text((panel.right() + 2.0 + NUMBERS / 2.0, y), &text, style)?;
                 }
             }
         }

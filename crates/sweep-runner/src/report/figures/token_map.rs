@@ -163,10 +163,12 @@ fn draw(map: &Map) -> Result<Option<Figure>, Failed> {
     let widest = blocks.first().map_or(1, std::iter::ExactSizeIterator::len) as f64;
     let cell = ((FULL_WIDTH - left - 6.0) / widest).min(12.0);
     let texts: Vec<String> = map.tokens.iter().map(|token| printable(token)).collect();
-    let heads = texts.iter().map(|text| text_width(text, TOKEN_TEXT, true)).fold(0.0, f64::max) + 10.0;
+    let needed = |token: usize| map.necessary.contains(&(token as u32));
+    let head = |token: usize, text: &String| text_width(text, TOKEN_TEXT, needed(token)) + if needed(token) { 10.0 } else { 4.0 };
+    let heads = texts.iter().enumerate().map(|(token, text)| head(token, text)).fold(0.0, f64::max);
     let rows = map.rows.len() as f64 * ROW;
     let block = heads + rows + 8.0;
-    let height = 6.0 + block * blocks.len() as f64 + 30.0;
+    let height = 6.0 + block * blocks.len() as f64 + 16.0;
     let svg = page(FULL_WIDTH, height, |canvas| {
         for (index, range) in blocks.iter().enumerate() {
             let top = 6.0 + index as f64 * block + heads;
@@ -192,7 +194,7 @@ fn draw(map: &Map) -> Result<Option<Figure>, Failed> {
             }
             outline(canvas, map, range, (left, top), cell, rows)?;
         }
-        key(canvas, map, (left, height - 24.0))
+        key(canvas, map, (left, height - 15.0))
     });
     let caption = format!(
         "One item (`{}` of {}) at a nominal FLOPs reduction of {:.0} %; {}. Grey tokens stay, orange ones are dropped, \
