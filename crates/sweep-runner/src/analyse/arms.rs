@@ -55,7 +55,10 @@ impl Arm {
     /// Resamples of different tasks are independent draws, so the mean of the replicates is a bootstrap stratified
     /// by task.
     pub(crate) fn mean_over(&self, tasks: &[String]) -> Option<TaskMean> {
-        let results: Vec<&ArmTask> = tasks.iter().map(|task| self.task(task)).collect::<Option<_>>()?;
+        let results: Vec<&ArmTask> = tasks
+            .iter()
+            .map(|task| self.task(task))
+            .collect::<Option<_>>()?;
         let draws = results.first()?.replicates.len();
         let share = 1.0 / results.len() as f64;
         let mut replicates = vec![0.0; draws];
@@ -64,10 +67,18 @@ impl Arm {
                 *sum += f64::from(x) * share;
             }
         }
-        let value = results.iter().map(|result| result.estimate.value).sum::<f64>() * share;
+        let value = results
+            .iter()
+            .map(|result| result.estimate.value)
+            .sum::<f64>()
+            * share;
         let n = results.iter().map(|result| result.estimate.n).sum();
         Some(TaskMean {
-            flops_reduction_achieved: results.iter().map(|r| r.flops_reduction_achieved).sum::<f64>() * share,
+            flops_reduction_achieved: results
+                .iter()
+                .map(|r| r.flops_reduction_achieved)
+                .sum::<f64>()
+                * share,
             estimate: estimate_from_replicates(n, value, &replicates),
             replicates,
         })
@@ -80,9 +91,18 @@ impl ArmTask {
         if self.items_key != other.items_key || self.metric != other.metric {
             return None;
         }
-        let widen = |replicates: &[f32]| replicates.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
+        let widen = |replicates: &[f32]| {
+            replicates
+                .iter()
+                .map(|&x| f64::from(x))
+                .collect::<Vec<f64>>()
+        };
         let value = self.estimate.value - other.estimate.value;
-        Some(difference_of_replicates(value, &widen(&self.replicates), &widen(&other.replicates)))
+        Some(difference_of_replicates(
+            value,
+            &widen(&self.replicates),
+            &widen(&other.replicates),
+        ))
     }
 }
 
@@ -99,13 +119,18 @@ pub(crate) fn arms(study: &Study) -> Vec<Arm> {
     let mut order: Vec<Vec<&Cell>> = Vec::new();
     let mut known: BTreeMap<String, usize> = BTreeMap::new();
     for cell in study.cells.iter().filter(|cell| cell.is_done()) {
-        let index = *known.entry(pooling_key(&cell.record.trial)).or_insert_with(|| {
-            order.push(Vec::new());
-            order.len() - 1
-        });
+        let index = *known
+            .entry(pooling_key(&cell.record.trial))
+            .or_insert_with(|| {
+                order.push(Vec::new());
+                order.len() - 1
+            });
         order[index].push(cell);
     }
-    let mut arms: Vec<Arm> = order.iter().map(|cells| pool(cells, &study.plan.baseline)).collect();
+    let mut arms: Vec<Arm> = order
+        .iter()
+        .map(|cells| pool(cells, &study.plan.baseline))
+        .collect();
     compare_to_baseline(&mut arms);
     arms
 }
@@ -124,7 +149,7 @@ fn params_without_seed(params: &str) -> String {
     match serde_json::from_str::<BTreeMap<String, serde_json::Value>>(params) {
         Ok(mut options) => {
             options.remove("seed");
-            options.iter().map(|(name, value)| format!("{name}={value};")).collect()
+            format!("{options:?}")
         }
         Err(_) => params.to_owned(),
     }
@@ -146,8 +171,16 @@ fn pool(cells: &[&Cell], baseline: &str) -> Arm {
         }
     }
     let is_baseline = trial.strategy == baseline;
-    let tasks = tasks.into_iter().filter_map(|(_, cells)| pool_task(&cells)).collect();
-    Arm { trial, seeds, is_baseline, tasks }
+    let tasks = tasks
+        .into_iter()
+        .filter_map(|(_, cells)| pool_task(&cells))
+        .collect();
+    Arm {
+        trial,
+        seeds,
+        is_baseline,
+        tasks,
+    }
 }
 
 fn pool_task(cells: &[&Cell]) -> Option<ArmTask> {
@@ -159,7 +192,11 @@ fn pool_task(cells: &[&Cell]) -> Option<ArmTask> {
     let single = &first.metrics[position];
     let seeds = cells.len() as f64;
     let (estimate, difference, replicates) = if cells.len() == 1 {
-        (single.estimate, single.difference, Arc::clone(&first.replicates))
+        (
+            single.estimate,
+            single.difference,
+            Arc::clone(&first.replicates),
+        )
     } else {
         let mut mean = vec![0.0_f64; first.replicates.len()];
         for cell in cells {
@@ -173,13 +210,21 @@ fn pool_task(cells: &[&Cell]) -> Option<ArmTask> {
             .sum::<f64>()
             / seeds;
         let estimate = estimate_from_replicates(single.estimate.n, value, &mean);
-        (estimate, None, Arc::new(mean.into_iter().map(|x| x as f32).collect()))
+        (
+            estimate,
+            None,
+            Arc::new(mean.into_iter().map(|x| x as f32).collect()),
+        )
     };
     Some(ArmTask {
         task: first.record.task.clone(),
         metric,
         lower_is_better,
-        flops_reduction_achieved: cells.iter().map(|c| c.record.cost.flops_reduction_achieved).sum::<f64>() / seeds,
+        flops_reduction_achieved: cells
+            .iter()
+            .map(|c| c.record.cost.flops_reduction_achieved)
+            .sum::<f64>()
+            / seeds,
         estimate,
         difference,
         replicates,
@@ -191,10 +236,20 @@ fn pool_task(cells: &[&Cell]) -> Option<ArmTask> {
 fn compare_to_baseline(arms: &mut [Arm]) {
     let mut missing = Vec::new();
     for (index, arm) in arms.iter().enumerate().filter(|(_, arm)| !arm.is_baseline) {
-        let baseline = arms.iter().find(|other| other.is_baseline && comparable(&other.trial, &arm.trial));
+        let baseline = arms
+            .iter()
+            .find(|other| other.is_baseline && comparable(&other.trial, &arm.trial));
         let Some(baseline) = baseline else { continue };
-        for (position, result) in arm.tasks.iter().enumerate().filter(|(_, result)| result.difference.is_none()) {
-            if let Some(difference) = baseline.task(&result.task).and_then(|base| result.minus(base)) {
+        for (position, result) in arm
+            .tasks
+            .iter()
+            .enumerate()
+            .filter(|(_, result)| result.difference.is_none())
+        {
+            if let Some(difference) = baseline
+                .task(&result.task)
+                .and_then(|base| result.minus(base))
+            {
                 missing.push((index, position, difference));
             }
         }

@@ -12,6 +12,7 @@ mod style;
 mod tables;
 mod view;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -50,8 +51,10 @@ pub fn run(dir: &Path) -> Result<ReportSummary, ReportError> {
     canvas::register_fonts();
     let (study, analysis) = analyse::study_and_write(dir)?;
     let view = view::view(&study);
-    let figures = figures::draw_all(&study, &view)?;
-    let tables = tables::all(&view);
+    let mut figures = figures::draw_all(&study, &view)?;
+    distinct(figures.iter_mut().map(|figure| &mut figure.name));
+    let mut tables = tables::all(&view);
+    distinct(tables.iter_mut().map(|table| &mut table.name));
     let page = markdown::page(&study, &analysis, &view, &figures, &tables);
     Ok(ReportSummary {
         figures: write_figures(&figures, &dir.join("figures"))?,
@@ -64,12 +67,36 @@ pub fn run(dir: &Path) -> Result<ReportSummary, ReportError> {
     })
 }
 
+/// Two models of one short name must not write to one file: the second is numbered.
+fn distinct<'a>(names: impl Iterator<Item = &'a mut String>) {
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    for name in names {
+        let count = seen.entry(name.clone()).or_insert(0);
+        *count += 1;
+        if *count > 1 {
+            *name = format!("{name}-{count}");
+        }
+    }
+}
+
 fn write_tables(tables: &[tables::Table], folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
     let mut files = Vec::new();
     for table in tables {
-        files.push(write(folder, &format!("{}.md", table.name), table.markdown().as_bytes())?);
-        files.push(write(folder, &format!("{}.csv", table.name), table.csv().as_bytes())?);
-        files.push(write(folder, &format!("{}.tex", table.name), table.latex().as_bytes())?);
+        files.push(write(
+            folder,
+            &format!("{}.md", table.name),
+            table.markdown().as_bytes(),
+        )?);
+        files.push(write(
+            folder,
+            &format!("{}.csv", table.name),
+            table.csv().as_bytes(),
+        )?);
+        files.push(write(
+            folder,
+            &format!("{}.tex", table.name),
+            table.latex().as_bytes(),
+        )?);
     }
     Ok(files)
 }
@@ -78,13 +105,24 @@ fn write_figures(figures: &[figures::Figure], folder: &Path) -> Result<Vec<PathB
     let files = figures
         .par_iter()
         .map(|figure| {
-            let rendered = convert::convert(figure.svg.clone())
-                .map_err(|reason| ReportError::Draw { figure: figure.name.clone(), reason })?;
+            let rendered =
+                convert::convert(figure.svg.clone()).map_err(|reason| ReportError::Draw {
+                    figure: figure.name.clone(),
+                    reason,
+                })?;
             Ok(vec![
-                write(folder, &format!("{}.svg", figure.name), rendered.svg.as_bytes())?,
+                write(
+                    folder,
+                    &format!("{}.svg", figure.name),
+                    rendered.svg.as_bytes(),
+                )?,
                 write(folder, &format!("{}.pdf", figure.name), &rendered.pdf)?,
                 write(folder, &format!("{}.png", figure.name), &rendered.png)?,
-                write(folder, &format!("{}.csv", figure.name), figure.csv.as_bytes())?,
+                write(
+                    folder,
+                    &format!("{}.csv", figure.name),
+                    figure.csv.as_bytes(),
+                )?,
             ])
         })
         .collect::<Result<Vec<_>, ReportError>>()?;
@@ -98,6 +136,9 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<PathBuf, ReportError
     fs::create_dir_all(folder)
         .and_then(|()| fs::write(&aside, bytes))
         .and_then(|()| fs::rename(&aside, &path))
-        .map_err(|source| ReportError::Write { path: path.clone(), source })?;
+        .map_err(|source| ReportError::Write {
+            path: path.clone(),
+            source,
+        })?;
     Ok(path)
 }

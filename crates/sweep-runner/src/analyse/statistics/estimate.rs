@@ -19,7 +19,10 @@ pub(crate) struct Estimate {
 ///
 /// Shares of items get Wilson's interval, everything else the percentile interval of the bootstrap. The standard error
 /// of plain means is the usual formula (as lm-evaluation-harness reports it), otherwise the spread of the replicates.
-pub(crate) fn estimate(contributions: &Contributions, resamples: &Resamples) -> (Estimate, Vec<f64>) {
+pub(crate) fn estimate(
+    contributions: &Contributions,
+    resamples: &Resamples,
+) -> (Estimate, Vec<f64>) {
     let n = contributions.len();
     let value = contributions.value();
     let replicates = contributions.replicates(resamples);
@@ -28,14 +31,30 @@ pub(crate) fn estimate(contributions: &Contributions, resamples: &Resamples) -> 
     } else {
         percentile_interval(&replicates)
     };
-    let stderr =
-        if contributions.is_plain_mean() { mean_stderr(contributions.values()) } else { spread(&replicates) };
-    (Estimate { n, value, stderr, interval }, replicates)
+    let stderr = if contributions.is_plain_mean() {
+        mean_stderr(contributions.values())
+    } else {
+        spread(&replicates)
+    };
+    (
+        Estimate {
+            n,
+            value,
+            stderr,
+            interval,
+        },
+        replicates,
+    )
 }
 
 /// Estimate of something computed from replicates alone: means over seeds or tasks.
 pub(crate) fn estimate_from_replicates(n: usize, value: f64, replicates: &[f64]) -> Estimate {
-    Estimate { n, value, stderr: spread(replicates), interval: percentile_interval(replicates) }
+    Estimate {
+        n,
+        value,
+        stderr: spread(replicates),
+        interval: percentile_interval(replicates),
+    }
 }
 
 /// Sample standard deviation over the root of n; NaN for fewer than two items.
@@ -56,7 +75,9 @@ mod tests {
 
     #[test]
     fn shares_use_wilson_and_the_usual_standard_error() {
-        let pairs: Vec<(f64, f64)> = (0..20).map(|i| (f64::from(u8::from(i < 15)), 1.0)).collect();
+        let pairs: Vec<(f64, f64)> = (0..20)
+            .map(|i| (f64::from(u8::from(i < 15)), 1.0))
+            .collect();
         let set = Resamples::draw(0, "t", 20, 200);
         let (estimate, replicates) = estimate(&contributions(Aggregate::Mean, &pairs), &set);
         assert!((estimate.value - 0.75).abs() < 1e-12);
@@ -68,7 +89,9 @@ mod tests {
 
     #[test]
     fn perplexity_interval_holds_the_value() {
-        let pairs: Vec<(f64, f64)> = (0..60).map(|i| (-1.0 - f64::from(i % 7) * 0.2, 1.0)).collect();
+        let pairs: Vec<(f64, f64)> = (0..60)
+            .map(|i| (-1.0 - f64::from(i % 7) * 0.2, 1.0))
+            .collect();
         let set = Resamples::draw(0, "t", 60, 4_000);
         let (estimate, _) = estimate(&contributions(Aggregate::ExpNegMean, &pairs), &set);
         assert!(estimate.interval.contains(estimate.value));

@@ -13,6 +13,9 @@ use rand_chacha::ChaCha8Rng;
 /// Resamples per bootstrap.
 pub(crate) const RESAMPLES: usize = 10_000;
 
+/// Resamples summed at a time: few enough that their sums stay in the first-level cache.
+const BLOCK: usize = 2_048;
+
 /// How often each item occurs in each resample.
 ///
 /// A resample of n items is a vector of n counts that sum to n, so any sum over a resample is a weighted sum.
@@ -41,7 +44,11 @@ impl Resamples {
                 *count = count.saturating_add(1);
             }
         }
-        Self { items, draws, counts }
+        Self {
+            items,
+            draws,
+            counts,
+        }
     }
 
     /// Sum of `column` over each resample.
@@ -49,11 +56,9 @@ impl Resamples {
         assert_eq!(column.len(), self.items, "one value per item");
         // Counts sum to n in every resample, so a constant may be taken out: most columns are 0/1, and the rarer of
         // the two values alone has to be visited.
-        let ones = column.iter().filter(|&&x| x == 1.0).count();
+        let ones = column.iter().filter(|x| x.total_cmp(&1.0).is_eq()).count();
         let pivot = if 2 * ones > column.len() { 1.0 } else { 0.0 };
         let mut sums = vec![pivot * self.items as f64; self.draws];
-        // Blocks of resamples small enough that their sums stay in the first-level cache.
-        const BLOCK: usize = 2_048;
         for (block, sums) in sums.chunks_mut(BLOCK).enumerate() {
             let start = block * BLOCK;
             for (item, &x) in column.iter().enumerate() {
@@ -82,7 +87,11 @@ pub(crate) struct ResampleBank {
 impl ResampleBank {
     /// An empty bank for one task.
     pub(crate) fn new(seed: u64, task: &str) -> Self {
-        Self { seed, task: task.to_owned(), sets: Mutex::new(BTreeMap::new()) }
+        Self {
+            seed,
+            task: task.to_owned(),
+            sets: Mutex::new(BTreeMap::new()),
+        }
     }
 
     /// The resamples of `items` items.
@@ -102,9 +111,15 @@ mod tests {
     #[test]
     fn every_resample_has_n_items() {
         let set = Resamples::draw(1, "task", 7, 50);
-        assert!(set.sums(&[1.0; 7]).iter().all(|&sum| sum == 7.0));
+        assert!(
+            set.sums(&[1.0; 7])
+                .iter()
+                .all(|&sum| (sum - 7.0).abs() < 1e-12)
+        );
         for resample in 0..50 {
-            let total: u32 = (0..7).map(|item| u32::from(set.counts[item * 50 + resample])).sum();
+            let total: u32 = (0..7)
+                .map(|item| u32::from(set.counts[item * 50 + resample]))
+                .sum();
             assert_eq!(total, 7);
         }
     }
@@ -114,7 +129,11 @@ mod tests {
         let set = Resamples::draw(3, "task", 4, 5);
         let column = [1.0, 1.0, 1.0, -2.5];
         let expected: Vec<f64> = (0..5)
-            .map(|resample| (0..4).map(|item| f64::from(set.counts[item * 5 + resample]) * column[item]).sum())
+            .map(|resample| {
+                (0..4)
+                    .map(|item| f64::from(set.counts[item * 5 + resample]) * column[item])
+                    .sum()
+            })
             .collect();
         for (sum, expected) in set.sums(&column).iter().zip(expected) {
             assert!((sum - expected).abs() < 1e-12);

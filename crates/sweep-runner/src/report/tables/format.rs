@@ -11,13 +11,17 @@ pub(in crate::report) enum Rank {
     Tied,
 }
 
-/// One cell: a text, or a number with the half-width of its interval.
+/// One cell: a name, or a number with the half-width of its interval.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::report) enum TableCell {
-    Text(String),
     /// Strategy or option names, set in typewriter type.
     Name(String),
-    Number { value: f64, half_width: Option<f64>, decimals: usize, rank: Rank },
+    Number {
+        value: f64,
+        half_width: Option<f64>,
+        decimals: usize,
+        rank: Rank,
+    },
     Missing,
 }
 
@@ -41,15 +45,23 @@ impl Table {
     /// GitHub-flavoured Markdown; underlining is HTML, which it renders.
     pub(in crate::report) fn markdown(&self) -> String {
         let escape = |text: &str| text.replace('|', "\\|");
-        let mut text = format!("| {} |\n", self.header.iter().map(|h| escape(h)).collect::<Vec<_>>().join(" | "));
-        let align: Vec<&str> = (0..self.header.len()).map(|i| if self.is_numeric(i) { "---:" } else { "---" }).collect();
-        text += &format!("| {} |\n", align.join(" | "));
+        let mut text = format!(
+            "| {} |\n",
+            self.header
+                .iter()
+                .map(|h| escape(h))
+                .collect::<Vec<_>>()
+                .join(" | ")
+        );
+        let align: Vec<&str> = (0..self.header.len())
+            .map(|i| if self.is_numeric(i) { "---:" } else { "---" })
+            .collect();
+        text += &["| ", &align.join(" | "), " |\n"].concat();
         for row in &self.rows {
             let cells: Vec<String> = row
                 .cells
                 .iter()
                 .map(|cell| match cell {
-                    TableCell::Text(text) => escape(text),
                     TableCell::Name(name) => format!("`{}`", escape(name)),
                     TableCell::Missing => "–".to_owned(),
                     TableCell::Number { rank, .. } => match rank {
@@ -59,7 +71,7 @@ impl Table {
                     },
                 })
                 .collect();
-            text += &format!("| {} |\n", cells.join(" | "));
+            text += &["| ", &cells.join(" | "), " |\n"].concat();
         }
         text
     }
@@ -67,9 +79,15 @@ impl Table {
     /// Plain numbers; each number column is followed by its half-width.
     pub(in crate::report) fn csv(&self) -> String {
         let quote = |field: &str| {
-            if field.contains([',', '"', '\n']) { format!("\"{}\"", field.replace('"', "\"\"")) } else { field.to_owned() }
+            if field.contains([',', '"', '\n']) {
+                format!("\"{}\"", field.replace('"', "\"\""))
+            } else {
+                field.to_owned()
+            }
         };
-        let widths: Vec<bool> = (0..self.header.len()).map(|i| self.has_half_width(i)).collect();
+        let widths: Vec<bool> = (0..self.header.len())
+            .map(|i| self.has_half_width(i))
+            .collect();
         let header = self.header.iter().zip(&widths).flat_map(|(name, &wide)| {
             std::iter::once(quote(name)).chain(wide.then(|| quote(&format!("{name} ±"))))
         });
@@ -78,11 +96,14 @@ impl Table {
             let mut fields = Vec::new();
             for (cell, &wide) in row.cells.iter().zip(&widths) {
                 let (value, half) = match cell {
-                    TableCell::Text(text) | TableCell::Name(text) => (quote(text), String::new()),
+                    TableCell::Name(text) => (quote(text), String::new()),
                     TableCell::Missing => (String::new(), String::new()),
-                    TableCell::Number { value, half_width, .. } => {
-                        (format!("{value:.4}"), half_width.map_or(String::new(), |half| format!("{half:.4}")))
-                    }
+                    TableCell::Number {
+                        value, half_width, ..
+                    } => (
+                        format!("{value:.4}"),
+                        half_width.map_or(String::new(), |half| format!("{half:.4}")),
+                    ),
                 };
                 fields.push(value);
                 if wide {
@@ -96,54 +117,90 @@ impl Table {
 
     /// A `booktabs` fragment for `\input`, with caption and label as comments.
     pub(in crate::report) fn latex(&self) -> String {
-        let columns: String = (0..self.header.len()).map(|i| if self.is_numeric(i) { 'r' } else { 'l' }).collect();
+        let columns: String = (0..self.header.len())
+            .map(|i| if self.is_numeric(i) { 'r' } else { 'l' })
+            .collect();
         let mut text = format!(
             "% Needs \\usepackage{{booktabs}}. Use inside a table environment:\n% \\caption{{{}}}\n% \\label{{tab:{}}}\n",
             latex_text(&self.caption),
             self.name.replace('_', "-")
         );
-        text += &format!("\\begin{{tabular}}{{{columns}}}\n\\toprule\n");
-        text += &(self.header.iter().map(|h| latex_text(h)).collect::<Vec<_>>().join(" & ") + " \\\\\n\\midrule\n");
+        text += &["\\begin{tabular}{", &columns, "}\n\\toprule\n"].concat();
+        text += &(self
+            .header
+            .iter()
+            .map(|h| latex_text(h))
+            .collect::<Vec<_>>()
+            .join(" & ")
+            + " \\\\\n\\midrule\n");
         let mut block = self.rows.first().map_or(0, |row| row.block);
         for row in &self.rows {
             if row.block != block {
                 text += "\\midrule\n";
                 block = row.block;
             }
-            text += &(row.cells.iter().map(latex_cell).collect::<Vec<_>>().join(" & ") + " \\\\\n");
+            text += &(row
+                .cells
+                .iter()
+                .map(latex_cell)
+                .collect::<Vec<_>>()
+                .join(" & ")
+                + " \\\\\n");
         }
         text + "\\bottomrule\n\\end{tabular}\n"
     }
 
     fn is_numeric(&self, column: usize) -> bool {
-        self.rows.iter().any(|row| matches!(row.cells.get(column), Some(TableCell::Number { .. })))
+        self.rows
+            .iter()
+            .any(|row| matches!(row.cells.get(column), Some(TableCell::Number { .. })))
     }
 
     fn has_half_width(&self, column: usize) -> bool {
-        self.rows
-            .iter()
-            .any(|row| matches!(row.cells.get(column), Some(TableCell::Number { half_width: Some(_), .. })))
+        self.rows.iter().any(|row| {
+            matches!(
+                row.cells.get(column),
+                Some(TableCell::Number {
+                    half_width: Some(_),
+                    ..
+                })
+            )
+        })
     }
 }
 
 /// A number with its half-width, rounded once here for all formats that people read.
 fn plain(cell: &TableCell) -> String {
     match cell {
-        TableCell::Number { value, half_width: Some(half), decimals, .. } => {
+        TableCell::Number {
+            value,
+            half_width: Some(half),
+            decimals,
+            ..
+        } => {
             format!("{value:.decimals$} ± {half:.decimals$}")
         }
-        TableCell::Number { value, half_width: None, decimals, .. } => format!("{value:.decimals$}"),
-        TableCell::Text(text) | TableCell::Name(text) => text.clone(),
+        TableCell::Number {
+            value,
+            half_width: None,
+            decimals,
+            ..
+        } => format!("{value:.decimals$}"),
+        TableCell::Name(text) => text.clone(),
         TableCell::Missing => String::new(),
     }
 }
 
 fn latex_cell(cell: &TableCell) -> String {
     match cell {
-        TableCell::Text(text) => latex_text(text),
         TableCell::Name(name) => format!("\\texttt{{{}}}", latex_text(name)),
         TableCell::Missing => "--".to_owned(),
-        TableCell::Number { value, half_width, decimals, rank } => {
+        TableCell::Number {
+            value,
+            half_width,
+            decimals,
+            rank,
+        } => {
             let number = format!("{value:.decimals$}").replace('-', "$-$");
             let marked = match rank {
                 Rank::Plain => number,
@@ -184,15 +241,35 @@ mod tests {
     use super::*;
 
     fn table() -> Table {
-        let number = |value, rank| TableCell::Number { value, half_width: Some(1.25), decimals: 1, rank };
+        let number = |value, rank| TableCell::Number {
+            value,
+            half_width: Some(1.25),
+            decimals: 1,
+            rank,
+        };
         Table {
             name: "main_x".to_owned(),
             caption: "50 % of a_b".to_owned(),
             header: vec!["strategy".to_owned(), "task, one".to_owned()],
             rows: vec![
-                Row { block: 0, cells: vec![TableCell::Name("dense".to_owned()), number(80.0, Rank::Plain)] },
-                Row { block: 1, cells: vec![TableCell::Name("top_k".to_owned()), number(71.26, Rank::Best)] },
-                Row { block: 1, cells: vec![TableCell::Name("tome".to_owned()), TableCell::Missing] },
+                Row {
+                    block: 0,
+                    cells: vec![
+                        TableCell::Name("dense".to_owned()),
+                        number(80.0, Rank::Plain),
+                    ],
+                },
+                Row {
+                    block: 1,
+                    cells: vec![
+                        TableCell::Name("top_k".to_owned()),
+                        number(71.26, Rank::Best),
+                    ],
+                },
+                Row {
+                    block: 1,
+                    cells: vec![TableCell::Name("tome".to_owned()), TableCell::Missing],
+                },
             ],
         }
     }
@@ -207,7 +284,10 @@ mod tests {
     #[test]
     fn csv_splits_number_and_half_width() {
         let text = table().csv();
-        assert_eq!(text.lines().next(), Some("strategy,\"task, one\",\"task, one ±\""));
+        assert_eq!(
+            text.lines().next(),
+            Some("strategy,\"task, one\",\"task, one ±\"")
+        );
         assert_eq!(text.lines().nth(2), Some("top_k,71.2600,1.2500"));
         assert_eq!(text.lines().nth(3), Some("tome,,"));
     }
@@ -217,7 +297,9 @@ mod tests {
         let text = table().latex();
         assert!(text.starts_with("% Needs"));
         assert!(text.contains("% \\caption{50 \\% of a\\_b}\n% \\label{tab:main-x}"));
-        assert!(text.contains("\\midrule\n\\texttt{top\\_k} & \\textbf{71.3} {\\scriptsize$\\pm$1.2} \\\\"));
+        assert!(text.contains(
+            "\\midrule\n\\texttt{top\\_k} & \\textbf{71.3} {\\scriptsize$\\pm$1.2} \\\\"
+        ));
         assert!(!text.contains("documentclass") && text.ends_with("\\end{tabular}\n"));
     }
 }
