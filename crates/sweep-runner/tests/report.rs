@@ -58,9 +58,10 @@ fn the_full_experiment_has_every_figure() {
 
 #[test]
 fn the_page_says_what_a_reader_must_know() {
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    support::write(dir.path(), &Shape::small());
-    let summary = report::run(dir.path()).expect("a complete experiment");
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("report-small");
+    let _ = fs::remove_dir_all(&dir);
+    support::write(&dir, &Shape::small());
+    let summary = report::run(&dir).expect("a complete experiment");
     let page = fs::read_to_string(summary.report).expect("the page");
     for needle in [
         "**Question.** How much of the accuracy loss",

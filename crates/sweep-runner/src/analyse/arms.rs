@@ -263,3 +263,96 @@ fn compare_to_baseline(arms: &mut [Arm]) {
 pub(crate) fn comparable(a: &TrialKey, b: &TrialKey) -> bool {
     a.model == b.model && a.protocol == b.protocol && a.limit == b.limit
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analyse::statistics::Interval;
+
+    fn trial(seed: u64, params: &str) -> TrialKey {
+        TrialKey {
+            trial_id: format!("id{seed}"),
+            experiment: "e".to_owned(),
+            model: "m".to_owned(),
+            strategy: "random".to_owned(),
+            strategy_params: params.to_owned(),
+            importance: None,
+            importance_source: None,
+            schedule: "paper".to_owned(),
+            sites: vec![1],
+            keep_ratio: 0.9,
+            flops_reduction_nominal: 0.1,
+            protocol: "context".to_owned(),
+            seed,
+            limit: None,
+            device: "cpu".to_owned(),
+            dtype: "f32".to_owned(),
+        }
+    }
+
+    fn result(task: &str, value: f64, replicates: &[f32]) -> ArmTask {
+        ArmTask {
+            task: task.to_owned(),
+            metric: "acc".to_owned(),
+            lower_is_better: false,
+            flops_reduction_achieved: value / 10.0,
+            estimate: Estimate {
+                n: 4,
+                value,
+                stderr: 0.0,
+                interval: Interval {
+                    low: value,
+                    high: value,
+                },
+            },
+            difference: None,
+            replicates: Arc::new(replicates.to_vec()),
+            items_key: 1,
+        }
+    }
+
+    #[test]
+    fn seeds_are_pooled_and_options_are_not() {
+        assert_eq!(pooling_key(&trial(0, "{}")), pooling_key(&trial(1, "{}")));
+        assert_eq!(
+            pooling_key(&trial(0, r#"{"seed":0}"#)),
+            pooling_key(&trial(1, r#"{"seed":1}"#))
+        );
+        assert_ne!(
+            pooling_key(&trial(0, r#"{"q":0.5}"#)),
+            pooling_key(&trial(0, r#"{"q":1.0}"#))
+        );
+    }
+
+    #[test]
+    fn the_mean_over_tasks_weighs_tasks_equally() {
+        let tasks = vec![
+            result("a", 0.5, &[0.25, 0.75]),
+            result("b", 1.0, &[1.0, 0.5]),
+        ];
+        let arm = Arm {
+            trial: trial(0, "{}"),
+            seeds: vec![0],
+            is_baseline: false,
+            tasks,
+        };
+        let names = ["a".to_owned(), "b".to_owned()];
+        let mean = arm.mean_over(&names).expect("both tasks finished");
+        assert!((mean.estimate.value - 0.75).abs() < 1e-12);
+        assert_eq!(mean.estimate.n, 8);
+        assert!((mean.flops_reduction_achieved - 0.075).abs() < 1e-12);
+        assert!(mean.replicates.iter().all(|x| (x - 0.625).abs() < 1e-6));
+        assert!(arm.mean_over(&["a".to_owned(), "c".to_owned()]).is_none());
+    }
+
+    #[test]
+    fn other_items_cannot_be_compared() {
+        let (a, mut b) = (
+            result("a", 0.5, &[0.5, 0.5]),
+            result("a", 0.25, &[0.25, 0.5]),
+        );
+        assert!((a.minus(&b).expect("same items").value - 0.25).abs() < 1e-12);
+        b.items_key = 2;
+        assert!(a.minus(&b).is_none());
+    }
+}

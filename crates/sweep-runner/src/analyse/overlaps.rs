@@ -129,3 +129,51 @@ fn compare(a: &Kept, b: &Kept, chance: &mut ChanceOverlap) -> Vec<(usize, f64, f
         .map(|(site, (observed, expected, n))| (site, observed / n, expected / n))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn overlap(a: &str, b: &str, jaccard: f64, same_arm: bool) -> Overlap {
+        Overlap {
+            trial_id: a.to_owned(),
+            other_trial_id: b.to_owned(),
+            task: "t".to_owned(),
+            site: 3,
+            jaccard,
+            expected_by_chance: 0.0,
+            same_arm,
+        }
+    }
+
+    #[test]
+    fn another_seed_is_not_another_strategy() {
+        let pairs = [
+            overlap("a", "b", 0.5, false),
+            overlap("a", "c", 0.7, false),
+            overlap("b", "c", 0.1, true),
+        ];
+        let means = mean_overlaps(&pairs);
+        let of = |trial: &str| means[&(trial.to_owned(), "t".to_owned(), 3)];
+        assert!((of("a") - 0.6).abs() < 1e-12);
+        assert!((of("b") - 0.5).abs() < 1e-12 && (of("c") - 0.7).abs() < 1e-12);
+    }
+
+    #[test]
+    fn plans_are_compared_site_by_site_over_common_items() {
+        let (first, second, third) = ([0, 1, 2, 3], [0, 1], [1, 2]);
+        let a: Kept = [((3, "x"), (&first[..], 4)), ((5, "x"), (&second[..], 4))].into();
+        let b: Kept = [
+            ((3, "x"), (&first[..], 4)),
+            ((5, "x"), (&third[..], 4)),
+            ((5, "y"), (&third[..], 4)),
+        ]
+        .into();
+        let compared = compare(&a, &b, &mut ChanceOverlap::default());
+        assert_eq!(compared.len(), 2);
+        assert!((compared[0].1 - 1.0).abs() < 1e-12 && (compared[0].2 - 1.0).abs() < 1e-12);
+        // One common token of three; by chance 1/6 * 1 + 4/6 * 1/3.
+        assert!((compared[1].1 - 1.0 / 3.0).abs() < 1e-12);
+        assert!((compared[1].2 - (1.0 / 6.0 + 2.0 / 9.0)).abs() < 1e-12);
+    }
+}
