@@ -227,8 +227,9 @@ fn analyse_cell(
     };
     for metric in &cell.metrics {
         let contributions = Contributions::of_items(metric, alignment.own.iter().copied());
-        let (estimate, replicates) = estimate(&contributions, &resamples);
-        if metric.metric == cell.primary_metric {
+        let primary = metric.metric == cell.primary_metric;
+        let (estimate, replicates) = estimate(&contributions, &resamples, primary);
+        if primary {
             result.replicates = replicates.iter().map(|&x| x as f32).collect();
         }
         let counterpart = baseline
@@ -238,7 +239,9 @@ fn analyse_cell(
             .filter(|(baseline, _)| baseline.index != index)
             .and_then(|(_, (other, other_contributions, other_replicates))| {
                 if alignment.complete {
-                    let known = Some(other_replicates.as_slice());
+                    // Shares of items are compared without replicates, so missing ones are not asked for.
+                    let known = (!replicates.is_empty())
+                        .then_some((replicates.as_slice(), other_replicates.as_slice()));
                     return Some(paired_difference(
                         &contributions,
                         other_contributions,

@@ -17,11 +17,12 @@ pub(crate) struct Difference {
 
 /// Difference of two trials over the same items in the same order.
 ///
-/// The interval is a paired bootstrap; p is the exact `McNemar` test for shares of items, otherwise the bootstrap's.
+/// `known` are the replicates of both over these resamples, where they were computed before. The interval is a paired
+/// bootstrap; p is the exact `McNemar` test for shares of items, otherwise the bootstrap's.
 pub(crate) fn paired_difference(
     trial: &Contributions,
     baseline: &Contributions,
-    baseline_replicates: Option<&[f64]>,
+    known: Option<(&[f64], &[f64])>,
     resamples: &Resamples,
 ) -> Difference {
     let value = trial.value() - baseline.value();
@@ -47,10 +48,13 @@ pub(crate) fn paired_difference(
             p_value: mcnemar(gained, lost),
         };
     }
-    let trial_replicates = trial.replicates(resamples);
-    match baseline_replicates {
-        Some(known) => difference_of_replicates(value, &trial_replicates, known),
-        None => difference_of_replicates(value, &trial_replicates, &baseline.replicates(resamples)),
+    match known {
+        Some((trial, baseline)) => difference_of_replicates(value, trial, baseline),
+        None => difference_of_replicates(
+            value,
+            &trial.replicates(resamples),
+            &baseline.replicates(resamples),
+        ),
     }
 }
 

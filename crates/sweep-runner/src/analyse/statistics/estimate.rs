@@ -15,17 +15,23 @@ pub(crate) struct Estimate {
     pub(crate) interval: Interval,
 }
 
-/// Estimate of one metric, with the value over each resample.
+/// Estimate of one metric, with the value over each resample (none for shares where `keep` is not set).
 ///
 /// Shares of items get Wilson's interval, everything else the percentile interval of the bootstrap. The standard error
 /// of plain means is the usual formula (as lm-evaluation-harness reports it), otherwise the spread of the replicates.
 pub(crate) fn estimate(
     contributions: &Contributions,
     resamples: &Resamples,
+    keep: bool,
 ) -> (Estimate, Vec<f64>) {
     let n = contributions.len();
     let value = contributions.value();
-    let replicates = contributions.replicates(resamples);
+    // Wilson's interval needs no resampling, and most metrics of a sweep are shares.
+    let replicates = if keep || !contributions.is_share() {
+        contributions.replicates(resamples)
+    } else {
+        Vec::new()
+    };
     let interval = if contributions.is_share() {
         wilson(contributions.values().iter().sum(), n as f64)
     } else {
@@ -79,7 +85,7 @@ mod tests {
             .map(|i| (f64::from(u8::from(i < 15)), 1.0))
             .collect();
         let set = Resamples::draw(0, "t", 20, 200);
-        let (estimate, replicates) = estimate(&contributions(Aggregate::Mean, &pairs), &set);
+        let (estimate, replicates) = estimate(&contributions(Aggregate::Mean, &pairs), &set, true);
         assert!((estimate.value - 0.75).abs() < 1e-12);
         // sqrt(0.75 * 0.25 / 19).
         assert!((estimate.stderr - (0.1875_f64 / 19.0).sqrt()).abs() < 1e-12);
@@ -93,7 +99,7 @@ mod tests {
             .map(|i| (-1.0 - f64::from(i % 7) * 0.2, 1.0))
             .collect();
         let set = Resamples::draw(0, "t", 60, 4_000);
-        let (estimate, _) = estimate(&contributions(Aggregate::ExpNegMean, &pairs), &set);
+        let (estimate, _) = estimate(&contributions(Aggregate::ExpNegMean, &pairs), &set, false);
         assert!(estimate.interval.contains(estimate.value));
         // Delta method: standard error of the mean times the value.
         let delta = mean_stderr(&pairs.iter().map(|p| p.0).collect::<Vec<_>>()) * estimate.value;
