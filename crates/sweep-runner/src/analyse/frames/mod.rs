@@ -1,0 +1,78 @@
+//! The frames of an experiment, one file each; their columns are a contract with everybody who reads Parquet.
+
+mod items;
+mod sites;
+mod trials;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use polars::prelude::*;
+
+use super::error::AnalyseError;
+use super::overlaps::{mean_overlaps, overlaps};
+use super::study::Study;
+
+/// Builds and writes all frames; returns the files and the number of rows of `trials`.
+pub(super) fn write_all(study: &Study, dir: &Path) -> Result<(Vec<PathBuf>, usize), AnalyseError> {
+    let pairs = overlaps(study);
+    let named = |frame: &'static str| move |source| AnalyseError::Frame { frame, source };
+    let mut trials = trials::frame(study).map_err(named("trials"))?;
+    let rows = trials.height();
+    let mut files = vec![
+        write_parquet("trials", &mut trials, dir)?,
+        write_csv("trials", &mut trials, dir)?,
+    ];
+    drop(trials);
+    let builders: [(&'static str, PolarsResult<DataFrame>); 4] = [
+        ("items", items::items(study)),
+        ("item_metrics", items::item_metrics(study)),
+        ("sites", sites::sites(study, &mean_overlaps(&pairs))),
+        ("overlaps", sites::overlaps(&pairs)),
+    ];
+    for (name, frame) in builders {
+        files.push(write_parquet(name, &mut frame.map_err(named(name))?, dir)?);
+    }
+    Ok((files, rows))
+}
+
+/// NaN means "no value" to the statistics and null to a reader of the frame.
+fn known(value: f64) -> Option<f64> {
+    (!value.is_nan()).then_some(value)
+}
+
+fn write_parquet(
+    frame: &'static str,
+    data: &mut DataFrame,
+    dir: &Path,
+) -> Result<PathBuf, AnalyseError> {
+    let mut bytes = Vec::new();
+    ParquetWriter::new(&mut bytes)
+        .finish(data)
+        .map_err(|source| AnalyseError::Frame { frame, source })?;
+    write_aside(dir.join(format!("{frame}.parquet")), &bytes)
+}
+
+fn write_csv(
+    frame: &'static str,
+    data: &mut DataFrame,
+    dir: &Path,
+) -> Result<PathBuf, AnalyseError> {
+    let mut bytes = Vec::new();
+    CsvWriter::new(&mut bytes)
+        .finish(data)
+        .map_err(|source| AnalyseError::Frame { frame, source })?;
+    write_aside(dir.join(format!("{frame}.csv")), &bytes)
+}
+
+/// Written beside and renamed, so that a reader never sees half a file.
+fn write_aside(path: PathBuf, bytes: &[u8]) -> Result<PathBuf, AnalyseError> {
+    let aside = path.with_extension("tmp");
+    fs::write(&aside, bytes)
+        .and_then(|()| fs::rename(&aside, &path))
+        .map_err(|source| AnalyseError::Write {
+            path: path.clone(),
+            source,
+        })?;
+    Ok(path)
+}

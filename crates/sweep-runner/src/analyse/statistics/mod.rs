@@ -1,0 +1,29 @@
+//! The statistics of the analysis, one idea a file. Formulas and reasons: `docs/statistics.md`.
+
+mod contributions;
+mod difference;
+mod estimate;
+mod jaccard;
+mod mcnemar;
+mod percentile;
+mod resample;
+mod wilson;
+
+pub(crate) use contributions::Contributions;
+pub(crate) use difference::{Difference, difference_of_replicates, paired_difference};
+pub(crate) use estimate::{Estimate, estimate, estimate_from_replicates};
+pub(crate) use jaccard::{ChanceOverlap, jaccard};
+pub(crate) use percentile::Interval;
+pub(crate) use resample::ResampleBank;
+
+/// `ln(k!)` for k = 0..=n, by summation: exact enough for the counts of an evaluation.
+fn ln_factorials(n: usize) -> Vec<f64> {
+    let mut table = Vec::with_capacity(n + 1);
+    let mut total = 0.0_f64;
+    table.push(total);
+    for k in 1..=n {
+        total += (k as f64).ln();
+        table.push(total);
+    }
+    table
+}

@@ -1,0 +1,46 @@
+//! What can go wrong while a report is drawn and written.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::analyse::AnalyseError;
+
+/// Why a report could not be made.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReportError {
+    /// The recorded cells could not be analysed.
+    #[error(transparent)]
+    Analyse(#[from] AnalyseError),
+    /// A figure could not be drawn or converted.
+    #[error("cannot draw the figure `{figure}`: {reason}")]
+    Draw {
+        /// Name of the figure.
+        figure: String,
+        /// What failed.
+        reason: String,
+    },
+    /// A file could not be written.
+    #[error("cannot write {}: {source}", .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+impl ReportError {
+    /// What to do about it, where there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Analyse(error) => error.hint(),
+            Self::Draw { .. } => Some(
+                "hint: this is a defect of the report, not of the results; the frames (`trials.parquet`) are complete"
+                    .to_owned(),
+            ),
+            Self::Write { .. } => Some("hint: check free space and permissions of the results folder".to_owned()),
+        }
+    }
+}
