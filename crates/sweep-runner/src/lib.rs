@@ -1,3 +1,5 @@
 //! The runner behind the binary `sweep`: config, plan, run, record, analyse, report.
 
+pub mod config;
+pub mod plan;
 pub mod record;
