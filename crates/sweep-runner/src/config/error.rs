@@ -11,6 +11,9 @@ pub(super) struct Span {
     pub(super) len: usize,
 }
 
+/// The hint of last resort.
+const WHERE_TO_LOOK: &str = "docs/experiment-format.md describes every key";
+
 /// What is wrong at a place; becomes a [`ConfigError`] once the file is known.
 #[derive(Debug)]
 pub(super) struct Fault {
@@ -48,7 +51,7 @@ impl Fault {
         let column = before.rsplit('\n').next().map_or(0, |tail| tail.chars().count()) + 1;
         ConfigError(Box::new(Inner {
             message: self.message,
-            hint: self.hint,
+            hint: Some(self.hint.unwrap_or_else(|| WHERE_TO_LOOK.to_owned())),
             place: Some(Place {
                 source: NamedSource::new(file, text.to_owned()).with_language("yaml"),
                 label: self.label,

@@ -77,7 +77,7 @@ impl Protocol {
     pub fn refusal(self) -> Option<&'static str> {
         match self {
             Self::Causal => Some(
-                "protocol `causal` is not implemented yet: no registered strategy has passed the causality check it relies on",
+                "protocol `causal` is not implemented yet: its check that later tokens change no earlier decision is missing",
             ),
             Self::Context | Self::Aligned | Self::Upstream => None,
         }

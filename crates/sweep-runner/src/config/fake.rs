@@ -62,3 +62,34 @@ fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> 
         hint: nearest(name, known).map(|near| format!("did you mean `{near}`?")),
     }
 }
+
+/// The keys of the smallest experiment.
+const SMALLEST: [(&str, &str); 5] = [
+    ("name", "name: t"),
+    ("models", "models: [builtin:mamba2-world]"),
+    ("tasks", "tasks: [world_lambada]"),
+    ("strategies", "strategies: [dense, top_k]"),
+    ("schedule", "schedule: { sites: paper, flops_reduction: 0.2 }"),
+];
+
+/// The smallest experiment with `lines` in place of its own lines of the same keys; `key:` alone removes the key.
+pub(crate) fn edited(lines: &str) -> String {
+    let key_of = |line: &str| line.split(':').next().unwrap_or_default().to_owned();
+    let mut blocks: Vec<(String, String)> = SMALLEST.iter().map(|(key, line)| ((*key).to_owned(), (*line).to_owned())).collect();
+    let mut edits: Vec<(String, String)> = Vec::new();
+    for line in lines.lines() {
+        match edits.last_mut() {
+            Some((_, block)) if line.starts_with(' ') => *block = format!("{block}\n{line}"),
+            _ => edits.push((key_of(line), line.to_owned())),
+        }
+    }
+    for (key, block) in edits {
+        let removed = block.trim_end() == format!("{key}:");
+        match blocks.iter_mut().find(|(known, _)| *known == key) {
+            Some(own) if removed => own.1.clear(),
+            Some(own) => own.1 = block,
+            None => blocks.push((key, block)),
+        }
+    }
+    blocks.into_iter().filter(|(_, block)| !block.is_empty()).map(|(_, block)| block + "\n").collect()
+}

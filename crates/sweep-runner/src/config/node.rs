@@ -48,8 +48,18 @@ impl Node {
         }
     }
 
+    /// A value of the wrong type, with an example of the right one.
     pub(super) fn wrong(&self, what: &str, expected: &str) -> Fault {
-        self.fault(format!("{what} must be {expected}, not {}", self.described())).label(format!("expected {expected}"))
+        let fault =
+            self.fault(format!("{what} must be {expected}, not {}", self.described())).label(format!("expected {expected}"));
+        match expected {
+            "text" => fault.hint("write a word, or several in quotes"),
+            "a number" => fault.hint("write it plainly, for example 0.2"),
+            "a whole number" => fault.hint("write it plainly, for example 50"),
+            "a list" => fault.hint("write [first, second], or one entry per line after `- `"),
+            "a map" => fault.hint("write { key: value }, or one `key: value` per line"),
+            _ => fault,
+        }
     }
 
     /// Text; a bare number or boolean is not quietly taken for one.
@@ -70,8 +80,11 @@ impl Node {
             Value::Number(value) => Ok(self.with(*value)),
             Value::Text(text) => {
                 let percent = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
-                let hint = percent.map(|percent| format!("write {} for {percent} %", percent / 100.0));
-                Err(self.wrong(what, "a number").maybe_hint(hint))
+                let fault = self.wrong(what, "a number");
+                Err(match percent {
+                    Some(percent) => fault.hint(format!("write {} for {percent} %", percent / 100.0)),
+                    None => fault,
+                })
             }
             _ => Err(self.wrong(what, "a number")),
         }
@@ -82,7 +95,10 @@ impl Node {
         match &self.value {
             Value::Integer(value) => match u64::try_from(*value).ok().filter(|value| *value >= min) {
                 Some(value) => Ok(self.with(value)),
-                None => Err(self.fault(format!("{what} must be at least {min}, not {value}"))),
+                None => Err(self
+                    .fault(format!("{what} must be at least {min}, not {value}"))
+                    .label("too small")
+                    .hint(format!("write {min} or more, or leave the key out"))),
             },
             _ => Err(self.wrong(what, "a whole number")),
         }

@@ -37,12 +37,18 @@ fn syntax_fault(error: &serde_saphyr::Error, text: &str) -> Fault {
     // The library appends the position that the snippet shows anyway.
     let message = message.split(" at line ").next().unwrap_or(&message);
     let message = message.split(", set DuplicateKeyPolicy").next().unwrap_or(message);
-    let fault = Fault::new(span, message.to_owned());
-    if message.contains("duplicate") {
-        fault.label("again here").hint("each key may stand once; several values of one axis are written as a list")
+    let (message, hint) = if message.contains("Documents {") {
+        ("the file holds more than one YAML document", "write one experiment per file, without `---` between parts")
+    } else if message.contains("budget breached") {
+        ("the file expands to far more values than any experiment has", "check its anchors (`&`) and aliases (`*`)")
+    } else if message.contains("duplicate") {
+        (message, "each key may stand once; several values of one axis are written as a list")
+    } else if message.contains("too large a number") {
+        (message, "the largest whole number is 9223372036854775807")
     } else {
-        fault.hint("check indentation, brackets and quotes around here")
-    }
+        (message, "check indentation, brackets and quotes around here")
+    };
+    Fault::new(span, message).hint(hint)
 }
 
 /// Byte span of a location; a location without bytes is found from its line and column.

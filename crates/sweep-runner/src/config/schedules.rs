@@ -24,7 +24,7 @@ fn resolve_block(block: &WireSchedule, models: &[ModelFacts]) -> Result<Schedule
                         SiteAxis::One(_) => error.hint(),
                         _ => Some("one late site saves little: give keep_ratio for single-site schedules".to_owned()),
                     };
-                    amount.fault(format!("{error} (model `{}`)", model.reference)).label("out of reach").maybe_hint(hint)
+                    amount.fault(format!("`{}`: {error}", model.reference)).label("out of reach").maybe_hint(hint)
                 })?;
             }
         }
@@ -71,7 +71,7 @@ fn beyond(error: &ScheduleError, sites: &Located<WireSites>, model: &ModelFacts)
         }
         _ => sites.span,
     };
-    Fault::new(span, format!("{error} (model `{}`)", model.reference)).label("no such layer").maybe_hint(error.hint())
+    Fault::new(span, format!("`{}`: {error}", model.reference)).label("no such layer").maybe_hint(error.hint())
 }
 
 fn amounts(ratio: &WireRatio) -> Result<Vec<Located<Amount>>, Fault> {

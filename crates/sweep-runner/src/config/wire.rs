@@ -100,6 +100,9 @@ const UPSTREAM_BATCH_SIZE: usize = 96;
 
 impl WireExperiment {
     pub(super) fn read(node: &Node) -> Result<Self, Fault> {
+        if matches!(node.value, Value::Null) {
+            return Err(node.fault("the file is empty").hint("start from experiments/smoke.yaml"));
+        }
         let fields = node.fields("the experiment", KEYS)?;
         let strategies = fields.need("strategies", "list the strategies to compare, for example `strategies: [dense, top_k]`")?;
         Ok(Self {

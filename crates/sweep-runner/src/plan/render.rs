@@ -1,6 +1,6 @@
 //! A plan for people (a table) and for programs (JSON).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent, presets};
@@ -16,7 +16,7 @@ struct Group {
     protocol: String,
     strategy: &'static str,
     options: Vec<String>,
-    seeds: Vec<String>,
+    seeds: BTreeSet<u64>,
     sites: Vec<String>,
     asked: Vec<String>,
     keep: (f64, f64),
@@ -73,7 +73,7 @@ pub fn to_json(plan: &Plan) -> serde_json::Result<String> {
 }
 
 fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> usize {
-    names.collect::<std::collections::BTreeSet<_>>().len()
+    names.collect::<BTreeSet<_>>().len()
 }
 
 const HEADER: [&str; 9] = ["strategy", "sites", "asked", "keep_ratio", "nominal", "cells", "items", "est. FLOPs", "est. time"];
@@ -128,7 +128,7 @@ fn groups(plan: &Plan) -> Vec<Group> {
                 protocol: key.protocol.clone(),
                 strategy: trial.strategy.registration.name,
                 options: telling_options(plan, &trial.strategy),
-                seeds: Vec::new(),
+                seeds: BTreeSet::new(),
                 sites: Vec::new(),
                 asked: Vec::new(),
                 keep: (f64::INFINITY, f64::NEG_INFINITY),
@@ -147,7 +147,8 @@ fn groups(plan: &Plan) -> Vec<Group> {
 impl Group {
     fn title(&self) -> String {
         let mut details = self.options.clone();
-        match self.seeds.as_slice() {
+        let seeds: Vec<_> = self.seeds.iter().map(u64::to_string).collect();
+        match seeds.as_slice() {
             [] => {}
             [seed] => details.push(format!("seed {seed}")),
             seeds => details.push(format!("seeds {}", listed(seeds))),
@@ -158,7 +159,7 @@ impl Group {
     fn add(&mut self, plan: &Plan, cell: &Cell) {
         let trial = plan.trial_of(cell);
         if trial.strategy.registration.seeded {
-            add_new(&mut self.seeds, trial.key.seed.to_string());
+            self.seeds.insert(trial.key.seed);
         }
         let sites = if trial.key.sites.is_empty() { String::new() } else { short_sites(&trial.key.schedule) };
         add_new(&mut self.sites, sites);
