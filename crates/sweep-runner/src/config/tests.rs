@@ -209,6 +209,16 @@ fn damaged_files_are_refused_calmly() {
 }
 
 #[test]
+fn the_documented_example_loads() {
+    let page = include_str!("../../../../docs/experiment-format.md");
+    let example = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    load_str("experiment-format.md", example, &CATALOG).unwrap_or_else(|error| panic!("{}", error.render()));
+    for key in super::wire::KEYS {
+        assert!(page.contains(&format!("| `{key}` |")), "`{key}` is not described");
+    }
+}
+
+#[test]
 fn committed_experiments_load() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../experiments");
     let mut count = 0;

@@ -77,7 +77,8 @@ pub(super) struct WireSample {
     pub(super) seed: u64,
 }
 
-const KEYS: &[&str] = &[
+/// Every key of the file.
+pub(super) const KEYS: &[&str] = &[
     "name",
     "question",
     "expect",

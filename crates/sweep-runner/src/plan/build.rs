@@ -101,7 +101,7 @@ pub fn build(experiment: &Experiment, setting: &Setting) -> Result<Plan, PlanErr
         }
     }
     for (selector, _) in experiment.exclude.iter().zip(used).filter(|(_, used)| !used) {
-        plan.notes.push(format!("exclude on line {} matches no cell: {selector}", selector.line));
+        plan.notes.push(format!("exclude on line {} leaves out no cell that another entry does not: {selector}", selector.line));
     }
     check_baseline(&plan)?;
     Ok(plan)
