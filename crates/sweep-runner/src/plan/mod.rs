@@ -1,4 +1,4 @@
-//! What a sweep will do, before it does it: an [`Experiment`] multiplied out into cells with ids and estimates.
+//! What a sweep will do, before it does it: an [`Experiment`](crate::config::Experiment) multiplied out into cells with ids and estimates.
 //!
 //! A *trial* is one point of the grid (model, protocol, strategy, schedule, seed); a *cell* is one trial on one task.
 //! Cells are ordered by model, then trial, then task, so that a model is loaded once. Ids hash everything that can change
