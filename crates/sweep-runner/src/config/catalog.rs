@@ -1,0 +1,75 @@
+//! What planning must know of models and tasks, without loading either.
+
+use serde::Serialize;
+use thiserror::Error;
+
+/// Answers questions about the models and tasks that an experiment names.
+pub trait Catalog {
+    /// Facts of the model behind `builtin:<name>`, `hub:owner/name@revision` or a folder.
+    ///
+    /// # Errors
+    /// No such model; the hint names the nearest one.
+    fn model(&self, reference: &str) -> Result<ModelFacts, CatalogError>;
+
+    /// Facts of a task.
+    ///
+    /// # Errors
+    /// No such task; the hint names the nearest one.
+    fn task(&self, name: &str) -> Result<TaskFacts, CatalogError>;
+}
+
+/// A model, as far as planning needs it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ModelFacts {
+    /// The reference as written in the experiment.
+    pub reference: String,
+    /// Number of layers.
+    pub n_layer: usize,
+    /// FLOPs of one token in one layer.
+    pub flops_per_token_layer: f64,
+    /// FLOPs of one scored row in the output head.
+    pub flops_per_token_head: f64,
+    /// Digest of weights and model configuration; part of every id.
+    pub weights_digest: String,
+    /// Digest of the tokenizer; part of every id.
+    pub tokenizer_digest: String,
+}
+
+/// How a task is scored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskKind {
+    /// Log-likelihood of one or more continuations of a context.
+    LogLikelihood,
+    /// Per-token log-likelihood of running text.
+    RunningText,
+}
+
+/// A task, as far as planning needs it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TaskFacts {
+    /// Name in experiment files and records.
+    pub name: String,
+    /// Number of items in full.
+    pub items: usize,
+    /// Mean tokens of an item's context.
+    pub mean_context_tokens: f64,
+    /// Mean tokens of one continuation.
+    pub mean_choice_tokens: f64,
+    /// Continuations per item.
+    pub choices: usize,
+    /// How it is scored.
+    pub kind: TaskKind,
+    /// Digest of items and prompt; part of every cell id.
+    pub data_digest: String,
+}
+
+/// A model or task that the catalog does not have.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{message}")]
+pub struct CatalogError {
+    /// What is wrong, for example ``unknown task `world_pica` ``.
+    pub message: String,
+    /// What to write instead.
+    pub hint: Option<String>,
+}

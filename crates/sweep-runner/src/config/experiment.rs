@@ -1,0 +1,244 @@
+//! A valid experiment: everything resolved and checked, ready to be planned.
+
+use std::fmt;
+
+use reduction_strategies::options::OptionValue;
+use reduction_strategies::registry::Strategy;
+use reduction_strategies::schedule::{ScheduleError, Sites, solve_keep_ratio};
+use serde::{Serialize, Serializer};
+
+use super::catalog::{ModelFacts, TaskFacts};
+
+/// An experiment file that was read, resolved and found possible.
+#[derive(Clone, Debug)]
+pub struct Experiment {
+    /// Name; also the name of the results folder.
+    pub name: String,
+    /// What the experiment asks.
+    pub question: Option<String>,
+    /// What its author expects to see, written down beforehand.
+    pub expect: Option<String>,
+    /// Models, in file order.
+    pub models: Vec<ModelFacts>,
+    /// Tasks, in file order.
+    pub tasks: Vec<TaskFacts>,
+    /// Scoring protocols, in file order.
+    pub protocols: Vec<Protocol>,
+    /// Strategies with one value per option: the product of each entry's option axes, in file order.
+    pub strategies: Vec<Variant>,
+    /// Blocks whose union is the schedule axis; empty where every strategy is `dense`.
+    pub schedules: Vec<Schedule>,
+    /// Cells to leave out.
+    pub exclude: Vec<Selector>,
+    /// Combinations to keep; empty keeps the whole grid.
+    pub zip: Vec<Selector>,
+    /// A seeded sample of the trials.
+    pub sample: Option<Sample>,
+    /// Largest number of items per task.
+    pub limit: Option<usize>,
+    /// Strategy that every other one is compared to.
+    pub baseline: String,
+    /// Seed of everything that has no seed of its own.
+    pub seed: u64,
+    /// Rows per batch under `upstream`, where the batch changes results.
+    pub upstream_batch_size: usize,
+    /// The file's text, to be kept beside the results.
+    pub source: String,
+}
+
+/// How a score is read from a shortened sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// Only context before the continuation is reduced.
+    Context,
+    /// The whole input may be reduced; targets are read from the nearest surviving row.
+    Aligned,
+    /// `aligned`, for causal strategies only.
+    Causal,
+    /// The released evaluation code, bug for bug.
+    Upstream,
+}
+
+/// Every protocol that an experiment may name: the only list of their names.
+pub const PROTOCOLS: [(&str, Protocol); 4] = [
+    ("context", Protocol::Context),
+    ("aligned", Protocol::Aligned),
+    ("causal", Protocol::Causal),
+    ("upstream", Protocol::Upstream),
+];
+
+impl Protocol {
+    /// Name in experiment files and records.
+    pub fn name(self) -> &'static str {
+        PROTOCOLS[self as usize].0
+    }
+
+    /// Why this protocol cannot be asked for yet, where it cannot.
+    pub fn refusal(self) -> Option<&'static str> {
+        match self {
+            Self::Causal => Some(
+                "protocol `causal` is not implemented yet: its check that later tokens change no earlier decision is missing",
+            ),
+            Self::Context | Self::Aligned | Self::Upstream => None,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Serialize for Protocol {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+/// One strategy with one value per option.
+#[derive(Clone, Debug)]
+pub struct Variant {
+    /// The strategy.
+    pub strategy: Strategy,
+    /// Seeds to run it with; empty means the experiment's seed.
+    pub seeds: Vec<u64>,
+}
+
+impl Variant {
+    /// Whether this is the strategy that never reduces: it has no sites and no ratio.
+    pub fn is_dense(&self) -> bool {
+        self.strategy.registration.name == "dense"
+    }
+}
+
+/// One block of the schedule axis: every site set with every amount.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schedule {
+    /// Where.
+    pub sites: SiteAxis,
+    /// How much.
+    pub amounts: Vec<Amount>,
+}
+
+/// The site sets of one schedule block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SiteAxis {
+    /// One set of sites.
+    One(Sites),
+    /// One-site schedules, one per listed layer.
+    Single(Vec<usize>),
+    /// One-site schedules, one per layer of the model.
+    SingleAll,
+}
+
+impl SiteAxis {
+    /// The site sets for a model of `n_layer` layers.
+    pub fn expand(&self, n_layer: usize) -> Vec<Sites> {
+        match self {
+            Self::One(sites) => vec![sites.clone()],
+            Self::Single(layers) => layers.iter().map(|&layer| Sites::Explicit(vec![layer])).collect(),
+            Self::SingleAll => (0..n_layer).map(|layer| Sites::Explicit(vec![layer])).collect(),
+        }
+    }
+}
+
+/// How much one schedule reduces, as asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Amount {
+    /// Nominal FLOPs reduction to be reached by one common keep ratio.
+    FlopsReduction(f64),
+    /// Share of arriving tokens that stay at each site.
+    KeepRatio(f64),
+}
+
+impl Amount {
+    /// The keep ratio at `sites` of `n_layer` layers.
+    ///
+    /// # Errors
+    /// A target that the sites cannot reach.
+    pub fn keep_ratio(self, sites: &[usize], n_layer: usize) -> Result<f64, ScheduleError> {
+        match self {
+            Self::FlopsReduction(target) => solve_keep_ratio(sites, n_layer, target),
+            Self::KeepRatio(ratio) => Ok(ratio),
+        }
+    }
+}
+
+/// `sample`: a seeded draw from the trials that are not the baseline's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Sample {
+    /// Trials to draw.
+    pub count: usize,
+    /// Seed of the draw.
+    pub seed: u64,
+}
+
+/// One map of `exclude` or `zip`: all conditions must hold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Selector {
+    /// The conditions.
+    pub conditions: Vec<Condition>,
+    /// 1-based line in the file.
+    pub line: usize,
+    /// The reason given in the file.
+    pub reason: Option<String>,
+}
+
+/// One key of a selector; it holds if any of its values does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Condition {
+    /// Model reference.
+    Model(Vec<String>),
+    /// Task name.
+    Task(Vec<String>),
+    /// Protocol.
+    Protocol(Vec<Protocol>),
+    /// Strategy name.
+    Strategy(Vec<String>),
+    /// An option of a strategy.
+    Option(String, Vec<OptionValue>),
+    /// Asked FLOPs reduction.
+    FlopsReduction(Vec<f64>),
+    /// Asked keep ratio.
+    KeepRatio(Vec<f64>),
+    /// Seed of the trial.
+    Seed(Vec<u64>),
+    /// The sites of `paper`.
+    PaperSites,
+    /// Exactly these sites.
+    Sites(Vec<usize>),
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words: Vec<_> = self.conditions.iter().map(ToString::to_string).collect();
+        write!(f, "{{{}}}", words.join(", "))
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Model(values) => write!(f, "model: {}", any_of(values)),
+            Self::Task(values) => write!(f, "task: {}", any_of(values)),
+            Self::Protocol(values) => write!(f, "protocol: {}", any_of(values)),
+            Self::Strategy(values) => write!(f, "strategy: {}", any_of(values)),
+            Self::Option(name, values) => write!(f, "{name}: {}", any_of(values)),
+            Self::FlopsReduction(values) => write!(f, "flops_reduction: {}", any_of(values)),
+            Self::KeepRatio(values) => write!(f, "keep_ratio: {}", any_of(values)),
+            Self::Seed(values) => write!(f, "seed: {}", any_of(values)),
+            Self::PaperSites => f.write_str("sites: paper"),
+            Self::Sites(sites) => write!(f, "sites: {sites:?}"),
+        }
+    }
+}
+
+fn any_of<T: fmt::Display>(values: &[T]) -> String {
+    let words: Vec<_> = values.iter().map(ToString::to_string).collect();
+    match words.as_slice() {
+        [word] => word.clone(),
+        _ => format!("[{}]", words.join(", ")),
+    }
+}

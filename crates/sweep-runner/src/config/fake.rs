@@ -1,0 +1,95 @@
+//! A catalog for tests: two small models and a handful of tasks.
+
+use reduction_strategies::registry::nearest;
+
+use super::catalog::{Catalog, CatalogError, ModelFacts, TaskFacts, TaskKind};
+
+/// Both builtin models at 16 and 12 layers, the reference tasks, one task of running text.
+pub(crate) struct FakeCatalog {
+    /// Appended to every weights digest, to see what a change of weights does.
+    pub(crate) weights: &'static str,
+    /// Appended to every data digest.
+    pub(crate) data: &'static str,
+}
+
+/// The catalog of most tests.
+pub(crate) const CATALOG: FakeCatalog = FakeCatalog { weights: "w", data: "d" };
+
+const MODELS: [(&str, usize); 2] = [("builtin:mamba2-world", 16), ("builtin:mamba-world", 12)];
+const TASKS: [(&str, usize); 7] = [
+    ("world_lambada", 1),
+    ("world_hellaswag", 4),
+    ("world_piqa", 2),
+    ("world_arc_easy", 4),
+    ("world_arc_challenge", 4),
+    ("world_winogrande", 2),
+    ("world_text", 1),
+];
+
+impl Catalog for FakeCatalog {
+    fn model(&self, reference: &str) -> Result<ModelFacts, CatalogError> {
+        let known = MODELS.iter().find(|(name, _)| *name == reference);
+        let (_, n_layer) = known.ok_or_else(|| unknown("model", reference, MODELS.iter().map(|(name, _)| *name)))?;
+        Ok(ModelFacts {
+            reference: reference.to_owned(),
+            n_layer: *n_layer,
+            flops_per_token_layer: 1e6,
+            flops_per_token_head: 2e5,
+            weights_digest: format!("{reference}-{}", self.weights),
+            tokenizer_digest: "t".to_owned(),
+        })
+    }
+
+    fn task(&self, name: &str) -> Result<TaskFacts, CatalogError> {
+        let known = TASKS.iter().find(|(known, _)| *known == name);
+        let (_, choices) = known.ok_or_else(|| unknown("task", name, TASKS.iter().map(|(name, _)| *name)))?;
+        let kind = if name == "world_text" { TaskKind::RunningText } else { TaskKind::LogLikelihood };
+        Ok(TaskFacts {
+            name: name.to_owned(),
+            items: 500,
+            mean_context_tokens: 80.0,
+            mean_choice_tokens: 5.0,
+            choices: *choices,
+            kind,
+            data_digest: format!("{name}-{}", self.data),
+        })
+    }
+}
+
+fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> CatalogError {
+    CatalogError {
+        message: format!("unknown {what} `{name}`"),
+        hint: nearest(name, known).map(|near| format!("did you mean `{near}`?")),
+    }
+}
+
+/// The keys of the smallest experiment.
+const SMALLEST: [(&str, &str); 5] = [
+    ("name", "name: t"),
+    ("models", "models: [builtin:mamba2-world]"),
+    ("tasks", "tasks: [world_lambada]"),
+    ("strategies", "strategies: [dense, top_k]"),
+    ("schedule", "schedule: { sites: paper, flops_reduction: 0.2 }"),
+];
+
+/// The smallest experiment with `lines` in place of its own lines of the same keys; `key:` alone removes the key.
+pub(crate) fn edited(lines: &str) -> String {
+    let key_of = |line: &str| line.split(':').next().unwrap_or_default().to_owned();
+    let mut blocks: Vec<(String, String)> = SMALLEST.iter().map(|(key, line)| ((*key).to_owned(), (*line).to_owned())).collect();
+    let mut edits: Vec<(String, String)> = Vec::new();
+    for line in lines.lines() {
+        match edits.last_mut() {
+            Some((_, block)) if line.starts_with(' ') => *block = format!("{block}\n{line}"),
+            _ => edits.push((key_of(line), line.to_owned())),
+        }
+    }
+    for (key, block) in edits {
+        let removed = block.trim_end() == format!("{key}:");
+        match blocks.iter_mut().find(|(known, _)| *known == key) {
+            Some(own) if removed => own.1.clear(),
+            Some(own) => own.1 = block,
+            None => blocks.push((key, block)),
+        }
+    }
+    blocks.into_iter().filter(|(_, block)| !block.is_empty()).map(|(_, block)| block + "\n").collect()
+}

@@ -1,0 +1,66 @@
+//! Experiment files: YAML to a valid [`Experiment`], or a refusal that points at the place and says what to write.
+//!
+//! ```text
+//! text -> parse (YAML to located nodes) -> wire (every key typed) -> resolve (checked against catalog and registry)
+//! ```
+//!
+//! Nothing is loaded: models and tasks are known through a [`Catalog`] only. The format is described in
+//! `docs/experiment-format.md`.
+
+mod catalog;
+mod error;
+mod experiment;
+#[cfg(test)]
+pub(crate) mod fake;
+mod node;
+mod parse;
+mod resolve;
+mod schedules;
+mod selectors;
+mod strategies;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+
+pub use catalog::{Catalog, CatalogError, ModelFacts, TaskFacts, TaskKind};
+pub use error::{ConfigError, render_plain};
+pub use experiment::{Amount, Condition, Experiment, PROTOCOLS, Protocol, Sample, Schedule, Selector, SiteAxis, Variant};
+pub(crate) use strategies::same_value;
+
+/// Reads and checks the experiment file at `path`.
+///
+/// # Errors
+/// The file cannot be read, or says something unknown, wrong or impossible.
+pub fn load(path: &Path, catalog: &dyn Catalog) -> Result<Experiment, ConfigError> {
+    let shown = path.display().to_string();
+    let unreadable = |error: std::io::Error| {
+        ConfigError::of_file(
+            format!("cannot read {shown}: {error}"),
+            "name an experiment file, for example experiments/smoke.yaml",
+        )
+    };
+    let mut text = String::new();
+    let file = fs::File::open(path).map_err(unreadable)?;
+    // One byte more than allowed is enough to tell that a file is too large.
+    file.take(parse::MAX_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
+    load_str(&shown, &text, catalog)
+}
+
+/// Checks the text of an experiment; `file` is the name shown in errors.
+///
+/// # Errors
+/// The text says something unknown, wrong or impossible.
+pub fn load_str(file: &str, text: &str, catalog: &dyn Catalog) -> Result<Experiment, ConfigError> {
+    if text.len() as u64 > parse::MAX_BYTES {
+        let message = format!("{file} is larger than {} KiB", parse::MAX_BYTES / 1024);
+        return Err(ConfigError::of_file(message, "an experiment names models and tasks; it does not contain data"));
+    }
+    parse::parse(text)
+        .and_then(|node| wire::WireExperiment::read(&node))
+        .and_then(|wire| wire.resolve(text, catalog))
+        .map_err(|fault| fault.in_file(file, text))
+}

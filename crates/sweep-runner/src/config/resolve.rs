@@ -1,0 +1,155 @@
+//! From the file as written to a valid experiment.
+
+use reduction_strategies::registry::{self, nearest};
+
+use super::catalog::{Catalog, CatalogError, ModelFacts, TaskFacts};
+use super::error::Fault;
+use super::experiment::{Experiment, PROTOCOLS, Protocol, Sample};
+use super::node::{Located, refuse_duplicates};
+use super::schedules;
+use super::selectors::{self, Axes};
+use super::strategies;
+use super::wire::WireExperiment;
+
+impl WireExperiment {
+    pub(super) fn resolve(self, text: &str, catalog: &dyn Catalog) -> Result<Experiment, Fault> {
+        check_name(&self.name)?;
+        for (list, what) in [(&self.models, "`models`"), (&self.tasks, "`tasks`"), (&self.protocols, "`protocols`")] {
+            refuse_duplicates(list, what, PartialEq::eq, Clone::clone)?;
+        }
+        let protocols = protocols(&self.protocols)?;
+        let strategies = strategies::resolve(&self.strategies.value)?;
+        let baseline = baseline(&self)?;
+        let models = models(&self.models, catalog)?;
+        let tasks = tasks(&self.tasks, catalog)?;
+        let schedules = schedules::resolve(&self.schedules, &models)?;
+        if schedules.is_empty() && strategies.iter().any(|variant| !variant.is_dense()) {
+            return Err(Fault::new(self.strategies.span, "`schedule` is missing: these strategies need sites and a ratio")
+                .hint("for example `schedule: { sites: paper, flops_reduction: [0.1, 0.2, 0.3] }`"));
+        }
+        let axes = Axes {
+            models: &models,
+            tasks: &tasks,
+            protocols: &protocols,
+            strategies: &strategies,
+            schedules: &schedules,
+            seed: self.seed,
+        };
+        let exclude = selectors::resolve(&self.exclude, &axes, text)?;
+        let zip = selectors::resolve(&self.zip, &axes, text)?;
+        Ok(Experiment {
+            name: self.name.value,
+            question: self.question,
+            expect: self.expect,
+            models,
+            tasks,
+            protocols,
+            strategies,
+            schedules,
+            exclude,
+            zip,
+            sample: self.sample.map(|sample| Sample { count: sample.count, seed: sample.seed }),
+            limit: self.limit,
+            baseline,
+            seed: self.seed,
+            upstream_batch_size: self.upstream_batch_size,
+            source: text.to_owned(),
+        })
+    }
+}
+
+fn check_name(name: &Located<String>) -> Result<(), Fault> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+    if name.value.chars().all(allowed) {
+        return Ok(());
+    }
+    let better: String = name.value.to_lowercase().chars().map(|c| if allowed(c) { c } else { '-' }).collect();
+    Err(name
+        .fault(format!("`{}` cannot name an experiment: only a-z, 0-9, - and _ may stand in it", name.value))
+        .label("names the results folder")
+        .hint(format!("write `{better}`")))
+}
+
+fn protocols(names: &[Located<String>]) -> Result<Vec<Protocol>, Fault> {
+    if names.is_empty() {
+        return Ok(vec![Protocol::Context]);
+    }
+    names
+        .iter()
+        .map(|name| {
+            let protocol = find_protocol(&name.value).ok_or_else(|| {
+                let known: Vec<_> = PROTOCOLS.iter().map(|(name, _)| *name).collect();
+                let hint = match nearest(&name.value, known.iter().copied()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("known protocols: {}", known.join(", ")),
+                };
+                name.fault(format!("unknown protocol `{}`", name.value)).label("unknown").hint(hint)
+            })?;
+            match protocol.refusal() {
+                Some(reason) => {
+                    Err(name.fault(reason).label("refused").hint("use `aligned` and read its coverage, or `context`"))
+                }
+                None => Ok(protocol),
+            }
+        })
+        .collect()
+}
+
+pub(super) fn find_protocol(name: &str) -> Option<Protocol> {
+    PROTOCOLS.iter().find(|(known, _)| *known == name).map(|(_, protocol)| *protocol)
+}
+
+/// The baseline must be run to be compared with.
+fn baseline(wire: &WireExperiment) -> Result<String, Fault> {
+    let listed: Vec<_> = wire.strategies.value.iter().map(|strategy| strategy.name.value.as_str()).collect();
+    let (name, span) = match &wire.baseline {
+        Some(baseline) => (baseline.value.as_str(), baseline.span),
+        None => ("dense", wire.strategies.span),
+    };
+    if listed.contains(&name) {
+        return Ok(name.to_owned());
+    }
+    let fault = Fault::new(span, format!("the baseline `{name}` is not among the strategies"));
+    if let Some(near) = nearest(name, listed.iter().copied()).filter(|_| registry::find(name).is_err()) {
+        return Err(fault.hint(format!("did you mean `{near}`?")));
+    }
+    Err(fault.label("nothing to compare with").hint(format!("add `- {name}` to strategies, or name another baseline")))
+}
+
+fn models(references: &[Located<String>], catalog: &dyn Catalog) -> Result<Vec<ModelFacts>, Fault> {
+    let schemes = ["builtin", "hub"];
+    references
+        .iter()
+        .map(|reference| {
+            if let Some((scheme, rest)) = reference.value.split_once(':') {
+                if !schemes.contains(&scheme) && !rest.starts_with(['\\', '/']) {
+                    let hint = nearest(scheme, schemes.into_iter()).map_or_else(
+                        || "write builtin:<name>, hub:<owner>/<name>@<revision>, or a folder".to_owned(),
+                        |near| format!("did you mean `{near}:{rest}`?"),
+                    );
+                    return Err(reference.fault(format!("unknown kind of model reference `{scheme}:`")).hint(hint));
+                }
+                if scheme == "hub" && !is_pinned(rest) {
+                    return Err(reference
+                        .fault("a hub model needs owner, name and a pinned revision")
+                        .hint("write hub:<owner>/<name>@<revision>, so that the weights cannot change between runs"));
+                }
+            }
+            catalog.model(&reference.value).map_err(|error| unlisted(reference, error))
+        })
+        .collect()
+}
+
+fn is_pinned(rest: &str) -> bool {
+    rest.split_once('@').is_some_and(|(name, revision)| {
+        !revision.is_empty() && name.split('/').count() == 2 && name.split('/').all(|part| !part.is_empty())
+    })
+}
+
+fn tasks(names: &[Located<String>], catalog: &dyn Catalog) -> Result<Vec<TaskFacts>, Fault> {
+    names.iter().map(|name| catalog.task(&name.value).map_err(|error| unlisted(name, error))).collect()
+}
+
+fn unlisted(name: &Located<String>, error: CatalogError) -> Fault {
+    name.fault(error.message).label("unknown").maybe_hint(error.hint)
+}

@@ -1,0 +1,124 @@
+//! Blocks of `schedule`: ratios in range, sites inside every model, targets within reach.
+
+use reduction_strategies::schedule::{ScheduleError, Sites};
+
+use super::catalog::ModelFacts;
+use super::error::{Fault, Span};
+use super::experiment::{Amount, Schedule, SiteAxis};
+use super::node::{Located, refuse_duplicates};
+use super::wire::{WireRatio, WireSchedule, WireSites};
+
+pub(super) fn resolve(blocks: &[WireSchedule], models: &[ModelFacts]) -> Result<Vec<Schedule>, Fault> {
+    blocks.iter().map(|block| resolve_block(block, models)).collect()
+}
+
+fn resolve_block(block: &WireSchedule, models: &[ModelFacts]) -> Result<Schedule, Fault> {
+    let amounts = amounts(&block.ratio)?;
+    let sites = site_axis(&block.sites)?;
+    for model in models {
+        for set in sites.expand(model.n_layer) {
+            let resolved = set.resolve(model.n_layer).map_err(|error| beyond(&error, &block.sites, model))?;
+            for amount in &amounts {
+                amount.value.keep_ratio(&resolved, model.n_layer).map_err(|error| {
+                    let hint = match sites {
+                        SiteAxis::One(_) => error.hint(),
+                        _ => Some("one late site saves little: give keep_ratio for single-site schedules".to_owned()),
+                    };
+                    amount.fault(format!("`{}`: {error}", model.reference)).label("out of reach").maybe_hint(hint)
+                })?;
+            }
+        }
+    }
+    Ok(Schedule { sites, amounts: amounts.into_iter().map(|amount| amount.value).collect() })
+}
+
+fn site_axis(sites: &Located<WireSites>) -> Result<SiteAxis, Fault> {
+    let values = |layers: &[Located<usize>]| layers.iter().map(|layer| layer.value).collect::<Vec<_>>();
+    Ok(match &sites.value {
+        WireSites::Paper => SiteAxis::One(Sites::Paper),
+        WireSites::Every { start, every, count } => {
+            let last = every.checked_mul(*count).and_then(|reach| reach.checked_add(*start));
+            if last.is_none_or(|last| last > MAX_LAYERS) {
+                return Err(Fault::new(sites.span, "the sites run beyond any model").hint("check start, every and count"));
+            }
+            SiteAxis::One(Sites::Every { start: *start, every: *every, count: *count })
+        }
+        WireSites::SingleAll => SiteAxis::SingleAll,
+        WireSites::Single(layers) => {
+            refuse_duplicates(layers, "`single`", PartialEq::eq, ToString::to_string)?;
+            SiteAxis::Single(values(layers))
+        }
+        WireSites::Explicit(layers) => {
+            refuse_duplicates(layers, "`sites`", PartialEq::eq, ToString::to_string)?;
+            if let Some(pair) = layers.windows(2).find(|pair| pair[0].value > pair[1].value) {
+                return Err(pair[1]
+                    .fault(format!("sites must increase: {} follows {}", pair[1].value, pair[0].value))
+                    .label("out of order")
+                    .hint("list the layers in the order in which tokens meet them"));
+            }
+            SiteAxis::One(Sites::Explicit(values(layers)))
+        }
+    })
+}
+
+/// Bounds the arithmetic on `start`, `every` and `count`; no model comes near.
+const MAX_LAYERS: usize = 100_000;
+
+fn beyond(error: &ScheduleError, sites: &Located<WireSites>, model: &ModelFacts) -> Fault {
+    let span = match (&sites.value, error) {
+        (WireSites::Explicit(layers) | WireSites::Single(layers), ScheduleError::SiteBeyondModel { site, .. }) => {
+            layers.iter().find(|layer| layer.value == *site).map_or(sites.span, |layer| layer.span)
+        }
+        _ => sites.span,
+    };
+    Fault::new(span, format!("`{}`: {error}", model.reference)).label("no such layer").maybe_hint(error.hint())
+}
+
+fn amounts(ratio: &WireRatio) -> Result<Vec<Located<Amount>>, Fault> {
+    match ratio {
+        WireRatio::FlopsReduction(targets) => {
+            refuse_duplicates(targets, "`flops_reduction`", PartialEq::eq, ToString::to_string)?;
+            targets
+                .iter()
+                .map(|target| check_target(target).map(|()| located(target.span, Amount::FlopsReduction(target.value))))
+                .collect()
+        }
+        WireRatio::KeepRatio(ratios) => {
+            refuse_duplicates(ratios, "`keep_ratio`", PartialEq::eq, ToString::to_string)?;
+            ratios.iter().map(|ratio| check_ratio(ratio).map(|()| located(ratio.span, Amount::KeepRatio(ratio.value)))).collect()
+        }
+    }
+}
+
+fn located(span: Span, value: Amount) -> Located<Amount> {
+    Located { value, span }
+}
+
+fn check_target(target: &Located<f64>) -> Result<(), Fault> {
+    let value = target.value;
+    if (0.0..1.0).contains(&value) {
+        return Ok(());
+    }
+    let hint = match percent(value) {
+        Some(share) => format!("write {share} for {value} %"),
+        None => "flops_reduction is the share of FLOPs saved, for example 0.2".to_owned(),
+    };
+    Err(target.fault(format!("flops_reduction {value} is outside [0, 1)")).label("not a share").hint(hint))
+}
+
+fn check_ratio(ratio: &Located<f64>) -> Result<(), Fault> {
+    let value = ratio.value;
+    if value > 0.0 && value <= 1.0 {
+        return Ok(());
+    }
+    let hint = match percent(value) {
+        Some(share) => format!("write {share} to keep {value} %"),
+        None => "keep_ratio is the share of arriving tokens that stay, for example 0.9".to_owned(),
+    };
+    Err(ratio.fault(format!("keep_ratio {value} is outside (0, 1]")).label("not a share").hint(hint))
+}
+
+/// The share behind a number that reads like a percentage.
+fn percent(value: f64) -> Option<f64> {
+    (1.0 < value && value < 100.0).then(|| (value * 1e9).round() / 1e11)
+}

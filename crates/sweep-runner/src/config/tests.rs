@@ -1,0 +1,234 @@
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use super::fake::{CATALOG, edited};
+use super::{Amount, Protocol, SiteAxis, load, load_str};
+
+/// A snapshot without the long expression in its header.
+macro_rules! snapshot {
+    ($value:expr) => {
+        insta::with_settings!({ omit_expression => true }, { insta::assert_snapshot!($value) })
+    };
+}
+
+/// What the file `bad.yaml` is told, case by case.
+fn refusals(cases: &[(&str, String)]) -> String {
+    let mut out = String::new();
+    for (name, text) in cases {
+        match load_str("bad.yaml", text, &CATALOG) {
+            Ok(_) => panic!("{name} was accepted:\n{text}"),
+            Err(error) => {
+                assert!(error.hint().is_some(), "{name} has no hint: {error}");
+                let _ = writeln!(out, "== {name}\n{}", error.render());
+            }
+        }
+    }
+    out
+}
+
+fn edit(name: &'static str, lines: &str) -> (&'static str, String) {
+    (name, edited(lines))
+}
+
+#[test]
+fn refusals_of_yaml() {
+    let bomb = "a: &a [x, x, x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a]\n\
+                c: &c [*b, *b, *b, *b, *b, *b, *b, *b, *b, *b]\nd: &d [*c, *c, *c, *c, *c, *c, *c, *c, *c, *c]\n\
+                e: &e [*d, *d, *d, *d, *d, *d, *d, *d, *d, *d]\nf: [*e, *e, *e, *e, *e, *e, *e, *e, *e, *e]\n";
+    snapshot!(refusals(&[
+        ("empty file", String::new()),
+        ("a list", "- dense\n".to_owned()),
+        ("unclosed bracket", "name: t\nmodels: [builtin:mamba2-world\ntasks: [world_lambada]\n".to_owned()),
+        ("key twice", "name: t\nseed: 1\nseed: 2\n".to_owned()),
+        ("tab", "name: t\n\tseed: 1\n".to_owned()),
+        ("alias bomb", bomb.to_owned()),
+        ("two documents", "name: t\n---\nname: u\n".to_owned()),
+        ("number too large", "name: t\nseed: 18446744073709551615\n".to_owned()),
+    ]));
+}
+
+#[test]
+fn refusals_of_keys() {
+    snapshot!(refusals(&[
+        edit("typo at the top", "protcols: [context]"),
+        edit("missing key", "tasks:"),
+        edit("banned word in schedule", "schedule: { sites: paper, reduce_ratio: 0.9 }"),
+        edit("banned word in a strategy", "strategies:\n  - dense\n  - top_k: { reduce_ratio: 0.9 }"),
+        edit("typo in schedule", "schedule: { sites: paper, flop_reduction: 0.2 }"),
+        edit("unknown option", "strategies:\n  - dense\n  - top_k:\n      imprtance: clip"),
+        edit("option of a strategy without any", "strategies: [dense, { uniform: { stride: 2 } }]"),
+        edit("second key in a strategy", "strategies:\n  - dense\n  - top_k: {}\n    importance: clip"),
+        edit("seeds where nothing is random", "strategies: [dense, { top_k: { seeds: [0, 1] } }]"),
+        edit("include", "include: other.yaml"),
+    ]));
+}
+
+#[test]
+fn refusals_of_types() {
+    snapshot!(refusals(&[
+        edit("text for a list", "tasks: world_lambada"),
+        edit("number for text", "models: [7]"),
+        edit("text for a whole number", "limit: many"),
+        edit("negative limit", "limit: -5"),
+        edit("percent sign", "schedule: { sites: paper, flops_reduction: 20% }"),
+        edit("map for a number", "schedule:\n  sites: paper\n  flops_reduction:\n    from: 0.1\n    to: 0.3"),
+        edit("empty list", "schedule: { sites: paper, flops_reduction: [] }"),
+        edit("word for sites", "schedule: { sites: papers, flops_reduction: 0.2 }"),
+        edit("half of an every", "schedule: { sites: { start: 3, evry: 2 }, flops_reduction: 0.2 }"),
+        edit("empty selector", "exclude: [{}]"),
+    ]));
+}
+
+#[test]
+fn refusals_of_names() {
+    snapshot!(refusals(&[
+        edit("experiment name", "name: My Ablation"),
+        edit("strategy", "strategies: [dense, topk]"),
+        edit("model", "models: [builtin:mamba2-wrold]"),
+        edit("model scheme", "models: [bultin:mamba2-world]"),
+        edit("hub model without revision", "models: [hub:state-spaces/mamba2-130m]"),
+        edit("task", "tasks: [world_lambda]"),
+        edit("protocol", "protocols: [contxt]"),
+        edit("protocol that is not there yet", "protocols: [context, causal]"),
+        edit("baseline not listed", "baseline: uniform"),
+        edit("default baseline not listed", "strategies: [top_k]"),
+        edit("option value", "strategies: [dense, { top_k: { importance: [clip, dt_men] } }]"),
+        edit("option out of range", "strategies: [dense, { utrc: { q: [0.5, 1.5] } }]"),
+    ]));
+}
+
+#[test]
+fn refusals_of_schedules() {
+    snapshot!(refusals(&[
+        edit("percent", "schedule: { sites: paper, flops_reduction: [10, 20] }"),
+        edit("whole", "schedule: { sites: paper, flops_reduction: 1 }"),
+        edit("keep nothing", "schedule: { sites: paper, keep_ratio: [0.9, 0] }"),
+        edit("keep more than all", "schedule: { sites: paper, keep_ratio: 90 }"),
+        edit("both", "schedule: { sites: paper, keep_ratio: 0.9, flops_reduction: 0.2 }"),
+        edit("neither", "schedule: { sites: paper }"),
+        edit("none at all", "schedule:"),
+        edit(
+            "beyond one model",
+            "models: [builtin:mamba2-world, builtin:mamba-world]\nschedule: { sites: [3, 13], keep_ratio: 0.9 }"
+        ),
+        edit("single site beyond", "schedule: { sites: { single: [2, 16] }, keep_ratio: 0.9 }"),
+        edit("out of order", "schedule: { sites: [5, 3], keep_ratio: 0.9 }"),
+        edit("unreachable", "schedule: { sites: [10, 12], flops_reduction: [0.1, 0.5] }"),
+        edit("unreachable single", "schedule: { sites: { single: all }, flops_reduction: 0.2 }"),
+        edit("endless", "schedule: { sites: { start: 1, every: 9000000000000000000, count: 3 }, keep_ratio: 0.9 }"),
+    ]));
+}
+
+#[test]
+fn refusals_of_duplicates_and_selections() {
+    snapshot!(refusals(&[
+        edit("ratio twice", "schedule: { sites: paper, flops_reduction: [0.1, 0.2, 0.1] }"),
+        edit("strategy twice", "strategies: [dense, top_k, top_k]"),
+        edit("option value twice", "strategies: [dense, { utrc: { q: [1, 1.0] } }]"),
+        edit("task twice", "tasks: [world_lambada, world_lambada]"),
+        edit("exclude an unlisted task", "exclude: [{ strategy: top_k, task: world_piqa }]"),
+        edit("exclude an unplanned ratio", "exclude: [{ flops_reduction: 0.3 }]"),
+        edit("exclude by a quantity that is not given", "exclude: [{ keep_ratio: 0.9 }]"),
+        edit("exclude an unplanned option value", "exclude: [{ importance: l2 }]"),
+        edit("exclude by an unknown key", "exclude:\n  - strategy: top_k\n    tsk: world_lambada"),
+        edit("exclude other sites", "exclude: [{ sites: [3, 4] }]"),
+        edit("zip an unlisted model", "zip: [{ model: builtin:mamba-world, flops_reduction: 0.2 }]"),
+        edit("sample of nothing", "sample: { count: 0 }"),
+    ]));
+}
+
+#[test]
+fn places_are_exact() {
+    let error = load_str("x", &edited("schedule: { sites: paper, flops_reduction: [0.1, 20] }"), &CATALOG).unwrap_err();
+    assert_eq!((error.line(), error.column()), (Some(5), Some(50)));
+    let umlaut = "name: t\nquestion: \"ä ö ü\"\nmodels: [\"ä\", 3]\ntasks: [a]\nstrategies: [dense]\n";
+    let error = load_str("x", umlaut, &CATALOG).unwrap_err();
+    assert_eq!((error.line(), error.column()), (Some(3), Some(15)));
+}
+
+#[test]
+fn a_file_that_is_missing_or_huge_is_refused_as_a_whole() {
+    let error = load(&PathBuf::from("no/such.yaml"), &CATALOG).unwrap_err();
+    assert!(error.to_string().starts_with("cannot read no/such.yaml"));
+    assert_eq!(error.line(), None);
+    let huge = format!("name: t\n# {}\n", "x".repeat(1 << 20));
+    assert!(load_str("x.yaml", &huge, &CATALOG).unwrap_err().to_string().contains("larger than 1024 KiB"));
+}
+
+#[test]
+fn silence_means_the_documented_defaults() {
+    let experiment = load_str("x", &edited(""), &CATALOG).unwrap();
+    assert_eq!(experiment.protocols, [Protocol::Context]);
+    assert_eq!(experiment.baseline, "dense");
+    assert_eq!((experiment.seed, experiment.limit, experiment.upstream_batch_size), (0, None, 96));
+    assert_eq!(experiment.schedules[0].amounts, [Amount::FlopsReduction(0.2)]);
+    assert_eq!(experiment.source, edited(""));
+}
+
+#[test]
+fn every_form_of_a_schedule_is_read() {
+    let blocks = "schedule:\n  - { sites: [3, 5], keep_ratio: 0.9 }\n  - { sites: { start: 2, every: 3, count: 4 }, flops_reduction: [0, 0.1] }\n  \
+                  - { sites: { single: [2, 4] }, keep_ratio: 1 }\n  - { sites: { single: all }, keep_ratio: 0.5 }";
+    let experiment = load_str("x", &edited(blocks), &CATALOG).unwrap();
+    let expanded: Vec<_> = experiment.schedules.iter().map(|block| block.sites.expand(16).len()).collect();
+    assert_eq!(expanded, [1, 1, 2, 16]);
+    assert_eq!(experiment.schedules[3].sites, SiteAxis::SingleAll);
+    assert_eq!(experiment.schedules[1].amounts, [Amount::FlopsReduction(0.0), Amount::FlopsReduction(0.1)]);
+}
+
+#[test]
+fn words_that_old_yaml_takes_for_booleans_stay_words() {
+    let experiment = load_str("x", &edited("question: no\nname: on"), &CATALOG).unwrap();
+    assert_eq!((experiment.name.as_str(), experiment.question.as_deref()), ("on", Some("no")));
+}
+
+#[test]
+fn protocol_names_and_variants_agree() {
+    for (name, protocol) in super::PROTOCOLS {
+        assert_eq!(protocol.name(), name);
+    }
+}
+
+/// Whatever stands in a file, the answer is a refusal with a place and never a panic.
+#[test]
+fn damaged_files_are_refused_calmly() {
+    let text = include_str!("../../../../experiments/ablation.yaml").replace("dense", "dänse");
+    let check = |damaged: &str| {
+        if let Err(error) = load_str("x.yaml", damaged, &CATALOG) {
+            assert!(error.render().contains("help: "), "{damaged}");
+        }
+    };
+    for (at, _) in text.char_indices() {
+        check(&text[..at]);
+    }
+    for (at, letter) in text.char_indices() {
+        check(&format!("{}{}", &text[..at], &text[at + letter.len_utf8()..]));
+    }
+    check(&format!("\u{feff}{text}"));
+    check(&text.replace('\n', "\r\n"));
+}
+
+#[test]
+fn the_documented_example_loads() {
+    let page = include_str!("../../../../docs/experiment-format.md");
+    let example = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    load_str("experiment-format.md", example, &CATALOG).unwrap_or_else(|error| panic!("{}", error.render()));
+    for key in super::wire::KEYS {
+        assert!(page.contains(&format!("| `{key}` |")), "`{key}` is not described");
+    }
+}
+
+#[test]
+fn committed_experiments_load() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../experiments");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            let experiment = load(&path, &CATALOG).unwrap_or_else(|error| panic!("{}", error.render()));
+            assert_eq!(Some(experiment.name.as_str()), path.file_stem().and_then(|stem| stem.to_str()), "name and file differ");
+            count += 1;
+        }
+    }
+    assert!(count >= 3);
+}

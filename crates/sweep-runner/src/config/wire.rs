@@ -1,0 +1,288 @@
+//! The experiment file as written: every key read and typed, nothing yet checked against models, tasks or strategies.
+
+use reduction_strategies::options::OptionValue;
+
+use super::error::{Fault, Span};
+use super::node::{Fields, Located, Node, Value, unknown_key};
+
+/// The whole file.
+pub(super) struct WireExperiment {
+    pub(super) name: Located<String>,
+    pub(super) question: Option<String>,
+    pub(super) expect: Option<String>,
+    pub(super) models: Vec<Located<String>>,
+    pub(super) tasks: Vec<Located<String>>,
+    pub(super) protocols: Vec<Located<String>>,
+    pub(super) strategies: Located<Vec<WireStrategy>>,
+    pub(super) schedules: Vec<WireSchedule>,
+    pub(super) exclude: Vec<WireSelector>,
+    pub(super) zip: Vec<WireSelector>,
+    pub(super) sample: Option<WireSample>,
+    pub(super) limit: Option<usize>,
+    pub(super) baseline: Option<Located<String>>,
+    pub(super) seed: u64,
+    pub(super) upstream_batch_size: usize,
+}
+
+/// One entry of `strategies`.
+pub(super) struct WireStrategy {
+    pub(super) name: Located<String>,
+    pub(super) options: Vec<WireOption>,
+    pub(super) seeds: Option<WireSeeds>,
+}
+
+/// One option and the values of its axis.
+pub(super) struct WireOption {
+    pub(super) key: Located<String>,
+    pub(super) values: Vec<Located<OptionValue>>,
+}
+
+/// The `seeds` of a strategy.
+pub(super) struct WireSeeds {
+    pub(super) key: Span,
+    pub(super) values: Vec<Located<u64>>,
+}
+
+/// One block of `schedule`.
+pub(super) struct WireSchedule {
+    pub(super) sites: Located<WireSites>,
+    pub(super) ratio: WireRatio,
+}
+
+/// Where tokens are reduced.
+pub(super) enum WireSites {
+    Paper,
+    Explicit(Vec<Located<usize>>),
+    Every { start: usize, every: usize, count: usize },
+    Single(Vec<Located<usize>>),
+    SingleAll,
+}
+
+/// How much is reduced.
+pub(super) enum WireRatio {
+    FlopsReduction(Vec<Located<f64>>),
+    KeepRatio(Vec<Located<f64>>),
+}
+
+/// One map of `exclude` or `zip`.
+pub(super) struct WireSelector {
+    pub(super) span: Span,
+    pub(super) conditions: Vec<(Located<String>, Node)>,
+    pub(super) reason: Option<String>,
+}
+
+/// `sample`.
+pub(super) struct WireSample {
+    pub(super) count: usize,
+    pub(super) seed: u64,
+}
+
+/// Every key of the file.
+pub(super) const KEYS: &[&str] = &[
+    "name",
+    "question",
+    "expect",
+    "models",
+    "tasks",
+    "protocols",
+    "strategies",
+    "schedule",
+    "exclude",
+    "zip",
+    "sample",
+    "limit",
+    "baseline",
+    "seed",
+    "upstream_batch_size",
+];
+
+/// The batch size of the released evaluation code.
+const UPSTREAM_BATCH_SIZE: usize = 96;
+
+impl WireExperiment {
+    pub(super) fn read(node: &Node) -> Result<Self, Fault> {
+        if matches!(node.value, Value::Null) {
+            return Err(node.fault("the file is empty").hint("start from experiments/smoke.yaml"));
+        }
+        let fields = node.fields("the experiment", KEYS)?;
+        let strategies = fields.need("strategies", "list the strategies to compare, for example `strategies: [dense, top_k]`")?;
+        Ok(Self {
+            name: fields.need("name", "give the experiment a name; results go to results/<name>/")?.text("`name`")?,
+            question: optional_text(&fields, "question")?,
+            expect: optional_text(&fields, "expect")?,
+            models: texts(fields.need("models", "for example `models: [builtin:mamba2-world]`")?, "`models`")?,
+            tasks: texts(fields.need("tasks", "for example `tasks: [world_lambada]`")?, "`tasks`")?,
+            protocols: fields.get("protocols").map_or(Ok(Vec::new()), |node| texts(node, "`protocols`"))?,
+            strategies: Located {
+                value: strategies.list("`strategies`")?.iter().map(WireStrategy::read).collect::<Result<_, _>>()?,
+                span: fields.key("strategies").unwrap_or(strategies.span),
+            },
+            schedules: match fields.get("schedule") {
+                Some(node) => node.one_or_more("`schedule`")?.iter().map(WireSchedule::read).collect::<Result<_, _>>()?,
+                None => Vec::new(),
+            },
+            exclude: selectors(&fields, "exclude")?,
+            zip: selectors(&fields, "zip")?,
+            sample: fields.get("sample").map(WireSample::read).transpose()?,
+            limit: fields.get("limit").map(|node| at_least_one(node, "`limit`")).transpose()?,
+            baseline: fields.get("baseline").map(|node| node.text("`baseline`")).transpose()?,
+            seed: fields.get("seed").map_or(Ok(0), |node| node.whole("`seed`", 0).map(|seed| seed.value))?,
+            upstream_batch_size: fields
+                .get("upstream_batch_size")
+                .map_or(Ok(UPSTREAM_BATCH_SIZE), |node| at_least_one(node, "`upstream_batch_size`"))?,
+        })
+    }
+}
+
+fn at_least_one(node: &Node, what: &str) -> Result<usize, Fault> {
+    node.whole(what, 1).map(|whole| whole.value as usize)
+}
+
+fn optional_text(fields: &Fields<'_>, name: &str) -> Result<Option<String>, Fault> {
+    fields.get(name).map(|node| node.text(&format!("`{name}`")).map(|text| text.value.trim().to_owned())).transpose()
+}
+
+fn texts(node: &Node, what: &str) -> Result<Vec<Located<String>>, Fault> {
+    node.list(what)?.iter().map(|item| item.text(&format!("an entry of {what}"))).collect()
+}
+
+fn selectors(fields: &Fields<'_>, name: &str) -> Result<Vec<WireSelector>, Fault> {
+    let Some(node) = fields.get(name) else { return Ok(Vec::new()) };
+    node.list(&format!("`{name}`"))?.iter().map(|item| WireSelector::read(item, name)).collect()
+}
+
+impl WireStrategy {
+    fn read(node: &Node) -> Result<Self, Fault> {
+        if let Value::Text(_) = node.value {
+            return Ok(Self { name: node.text("a strategy")?, options: Vec::new(), seeds: None });
+        }
+        let Value::Map(entries) = &node.value else {
+            return Err(node.wrong("a strategy", "a name or a map of one name to its options"));
+        };
+        let [(name, options)] = entries.as_slice() else {
+            let second = entries.get(1).map_or(node.span, |(key, _)| key.span);
+            return Err(Fault::new(second, "a strategy is a map of one name to its options")
+                .label("a second key")
+                .hint("start a new list entry with `- `, or put the options in braces: `- top_k: { importance: clip }`"));
+        };
+        let mut strategy = Self { name: name.clone(), options: Vec::new(), seeds: None };
+        if matches!(options.value, Value::Null) {
+            return Ok(strategy);
+        }
+        for (key, values) in options.entries(&format!("the options of `{}`", name.value))? {
+            let what = format!("`{}`", key.value);
+            if key.value == "seeds" {
+                let values = values.list(&what)?.iter().map(|seed| seed.whole("a seed", 0)).collect::<Result<_, _>>()?;
+                strategy.seeds = Some(WireSeeds { key: key.span, values });
+            } else if key.value == "reduce_ratio" {
+                return Err(unknown_key(key, "a strategy", &[]));
+            } else {
+                let values =
+                    values.one_or_more(&what)?.iter().map(|value| option_value(value, &what)).collect::<Result<_, _>>()?;
+                strategy.options.push(WireOption { key: key.clone(), values });
+            }
+        }
+        Ok(strategy)
+    }
+}
+
+/// A scalar as the value of an option.
+pub(super) fn option_value(node: &Node, what: &str) -> Result<Located<OptionValue>, Fault> {
+    let value = match &node.value {
+        Value::Integer(value) => OptionValue::Integer(*value),
+        Value::Number(value) => OptionValue::Number(*value),
+        Value::Text(value) => OptionValue::Word(value.clone()),
+        Value::Bool(value) => OptionValue::Word(value.to_string()),
+        Value::Null | Value::List(_) | Value::Map(_) => return Err(node.wrong(what, "a number or a word")),
+    };
+    Ok(Located { value, span: node.span })
+}
+
+impl WireSchedule {
+    fn read(node: &Node) -> Result<Self, Fault> {
+        let fields = node.fields("`schedule`", &["sites", "flops_reduction", "keep_ratio"])?;
+        let sites = fields.need("sites", "for example `sites: paper` or `sites: [3, 5, 7]`")?;
+        let numbers = |node: &Node, what: &str| {
+            node.one_or_more(what)?.iter().map(|value| value.number(what)).collect::<Result<Vec<_>, _>>()
+        };
+        let ratio = match (fields.get("flops_reduction"), fields.get("keep_ratio")) {
+            (Some(node), None) => WireRatio::FlopsReduction(numbers(node, "`flops_reduction`")?),
+            (None, Some(node)) => WireRatio::KeepRatio(numbers(node, "`keep_ratio`")?),
+            (Some(_), Some(_)) => {
+                let second = fields.key("keep_ratio").unwrap_or(fields.span);
+                return Err(Fault::new(second, "a schedule takes flops_reduction or keep_ratio, not both")
+                    .label("beside flops_reduction")
+                    .hint("make `schedule` a list of two blocks to run both"));
+            }
+            (None, None) => {
+                return Err(Fault::new(fields.span, "a schedule needs flops_reduction or keep_ratio")
+                    .label("in this map")
+                    .hint("for example `flops_reduction: [0.1, 0.2, 0.3]`"));
+            }
+        };
+        Ok(Self { sites: Located { value: WireSites::read(sites)?, span: sites.span }, ratio })
+    }
+}
+
+const SITE_FORMS: &str = "`paper`, a list of layers, {start, every, count} or {single: [..]}";
+
+impl WireSites {
+    fn read(node: &Node) -> Result<Self, Fault> {
+        let layers =
+            |node: &Node, what: &str| node.list(what)?.iter().map(|layer| layer.index("a layer")).collect::<Result<Vec<_>, _>>();
+        match &node.value {
+            Value::Text(text) if text == "paper" => Ok(Self::Paper),
+            Value::List(_) => layers(node, "`sites`").map(Self::Explicit),
+            Value::Map(entries) if entries.iter().any(|(key, _)| key.value == "single") => {
+                let fields = node.fields("`sites`", &["single"])?;
+                match fields.need("single", "")? {
+                    Node { value: Value::Text(text), .. } if text == "all" => Ok(Self::SingleAll),
+                    single => match &single.value {
+                        Value::List(_) => layers(single, "`single`").map(Self::Single),
+                        _ => Err(single.wrong("`single`", "a list of layers or `all`")),
+                    },
+                }
+            }
+            Value::Map(_) => {
+                let fields = node.fields("`sites`", &["start", "every", "count", "single"])?;
+                let hint = "for example `{ start: 12, every: 5, count: 7 }`";
+                Ok(Self::Every {
+                    start: fields.need("start", hint)?.index("`start`")?.value,
+                    every: at_least_one(fields.need("every", hint)?, "`every`")?,
+                    count: at_least_one(fields.need("count", hint)?, "`count`")?,
+                })
+            }
+            _ => Err(node.wrong("`sites`", SITE_FORMS)),
+        }
+    }
+}
+
+impl WireSelector {
+    fn read(node: &Node, list: &str) -> Result<Self, Fault> {
+        let entries = node.entries(&format!("an entry of `{list}`"))?;
+        let mut selector = Self { span: node.span, conditions: Vec::new(), reason: None };
+        for (key, value) in entries {
+            if list == "exclude" && key.value == "reason" {
+                selector.reason = Some(value.text("`reason`")?.value);
+            } else {
+                selector.conditions.push((key.clone(), value.clone()));
+            }
+        }
+        if selector.conditions.is_empty() {
+            return Err(node
+                .fault(format!("an entry of `{list}` names nothing"))
+                .hint("give at least one key, for example `strategy`"));
+        }
+        Ok(selector)
+    }
+}
+
+impl WireSample {
+    fn read(node: &Node) -> Result<Self, Fault> {
+        let fields = node.fields("`sample`", &["count", "seed"])?;
+        Ok(Self {
+            count: at_least_one(fields.need("count", "how many trials to draw besides the baseline")?, "`count`")?,
+            seed: fields.get("seed").map_or(Ok(0), |node| node.whole("`seed`", 0).map(|seed| seed.value))?,
+        })
+    }
+}

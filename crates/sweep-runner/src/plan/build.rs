@@ -1,0 +1,135 @@
+//! From an experiment to its plan: expand, draw, exclude with a reason, check.
+
+use std::collections::BTreeSet;
+
+use miette::Diagnostic;
+use thiserror::Error;
+
+use super::{Cell, Estimate, Excluded, Plan, PlannedTrial, Reason, Setting, grid, ids, matching, sample};
+use crate::config::{Experiment, TaskFacts, TaskKind};
+
+/// Most cells that one experiment may have; more is a slip of the pen.
+pub const MAX_CELLS: usize = 1_000_000;
+
+/// Why an experiment cannot be planned although its file is valid.
+#[derive(Clone, Debug, PartialEq, Error, Diagnostic)]
+pub enum PlanError {
+    /// The grid is absurdly large.
+    #[error("the grid has more than {MAX_CELLS} cells")]
+    #[diagnostic(help("shorten an axis, use `zip`, or split the experiment"))]
+    TooLarge,
+    /// Everything was excluded.
+    #[error("nothing is left to run: every cell of the grid is excluded")]
+    #[diagnostic(help("`exclude` and `zip` together leave no cell; the first reason is: {first}"))]
+    Empty {
+        /// The first exclusion in words.
+        first: String,
+    },
+    /// Cells without anything to compare them with.
+    #[error("the baseline `{baseline}` does not run on {model}, {protocol}, {task}, but other strategies do")]
+    #[diagnostic(help("exclude the other strategies there too, or keep the baseline"))]
+    NoBaseline {
+        /// The baseline.
+        baseline: String,
+        /// Model of the lonely cells.
+        model: String,
+        /// Protocol of the lonely cells.
+        protocol: String,
+        /// Task of the lonely cells.
+        task: String,
+    },
+    /// A schedule that does not fit a model. Loading checks this; a hand-made experiment may not have.
+    #[error("{0}")]
+    Schedule(#[from] reduction_strategies::schedule::ScheduleError),
+}
+
+const LEAKS: &str = "later tokens decide which earlier tokens stay, so per-token perplexity would leak the future";
+
+/// Multiplies an experiment out.
+///
+/// # Errors
+/// A grid that is too large or empty, or cells without a baseline.
+pub fn build(experiment: &Experiment, setting: &Setting) -> Result<Plan, PlanError> {
+    let grid = grid::expand(experiment, setting)?;
+    let drawn = sample::draw(experiment, &grid.trials, &matching::candidates(experiment, &grid.trials));
+    let mut plan = Plan {
+        experiment: experiment.name.clone(),
+        question: experiment.question.clone(),
+        baseline: experiment.baseline.clone(),
+        seed: experiment.seed,
+        setting: setting.clone(),
+        models: experiment.models.clone(),
+        tasks: experiment.tasks.clone(),
+        trials: Vec::new(),
+        cells: Vec::new(),
+        excluded: Vec::new(),
+        duplicates: grid.duplicates,
+        notes: drawn.note.into_iter().collect(),
+        total: Estimate::default(),
+    };
+    let mut used = vec![false; experiment.exclude.len()];
+    for (trial, is_drawn) in grid.trials.into_iter().zip(drawn.keep) {
+        let index = plan.trials.len();
+        for task in &experiment.tasks {
+            let cell_id = ids::cell_id(&trial, task);
+            let matched = matching::excluding(experiment, &trial, task);
+            if let Some(which) = matched {
+                used[which] = true;
+            }
+            let reason = refusal(&trial, task)
+                .or_else(|| matched.map(|which| Reason::Exclude(matching::reason(&experiment.exclude[which]))))
+                .or_else(|| (!matching::is_listed(experiment, &trial, task)).then_some(Reason::Zip))
+                .or_else(|| (!is_drawn).then_some(Reason::Sample));
+            if let Some(reason) = reason {
+                plan.excluded.push(Excluded { cell_id, trial: trial.describe(), task: task.name.clone(), reason });
+                continue;
+            }
+            let items = experiment.limit.map_or(task.items, |limit| limit.min(task.items));
+            let estimate = Estimate::of(&trial, &experiment.models[trial.model], task, items);
+            plan.total = plan.total + estimate;
+            plan.cells.push(Cell {
+                cell_id,
+                trial_id: trial.key.trial_id.clone(),
+                trial: index,
+                task: task.name.clone(),
+                items,
+                estimate,
+            });
+        }
+        if plan.cells.last().is_some_and(|cell| cell.trial == index) {
+            plan.trials.push(trial);
+        }
+    }
+    for (selector, _) in experiment.exclude.iter().zip(used).filter(|(_, used)| !used) {
+        plan.notes.push(format!("exclude on line {} leaves out no cell that another entry does not: {selector}", selector.line));
+    }
+    check_baseline(&plan)?;
+    Ok(plan)
+}
+
+/// Cells that would report a number which means something else than it says.
+pub(super) fn refusal(trial: &PlannedTrial, task: &TaskFacts) -> Option<Reason> {
+    let leaks = task.kind == TaskKind::RunningText
+        && trial.key.protocol == "aligned"
+        && !trial.key.sites.is_empty()
+        && !trial.strategy.is_causal();
+    leaks.then_some(Reason::Nature(LEAKS))
+}
+
+/// Every group of cells that are compared with each other needs the baseline among them.
+fn check_baseline(plan: &Plan) -> Result<(), PlanError> {
+    if plan.cells.is_empty() {
+        let first = plan.excluded.first().map_or_else(String::new, |excluded| excluded.reason.to_string());
+        return Err(PlanError::Empty { first });
+    }
+    let group = |cell: &Cell| {
+        let key = &plan.trials[cell.trial].key;
+        (key.model.clone(), key.protocol.clone(), cell.task.clone())
+    };
+    let is_baseline = |cell: &&Cell| plan.trials[cell.trial].key.strategy == plan.baseline;
+    let compared: BTreeSet<_> = plan.cells.iter().filter(is_baseline).map(group).collect();
+    match plan.cells.iter().map(group).find(|group| !compared.contains(group)) {
+        Some((model, protocol, task)) => Err(PlanError::NoBaseline { baseline: plan.baseline.clone(), model, protocol, task }),
+        None => Ok(()),
+    }
+}

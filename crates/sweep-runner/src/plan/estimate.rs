@@ -1,0 +1,58 @@
+//! What a cell is likely to cost. Estimates for planning; measured costs are in the records.
+
+use serde::Serialize;
+
+use super::PlannedTrial;
+use crate::config::{ModelFacts, TaskFacts, TaskKind};
+
+/// Assumed sustained rate on a CPU: small f32 matrices and a sequential scan on a few cores reach a tenth of what a
+/// large matrix product does (about 300 GFLOP/s on two server cores). An assumption, not a measurement.
+pub const ASSUMED_CPU_FLOPS_PER_S: f64 = 3e10;
+
+/// Assumed sustained rate on a GPU: about a tenth of the f32 matrix rate of a data-centre card, for short sequences that
+/// do not fill it. An assumption, not a measurement.
+pub const ASSUMED_CUDA_FLOPS_PER_S: f64 = 5e12;
+
+/// Estimated cost of a cell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Estimate {
+    /// FLOPs of blocks and head, from mean lengths and the nominal reduction.
+    pub flops: f64,
+    /// FLOPs over the assumed rate of the device.
+    pub seconds: f64,
+}
+
+impl std::ops::Add for Estimate {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { flops: self.flops + other.flops, seconds: self.seconds + other.seconds }
+    }
+}
+
+impl Estimate {
+    pub(super) fn of(trial: &PlannedTrial, model: &ModelFacts, task: &TaskFacts, items: usize) -> Self {
+        let kept = 1.0 - trial.key.flops_reduction_nominal;
+        let choice_tokens = task.choices as f64 * task.mean_choice_tokens;
+        // `context` computes an item's context once and never reduces a continuation; the others run each choice whole.
+        let (block_tokens, head_rows) = match (trial.key.protocol.as_str(), task.kind) {
+            (_, TaskKind::RunningText) => {
+                let tokens = task.mean_context_tokens + choice_tokens;
+                (kept * tokens, kept * tokens)
+            }
+            ("context", TaskKind::LogLikelihood) => (kept * task.mean_context_tokens + choice_tokens, choice_tokens),
+            ("upstream", TaskKind::LogLikelihood) => {
+                // It computes logits for every row.
+                let tokens = kept * (task.choices as f64 * task.mean_context_tokens + choice_tokens);
+                (tokens, tokens)
+            }
+            (_, TaskKind::LogLikelihood) => {
+                (kept * (task.choices as f64 * task.mean_context_tokens + choice_tokens), choice_tokens)
+            }
+        };
+        let per_item = block_tokens * model.n_layer as f64 * model.flops_per_token_layer + head_rows * model.flops_per_token_head;
+        let flops = items as f64 * per_item;
+        let rate = if trial.key.device == "cuda" { ASSUMED_CUDA_FLOPS_PER_S } else { ASSUMED_CPU_FLOPS_PER_S };
+        Self { flops, seconds: flops / rate }
+    }
+}

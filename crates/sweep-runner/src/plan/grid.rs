@@ -1,0 +1,115 @@
+//! The product of the axes: every trial of an experiment, once, in the order of the file.
+
+use std::collections::HashSet;
+
+use reduction_strategies::options::OptionValue;
+use reduction_strategies::schedule::nominal_flops_reduction;
+
+use super::{MAX_CELLS, PlanError, PlannedTrial, Setting, ids};
+use crate::config::{Amount, Experiment, ModelFacts, Protocol, Variant};
+use crate::record::schema::TrialKey;
+
+/// All trials before anything is excluded.
+pub(super) struct Grid {
+    pub(super) trials: Vec<PlannedTrial>,
+    /// Cells that turned up more than once.
+    pub(super) duplicates: usize,
+}
+
+/// Where and how much, resolved for one model.
+struct Point {
+    schedule: String,
+    sites: Vec<usize>,
+    keep_ratio: f64,
+    nominal: f64,
+    asked: Option<Amount>,
+}
+
+pub(super) fn expand(experiment: &Experiment, setting: &Setting) -> Result<Grid, PlanError> {
+    let mut grid = Grid { trials: Vec::new(), duplicates: 0 };
+    let mut seen = HashSet::new();
+    for (index, model) in experiment.models.iter().enumerate() {
+        let points = points(experiment, model)?;
+        let dense = [Point { schedule: "none".to_owned(), sites: Vec::new(), keep_ratio: 1.0, nominal: 0.0, asked: None }];
+        for &protocol in &experiment.protocols {
+            for variant in &experiment.strategies {
+                let points = if variant.is_dense() { &dense[..] } else { &points };
+                let own_seed = [experiment.seed];
+                let seeds = if variant.seeds.is_empty() { &own_seed[..] } else { &variant.seeds };
+                let size = points.len().saturating_mul(seeds.len()).saturating_add(grid.trials.len());
+                if size.saturating_mul(experiment.tasks.len()) > MAX_CELLS {
+                    return Err(PlanError::TooLarge);
+                }
+                for (point, &seed) in points.iter().flat_map(|point| seeds.iter().map(move |seed| (point, seed))) {
+                    let mut trial = PlannedTrial {
+                        key: key(experiment, setting, model, protocol, variant, point, seed),
+                        strategy: variant.strategy.clone(),
+                        model: index,
+                        asked: point.asked,
+                    };
+                    trial.key.trial_id = ids::trial_id(&trial, model, experiment.upstream_batch_size);
+                    if seen.insert(trial.key.trial_id.clone()) {
+                        grid.trials.push(trial);
+                    } else {
+                        grid.duplicates += experiment.tasks.len();
+                    }
+                }
+            }
+        }
+    }
+    Ok(grid)
+}
+
+fn points(experiment: &Experiment, model: &ModelFacts) -> Result<Vec<Point>, PlanError> {
+    let mut points = Vec::new();
+    for schedule in &experiment.schedules {
+        for set in schedule.sites.expand(model.n_layer) {
+            let sites = set.resolve(model.n_layer)?;
+            for &asked in &schedule.amounts {
+                let keep_ratio = asked.keep_ratio(&sites, model.n_layer)?;
+                points.push(Point {
+                    schedule: set.to_string(),
+                    nominal: nominal_flops_reduction(&sites, model.n_layer, keep_ratio),
+                    sites: sites.clone(),
+                    keep_ratio,
+                    asked: Some(asked),
+                });
+            }
+        }
+    }
+    Ok(points)
+}
+
+fn key(
+    experiment: &Experiment,
+    setting: &Setting,
+    model: &ModelFacts,
+    protocol: Protocol,
+    variant: &Variant,
+    point: &Point,
+    seed: u64,
+) -> TrialKey {
+    let options = &variant.strategy.options;
+    let word = |name: &str| match options.get(name) {
+        Some(OptionValue::Word(word)) => Some(word.clone()),
+        _ => None,
+    };
+    TrialKey {
+        trial_id: String::new(),
+        experiment: experiment.name.clone(),
+        model: model.reference.clone(),
+        strategy: variant.strategy.registration.name.to_owned(),
+        strategy_params: options.to_json(),
+        importance: word("importance"),
+        importance_source: word("source"),
+        schedule: point.schedule.clone(),
+        sites: point.sites.clone(),
+        keep_ratio: point.keep_ratio,
+        flops_reduction_nominal: point.nominal,
+        protocol: protocol.name().to_owned(),
+        seed,
+        limit: experiment.limit,
+        device: setting.device.clone(),
+        dtype: setting.dtype.clone(),
+    }
+}

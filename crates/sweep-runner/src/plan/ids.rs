@@ -1,0 +1,90 @@
+//! Stable names of trials and cells: a hash over everything that can change a result, and nothing else.
+//!
+//! Hashed is compact JSON with sorted keys, numbers in their shortest exact form. A change of what enters here makes every
+//! earlier record look unfinished, which is safe; leaving something out would pass off an old number as a new one.
+
+use serde_json::{Value, json};
+
+use super::PlannedTrial;
+use crate::config::{ModelFacts, TaskFacts};
+use crate::record::schema::SCHEMA_VERSION;
+
+/// Hex digits of an id: 64 bits, ample for a million cells.
+const DIGITS: usize = 16;
+
+pub(super) fn trial_id(trial: &PlannedTrial, model: &ModelFacts, upstream_batch_size: usize) -> String {
+    let key = &trial.key;
+    let mut parts = json!({
+        "schema_version": SCHEMA_VERSION,
+        "weights": model.weights_digest,
+        "tokenizer": model.tokenizer_digest,
+        "strategy": key.strategy,
+        "strategy_version": trial.strategy.registration.version,
+        "options": trial.strategy.options,
+        "sites": key.sites,
+        "keep_ratio": key.keep_ratio,
+        "protocol": key.protocol,
+        "seed": key.seed,
+        "limit": key.limit,
+        "device": key.device,
+        "dtype": key.dtype,
+    });
+    // The released evaluation pads to the longest row of a batch, so that the batch changes scores; nothing else does.
+    if key.protocol == "upstream" {
+        parts["upstream_batch_size"] = json!(upstream_batch_size);
+    }
+    digest(&parts)
+}
+
+pub(super) fn cell_id(trial: &PlannedTrial, task: &TaskFacts) -> String {
+    digest(&json!({ "trial": trial.key.trial_id, "task": task.name, "data": task.data_digest }))
+}
+
+fn digest(parts: &Value) -> String {
+    let mut text = String::new();
+    write_canonical(parts, &mut text);
+    blake3::hash(text.as_bytes()).to_hex()[..DIGITS].to_owned()
+}
+
+/// Sorts keys itself: whether `serde_json` keeps insertion order is decided by a feature that any dependency may switch on.
+fn write_canonical(value: &Value, out: &mut String) {
+    match value {
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.iter().collect();
+            entries.sort_by_key(|(key, _)| *key);
+            out.push('{');
+            for (index, (key, value)) in entries.into_iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                out.push_str(&json!(key).to_string());
+                out.push(':');
+                write_canonical(value, out);
+            }
+            out.push('}');
+        }
+        Value::Array(items) => {
+            out.push('[');
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                write_canonical(item, out);
+            }
+            out.push(']');
+        }
+        scalar => out.push_str(&scalar.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn canonical_json_sorts_keys_at_every_depth() {
+        let mut out = String::new();
+        write_canonical(&json!({"b": [1, {"d": 0.5, "c": null}], "a": "x\"y"}), &mut out);
+        assert_eq!(out, r#"{"a":"x\"y","b":[1,{"c":null,"d":0.5}]}"#);
+    }
+}

@@ -1,0 +1,21 @@
+//! What a sweep will do, before it does it: an [`Experiment`](crate::config::Experiment) multiplied out into cells with ids and estimates.
+//!
+//! A *trial* is one point of the grid (model, protocol, strategy, schedule, seed); a *cell* is one trial on one task.
+//! Cells are ordered by model, then trial, then task, so that a model is loaded once. Ids hash everything that can change
+//! a result and nothing else: neither the experiment's name nor the order of its lists.
+
+mod build;
+mod estimate;
+mod grid;
+mod ids;
+mod matching;
+mod render;
+mod sample;
+#[cfg(test)]
+mod tests;
+mod types;
+
+pub use build::{MAX_CELLS, PlanError, build};
+pub use estimate::{ASSUMED_CPU_FLOPS_PER_S, ASSUMED_CUDA_FLOPS_PER_S, Estimate};
+pub use render::{to_json, write_table};
+pub use types::{Cell, Excluded, Plan, PlanIndex, PlannedTrial, Reason, Setting};

@@ -1,0 +1,261 @@
+//! A plan for people (a table) and for programs (JSON).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent, presets};
+use reduction_strategies::options::OptionValue;
+use reduction_strategies::registry::Strategy;
+
+use super::{Cell, Estimate, Plan};
+use crate::config::Amount;
+
+/// Cells that share model, protocol, strategy and options.
+struct Group {
+    model: String,
+    protocol: String,
+    strategy: &'static str,
+    options: Vec<String>,
+    seeds: BTreeSet<u64>,
+    sites: Vec<String>,
+    asked: Vec<String>,
+    keep: (f64, f64),
+    nominal: (f64, f64),
+    cells: usize,
+    items: usize,
+    estimate: Estimate,
+}
+
+/// Writes summary, table, exclusions by reason and notes.
+///
+/// # Errors
+/// The writer fails.
+pub fn write_table(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "experiment  {}", plan.experiment)?;
+    if let Some(question) = &plan.question {
+        writeln!(out, "question    {question}")?;
+    }
+    let items: usize = plan.cells.iter().map(|cell| cell.items).sum();
+    writeln!(
+        out,
+        "plan        {} cells = {} trials on {} tasks, {items} items, {} models, baseline {}, {} {}",
+        plan.cells.len(),
+        plan.trials.len(),
+        distinct(plan.cells.iter().map(|cell| cell.task.as_str())),
+        distinct(plan.trials.iter().map(|trial| trial.key.model.as_str())),
+        plan.baseline,
+        plan.setting.device,
+        plan.setting.dtype,
+    )?;
+    writeln!(
+        out,
+        "estimate    {} FLOPs, {} (assumed rates and mean lengths, not measured)",
+        flops(plan.total.flops),
+        time(plan.total.seconds)
+    )?;
+    writeln!(out, "\n{}", table(plan).trim_fmt())?;
+    write_excluded(plan, out)?;
+    if plan.duplicates > 0 {
+        writeln!(out, "\n{} cells that the grid contains twice run once", plan.duplicates)?;
+    }
+    for note in &plan.notes {
+        writeln!(out, "\nnote: {note}")?;
+    }
+    Ok(())
+}
+
+/// The whole plan as indented JSON.
+///
+/// # Errors
+/// Never in practice: a plan holds nothing that JSON cannot say.
+pub fn to_json(plan: &Plan) -> serde_json::Result<String> {
+    serde_json::to_string_pretty(plan)
+}
+
+fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> usize {
+    names.collect::<BTreeSet<_>>().len()
+}
+
+const HEADER: [&str; 9] = ["strategy", "sites", "asked", "keep_ratio", "nominal", "cells", "items", "est. FLOPs", "est. time"];
+/// From here on columns hold numbers.
+const FIRST_NUMBER: usize = 3;
+
+fn table(plan: &Plan) -> Table {
+    let mut table = Table::new();
+    // Never arranged to the terminal's width: the same plan prints the same everywhere.
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table
+        .set_style(TableComponent::HeaderLines, '─')
+        .set_style(TableComponent::MiddleHeaderIntersections, '─')
+        .set_header(HEADER);
+    for column in table.column_iter_mut() {
+        let number = column.index >= FIRST_NUMBER;
+        column.set_padding((0, 2)).set_cell_alignment(if number { CellAlignment::Right } else { CellAlignment::Left });
+    }
+    let mut last = None;
+    for group in groups(plan) {
+        let heading = format!("{}, {}", group.model, group.protocol);
+        if last.as_ref() != Some(&heading) {
+            table.add_row([heading.as_str()]);
+            last = Some(heading);
+        }
+        table.add_row([
+            format!("  {}", group.title()),
+            listed(&group.sites),
+            listed(&group.asked),
+            range(group.keep, 4),
+            range(group.nominal, 3),
+            group.cells.to_string(),
+            group.items.to_string(),
+            flops(group.estimate.flops),
+            time(group.estimate.seconds),
+        ]);
+    }
+    table
+}
+
+/// Groups in the order of their first cell.
+fn groups(plan: &Plan) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    let mut index_of: BTreeMap<[&str; 4], usize> = BTreeMap::new();
+    for cell in &plan.cells {
+        let trial = plan.trial_of(cell);
+        let key = &trial.key;
+        let names = [key.model.as_str(), &key.protocol, &key.strategy, &key.strategy_params];
+        let index = *index_of.entry(names).or_insert_with(|| {
+            groups.push(Group {
+                model: key.model.clone(),
+                protocol: key.protocol.clone(),
+                strategy: trial.strategy.registration.name,
+                options: telling_options(plan, &trial.strategy),
+                seeds: BTreeSet::new(),
+                sites: Vec::new(),
+                asked: Vec::new(),
+                keep: (f64::INFINITY, f64::NEG_INFINITY),
+                nominal: (f64::INFINITY, f64::NEG_INFINITY),
+                cells: 0,
+                items: 0,
+                estimate: Estimate::default(),
+            });
+            groups.len() - 1
+        });
+        groups[index].add(plan, cell);
+    }
+    groups
+}
+
+impl Group {
+    fn title(&self) -> String {
+        let mut details = self.options.clone();
+        let seeds: Vec<_> = self.seeds.iter().map(u64::to_string).collect();
+        match seeds.as_slice() {
+            [] => {}
+            [seed] => details.push(format!("seed {seed}")),
+            seeds => details.push(format!("seeds {}", listed(seeds))),
+        }
+        if details.is_empty() { self.strategy.to_owned() } else { format!("{} ({})", self.strategy, details.join(", ")) }
+    }
+
+    fn add(&mut self, plan: &Plan, cell: &Cell) {
+        let trial = plan.trial_of(cell);
+        if trial.strategy.registration.seeded {
+            self.seeds.insert(trial.key.seed);
+        }
+        let sites = if trial.key.sites.is_empty() { String::new() } else { short_sites(&trial.key.schedule) };
+        add_new(&mut self.sites, sites);
+        add_new(
+            &mut self.asked,
+            match trial.asked {
+                Some(Amount::FlopsReduction(target)) => format!("flops {target}"),
+                Some(Amount::KeepRatio(ratio)) => format!("keep {ratio}"),
+                None => String::new(),
+            },
+        );
+        self.keep = (self.keep.0.min(trial.key.keep_ratio), self.keep.1.max(trial.key.keep_ratio));
+        let nominal = trial.key.flops_reduction_nominal;
+        self.nominal = (self.nominal.0.min(nominal), self.nominal.1.max(nominal));
+        self.cells += 1;
+        self.items += cell.items;
+        self.estimate = self.estimate + cell.estimate;
+    }
+}
+
+/// Options that tell this variant from its defaults or from other variants of the plan.
+fn telling_options(plan: &Plan, strategy: &Strategy) -> Vec<String> {
+    let varies = |name: &str, value: &OptionValue| {
+        plan.trials
+            .iter()
+            .filter(|trial| trial.strategy.registration.name == strategy.registration.name)
+            .any(|trial| trial.strategy.options.get(name) != Some(value))
+    };
+    let is_default = |name: &str, value: &OptionValue| {
+        strategy.registration.options.iter().any(|info| info.name == name && OptionValue::from(info.default) == *value)
+    };
+    let options = strategy.options.iter();
+    options
+        .filter(|(name, value)| varies(name, value) || !is_default(name, value))
+        .map(|(name, value)| format!("{name} {value}"))
+        .collect()
+}
+
+fn add_new(list: &mut Vec<String>, word: String) {
+    if !word.is_empty() && !list.contains(&word) {
+        list.push(word);
+    }
+}
+
+fn short_sites(schedule: &str) -> String {
+    schedule.strip_prefix("sites ").unwrap_or(schedule).to_owned()
+}
+
+/// Up to four values; of more the ends and the count. A word that all values begin with is said once.
+fn listed(values: &[String]) -> String {
+    let word = |value: &String| value.split_once(' ').map(|(word, _)| word.to_owned());
+    let common = values.first().and_then(word).filter(|first| values.iter().all(|value| word(value).as_ref() == Some(first)));
+    let bare: Vec<&str> = match &common {
+        Some(common) => values.iter().map(|value| value[common.len()..].trim_start()).collect(),
+        None => values.iter().map(String::as_str).collect(),
+    };
+    let joined = match bare.as_slice() {
+        [first, .., last] if bare.len() > 4 => format!("{first} .. {last} ({})", bare.len()),
+        _ => bare.join(if bare.iter().any(|value| value.contains(',')) { "; " } else { ", " }),
+    };
+    common.map_or(joined.clone(), |common| format!("{common} {joined}"))
+}
+
+fn range((low, high): (f64, f64), digits: usize) -> String {
+    let (low, high) = (format!("{low:.digits$}"), format!("{high:.digits$}"));
+    if low == high { low } else { format!("{low}..{high}") }
+}
+
+fn write_excluded(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
+    if plan.excluded.is_empty() {
+        return Ok(());
+    }
+    let mut by_reason: BTreeMap<_, usize> = BTreeMap::new();
+    for excluded in &plan.excluded {
+        *by_reason.entry(&excluded.reason).or_default() += 1;
+    }
+    writeln!(out, "\n{} cells will not run", plan.excluded.len())?;
+    for (reason, count) in by_reason {
+        writeln!(out, "{count:>6}  {reason}")?;
+    }
+    Ok(())
+}
+
+fn flops(value: f64) -> String {
+    let units = [(1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M")];
+    match units.iter().find(|(size, _)| value >= *size) {
+        Some((size, unit)) => format!("{:.1} {unit}", value / size),
+        None => format!("{value:.0}"),
+    }
+}
+
+fn time(seconds: f64) -> String {
+    match seconds {
+        s if s < 0.95 => format!("{s:.2} s"),
+        s if s < 59.5 => format!("{s:.0} s"),
+        s if s < 3570.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
+}

@@ -1,0 +1,280 @@
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use super::{Cell, Plan, PlanError, Reason, Setting, build, to_json, write_table};
+use crate::config::fake::{CATALOG, FakeCatalog, edited};
+use crate::config::{Catalog, load, load_str, render_plain};
+use crate::record::schema::TrialKey;
+
+/// A snapshot without the long expression in its header.
+macro_rules! snapshot {
+    ($($value:expr),+) => {
+        insta::with_settings!({ omit_expression => true }, { insta::assert_snapshot!($($value),+) })
+    };
+}
+
+fn plan_with(lines: &str, setting: &Setting, catalog: &dyn Catalog) -> Result<Plan, PlanError> {
+    let experiment = load_str("x.yaml", &edited(lines), catalog).unwrap_or_else(|error| panic!("{}", error.render()));
+    build(&experiment, setting)
+}
+
+fn plan(lines: &str) -> Plan {
+    plan_with(lines, &Setting::default(), &CATALOG).unwrap()
+}
+
+fn committed(name: &str) -> Plan {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../../experiments/{name}.yaml"));
+    let experiment = load(&path, &CATALOG).unwrap_or_else(|error| panic!("{}", error.render()));
+    build(&experiment, &Setting::default()).unwrap()
+}
+
+fn table(plan: &Plan) -> String {
+    let mut out = Vec::new();
+    write_table(plan, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+/// Cells in words, in order; without options, whose defaults belong to the strategies.
+fn cells(plan: &Plan) -> Vec<String> {
+    let words = |cell: &Cell| {
+        let key = &plan.trial_of(cell).key;
+        format!(
+            "{}, {}, {}, {}, keep_ratio {:.4}, {}",
+            key.model, key.protocol, key.strategy, key.schedule, key.keep_ratio, cell.task
+        )
+    };
+    plan.cells.iter().map(words).collect()
+}
+
+fn ids(plan: &Plan) -> BTreeSet<&str> {
+    plan.cells.iter().map(|cell| cell.cell_id.as_str()).collect()
+}
+
+const BOTH: &str = "models: [builtin:mamba2-world, builtin:mamba-world]";
+const THREE: &str = "schedule: { sites: paper, flops_reduction: [0.1, 0.2, 0.3] }";
+
+#[test]
+fn the_grid_is_a_product_with_one_dense_trial_per_model_and_protocol() {
+    let plan = plan(&format!(
+        "{BOTH}\n{THREE}\ntasks: [world_lambada, world_piqa]\nprotocols: [context, upstream]\n\
+         strategies: [dense, {{ random: {{ seeds: [0, 1] }} }}, {{ top_k: {{ importance: [clip, l1] }} }}]"
+    ));
+    // Two models, two protocols, (1 dense + 2 seeds x 3 + 2 metrics x 3) trials, two tasks.
+    assert_eq!(plan.trials.len(), 2 * 2 * (1 + 6 + 6));
+    assert_eq!(plan.cells.len(), 2 * plan.trials.len());
+    let dense: Vec<_> = plan.trials.iter().filter(|trial| trial.key.strategy == "dense").collect();
+    assert_eq!(dense.len(), 4);
+    assert!(dense.iter().all(|trial| trial.key.keep_ratio.to_bits() == 1.0_f64.to_bits() && trial.key.sites.is_empty()));
+    assert!(dense.iter().all(|trial| trial.key.flops_reduction_nominal.to_bits() == 0 && trial.asked.is_none()));
+    assert_eq!(ids(&plan).len(), plan.cells.len());
+}
+
+#[test]
+fn cells_are_ordered_by_model_then_trial_then_task() {
+    let plan = plan(&format!("{BOTH}\ntasks: [world_piqa, world_lambada]"));
+    snapshot!(cells(&plan).join("\n"));
+}
+
+#[test]
+fn a_trial_key_is_filled_completely() {
+    let plan = plan("strategies: [dense, { random: { seeds: [7] } }, { utrc: { q: 1 } }]\nlimit: 5\nseed: 3");
+    let keys: Vec<_> = plan.trials.iter().map(|trial| &trial.key).collect();
+    assert_eq!(keys.iter().map(|key| key.seed).collect::<Vec<_>>(), [3, 7, 3]);
+    assert_eq!(keys[2].strategy_params, plan.trials[2].strategy.options.to_json());
+    assert!(keys[2].strategy_params.contains("\"q\":1.0"));
+    // Id and parameters change with the strategy's version and defaults, which are not this module's.
+    let stable = TrialKey { trial_id: "..".to_owned(), strategy_params: "..".to_owned(), ..keys[2].clone() };
+    snapshot!(serde_json::to_string(&stable).unwrap());
+}
+
+#[test]
+fn one_target_gives_each_depth_its_own_ratio() {
+    let plan = plan(BOTH);
+    let ratios: Vec<_> = plan.trials.iter().filter(|trial| trial.asked.is_some()).map(|trial| &trial.key).collect();
+    assert!((ratios[0].keep_ratio - ratios[1].keep_ratio).abs() > 1e-4);
+    assert!(ratios.iter().all(|key| (key.flops_reduction_nominal - 0.2).abs() < 1e-9));
+}
+
+#[test]
+fn an_exclusion_removes_what_matches_all_its_keys_and_records_why() {
+    let with =
+        |exclude: &str| plan(&format!("{THREE}\nstrategies: [dense, top_k, {{ utrc: {{ q: [0, 1] }} }}]\nexclude: {exclude}"));
+    let all = with("[{ strategy: utrc, q: 1.0, flops_reduction: 0.1, reason: too slow }]");
+    assert_eq!(all.cells.len(), 1 + 3 + 6 - 1);
+    let reason = "too slow (line 6: {strategy: utrc, q: 1, flops_reduction: 0.1})";
+    assert_eq!(all.excluded.len(), 1);
+    assert_eq!(all.excluded[0].reason, Reason::Exclude(reason.to_owned()));
+    assert_eq!(all.excluded[0].task, "world_lambada");
+    assert_eq!(with("[{ flops_reduction: [0.1, 0.2] }]").cells.len(), 1 + 1 + 2);
+    assert_eq!(with("[{ q: 0 }]").cells.len(), 1 + 3 + 3, "a strategy without the option stays");
+    assert_eq!(with("[{ sites: paper, strategy: top_k }]").cells.len(), 1 + 6, "dense has no sites");
+}
+
+#[test]
+fn an_exclusion_that_matches_nothing_is_noted() {
+    let plan = plan("exclude: [{ strategy: dense, flops_reduction: 0.2 }]");
+    assert_eq!(
+        plan.notes,
+        ["exclude on line 6 leaves out no cell that another entry does not: {strategy: dense, flops_reduction: 0.2}"]
+    );
+}
+
+#[test]
+fn excluding_the_baseline_alone_or_everything_is_refused() {
+    let error = plan_with(
+        "tasks: [world_lambada, world_piqa]\nexclude: [{ strategy: dense, task: world_piqa }]",
+        &Setting::default(),
+        &CATALOG,
+    );
+    assert!(matches!(&error, Err(PlanError::NoBaseline { task, .. }) if task == "world_piqa"));
+    snapshot!(render_plain(&error.unwrap_err()));
+    let error = plan_with("exclude: [{ task: world_lambada }]", &Setting::default(), &CATALOG);
+    assert!(matches!(error, Err(PlanError::Empty { .. })));
+    // Leaving a task out altogether is fine.
+    assert_eq!(plan("tasks: [world_lambada, world_piqa]\nexclude: [{ task: world_piqa }]").cells.len(), 2);
+}
+
+#[test]
+fn zip_keeps_the_listed_combinations_and_the_baseline() {
+    let plan = plan(&format!(
+        "{BOTH}\n{THREE}\nzip:\n  - {{ model: builtin:mamba2-world, flops_reduction: 0.1 }}\n  \
+         - {{ model: builtin:mamba-world, flops_reduction: [0.2, 0.3] }}"
+    ));
+    assert_eq!(plan.cells.len(), 2 + 1 + 2);
+    assert_eq!(plan.excluded.iter().filter(|excluded| excluded.reason == Reason::Zip).count(), 3);
+    snapshot!(cells(&plan).join("\n"));
+}
+
+#[test]
+fn a_sample_keeps_the_baseline_and_depends_on_seed_and_set_only() {
+    let with = |strategies: &str, sample: &str| plan(&format!("{BOTH}\n{THREE}\nstrategies: [{strategies}]\nsample: {sample}"));
+    let straight = with("dense, uniform, top_k, utrc", "{ count: 5, seed: 1 }");
+    assert_eq!(straight.trials.len(), 2 + 5);
+    assert_eq!(straight.trials.iter().filter(|trial| trial.key.strategy == "dense").count(), 2);
+    assert_eq!(ids(&straight), ids(&with("utrc, top_k, dense, uniform", "{ count: 5, seed: 1 }")));
+    assert_ne!(ids(&straight), ids(&with("dense, uniform, top_k, utrc", "{ count: 5, seed: 2 }")));
+    let all = with("dense, uniform", "{ count: 99 }");
+    assert_eq!(all.trials.len(), 2 + 6);
+    assert_eq!(all.notes, ["sample: all 6 trials besides the baseline, no more than the 99 asked for"]);
+}
+
+#[test]
+fn equal_cells_run_once() {
+    let plan =
+        plan("schedule:\n  - { sites: paper, keep_ratio: 0.9 }\n  - { sites: [3, 4, 6, 7, 8, 9, 11], keep_ratio: [0.9, 0.8] }");
+    assert_eq!(plan.cells.len(), 1 + 2);
+    assert_eq!(plan.duplicates, 1);
+    assert_eq!(plan.trials[1].key.schedule, "paper", "the first name stays");
+    let overlapping = self::plan("strategies: [dense, top_k, { top_k: { importance: [clip, l1] } }]");
+    assert_eq!((overlapping.cells.len(), overlapping.duplicates), (3, 1));
+}
+
+#[test]
+fn an_id_changes_if_and_only_if_a_result_can() {
+    let base = plan("protocols: [context, upstream]");
+    let of = |lines: &str| plan(&format!("protocols: [context, upstream]\n{lines}"));
+    for same in [
+        "name: other",
+        "question: why?",
+        "baseline: top_k",
+        "sample: { count: 50 }",
+        "protocols: [upstream, context]",
+        "strategies: [top_k, dense]",
+    ] {
+        assert_eq!(ids(&base), ids(&of(same)), "{same}");
+    }
+    for other in ["limit: 10", "seed: 1", "tasks: [world_piqa]", "models: [builtin:mamba-world]"] {
+        assert!(ids(&base).is_disjoint(&ids(&of(other))), "{other}");
+    }
+    let setting = |device: &str, dtype: &str| Setting { device: device.to_owned(), dtype: dtype.to_owned() };
+    let lines = "protocols: [context, upstream]";
+    let moved = [
+        plan_with(lines, &setting("cuda", "f32"), &CATALOG),
+        plan_with(lines, &setting("cpu", "bf16"), &CATALOG),
+        plan_with(lines, &Setting::default(), &FakeCatalog { weights: "other", data: "d" }),
+        plan_with(lines, &Setting::default(), &FakeCatalog { weights: "w", data: "other" }),
+    ];
+    for moved in moved {
+        assert!(ids(&base).is_disjoint(&ids(&moved.unwrap())));
+    }
+    // A ratio, a site or an option moves only the strategies that have it.
+    for partly in [
+        "schedule: { sites: paper, flops_reduction: 0.21 }",
+        "schedule: { sites: [3], keep_ratio: 0.9 }",
+        "strategies: [dense, { top_k: { importance: l1 } }]",
+    ] {
+        assert_eq!(ids(&base).intersection(&ids(&of(partly))).count(), 2, "{partly}: the two dense cells stay");
+    }
+    let shared: Vec<_> =
+        base.cells.iter().filter(|cell| ids(&of("upstream_batch_size: 8")).contains(cell.cell_id.as_str())).collect();
+    let protocol = |cell: &Cell| base.trial_of(cell).key.protocol.as_str();
+    assert_eq!(
+        shared.iter().map(|cell| protocol(cell)).collect::<Vec<_>>(),
+        ["context", "context"],
+        "only upstream depends on its batch"
+    );
+}
+
+#[test]
+fn ids_are_pinned() {
+    // A change here orphans every record made before: bump the schema version knowingly instead.
+    let plan = plan("strategies: [dense]\nprotocols: [context, upstream]");
+    let pinned: Vec<_> = plan.cells.iter().map(|cell| format!("{} {}", cell.trial_id, cell.cell_id)).collect();
+    snapshot!(pinned.join("\n"));
+}
+
+#[test]
+fn per_token_perplexity_is_refused_where_it_would_leak() {
+    let plan = plan("tasks: [world_text, world_lambada]\nprotocols: [aligned, context]");
+    let refused: Vec<_> =
+        plan.excluded.iter().map(|excluded| (excluded.task.as_str(), excluded.trial.contains("aligned top_k"))).collect();
+    assert_eq!(refused, [("world_text", true)]);
+    assert!(matches!(plan.excluded[0].reason, Reason::Nature(why) if why.contains("leak the future")));
+}
+
+#[test]
+fn a_cell_costs_less_reduced_and_more_upstream() {
+    let plan = plan("protocols: [context, upstream]\ntasks: [world_piqa]\nlimit: 10");
+    let flops: Vec<_> = plan.cells.iter().map(|cell| cell.estimate.flops).collect();
+    assert!(flops[1] < flops[0] && flops[0] < flops[2]);
+    // 10 items x (80 context + 2 x 5 choice tokens) x 16 layers x 1e6 + 10 x 10 rows x 2e5.
+    assert!((flops[0] - (10.0 * 90.0 * 16.0 * 1e6 + 100.0 * 2e5)).abs() < 1.0);
+    assert!((plan.total.flops - flops.iter().sum::<f64>()).abs() < 1.0);
+}
+
+#[test]
+fn an_absurd_grid_is_refused() {
+    let seeds: Vec<_> = (0..70_000).map(|seed: u32| seed.to_string()).collect();
+    let lines = format!(
+        "strategies: [dense, {{ random: {{ seeds: [{}] }} }}]\nschedule: {{ sites: {{ single: all }}, keep_ratio: 0.5 }}",
+        seeds[..20_000].join(",")
+    );
+    let many = format!("{lines}\ntasks: [world_lambada, world_piqa, world_hellaswag, world_winogrande]");
+    assert!(matches!(plan_with(&many, &Setting::default(), &CATALOG), Err(PlanError::TooLarge)));
+}
+
+#[test]
+fn plan_json_says_what_the_analysis_reads() {
+    let plan = plan("question: why?");
+    snapshot!(serde_json::to_string_pretty(&plan.index()).unwrap());
+    let whole: serde_json::Value = serde_json::from_str(&to_json(&plan).unwrap()).unwrap();
+    assert_eq!(whole["cells"].as_array().unwrap().len(), 2);
+    assert_eq!(whole["trials"][1]["asked"]["flops_reduction"], 0.2);
+}
+
+#[test]
+fn tables_of_the_committed_experiments() {
+    snapshot!("ablation", table(&committed("ablation")));
+    snapshot!("smoke", table(&committed("smoke")));
+    snapshot!("layers", table(&committed("layers")));
+}
+
+#[test]
+fn a_table_shows_exclusions_duplicates_and_notes() {
+    snapshot!(table(&plan(
+        "name: everything\nquestion: Does the table say all?\ntasks: [world_text, world_piqa]\nprotocols: [aligned]\n\
+         strategies: [dense, { top_k: { importance: [clip, l1] } }, { random: { seeds: [0, 1, 2, 3, 4] } }, uniform]\n\
+         schedule: [{ sites: paper, keep_ratio: [0.9, 0.8] }, { sites: [3, 5], keep_ratio: 0.9 }, { sites: [3, 5], flops_reduction: 0.1 }]\n\
+         exclude: [{ strategy: uniform, sites: paper }, { strategy: dense, sites: paper, reason: never matches }]\nlimit: 100\nsample: { count: 12 }"
+    )));
+}

@@ -1,0 +1,176 @@
+//! The plan as data.
+
+use reduction_strategies::registry::Strategy;
+use serde::Serialize;
+
+use super::Estimate;
+use crate::config::{Amount, ModelFacts, TaskFacts};
+use crate::record::schema::TrialKey;
+
+/// Where a plan will run, as far as it can change results.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Setting {
+    /// `cpu` or `cuda`.
+    pub device: String,
+    /// Compute dtype, for example `f32`.
+    pub dtype: String,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self { device: "cpu".to_owned(), dtype: "f32".to_owned() }
+    }
+}
+
+/// Everything that a sweep will do.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan {
+    /// Name of the experiment.
+    pub experiment: String,
+    /// What it asks.
+    pub question: Option<String>,
+    /// Strategy that every other one is compared to.
+    pub baseline: String,
+    /// Seed of the experiment.
+    pub seed: u64,
+    /// Where it will run.
+    pub setting: Setting,
+    /// The models of the cells.
+    pub models: Vec<ModelFacts>,
+    /// The tasks of the cells.
+    pub tasks: Vec<TaskFacts>,
+    /// The trials, in the order in which cells refer to them.
+    pub trials: Vec<PlannedTrial>,
+    /// The cells, by model, then trial, then task.
+    pub cells: Vec<Cell>,
+    /// Cells of the grid that will not run, each with its reason.
+    pub excluded: Vec<Excluded>,
+    /// Cells that the grid contained more than once.
+    pub duplicates: usize,
+    /// Things worth knowing that are no errors, for example an exclusion that excludes nothing.
+    pub notes: Vec<String>,
+    /// Sum of the cells' estimates.
+    pub total: Estimate,
+}
+
+/// One point of the grid.
+#[derive(Clone, Debug, Serialize)]
+pub struct PlannedTrial {
+    /// What records say of the trial; holds sites and keep ratio.
+    pub key: TrialKey,
+    /// The strategy with its options.
+    #[serde(skip)]
+    pub strategy: Strategy,
+    /// Index into [`Plan::models`].
+    #[serde(skip)]
+    pub model: usize,
+    /// The reduction asked for; none for `dense`.
+    pub asked: Option<Amount>,
+}
+
+/// One trial on one task.
+#[derive(Clone, Debug, Serialize)]
+pub struct Cell {
+    /// Stable hash of trial, task and data.
+    pub cell_id: String,
+    /// The trial's id.
+    pub trial_id: String,
+    /// Index into [`Plan::trials`].
+    #[serde(skip)]
+    pub trial: usize,
+    /// Task name.
+    pub task: String,
+    /// Items to score.
+    pub items: usize,
+    /// What it is likely to cost.
+    pub estimate: Estimate,
+}
+
+/// A cell that will not run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Excluded {
+    /// The id it would have.
+    pub cell_id: String,
+    /// The trial in words.
+    pub trial: String,
+    /// Task name.
+    pub task: String,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Why a cell will not run.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case", tag = "kind", content = "detail")]
+pub enum Reason {
+    /// It could not be scored honestly.
+    Nature(&'static str),
+    /// A map of `exclude` matches it.
+    Exclude(String),
+    /// `zip` does not list the combination.
+    Zip,
+    /// `sample` did not draw the trial.
+    Sample,
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Nature(why) => write!(f, "refused: {why}"),
+            Self::Exclude(why) => write!(f, "exclude: {why}"),
+            Self::Zip => f.write_str("zip: the combination is not listed"),
+            Self::Sample => f.write_str("sample: the trial was not drawn"),
+        }
+    }
+}
+
+/// Content of `plan.json`: what the analysis must know of the plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PlanIndex<'a> {
+    /// Name of the experiment.
+    pub experiment: &'a str,
+    /// What it asks.
+    pub question: Option<&'a str>,
+    /// Strategy that every other one is compared to.
+    pub baseline: &'a str,
+    /// Seed of the experiment.
+    pub seed: u64,
+    /// Cell ids, in order.
+    pub cells: Vec<&'a str>,
+}
+
+impl Plan {
+    /// What the analysis must know; the content of `plan.json`.
+    pub fn index(&self) -> PlanIndex<'_> {
+        PlanIndex {
+            experiment: &self.experiment,
+            question: self.question.as_deref(),
+            baseline: &self.baseline,
+            seed: self.seed,
+            cells: self.cells.iter().map(|cell| cell.cell_id.as_str()).collect(),
+        }
+    }
+
+    /// The trial of a cell.
+    pub fn trial_of(&self, cell: &Cell) -> &PlannedTrial {
+        &self.trials[cell.trial]
+    }
+}
+
+impl PlannedTrial {
+    /// The trial in words, for messages.
+    pub fn describe(&self) -> String {
+        let key = &self.key;
+        let mut words = vec![key.model.clone(), key.protocol.clone(), key.strategy.clone()];
+        if key.strategy_params != "{}" {
+            words.push(key.strategy_params.clone());
+        }
+        if !key.sites.is_empty() {
+            words.push(format!("{} keep_ratio {:.4}", key.schedule, key.keep_ratio));
+        }
+        if self.strategy.registration.seeded {
+            words.push(format!("seed {}", key.seed));
+        }
+        words.join(" ")
+    }
+}
