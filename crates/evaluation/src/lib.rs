@@ -1,1 +1,20 @@
-//! Placeholder.
+//! Tasks, tokenizers and named scoring protocols, with guards that a wrong protocol fails.
+
+mod drive;
+mod error;
+mod evaluate;
+pub mod guards;
+pub mod metrics;
+mod protocol;
+mod query;
+mod score;
+pub mod tasks;
+pub mod tokenizer;
+mod trace;
+
+pub use drive::Reduction;
+pub use error::EvaluationError;
+pub use evaluate::{ChoiceScore, Evaluation, ItemScore, Settings, Work, evaluate, evaluate_oracle};
+pub use protocol::Protocol;
+pub use score::ScoredTarget;
+pub use trace::{ItemPlan, SiteTotals};

@@ -1,21 +1,48 @@
-//! Elementary functions that compilers can vectorise, and dispatch to the widest instructions of the machine.
+//! Elementary functions that compilers can vectorise, and functions compiled for the widest instructions of the machine.
 //!
 //! The standard library's `exp` and `ln` are calls, which keep a loop scalar. These are branch-free polynomials with a
 //! relative error of a few 1e-7 over the range that activations and decays live in.
 
-/// Runs `op` compiled for the widest vector instructions that this processor has.
-#[inline]
-pub(crate) fn dispatch<R>(op: impl FnOnce() -> R) -> R {
-    struct Op<F>(F);
-    impl<R, F: FnOnce() -> R> pulp::NullaryFnOnce for Op<F> {
-        type Output = R;
-        #[inline(always)]
-        fn call(self) -> R {
-            (self.0)()
+/// Declares a function whose body is compiled for several vector instruction sets; the widest that the processor has is
+/// chosen at every call.
+///
+/// Only what is inlined into the body is compiled for those instructions: helpers must be `#[inline(always)]`. Outside,
+/// a fused multiply-add is a library call.
+macro_rules! vectorised {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident($arg:ident: $type:ty) $(-> $result:ty)? $body:block) => {
+        $(#[$meta])*
+        $vis fn $name($arg: $type) $(-> $result)? {
+            #[inline(always)]
+            fn body($arg: $type) $(-> $result)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+                fn avx512($arg: $type) $(-> $result)? {
+                    body($arg)
+                }
+                #[target_feature(enable = "avx2,fma")]
+                fn avx2($arg: $type) $(-> $result)? {
+                    body($arg)
+                }
+                let wide = is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vl");
+                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                    if wide {
+                        // SAFETY: the processor has every instruction set that the function is compiled for.
+                        return unsafe { avx512($arg) };
+                    }
+                    // SAFETY: as above.
+                    return unsafe { avx2($arg) };
+                }
+            }
+            body($arg)
         }
-    }
-    pulp::Arch::new().dispatch(Op(op))
+    };
 }
+pub(crate) use vectorised;
 
 /// `e^x`, clamped to the normal float32 range (so `exp(-inf)` is about 1e-38, not 0).
 #[inline(always)]
@@ -73,10 +100,9 @@ pub(crate) fn silu(x: f32) -> f32 {
 #[inline(always)]
 pub(crate) fn softplus(x: f32) -> f32 {
     let e = exp(x.min(20.0));
-    // Kahan's form of log1p: exact for tiny `e`, where 1 + e loses it.
+    // The second term puts back what 1 + e rounded away, so that tiny values stay exact.
     let u = 1.0 + e;
-    let d = u - 1.0;
-    let log1p = if d == 0.0 { e } else { ln(u) * (e / d) };
+    let log1p = ln(u) + (e - (u - 1.0)) / u;
     if x > 20.0 { x } else { log1p }
 }
 

@@ -1,7 +1,14 @@
 //! The runner behind the binary `sweep`: config, plan, run, record, analyse, report.
+//!
+//! ```text
+//! experiments/*.yaml -> config -> plan -> run -> record -> analyse -> report
+//! ```
 
 pub mod analyse;
+pub mod cli;
 pub mod config;
+pub mod library;
 pub mod plan;
 pub mod record;
 pub mod report;
+pub mod run;

@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! The binary `sweep`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sweep_runner::cli::main()
+}

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use super::ROWS_PER_TASK;
 use crate::error::{KernelError, expect_shape};
 use crate::host::{F32View, matrix};
-use crate::math::dispatch;
+use crate::math::vectorised;
 
 /// Adds the mixer's output to the residual stream and normalises the sum.
 ///
@@ -39,16 +39,9 @@ pub fn add_rms_norm(
     let (hs, residual, weight) = (&*hs, residual.as_deref(), &*weight);
     let block = ROWS_PER_TASK * width;
     sum.par_chunks_mut(block).zip(normed.par_chunks_mut(block)).enumerate().for_each(|(index, (sum, normed))| {
-        dispatch(|| {
-            for (row, (sum, normed)) in sum.chunks_exact_mut(width).zip(normed.chunks_exact_mut(width)).enumerate() {
-                let at = index * block + row * width;
-                match residual {
-                    Some(residual) => add(&hs[at..at + width], &residual[at..at + width], sum),
-                    None => sum.copy_from_slice(&hs[at..at + width]),
-                }
-                normalise(sum, weight, eps, normed);
-            }
-        });
+        let (first, last) = (index * block, index * block + sum.len());
+        let residual = residual.map(|residual| &residual[first..last]);
+        some_rows((&hs[first..last], residual, weight, eps, sum, normed));
     });
     let device = hidden.device();
     Ok((Tensor::from_vec(normed, (rows, width), device)?, Tensor::from_vec(sum, (rows, width), device)?))
@@ -60,6 +53,23 @@ pub fn add_rms_norm(
 /// As [`add_rms_norm`].
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor, KernelError> {
     Ok(add_rms_norm(x, None, weight, eps)?.0)
+}
+
+/// Some rows of hidden, residual, sum and normed sum.
+type Rows<'a> = (&'a [f32], Option<&'a [f32]>, &'a [f32], f32, &'a mut [f32], &'a mut [f32]);
+
+vectorised! {
+    fn some_rows(rows: Rows<'_>) {
+        let (hidden, residual, weight, eps, sum, normed) = rows;
+        let width = weight.len();
+        match residual {
+            Some(residual) => add(hidden, residual, sum),
+            None => sum.copy_from_slice(hidden),
+        }
+        for (sum, normed) in sum.chunks_exact(width).zip(normed.chunks_exact_mut(width)) {
+            normalise(sum, weight, eps, normed);
+        }
+    }
 }
 
 #[inline(always)]

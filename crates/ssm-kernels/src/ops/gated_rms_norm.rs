@@ -5,7 +5,7 @@ use super::ROWS_PER_TASK;
 use super::add_rms_norm::{normalise, rms_scale};
 use crate::error::{KernelError, expect_shape};
 use crate::host::{F32View, matrix};
-use crate::math::{dispatch, silu};
+use crate::math::{silu, vectorised};
 
 /// Whether the gate comes before or after the normalisation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub struct GatedNorm {
 /// # Errors
 /// Shapes that do not fit, or tensors that are not contiguous float32 in host memory.
 pub fn gate(y: &Tensor, projected: &Tensor, z_start: usize) -> Result<Tensor, KernelError> {
-    rows(y, projected, z_start, |y, z, out| gate_row(y, z, out))
+    rows(y, projected, z_start, None)
 }
 
 /// The gated, grouped RMSNorm of Mamba-2 (`RMSNormGated` in mamba_ssm), with `z` read in place.
@@ -64,9 +64,57 @@ pub fn gated_rms_norm(
         });
     }
     let weight = F32View::new(weight, OP, "weight")?;
-    let weight = &*weight;
-    let width = d_inner / norm.groups;
-    rows(y, projected, z_start, |y, z, out| match norm.order {
+    rows(y, projected, z_start, Some((&weight, norm)))
+}
+
+/// Applies gate and, where given, norm to every row.
+fn rows(
+    y: &Tensor,
+    projected: &Tensor,
+    z_start: usize,
+    norm: Option<(&[f32], GatedNorm)>,
+) -> Result<Tensor, KernelError> {
+    const OP: &str = "gate";
+    let (ys, rows, d_inner) = matrix(y, OP, "y")?;
+    let (zs, z_rows, stride) = matrix(projected, OP, "projected")?;
+    if z_rows != rows || z_start + d_inner > stride {
+        return Err(KernelError::Shape {
+            op: OP,
+            tensor: "projected",
+            expected: format!("[{rows}, at least {}]", z_start + d_inner),
+            got: projected.dims().to_vec(),
+        });
+    }
+    let (ys, zs) = (&*ys, &*zs);
+    let mut out = vec![0.0; rows * d_inner];
+    out.par_chunks_mut(ROWS_PER_TASK * d_inner).enumerate().for_each(|(index, out)| {
+        let first = index * ROWS_PER_TASK;
+        let y = &ys[first * d_inner..first * d_inner + out.len()];
+        some_rows((y, &zs[first * stride + z_start..], stride, d_inner, norm, out));
+    });
+    Ok(Tensor::from_vec(out, (rows, d_inner), y.device())?)
+}
+
+/// Rows of y, the gate from its first value on, the gate's stride, the width, the norm, and where results go.
+type Rows<'a> = (&'a [f32], &'a [f32], usize, usize, Option<(&'a [f32], GatedNorm)>, &'a mut [f32]);
+
+vectorised! {
+    fn some_rows(rows: Rows<'_>) {
+        let (y, z, stride, d_inner, norm, out) = rows;
+        for (row, (y, out)) in y.chunks_exact(d_inner).zip(out.chunks_exact_mut(d_inner)).enumerate() {
+            let z = &z[row * stride..][..d_inner];
+            match norm {
+                None => gate_row(y, z, out),
+                Some((weight, norm)) => norm_row(y, z, weight, norm, out),
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn norm_row(y: &[f32], z: &[f32], weight: &[f32], norm: GatedNorm, out: &mut [f32]) {
+    let width = y.len() / norm.groups;
+    match norm.order {
         GateOrder::GateFirst => {
             gate_row(y, z, out);
             for (out, weight) in out.chunks_exact_mut(width).zip(weight.chunks_exact(width)) {
@@ -86,7 +134,7 @@ pub fn gated_rms_norm(
                 *out *= silu(*z);
             }
         }
-    })
+    }
 }
 
 #[inline(always)]
@@ -94,38 +142,6 @@ fn gate_row(y: &[f32], z: &[f32], out: &mut [f32]) {
     for ((out, y), z) in out.iter_mut().zip(y).zip(z) {
         *out = y * silu(*z);
     }
-}
-
-/// Applies `f(y row, z row, out row)` to every row.
-fn rows(
-    y: &Tensor,
-    projected: &Tensor,
-    z_start: usize,
-    f: impl Fn(&[f32], &[f32], &mut [f32]) + Sync,
-) -> Result<Tensor, KernelError> {
-    const OP: &str = "gate";
-    let (ys, rows, d_inner) = matrix(y, OP, "y")?;
-    let (zs, z_rows, stride) = matrix(projected, OP, "projected")?;
-    if z_rows != rows || z_start + d_inner > stride {
-        return Err(KernelError::Shape {
-            op: OP,
-            tensor: "projected",
-            expected: format!("[{rows}, at least {}]", z_start + d_inner),
-            got: projected.dims().to_vec(),
-        });
-    }
-    let (ys, zs) = (&*ys, &*zs);
-    let mut out = vec![0.0; rows * d_inner];
-    out.par_chunks_mut(ROWS_PER_TASK * d_inner).enumerate().for_each(|(index, out)| {
-        dispatch(|| {
-            for (row, out) in out.chunks_exact_mut(d_inner).enumerate() {
-                let row = index * ROWS_PER_TASK + row;
-                let z = row * stride + z_start;
-                f(&ys[row * d_inner..(row + 1) * d_inner], &zs[z..z + d_inner], out);
-            }
-        });
-    });
-    Ok(Tensor::from_vec(out, (rows, d_inner), y.device())?)
 }
 
 #[cfg(test)]

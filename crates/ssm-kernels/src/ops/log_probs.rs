@@ -3,7 +3,7 @@ use rayon::prelude::*;
 
 use crate::error::KernelError;
 use crate::host::matrix;
-use crate::math::{dispatch, exp};
+use crate::math::{exp, vectorised};
 
 /// What a row of logits says about its target token.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,27 +36,26 @@ pub fn log_probs(logits: &Tensor, targets: &[u32]) -> Result<Vec<TokenScore>, Ke
             got: logits.dims().to_vec(),
         });
     }
-    Ok(values
-        .par_chunks(vocabulary)
-        .zip(targets)
-        .map(|(row, target)| {
-            dispatch(|| {
-                let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                let greedy = row.iter().position(|value| *value == largest).unwrap_or(0);
-                let mut partial = [0.0_f64; 8];
-                for chunk in row.chunks(8) {
-                    for (partial, value) in partial.iter_mut().zip(chunk) {
-                        *partial += f64::from(exp(value - largest));
-                    }
-                }
-                let log_sum = partial.iter().sum::<f64>().ln();
-                TokenScore {
-                    log_prob: (f64::from(row[*target as usize]) - f64::from(largest) - log_sum) as f32,
-                    greedy: greedy as u32,
-                }
-            })
-        })
-        .collect())
+    Ok(values.par_chunks(vocabulary).zip(targets).map(|(row, target)| score((row, *target))).collect())
+}
+
+vectorised! {
+    fn score(row_and_target: (&[f32], u32)) -> TokenScore {
+        let (row, target) = row_and_target;
+        let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let greedy = row.iter().position(|value| *value == largest).unwrap_or(0);
+        let mut partial = [0.0_f64; 8];
+        for chunk in row.chunks(8) {
+            for (partial, value) in partial.iter_mut().zip(chunk) {
+                *partial += f64::from(exp(value - largest));
+            }
+        }
+        let log_sum = partial.iter().sum::<f64>().ln();
+        TokenScore {
+            log_prob: (f64::from(row[target as usize]) - f64::from(largest) - log_sum) as f32,
+            greedy: greedy as u32,
+        }
+    }
 }
 
 #[cfg(test)]

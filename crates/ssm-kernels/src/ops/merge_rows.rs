@@ -3,7 +3,7 @@ use rayon::prelude::*;
 
 use crate::error::{KernelError, expect_shape};
 use crate::host::matrix;
-use crate::math::dispatch;
+use crate::math::vectorised;
 
 /// How the rows of a group become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +91,7 @@ pub fn merge_rows(x: &Tensor, segments: &[RowMerges<'_>]) -> Result<Tensor, Kern
             let position = segment.keep.binary_search(&group.into).unwrap_or_else(|_| unreachable!("checked above"));
             let out = &mut out[position * width..(position + 1) * width];
             match &masks {
-                None => dispatch(|| weighted_mean(group, row, out)),
+                None => weighted_mean((group, &values[segment.first_row * width..], out)),
                 Some(masks) => masked_mean(group, masks, row, out),
             }
         }
@@ -100,20 +100,23 @@ pub fn merge_rows(x: &Tensor, segments: &[RowMerges<'_>]) -> Result<Tensor, Kern
     Ok(Tensor::from_vec(out, (total, width), x.device())?)
 }
 
-#[inline(always)]
-fn weighted_mean<'a>(group: &MergeGroup, row: impl Fn(u32) -> &'a [f32], out: &mut [f32]) {
-    let mut total = group.own_weight;
-    for out in out.iter_mut() {
-        *out *= group.own_weight;
-    }
-    for (source, weight) in &group.sources {
-        total += weight;
-        for (out, value) in out.iter_mut().zip(row(*source)) {
-            *out = weight.mul_add(*value, *out);
+vectorised! {
+    fn weighted_mean(task: (&MergeGroup, &[f32], &mut [f32])) {
+        let (group, values, out) = task;
+        let width = out.len();
+        let mut total = group.own_weight;
+        for out in out.iter_mut() {
+            *out *= group.own_weight;
         }
-    }
-    for out in out {
-        *out /= total;
+        for (source, weight) in &group.sources {
+            total += weight;
+            for (out, value) in out.iter_mut().zip(&values[*source as usize * width..][..width]) {
+                *out = weight.mul_add(*value, *out);
+            }
+        }
+        for out in out {
+            *out /= total;
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use super::ROWS_PER_TASK;
 use crate::error::{KernelError, expect_shape};
 use crate::host::{F32View, matrix};
-use crate::math::{self, dispatch};
+use crate::math::{self, vectorised};
 
 /// Step sizes from their raw values: `dt = clamp(softplus(raw + bias), limit)`.
 ///
@@ -26,16 +26,25 @@ pub fn softplus(projected: &Tensor, start: usize, bias: &Tensor, limit: (f32, f3
     let (raw, bias) = (&*raw, &*bias);
     let mut out = vec![0.0; rows * width];
     out.par_chunks_mut(ROWS_PER_TASK * width).enumerate().for_each(|(index, out)| {
-        dispatch(|| {
-            for (row, out) in out.chunks_exact_mut(width).enumerate() {
-                let at = (index * ROWS_PER_TASK + row) * stride + start;
-                for ((out, raw), bias) in out.iter_mut().zip(&raw[at..at + width]).zip(bias) {
-                    *out = math::softplus(raw + bias).clamp(limit.0, limit.1);
-                }
-            }
-        });
+        let raw = &raw[index * ROWS_PER_TASK * stride + start..];
+        some_rows((raw, stride, bias, limit, out));
     });
     Ok(Tensor::from_vec(out, (rows, width), projected.device())?)
+}
+
+/// Raw values from the first one on, their stride, the bias, the limit, and where results go.
+type Rows<'a> = (&'a [f32], usize, &'a [f32], (f32, f32), &'a mut [f32]);
+
+vectorised! {
+    fn some_rows(rows: Rows<'_>) {
+        let (raw, stride, bias, limit, out) = rows;
+        let width = bias.len();
+        for (row, out) in out.chunks_exact_mut(width).enumerate() {
+            for ((out, raw), bias) in out.iter_mut().zip(&raw[row * stride..][..width]).zip(bias) {
+                *out = math::softplus(raw + bias).max(limit.0).min(limit.1);
+            }
+        }
+    }
 }
 
 #[cfg(test)]

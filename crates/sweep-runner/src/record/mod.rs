@@ -1,3 +1,5 @@
 //! What a run leaves on disk.
 
+pub mod manifest;
 pub mod schema;
+pub mod store;

@@ -1,7 +1,7 @@
 use rayon::prelude::*;
 
 use super::super::ROWS_PER_TASK;
-use crate::math::{dispatch, silu};
+use crate::math::{silu, vectorised};
 use crate::segments::Segments;
 
 /// The checked arguments as slices.
@@ -91,11 +91,7 @@ impl Conv<'_> {
             }
         }
         tasks.into_par_iter().for_each(|(segment, first, out)| {
-            dispatch(|| {
-                for (index, out) in out.chunks_exact_mut(self.channels).enumerate() {
-                    self.token(segment, first + index, &histories[segment], out);
-                }
-            });
+            tokens((self, segment, first, histories[segment].as_slice(), out));
         });
         y
     }
@@ -121,6 +117,16 @@ impl Conv<'_> {
         }
         for out in out {
             *out = silu(*out);
+        }
+    }
+}
+
+vectorised! {
+    /// Output rows of `segment` from token `first` on.
+    fn tokens(task: (&Conv<'_>, usize, usize, &[f32], &mut [f32])) {
+        let (conv, segment, first, history, out) = task;
+        for (index, out) in out.chunks_exact_mut(conv.channels).enumerate() {
+            conv.token(segment, first + index, history, out);
         }
     }
 }

@@ -3,7 +3,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::super::Columns;
-use crate::math::{dispatch, exp};
+use crate::math::{exp, vectorised};
 use crate::segments::Segments;
 
 /// Channels that one task scans side by side: one vector of the widest units.
@@ -26,6 +26,9 @@ pub(super) struct Scan<'a> {
     pub(super) initial: Option<&'a [f32]>,
 }
 
+/// A scan, a tree, its first channel, and where outputs and states go.
+type Task<'a> = (&'a Scan<'a>, Range<usize>, usize, Columns, Option<Columns>);
+
 impl Scan<'_> {
     /// `(y, states)`; states are collected only if wanted.
     pub(super) fn run(&self, want_states: bool) -> (Vec<f32>, Option<Vec<f32>>) {
@@ -40,14 +43,7 @@ impl Scan<'_> {
             .flat_map(|tree| (0..self.d_inner).step_by(LANES).map(move |first| (tree.clone(), first)))
             .collect();
         tasks.into_par_iter().for_each(|(tree, first)| {
-            dispatch(|| {
-                // Whole vectors take the path whose width is known to the compiler.
-                if first + LANES <= self.d_inner {
-                    self.tree(tree, first, LANES, out, state_out);
-                } else {
-                    self.tree(tree, first, self.d_inner - first, out, state_out);
-                }
-            });
+            task((self, tree, first, out, state_out));
         });
         (y, states)
     }
@@ -124,5 +120,18 @@ impl Scan<'_> {
             }
         }
         h
+    }
+}
+
+vectorised! {
+    /// Scans up to [`LANES`] channels of one tree, from `first` on.
+    fn task(task: Task<'_>) {
+        let (scan, tree, first, out, state_out) = task;
+        // Whole vectors take the path whose width is known to the compiler.
+        if first + LANES <= scan.d_inner {
+            scan.tree(tree, first, LANES, out, state_out);
+        } else {
+            scan.tree(tree, first, scan.d_inner - first, out, state_out);
+        }
     }
 }

@@ -3,7 +3,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::super::Columns;
-use crate::math::{dispatch, exp};
+use crate::math::{exp, vectorised};
 use crate::segments::Segments;
 
 /// Tokens per chunk.
@@ -24,6 +24,9 @@ pub(super) struct Ssd<'a> {
     pub(super) segments: &'a Segments,
     pub(super) initial: Option<&'a [f32]>,
 }
+
+/// A tree, a head, the chunk products, and where outputs and states go.
+type Task<'a> = (&'a Ssd<'a>, Range<usize>, usize, &'a [f32], Columns, Option<Columns>);
 
 /// Working memory of one task.
 struct Scratch {
@@ -51,7 +54,7 @@ impl Ssd<'_> {
             .flat_map(|tree| (0..self.nheads).map(move |head| (tree.clone(), head)))
             .collect();
         tasks.into_par_iter().for_each(|(tree, head)| {
-            dispatch(|| self.tree(tree, head, &products, out, state_out));
+            scan_tree((self, tree, head, products.as_slice(), out, state_out));
         });
         (y, states)
     }
@@ -69,57 +72,8 @@ impl Ssd<'_> {
                 tasks.push((chunk, own));
             }
         }
-        tasks.into_par_iter().for_each(|(chunk, out)| {
-            dispatch(|| {
-                let n = self.d_state;
-                let mut transposed = vec![0.0; n * CHUNK];
-                for group in 0..self.ngroups {
-                    for (j, row) in chunk.clone().enumerate() {
-                        for (n, b) in self.b(row, group).iter().enumerate() {
-                            transposed[n * CHUNK + j] = *b;
-                        }
-                    }
-                    let c = &self.xbc[chunk.start * self.width + self.c_start(group)..];
-                    let b = Matrix { values: &transposed, stride: CHUNK };
-                    let c = Matrix { values: c, stride: self.width };
-                    multiply_add(&mut out[group * CHUNK..], row_width, c, b, chunk.len(), n, chunk.len());
-                }
-            });
-        });
+        tasks.into_par_iter().for_each(|(chunk, out)| chunk_product((self, chunk, out)));
         products
-    }
-
-    /// Scans one head of one tree.
-    #[inline(always)]
-    fn tree(&self, tree: Range<usize>, head: usize, products: &[f32], out: Columns, state_out: Option<Columns>) {
-        let (p, n) = (self.headdim, self.d_state);
-        let side = CHUNK.max(n);
-        let mut scratch =
-            Scratch { coefficients: vec![0.0; side * side], y: vec![0.0; CHUNK * p], decay: [0.0; CHUNK] };
-        let mut kept: Vec<Option<Vec<f32>>> = vec![None; tree.len()];
-        for segment in tree.clone() {
-            // `[d_state][headdim]`
-            let mut h = match self.segments.parent(segment) {
-                Some(parent) => kept[parent - tree.start].clone().unwrap_or_else(|| unreachable!("parents come first")),
-                None => self.initial_state(segment, head),
-            };
-            for chunk in chunks(self.segments.rows(segment)) {
-                self.chunk(chunk, head, products, &mut h, &mut scratch, out);
-            }
-            if let Some(state_out) = state_out {
-                for channel in 0..p {
-                    let row = (segment * self.nheads + head) * p + channel;
-                    // SAFETY: this task alone owns the states of this head of its tree.
-                    let state = unsafe { state_out.row(row, 0, n) };
-                    for (n, state) in state.iter_mut().enumerate() {
-                        *state = h[n * p + channel];
-                    }
-                }
-            }
-            if self.segments.has_children(segment) {
-                kept[segment - tree.start] = Some(h);
-            }
-        }
     }
 
     /// Outputs of one chunk of one head, and the state after it.
@@ -151,8 +105,9 @@ impl Ssd<'_> {
         for (i, row) in chunk.clone().enumerate() {
             let products = &products[(row * self.ngroups + group) * CHUNK..][..CHUNK];
             let own = &mut coefficients[i * CHUNK..(i + 1) * CHUNK];
-            for j in 0..=i {
-                own[j] = products[j] * exp(decay[i] - decay[j]) * dt[j];
+            // The whole row is computed and the part above the diagonal cleared: a loop of fixed length is vectorised.
+            for (((own, product), decay_j), dt) in own.iter_mut().zip(products).zip(decay).zip(&dt) {
+                *own = product * exp(decay[i] - decay_j) * dt;
             }
             own[i + 1..].fill(0.0);
         }
@@ -276,12 +231,18 @@ fn block<const R: usize, const L: usize>(
     inner: usize,
     column: usize,
 ) {
+    if inner == 0 {
+        return;
+    }
+    assert!((row + R - 1) * a.stride + inner <= a.values.len(), "coefficients of the block");
+    assert!((inner - 1) * b.stride + column + L <= b.values.len(), "rows of the block");
     let mut sums = [[0.0_f32; L]; R];
-    let a_rows: [&[f32]; R] = std::array::from_fn(|r| &a.values[(row + r) * a.stride..][..inner]);
     for k in 0..inner {
-        let b = &b.values[k * b.stride + column..][..L];
-        for (sums, a) in sums.iter_mut().zip(&a_rows) {
-            let a = a[k];
+        // SAFETY: `k < inner`, and the assertion above bounds the last row.
+        let b: &[f32; L] = unsafe { &*b.values.as_ptr().add(k * b.stride + column).cast() };
+        for (r, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: `r < R` and `k < inner`, and the assertion above bounds the last coefficient.
+            let a = unsafe { *a.values.get_unchecked((row + r) * a.stride + k) };
             for (sum, b) in sums.iter_mut().zip(b) {
                 *sum = a.mul_add(*b, *sum);
             }
@@ -291,6 +252,59 @@ fn block<const R: usize, const L: usize>(
         let out = &mut out[(row + r) * out_stride + column..][..L];
         for (out, sum) in out.iter_mut().zip(sums) {
             *out += sum;
+        }
+    }
+}
+
+vectorised! {
+    /// Scans one head of one tree.
+    fn scan_tree(task: Task<'_>) {
+        let (ssd, tree, head, products, out, state_out) = task;
+        let (p, n) = (ssd.headdim, ssd.d_state);
+        let side = CHUNK.max(n);
+        let mut scratch =
+            Scratch { coefficients: vec![0.0; side * side], y: vec![0.0; CHUNK * p], decay: [0.0; CHUNK] };
+        let mut kept: Vec<Option<Vec<f32>>> = vec![None; tree.len()];
+        for segment in tree.clone() {
+            // `[d_state][headdim]`
+            let mut h = match ssd.segments.parent(segment) {
+                Some(parent) => kept[parent - tree.start].clone().unwrap_or_else(|| unreachable!("parents come first")),
+                None => ssd.initial_state(segment, head),
+            };
+            for chunk in chunks(ssd.segments.rows(segment)) {
+                ssd.chunk(chunk, head, products, &mut h, &mut scratch, out);
+            }
+            if let Some(state_out) = state_out {
+                for channel in 0..p {
+                    let row = (segment * ssd.nheads + head) * p + channel;
+                    // SAFETY: this task alone owns the states of this head of its tree.
+                    let state = unsafe { state_out.row(row, 0, n) };
+                    for (n, state) in state.iter_mut().enumerate() {
+                        *state = h[n * p + channel];
+                    }
+                }
+            }
+            if ssd.segments.has_children(segment) {
+                kept[segment - tree.start] = Some(h);
+            }
+        }
+    }
+}
+
+vectorised! {
+    fn chunk_product(task: (&Ssd<'_>, Range<usize>, &mut [f32])) {
+        let (ssd, chunk, out) = task;
+        let n = ssd.d_state;
+        let mut transposed = vec![0.0; n * CHUNK];
+        for group in 0..ssd.ngroups {
+            for (j, row) in chunk.clone().enumerate() {
+                for (n, b) in ssd.b(row, group).iter().enumerate() {
+                    transposed[n * CHUNK + j] = *b;
+                }
+            }
+            let b = Matrix { values: &transposed, stride: CHUNK };
+            let c = Matrix { values: &ssd.xbc[chunk.start * ssd.width + ssd.c_start(group)..], stride: ssd.width };
+            multiply_add(&mut out[group * CHUNK..], ssd.ngroups * CHUNK, c, b, chunk.len(), n, chunk.len());
         }
     }
 }

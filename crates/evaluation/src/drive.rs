@@ -1,0 +1,93 @@
+//! Runs a batch through the model, reducing at the sites: the loop between model and strategies.
+
+use reduction_strategies::rule::Rule;
+use reduction_strategies::site::{SitePlan, TokenTable, plan_site};
+use ssm_kernels::Segments;
+use ssm_model::{Activations, LayerRequest, MambaLm, SignalSet};
+
+use crate::error::EvaluationError;
+use crate::protocol::Batch;
+
+/// Which tokens leave, where and how many.
+#[derive(Clone, Debug)]
+pub struct Reduction {
+    /// The strategy's rule.
+    pub rule: Rule,
+    /// Share of the reducible tokens that stays at each site.
+    pub keep_ratio: f64,
+    /// 0-based layers after which tokens are reduced, ascending.
+    pub sites: Vec<usize>,
+    /// Seed of everything random in the rule.
+    pub seed: u64,
+}
+
+impl Reduction {
+    /// No reduction at all.
+    #[must_use]
+    pub fn dense() -> Self {
+        Self { rule: Rule::Identity, keep_ratio: 1.0, sites: Vec::new(), seed: 0 }
+    }
+}
+
+/// What happened at one site of one batch.
+pub(crate) struct SiteTrace {
+    pub(crate) site: usize,
+    pub(crate) plan: SitePlan,
+    /// Tokens as they arrived.
+    pub(crate) arriving: TokenTable,
+    /// Sum and count of the cosine similarities of merged pairs.
+    pub(crate) merged_similarity: (f64, u64),
+}
+
+/// A batch after the last layer.
+pub(crate) struct Driven {
+    pub(crate) activations: Activations,
+    pub(crate) segments: Segments,
+    pub(crate) table: TokenTable,
+    pub(crate) sites: Vec<SiteTrace>,
+    /// Tokens alive in each layer, summed over layers.
+    pub(crate) token_layers: u64,
+    /// FLOPs of similarity matching.
+    pub(crate) matching_flops: f64,
+}
+
+pub(crate) fn drive(model: &MambaLm, batch: &Batch, reduction: &Reduction) -> Result<Driven, EvaluationError> {
+    let mut activations = model.embed(&batch.tokens)?;
+    let mut segments = batch.segments.clone();
+    let mut table = batch.table.clone();
+    let mut sites = Vec::new();
+    let (mut token_layers, mut matching_flops) = (0, 0.0);
+    for layer in 0..model.config().n_layer {
+        let reduces = reduction.sites.contains(&layer);
+        let signals = if reduces { reduction.rule.signals() } else { SignalSet::default() };
+        let output =
+            model.layer(layer, &activations, &segments, LayerRequest { initial: None, signals, states: false })?;
+        token_layers += segments.n_tokens() as u64;
+        activations = output.activations;
+        if !reduces {
+            continue;
+        }
+        let residual = activations.residual.as_ref().unwrap_or(&activations.hidden);
+        let (keep_ratio, seed) = (reduction.keep_ratio, reduction.seed);
+        let plan = plan_site(
+            &reduction.rule,
+            keep_ratio,
+            seed,
+            layer,
+            &table,
+            &segments,
+            &activations.hidden,
+            residual,
+            &output.signals,
+        )?;
+        matching_flops += plan.matching_flops(&reduction.rule, &segments, &activations.hidden, &output.signals);
+        let merged_similarity = plan.merged_similarity(&segments, &activations.hidden)?;
+        let (hidden, residual, shortened) = plan.apply(&segments, &activations.hidden, residual)?;
+        activations = Activations { hidden, residual: Some(residual) };
+        segments = shortened;
+        let arriving = table.clone();
+        table.apply(&plan);
+        sites.push(SiteTrace { site: layer, plan, arriving, merged_similarity });
+    }
+    Ok(Driven { activations, segments, table, sites, token_layers, matching_flops })
+}

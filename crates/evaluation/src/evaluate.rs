@@ -1,0 +1,236 @@
+//! One task under one protocol and one reduction: items in, scores and traces out.
+
+use ssm_model::MambaLm;
+
+use crate::drive::{Driven, Reduction, drive};
+use crate::error::EvaluationError;
+use crate::protocol::{After, Protocol};
+use crate::query::{Query, queries};
+use crate::score::{ScoredTarget, Scorer, score};
+use crate::tasks::{Item, TaskKind};
+use crate::trace::{ItemPlan, SiteTotals, Traces};
+
+/// How an evaluation runs; none of it changes a score (save that `upstream` fixes its own batches).
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Rows of a packed batch, about.
+    pub max_tokens: usize,
+    /// Items whose plans are recorded.
+    pub recorded_plans: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { max_tokens: 2048, recorded_plans: 0 }
+    }
+}
+
+/// Scores of one choice (or of the single target).
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChoiceScore {
+    /// Summed log-probability of the scored tokens.
+    pub loglikelihood: f64,
+    /// Whether every scored token is the greedy one.
+    pub greedy: bool,
+    /// The scored tokens, ascending.
+    pub tokens: Vec<ScoredTarget>,
+    /// Tokens of the context, which a target's index does not count.
+    pub context_len: usize,
+    /// Scored tokens that were asked for; `upstream` may return fewer.
+    pub asked: usize,
+    /// Of them, those read from the row of their true predecessor.
+    pub covered: usize,
+}
+
+/// Scores of one item.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ItemScore {
+    /// One entry per choice.
+    pub choices: Vec<ChoiceScore>,
+    /// Tokens that entered the model for this item.
+    pub tokens_in: u64,
+    /// Tokens alive after the last layer.
+    pub tokens_kept: u64,
+    /// Share of the necessary context tokens alive after the last layer, mean over choices; none where none is marked.
+    pub necessary_kept: Option<f64>,
+}
+
+/// What an evaluation executed.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Work {
+    /// Tokens that entered the model.
+    pub tokens_in: u64,
+    /// Tokens alive in each layer, summed over layers.
+    pub token_layers: u64,
+    /// Rows that passed through the head.
+    pub head_rows: u64,
+    /// FLOPs of similarity matching.
+    pub matching_flops: f64,
+}
+
+impl Work {
+    /// FLOPs counted from the shapes that ran: blocks, matching and head rows (an embedding look-up costs none).
+    #[must_use]
+    pub fn flops(&self, config: &ssm_model::ModelConfig) -> f64 {
+        self.token_layers as f64 * config.layer_flops_per_token()
+            + self.head_rows as f64 * config.head_flops_per_row()
+            + self.matching_flops
+    }
+
+    /// Achieved reduction in the nominal convention: 1 - tokens alive per layer / tokens that entered.
+    #[must_use]
+    pub fn flops_reduction(&self, n_layer: usize) -> f64 {
+        if self.tokens_in == 0 { 0.0 } else { 1.0 - self.token_layers as f64 / (self.tokens_in * n_layer as u64) as f64 }
+    }
+}
+
+/// Result of [`evaluate`].
+#[derive(Clone, Debug)]
+pub struct Evaluation {
+    /// Scores, in item order.
+    pub items: Vec<ItemScore>,
+    /// What happened at each site, in layer order.
+    pub sites: Vec<SiteTotals>,
+    /// Plans of the first items.
+    pub plans: Vec<ItemPlan>,
+    /// What was executed.
+    pub work: Work,
+}
+
+/// Scores `items` with `model` under `protocol` while `reduction` shortens the sequences.
+///
+/// # Errors
+/// A model, strategy or operation that refuses its input, or scores that are not finite.
+pub fn evaluate(
+    model: &MambaLm,
+    kind: TaskKind,
+    items: &[Item],
+    protocol: Protocol,
+    reduction: &Reduction,
+    settings: Settings,
+) -> Result<Evaluation, EvaluationError> {
+    run(model, Scorer::Model(model), kind, items, protocol, reduction, settings)
+}
+
+/// As [`evaluate`], with an oracle in place of the model's head: the plans are the model's, but every surviving row is
+/// certain of the true successor of its token. A protocol that reads the right rows gives it a perfect score.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_oracle(
+    model: &MambaLm,
+    kind: TaskKind,
+    items: &[Item],
+    protocol: Protocol,
+    reduction: &Reduction,
+    settings: Settings,
+) -> Result<Evaluation, EvaluationError> {
+    run(model, Scorer::Oracle, kind, items, protocol, reduction, settings)
+}
+
+fn run(
+    model: &MambaLm,
+    scorer: Scorer<'_>,
+    kind: TaskKind,
+    items: &[Item],
+    protocol: Protocol,
+    reduction: &Reduction,
+    settings: Settings,
+) -> Result<Evaluation, EvaluationError> {
+    let queries = queries(kind, items, protocol);
+    let mut choices: Vec<Option<Choice>> = vec![None; queries.len()];
+    let mut work = Work::default();
+    let mut traces = Traces::new(settings.recorded_plans);
+    let mut tokens = vec![(0_u64, 0_u64); items.len()];
+    for batch in protocol.layout(&queries, settings.max_tokens)? {
+        let driven = drive(model, &batch, reduction)?;
+        for segment in 0..batch.segments.len() {
+            let counts = &mut tokens[batch.table.item(segment) as usize];
+            counts.0 += batch.segments.length(segment) as u64;
+            counts.1 += driven.segments.length(segment) as u64;
+        }
+        work.tokens_in += batch.segments.n_tokens() as u64;
+        work.token_layers += driven.token_layers;
+        work.matching_flops += driven.matching_flops;
+        traces.add(&batch, &driven);
+        work.head_rows += answer(scorer, model, protocol, &queries, &batch, &driven, &mut choices)?;
+    }
+    Ok(Evaluation { items: collect(&queries, choices, &tokens)?, sites: traces.sites(), plans: traces.plans(), work })
+}
+
+/// A scored query.
+#[derive(Clone)]
+struct Choice {
+    score: ChoiceScore,
+    necessary: (usize, usize),
+}
+
+/// Scores the queries of a batch; returns how many rows the head saw.
+fn answer(
+    scorer: Scorer<'_>,
+    model: &MambaLm,
+    protocol: Protocol,
+    queries: &[Query],
+    batch: &crate::protocol::Batch,
+    driven: &Driven,
+    choices: &mut [Option<Choice>],
+) -> Result<u64, EvaluationError> {
+    let after = After { before: &batch.segments, segments: &driven.segments, table: &driven.table };
+    let mut readings = Vec::new();
+    let mut counts = Vec::with_capacity(batch.placements.len());
+    for placement in &batch.placements {
+        let query = &queries[placement.query];
+        let own = protocol.readings(query, placement, &after)?;
+        counts.push(own.len());
+        readings.extend(own.into_iter().map(|reading| (query, reading)));
+    }
+    let mut scores = score(scorer, model.config().vocab_size, &driven.activations, &readings)?.into_iter();
+    for (placement, count) in batch.placements.iter().zip(counts) {
+        let query = &queries[placement.query];
+        let own: Vec<ScoredTarget> = scores.by_ref().take(count).collect();
+        let survivors = driven.table.positions(placement.segment);
+        let kept = query.necessary.iter().filter(|position| survivors.binary_search(position).is_ok()).count();
+        let loglikelihood: f64 = own.iter().map(|target| f64::from(target.log_prob)).sum();
+        if !loglikelihood.is_finite() {
+            return Err(EvaluationError::NotFinite { item: query.item, value: loglikelihood });
+        }
+        choices[placement.query] = Some(Choice {
+            score: ChoiceScore {
+                loglikelihood,
+                greedy: own.iter().all(|target| target.hit),
+                                context_len: query.context.len(),
+                asked: query.scored.len(),
+                covered: own.iter().filter(|target| target.covered).count(),
+                tokens: own,
+            },
+            necessary: (kept, query.necessary.len()),
+        });
+    }
+    Ok(readings.iter().filter(|(_, reading)| reading.row.is_some()).count() as u64)
+}
+
+fn collect(
+    queries: &[Query],
+    choices: Vec<Option<Choice>>,
+    tokens: &[(u64, u64)],
+) -> Result<Vec<ItemScore>, EvaluationError> {
+    let mut items: Vec<ItemScore> = tokens
+        .iter()
+        .map(|&(tokens_in, tokens_kept)| ItemScore { choices: Vec::new(), tokens_in, tokens_kept, necessary_kept: None })
+        .collect();
+    let mut necessary: Vec<Vec<f64>> = vec![Vec::new(); items.len()];
+    for (query, choice) in queries.iter().zip(choices) {
+        let choice = choice.unwrap_or_else(|| unreachable!("every query is placed in one batch"));
+        let item = query.item as usize;
+        if choice.necessary.1 > 0 {
+            necessary[item].push(choice.necessary.0 as f64 / choice.necessary.1 as f64);
+        }
+        items[item].choices.push(choice.score);
+    }
+    for (item, shares) in items.iter_mut().zip(necessary) {
+        if !shares.is_empty() {
+            item.necessary_kept = Some(shares.iter().sum::<f64>() / shares.len() as f64);
+        }
+    }
+    Ok(items)
+}

@@ -1,0 +1,140 @@
+//! Guards: what a protocol must fulfil before its numbers mean anything. They run before every sweep.
+//!
+//! `upstream` fails some of them by nature; that failure, measured, is a result.
+
+use serde::Serialize;
+use ssm_model::MambaLm;
+
+use crate::drive::Reduction;
+use crate::error::EvaluationError;
+use crate::evaluate::{Evaluation, Settings, evaluate, evaluate_oracle};
+use crate::protocol::Protocol;
+use crate::tasks::{Item, TaskKind};
+
+/// Outcome of one guard.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct GuardOutcome {
+    /// `oracle`, `identity`, `alone` or `causal`.
+    pub guard: &'static str,
+    /// Whether the protocol holds what it must.
+    pub passed: bool,
+    /// Share of the checked values that are right.
+    pub measured: f64,
+    /// Number of checked values.
+    pub checked: usize,
+    /// What was measured, in words.
+    pub meaning: &'static str,
+}
+
+impl GuardOutcome {
+    fn new(guard: &'static str, meaning: &'static str, right: usize, checked: usize) -> Self {
+        let measured = if checked == 0 { 1.0 } else { right as f64 / checked as f64 };
+        Self { guard, passed: right == checked, measured, checked, meaning }
+    }
+}
+
+/// An oracle, certain of the true successor of the token in every surviving row, must be right on every target. Under
+/// `aligned` this is asked of the covered targets: the protocol itself says which ones are not.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn oracle(
+    model: &MambaLm,
+    kind: TaskKind,
+    items: &[Item],
+    protocol: Protocol,
+    reduction: &Reduction,
+) -> Result<GuardOutcome, EvaluationError> {
+    let evaluation = evaluate_oracle(model, kind, items, protocol, reduction, Settings::default())?;
+    let choices = evaluation.items.iter().flat_map(|item| &item.choices);
+    let (mut right, mut checked) = (0, 0);
+    for choice in choices {
+        let counts = |covered: bool| covered || protocol != Protocol::Aligned;
+        right += choice.tokens.iter().filter(|target| counts(target.covered) && target.hit).count();
+        // Rows that `upstream` cuts away count as wrong: they were asked for.
+        checked += if protocol == Protocol::Aligned { choice.covered } else { choice.asked };
+    }
+    Ok(GuardOutcome::new("oracle", "targets that an oracle gets right", right, checked))
+}
+
+/// At keep ratio 1 a strategy must give the dense scores, bit for bit.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn identity(
+    model: &MambaLm,
+    kind: TaskKind,
+    items: &[Item],
+    protocol: Protocol,
+    reduction: &Reduction,
+) -> Result<GuardOutcome, EvaluationError> {
+    let kept = Reduction { keep_ratio: 1.0, ..reduction.clone() };
+    let dense = evaluate(model, kind, items, protocol, &Reduction::dense(), Settings::default())?;
+    let reduced = evaluate(model, kind, items, protocol, &kept, Settings::default())?;
+    Ok(compare("identity", "scores that keep ratio 1 leaves as they are", &dense, &reduced))
+}
+
+/// An item alone must score as it does among others, bit for bit.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn alone(
+    model: &MambaLm,
+    kind: TaskKind,
+    items: &[Item],
+    protocol: Protocol,
+    reduction: &Reduction,
+) -> Result<GuardOutcome, EvaluationError> {
+    let together = evaluate(model, kind, items, protocol, reduction, Settings::default())?;
+    let single = match protocol {
+        Protocol::Upstream { .. } => Protocol::Upstream { batch_size: 1 },
+        other => other,
+    };
+    let settings = Settings { max_tokens: 1, ..Settings::default() };
+    let alone = evaluate(model, kind, items, single, reduction, settings)?;
+    Ok(compare("alone", "scores that do not depend on the batch", &together, &alone))
+}
+
+/// Where a strategy claims causality: changing the second half of the tokens must not change the scores of the first.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn causal(model: &MambaLm, items: &[Item], reduction: &Reduction) -> Result<GuardOutcome, EvaluationError> {
+    let texts: Vec<Item> = items.iter().map(Item::as_running_text).collect();
+    let changed: Vec<Item> = texts
+        .iter()
+        .map(|item| {
+            let mut item = item.clone();
+            let tokens = &mut item.contexts[0].tokens;
+            let half = tokens.len() / 2;
+            tokens[half..].reverse();
+            item
+        })
+        .collect();
+    let run = |items: &[Item]| {
+        evaluate(model, TaskKind::RunningText, items, Protocol::Aligned, reduction, Settings::default())
+    };
+    let (before, after) = (run(&texts)?, run(&changed)?);
+    let (mut right, mut checked) = (0, 0);
+    for (item, (a, b)) in texts.iter().zip(before.items.iter().zip(&after.items)) {
+        let half = item.contexts[0].tokens.len() / 2;
+        for (a, b) in a.choices[0].tokens.iter().zip(&b.choices[0].tokens) {
+            // Target `index` is token `index + 1` of the text.
+            if (a.index as usize) + 1 < half {
+                checked += 1;
+                right += usize::from(a.log_prob.to_bits() == b.log_prob.to_bits());
+            }
+        }
+    }
+    Ok(GuardOutcome::new("causal", "earlier scores that later tokens leave as they are", right, checked))
+}
+
+fn compare(guard: &'static str, meaning: &'static str, a: &Evaluation, b: &Evaluation) -> GuardOutcome {
+    let choices = |evaluation: &Evaluation| -> Vec<u64> {
+        let choices = evaluation.items.iter().flat_map(|item| &item.choices);
+        choices.map(|choice| choice.loglikelihood.to_bits()).collect()
+    };
+    let (a, b) = (choices(a), choices(b));
+    let right = a.iter().zip(&b).filter(|(a, b)| a == b).count();
+    GuardOutcome::new(guard, meaning, right, a.len())
+}

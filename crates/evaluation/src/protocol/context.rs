@@ -1,0 +1,65 @@
+//! Protocol `context`: reduce the context, run the continuation unreduced from its state.
+
+use super::{After, Batch, Placement, Reading, Sequence, Unit, pack};
+use crate::error::EvaluationError;
+use crate::query::Query;
+
+/// One unit per shared context: the context, then the inputs of each of its continuations as children.
+pub(super) fn layout(queries: &[Query], max_tokens: usize) -> Result<Vec<Batch>, EvaluationError> {
+    let mut units: Vec<Unit> = Vec::new();
+    let mut last: Option<(u64, usize)> = None;
+    for (index, query) in queries.iter().enumerate() {
+        // Choices of one context follow each other.
+        if last != Some((query.item, query.context_index)) {
+            last = Some((query.item, query.context_index));
+            units.push(Unit {
+                sequences: vec![Sequence {
+                    tokens: query.context.clone(),
+                    parent: None,
+                    reducible: true,
+                    protect_last: true,
+                    item: query.item,
+                }],
+                placements: Vec::new(),
+            });
+        }
+        let unit = units.last_mut().unwrap_or_else(|| unreachable!("a unit was pushed above"));
+        let inputs = &query.continuation[..query.continuation.len() - 1];
+        let continuation = (!inputs.is_empty()).then(|| {
+            unit.sequences.push(Sequence {
+                tokens: inputs.to_vec(),
+                parent: Some(0),
+                reducible: false,
+                protect_last: false,
+                item: query.item,
+            });
+            unit.sequences.len() - 1
+        });
+        unit.placements.push(Placement { query: index, segment: 0, continuation });
+    }
+    pack(units, max_tokens)
+}
+
+/// The first target is read from the context's last row, every other from the row of its predecessor.
+pub(super) fn readings(query: &Query, placement: &Placement, after: &After<'_>) -> Result<Vec<Reading>, EvaluationError> {
+    let context_end = after.segments.rows(placement.segment).end;
+    let last = query.context.len() as u32 - 1;
+    if after.table.positions(placement.segment).last() != Some(&last) {
+        return Err(EvaluationError::LostProtected { item: query.item });
+    }
+    let targets = query.scored.iter().map(|&index| {
+        let row = match (index, placement.continuation) {
+            (0, _) => context_end - 1,
+            (_, Some(segment)) => after.segments.rows(segment).start + index as usize - 1,
+            (_, None) => unreachable!("a continuation of several tokens has inputs"),
+        };
+        Reading {
+            index,
+            target: query.continuation[index as usize],
+            row: Some(row as u32),
+            position: Some(last + index),
+            covered: true,
+        }
+    });
+    Ok(targets.collect())
+}

@@ -1,0 +1,170 @@
+//! Scoring protocols: how an item becomes packed sequences, and from which row each target is read.
+//!
+//! A protocol is two functions. `layout` turns queries into batches before anything runs; `readings` says, after the
+//! reduction, which surviving row answers for which target. Neither knows a model: the same readings are scored by the
+//! model and by an oracle, which is how a protocol that reads wrong rows is found out.
+
+mod aligned;
+mod context;
+mod upstream;
+
+use reduction_strategies::site::TokenTable;
+use ssm_kernels::Segments;
+
+use crate::error::EvaluationError;
+use crate::query::Query;
+
+/// A scoring protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// Only context tokens are reduced, the last one is protected, the continuation runs unreduced from the state that
+    /// the reduced context left. All choices of an item share one reduced context. Deployment semantics.
+    Context,
+    /// The whole input may be reduced; a target is read from the nearest surviving row at or before its predecessor.
+    Aligned,
+    /// The released evaluation code, bug for bug: for reproduction only.
+    Upstream {
+        /// Rows per padded batch (96 in the released script).
+        batch_size: usize,
+    },
+}
+
+impl Protocol {
+    /// Name in experiment files and records.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Context => "context",
+            Self::Aligned => "aligned",
+            Self::Upstream { .. } => "upstream",
+        }
+    }
+}
+
+/// Packed sequences that run together, and where each query's rows are.
+#[derive(Clone, Debug)]
+pub(crate) struct Batch {
+    pub(crate) tokens: Vec<u32>,
+    pub(crate) segments: Segments,
+    pub(crate) table: TokenTable,
+    pub(crate) placements: Vec<Placement>,
+}
+
+/// Where one query stands in a batch.
+#[derive(Clone, Debug)]
+pub(crate) struct Placement {
+    /// Index of the query.
+    pub(crate) query: usize,
+    /// Segment that holds the context (and, unless the continuation has its own, the continuation).
+    pub(crate) segment: usize,
+    /// Segment of the continuation's inputs, where it has one of its own.
+    pub(crate) continuation: Option<usize>,
+}
+
+/// The row that answers for one target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reading {
+    /// Index of the target in the continuation.
+    pub(crate) index: u32,
+    /// Token that is scored there.
+    pub(crate) target: u32,
+    /// Row of the packed stream after the last layer; none if nothing at or before the predecessor survives.
+    pub(crate) row: Option<u32>,
+    /// Position, in context + continuation, of the token that stood in that row.
+    pub(crate) position: Option<u32>,
+    /// Whether that token is the target's true predecessor.
+    pub(crate) covered: bool,
+}
+
+impl Protocol {
+    /// Batches of at most about `max_tokens` rows (a single item may exceed it).
+    pub(crate) fn layout(self, queries: &[Query], max_tokens: usize) -> Result<Vec<Batch>, EvaluationError> {
+        match self {
+            Self::Context => context::layout(queries, max_tokens),
+            Self::Aligned => aligned::layout(queries, max_tokens),
+            Self::Upstream { batch_size } => upstream::layout(queries, batch_size),
+        }
+    }
+
+    /// The rows that answer for the query's targets, from the tables as the last site left them.
+    ///
+    /// `padded` is the length of the query's row before any reduction, which only `upstream` needs.
+    pub(crate) fn readings(self, query: &Query, placement: &Placement, after: &After<'_>) -> Result<Vec<Reading>, EvaluationError> {
+        match self {
+            Self::Context => context::readings(query, placement, after),
+            Self::Aligned => Ok(aligned::readings(query, placement, after)),
+            Self::Upstream { .. } => Ok(upstream::readings(query, placement, after)),
+        }
+    }
+}
+
+/// Tables of a batch before and after the reduction.
+#[derive(Clone, Copy)]
+pub(crate) struct After<'a> {
+    /// Segments as they entered.
+    pub(crate) before: &'a Segments,
+    /// Segments as they left.
+    pub(crate) segments: &'a Segments,
+    /// Surviving tokens.
+    pub(crate) table: &'a TokenTable,
+}
+
+/// One segment to be packed.
+struct Sequence {
+    tokens: Vec<u32>,
+    /// Index of the parent within the same unit.
+    parent: Option<usize>,
+    reducible: bool,
+    protect_last: bool,
+    item: u64,
+}
+
+/// Sequences that must stand together (a context and its continuations), with the placements inside.
+#[derive(Default)]
+struct Unit {
+    sequences: Vec<Sequence>,
+    placements: Vec<Placement>,
+}
+
+/// Packs whole units into batches of about `max_tokens` rows, in order.
+fn pack(units: Vec<Unit>, max_tokens: usize) -> Result<Vec<Batch>, EvaluationError> {
+    let mut batches = Vec::new();
+    let mut current: Vec<Unit> = Vec::new();
+    let mut size = 0;
+    for unit in units {
+        let length: usize = unit.sequences.iter().map(|sequence| sequence.tokens.len()).sum();
+        if size + length > max_tokens && !current.is_empty() {
+            batches.push(batch(std::mem::take(&mut current))?);
+            size = 0;
+        }
+        size += length;
+        current.push(unit);
+    }
+    if !current.is_empty() {
+        batches.push(batch(current)?);
+    }
+    Ok(batches)
+}
+
+fn batch(units: Vec<Unit>) -> Result<Batch, EvaluationError> {
+    let (mut tokens, mut lengths, mut parents) = (Vec::new(), Vec::new(), Vec::new());
+    let mut table = TokenTable::default();
+    let mut placements = Vec::new();
+    for unit in units {
+        let first = lengths.len();
+        for sequence in unit.sequences {
+            lengths.push(sequence.tokens.len());
+            parents.push(sequence.parent.map(|parent| first + parent));
+            let n = sequence.tokens.len();
+            let protected = (0..n).map(|index| sequence.protect_last && index + 1 == n).collect();
+            table.push(n, protected, sequence.reducible, sequence.item);
+            tokens.extend(sequence.tokens);
+        }
+        placements.extend(unit.placements.into_iter().map(|placement| Placement {
+            query: placement.query,
+            segment: first + placement.segment,
+            continuation: placement.continuation.map(|segment| first + segment),
+        }));
+    }
+    Ok(Batch { tokens, segments: Segments::new(&lengths, &parents)?, table, placements })
+}

@@ -1,0 +1,47 @@
+use ssm_kernels::KernelError;
+use thiserror::Error;
+
+use crate::checkpoint::CheckpointError;
+
+/// Why a model could not be built or run.
+#[derive(Debug, Error)]
+pub enum ModelError {
+    /// A weight that is missing, misshapen or surplus, or a file that cannot be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// An operation refused its arguments.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// An error of the tensor library.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+    /// A token id outside the vocabulary.
+    #[error("token {token} is outside the vocabulary of {vocab_size}")]
+    Token {
+        /// The id.
+        token: u32,
+        /// Rows of the embedding.
+        vocab_size: usize,
+    },
+    /// A layer that the model does not have.
+    #[error("layer {layer} is beyond the model: it has {n_layer} layers")]
+    Layer {
+        /// What was asked.
+        layer: usize,
+        /// Depth of the model.
+        n_layer: usize,
+    },
+}
+
+impl ModelError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Checkpoint(error) => Some(error.hint()),
+            Self::Token { .. } => Some("the tokenizer does not fit this checkpoint".to_owned()),
+            Self::Layer { .. } => Some("layers are 0-based".to_owned()),
+            Self::Kernel(_) | Self::Candle(_) => None,
+        }
+    }
+}

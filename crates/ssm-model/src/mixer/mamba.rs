@@ -1,0 +1,99 @@
+//! The mixer of Mamba: <https://arxiv.org/abs/2312.00752>, section 3; `mamba_ssm/modules/mamba_simple.py`.
+
+use candle_core::Tensor;
+use ssm_kernels::ops::{self, ConvInput, SelectiveScanInput};
+
+use super::{MixerCall, MixerOutput, columns, conv_weights};
+use crate::checkpoint::Weights;
+use crate::config::{MambaConfig, ModelConfig};
+use crate::error::ModelError;
+use crate::signals::Signals;
+use crate::state::LayerState;
+
+#[derive(Debug)]
+pub(crate) struct MambaMixer {
+    d_inner: usize,
+    d_state: usize,
+    dt_rank: usize,
+    /// `[2 * d_inner, d_model]`: x, z
+    in_proj: Tensor,
+    conv_weight: Tensor,
+    conv_bias: Tensor,
+    /// `[dt_rank + 2 * d_state, d_inner]`: dt, B, C
+    x_proj: Tensor,
+    /// `[d_inner, dt_rank]`
+    dt_proj: Tensor,
+    dt_bias: Tensor,
+    /// `[d_state, d_inner]`: -exp(A_log), transposed
+    a: Tensor,
+    d: Tensor,
+    out_proj: Tensor,
+}
+
+impl MambaMixer {
+    pub(super) fn load(
+        config: &ModelConfig,
+        mixer: &MambaConfig,
+        weights: &mut Weights,
+        prefix: &str,
+    ) -> Result<Self, ModelError> {
+        let d_model = config.d_model;
+        let (d_inner, d_state, dt_rank) = (config.d_inner(), mixer.d_state, mixer.dt_rank);
+        let (conv_weight, conv_bias) = conv_weights(weights, prefix, d_inner, mixer.d_conv, mixer.conv_bias)?;
+        let a_log = weights.take(&format!("{prefix}.A_log"), &[d_inner, d_state])?;
+        Ok(Self {
+            d_inner,
+            d_state,
+            dt_rank,
+            in_proj: weights.take(&format!("{prefix}.in_proj.weight"), &[2 * d_inner, d_model])?,
+            conv_weight,
+            conv_bias,
+            x_proj: weights.take(&format!("{prefix}.x_proj.weight"), &[dt_rank + 2 * d_state, d_inner])?,
+            dt_proj: weights.take(&format!("{prefix}.dt_proj.weight"), &[d_inner, dt_rank])?,
+            dt_bias: weights.take(&format!("{prefix}.dt_proj.bias"), &[d_inner])?,
+            a: a_log.exp()?.neg()?.t()?.contiguous()?,
+            d: weights.take(&format!("{prefix}.D"), &[d_inner])?,
+            out_proj: weights.take(&format!("{prefix}.out_proj.weight"), &[d_model, d_inner])?,
+        })
+    }
+
+    pub(super) fn forward(&self, x: &Tensor, call: &MixerCall<'_>) -> Result<MixerOutput, ModelError> {
+        let xz = ops::linear(x, &self.in_proj)?;
+        let conv = ops::causal_conv1d(&ConvInput {
+            x: &xz,
+            columns: 0..self.d_inner,
+            weight: &self.conv_weight,
+            bias: &self.conv_bias,
+            segments: call.segments,
+            initial: call.initial.map(|state| &state.conv),
+            want_states: call.want_states,
+        })?;
+        let projected = ops::linear(&conv.y, &self.x_proj)?;
+        let dt_raw = ops::linear(&projected.narrow(1, 0, self.dt_rank)?.contiguous()?, &self.dt_proj)?;
+        let dt = ops::softplus(&dt_raw, 0, &self.dt_bias, (0.0, f32::INFINITY))?;
+        let scan = ops::selective_scan(&SelectiveScanInput {
+            x: &conv.y,
+            dt: &dt,
+            a: &self.a,
+            projected: &projected,
+            b_start: self.dt_rank,
+            c_start: self.dt_rank + self.d_state,
+            d: &self.d,
+            segments: call.segments,
+            initial: call.initial.map(|state| &state.ssm),
+            want_states: call.want_states,
+        })?;
+        let gated = ops::gate(&scan.y, &xz, self.d_inner)?;
+        Ok(MixerOutput {
+            hidden: ops::linear(&gated, &self.out_proj)?,
+            signals: Signals {
+                b: columns(call.signals.b, &projected, self.dt_rank, self.d_state)?,
+                c: columns(call.signals.c, &projected, self.dt_rank + self.d_state, self.d_state)?,
+                ssm_output: call.signals.ssm_output.then_some(scan.y),
+                gated_output: call.signals.gated_output.then_some(gated),
+                dt: call.signals.dt.then_some(dt),
+            },
+            state: conv.states.zip(scan.states).map(|(conv, ssm)| LayerState { conv, ssm }),
+        })
+    }
+}

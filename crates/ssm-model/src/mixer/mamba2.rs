@@ -1,0 +1,105 @@
+//! The mixer of Mamba-2: <https://arxiv.org/abs/2405.21060>, section 7; `mamba_ssm/modules/mamba2.py`.
+
+use candle_core::Tensor;
+use ssm_kernels::ops::{self, ConvInput, GateOrder, GatedNorm, SsdInput};
+
+use super::{MixerCall, MixerOutput, columns, conv_weights};
+use crate::checkpoint::Weights;
+use crate::config::{Mamba2Config, ModelConfig};
+use crate::error::ModelError;
+use crate::signals::Signals;
+use crate::state::LayerState;
+
+#[derive(Debug)]
+pub(crate) struct Mamba2Mixer {
+    d_inner: usize,
+    headdim: usize,
+    ngroups: usize,
+    d_state: usize,
+    dt_limit: (f32, f32),
+    norm: GatedNorm,
+    /// `[2 * d_inner + 2 * ngroups * d_state + nheads, d_model]`: z, x, B, C, dt
+    in_proj: Tensor,
+    conv_weight: Tensor,
+    conv_bias: Tensor,
+    dt_bias: Tensor,
+    /// `[nheads]`: -exp(A_log)
+    a: Tensor,
+    d: Tensor,
+    norm_weight: Tensor,
+    out_proj: Tensor,
+}
+
+impl Mamba2Mixer {
+    pub(super) fn load(
+        config: &ModelConfig,
+        mixer: &Mamba2Config,
+        weights: &mut Weights,
+        prefix: &str,
+    ) -> Result<Self, ModelError> {
+        let (d_model, d_inner) = (config.d_model, config.d_inner());
+        let (nheads, conv_dim) = (d_inner / mixer.headdim, config.conv_dim());
+        let (conv_weight, conv_bias) = conv_weights(weights, prefix, conv_dim, mixer.d_conv, mixer.conv_bias)?;
+        Ok(Self {
+            d_inner,
+            headdim: mixer.headdim,
+            ngroups: mixer.ngroups,
+            d_state: mixer.d_state,
+            dt_limit: mixer.dt_limit,
+            norm: GatedNorm {
+                order: if mixer.norm_before_gate { GateOrder::NormFirst } else { GateOrder::GateFirst },
+                groups: mixer.norm_groups,
+                eps: config.norm_eps as f32,
+            },
+            in_proj: weights.take(&format!("{prefix}.in_proj.weight"), &[d_inner + conv_dim + nheads, d_model])?,
+            conv_weight,
+            conv_bias,
+            dt_bias: weights.take(&format!("{prefix}.dt_bias"), &[nheads])?,
+            a: weights.take(&format!("{prefix}.A_log"), &[nheads])?.exp()?.neg()?,
+            d: weights.take(&format!("{prefix}.D"), &[nheads])?,
+            norm_weight: weights.take(&format!("{prefix}.norm.weight"), &[d_inner])?,
+            out_proj: weights.take(&format!("{prefix}.out_proj.weight"), &[d_model, d_inner])?,
+        })
+    }
+
+    pub(super) fn forward(&self, x: &Tensor, call: &MixerCall<'_>) -> Result<MixerOutput, ModelError> {
+        let zxbcdt = ops::linear(x, &self.in_proj)?;
+        let maps = self.ngroups * self.d_state;
+        let conv_dim = self.d_inner + 2 * maps;
+        let conv = ops::causal_conv1d(&ConvInput {
+            x: &zxbcdt,
+            columns: self.d_inner..self.d_inner + conv_dim,
+            weight: &self.conv_weight,
+            bias: &self.conv_bias,
+            segments: call.segments,
+            initial: call.initial.map(|state| &state.conv),
+            want_states: call.want_states,
+        })?;
+        let dt = ops::softplus(&zxbcdt, self.d_inner + conv_dim, &self.dt_bias, self.dt_limit)?;
+        let scan = ops::ssd(&SsdInput {
+            xbc: &conv.y,
+            dt: &dt,
+            a: &self.a,
+            d: &self.d,
+            headdim: self.headdim,
+            ngroups: self.ngroups,
+            d_state: self.d_state,
+            segments: call.segments,
+            initial: call.initial.map(|state| &state.ssm),
+            want_states: call.want_states,
+        })?;
+        let normed = ops::gated_rms_norm(&scan.y, &zxbcdt, 0, &self.norm_weight, self.norm)?;
+        let gated_output = if call.signals.gated_output { Some(ops::gate(&scan.y, &zxbcdt, 0)?) } else { None };
+        Ok(MixerOutput {
+            hidden: ops::linear(&normed, &self.out_proj)?,
+            signals: Signals {
+                b: columns(call.signals.b, &conv.y, self.d_inner, maps)?,
+                c: columns(call.signals.c, &conv.y, self.d_inner + maps, maps)?,
+                ssm_output: call.signals.ssm_output.then_some(scan.y),
+                gated_output,
+                dt: call.signals.dt.then_some(dt),
+            },
+            state: conv.states.zip(scan.states).map(|(conv, ssm)| LayerState { conv, ssm }),
+        })
+    }
+}

@@ -1,0 +1,75 @@
+//! What stands inside a block: the mixer of Mamba or of Mamba-2.
+
+mod mamba;
+mod mamba2;
+
+use candle_core::{DType, Tensor};
+use ssm_kernels::Segments;
+
+use crate::checkpoint::Weights;
+use crate::config::{MixerConfig, ModelConfig};
+use crate::error::ModelError;
+use crate::signals::{SignalSet, Signals};
+use crate::state::LayerState;
+
+/// A mixer of either kind.
+#[derive(Debug)]
+pub(crate) enum Mixer {
+    Mamba(mamba::MambaMixer),
+    Mamba2(mamba2::Mamba2Mixer),
+}
+
+/// Arguments of a mixer besides its input.
+pub(crate) struct MixerCall<'a> {
+    pub(crate) segments: &'a Segments,
+    pub(crate) initial: Option<&'a LayerState>,
+    pub(crate) signals: SignalSet,
+    pub(crate) want_states: bool,
+}
+
+/// Output of a mixer: `[tokens, d_model]` and what was asked for besides.
+pub(crate) struct MixerOutput {
+    pub(crate) hidden: Tensor,
+    pub(crate) signals: Signals,
+    pub(crate) state: Option<LayerState>,
+}
+
+impl Mixer {
+    /// Takes the weights under `prefix` (for example `backbone.layers.3.mixer`).
+    pub(crate) fn load(config: &ModelConfig, weights: &mut Weights, prefix: &str) -> Result<Self, ModelError> {
+        Ok(match &config.mixer {
+            MixerConfig::Mamba(mixer) => Self::Mamba(mamba::MambaMixer::load(config, mixer, weights, prefix)?),
+            MixerConfig::Mamba2(mixer) => Self::Mamba2(mamba2::Mamba2Mixer::load(config, mixer, weights, prefix)?),
+        })
+    }
+
+    pub(crate) fn forward(&self, x: &Tensor, call: &MixerCall<'_>) -> Result<MixerOutput, ModelError> {
+        match self {
+            Self::Mamba(mixer) => mixer.forward(x, call),
+            Self::Mamba2(mixer) => mixer.forward(x, call),
+        }
+    }
+}
+
+/// `[channels, 1, d_conv]` as stored to `[d_conv, channels]` as the convolution reads it, and the bias (zeros if none).
+fn conv_weights(
+    weights: &mut Weights,
+    prefix: &str,
+    channels: usize,
+    d_conv: usize,
+    bias: bool,
+) -> Result<(Tensor, Tensor), ModelError> {
+    let weight = weights.take(&format!("{prefix}.conv1d.weight"), &[channels, 1, d_conv])?;
+    let weight = weight.squeeze(1)?.t()?.contiguous()?;
+    let bias = if bias {
+        weights.take(&format!("{prefix}.conv1d.bias"), &[channels])?
+    } else {
+        Tensor::zeros(channels, DType::F32, weight.device())?
+    };
+    Ok((weight, bias))
+}
+
+/// Columns `start..start + width` as a matrix of their own, if asked for.
+fn columns(wanted: bool, x: &Tensor, start: usize, width: usize) -> Result<Option<Tensor>, ModelError> {
+    Ok(if wanted { Some(x.narrow(1, start, width)?.contiguous()?) } else { None })
+}

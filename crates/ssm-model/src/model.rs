@@ -1,0 +1,190 @@
+//! A Mamba language model, driven layer by layer.
+//!
+//! Whoever drives decides what happens between layers: reduce, fork, observe. A plain forward is a loop over `layer`.
+
+use candle_core::{DType, Device, Tensor};
+use ssm_kernels::{Segments, ops};
+
+use crate::checkpoint::Weights;
+use crate::config::ModelConfig;
+use crate::error::ModelError;
+use crate::mixer::{Mixer, MixerCall};
+use crate::signals::{SignalSet, Signals};
+use crate::state::{LayerState, ModelState};
+
+/// What flows from block to block, one row per token of the packed stream.
+///
+/// As in mamba_ssm the two branches are kept apart: the block adds them, normalises the sum and runs its mixer on it.
+#[derive(Clone, Debug)]
+pub struct Activations {
+    /// `[tokens, d_model]`: output of the last mixer, or the embedding before the first block.
+    pub hidden: Tensor,
+    /// `[tokens, d_model]`, float32: the residual stream; none before the first block.
+    pub residual: Option<Tensor>,
+}
+
+/// What a driver asks of a layer besides its output.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LayerRequest<'a> {
+    /// State before each root segment; zeros where absent.
+    pub initial: Option<&'a LayerState>,
+    /// Internals to return.
+    pub signals: SignalSet,
+    /// Whether to return the state after each segment.
+    pub states: bool,
+}
+
+/// What a layer returns.
+pub struct LayerOutput {
+    /// Activations after the block.
+    pub activations: Activations,
+    /// The internals that were asked for.
+    pub signals: Signals,
+    /// The state after each segment, where asked for.
+    pub state: Option<LayerState>,
+}
+
+/// One block: add, norm, mixer.
+#[derive(Debug)]
+struct Block {
+    norm: Tensor,
+    mixer: Mixer,
+}
+
+/// A Mamba or Mamba-2 language model in float32 on the CPU.
+#[derive(Debug)]
+pub struct MambaLm {
+    config: ModelConfig,
+    /// `[vocab_size, d_model]`
+    embedding: Tensor,
+    blocks: Vec<Block>,
+    norm_f: Tensor,
+    /// `[vocab_size, d_model]`; the embedding itself where they are tied.
+    lm_head: Tensor,
+}
+
+impl MambaLm {
+    /// Takes every weight of the model; the caller finishes `weights` to refuse surplus ones.
+    ///
+    /// # Errors
+    /// A missing or misshapen weight, by name.
+    pub fn load(config: &ModelConfig, weights: &mut Weights) -> Result<Self, ModelError> {
+        let shape = [config.vocab_size, config.d_model];
+        let embedding = weights.take("backbone.embedding.weight", &shape)?;
+        let blocks = (0..config.n_layer)
+            .map(|index| {
+                let prefix = format!("backbone.layers.{index}");
+                Ok(Block {
+                    norm: weights.take(&format!("{prefix}.norm.weight"), &[config.d_model])?,
+                    mixer: Mixer::load(config, weights, &format!("{prefix}.mixer"))?,
+                })
+            })
+            .collect::<Result<_, ModelError>>()?;
+        let norm_f = weights.take("backbone.norm_f.weight", &[config.d_model])?;
+        let lm_head =
+            if config.tie_embeddings { embedding.clone() } else { weights.take("lm_head.weight", &shape)? };
+        Ok(Self { config: config.clone(), embedding, blocks, norm_f, lm_head })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Embeds the tokens of a packed stream.
+    ///
+    /// # Errors
+    /// A token outside the vocabulary.
+    pub fn embed(&self, tokens: &[u32]) -> Result<Activations, ModelError> {
+        let vocab_size = self.config.vocab_size;
+        if let Some(&token) = tokens.iter().find(|&&token| token as usize >= vocab_size) {
+            return Err(ModelError::Token { token, vocab_size });
+        }
+        let hidden = if tokens.is_empty() {
+            Tensor::zeros((0, self.config.d_model), DType::F32, &Device::Cpu)?
+        } else {
+            self.embedding.index_select(&Tensor::new(tokens, &Device::Cpu)?, 0)?
+        };
+        Ok(Activations { hidden, residual: None })
+    }
+
+    /// Runs block `index` over a packed stream.
+    ///
+    /// # Errors
+    /// A layer that is not there, activations that do not fit `segments`, or an initial state of another shape.
+    pub fn layer(
+        &self,
+        index: usize,
+        activations: &Activations,
+        segments: &Segments,
+        request: LayerRequest<'_>,
+    ) -> Result<LayerOutput, ModelError> {
+        let n_layer = self.blocks.len();
+        let block = self.blocks.get(index).ok_or(ModelError::Layer { layer: index, n_layer })?;
+        let eps = self.config.norm_eps as f32;
+        let (normed, residual) =
+            ops::add_rms_norm(&activations.hidden, activations.residual.as_ref(), &block.norm, eps)?;
+        let call = MixerCall {
+            segments,
+            initial: request.initial,
+            signals: request.signals,
+            want_states: request.states,
+        };
+        let output = block.mixer.forward(&normed, &call)?;
+        Ok(LayerOutput {
+            activations: Activations { hidden: output.hidden, residual: Some(residual) },
+            signals: output.signals,
+            state: output.state,
+        })
+    }
+
+    /// Logits of the given rows of the stream: `[rows, vocab_size]`, float32. The head runs at these rows only.
+    ///
+    /// # Errors
+    /// A row that is not there.
+    pub fn head(&self, activations: &Activations, rows: &[u32]) -> Result<Tensor, ModelError> {
+        let index = Tensor::new(rows, &Device::Cpu)?;
+        let hidden = activations.hidden.index_select(&index, 0)?;
+        let residual = activations.residual.as_ref().map(|residual| residual.index_select(&index, 0)).transpose()?;
+        let eps = self.config.norm_eps as f32;
+        let (normed, _) = ops::add_rms_norm(&hidden, residual.as_ref(), &self.norm_f, eps)?;
+        Ok(ops::linear(&normed, &self.lm_head)?)
+    }
+
+    /// Runs all layers over a packed stream, from zero states or from `initial`, and returns the states after it.
+    ///
+    /// # Errors
+    /// As [`MambaLm::layer`].
+    pub fn prefill(
+        &self,
+        tokens: &[u32],
+        segments: &Segments,
+        initial: Option<&ModelState>,
+    ) -> Result<(Activations, ModelState), ModelError> {
+        let mut activations = self.embed(tokens)?;
+        let mut states = Vec::with_capacity(self.blocks.len());
+        for index in 0..self.blocks.len() {
+            let request = LayerRequest {
+                initial: initial.map(|state| &state.0[index]),
+                signals: SignalSet::default(),
+                states: true,
+            };
+            let output = self.layer(index, &activations, segments, request)?;
+            activations = output.activations;
+            states.extend(output.state);
+        }
+        Ok((activations, ModelState(states)))
+    }
+
+    /// Feeds one token to each sequence: `tokens[i]` continues from the `i`-th state. Returns logits `[sequences,
+    /// vocab_size]` and the new states.
+    ///
+    /// # Errors
+    /// As [`MambaLm::layer`].
+    pub fn step(&self, tokens: &[u32], state: &ModelState) -> Result<(Tensor, ModelState), ModelError> {
+        let segments = Segments::independent(&vec![1; tokens.len()]);
+        let (activations, state) = self.prefill(tokens, &segments, Some(state))?;
+        let rows: Vec<u32> = (0..tokens.len() as u32).collect();
+        Ok((self.head(&activations, &rows)?, state))
+    }
+}

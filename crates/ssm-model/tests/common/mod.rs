@@ -1,0 +1,67 @@
+//! Fixtures and comparisons shared by the tests of the models.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+use ssm_kernels::Segments;
+use ssm_model::checkpoint::Checkpoint;
+use ssm_model::{MambaLm, ModelState, catalog};
+
+pub const GOLDEN: [&str; 3] = ["mamba1", "mamba2_g1", "mamba2_g2"];
+
+pub struct Golden {
+    /// `(name, folder)` of each dialect that the fixture holds.
+    pub dialects: Vec<(&'static str, PathBuf)>,
+    pub reference: HashMap<String, Tensor>,
+}
+
+fn tests() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
+}
+
+fn load(path: &Path) -> HashMap<String, Tensor> {
+    candle_core::safetensors::load(path, &Device::Cpu).unwrap()
+}
+
+pub fn golden(name: &str) -> Golden {
+    let folder = tests().join("golden").join(name);
+    let reference = load(&folder.join("reference.safetensors"));
+    let hf = folder.join("hf");
+    Golden { dialects: vec![("state-spaces", folder), ("hf", hf)], reference }
+}
+
+pub fn open(folder: &Path) -> MambaLm {
+    build(Checkpoint::open(folder).unwrap())
+}
+
+fn build(checkpoint: Checkpoint) -> MambaLm {
+    let mut weights = checkpoint.weights;
+    let model = MambaLm::load(&checkpoint.config, &mut weights).unwrap();
+    weights.finish().unwrap();
+    model
+}
+
+/// An embedded trained model and its stored values.
+pub fn trained(name: &str) -> (MambaLm, HashMap<String, Tensor>) {
+    let builtin = catalog::builtin(name).unwrap();
+    let model = build(Checkpoint::from_bytes(builtin.config_json, builtin.safetensors).unwrap());
+    (model, load(&tests().join("trained").join(name).join("logits.safetensors")))
+}
+
+/// Logits of every row of a packed stream, and the states after it.
+pub fn logits(model: &MambaLm, tokens: &[u32], segments: &Segments, initial: Option<&ModelState>) -> (Tensor, ModelState) {
+    let (activations, state) = model.prefill(tokens, segments, initial).unwrap();
+    let rows: Vec<u32> = (0..tokens.len() as u32).collect();
+    (model.head(&activations, &rows).unwrap(), state)
+}
+
+pub fn largest_difference(a: &Tensor, b: &Tensor) -> f32 {
+    assert_eq!(a.dims(), b.dims());
+    (a - b).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar().unwrap()
+}
+
+pub fn bits(tensor: &Tensor) -> Vec<u32> {
+    tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap().iter().map(|value| value.to_bits()).collect()
+}

@@ -1,0 +1,110 @@
+//! The models against values that others computed: small random checkpoints against a float64 recurrence
+//! (`golden/README.md`), trained ones against transformers in float32 (`trained/README.md`).
+
+mod common;
+
+use candle_core::Tensor;
+use common::{GOLDEN, Golden, golden, largest_difference, logits, open, trained};
+use ssm_kernels::Segments;
+use ssm_model::{LayerRequest, SignalSet};
+
+/// Both rows of a fixture as one packed stream.
+fn packed(tokens: &Tensor) -> (Vec<u32>, Segments) {
+    let rows: Vec<Vec<i64>> = tokens.to_vec2().unwrap();
+    let lengths: Vec<usize> = rows.iter().map(Vec::len).collect();
+    (rows.concat().into_iter().map(|token| token as u32).collect(), Segments::independent(&lengths))
+}
+
+#[test]
+fn golden_logits_in_every_dialect() {
+    for name in GOLDEN {
+        let Golden { dialects, reference } = golden(name);
+        for (dialect, folder) in dialects {
+            let model = open(&folder);
+            let (tokens, segments) = packed(&reference["tokens.L37"]);
+            let (got, _) = logits(&model, &tokens, &segments, None);
+            // transformers normalises the gated norm over all of d_inner, mamba_ssm per group.
+            let key = if name == "mamba2_g2" && dialect == "hf" { "logits_hf.L37" } else { "logits.L37" };
+            let want = reference[key].reshape((74, 256)).unwrap();
+            let difference = largest_difference(&want, &got);
+            assert!(difference < 1e-4, "{name} {dialect}: {difference}");
+        }
+    }
+}
+
+#[test]
+fn golden_logits_over_several_chunks() {
+    for name in GOLDEN {
+        let Golden { dialects, reference } = golden(name);
+        let model = open(&dialects[0].1);
+        let (tokens, segments) = packed(&reference["tokens.L128"]);
+        let (got, _) = logits(&model, &tokens, &segments, None);
+        let (key, tail) = if name == "mamba2_g2" { ("logits_tail32.L128", 32) } else { ("logits_tail64.L128", 64) };
+        let got = got.reshape((2, 128, 256)).unwrap().narrow(1, 128 - tail, tail).unwrap();
+        let difference = largest_difference(&reference[key], &got.contiguous().unwrap());
+        assert!(difference < 1e-4, "{name}: {difference}");
+    }
+}
+
+#[test]
+fn golden_layers_and_states() {
+    for name in GOLDEN {
+        let Golden { dialects, reference } = golden(name);
+        let model = open(&dialects[0].1);
+        let (tokens, segments) = packed(&reference["tokens.L37"]);
+        let mut activations = model.embed(&tokens).unwrap();
+        for layer in 0..model.config().n_layer {
+            let request = LayerRequest { initial: None, signals: SignalSet::default(), states: true };
+            let output = model.layer(layer, &activations, &segments, request).unwrap();
+            activations = output.activations;
+            let state = output.state.unwrap();
+            let residual = activations.residual.clone().unwrap();
+            let got = [
+                ("mixer_out", activations.hidden.clone()),
+                ("residual", residual),
+                ("conv_state", state.conv),
+                ("ssm_state", state.ssm),
+            ];
+            for (what, got) in got {
+                let want = &reference[&format!("layer{layer}.{what}.L37")];
+                let difference = largest_difference(want, &got.reshape(want.dims()).unwrap());
+                assert!(difference < 1e-4, "{name} layer {layer} {what}: {difference}");
+            }
+        }
+    }
+}
+
+#[test]
+fn steps_from_a_prefilled_state_equal_the_reference() {
+    for name in GOLDEN {
+        let Golden { dialects, reference } = golden(name);
+        let model = open(&dialects[0].1);
+        let (tokens, segments) = packed(&reference["tokens.L37"]);
+        let (_, mut state) = model.prefill(&tokens, &segments, None).unwrap();
+        let next: Vec<Vec<i64>> = reference["decode.tokens"].to_vec2().unwrap();
+        for step in 0..4 {
+            let tokens = [next[0][step] as u32, next[1][step] as u32];
+            let (got, new_state) = model.step(&tokens, &state).unwrap();
+            state = new_state;
+            let want = reference["decode.logits"].narrow(1, step, 1).unwrap().squeeze(1).unwrap();
+            let difference = largest_difference(&want.contiguous().unwrap(), &got);
+            assert!(difference < 1e-4, "{name} step {step}: {difference}");
+        }
+    }
+}
+
+#[test]
+fn trained_models_reproduce_their_stored_logits() {
+    for name in ["mamba-world", "mamba2-world"] {
+        let (model, reference) = trained(name);
+        let (tokens, segments) = packed(&reference["tokens"]);
+        let (all, _) = logits(&model, &tokens, &segments, None);
+        let vocab_size = model.config().vocab_size;
+        let all = all.reshape((8, 200, vocab_size)).unwrap();
+        let got = all.index_select(&reference["positions"], 1).unwrap();
+        let difference = largest_difference(&reference["logits"], &got);
+        assert!(difference < 1e-3, "{name}: {difference}");
+        let greedy = all.argmax(2).unwrap().to_dtype(candle_core::DType::I64).unwrap();
+        assert_eq!(greedy.to_vec2::<i64>().unwrap(), reference["greedy"].to_vec2::<i64>().unwrap(), "{name}: greedy");
+    }
+}

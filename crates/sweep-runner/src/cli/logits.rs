@@ -1,0 +1,50 @@
+//! `logits`: float32 logits of given token ids.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use candle_core::Tensor;
+use miette::miette;
+use ssm_kernels::Segments;
+
+use super::{Failure, failed, refused};
+use crate::library::Library;
+
+/// Each line runs alone, so that a long file needs no more memory than its longest line.
+pub(super) fn write(model: &str, tokens: &Path, out: &Path) -> Result<ExitCode, Failure> {
+    let text = fs::read_to_string(tokens)
+        .map_err(|error| refused(miette!("cannot read {}: {error}", tokens.display())))?;
+    let mut rows: Vec<Vec<u32>> = Vec::new();
+    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let row: Vec<u32> = serde_json::from_str(line).map_err(|error| {
+            let help = "write one JSON list of token ids a line, for example [17, 4, 256]";
+            refused(miette!(help = help, "{}:{}: {error}", tokens.display(), index + 1))
+        })?;
+        if row.is_empty() {
+            return Err(refused(miette!("{}:{}: an empty list has no logits", tokens.display(), index + 1)));
+        }
+        rows.push(row);
+    }
+    if rows.is_empty() {
+        return Err(refused(miette!("{} holds no line", tokens.display())));
+    }
+    let model = Library::new().load_model(model).map_err(refused)?;
+    let mut tensors: HashMap<String, Tensor> = HashMap::new();
+    for (index, row) in rows.iter().enumerate() {
+        let logits = model
+            .prefill(row, &Segments::independent(&[row.len()]), None)
+            .and_then(|(activations, _)| {
+                let all: Vec<u32> = (0..row.len() as u32).collect();
+                model.head(&activations, &all)
+            })
+            .map_err(|error| refused(miette!("{}: row {index}: {error}", tokens.display())))?;
+        tensors.insert(format!("logits.{index}"), logits);
+    }
+    let aside = out.with_extension("tmp");
+    candle_core::safetensors::save(&tensors, &aside)
+        .map_err(|error| failed(miette!("cannot write {}: {error}", aside.display())))?;
+    fs::rename(&aside, out).map_err(|error| failed(miette!("cannot write {}: {error}", out.display())))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,138 @@
+//! The command line: one sub-command per stage. Data goes to stdout, everything else to stderr.
+
+mod list;
+mod logits;
+mod sweep;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// Ablations of token reduction on state space models.
+#[derive(Parser)]
+#[command(name = "sweep", version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show the grid of an experiment with exclusions and estimates; loads no model
+    Plan {
+        /// Experiment file
+        file: PathBuf,
+        /// Largest number of items per task, in place of the file's
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+        /// Print the whole plan as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run an experiment, then analyse and report it; finished cells are not run again
+    Run {
+        /// Experiment file
+        file: PathBuf,
+        /// Largest number of items per task, in place of the file's
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+        /// Results folder, in place of results/<experiment>
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        /// Stop at the first cell that fails
+        #[arg(long)]
+        fail_fast: bool,
+    },
+    /// Turn recorded cells into frames with statistics (Parquet)
+    Analyse {
+        /// Results folder
+        folder: PathBuf,
+    },
+    /// Analyse, then draw figures and write tables and report.md
+    Report {
+        /// Results folder
+        folder: PathBuf,
+        /// Also replace the block between `BEGIN: report` and `END: report` comments of this Markdown file
+        #[arg(long, value_name = "FILE")]
+        splice: Option<PathBuf>,
+    },
+    /// List the strategies with source, formula and options
+    Strategies,
+    /// List the models that experiments can name
+    Models,
+    /// List the tasks that experiments can name
+    Tasks,
+    /// Write the logits of given token ids, for comparison with other implementations
+    Logits {
+        /// Model reference, as in an experiment
+        #[arg(long)]
+        model: String,
+        /// One JSON list of token ids a line
+        #[arg(long, value_name = "FILE.jsonl")]
+        tokens: PathBuf,
+        /// Tensors `logits.0`, `logits.1`, ...: float32 `[tokens, vocabulary]`, one per line
+        #[arg(long, value_name = "FILE.safetensors")]
+        out: PathBuf,
+    },
+}
+
+/// Exit code where nothing was done because the input was refused.
+const REFUSED: u8 = 2;
+
+/// Runs the command line. Exit codes: 0 done, 1 something failed while running, 2 refused before work started.
+pub fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_env("SWEEP_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .without_time()
+        .with_target(false)
+        .init();
+    let result = match Cli::parse().command {
+        Command::Plan { file, limit, json } => sweep::plan(&file, limit, json),
+        Command::Run { file, limit, out, fail_fast } => sweep::run(&file, limit, out, fail_fast),
+        Command::Analyse { folder } => sweep::analyse(&folder),
+        Command::Report { folder, splice } => sweep::report(&folder, splice.as_deref()),
+        Command::Strategies => list::strategies(),
+        Command::Models => list::models(),
+        Command::Tasks => list::tasks(),
+        Command::Logits { model, tokens, out } => logits::write(&model, &tokens, &out),
+    };
+    match result {
+        Ok(code) => code,
+        Err(failure) => {
+            show(&failure.report);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// An error at the edge, with the exit code it deserves.
+struct Failure {
+    report: miette::Report,
+    code: u8,
+}
+
+/// Before anything was written: exit code 2.
+fn refused(error: impl Into<miette::Report>) -> Failure {
+    Failure { report: error.into(), code: REFUSED }
+}
+
+/// While working: exit code 1.
+fn failed(error: impl Into<miette::Report>) -> Failure {
+    Failure { report: error.into(), code: 1 }
+}
+
+#[expect(clippy::print_stderr, reason = "errors belong on stderr")]
+fn show(report: &miette::Report) {
+    // The graphical form is for people at a terminal; logs and tests get plain text.
+    if std::io::stderr().is_terminal() {
+        eprintln!("{report:?}");
+    } else {
+        eprint!("{}", crate::config::render_plain(report.as_ref()));
+    }
+}

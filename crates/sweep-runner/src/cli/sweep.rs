@@ -1,0 +1,105 @@
+//! `plan`, `run`, `analyse` and `report`.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use miette::miette;
+
+use super::{Failure, failed, refused};
+use crate::config::{self, Experiment};
+use crate::library::Library;
+use crate::plan::{self, Plan, Setting};
+use crate::run::{self, RunOptions};
+use crate::{analyse as analysis, report as reporting};
+
+/// Reads and plans an experiment; nothing is written.
+fn prepare(file: &Path, limit: Option<usize>, library: &Library) -> Result<(Experiment, Plan), Failure> {
+    let mut experiment = config::load(file, library).map_err(refused)?;
+    if limit == Some(0) {
+        return Err(refused(miette!(help = "leave --limit out to run all items", "--limit must be at least 1")));
+    }
+    experiment.limit = limit.or(experiment.limit);
+    let plan = plan::build(&experiment, &Setting::default()).map_err(refused)?;
+    Ok((experiment, plan))
+}
+
+pub(super) fn plan(file: &Path, limit: Option<usize>, json: bool) -> Result<ExitCode, Failure> {
+    let (_, plan) = prepare(file, limit, &Library::new())?;
+    let mut out = io::stdout().lock();
+    let written = if json {
+        let text = plan::to_json(&plan).map_err(|error| failed(miette!("cannot print the plan: {error}")))?;
+        writeln!(out, "{text}")
+    } else {
+        plan::write_table(&plan, &mut out)
+    };
+    ignore_closed_pipe(written)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn run(
+    file: &Path,
+    limit: Option<usize>,
+    out: Option<PathBuf>,
+    fail_fast: bool,
+) -> Result<ExitCode, Failure> {
+    let library = Library::new();
+    let (experiment, plan) = prepare(file, limit, &library)?;
+    let folder = out.unwrap_or_else(|| Path::new("results").join(&experiment.name));
+    let summary = run::run(&experiment, &plan, &library, &folder, RunOptions { fail_fast }).map_err(failed)?;
+    say(&format!("{} cells run, {} already there, {} failed", summary.ran, summary.reused, summary.failed));
+    report(&folder, None)?;
+    Ok(if summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+pub(super) fn analyse(folder: &Path) -> Result<ExitCode, Failure> {
+    let analysis = analysis::run(folder).map_err(|error| with_hint(&error.to_string(), error.hint()))?;
+    list(&analysis.files)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn report(folder: &Path, splice: Option<&Path>) -> Result<ExitCode, Failure> {
+    let summary = reporting::run(folder).map_err(|error| with_hint(&error.to_string(), error.hint()))?;
+    if let Some(file) = splice {
+        reporting::splice(folder, file).map_err(|error| with_hint(&error.to_string(), error.hint()))?;
+    }
+    say(&format!(
+        "{} cells done, {} failed, {} unfinished; {} figures in {}, {} tables in {}",
+        summary.done,
+        summary.failed,
+        summary.unfinished,
+        summary.figures.iter().filter(|path| path.extension().is_some_and(|extension| extension == "pdf")).count(),
+        folder.join("figures").display(),
+        summary.tables.iter().filter(|path| path.extension().is_some_and(|extension| extension == "md")).count(),
+        folder.join("tables").display(),
+    ));
+    list(&[summary.report])?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn with_hint(message: &str, hint: Option<String>) -> Failure {
+    // The hints of these stages start with the word that the renderer adds by itself.
+    let hint = hint.map(|hint| hint.trim_start_matches("hint: ").to_owned());
+    failed(match hint {
+        Some(hint) => miette!(help = hint, "{message}"),
+        None => miette!("{message}"),
+    })
+}
+
+fn list(files: &[PathBuf]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    ignore_closed_pipe(files.iter().try_for_each(|file| writeln!(out, "{}", file.display())))
+}
+
+/// A reader that has seen enough (`sweep plan | head`) is no failure.
+pub(super) fn ignore_closed_pipe(written: io::Result<()>) -> Result<(), Failure> {
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(failed(miette!("cannot write: {error}"))),
+        _ => Ok(()),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "summaries are not data")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}

@@ -1,0 +1,244 @@
+//! The models and tasks that an experiment can name, and how they are loaded.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use evaluation::tasks::{self, Task, TaskError};
+use evaluation::tokenizer::{Tokenizer, TokenizerError};
+use miette::Diagnostic;
+use reduction_strategies::registry::nearest;
+use ssm_model::catalog::{self, Builtin};
+use ssm_model::checkpoint::{Checkpoint, CheckpointError};
+use ssm_model::{MambaLm, ModelConfig, ModelError};
+use thiserror::Error;
+
+use crate::config::{Catalog, CatalogError, ModelFacts, TaskFacts, TaskKind};
+
+/// Why a model or task could not be had.
+#[derive(Debug, Error, Diagnostic)]
+pub enum LibraryError {
+    /// No such model or task.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// A checkpoint that cannot be read.
+    #[error("model `{reference}`: {error}")]
+    #[diagnostic(help("{}", error.hint().unwrap_or_else(|| "see `sweep models`".to_owned())))]
+    Checkpoint {
+        /// Model reference.
+        reference: String,
+        /// What is wrong.
+        error: CheckpointError,
+    },
+    /// A model that cannot be built from its checkpoint.
+    #[error("model `{reference}`: {error}")]
+    #[diagnostic(help("{}", error.hint().unwrap_or_else(|| "see `sweep models`".to_owned())))]
+    Model {
+        /// Model reference.
+        reference: String,
+        /// What is wrong.
+        error: ModelError,
+    },
+    /// A tokenizer that cannot be read or does not fit the model.
+    #[error("tokenizer of `{reference}`: {error}")]
+    #[diagnostic(help("{}", error.hint().unwrap_or_else(|| "put the model's tokenizer.json beside its weights".to_owned())))]
+    Tokenizer {
+        /// Model reference.
+        reference: String,
+        /// What is wrong.
+        error: TokenizerError,
+    },
+    /// A task that cannot be read.
+    #[error(transparent)]
+    #[diagnostic(help("{}", _0.hint().unwrap_or_else(|| "see `sweep tasks`".to_owned())))]
+    Task(#[from] TaskError),
+    /// A file that cannot be read.
+    #[error("cannot read {path}: {error}")]
+    #[diagnostic(help("a model folder holds config.json, the weights and tokenizer.json"))]
+    File {
+        /// The file.
+        path: String,
+        /// Why.
+        error: std::io::Error,
+    },
+}
+
+/// Where a model comes from.
+enum Source {
+    Builtin(Builtin),
+    Folder(PathBuf),
+}
+
+/// Everything nameable, with tokenizers kept once read.
+#[derive(Default)]
+pub struct Library {
+    tokenizers: Mutex<BTreeMap<String, Tokenizer>>,
+}
+
+impl Library {
+    /// The library of this installation.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Loads a model for computing.
+    ///
+    /// # Errors
+    /// No such model, or a checkpoint that is damaged, incomplete or has surplus weights.
+    pub fn load_model(&self, reference: &str) -> Result<MambaLm, LibraryError> {
+        let checkpoint = open(reference)?;
+        let mut weights = checkpoint.weights;
+        let model = MambaLm::load(&checkpoint.config, &mut weights)
+            .map_err(|error| LibraryError::Model { reference: reference.to_owned(), error })?;
+        weights.finish().map_err(|error| LibraryError::Checkpoint { reference: reference.to_owned(), error })?;
+        self.with_tokenizer(reference, |tokenizer| tokenizer.check_vocab(model.config().vocab_size))?
+            .map_err(|error| LibraryError::Tokenizer { reference: reference.to_owned(), error })?;
+        Ok(model)
+    }
+
+    /// Loads a task in the tokens of a model.
+    ///
+    /// # Errors
+    /// No such task, a damaged file, or a model without tokenizer.
+    pub fn load_task(&self, model: &str, name: &str, limit: Option<usize>) -> Result<Task, LibraryError> {
+        Ok(self.with_tokenizer(model, |tokenizer| tasks::load(name, tokenizer, limit))??)
+    }
+
+    /// Text of a token, for people to read.
+    #[must_use]
+    pub fn token_text(&self, model: &str, token: u32) -> String {
+        let text = self.with_tokenizer(model, |tokenizer| tokenizer.token_text(token));
+        text.ok().flatten().unwrap_or_else(|| format!("<{token}>"))
+    }
+
+    fn with_tokenizer<R>(&self, reference: &str, f: impl FnOnce(&Tokenizer) -> R) -> Result<R, LibraryError> {
+        let mut tokenizers = self.tokenizers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if !tokenizers.contains_key(reference) {
+            let json = match source(reference)? {
+                Source::Builtin(builtin) => builtin.tokenizer_json.to_owned(),
+                Source::Folder(folder) => read(&folder.join("tokenizer.json"))?,
+            };
+            let tokenizer = Tokenizer::from_json(&json)
+                .map_err(|error| LibraryError::Tokenizer { reference: reference.to_owned(), error })?;
+            tokenizers.insert(reference.to_owned(), tokenizer);
+        }
+        Ok(f(&tokenizers[reference]))
+    }
+}
+
+fn read(path: &Path) -> Result<String, LibraryError> {
+    fs::read_to_string(path).map_err(|error| LibraryError::File { path: path.display().to_string(), error })
+}
+
+fn source(reference: &str) -> Result<Source, CatalogError> {
+    if let Some(name) = reference.strip_prefix("builtin:") {
+        return catalog::builtin(name).map(Source::Builtin).ok_or_else(|| {
+            let names: Vec<&str> = catalog::builtins().iter().map(|builtin| builtin.name).collect();
+            let near = nearest(name, names.iter().copied());
+            CatalogError {
+                message: format!("unknown builtin model `{name}`"),
+                hint: Some(near.map_or_else(
+                    || format!("builtin models: {}", names.join(", ")),
+                    |near| format!("did you mean `builtin:{near}`?"),
+                )),
+            }
+        });
+    }
+    if reference.starts_with("hub:") {
+        return Err(CatalogError {
+            message: format!("cannot fetch `{reference}`: this version downloads nothing"),
+            hint: Some("download the checkpoint and name its folder instead".to_owned()),
+        });
+    }
+    let folder = PathBuf::from(reference);
+    if folder.is_dir() {
+        return Ok(Source::Folder(folder));
+    }
+    Err(CatalogError {
+        message: format!("unknown model `{reference}`"),
+        hint: Some("write builtin:<name> (see `sweep models`) or the path of a folder with config.json".to_owned()),
+    })
+}
+
+fn open(reference: &str) -> Result<Checkpoint, LibraryError> {
+    match source(reference)? {
+        Source::Builtin(builtin) => Checkpoint::from_bytes(builtin.config_json, builtin.safetensors),
+        Source::Folder(folder) => Checkpoint::open(&folder),
+    }
+    .map_err(|error| LibraryError::Checkpoint { reference: reference.to_owned(), error })
+}
+
+/// Configuration and digest of the weights, without building the model.
+fn describe(reference: &str) -> Result<(ModelConfig, String), LibraryError> {
+    let mut hasher = blake3::Hasher::new();
+    match source(reference)? {
+        Source::Builtin(builtin) => {
+            hasher.update(builtin.config_json.as_bytes()).update(builtin.safetensors);
+        }
+        Source::Folder(folder) => {
+            for file in weight_files(&folder)? {
+                let path = || file.display().to_string();
+                let opened = fs::File::open(&file).map_err(|error| LibraryError::File { path: path(), error })?;
+                hasher.update_reader(opened).map_err(|error| LibraryError::File { path: path(), error })?;
+            }
+        }
+    }
+    Ok((open(reference)?.config, hasher.finalize().to_hex()[..16].to_owned()))
+}
+
+/// Files of a model folder that can change its output, in name order; the tokenizer has a digest of its own.
+fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, LibraryError> {
+    let unreadable = |error| LibraryError::File { path: folder.display().to_string(), error };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        let is_tokenizer =
+            path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("tokenizer"));
+        if path.is_file() && matches!(extension, Some("json" | "safetensors" | "bin")) && !is_tokenizer {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn as_catalog_error(error: LibraryError) -> CatalogError {
+    match error {
+        LibraryError::Catalog(error) => error,
+        other => CatalogError { hint: other.help().map(|help| help.to_string()), message: other.to_string() },
+    }
+}
+
+impl Catalog for Library {
+    fn model(&self, reference: &str) -> Result<ModelFacts, CatalogError> {
+        let (config, weights_digest) = describe(reference).map_err(as_catalog_error)?;
+        let tokenizer_digest = self.with_tokenizer(reference, Tokenizer::digest).map_err(as_catalog_error)?;
+        Ok(ModelFacts {
+            reference: reference.to_owned(),
+            n_layer: config.n_layer,
+            flops_per_token_layer: config.layer_flops_per_token(),
+            flops_per_token_head: config.head_flops_per_row(),
+            weights_digest,
+            tokenizer_digest,
+        })
+    }
+
+    fn task(&self, name: &str) -> Result<TaskFacts, CatalogError> {
+        let facts = tasks::facts(name).map_err(|error| as_catalog_error(LibraryError::Task(error)))?;
+        Ok(TaskFacts {
+            name: name.to_owned(),
+            items: facts.items,
+            mean_context_tokens: facts.mean_context_tokens,
+            mean_choice_tokens: facts.mean_continuation_tokens,
+            choices: facts.choices,
+            kind: match facts.kind {
+                tasks::TaskKind::MultipleChoice | tasks::TaskKind::Target => TaskKind::LogLikelihood,
+                tasks::TaskKind::RunningText => TaskKind::RunningText,
+            },
+            data_digest: facts.digest,
+        })
+    }
+}

@@ -1,0 +1,62 @@
+//! Where and with what a run happened: provenance, never part of a result.
+
+use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use crate::plan::Plan;
+
+/// Provenance of a results folder, as of the last run into it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Manifest {
+    /// Version of this program.
+    pub version: &'static str,
+    /// Git revision it was built from, with `-dirty` where the tree had changes.
+    pub git_revision: &'static str,
+    /// Compiler that built it.
+    pub rustc: &'static str,
+    /// Command line.
+    pub arguments: Vec<String>,
+    /// Start of the run, seconds since 1970-01-01 UTC.
+    pub started_unix_s: u64,
+    /// Processor name.
+    pub cpu: String,
+    /// Threads that the run uses.
+    pub threads: usize,
+    /// Memory of the machine.
+    pub memory_bytes: u64,
+    /// Operating system and architecture.
+    pub platform: String,
+    /// Reference, digest of the weights, digest of the tokenizer.
+    pub models: Vec<(String, String, String)>,
+    /// Name and digest of each task's data.
+    pub tasks: Vec<(String, String)>,
+}
+
+/// Collects the provenance of a run that starts now.
+pub fn collect(plan: &Plan) -> Manifest {
+    let field = |file: &str, name: &str| {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        line.split_once(':').map_or("unknown", |(_, value)| value.trim()).to_owned()
+    };
+    let memory_kib = field("/proc/meminfo", "MemTotal").split_whitespace().next().and_then(|kib| kib.parse().ok());
+    Manifest {
+        version: env!("CARGO_PKG_VERSION"),
+        git_revision: env!("SSM_REDUCE_GIT_REVISION"),
+        rustc: env!("SSM_REDUCE_RUSTC"),
+        arguments: std::env::args().collect(),
+        started_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs()),
+        cpu: field("/proc/cpuinfo", "model name"),
+        threads: rayon::current_num_threads(),
+        memory_bytes: memory_kib.unwrap_or(0_u64) * 1024,
+        platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        models: plan
+            .models
+            .iter()
+            .map(|model| (model.reference.clone(), model.weights_digest.clone(), model.tokenizer_digest.clone()))
+            .collect(),
+        tasks: plan.tasks.iter().map(|task| (task.name.clone(), task.data_digest.clone())).collect(),
+    }
+}

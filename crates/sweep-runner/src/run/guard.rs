@@ -1,0 +1,119 @@
+//! The guards of every protocol that an experiment uses, before its cells run.
+
+use evaluation::guards::{self, GuardOutcome};
+use evaluation::tasks::TaskKind;
+use serde::{Deserialize, Serialize};
+use ssm_model::MambaLm;
+
+use super::cell::{protocol, reduction};
+use super::{RunError, Tasks};
+use crate::config::Experiment;
+use crate::library::Library;
+use crate::plan::{Plan, PlannedTrial};
+
+/// Items of each task that the guards look at.
+const ITEMS: usize = 2;
+
+/// One guard on one strategy, model and protocol.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GuardRow {
+    /// Model reference.
+    pub model: String,
+    /// Protocol name.
+    pub protocol: String,
+    /// Strategy name.
+    pub strategy: String,
+    /// Its options.
+    pub strategy_params: String,
+    /// Keep ratio at which it was guarded: the lowest that the experiment asks of this strategy.
+    pub keep_ratio: f64,
+    /// `oracle`, `identity`, `alone` or `causal`.
+    pub guard: String,
+    /// Whether the guard holds.
+    pub passed: bool,
+    /// Share of the checked values that are right.
+    pub measured: f64,
+    /// Number of checked values.
+    pub checked: usize,
+    /// What was measured.
+    pub meaning: String,
+}
+
+impl GuardRow {
+    fn is_about(&self, key: &crate::record::schema::TrialKey) -> bool {
+        self.model == key.model
+            && self.protocol == key.protocol
+            && self.strategy == key.strategy
+            && self.strategy_params == key.strategy_params
+            && self.keep_ratio.to_bits() == key.keep_ratio.to_bits()
+    }
+}
+
+/// Guards the strategies of one model, each at the lowest keep ratio asked of it; known rows are not run again.
+pub(super) fn run(
+    experiment: &Experiment,
+    plan: &Plan,
+    model_index: usize,
+    model: &MambaLm,
+    library: &Library,
+    tasks: &mut Tasks,
+    rows: &mut Vec<GuardRow>,
+) -> Result<(), RunError> {
+    let reference = &plan.models[model_index].reference;
+    for trial in lowest_ratios(plan, model_index) {
+        if rows.iter().any(|row| row.is_about(&trial.key)) {
+            continue;
+        }
+        let (protocol, reduction) = (protocol(experiment, &trial.key.protocol), reduction(trial));
+        let mut outcomes: Vec<GuardOutcome> = Vec::new();
+        for facts in &plan.tasks {
+            let task = tasks.get(library, reference, &facts.name, experiment.limit)?;
+            let items = &task.items[..ITEMS.min(task.items.len())];
+            // Running text is long and adds nothing to the guards of its protocol beyond the first item.
+            let items = if task.kind == TaskKind::RunningText { &items[..1] } else { items };
+            outcomes.push(guards::oracle(model, task.kind, items, protocol, &reduction)?);
+            outcomes.push(guards::identity(model, task.kind, items, protocol, &reduction)?);
+            outcomes.push(guards::alone(model, task.kind, items, protocol, &reduction)?);
+            if trial.strategy.is_causal() {
+                outcomes.push(guards::causal(model, &items[..1], &reduction)?);
+            }
+        }
+        rows.extend(["oracle", "identity", "alone", "causal"].into_iter().filter_map(|guard| {
+            let own: Vec<&GuardOutcome> = outcomes.iter().filter(|outcome| outcome.guard == guard).collect();
+            let checked: usize = own.iter().map(|outcome| outcome.checked).sum();
+            let right: f64 = own.iter().map(|outcome| outcome.measured * outcome.checked as f64).sum();
+            let first = own.first()?;
+            Some(GuardRow {
+                model: reference.clone(),
+                protocol: trial.key.protocol.clone(),
+                strategy: trial.key.strategy.clone(),
+                strategy_params: trial.key.strategy_params.clone(),
+                keep_ratio: trial.key.keep_ratio,
+                guard: guard.to_owned(),
+                passed: own.iter().all(|outcome| outcome.passed),
+                measured: if checked == 0 { 1.0 } else { right / checked as f64 },
+                checked,
+                meaning: first.meaning.to_owned(),
+            })
+        }));
+    }
+    Ok(())
+}
+
+/// One trial per protocol, strategy and options: the one with the lowest keep ratio.
+fn lowest_ratios(plan: &Plan, model_index: usize) -> Vec<&PlannedTrial> {
+    let mut lowest: Vec<&PlannedTrial> = Vec::new();
+    for trial in plan.trials.iter().filter(|trial| trial.model == model_index) {
+        let same = |other: &&PlannedTrial| {
+            other.key.protocol == trial.key.protocol
+                && other.key.strategy == trial.key.strategy
+                && other.key.strategy_params == trial.key.strategy_params
+        };
+        match lowest.iter().position(|other| same(other)) {
+            Some(index) if trial.key.keep_ratio < lowest[index].key.keep_ratio => lowest[index] = trial,
+            Some(_) => {}
+            None => lowest.push(trial),
+        }
+    }
+    lowest
+}
