@@ -1,7 +1,38 @@
 //! Token reduction strategies: one file each, plans as plain data, laws checked for all of them.
+//!
+//! After a block, a strategy's [`Rule`] sees the live tokens of one sequence ([`SequenceView`]) and a [`Plan`] comes out:
+//! which tokens stay and where the others go. [`plan_site`] does so for every segment of a packed stream, and
+//! [`SitePlan::apply`] carries it out on hidden states and residual.
+//!
+//! A strategy is composed of blocks, each in its file: score ([`importance`], [`random`]), partition ([`partition`]),
+//! match ([`matching`]), select ([`select`]), combine ([`combine`]).
 
+pub mod combine;
+pub mod error;
+pub mod importance;
+pub mod matching;
 pub mod options;
+mod pairing;
+pub mod partition;
+pub mod plan;
+pub mod planner;
+pub mod random;
+pub mod rank;
 pub mod registry;
 pub mod rule;
 pub mod schedule;
+pub mod select;
+pub mod site;
 mod strategies;
+#[cfg(test)]
+mod testing;
+pub mod tokens;
+pub mod view;
+
+pub use error::PlanError;
+pub use plan::{BranchMerges, Plan, SizesAfter};
+pub use planner::{n_left, plan_sequence};
+pub use rule::{HostRule, Rule};
+pub use site::{SitePlan, plan_site};
+pub use tokens::{SegmentTokens, TokenTable};
+pub use view::{Draw, Matrix, SequenceView};

@@ -1,8 +1,200 @@
-//! What a strategy does at a site, as data.
+//! What a strategy does at a site, as data: one interpreter per device reads the same rule.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use ssm_model::SignalSet;
+
+use crate::error::PlanError;
+use crate::importance::{Importance, Source};
+use crate::plan::Plan;
+use crate::view::SequenceView;
 
 /// How tokens are reduced at one site.
 #[derive(Clone, Debug)]
 pub enum Rule {
     /// Every token stays.
     Identity,
+    /// The highest scores stay, the rest is dropped.
+    Prune(Score),
+    /// Tokens are paired; one of each pair leaves.
+    Pair(PairRule),
+    /// A plan computed on the host, sequence by sequence: simple to write, slower on a device.
+    Host(Arc<dyn HostRule>),
+}
+
+/// What decides which tokens stay.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Score {
+    /// By importance.
+    Importance {
+        /// The importance.
+        importance: Importance,
+        /// Which end of the ranking stays.
+        keep: Extreme,
+    },
+    /// By place in the sequence.
+    Position(Placement),
+    /// By chance.
+    Random,
+}
+
+/// One end of a ranking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extreme {
+    /// The highest scores.
+    Highest,
+    /// The lowest scores.
+    Lowest,
+}
+
+/// Which places of a sequence stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// The earliest.
+    First,
+    /// The latest.
+    Last,
+    /// Evenly spaced ones: the centres of `n_keep` equal stretches, `floor((2 j + 1) n / (2 n_keep))`.
+    Evenly,
+}
+
+/// Pairing: partition into sources and targets, one edge from each source to its most similar target, the strongest edges
+/// are used, and their sources leave.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PairRule {
+    /// Who may leave and who may take in.
+    pub partition: Partition,
+    /// What similarity is computed from.
+    pub features: Features,
+    /// What becomes of the hidden states of a leaving token.
+    pub hidden: Combine,
+    /// What becomes of its residual.
+    pub residual: Combine,
+}
+
+/// How tokens are split into sources and targets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Partition {
+    /// Sources at even, targets at odd places (counted among the tokens that take part).
+    EvenOdd,
+    /// The less important half (rounded down) are sources, the others targets.
+    ByImportance(Importance),
+}
+
+/// Vectors compared by cosine similarity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Features {
+    /// The tensor.
+    pub source: Source,
+    /// Whether negative values count as zero.
+    pub clip: bool,
+}
+
+/// What the target of an edge takes from its sources.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Combine {
+    /// Nothing: sources are dropped.
+    Drop,
+    /// Plain mean over the target and its sources.
+    Mean,
+    /// Mean weighted by how many original tokens each stands for.
+    SizeWeightedMean,
+    /// A share `q` of the edges (rounded to the nearest count) drops its source, the others merge by plain mean.
+    Hybrid {
+        /// Share of the edges that prune, 0..=1.
+        q: f64,
+        /// Which edges prune.
+        pruned: Pruned,
+    },
+}
+
+/// Which of the chosen edges prune under [`Combine::Hybrid`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pruned {
+    /// The strongest.
+    MostSimilar,
+    /// The weakest.
+    LeastSimilar,
+    /// Those with the least important sources.
+    LeastImportant(Importance),
+}
+
+/// A rule that needs more than the blocks of this crate.
+pub trait HostRule: Send + Sync + Debug {
+    /// What a layer must show for it.
+    fn signals(&self) -> SignalSet {
+        SignalSet::default()
+    }
+
+    /// Number of tokens that it leaves of `n` reducible (unprotected) ones when `n_keep` are asked for.
+    fn kept(&self, n_keep: usize, n: usize) -> usize {
+        let _ = n;
+        n_keep
+    }
+
+    /// The plan for one sequence. `n_keep` counts the reducible (unprotected) tokens that are asked for, before
+    /// [`HostRule::kept`]; it is less than their number. Protected tokens must stay untouched.
+    ///
+    /// # Errors
+    /// A missing signal or a plan that breaks the rules of [`Plan::new`].
+    fn plan(&self, view: &SequenceView<'_>, n_keep: usize) -> Result<Plan, PlanError>;
+}
+
+impl Rule {
+    /// What a layer must show for this rule.
+    #[must_use]
+    pub fn signals(&self) -> SignalSet {
+        match self {
+            Self::Prune(Score::Importance { importance, .. }) => importance.signals(),
+            Self::Identity | Self::Prune(_) => SignalSet::default(),
+            Self::Pair(rule) => [rule.hidden, rule.residual]
+                .into_iter()
+                .fold(rule.features.source.signals().union(rule.partition.signals()), |set, combine| {
+                    set.union(combine.signals())
+                }),
+            Self::Host(rule) => rule.signals(),
+        }
+    }
+
+    /// Number of tokens that it leaves of `n` reducible (unprotected) ones when `n_keep` of them are asked for.
+    ///
+    /// Most rules leave exactly `n_keep`; a released variant declares what the release does.
+    #[must_use]
+    pub fn kept(&self, n_keep: usize, n: usize) -> usize {
+        match self {
+            Self::Identity => n,
+            _ if n_keep >= n => n,
+            Self::Host(rule) => rule.kept(n_keep, n).min(n),
+            Self::Prune(_) | Self::Pair(_) => n_keep,
+        }
+    }
+
+    /// Whether its plans are computed on the host, sequence by sequence.
+    #[must_use]
+    pub fn planned_on_host(&self) -> bool {
+        matches!(self, Self::Host(_))
+    }
+}
+
+impl Partition {
+    /// What a layer must show for it.
+    #[must_use]
+    pub fn signals(self) -> SignalSet {
+        match self {
+            Self::EvenOdd => SignalSet::default(),
+            Self::ByImportance(importance) => importance.signals(),
+        }
+    }
+}
+
+impl Combine {
+    /// What a layer must show for it.
+    #[must_use]
+    pub fn signals(self) -> SignalSet {
+        match self {
+            Self::Hybrid { pruned: Pruned::LeastImportant(importance), .. } => importance.signals(),
+            _ => SignalSet::default(),
+        }
+    }
 }

@@ -1,14 +1,19 @@
-//! Interim registration.
+//! `dense`: every token stays. The baseline of every comparison.
 
-use crate::options::{OptionDefault, OptionInfo, OptionKind};
 use crate::registry::{Registration, never_causal};
 use crate::rule::Rule;
 
-const IMPORTANCE: OptionKind = OptionKind::Choice(&["clip", "l1", "l2", "sum", "dt_mean", "dt_l2"]);
-const OPTIONS: &[OptionInfo] = &[];
-const _: OptionKind = IMPORTANCE;
-const _: OptionDefault = OptionDefault::Integer(0);
-
 inventory::submit! {
-    Registration { name: "dense", version: 1, summary: "", source: "", formula: "", differs: "", options: OPTIONS, seeded: false, causal: never_causal, build: |_| Rule::Identity }
+    Registration {
+        name: "dense",
+        version: 1,
+        summary: "Baseline: every token stays, whatever the keep ratio.",
+        source: "control",
+        formula: "keep = {0, .., n-1}",
+        differs: "",
+        options: &[],
+        seeded: false,
+        causal: never_causal,
+        build: |_| Rule::Identity,
+    }
 }

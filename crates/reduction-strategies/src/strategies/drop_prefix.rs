@@ -1,14 +1,22 @@
-//! Interim registration.
+//! `drop_prefix`: the earliest tokens are dropped.
+//!
+//! The control for rules that thin the start of the sequence, as the released code of Zhan et al. does (see
+//! `utrc_released`). Formula: keep the last `n_keep` unprotected tokens.
 
-use crate::options::{OptionDefault, OptionInfo, OptionKind};
 use crate::registry::{Registration, never_causal};
-use crate::rule::Rule;
-
-const IMPORTANCE: OptionKind = OptionKind::Choice(&["clip", "l1", "l2", "sum", "dt_mean", "dt_l2"]);
-const OPTIONS: &[OptionInfo] = &[];
-const _: OptionKind = IMPORTANCE;
-const _: OptionDefault = OptionDefault::Integer(0);
+use crate::rule::{Placement, Rule, Score};
 
 inventory::submit! {
-    Registration { name: "drop_prefix", version: 1, summary: "", source: "", formula: "", differs: "", options: OPTIONS, seeded: false, causal: never_causal, build: |_| Rule::Identity }
+    Registration {
+        name: "drop_prefix",
+        version: 1,
+        summary: "Control: the earliest tokens are dropped.",
+        source: "control",
+        formula: "keep = {n - n_keep, .., n-1}",
+        differs: "",
+        options: &[],
+        seeded: false,
+        causal: never_causal,
+        build: |_| Rule::Prune(Score::Position(Placement::Last)),
+    }
 }

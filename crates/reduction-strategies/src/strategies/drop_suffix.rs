@@ -1,14 +1,21 @@
-//! Interim registration.
+//! `drop_suffix`: the latest tokens are dropped.
+//!
+//! The control for rules that hurt what the model read last. Formula: keep the first `n_keep` unprotected tokens.
 
-use crate::options::{OptionDefault, OptionInfo, OptionKind};
 use crate::registry::{Registration, never_causal};
-use crate::rule::Rule;
-
-const IMPORTANCE: OptionKind = OptionKind::Choice(&["clip", "l1", "l2", "sum", "dt_mean", "dt_l2"]);
-const OPTIONS: &[OptionInfo] = &[];
-const _: OptionKind = IMPORTANCE;
-const _: OptionDefault = OptionDefault::Integer(0);
+use crate::rule::{Placement, Rule, Score};
 
 inventory::submit! {
-    Registration { name: "drop_suffix", version: 1, summary: "", source: "", formula: "", differs: "", options: OPTIONS, seeded: false, causal: never_causal, build: |_| Rule::Identity }
+    Registration {
+        name: "drop_suffix",
+        version: 1,
+        summary: "Control: the latest tokens are dropped.",
+        source: "control",
+        formula: "keep = {0, .., n_keep-1}",
+        differs: "",
+        options: &[],
+        seeded: false,
+        causal: never_causal,
+        build: |_| Rule::Prune(Score::Position(Placement::First)),
+    }
 }

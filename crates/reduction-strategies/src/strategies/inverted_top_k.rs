@@ -1,14 +1,25 @@
-//! Interim registration.
+//! `inverted_top_k`: the most important tokens are dropped.
+//!
+//! The control for an importance: where it is worth anything, removing what it calls most important must hurt more than
+//! removing the least important (`top_k`) or random tokens. Formula: keep the `n_keep` lowest `S_t`.
 
-use crate::options::{OptionDefault, OptionInfo, OptionKind};
+use crate::importance::{IMPORTANCE_OPTION, Importance, SOURCE_OPTION};
 use crate::registry::{Registration, never_causal};
-use crate::rule::Rule;
-
-const IMPORTANCE: OptionKind = OptionKind::Choice(&["clip", "l1", "l2", "sum", "dt_mean", "dt_l2"]);
-const OPTIONS: &[OptionInfo] = &[];
-const _: OptionKind = IMPORTANCE;
-const _: OptionDefault = OptionDefault::Integer(0);
+use crate::rule::{Extreme, Rule, Score};
 
 inventory::submit! {
-    Registration { name: "inverted_top_k", version: 1, summary: "", source: "", formula: "", differs: "", options: OPTIONS, seeded: false, causal: never_causal, build: |_| Rule::Identity }
+    Registration {
+        name: "inverted_top_k",
+        version: 1,
+        summary: "Control: the most important tokens are dropped, the least important stay.",
+        source: "control",
+        formula: "keep = the n_keep lowest S_t, with S_t as in top_k",
+        differs: "",
+        options: &[IMPORTANCE_OPTION, SOURCE_OPTION],
+        seeded: false,
+        causal: never_causal,
+        build: |options| {
+            Rule::Prune(Score::Importance { importance: Importance::from_options(options), keep: Extreme::Lowest })
+        },
+    }
 }

@@ -1,14 +1,23 @@
-//! Interim registration.
+//! `random`: a uniformly random set of tokens stays; the rest is dropped.
+//!
+//! The control for every importance: V-CoLA (2026) and `UniPruneBench` (<https://arxiv.org/abs/2511.02650>) report random
+//! pruning as hard to beat. Use several seeds. Formula: `u_t ~ U[0, 1)` per token from (seed, item, site), keep the
+//! `n_keep` highest.
 
-use crate::options::{OptionDefault, OptionInfo, OptionKind};
 use crate::registry::{Registration, never_causal};
-use crate::rule::Rule;
-
-const IMPORTANCE: OptionKind = OptionKind::Choice(&["clip", "l1", "l2", "sum", "dt_mean", "dt_l2"]);
-const OPTIONS: &[OptionInfo] = &[];
-const _: OptionKind = IMPORTANCE;
-const _: OptionDefault = OptionDefault::Integer(0);
+use crate::rule::{Rule, Score};
 
 inventory::submit! {
-    Registration { name: "random", version: 1, summary: "", source: "", formula: "", differs: "", options: OPTIONS, seeded: true, causal: never_causal, build: |_| Rule::Identity }
+    Registration {
+        name: "random",
+        version: 1,
+        summary: "Control: a uniformly random set of tokens stays, the rest is dropped.",
+        source: "control",
+        formula: "u_t ~ U[0,1) from (seed, item, site); keep = the n_keep highest u_t",
+        differs: "",
+        options: &[],
+        seeded: true,
+        causal: never_causal,
+        build: |_| Rule::Prune(Score::Random),
+    }
 }

@@ -1,0 +1,107 @@
+//! Why a plan could not be made.
+
+use ssm_kernels::KernelError;
+use thiserror::Error;
+
+/// Why a plan could not be made, or is not one.
+#[derive(Debug, Error)]
+pub enum PlanError {
+    /// Kept tokens repeat, go down or lie outside the sequence.
+    #[error("kept tokens must increase strictly within 0..{n_tokens}: entry {entry} is {token}")]
+    Keep {
+        /// Index into the list.
+        entry: usize,
+        /// What stands there.
+        token: u32,
+        /// Length of the sequence.
+        n_tokens: usize,
+    },
+    /// A group that no plan may hold.
+    #[error("{branch} branch, group into token {into}: {reason}")]
+    Group {
+        /// `hidden` or `residual`.
+        branch: &'static str,
+        /// The group's kept token.
+        into: u32,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A ratio outside (0, 1].
+    #[error("keep_ratio {0} is outside (0, 1]")]
+    KeepRatio(f64),
+    /// A rule left another number of tokens than it declares.
+    #[error("the rule left {got} tokens where {expected} were declared")]
+    Count {
+        /// Tokens left.
+        got: usize,
+        /// Tokens declared.
+        expected: usize,
+    },
+    /// A rule touched a protected token.
+    #[error("the rule {what} protected token {token}")]
+    Protected {
+        /// The token's row.
+        token: u32,
+        /// What it did.
+        what: &'static str,
+    },
+    /// A plan for a sequence of another length.
+    #[error("a plan for {got} tokens met {expected}")]
+    Length {
+        /// Tokens of the plan.
+        got: usize,
+        /// Tokens of the sequence.
+        expected: usize,
+    },
+    /// Parts of a view with different numbers of rows.
+    #[error("{part} has {got} rows, expected {expected}")]
+    View {
+        /// The part.
+        part: &'static str,
+        /// Its rows.
+        got: usize,
+        /// Rows of the sequence.
+        expected: usize,
+    },
+    /// A signal that the rule needs and the driver did not bring.
+    #[error("the rule reads `{0}`, which this layer did not show")]
+    MissingSignal(&'static str),
+    /// Tables that do not describe the same stream.
+    #[error("{what}: {got} against {expected}")]
+    Stream {
+        /// What was counted.
+        what: &'static str,
+        /// One count.
+        got: usize,
+        /// The other.
+        expected: usize,
+    },
+    /// An operation failed.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+}
+
+impl PlanError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Keep { .. } => Some("sort the kept tokens and remove repetitions"),
+            Self::Group { .. } => Some("each removed token goes into at most one kept token per branch"),
+            Self::KeepRatio(_) => {
+                Some("keep_ratio is the share of tokens that STAYS: 0.9 removes a tenth, 1 removes none")
+            }
+            Self::Count { .. } => {
+                Some("return exactly `kept(n_keep, n)` of the unprotected tokens, or declare otherwise")
+            }
+            Self::Protected { .. } => Some("work on `view.reducible()` only"),
+            Self::MissingSignal(_) => {
+                Some("ask the layer for `rule.signals()`; attention layers have no SSM output and no dt")
+            }
+            Self::Length { .. } | Self::View { .. } | Self::Stream { .. } => {
+                Some("the tables must describe the same packed stream")
+            }
+            Self::Kernel(_) => None,
+        }
+    }
+}

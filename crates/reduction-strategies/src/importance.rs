@@ -1,0 +1,223 @@
+//! Importance of a token: one number, higher = keep.
+//!
+//! With `v` the row of the token in the chosen source, `D` columns wide:
+//!
+//! | metric | value |
+//! |---|---|
+//! | `clip` | `(1/D) sum_d max(0, v_d)`: Eq. 5 of Zhan et al. 2024, there on the SSM output |
+//! | `l1` | `(1/D) sum_d abs(v_d)` |
+//! | `l2` | `sqrt(sum_d v_d^2)` |
+//! | `sum` | `(1/D) sum_d v_d` |
+//! | `dt_mean` | `(1/D) sum_d dt_d`: the step size as informativeness (MTR 2025, DTP 2026) |
+//! | `dt_l2` | `sqrt(sum_d dt_d^2)`: `DeciMamba` 2025 |
+//!
+//! The last two read the step sizes whatever `source` says; records then hold `dt` as the source. Sums run over the
+//! columns in order in float64 and are rounded to float32 once.
+
+use ssm_model::SignalSet;
+
+use crate::error::PlanError;
+use crate::options::{OptionDefault, OptionInfo, OptionKind, ResolvedOptions};
+use crate::view::{Matrix, SequenceView};
+
+/// How a row becomes one number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metric {
+    /// Mean of the positive parts.
+    Clip,
+    /// Mean magnitude.
+    L1,
+    /// Euclidean norm.
+    L2,
+    /// Mean.
+    Sum,
+    /// Mean step size.
+    DtMean,
+    /// Euclidean norm of the step sizes.
+    DtL2,
+}
+
+/// A tensor of the site that rules read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Output of the block, `[tokens, d_model]`.
+    BlockOutput,
+    /// SSM output before the gate, `[tokens, d_inner]`.
+    SsmOutput,
+    /// SSM output after the gate, `[tokens, d_inner]`.
+    GatedOutput,
+    /// Residual stream, `[tokens, d_model]`.
+    Residual,
+    /// Step sizes.
+    Dt,
+}
+
+impl Source {
+    /// Name in options and records.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BlockOutput => "block_output",
+            Self::SsmOutput => "ssm_output",
+            Self::GatedOutput => "gated_output",
+            Self::Residual => "residual",
+            Self::Dt => "dt",
+        }
+    }
+
+    /// The source of that name.
+    ///
+    /// # Panics
+    /// On a word that the strategy should not have declared.
+    #[must_use]
+    pub fn from_word(word: &str) -> Self {
+        [Self::BlockOutput, Self::SsmOutput, Self::GatedOutput, Self::Residual, Self::Dt]
+            .into_iter()
+            .find(|source| source.name() == word)
+            .unwrap_or_else(|| panic!("no source is called `{word}`"))
+    }
+
+    /// What a layer must show for it.
+    #[must_use]
+    pub fn signals(self) -> SignalSet {
+        SignalSet {
+            ssm_output: self == Self::SsmOutput,
+            gated_output: self == Self::GatedOutput,
+            dt: self == Self::Dt,
+            ..SignalSet::default()
+        }
+    }
+
+    /// The matrix in a view.
+    ///
+    /// # Errors
+    /// [`PlanError::MissingSignal`] where the layer did not show it.
+    pub fn of<'a>(self, view: &SequenceView<'a>) -> Result<Matrix<'a>, PlanError> {
+        match self {
+            Self::BlockOutput => Some(view.hidden),
+            Self::SsmOutput => view.ssm_output,
+            Self::GatedOutput => view.gated_output,
+            Self::Residual => Some(view.residual),
+            Self::Dt => view.dt,
+        }
+        .ok_or(PlanError::MissingSignal(self.name()))
+    }
+}
+
+/// A metric and what it reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Importance {
+    metric: Metric,
+    source: Source,
+}
+
+impl Importance {
+    /// `metric` of `source`; the two step-size metrics read the step sizes whatever `source` is.
+    #[must_use]
+    pub fn new(metric: Metric, source: Source) -> Self {
+        let source = if matches!(metric, Metric::DtMean | Metric::DtL2) { Source::Dt } else { source };
+        Self { metric, source }
+    }
+
+    /// From the options [`IMPORTANCE_OPTION`] and [`SOURCE_OPTION`].
+    ///
+    /// # Panics
+    /// If the strategy did not declare both.
+    #[must_use]
+    pub fn from_options(options: &ResolvedOptions) -> Self {
+        let metric = match options.word("importance") {
+            "clip" => Metric::Clip,
+            "l1" => Metric::L1,
+            "l2" => Metric::L2,
+            "sum" => Metric::Sum,
+            "dt_mean" => Metric::DtMean,
+            "dt_l2" => Metric::DtL2,
+            word => panic!("no importance is called `{word}`"),
+        };
+        Self::new(metric, Source::from_word(options.word("source")))
+    }
+
+    /// How a row becomes a number.
+    #[must_use]
+    pub fn metric(self) -> Metric {
+        self.metric
+    }
+
+    /// What it really reads; the column `importance_source` of a record.
+    #[must_use]
+    pub fn source(self) -> Source {
+        self.source
+    }
+
+    /// What a layer must show for it.
+    #[must_use]
+    pub fn signals(self) -> SignalSet {
+        self.source.signals()
+    }
+
+    /// One score per token of the view, protected ones included.
+    ///
+    /// # Errors
+    /// [`PlanError::MissingSignal`] where the layer did not show the source.
+    pub fn scores(self, view: &SequenceView<'_>) -> Result<Vec<f32>, PlanError> {
+        let matrix = self.source.of(view)?;
+        Ok((0..matrix.rows).map(|row| self.metric.of(matrix.row(row))).collect())
+    }
+}
+
+impl Metric {
+    /// The score of one row.
+    #[must_use]
+    pub fn of(self, row: &[f32]) -> f32 {
+        let sum = |f: fn(f64) -> f64| row.iter().map(|value| f(f64::from(*value))).sum::<f64>();
+        let mean = |f: fn(f64) -> f64| if row.is_empty() { 0.0 } else { sum(f) / row.len() as f64 };
+        let score = match self {
+            Self::Clip => mean(|value| value.max(0.0)),
+            Self::L1 => mean(f64::abs),
+            Self::Sum | Self::DtMean => mean(|value| value),
+            Self::L2 | Self::DtL2 => sum(|value| value * value).sqrt(),
+        };
+        score as f32
+    }
+}
+
+/// The option `importance` of every strategy that ranks by it.
+pub const IMPORTANCE_OPTION: OptionInfo = OptionInfo {
+    name: "importance",
+    kind: OptionKind::Choice(&["clip", "l1", "l2", "sum", "dt_mean", "dt_l2"]),
+    default: OptionDefault::Word("clip"),
+    help: "what makes a token important; dt_mean and dt_l2 read the step sizes, whatever `source` says",
+};
+
+/// The option `source` that goes with [`IMPORTANCE_OPTION`].
+pub const SOURCE_OPTION: OptionInfo = OptionInfo {
+    name: "source",
+    kind: OptionKind::Choice(&["block_output", "ssm_output", "gated_output", "residual"]),
+    default: OptionDefault::Word("ssm_output"),
+    help: "the tensor that importance is computed from; ignored by dt_mean and dt_l2",
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hand_computed_scores() {
+        let row = [3.0, -4.0, 0.0, 0.0];
+        let expected = [(Metric::Clip, 0.75), (Metric::L1, 1.75), (Metric::L2, 5.0), (Metric::Sum, -0.25)];
+        for (metric, score) in expected {
+            assert!((metric.of(&row) - score).abs() < 1e-7, "{metric:?}");
+            assert_eq!(metric.of(&[0.0; 4]).to_bits(), 0.0_f32.to_bits(), "{metric:?} of zeros");
+        }
+        assert!((Metric::DtMean.of(&[0.5, 1.0]) - 0.75).abs() < 1e-7);
+        assert!((Metric::DtL2.of(&[3.0, 4.0]) - 5.0).abs() < 1e-7);
+    }
+
+    #[test]
+    fn step_size_metrics_ignore_the_source() {
+        let importance = Importance::new(Metric::DtMean, Source::Residual);
+        assert_eq!(importance.source().name(), "dt");
+        assert!(importance.signals().dt && !importance.signals().ssm_output);
+        assert!(Importance::new(Metric::L1, Source::SsmOutput).signals().ssm_output);
+    }
+}

@@ -1,0 +1,138 @@
+//! Rounds of pairing: partition, match, select, combine, until enough tokens have left.
+
+use ssm_kernels::ops::{MergeGroup, MergeRule};
+
+use crate::error::PlanError;
+use crate::plan::{BranchMerges, Plan};
+use crate::rule::{Combine, PairRule};
+use crate::select::strongest;
+use crate::view::SequenceView;
+
+impl PairRule {
+    /// The plan that leaves `n_keep` of the unprotected tokens.
+    ///
+    /// One round removes at most all sources (about half of the candidates). If more must leave, the survivors go through
+    /// further rounds, compared by the values with which they arrived; what was merged into a token that leaves later
+    /// shares its fate.
+    ///
+    /// # Errors
+    /// A signal that the layer did not show.
+    pub fn plan(&self, view: &SequenceView<'_>, n_keep: usize) -> Result<Plan, PlanError> {
+        let n = view.len();
+        let mut candidates = view.reducible();
+        let mut removed = vec![false; n];
+        let mut hidden = Fates::new(n);
+        let mut residual = Fates::new(n);
+        while candidates.len() > n_keep && candidates.len() > 1 {
+            let split = self.partition.split(view, &candidates)?;
+            let edges = self.features.match_up(view, &split)?;
+            let chosen = strongest(&edges, candidates.len() - n_keep);
+            for (fates, combine) in [(&mut hidden, self.hidden), (&mut residual, self.residual)] {
+                for (edge, merging) in chosen.iter().zip(combine.merging(view, &chosen)?) {
+                    fates.0[edge.source as usize] = if merging { Fate::Into(edge.target) } else { Fate::Dropped };
+                }
+            }
+            for edge in &chosen {
+                removed[edge.source as usize] = true;
+            }
+            candidates.retain(|row| !removed[*row as usize]);
+        }
+        let keep = (0..n as u32).filter(|row| !removed[*row as usize]).collect();
+        Plan::new(n, keep, hidden.merges(view, self.hidden), residual.merges(view, self.residual))
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Fate {
+    Kept,
+    Dropped,
+    Into(u32),
+}
+
+/// Fate of each token on one branch.
+struct Fates(Vec<Fate>);
+
+impl Fates {
+    fn new(n: usize) -> Self {
+        Self(vec![Fate::Kept; n])
+    }
+
+    /// The kept token in which `row` ends, if it is not lost on the way. Edges of a later round start at survivors of the
+    /// earlier ones, so the chain ends.
+    fn end(&self, mut row: u32) -> Option<u32> {
+        loop {
+            match self.0[row as usize] {
+                Fate::Kept => return Some(row),
+                Fate::Dropped => return None,
+                Fate::Into(target) => row = target,
+            }
+        }
+    }
+
+    fn merges(&self, view: &SequenceView<'_>, combine: Combine) -> BranchMerges {
+        let mut sources: Vec<Vec<(u32, f32)>> = vec![Vec::new(); self.0.len()];
+        for row in 0..self.0.len() as u32 {
+            if let Some(end) = self.end(row).filter(|end| *end != row) {
+                sources[end as usize].push((row, combine.weight(view, row)));
+            }
+        }
+        let groups = sources.into_iter().enumerate().filter(|(_, sources)| !sources.is_empty());
+        let groups = groups
+            .map(|(into, sources)| {
+                let into = into as u32;
+                MergeGroup { into, own_weight: combine.weight(view, into), sources }
+            })
+            .collect();
+        BranchMerges { groups, rule: MergeRule::WeightedMean }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::importance::Source;
+    use crate::rule::{Features, Partition, Pruned};
+    use crate::testing::Sequence;
+
+    fn rule(hidden: Combine, residual: Combine) -> PairRule {
+        let features = Features { source: Source::BlockOutput, clip: false };
+        PairRule { partition: Partition::EvenOdd, features, hidden, residual }
+    }
+
+    #[test]
+    fn one_round_by_hand() {
+        // Even rows 0, 2, 4 against odd rows 1, 3: 0 -> 1 (1.0), 2 -> 3 (0.8), 4 -> 1 (0.6).
+        let rows = [[1.0, 0.0], [2.0, 0.0], [0.8, 0.6], [1.0, 0.0], [0.6, 0.8]];
+        let mut sequence = Sequence::of_rows(&rows);
+        sequence.hidden[3] = [0.8_f32, 0.6][0];
+        let hybrid = Combine::Hybrid { q: 0.5, pruned: Pruned::MostSimilar };
+        let plan = rule(hybrid, Combine::Mean).plan(&sequence.view(), 3).unwrap();
+        assert_eq!(plan.keep().len(), 3);
+        assert_eq!(plan.hidden().groups.iter().map(|group| group.sources.len()).sum::<usize>(), 1);
+        assert_eq!(plan.residual().groups.iter().map(|group| group.sources.len()).sum::<usize>(), 2);
+    }
+
+    #[test]
+    fn further_rounds_follow_the_chain() {
+        // Round 1: 0 -> 1, 2 -> 3 (all equal, ties to the lowest target: 0 -> 1, 2 -> 1). Round 2: of 1, 3: 1 -> 3.
+        let mut sequence = Sequence::of_rows(&[[1.0], [1.0], [1.0], [1.0]]);
+        sequence.sizes = vec![1.0, 2.0, 3.0, 4.0];
+        let plan = rule(Combine::SizeWeightedMean, Combine::Mean).plan(&sequence.view(), 1).unwrap();
+        assert_eq!(plan.keep(), [3]);
+        assert_eq!(
+            plan.hidden().groups,
+            [MergeGroup { into: 3, own_weight: 4.0, sources: vec![(0, 1.0), (1, 2.0), (2, 3.0)] }]
+        );
+        assert_eq!(plan.residual().groups[0].sources, [(0, 1.0), (1, 1.0), (2, 1.0)]);
+    }
+
+    #[test]
+    fn protected_tokens_take_no_part() {
+        let mut sequence = Sequence::of_rows(&[[1.0], [1.0], [1.0], [1.0], [1.0]]);
+        sequence.protected = vec![true, false, false, true, false];
+        let plan = rule(Combine::Mean, Combine::Drop).plan(&sequence.view(), 1).unwrap();
+        assert_eq!(plan.keep(), [0, 2, 3]);
+        assert_eq!(plan.merged(), [(1, 2), (4, 2)]);
+        assert!(plan.residual().groups.is_empty());
+    }
+}

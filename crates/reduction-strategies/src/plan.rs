@@ -1,0 +1,343 @@
+//! Plans: which tokens stay and where the others go, as plain data.
+
+use serde::{Deserialize, Serialize};
+use ssm_kernels::ops::{MergeGroup, MergeRule};
+
+use crate::error::PlanError;
+
+/// What happens to the values of one branch (hidden states or residual).
+#[derive(Clone, Debug, PartialEq)]
+pub struct BranchMerges {
+    /// Groups, ascending by kept token.
+    pub groups: Vec<MergeGroup>,
+    /// How a group becomes one row.
+    pub rule: MergeRule,
+}
+
+impl Default for BranchMerges {
+    /// Nothing is merged.
+    fn default() -> Self {
+        Self { groups: Vec::new(), rule: MergeRule::WeightedMean }
+    }
+}
+
+/// The fate of every token of one sequence at one site; valid by construction.
+///
+/// Kept tokens stay in order. The same tokens stay on both branches; what the removed ones leave behind may differ. A
+/// token that is neither kept nor merged is dropped.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "PlanRecord", into = "PlanRecord")]
+pub struct Plan {
+    n_tokens: usize,
+    keep: Vec<u32>,
+    hidden: BranchMerges,
+    residual: BranchMerges,
+}
+
+/// Sizes of the tokens after a plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SizesAfter {
+    /// One size per kept token.
+    pub kept: Vec<f32>,
+    /// What was dropped without being merged anywhere; `kept` and this sum to what arrived.
+    pub dropped: f32,
+}
+
+impl Plan {
+    /// A plan from its parts.
+    ///
+    /// # Errors
+    /// Kept tokens that do not increase strictly within `0..n_tokens`; a group whose token is not kept, that has no
+    /// source or is out of order; a source that is kept or used twice on a branch; a weight that is not finite and
+    /// positive (under [`MergeRule::ChannelTopHalf`] a source may weigh 0: its values enter, its count does not).
+    pub fn new(
+        n_tokens: usize,
+        keep: Vec<u32>,
+        hidden: BranchMerges,
+        residual: BranchMerges,
+    ) -> Result<Self, PlanError> {
+        for (entry, token) in keep.iter().enumerate() {
+            if *token as usize >= n_tokens || (entry > 0 && keep[entry - 1] >= *token) {
+                return Err(PlanError::Keep { entry, token: *token, n_tokens });
+            }
+        }
+        check_branch("hidden", &hidden, n_tokens, &keep)?;
+        check_branch("residual", &residual, n_tokens, &keep)?;
+        Ok(Self { n_tokens, keep, hidden, residual })
+    }
+
+    /// Every token stays.
+    #[must_use]
+    pub fn identity(n_tokens: usize) -> Self {
+        let keep = (0..n_tokens as u32).collect();
+        Self { n_tokens, keep, hidden: BranchMerges::default(), residual: BranchMerges::default() }
+    }
+
+    /// `keep` stays, the rest is dropped.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn prune(n_tokens: usize, keep: Vec<u32>) -> Result<Self, PlanError> {
+        Self::new(n_tokens, keep, BranchMerges::default(), BranchMerges::default())
+    }
+
+    /// Number of tokens that arrive.
+    #[must_use]
+    pub fn n_tokens(&self) -> usize {
+        self.n_tokens
+    }
+
+    /// Tokens that stay, strictly increasing.
+    #[must_use]
+    pub fn keep(&self) -> &[u32] {
+        &self.keep
+    }
+
+    /// Merges of the hidden states.
+    #[must_use]
+    pub fn hidden(&self) -> &BranchMerges {
+        &self.hidden
+    }
+
+    /// Merges of the residual stream.
+    #[must_use]
+    pub fn residual(&self) -> &BranchMerges {
+        &self.residual
+    }
+
+    /// Whether every token stays (and so nothing is merged).
+    #[must_use]
+    pub fn is_identity(&self) -> bool {
+        self.keep.len() == self.n_tokens
+    }
+
+    /// Tokens that are neither kept nor merged on the hidden branch, ascending.
+    #[must_use]
+    pub fn dropped(&self) -> Vec<u32> {
+        let target = self.targets(&self.hidden);
+        (0..self.n_tokens as u32).filter(|token| target[*token as usize].is_none()).collect()
+    }
+
+    /// `(token, kept token it goes into)` on the hidden branch, ascending by token.
+    #[must_use]
+    pub fn merged(&self) -> Vec<(u32, u32)> {
+        let target = self.targets(&self.hidden);
+        let pairs = target.into_iter().enumerate().map(|(token, into)| (token as u32, into));
+        pairs.filter_map(|(token, into)| into.filter(|into| *into != token).map(|into| (token, into))).collect()
+    }
+
+    /// Sizes after the plan: the size of a removed token goes to the token that it is merged into, on the hidden branch
+    /// or else on the residual one.
+    ///
+    /// # Errors
+    /// Another number of sizes than tokens.
+    pub fn sizes_after(&self, sizes: &[f32]) -> Result<SizesAfter, PlanError> {
+        if sizes.len() != self.n_tokens {
+            return Err(PlanError::Length { got: self.n_tokens, expected: sizes.len() });
+        }
+        let mut total = vec![0.0; self.n_tokens];
+        let mut dropped = 0.0;
+        let targets = self.targets(&self.hidden).into_iter().zip(self.targets(&self.residual));
+        for (size, (hidden, residual)) in sizes.iter().zip(targets) {
+            match hidden.or(residual) {
+                Some(into) => total[into as usize] += size,
+                None => dropped += size,
+            }
+        }
+        Ok(SizesAfter { kept: self.keep.iter().map(|token| total[*token as usize]).collect(), dropped })
+    }
+
+    /// Where each token's content is afterwards: itself, the token it is merged into, or nowhere.
+    fn targets(&self, branch: &BranchMerges) -> Vec<Option<u32>> {
+        let mut target = vec![None; self.n_tokens];
+        for token in &self.keep {
+            target[*token as usize] = Some(*token);
+        }
+        for group in &branch.groups {
+            for (source, _) in &group.sources {
+                target[*source as usize] = Some(group.into);
+            }
+        }
+        target
+    }
+}
+
+fn check_branch(branch: &'static str, merges: &BranchMerges, n_tokens: usize, keep: &[u32]) -> Result<(), PlanError> {
+    let mut used = vec![false; n_tokens];
+    for token in keep {
+        used[*token as usize] = true;
+    }
+    let positive = |weight: f32| weight.is_finite() && weight > 0.0;
+    let counted = |weight: f32| positive(weight) || (weight == 0.0 && merges.rule != MergeRule::WeightedMean);
+    let mut last: Option<u32> = None;
+    for group in &merges.groups {
+        let refuse = |reason: String| Err(PlanError::Group { branch, into: group.into, reason });
+        if keep.binary_search(&group.into).is_err() {
+            return refuse("the token is not kept".to_owned());
+        }
+        if last.is_some_and(|last| last >= group.into) {
+            return refuse("groups must ascend, one per kept token".to_owned());
+        }
+        last = Some(group.into);
+        if group.sources.is_empty() {
+            return refuse("no sources".to_owned());
+        }
+        if !positive(group.own_weight) {
+            return refuse(format!("own weight {} is not finite and positive", group.own_weight));
+        }
+        if group.sources.windows(2).any(|pair| pair[0].0 >= pair[1].0) {
+            return refuse("sources must ascend".to_owned());
+        }
+        for (source, weight) in &group.sources {
+            match used.get_mut(*source as usize) {
+                None => return refuse(format!("source {source} is outside the sequence")),
+                Some(true) => return refuse(format!("source {source} is kept or already merged")),
+                Some(slot) => *slot = true,
+            }
+            if !counted(*weight) {
+                return refuse(format!("weight {weight} of source {source} is not finite and positive"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The form in which a plan is written down; reading one back checks it.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlanRecord {
+    n_tokens: usize,
+    keep: Vec<u32>,
+    hidden: BranchRecord,
+    residual: BranchRecord,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BranchRecord {
+    rule: RuleRecord,
+    groups: Vec<GroupRecord>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RuleRecord {
+    WeightedMean,
+    ChannelTopHalf { kept: usize },
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GroupRecord {
+    into: u32,
+    own_weight: f32,
+    sources: Vec<(u32, f32)>,
+}
+
+impl From<Plan> for PlanRecord {
+    fn from(plan: Plan) -> Self {
+        Self { n_tokens: plan.n_tokens, keep: plan.keep, hidden: plan.hidden.into(), residual: plan.residual.into() }
+    }
+}
+
+impl TryFrom<PlanRecord> for Plan {
+    type Error = PlanError;
+
+    fn try_from(record: PlanRecord) -> Result<Self, PlanError> {
+        Self::new(record.n_tokens, record.keep, record.hidden.into(), record.residual.into())
+    }
+}
+
+impl From<BranchMerges> for BranchRecord {
+    fn from(merges: BranchMerges) -> Self {
+        let rule = match merges.rule {
+            MergeRule::WeightedMean => RuleRecord::WeightedMean,
+            MergeRule::ChannelTopHalf { kept } => RuleRecord::ChannelTopHalf { kept },
+        };
+        let groups = merges.groups.into_iter();
+        let groups = groups
+            .map(|group| GroupRecord { into: group.into, own_weight: group.own_weight, sources: group.sources })
+            .collect();
+        Self { rule, groups }
+    }
+}
+
+impl From<BranchRecord> for BranchMerges {
+    fn from(record: BranchRecord) -> Self {
+        let rule = match record.rule {
+            RuleRecord::WeightedMean => MergeRule::WeightedMean,
+            RuleRecord::ChannelTopHalf { kept } => MergeRule::ChannelTopHalf { kept },
+        };
+        let groups = record.groups.into_iter();
+        let groups = groups
+            .map(|group| MergeGroup { into: group.into, own_weight: group.own_weight, sources: group.sources })
+            .collect();
+        Self { groups, rule }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mean(groups: &[(u32, &[u32])]) -> BranchMerges {
+        let group = |(into, sources): &(u32, &[u32])| MergeGroup {
+            into: *into,
+            own_weight: 1.0,
+            sources: sources.iter().map(|source| (*source, 1.0)).collect(),
+        };
+        BranchMerges { groups: groups.iter().map(group).collect(), rule: MergeRule::WeightedMean }
+    }
+
+    #[test]
+    fn sizes_follow_the_hidden_branch_first() {
+        let plan = Plan::new(6, vec![1, 4], mean(&[(1, &[0])]), mean(&[(1, &[3]), (4, &[0])])).unwrap();
+        let after = plan.sizes_after(&[1.0, 2.0, 4.0, 8.0, 16.0, 32.0]).unwrap();
+        assert_eq!(after, SizesAfter { kept: vec![11.0, 16.0], dropped: 36.0 });
+        assert_eq!(plan.dropped(), [2, 3, 5]);
+        assert_eq!(plan.merged(), [(0, 1)]);
+        assert!(plan.sizes_after(&[1.0]).is_err());
+    }
+
+    #[test]
+    fn impossible_plans_are_refused() {
+        assert!(matches!(Plan::prune(3, vec![1, 1]), Err(PlanError::Keep { entry: 1, .. })));
+        assert!(matches!(Plan::prune(3, vec![2, 1]), Err(PlanError::Keep { .. })));
+        assert!(matches!(Plan::prune(3, vec![3]), Err(PlanError::Keep { .. })));
+        let none = BranchMerges::default;
+        let refused = |merges: BranchMerges| {
+            Plan::new(5, vec![1, 3], merges.clone(), none()).is_err()
+                && Plan::new(5, vec![1, 3], none(), merges).is_err()
+        };
+        assert!(refused(mean(&[(0, &[2])])), "into a removed token");
+        assert!(refused(mean(&[(3, &[2]), (1, &[0])])), "groups out of order");
+        assert!(refused(mean(&[(1, &[0]), (1, &[2])])), "two groups of one token");
+        assert!(refused(mean(&[(1, &[3])])), "a kept source");
+        assert!(refused(mean(&[(1, &[1])])), "a token into itself");
+        assert!(refused(mean(&[(1, &[0]), (3, &[0])])), "a source used twice");
+        assert!(refused(mean(&[(1, &[2, 0])])), "sources out of order");
+        assert!(refused(mean(&[(1, &[5])])), "a source outside");
+        assert!(refused(mean(&[(1, &[])])), "no sources");
+        for weight in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+            let mut merges = mean(&[(1, &[0])]);
+            merges.groups[0].sources[0].1 = weight;
+            assert!(refused(merges), "weight {weight}");
+            let mut merges = mean(&[(1, &[0])]);
+            merges.groups[0].own_weight = weight;
+            assert!(refused(merges), "own weight {weight}");
+        }
+        assert!(!refused(mean(&[(1, &[0, 2]), (3, &[4])])));
+    }
+
+    #[test]
+    fn a_plan_survives_writing_and_reading_checks_it() {
+        let mut hidden = mean(&[(1, &[0, 2])]);
+        hidden.rule = MergeRule::ChannelTopHalf { kept: 1 };
+        let plan = Plan::new(4, vec![1, 3], hidden, mean(&[(3, &[2])])).unwrap();
+        let written = serde_json::to_string(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&written).unwrap(), plan);
+        let spoiled = written.replace("\"keep\":[1,3]", "\"keep\":[3,1]");
+        let error = serde_json::from_str::<Plan>(&spoiled).unwrap_err();
+        assert!(error.to_string().contains("strictly"), "{error}");
+    }
+}

@@ -1,0 +1,219 @@
+//! One site of a packed stream: a plan per segment, and its application.
+
+use candle_core::Tensor;
+use rayon::prelude::*;
+use ssm_kernels::Segments;
+use ssm_kernels::host::{self, F32View};
+use ssm_kernels::ops::{RowMerges, merge_rows};
+use ssm_model::Signals;
+
+use crate::error::PlanError;
+use crate::matching::norm;
+use crate::plan::{BranchMerges, Plan};
+use crate::planner::plan_sequence;
+use crate::rule::Rule;
+use crate::tokens::{SegmentTokens, TokenTable};
+use crate::view::{Draw, Matrix, SequenceView};
+
+/// One plan per segment of a packed stream; `None` leaves the segment untouched.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SitePlan {
+    /// In stream order.
+    pub plans: Vec<Option<Plan>>,
+}
+
+/// Plans every reducible segment of a stream, each by itself: neighbours cannot change a plan.
+///
+/// # Shapes
+/// - `hidden`, `residual`: `[tokens, d_model]`
+/// - `signals`: those of [`Rule::signals`] at least; others are not looked at
+///
+/// # Errors
+/// Tables that do not describe the same stream, tensors that are not contiguous float32 in host memory, or what
+/// [`plan_sequence`] refuses.
+#[allow(clippy::too_many_arguments)] // A site is all of this; every argument has its own type or a plain meaning.
+pub fn plan_site(
+    rule: &Rule,
+    keep_ratio: f64,
+    seed: u64,
+    site: usize,
+    table: &TokenTable,
+    segments: &Segments,
+    hidden: &Tensor,
+    residual: &Tensor,
+    signals: &Signals,
+) -> Result<SitePlan, PlanError> {
+    check_table(table, segments)?;
+    let wanted = rule.signals();
+    let n = segments.n_tokens();
+    let hidden = HostMatrix::new(hidden, "hidden", n)?;
+    let residual = HostMatrix::new(residual, "residual", n)?;
+    let signal = |tensor, wanted, name| HostMatrix::wanted(tensor, wanted, name, n);
+    let ssm_output = signal(&signals.ssm_output, wanted.ssm_output, "ssm_output")?;
+    let gated_output = signal(&signals.gated_output, wanted.gated_output, "gated_output")?;
+    let dt = signal(&signals.dt, wanted.dt, "dt")?;
+    let stream = SequenceView {
+        positions: &[],
+        sizes: &[],
+        protected: &[],
+        hidden: hidden.matrix(),
+        residual: residual.matrix(),
+        ssm_output: ssm_output.as_ref().map(HostMatrix::matrix),
+        gated_output: gated_output.as_ref().map(HostMatrix::matrix),
+        dt: dt.as_ref().map(HostMatrix::matrix),
+        draw: Draw { seed, item: 0, site },
+    };
+    let plan = |(index, tokens): (usize, &SegmentTokens)| {
+        if !tokens.reducible {
+            return Ok(None);
+        }
+        let view = cut(&stream, segments.rows(index), tokens);
+        plan_sequence(rule, &view, keep_ratio).map(Some)
+    };
+    let plans = table.segments.par_iter().enumerate().map(plan).collect::<Result<_, _>>()?;
+    Ok(SitePlan { plans })
+}
+
+impl SitePlan {
+    /// Whether every segment stays as it is.
+    #[must_use]
+    pub fn is_identity(&self) -> bool {
+        self.plans.iter().flatten().all(Plan::is_identity)
+    }
+
+    /// Applies the plans to both branches: `(hidden', residual', segments')`. Where nothing leaves, the very same tensors
+    /// come back.
+    ///
+    /// # Errors
+    /// Plans for another stream, or tensors that are not contiguous float32 in host memory.
+    pub fn apply(
+        &self,
+        segments: &Segments,
+        hidden: &Tensor,
+        residual: &Tensor,
+    ) -> Result<(Tensor, Tensor, Segments), PlanError> {
+        self.check(segments)?;
+        if self.is_identity() {
+            return Ok((hidden.clone(), residual.clone(), segments.clone()));
+        }
+        let identities: Vec<Plan> = (0..segments.len())
+            .map(|index| Plan::identity(if self.plans[index].is_none() { segments.length(index) } else { 0 }))
+            .collect();
+        let plans: Vec<&Plan> =
+            self.plans.iter().zip(&identities).map(|(plan, identity)| plan.as_ref().unwrap_or(identity)).collect();
+        let merge = |x: &Tensor, branch: fn(&Plan) -> &BranchMerges| {
+            let merges: Vec<RowMerges<'_>> = plans
+                .iter()
+                .enumerate()
+                .map(|(index, plan)| RowMerges {
+                    first_row: segments.rows(index).start,
+                    keep: plan.keep(),
+                    groups: &branch(plan).groups,
+                    rule: branch(plan).rule,
+                })
+                .collect();
+            merge_rows(x, &merges)
+        };
+        let lengths: Vec<usize> = plans.iter().map(|plan| plan.keep().len()).collect();
+        Ok((merge(hidden, Plan::hidden)?, merge(residual, Plan::residual)?, segments.with_lengths(&lengths)))
+    }
+
+    /// Mean cosine similarity of the pairs (removed token, token it is merged into) on the hidden branch, one entry per
+    /// segment; `None` where nothing was merged. `hidden`: the stream before the plan, `[tokens, d_model]`.
+    ///
+    /// # Errors
+    /// Plans for another stream, or a tensor that is not contiguous float32 in host memory.
+    pub fn merged_similarity(&self, segments: &Segments, hidden: &Tensor) -> Result<Vec<Option<f64>>, PlanError> {
+        self.check(segments)?;
+        let hidden = HostMatrix::new(hidden, "hidden", segments.n_tokens())?;
+        let rows = |index| hidden.matrix().rows_of(&segments.rows(index));
+        let similarity = |(index, plan): (usize, &Option<Plan>)| {
+            let pairs = plan.as_ref()?.merged();
+            let rows = rows(index);
+            let sum: f64 =
+                pairs.iter().map(|(token, into)| cosine(rows.row(*token as usize), rows.row(*into as usize))).sum();
+            (!pairs.is_empty()).then(|| sum / pairs.len() as f64)
+        };
+        Ok(self.plans.iter().enumerate().map(similarity).collect())
+    }
+
+    fn check(&self, segments: &Segments) -> Result<(), PlanError> {
+        if self.plans.len() != segments.len() {
+            let (got, expected) = (self.plans.len(), segments.len());
+            return Err(PlanError::Stream { what: "plans and segments", got, expected });
+        }
+        for (index, plan) in self.plans.iter().enumerate() {
+            if let Some(plan) = plan.as_ref().filter(|plan| plan.n_tokens() != segments.length(index)) {
+                return Err(PlanError::Length { got: plan.n_tokens(), expected: segments.length(index) });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_table(table: &TokenTable, segments: &Segments) -> Result<(), PlanError> {
+    if table.segments.len() != segments.len() {
+        let (got, expected) = (table.segments.len(), segments.len());
+        return Err(PlanError::Stream { what: "segments of token table and stream", got, expected });
+    }
+    for (index, tokens) in table.segments.iter().enumerate() {
+        if tokens.positions.len() != segments.length(index) {
+            let (got, expected) = (tokens.positions.len(), segments.length(index));
+            return Err(PlanError::Stream { what: "tokens of a segment in table and stream", got, expected });
+        }
+    }
+    Ok(())
+}
+
+/// The part of a stream that belongs to one segment.
+fn cut<'a>(stream: &SequenceView<'a>, rows: std::ops::Range<usize>, tokens: &'a SegmentTokens) -> SequenceView<'a> {
+    let part = |matrix: Matrix<'a>| matrix.rows_of(&rows);
+    SequenceView {
+        positions: &tokens.positions,
+        sizes: &tokens.sizes,
+        protected: &tokens.protected,
+        hidden: part(stream.hidden),
+        residual: part(stream.residual),
+        ssm_output: stream.ssm_output.map(part),
+        gated_output: stream.gated_output.map(part),
+        dt: stream.dt.map(part),
+        draw: Draw { item: tokens.item, ..stream.draw },
+    }
+}
+
+/// A tensor of the stream in host memory.
+struct HostMatrix<'a> {
+    values: F32View<'a>,
+    rows: usize,
+    columns: usize,
+}
+
+impl<'a> HostMatrix<'a> {
+    fn new(tensor: &'a Tensor, name: &'static str, n_tokens: usize) -> Result<Self, PlanError> {
+        let (values, rows, columns) = host::matrix(tensor, "plan_site", name)?;
+        if rows != n_tokens {
+            return Err(PlanError::View { part: name, got: rows, expected: n_tokens });
+        }
+        Ok(Self { values, rows, columns })
+    }
+
+    /// `None` for a tensor that is not there or that nobody reads.
+    fn wanted(
+        tensor: &'a Option<Tensor>,
+        wanted: bool,
+        name: &'static str,
+        n_tokens: usize,
+    ) -> Result<Option<Self>, PlanError> {
+        tensor.as_ref().filter(|_| wanted).map(|tensor| Self::new(tensor, name, n_tokens)).transpose()
+    }
+
+    fn matrix(&self) -> Matrix<'_> {
+        Matrix { values: &self.values, rows: self.rows, columns: self.columns }
+    }
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let lengths = norm(a) * norm(b);
+    let dot: f64 = a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+    if lengths > 0.0 { dot / lengths } else { 0.0 }
+}

@@ -1,0 +1,118 @@
+//! What a rule sees: one sequence at one site.
+
+use std::ops::Range;
+
+use crate::error::PlanError;
+
+/// A borrowed row-major matrix `[rows, columns]`, one row per token.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Matrix<'a> {
+    /// `rows * columns` values.
+    pub values: &'a [f32],
+    /// Number of rows.
+    pub rows: usize,
+    /// Number of columns.
+    pub columns: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// Row `i`, `[columns]`.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    #[must_use]
+    pub fn row(&self, i: usize) -> &'a [f32] {
+        &self.values[i * self.columns..(i + 1) * self.columns]
+    }
+
+    /// The matrix of some of the rows.
+    ///
+    /// # Panics
+    /// If there are no such rows.
+    #[must_use]
+    pub fn rows_of(&self, rows: &Range<usize>) -> Self {
+        let values = &self.values[rows.start * self.columns..rows.end * self.columns];
+        Self { values, rows: rows.len(), columns: self.columns }
+    }
+}
+
+/// What a random choice depends on, and nothing else: not the neighbours in the batch, not the order of work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Draw {
+    /// Seed of the trial.
+    pub seed: u64,
+    /// The example of the task.
+    pub item: u64,
+    /// The layer after which tokens are reduced.
+    pub site: usize,
+}
+
+/// The live tokens of ONE sequence after one block.
+///
+/// All matrices have one row per token. Signals are there when the rule asked for them ([`crate::Rule::signals`]).
+#[derive(Clone, Copy, Debug)]
+pub struct SequenceView<'a> {
+    /// Positions in the sequence as it entered the model, ascending.
+    pub positions: &'a [u32],
+    /// How many original tokens each row stands for.
+    pub sizes: &'a [f32],
+    /// Tokens that no rule may remove or merge into.
+    pub protected: &'a [bool],
+    /// Output of the block, `[tokens, d_model]`.
+    pub hidden: Matrix<'a>,
+    /// Residual stream that the next block adds it to, `[tokens, d_model]`.
+    pub residual: Matrix<'a>,
+    /// SSM output before the gate, `[tokens, d_inner]`.
+    pub ssm_output: Option<Matrix<'a>>,
+    /// SSM output after the gate, `[tokens, d_inner]`.
+    pub gated_output: Option<Matrix<'a>>,
+    /// Step sizes, `[tokens, d_inner]` (Mamba) or `[tokens, nheads]` (Mamba-2).
+    pub dt: Option<Matrix<'a>>,
+    /// Source of random numbers.
+    pub draw: Draw,
+}
+
+impl SequenceView<'_> {
+    /// Number of tokens.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.positions.len()
+    }
+
+    /// Whether there is no token.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.positions.is_empty()
+    }
+
+    /// Rows of the tokens that a rule may remove, ascending.
+    #[must_use]
+    pub fn reducible(&self) -> Vec<u32> {
+        (0..self.len() as u32).filter(|row| !self.protected[*row as usize]).collect()
+    }
+
+    /// Refuses a view whose parts have different lengths.
+    ///
+    /// # Errors
+    /// [`PlanError::View`] names the part.
+    pub fn check(&self) -> Result<(), PlanError> {
+        let n = self.len();
+        let matrices = [
+            ("hidden", Some(self.hidden)),
+            ("residual", Some(self.residual)),
+            ("ssm_output", self.ssm_output),
+            ("gated_output", self.gated_output),
+            ("dt", self.dt),
+        ];
+        let rows = matrices
+            .into_iter()
+            .filter_map(|(name, matrix)| matrix.map(|matrix| (name, matrix.rows)))
+            .chain([("sizes", self.sizes.len()), ("protected", self.protected.len())]);
+        for (part, got) in rows {
+            if got != n {
+                return Err(PlanError::View { part, got, expected: n });
+            }
+        }
+        Ok(())
+    }
+}
