@@ -1,9 +1,9 @@
 //! Runs a batch through the model, reducing at the sites: the loop between model and strategies.
 
-use reduction_strategies::rule::Rule;
-use reduction_strategies::site::{SitePlan, TokenTable, plan_site};
+use reduction_strategies::importance::Source;
+use reduction_strategies::{Rule, SitePlan, TokenTable, plan_site};
 use ssm_kernels::Segments;
-use ssm_model::{Activations, LayerRequest, MambaLm, SignalSet};
+use ssm_model::{Activations, LayerRequest, MambaLm, ModelConfig, SignalSet};
 
 use crate::error::EvaluationError;
 use crate::protocol::Batch;
@@ -35,7 +35,7 @@ pub(crate) struct SiteTrace {
     pub(crate) plan: SitePlan,
     /// Tokens as they arrived.
     pub(crate) arriving: TokenTable,
-    /// Sum and count of the cosine similarities of merged pairs.
+    /// Sum over sequences of the mean cosine similarity of merged pairs, and how many sequences merged any.
     pub(crate) merged_similarity: (f64, u64),
 }
 
@@ -80,14 +80,27 @@ pub(crate) fn drive(model: &MambaLm, batch: &Batch, reduction: &Reduction) -> Re
             residual,
             &output.signals,
         )?;
-        matching_flops += plan.matching_flops(&reduction.rule, &segments, &activations.hidden, &output.signals);
-        let merged_similarity = plan.merged_similarity(&segments, &activations.hidden)?;
+        matching_flops += matching(&reduction.rule, model.config(), &plan);
+        let similarities = plan.merged_similarity(&segments, &activations.hidden)?;
+        let merged_similarity =
+            similarities.iter().flatten().fold((0.0, 0), |(sum, count), similarity| (sum + similarity, count + 1));
         let (hidden, residual, shortened) = plan.apply(&segments, &activations.hidden, residual)?;
         activations = Activations { hidden, residual: Some(residual) };
         segments = shortened;
         let arriving = table.clone();
-        table.apply(&plan);
+        table = table.apply(&plan)?;
         sites.push(SiteTrace { site: layer, plan, arriving, merged_similarity });
     }
     Ok(Driven { activations, segments, table, sites, token_layers, matching_flops })
+}
+
+/// FLOPs of comparing each source with each target: half of the tokens with the other half.
+fn matching(rule: &Rule, config: &ModelConfig, plan: &SitePlan) -> f64 {
+    let Rule::Pair(pair) = rule else { return 0.0 };
+    let width = match pair.features.source {
+        Source::BlockOutput | Source::Residual => config.d_model,
+        Source::SsmOutput | Source::GatedOutput | Source::Dt => config.d_inner(),
+    };
+    let compared = plan.plans.iter().flatten().filter(|plan| !plan.is_identity());
+    compared.map(|plan| 2.0 * (plan.n_tokens() as f64 / 2.0).powi(2) * width as f64).sum()
 }

@@ -1,4 +1,4 @@
-use reduction_strategies::site::SiteError;
+use reduction_strategies::PlanError;
 use ssm_kernels::KernelError;
 use ssm_model::ModelError;
 use thiserror::Error;
@@ -14,7 +14,7 @@ pub enum EvaluationError {
     Kernel(#[from] KernelError),
     /// A strategy made no valid plan.
     #[error(transparent)]
-    Site(#[from] SiteError),
+    Plan(#[from] PlanError),
     /// A strategy removed the protected last context token.
     #[error("item {item}: the protected last context token did not survive")]
     LostProtected {

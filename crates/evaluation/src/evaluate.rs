@@ -145,7 +145,7 @@ fn run(
     for batch in protocol.layout(&queries, settings.max_tokens)? {
         let driven = drive(model, &batch, reduction)?;
         for segment in 0..batch.segments.len() {
-            let counts = &mut tokens[batch.table.item(segment) as usize];
+            let counts = &mut tokens[batch.table.segments[segment].item as usize];
             counts.0 += batch.segments.length(segment) as u64;
             counts.1 += driven.segments.length(segment) as u64;
         }
@@ -188,7 +188,7 @@ fn answer(
     for (placement, count) in batch.placements.iter().zip(counts) {
         let query = &queries[placement.query];
         let own: Vec<ScoredTarget> = scores.by_ref().take(count).collect();
-        let survivors = driven.table.positions(placement.segment);
+        let survivors = &driven.table.segments[placement.segment].positions;
         let kept = query.necessary.iter().filter(|position| survivors.binary_search(position).is_ok()).count();
         let loglikelihood: f64 = own.iter().map(|target| f64::from(target.log_prob)).sum();
         if !loglikelihood.is_finite() {

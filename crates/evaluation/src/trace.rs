@@ -57,9 +57,9 @@ impl Traces {
                 let Some(plan) = plan else { continue };
                 totals.tokens_in += plan.n_tokens() as u64;
                 totals.tokens_out += plan.keep().len() as u64;
-                let item = batch.table.item(segment) as usize;
+                let item = batch.table.segments[segment].item as usize;
                 if item < self.recorded {
-                    let positions = trace.arriving.positions(segment);
+                    let positions = &trace.arriving.segments[segment].positions;
                     let at = |index: &u32| positions[*index as usize];
                     self.plans.entry((item, trace.site)).or_insert_with(|| ItemPlan {
                         item,

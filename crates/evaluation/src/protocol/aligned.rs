@@ -1,27 +1,27 @@
 //! Protocol `aligned`: reduce everything, carry the original positions, read each target where its past ends.
 
+use reduction_strategies::SegmentTokens;
+
 use super::{After, Batch, Placement, Reading, Sequence, Unit, pack};
 use crate::error::EvaluationError;
 use crate::query::Query;
 
 /// One unit per query: context and continuation, without the last token (nothing is read after it).
 pub(super) fn layout(queries: &[Query], max_tokens: usize) -> Result<Vec<Batch>, EvaluationError> {
-    let units = queries.iter().enumerate().map(|(index, query)| Unit {
-        sequences: vec![Sequence {
-            tokens: query.inputs(),
-            parent: None,
-            reducible: true,
-            protect_last: false,
-            item: query.item,
-        }],
-        placements: vec![Placement { query: index, segment: 0, continuation: None }],
+    let units = queries.iter().enumerate().map(|(index, query)| {
+        let tokens = query.inputs();
+        let table = SegmentTokens::reducible(query.item, tokens.len());
+        Unit {
+            sequences: vec![Sequence { tokens, parent: None, table }],
+            placements: vec![Placement { query: index, segment: 0, continuation: None }],
+        }
     });
     pack(units.collect(), max_tokens)
 }
 
 /// The nearest surviving row at or before the target's predecessor.
 pub(super) fn readings(query: &Query, placement: &Placement, after: &After<'_>) -> Vec<Reading> {
-    let positions = after.table.positions(placement.segment);
+    let positions = &after.table.segments[placement.segment].positions;
     let first_row = after.segments.rows(placement.segment).start;
     let targets = query.scored.iter().map(|&index| {
         let predecessor = query.context.len() as u32 + index - 1;

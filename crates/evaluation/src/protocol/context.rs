@@ -1,5 +1,7 @@
 //! Protocol `context`: reduce the context, run the continuation unreduced from its state.
 
+use reduction_strategies::SegmentTokens;
+
 use super::{After, Batch, Placement, Reading, Sequence, Unit, pack};
 use crate::error::EvaluationError;
 use crate::query::Query;
@@ -16,9 +18,7 @@ pub(super) fn layout(queries: &[Query], max_tokens: usize) -> Result<Vec<Batch>,
                 sequences: vec![Sequence {
                     tokens: query.context.clone(),
                     parent: None,
-                    reducible: true,
-                    protect_last: true,
-                    item: query.item,
+                    table: SegmentTokens::reducible(query.item, query.context.len()).with_last_protected(),
                 }],
                 placements: Vec::new(),
             });
@@ -29,9 +29,7 @@ pub(super) fn layout(queries: &[Query], max_tokens: usize) -> Result<Vec<Batch>,
             unit.sequences.push(Sequence {
                 tokens: inputs.to_vec(),
                 parent: Some(0),
-                reducible: false,
-                protect_last: false,
-                item: query.item,
+                table: SegmentTokens::fixed(query.item, query.context.len() as u32, inputs.len()),
             });
             unit.sequences.len() - 1
         });
@@ -44,7 +42,7 @@ pub(super) fn layout(queries: &[Query], max_tokens: usize) -> Result<Vec<Batch>,
 pub(super) fn readings(query: &Query, placement: &Placement, after: &After<'_>) -> Result<Vec<Reading>, EvaluationError> {
     let context_end = after.segments.rows(placement.segment).end;
     let last = query.context.len() as u32 - 1;
-    if after.table.positions(placement.segment).last() != Some(&last) {
+    if after.table.segments[placement.segment].positions.last() != Some(&last) {
         return Err(EvaluationError::LostProtected { item: query.item });
     }
     let targets = query.scored.iter().map(|&index| {

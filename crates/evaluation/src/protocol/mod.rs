@@ -8,7 +8,7 @@ mod aligned;
 mod context;
 mod upstream;
 
-use reduction_strategies::site::TokenTable;
+use reduction_strategies::{SegmentTokens, TokenTable};
 use ssm_kernels::Segments;
 
 use crate::error::EvaluationError;
@@ -87,8 +87,6 @@ impl Protocol {
     }
 
     /// The rows that answer for the query's targets, from the tables as the last site left them.
-    ///
-    /// `padded` is the length of the query's row before any reduction, which only `upstream` needs.
     pub(crate) fn readings(self, query: &Query, placement: &Placement, after: &After<'_>) -> Result<Vec<Reading>, EvaluationError> {
         match self {
             Self::Context => context::readings(query, placement, after),
@@ -114,9 +112,8 @@ struct Sequence {
     tokens: Vec<u32>,
     /// Index of the parent within the same unit.
     parent: Option<usize>,
-    reducible: bool,
-    protect_last: bool,
-    item: u64,
+    /// What strategies are told of the tokens.
+    table: SegmentTokens,
 }
 
 /// Sequences that must stand together (a context and its continuations), with the placements inside.
@@ -148,16 +145,14 @@ fn pack(units: Vec<Unit>, max_tokens: usize) -> Result<Vec<Batch>, EvaluationErr
 
 fn batch(units: Vec<Unit>) -> Result<Batch, EvaluationError> {
     let (mut tokens, mut lengths, mut parents) = (Vec::new(), Vec::new(), Vec::new());
-    let mut table = TokenTable::default();
+    let mut tables = Vec::new();
     let mut placements = Vec::new();
     for unit in units {
         let first = lengths.len();
         for sequence in unit.sequences {
             lengths.push(sequence.tokens.len());
             parents.push(sequence.parent.map(|parent| first + parent));
-            let n = sequence.tokens.len();
-            let protected = (0..n).map(|index| sequence.protect_last && index + 1 == n).collect();
-            table.push(n, protected, sequence.reducible, sequence.item);
+            tables.push(sequence.table);
             tokens.extend(sequence.tokens);
         }
         placements.extend(unit.placements.into_iter().map(|placement| Placement {
@@ -166,5 +161,5 @@ fn batch(units: Vec<Unit>) -> Result<Batch, EvaluationError> {
             continuation: placement.continuation.map(|segment| first + segment),
         }));
     }
-    Ok(Batch { tokens, segments: Segments::new(&lengths, &parents)?, table, placements })
+    Ok(Batch { tokens, segments: Segments::new(&lengths, &parents)?, table: TokenTable::new(tables), placements })
 }

@@ -9,6 +9,8 @@
 //! Differs in: the released code stops with an assertion where the slice would end exactly at row 0; here that is a slice
 //! of zero rows.
 
+use reduction_strategies::SegmentTokens;
+
 use super::{After, Batch, Placement, Reading, Sequence, Unit, batch};
 use crate::error::EvaluationError;
 use crate::query::Query;
@@ -34,9 +36,7 @@ pub(super) fn layout(queries: &[Query], batch_size: usize) -> Result<Vec<Batch>,
                     sequences: vec![Sequence {
                         tokens,
                         parent: None,
-                        reducible: true,
-                        protect_last: false,
-                        item: queries[index].item,
+                        table: SegmentTokens::reducible(queries[index].item, longest),
                     }],
                     placements: vec![Placement { query: index, segment: 0, continuation: None }],
                 }
@@ -49,7 +49,7 @@ pub(super) fn layout(queries: &[Query], batch_size: usize) -> Result<Vec<Batch>,
 pub(super) fn readings(query: &Query, placement: &Placement, after: &After<'_>) -> Vec<Reading> {
     let padded = after.before.length(placement.segment) as i64;
     let rows = after.segments.rows(placement.segment);
-    let positions = after.table.positions(placement.segment);
+    let positions = &after.table.segments[placement.segment].positions;
     let remaining = rows.len() as i64;
     let end = query.inputs().len() as i64 + remaining - padded;
     let taken = slice(end - query.continuation.len() as i64, end, remaining);
