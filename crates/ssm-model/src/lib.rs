@@ -3,3 +3,7 @@
 mod signals;
 
 pub use signals::{SignalSet, Signals};
+
+pub mod config;
+
+pub use config::{ConfigError, Mamba2Config, MambaConfig, MixerConfig, ModelConfig};

@@ -1,0 +1,68 @@
+use thiserror::Error;
+
+/// Why a `config.json` was refused.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// Not JSON, or not an object.
+    #[error("not a JSON object: {0}")]
+    Json(String),
+    /// Neither dialect.
+    #[error("neither `d_model` (mamba_ssm) nor `model_type` (transformers) is set; found {}", .keys.join(", "))]
+    UnknownDialect {
+        /// What is set instead.
+        keys: Vec<String>,
+    },
+    /// A setting without which the model is unknown.
+    #[error("`{key}` is missing")]
+    Missing {
+        /// Setting, with its parent.
+        key: String,
+    },
+    /// A setting of the wrong type.
+    #[error("`{key}` must be {expected}, got {got}")]
+    Type {
+        /// Setting, with its parent.
+        key: String,
+        /// What fits.
+        expected: &'static str,
+        /// What came, as JSON.
+        got: String,
+    },
+    /// A setting that is understood and not implemented.
+    #[error("`{key}` = {value} is not supported; supported: {supported}")]
+    Unsupported {
+        /// Setting, with its parent.
+        key: String,
+        /// What came, as JSON.
+        value: String,
+        /// What would do.
+        supported: &'static str,
+    },
+    /// A setting nobody here knows.
+    #[error("unknown setting `{key}`")]
+    Unknown {
+        /// Setting, with its parent.
+        key: String,
+    },
+    /// Two settings that contradict each other, or a size out of range.
+    #[error("{0}")]
+    Sizes(String),
+}
+
+impl ConfigError {
+    /// What to do about it, in a sentence.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Json(_) => "the file may be truncated or a Git LFS pointer; download it again".into(),
+            Self::UnknownDialect { .. } => {
+                "use a checkpoint of mamba_ssm, or of transformers with model_type mamba or mamba2".into()
+            }
+            Self::Missing { key } => format!("add `{key}`: a guess would make another model"),
+            Self::Type { .. } | Self::Sizes(_) => "compare the file with the one that was published".into(),
+            Self::Unsupported { .. } => "this model computes something that is not implemented here".into(),
+            Self::Unknown { .. } => {
+                "a setting that is not understood may change the model; remove it only if upstream ignores it".into()
+            }
+        }
+    }
+}

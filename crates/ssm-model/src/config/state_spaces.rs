@@ -1,0 +1,95 @@
+//! The dialect of `mamba_ssm`: `MambaConfig` of `mamba_ssm/models/config_mamba.py`.
+
+use serde_json::json;
+
+use super::fields::Fields;
+use super::{ConfigError, Mamba2Config, MambaConfig, MixerConfig, ModelConfig};
+
+/// `norm_epsilon` of `MixerModel`, which no config can change; the gated norm of Mamba-2 uses the same value.
+const NORM_EPS: f64 = 1e-5;
+
+/// How upstream computes, not what: kernels and the precision of the residual, which is float32 here in any case.
+const WITHOUT_EFFECT: &[&str] = &["residual_in_fp32", "fused_add_norm", "attn_cfg"];
+
+/// Initialisation of new weights, and choices among kernels.
+const MIXER_WITHOUT_EFFECT: &[&str] = &[
+    "A_init_range",
+    "chunk_size",
+    "conv_init",
+    "dt_init",
+    "dt_init_floor",
+    "dt_max",
+    "dt_min",
+    "dt_scale",
+    "sequence_parallel",
+    "use_fast_path",
+    "use_mem_eff_path",
+];
+
+pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
+    let d_model = fields.required("d_model")?;
+    let n_layer = fields.required("n_layer")?;
+    let vocab_size = fields.required("vocab_size")?;
+    let multiple = fields.size("pad_vocab_size_multiple")?.unwrap_or(8);
+    let tie_embeddings = fields.flag("tie_embeddings")?.unwrap_or(true);
+    fields.only("rms_norm", &[json!(true)], "true")?;
+    fields.only("attn_layer_idx", &[json!([])], "[] (no attention layers)")?;
+    fields.only("d_intermediate", &[json!(0)], "0 (no MLP)")?;
+    let mixer = parse_mixer(fields.object("ssm_cfg", "ssm_cfg.")?, d_model)?;
+    fields.finish(WITHOUT_EFFECT)?;
+    if multiple == 0 {
+        return Err(ConfigError::Sizes("`pad_vocab_size_multiple` is 0".into()));
+    }
+    let vocab_size = vocab_size
+        .checked_next_multiple_of(multiple)
+        .ok_or_else(|| ConfigError::Sizes(format!("`vocab_size` is {vocab_size}, which cannot be padded")))?;
+    Ok(ModelConfig { d_model, n_layer, vocab_size, norm_eps: NORM_EPS, tie_embeddings, mixer })
+}
+
+fn parse_mixer(mut fields: Fields, d_model: usize) -> Result<MixerConfig, ConfigError> {
+    // Checkpoints from before Mamba-2 have no `layer`.
+    let layer = fields.text("layer")?.unwrap_or_else(|| "Mamba1".into());
+    let d_conv = fields.size("d_conv")?.unwrap_or(4);
+    let expand = fields.size("expand")?.unwrap_or(2);
+    let conv_bias = fields.flag("conv_bias")?.unwrap_or(true);
+    fields.only("bias", &[json!(false)], "false (no bias in the projections)")?;
+    let mixer = match layer.as_str() {
+        "Mamba1" => {
+            let d_state = fields.size("d_state")?.unwrap_or(16);
+            let dt_rank = fields.dt_rank("dt_rank", d_model)?;
+            MixerConfig::Mamba(MambaConfig { d_state, d_conv, expand, dt_rank, conv_bias })
+        }
+        "Mamba2" => {
+            let d_state = fields.size("d_state")?.unwrap_or(128);
+            let headdim = fields.size("headdim")?.unwrap_or(64);
+            let ngroups = fields.size("ngroups")?.unwrap_or(1);
+            let norm_before_gate = fields.flag("norm_before_gate")?.unwrap_or(false);
+            let dt_limit = fields.limits("dt_limit")?.unwrap_or((0.0, f32::INFINITY));
+            fields.only("rmsnorm", &[json!(true)], "true (a gated norm before the output projection)")?;
+            fields.only("D_has_hdim", &[json!(false)], "false (one skip weight a head)")?;
+            fields.only("learnable_init_states", &[json!(false)], "false (states start at zero)")?;
+            fields.only("activation", &[json!("swish"), json!("silu")], "\"swish\"")?;
+            fields.agrees("d_ssm", expand.saturating_mul(d_model), "expand * d_model (no MLP path in the mixer)")?;
+            MixerConfig::Mamba2(Mamba2Config {
+                d_state,
+                d_conv,
+                expand,
+                headdim,
+                ngroups,
+                norm_groups: ngroups,
+                norm_before_gate,
+                dt_limit,
+                conv_bias,
+            })
+        }
+        _ => {
+            return Err(ConfigError::Unsupported {
+                key: "ssm_cfg.layer".into(),
+                value: format!("\"{layer}\""),
+                supported: "\"Mamba1\", \"Mamba2\"",
+            });
+        }
+    };
+    fields.finish(MIXER_WITHOUT_EFFECT)?;
+    Ok(mixer)
+}

@@ -1,0 +1,97 @@
+//! The dialect of transformers: `MambaConfig` and `Mamba2Config`.
+
+use serde_json::json;
+
+use super::fields::Fields;
+use super::{ConfigError, Mamba2Config, MambaConfig, MixerConfig, ModelConfig};
+
+/// Bookkeeping, generation, initialisation of new weights, choices among kernels, and leftovers of conversion scripts.
+///
+/// `norm_before_gate` stands in some published files and is read by nothing upstream: the gate always comes first.
+const WITHOUT_EFFECT: &[&str] = &[
+    "_name_or_path",
+    "architectures",
+    "bos_token_id",
+    "chunk_size",
+    "dtype",
+    "eos_token_id",
+    "fused_add_norm",
+    "initializer_range",
+    "norm_before_gate",
+    "pad_token_id",
+    "pad_vocab_size_multiple",
+    "rescale_prenorm_residual",
+    "residual_in_fp32",
+    "time_step_floor",
+    "time_step_init_scheme",
+    "time_step_max",
+    "time_step_min",
+    "time_step_rank",
+    "time_step_scale",
+    "torch_dtype",
+    "transformers_version",
+    "use_associative_scan",
+    "use_cache",
+    "use_mambapy",
+];
+
+pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
+    let model_type = fields.text("model_type")?.unwrap_or_default();
+    let (default_tie, is_mamba2) = match model_type.as_str() {
+        "mamba" => (true, false),
+        "mamba2" => (false, true),
+        _ => {
+            return Err(ConfigError::Unsupported {
+                key: "model_type".into(),
+                value: format!("\"{model_type}\""),
+                supported: "\"mamba\", \"mamba2\"",
+            });
+        }
+    };
+    let d_model = fields.required("hidden_size")?;
+    let n_layer = fields.required("num_hidden_layers")?;
+    let vocab_size = fields.required("vocab_size")?;
+    let norm_eps = fields.float("layer_norm_epsilon")?.unwrap_or(1e-5);
+    let tie_embeddings = fields.flag("tie_word_embeddings")?.unwrap_or(default_tie);
+    let d_state = fields.required("state_size")?;
+    let expand = fields.size("expand")?.unwrap_or(2);
+    let d_conv = fields.size("conv_kernel")?.unwrap_or(4);
+    let conv_bias = fields.flag("use_conv_bias")?.unwrap_or(true);
+    fields.only("use_bias", &[json!(false)], "false (no bias in the projections)")?;
+    fields.only("hidden_act", &[json!("silu"), json!("swish")], "\"silu\"")?;
+    fields.only("rms_norm", &[json!(true)], "true")?;
+    let d_inner = expand.saturating_mul(d_model);
+    fields.agrees("intermediate_size", d_inner, "expand * hidden_size")?;
+    fields.agrees("d_inner", d_inner, "expand * hidden_size")?;
+    fields.agrees("d_model", d_model, "hidden_size")?;
+    fields.agrees("n_layer", n_layer, "num_hidden_layers")?;
+    fields.only("ssm_cfg", &[json!({})], "{} (a leftover of conversion)")?;
+
+    let mixer = if is_mamba2 {
+        let headdim = fields.size("head_dim")?.unwrap_or(64);
+        // Upstream's default, 128, fits one size of model; what the other sizes imply fits all.
+        if let Some(num_heads) = fields.size("num_heads")?
+            && num_heads.saturating_mul(headdim) != d_inner
+        {
+            return Err(ConfigError::Sizes(format!(
+                "num_heads * head_dim is {num_heads} * {headdim}, but expand * hidden_size is {d_inner}"
+            )));
+        }
+        MixerConfig::Mamba2(Mamba2Config {
+            d_state,
+            d_conv,
+            expand,
+            headdim,
+            ngroups: fields.required("n_groups")?,
+            norm_groups: 1,
+            norm_before_gate: false,
+            dt_limit: fields.limits("time_step_limit")?.unwrap_or((0.0, f32::INFINITY)),
+            conv_bias,
+        })
+    } else {
+        let dt_rank = fields.dt_rank("time_step_rank", d_model)?;
+        MixerConfig::Mamba(MambaConfig { d_state, d_conv, expand, dt_rank, conv_bias })
+    };
+    fields.finish(WITHOUT_EFFECT)?;
+    Ok(ModelConfig { d_model, n_layer, vocab_size, norm_eps, tie_embeddings, mixer })
+}
