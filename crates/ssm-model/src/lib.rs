@@ -4,6 +4,8 @@ mod signals;
 
 pub use signals::{SignalSet, Signals};
 
+pub mod checkpoint;
 pub mod config;
 
+pub use checkpoint::{Checkpoint, CheckpointError, Weights};
 pub use config::{ConfigError, Mamba2Config, MambaConfig, MixerConfig, ModelConfig};

@@ -1,0 +1,146 @@
+use std::path::Path;
+
+use thiserror::Error;
+
+use crate::config::ConfigError;
+
+/// Why a checkpoint could not be opened or did not hold what the model needs.
+#[derive(Debug, Error)]
+pub enum CheckpointError {
+    /// A folder without a config.
+    #[error("{folder}: no config.json")]
+    NoConfig {
+        /// Folder.
+        folder: String,
+    },
+    /// A folder with a config and without weights.
+    #[error("{folder}: no weights; looked for {looked_for}")]
+    NoWeights {
+        /// Folder.
+        folder: String,
+        /// Names, in order of preference.
+        looked_for: String,
+    },
+    /// A config that was refused.
+    #[error("{file}: {source}")]
+    Config {
+        /// File.
+        file: String,
+        /// Why.
+        source: ConfigError,
+    },
+    /// The operating system refused.
+    #[error("{file}: {source}")]
+    Io {
+        /// File.
+        file: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file whose structure contradicts itself.
+    #[error("{file}: {problem}")]
+    Malformed {
+        /// File.
+        file: String,
+        /// What is wrong, with the weight's name where one is concerned.
+        problem: String,
+    },
+    /// A pickle that wants to load something else than tensors. Nothing of it was used.
+    #[error("{file}: the pickle refers to `{global}`, which is not part of a state dict of tensors")]
+    ForbiddenGlobal {
+        /// File.
+        file: String,
+        /// Module and name.
+        global: String,
+    },
+    /// An index that points out of its folder.
+    #[error("{file}: shard `{shard}` is not a plain file name beside the index")]
+    ShardOutside {
+        /// Index file.
+        file: String,
+        /// What it names.
+        shard: String,
+    },
+    /// The same weight in two places.
+    #[error("`{name}` is in {first} and again in {second}")]
+    Duplicate {
+        /// Canonical name.
+        name: String,
+        /// File.
+        first: String,
+        /// File.
+        second: String,
+    },
+    /// A weight the model needs and the checkpoint lacks.
+    #[error("no weight `{name}` (looked for {looked_for}); the nearest name present is {nearest}")]
+    Missing {
+        /// Canonical name.
+        name: String,
+        /// Names that would have been accepted.
+        looked_for: String,
+        /// The most similar name present, or "none".
+        nearest: String,
+    },
+    /// A weight that was taken before.
+    #[error("weight `{name}` was taken twice")]
+    TakenTwice {
+        /// Canonical name.
+        name: String,
+    },
+    /// A weight of another shape than the config implies.
+    #[error("weight `{name}` has shape {got:?}, expected {expected:?}")]
+    Shape {
+        /// Name in the file.
+        name: String,
+        /// What the config implies.
+        expected: Vec<usize>,
+        /// What the file holds.
+        got: Vec<usize>,
+    },
+    /// Weights that the model has no place for.
+    #[error("weights that the model does not use: {}", .names.join(", "))]
+    Surplus {
+        /// Names in the file.
+        names: Vec<String>,
+    },
+    /// A head that is called tied and is not.
+    #[error("the config ties the head to the embedding, but `lm_head.weight` differs from it")]
+    UntiedHead,
+    /// An error of the tensor library.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+}
+
+impl CheckpointError {
+    pub(super) fn io(file: &Path, source: std::io::Error) -> Self {
+        Self::Io { file: file.display().to_string(), source }
+    }
+
+    pub(super) fn malformed(file: &str, problem: impl Into<String>) -> Self {
+        Self::Malformed { file: file.to_string(), problem: problem.into() }
+    }
+
+    /// What to do about it, in a sentence.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::NoConfig { .. } => "point at the folder that holds config.json and the weights".into(),
+            Self::NoWeights { .. } => "download the weights into the folder, or link them there".into(),
+            Self::Config { source, .. } => source.hint(),
+            Self::Io { .. } => "check the path and its permissions".into(),
+            Self::Malformed { .. } => "the file may be truncated; compare its size with the published one".into(),
+            Self::ForbiddenGlobal { .. } => {
+                "do not load this file anywhere; ask its publisher for a safetensors file".into()
+            }
+            Self::ShardOutside { .. } => "put the shards beside the index and name them without folders".into(),
+            Self::Duplicate { .. } => "each weight must be in one shard only".into(),
+            Self::Missing { .. } => {
+                "config and weights may belong to different models, or the weights to a base model without a head".into()
+            }
+            Self::TakenTwice { .. } => "this is a fault of the model code, not of the checkpoint".into(),
+            Self::Shape { .. } => "config.json and the weights belong to different models".into(),
+            Self::Surplus { .. } => "the model has parts that the config does not mention".into(),
+            Self::UntiedHead => "set tie_embeddings (tie_word_embeddings) to false if the head is meant to differ".into(),
+            Self::Candle(_) => "the values could not be converted to float32".into(),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Which files of a folder hold the weights.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Component, Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::CheckpointError;
+use super::pickle::PickleFile;
+use super::safetensors_file::SafetensorsFile;
+use super::weights::Archive;
+
+/// In order of preference: safetensors first, because its reader has the least to distrust.
+const CANDIDATES: [(&str, Format, Layout); 4] = [
+    ("model.safetensors", Format::Safetensors, Layout::Single),
+    ("model.safetensors.index.json", Format::Safetensors, Layout::Sharded),
+    ("pytorch_model.bin", Format::Pickle, Layout::Single),
+    ("pytorch_model.bin.index.json", Format::Pickle, Layout::Sharded),
+];
+
+#[derive(Clone, Copy)]
+enum Format {
+    Safetensors,
+    Pickle,
+}
+
+#[derive(Clone, Copy)]
+enum Layout {
+    Single,
+    Sharded,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+pub(super) fn open_weights(folder: &Path) -> Result<Vec<Box<dyn Archive>>, CheckpointError> {
+    let found = CANDIDATES.iter().find(|(name, ..)| folder.join(name).is_file());
+    let Some((name, format, layout)) = found else {
+        return Err(CheckpointError::NoWeights {
+            folder: folder.display().to_string(),
+            looked_for: CANDIDATES.map(|(name, ..)| name).join(", "),
+        });
+    };
+    match layout {
+        Layout::Single => Ok(vec![open_archive(&folder.join(name), *format)?]),
+        Layout::Sharded => open_shards(&folder.join(name), *format),
+    }
+}
+
+fn open_archive(path: &Path, format: Format) -> Result<Box<dyn Archive>, CheckpointError> {
+    let reader = File::open(path).map_err(|error| CheckpointError::io(path, error))?;
+    let file = path.display().to_string();
+    Ok(match format {
+        Format::Safetensors => Box::new(SafetensorsFile::new(file, Box::new(reader))?),
+        Format::Pickle => Box::new(PickleFile::new(file, Box::new(reader))?),
+    })
+}
+
+fn open_shards(index_path: &Path, format: Format) -> Result<Vec<Box<dyn Archive>>, CheckpointError> {
+    let file = index_path.display().to_string();
+    let text = std::fs::read_to_string(index_path).map_err(|error| CheckpointError::io(index_path, error))?;
+    let index: Index = serde_json::from_str(&text)
+        .map_err(|error| CheckpointError::malformed(&file, format!("not an index of shards: {error}")))?;
+
+    let mut by_shard = BTreeMap::<&str, Vec<&str>>::new();
+    for (name, shard) in &index.weight_map {
+        by_shard.entry(shard).or_default().push(name);
+    }
+    let mut archives = Vec::new();
+    for (shard, names) in by_shard {
+        let archive = open_archive(&shard_path(index_path, &file, shard)?, format)?;
+        let entries = archive.entries();
+        if let Some(name) = names.iter().find(|name| !entries.iter().any(|(present, _)| present == *name)) {
+            let problem = format!("`{name}` should be in {shard}, which does not hold it");
+            return Err(CheckpointError::malformed(&file, problem));
+        }
+        archives.push(archive);
+    }
+    Ok(archives)
+}
+
+/// A shard lies beside its index; anything else could make a download read files that are not its own.
+fn shard_path(index_path: &Path, file: &str, shard: &str) -> Result<PathBuf, CheckpointError> {
+    let mut components = Path::new(shard).components();
+    let plain = matches!((components.next(), components.next()), (Some(Component::Normal(_)), None));
+    // A backslash separates folders on other systems; refused everywhere, so that a checkpoint is good or bad everywhere.
+    if plain && !shard.contains(['/', '\\']) {
+        Ok(index_path.with_file_name(shard))
+    } else {
+        Err(CheckpointError::ShardOutside { file: file.to_string(), shard: shard.to_string() })
+    }
+}

@@ -1,0 +1,165 @@
+//! The weights of a checkpoint, read when they are taken.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use candle_core::{DType, Device, Tensor};
+
+use super::{CheckpointError, names};
+
+const EMBEDDING: &str = "backbone.embedding.weight";
+const HEAD: &str = "lm_head.weight";
+
+/// A file of named tensors. Names are the file's own.
+pub(super) trait Archive: Send + Sync {
+    /// What to call it in messages.
+    fn file(&self) -> &str;
+    /// Names and shapes.
+    fn entries(&self) -> Vec<(String, Vec<usize>)>;
+    /// Reads one tensor in the dtype it is stored in. `name` is one of [`Archive::entries`].
+    fn read(&mut self, name: &str) -> Result<Tensor, CheckpointError>;
+}
+
+struct Entry {
+    archive: usize,
+    name: String,
+    shape: Vec<usize>,
+}
+
+/// Weights by canonical name. What is taken is read then; nothing is kept.
+pub struct Weights {
+    archives: Vec<Box<dyn Archive>>,
+    entries: BTreeMap<String, Entry>,
+    taken: BTreeSet<String>,
+    tie_embeddings: bool,
+}
+
+impl fmt::Debug for Weights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let files: Vec<_> = self.archives.iter().map(|archive| archive.file()).collect();
+        f.debug_struct("Weights").field("files", &files).field("weights", &self.entries.len()).finish_non_exhaustive()
+    }
+}
+
+impl Weights {
+    pub(super) fn new(archives: Vec<Box<dyn Archive>>, tie_embeddings: bool) -> Result<Self, CheckpointError> {
+        let mut entries = BTreeMap::<String, Entry>::new();
+        for (index, archive) in archives.iter().enumerate() {
+            for (name, shape) in archive.entries() {
+                let canonical = names::canonical(&name).to_string();
+                if let Some(first) = entries.get(&canonical) {
+                    return Err(CheckpointError::Duplicate {
+                        name: canonical,
+                        first: archives[first.archive].file().to_string(),
+                        second: archive.file().to_string(),
+                    });
+                }
+                entries.insert(canonical, Entry { archive: index, name, shape });
+            }
+        }
+        Ok(Self { archives, entries, taken: BTreeSet::new(), tie_embeddings })
+    }
+
+    /// Canonical names of all weights present, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
+    /// Reads the weight with this canonical name: contiguous, float32, on the CPU.
+    ///
+    /// # Errors
+    /// A weight that is missing, of another shape, of a dtype that holds no floats, taken before, or unreadable.
+    pub fn take(&mut self, canonical_name: &str, shape: &[usize]) -> Result<Tensor, CheckpointError> {
+        let Some(entry) = self.entries.get(canonical_name) else {
+            return Err(self.missing(canonical_name));
+        };
+        if entry.shape != shape {
+            return Err(CheckpointError::Shape {
+                name: entry.name.clone(),
+                expected: shape.to_vec(),
+                got: entry.shape.clone(),
+            });
+        }
+        if !self.taken.insert(canonical_name.to_string()) {
+            return Err(CheckpointError::TakenTwice { name: canonical_name.to_string() });
+        }
+        self.read(canonical_name)
+    }
+
+    /// Refuses weights that nobody took.
+    ///
+    /// A tied `lm_head.weight` may stay if it equals the embedding bit for bit: `mamba_ssm` stores it twice.
+    ///
+    /// # Errors
+    /// The names of surplus weights, or a head that differs from the embedding it is tied to.
+    pub fn finish(mut self) -> Result<(), CheckpointError> {
+        let left = |name: &String| !self.taken.contains(name) && !(self.tie_embeddings && name == HEAD);
+        let names: Vec<_> = self.entries.iter().filter(|(name, _)| left(name)).map(|(_, e)| e.name.clone()).collect();
+        if !names.is_empty() {
+            return Err(CheckpointError::Surplus { names });
+        }
+        self.check_tied_head()
+    }
+
+    pub(super) fn digest(&mut self) -> Result<String, CheckpointError> {
+        let mut hasher = blake3::Hasher::new();
+        let names: Vec<_> = self.entries.keys().filter(|name| !(self.tie_embeddings && *name == HEAD)).cloned().collect();
+        for name in names {
+            let tensor = self.read(&name)?;
+            hasher.update(name.as_bytes());
+            hasher.update(&[0]);
+            hasher.update(&(tensor.rank() as u64).to_le_bytes());
+            for size in tensor.dims() {
+                hasher.update(&(*size as u64).to_le_bytes());
+            }
+            let bytes: Vec<u8> = tensor.flatten_all()?.to_vec1::<f32>()?.into_iter().flat_map(f32::to_le_bytes).collect();
+            hasher.update(&bytes);
+        }
+        Ok(hasher.finalize().to_hex().to_string())
+    }
+
+    fn check_tied_head(&mut self) -> Result<(), CheckpointError> {
+        if !self.tie_embeddings || !self.entries.contains_key(HEAD) || self.taken.contains(HEAD) {
+            return Ok(());
+        }
+        if !self.entries.contains_key(EMBEDDING) {
+            return Err(self.missing(EMBEDDING));
+        }
+        let (head, embedding) = (self.read(HEAD)?, self.read(EMBEDDING)?);
+        let same_bits = |a: &[f32], b: &[f32]| a.iter().map(|x| x.to_bits()).eq(b.iter().map(|x| x.to_bits()));
+        if head.dims() == embedding.dims()
+            && same_bits(&head.flatten_all()?.to_vec1()?, &embedding.flatten_all()?.to_vec1()?)
+        {
+            Ok(())
+        } else {
+            Err(CheckpointError::UntiedHead)
+        }
+    }
+
+    fn read(&mut self, canonical: &str) -> Result<Tensor, CheckpointError> {
+        let Some(entry) = self.entries.get(canonical) else {
+            return Err(self.missing(canonical));
+        };
+        let archive = &mut self.archives[entry.archive];
+        let tensor = archive.read(&entry.name)?;
+        match tensor.dtype() {
+            DType::F32 | DType::F16 | DType::BF16 | DType::F64 => {
+                Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous()?)
+            }
+            other => {
+                let problem = format!("`{}` has dtype {}, expected floats", entry.name, other.as_str());
+                Err(CheckpointError::malformed(archive.file(), problem))
+            }
+        }
+    }
+
+    fn missing(&self, canonical: &str) -> CheckpointError {
+        let nearest = self
+            .entries
+            .values()
+            .map(|entry| (strsim::levenshtein(&entry.name, canonical), &entry.name))
+            .min()
+            .map_or_else(|| "none".to_string(), |(_, name)| format!("`{name}`"));
+        CheckpointError::Missing { name: canonical.to_string(), looked_for: names::accepted(canonical), nearest }
+    }
+}
