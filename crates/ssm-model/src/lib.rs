@@ -15,4 +15,9 @@ pub use config::{MambaConfig, Mamba2Config, MixerConfig, ModelConfig};
 pub use error::ModelError;
 pub use model::{Activations, LayerOutput, LayerRequest, MambaLm};
 pub use signals::{SignalSet, Signals};
-pub use state::{LayerState, ModelState};
+
+pub mod checkpoint;
+pub mod config;
+
+pub use checkpoint::{Checkpoint, CheckpointError, Weights};
+pub use config::{ConfigError, Mamba2Config, MambaConfig, MixerConfig, ModelConfig};
