@@ -19,6 +19,7 @@ pub mod planner;
 pub mod random;
 pub mod rank;
 pub mod registry;
+pub mod released;
 pub mod rule;
 pub mod schedule;
 pub mod select;

@@ -1,14 +1,66 @@
-//! Interim registration.
+//! `evit_released`: the `EViT` baseline as released by Zhan et al., bug for bug: the least important tokens stay.
+//!
+//! wuyushuwys/ToR_SSM @ 2e9fc62, `evit` in `src/pom/modules/pom.py:32-47` (default path), scores in `mamba_wrap.py:49-59`.
+//! Formula: `S_t = sum_d max(0, h_td)`, a sum of exactly 0 becoming negative infinity; sorted ascending, every token up to
+//! the value at rank `n_keep` (from 0) stays, so the `n_keep + 1` LOWEST stay, on both branches.
+//!
+//! **Differs from the paper in**: the paper's baseline keeps the most important tokens; block output instead of SSM output;
+//! one token more than asked stays. See `top_k` for the rule the right way up.
+//!
+//! The release keeps all tokens tied at the threshold; here ties go by index, so that the count is known beforehand.
+//! Protected tokens take no part.
 
-use crate::options::{OptionDefault, OptionInfo, OptionKind};
+use std::sync::Arc;
+
+use crate::error::PlanError;
+use crate::plan::Plan;
+use crate::rank;
 use crate::registry::{Registration, never_causal};
-use crate::rule::Rule;
+use crate::released::{METRIC_OPTION, clips};
+use crate::rule::{HostRule, Rule};
+use crate::view::SequenceView;
 
-const IMPORTANCE: OptionKind = OptionKind::Choice(&["clip", "l1", "l2", "sum", "dt_mean", "dt_l2"]);
-const OPTIONS: &[OptionInfo] = &[];
-const _: OptionKind = IMPORTANCE;
-const _: OptionDefault = OptionDefault::Integer(0);
+#[derive(Debug)]
+struct EvitReleased {
+    clip: bool,
+}
+
+impl EvitReleased {
+    /// The score of the release: the sum over the channels, in order.
+    fn score(&self, row: &[f32]) -> f32 {
+        let sum: f64 = row.iter().map(|value| f64::from(if self.clip { value.max(0.0) } else { *value })).sum();
+        if sum == 0.0 { f32::NEG_INFINITY } else { sum as f32 }
+    }
+}
+
+impl HostRule for EvitReleased {
+    fn kept(&self, n_keep: usize, n: usize) -> usize {
+        (n_keep + 1).min(n)
+    }
+
+    fn plan(&self, view: &SequenceView<'_>, n_keep: usize) -> Result<Plan, PlanError> {
+        let candidates = view.reducible();
+        let scores: Vec<f32> = candidates.iter().map(|row| self.score(view.hidden.row(*row as usize))).collect();
+        let mut stays = view.protected.to_vec();
+        for index in rank::first(rank::ascending(&scores), self.kept(n_keep, candidates.len())) {
+            stays[candidates[index as usize] as usize] = true;
+        }
+        Plan::prune(view.len(), (0..view.len() as u32).filter(|row| stays[*row as usize]).collect())
+    }
+}
 
 inventory::submit! {
-    Registration { name: "evit_released", version: 1, summary: "", source: "", formula: "", differs: "", options: OPTIONS, seeded: false, causal: never_causal, build: |_| Rule::Identity }
+    Registration {
+        name: "evit_released",
+        version: 1,
+        summary: "The EViT baseline as released by Zhan et al., bug for bug: the n_keep + 1 LEAST important tokens stay.",
+        source: "Zhan et al., EMNLP 2024; wuyushuwys/ToR_SSM src/pom/modules/pom.py:32-47 and mamba_wrap.py:49-59 @ 2e9fc62 (evit)",
+        formula: "S_t = sum_d max(0, h_td), 0 -> -inf; keep = the n_keep + 1 lowest S_t",
+        differs: "Upside down (the paper's baseline keeps the most important); block output instead of SSM output; one token \
+                  too many. The release keeps all ties at the threshold, here ties go by index.",
+        options: &[METRIC_OPTION],
+        seeded: false,
+        causal: never_causal,
+        build: |options| Rule::Host(Arc::new(EvitReleased { clip: clips(options) })),
+    }
 }

@@ -1,14 +1,59 @@
-//! Interim registration.
+//! `utrc_released`: what the code released with `utrc`'s paper does, bug for bug.
+//!
+//! Zhan et al., EMNLP 2024; wuyushuwys/ToR_SSM @ 2e9fc62, hidden states `hybrid`, residual `merge_only`
+//! (`src/pom/modules/pom.py`, `tome.py:262-400`). Formula: `m_t = max(0, h_t) / |max(0, h_t)|`; every channel of `m` is
+//! sorted along the tokens by itself; rank `i` of the lower half is matched to `argmax_j m_(i) . m_(j)` of the upper half;
+//! of the `r = n - n_keep` strongest the ranks are taken for places: even place `i` leaves for odd place `j`. Hidden states:
+//! per channel only the upper half of the leaving values stays (the others become 0) and half of the leaving tokens is
+//! counted in the mean; residual: plain mean. At most half of the tokens leave.
+//!
+//! **Differs from the paper in**: importance is never used; a sort per channel forgets which token a value came from, so
+//! that with `metric: clip` the places 0, 2, .., 2(r-1) leave (up to ties) and all merge into place 1, whatever they hold;
+//! block output instead of SSM output; sources are sorted and targets are not; `q` acts per channel.
+//!
+//! Protected tokens take no part: even and odd count among the others. Ties and tokens without direction: see
+//! [`crate::released`].
 
-use crate::options::{OptionDefault, OptionInfo, OptionKind};
+use std::sync::Arc;
+
+use crate::error::PlanError;
+use crate::plan::Plan;
 use crate::registry::{Registration, never_causal};
-use crate::rule::Rule;
+use crate::released::{METRIC_OPTION, ReleasedCombine, clips, kept_at_most_half_removed, rank_edges};
+use crate::rule::{HostRule, Rule};
+use crate::view::SequenceView;
 
-const IMPORTANCE: OptionKind = OptionKind::Choice(&["clip", "l1", "l2", "sum", "dt_mean", "dt_l2"]);
-const OPTIONS: &[OptionInfo] = &[];
-const _: OptionKind = IMPORTANCE;
-const _: OptionDefault = OptionDefault::Integer(0);
+#[derive(Debug)]
+struct UtrcReleased {
+    clip: bool,
+}
+
+impl HostRule for UtrcReleased {
+    fn kept(&self, n_keep: usize, n: usize) -> usize {
+        kept_at_most_half_removed(n_keep, n)
+    }
+
+    fn plan(&self, view: &SequenceView<'_>, n_keep: usize) -> Result<Plan, PlanError> {
+        let candidates = view.reducible();
+        let n_remove = candidates.len() - self.kept(n_keep, candidates.len());
+        let pairs = rank_edges(view, &candidates, self.clip)?.strongest(n_remove);
+        pairs.plan(view.len(), &candidates, ReleasedCombine::Hybrid, ReleasedCombine::Mean)
+    }
+}
 
 inventory::submit! {
-    Registration { name: "utrc_released", version: 1, summary: "", source: "", formula: "", differs: "", options: OPTIONS, seeded: false, causal: never_causal, build: |_| Rule::Identity }
+    Registration {
+        name: "utrc_released",
+        version: 1,
+        summary: "What the code released with the paper of utrc does, bug for bug: with clip, places 0, 2, .. leave for place 1.",
+        source: "Zhan et al., EMNLP 2024; wuyushuwys/ToR_SSM src/pom/modules/tome.py and pom.py @ 2e9fc62 (hybrid, merge_only)",
+        formula: "m = rowwise unit max(0,h); sort each channel of m along tokens; rank i of the lower half -> argmax_j m_(i).m_(j) \
+                  of the upper half; strongest r: even place i leaves for odd place j; hidden: per-channel upper half, residual: mean",
+        differs: "Importance unused; ranks taken for places, so the choice does not depend on which token stands where; block \
+                  output instead of SSM output; targets mispaired; q acts per channel; at most half leave at a site. Ties by index.",
+        options: &[METRIC_OPTION],
+        seeded: false,
+        causal: never_causal,
+        build: |options| Rule::Host(Arc::new(UtrcReleased { clip: clips(options) })),
+    }
 }

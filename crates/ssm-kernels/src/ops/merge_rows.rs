@@ -11,8 +11,9 @@ pub enum MergeRule {
     /// Weighted mean: `(own * v + sum w_s v_s) / (own + sum w_s)`.
     WeightedMean,
     /// The hybrid of the released code of Zhan et al. (`bipartite_hybrid_pure`, tome.py:386-397 at 2e9fc62): of the rows
-    /// merged anywhere in the segment each channel keeps its `kept` largest values and takes the others as zero; then the
-    /// plain mean over the group, zeros counted. Weights are not used.
+    /// merged anywhere in the segment each channel keeps its `kept` largest values and takes the others as zero; the group
+    /// becomes `(v + sum of kept values) / (own + sum w_s)`. Weights enter the divisor alone, and a source may weigh 0:
+    /// the release masks its token counts like a channel, so only `kept` of the merged rows count.
     ChannelTopHalf {
         /// Values kept per channel: half the merged rows of the segment, rounded down.
         kept: usize,
@@ -149,8 +150,9 @@ fn masked_mean<'a>(group: &MergeGroup, masks: &[(u32, Vec<bool>)], row: impl Fn(
             *out += if *mask { *value } else { 0.0 };
         }
     }
+    let count = group.sources.iter().fold(group.own_weight, |count, (_, weight)| count + weight);
     for out in out {
-        *out /= 1.0 + group.sources.len() as f32;
+        *out /= count;
     }
 }
 
@@ -170,10 +172,10 @@ mod tests {
         let out = merge_rows(&x, &[mean, identity]).unwrap().to_vec2::<f32>().unwrap();
         // (1 + 2*2 + 3) / 4 and (10 + 2*20 - 30) / 4; then two rows as they are.
         assert_eq!(out, [[2.0, 5.0], [4.0, 40.0], [5.0, 50.0]]);
-        // One of two values per channel is kept: 3 of (2, 3), 20 of (20, -30).
+        // One of two values per channel is kept: 3 of (2, 3), 20 of (20, -30); the weights sum to 4.
         let half = RowMerges { first_row: 0, keep: &[0], groups: &groups, rule: MergeRule::ChannelTopHalf { kept: 1 } };
         let out = merge_rows(&x, &[half]).unwrap().to_vec2::<f32>().unwrap();
-        assert_eq!(out, [[4.0 / 3.0, 10.0]]);
+        assert_eq!(out, [[1.0, 7.5]]);
     }
 
     #[test]
