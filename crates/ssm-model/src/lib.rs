@@ -2,6 +2,7 @@
 //!
 //! A model knows nothing of reduction: whoever drives it decides what happens between layers.
 
+pub mod catalog;
 pub mod checkpoint;
 pub mod config;
 mod cost;
@@ -11,13 +12,9 @@ mod model;
 mod signals;
 mod state;
 
-pub use config::{MambaConfig, Mamba2Config, MixerConfig, ModelConfig};
+pub use checkpoint::{Checkpoint, CheckpointError, Weights};
+pub use config::{ConfigError, Mamba2Config, MambaConfig, MixerConfig, ModelConfig};
 pub use error::ModelError;
 pub use model::{Activations, LayerOutput, LayerRequest, MambaLm};
 pub use signals::{SignalSet, Signals};
-
-pub mod checkpoint;
-pub mod config;
-
-pub use checkpoint::{Checkpoint, CheckpointError, Weights};
-pub use config::{ConfigError, Mamba2Config, MambaConfig, MixerConfig, ModelConfig};
+pub use state::{LayerState, ModelState};

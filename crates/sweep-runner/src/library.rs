@@ -24,7 +24,7 @@ pub enum LibraryError {
     Catalog(#[from] CatalogError),
     /// A checkpoint that cannot be read.
     #[error("model `{reference}`: {error}")]
-    #[diagnostic(help("{}", error.hint().unwrap_or_else(|| "see `sweep models`".to_owned())))]
+    #[diagnostic(help("{}", error.hint()))]
     Checkpoint {
         /// Model reference.
         reference: String,

@@ -36,9 +36,13 @@ pub(super) fn models() -> Result<ExitCode, Failure> {
     for builtin in catalog::builtins() {
         let config = ssm_model::ModelConfig::from_json(builtin.config_json)
             .map_err(|error| failed(miette!("builtin model {}: {error}", builtin.name)))?;
+        let mixer = match config.mixer {
+            ssm_model::MixerConfig::Mamba(_) => "Mamba",
+            ssm_model::MixerConfig::Mamba2(_) => "Mamba-2",
+        };
         table.add_row([
             format!("builtin:{}", builtin.name),
-            config.mixer.name().to_owned(),
+            mixer.to_owned(),
             config.n_layer.to_string(),
             config.d_model.to_string(),
             config.parameters().to_string(),

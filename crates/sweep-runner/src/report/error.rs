@@ -29,6 +29,22 @@ pub enum ReportError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A file could not be read.
+    #[error("cannot read {}: {source}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A document has no place for generated text.
+    #[error("{document}: {problem}")]
+    Splice {
+        /// The document.
+        document: String,
+        /// What is wrong with its blocks.
+        problem: String,
+    },
 }
 
 impl ReportError {
@@ -40,6 +56,10 @@ impl ReportError {
                 "hint: this is a defect of the report, not of the results; the frames (`trials.parquet`) are complete"
                     .to_owned(),
             ),
+            Self::Read { .. } => None,
+            Self::Splice { .. } => {
+                Some("hint: a block is `<!-- BEGIN: tables/<name>.md -->` ... `<!-- END -->`".to_owned())
+            }
             Self::Write { .. } => Some("hint: check free space and permissions of the results folder".to_owned()),
         }
     }

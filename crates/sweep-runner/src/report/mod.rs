@@ -8,6 +8,7 @@ mod convert;
 mod error;
 mod figures;
 mod markdown;
+mod splice;
 mod style;
 mod tables;
 mod view;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 pub use error::ReportError;
+pub use splice::splice;
 
 use crate::analyse;
 

@@ -100,7 +100,8 @@ pub fn run(
     for cell in missing {
         let trial = plan.trial_of(cell);
         if loaded.as_ref().map(|(index, _)| *index) != Some(trial.model) {
-            loaded = None;
+            // The old model goes before the new one comes: two large ones may not fit.
+            drop(loaded.take());
             let reference = &plan.models[trial.model].reference;
             progress.say(&format!("loading {reference}"));
             let model = library.load_model(reference)?;
