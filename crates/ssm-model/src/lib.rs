@@ -4,6 +4,7 @@ mod signals;
 
 pub use signals::{SignalSet, Signals};
 
+pub mod catalog;
 pub mod checkpoint;
 pub mod config;
 
