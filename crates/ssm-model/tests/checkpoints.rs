@@ -89,7 +89,8 @@ fn published_sizes_give_the_parameters_in_the_names() {
     for model in published() {
         let ssm_cfg = if model.mamba2 { r#"{"layer": "Mamba2"}"# } else { "{}" };
         let (d_model, n_layer) = (model.d_model, model.n_layer);
-        let text = format!(r#"{{"d_model": {d_model}, "n_layer": {n_layer}, "vocab_size": 50277, "ssm_cfg": {ssm_cfg}}}"#);
+        let text =
+            format!(r#"{{"d_model": {d_model}, "n_layer": {n_layer}, "vocab_size": 50277, "ssm_cfg": {ssm_cfg}}}"#);
         let parameters = ModelConfig::from_json(&text).unwrap().parameters() as f64;
         let size = model.name.rsplit('-').next().unwrap();
         let (number, unit) = size.split_at(size.len() - 1);
