@@ -2,6 +2,10 @@
 //!
 //! A model knows nothing of reduction: whoever drives it decides what happens between layers.
 
+mod signals;
+
+pub use signals::{SignalSet, Signals};
+
 pub mod catalog;
 pub mod checkpoint;
 pub mod config;

@@ -134,12 +134,15 @@ impl CheckpointError {
             Self::ShardOutside { .. } => "put the shards beside the index and name them without folders".into(),
             Self::Duplicate { .. } => "each weight must be in one shard only".into(),
             Self::Missing { .. } => {
-                "config and weights may belong to different models, or the weights to a base model without a head".into()
+                "config and weights may belong to different models, or the weights to a base model without a head"
+                    .into()
             }
             Self::TakenTwice { .. } => "this is a fault of the model code, not of the checkpoint".into(),
             Self::Shape { .. } => "config.json and the weights belong to different models".into(),
             Self::Surplus { .. } => "the model has parts that the config does not mention".into(),
-            Self::UntiedHead => "set tie_embeddings (tie_word_embeddings) to false if the head is meant to differ".into(),
+            Self::UntiedHead => {
+                "set tie_embeddings (tie_word_embeddings) to false if the head is meant to differ".into()
+            }
             Self::Candle(_) => "the values could not be converted to float32".into(),
         }
     }

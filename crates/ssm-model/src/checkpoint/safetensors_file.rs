@@ -47,8 +47,8 @@ impl SafetensorsFile {
         }
         let mut header = vec![0; header_length as usize];
         reader.read_exact(&mut header).map_err(io)?;
-        let header: Map<String, Value> =
-            serde_json::from_slice(&header).map_err(|error| bad(format!("the header is not a JSON object: {error}")))?;
+        let header: Map<String, Value> = serde_json::from_slice(&header)
+            .map_err(|error| bad(format!("the header is not a JSON object: {error}")))?;
 
         let mut tensors = BTreeMap::new();
         for (name, info) in header.into_iter().filter(|(name, _)| name != "__metadata__") {

@@ -103,7 +103,8 @@ impl Weights {
 
     pub(super) fn digest(&mut self) -> Result<String, CheckpointError> {
         let mut hasher = blake3::Hasher::new();
-        let names: Vec<_> = self.entries.keys().filter(|name| !(self.tie_embeddings && *name == HEAD)).cloned().collect();
+        let names: Vec<_> =
+            self.entries.keys().filter(|name| !(self.tie_embeddings && *name == HEAD)).cloned().collect();
         for name in names {
             let tensor = self.read(&name)?;
             hasher.update(name.as_bytes());
@@ -112,7 +113,8 @@ impl Weights {
             for size in tensor.dims() {
                 hasher.update(&(*size as u64).to_le_bytes());
             }
-            let bytes: Vec<u8> = tensor.flatten_all()?.to_vec1::<f32>()?.into_iter().flat_map(f32::to_le_bytes).collect();
+            let bytes: Vec<u8> =
+                tensor.flatten_all()?.to_vec1::<f32>()?.into_iter().flat_map(f32::to_le_bytes).collect();
             hasher.update(&bytes);
         }
         Ok(hasher.finalize().to_hex().to_string())

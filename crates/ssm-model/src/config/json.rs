@@ -56,7 +56,8 @@ mod tests {
 
     #[test]
     fn bare_non_finite_numbers_are_read_outside_strings_only() {
-        let object = parse_object(r#"{"a": [0.0, Infinity], "b": -Infinity, "c": "NaN \" Infinity", "d": NaN}"#).unwrap();
+        let object =
+            parse_object(r#"{"a": [0.0, Infinity], "b": -Infinity, "c": "NaN \" Infinity", "d": NaN}"#).unwrap();
         assert_eq!(as_float(&object["a"][1]), Some(f64::INFINITY));
         assert_eq!(as_float(&object["b"]), Some(f64::NEG_INFINITY));
         assert_eq!(object["c"], "NaN \" Infinity");

@@ -209,7 +209,13 @@ impl<'a> Machine<'a> {
     fn load_storage(&mut self) -> Result<(), PickleError> {
         let id = self.pop()?;
         match self.items(id) {
-            [Value::Text("storage"), Value::Global(Global::Storage(dtype)), Value::Text(key), _, Value::Int(elements)] => {
+            [
+                Value::Text("storage"),
+                Value::Global(Global::Storage(dtype)),
+                Value::Text(key),
+                _,
+                Value::Int(elements),
+            ] => {
                 let storage = Storage { dtype: *dtype, key: (*key).to_string(), elements: to_size(*elements)? };
                 self.storages.push(storage);
                 self.stack.push(Value::Storage(self.storages.len() - 1));
@@ -237,13 +243,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn tensor(
-        &self,
-        storage: usize,
-        offset: i64,
-        shape: Value,
-        stride: Value,
-    ) -> Result<StoredTensor, PickleError> {
+    fn tensor(&self, storage: usize, offset: i64, shape: Value, stride: Value) -> Result<StoredTensor, PickleError> {
         let storage = self.storages[storage].clone();
         let (shape, stride, offset) = (self.sizes(shape)?, self.sizes(stride)?, to_size(offset)?);
         let elements = shape.iter().try_fold(1_usize, |product, size| product.checked_mul(*size));

@@ -54,7 +54,8 @@ pub(super) struct PickleFile {
 impl PickleFile {
     pub(super) fn new(file: String, reader: Box<dyn ReadSeek>) -> Result<Self, CheckpointError> {
         let bad = |problem: String| CheckpointError::malformed(&file, problem);
-        let mut archive = ZipArchive::new(reader).map_err(|error| bad(format!("not a readable zip archive: {error}")))?;
+        let mut archive =
+            ZipArchive::new(reader).map_err(|error| bad(format!("not a readable zip archive: {error}")))?;
         let pickles: Vec<String> =
             archive.file_names().flatten().filter(|n| n.ends_with("/data.pkl")).map(Into::into).collect();
         let [pickle] = pickles.as_slice() else {
@@ -101,11 +102,7 @@ fn storage_entry(root: &str, tensor: &StoredTensor) -> String {
     format!("{root}data/{}", tensor.storage.key)
 }
 
-fn check_storage(
-    archive: &mut ZipArchive<Box<dyn ReadSeek>>,
-    root: &str,
-    tensor: &StoredTensor,
-) -> Result<(), String> {
+fn check_storage(archive: &mut ZipArchive<Box<dyn ReadSeek>>, root: &str, tensor: &StoredTensor) -> Result<(), String> {
     let entry = storage_entry(root, tensor);
     let held = archive.by_name(&entry).map_err(|error| format!("{entry}: {error}"))?.size();
     let announced = tensor.storage.bytes() as u64;
