@@ -10,7 +10,8 @@ fn main() {
         output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     let revision = output("git", &["rev-parse", "HEAD"]).unwrap_or_else(|| "unknown".to_owned());
-    let dirty = output("git", &["status", "--porcelain", "--untracked-files=no"]).is_some_and(|changes| !changes.is_empty());
+    let dirty =
+        output("git", &["status", "--porcelain", "--untracked-files=no"]).is_some_and(|changes| !changes.is_empty());
     println!("cargo:rustc-env=SSM_REDUCE_GIT_REVISION={revision}{}", if dirty { "-dirty" } else { "" });
     let compiler = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
     let version = output(&compiler, &["--version"]).unwrap_or_else(|| "unknown".to_owned());

@@ -82,7 +82,8 @@ pub fn metrics(kind: TaskKind, items: &[Item], scores: &[ItemScore]) -> Vec<Metr
         TaskKind::MultipleChoice => {
             let acc_norm = metric("acc_norm", Aggregate::Mean, &|item, score| {
                 let per_byte = score.choices.iter().zip(&item.requests);
-                let best = highest(per_byte.map(|(choice, request)| choice.loglikelihood / request.bytes.max(1) as f64));
+                let best =
+                    highest(per_byte.map(|(choice, request)| choice.loglikelihood / request.bytes.max(1) as f64));
                 right(best.map(|index| index as u32) == item.gold)
             });
             vec![acc, acc_norm]

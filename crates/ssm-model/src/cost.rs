@@ -23,7 +23,10 @@ impl ModelConfig {
             MixerConfig::Mamba2(mixer) => {
                 let (conv_dim, nheads) = (self.conv_dim() as f64, d_inner / mixer.headdim as f64);
                 let projections = 2.0 * d_model * (d_inner + conv_dim + nheads) + 2.0 * d_inner * d_model;
-                projections + 2.0 * mixer.d_conv as f64 * conv_dim + 6.0 * d_inner * mixer.d_state as f64 + 3.0 * d_inner
+                projections
+                    + 2.0 * mixer.d_conv as f64 * conv_dim
+                    + 6.0 * d_inner * mixer.d_state as f64
+                    + 3.0 * d_inner
             }
         }
     }

@@ -81,8 +81,7 @@ impl MambaLm {
             })
             .collect::<Result<_, ModelError>>()?;
         let norm_f = weights.take("backbone.norm_f.weight", &[config.d_model])?;
-        let lm_head =
-            if config.tie_embeddings { embedding.clone() } else { weights.take("lm_head.weight", &shape)? };
+        let lm_head = if config.tie_embeddings { embedding.clone() } else { weights.take("lm_head.weight", &shape)? };
         Ok(Self { config: config.clone(), embedding, blocks, norm_f, lm_head })
     }
 
@@ -124,12 +123,8 @@ impl MambaLm {
         let eps = self.config.norm_eps as f32;
         let (normed, residual) =
             ops::add_rms_norm(&activations.hidden, activations.residual.as_ref(), &block.norm, eps)?;
-        let call = MixerCall {
-            segments,
-            initial: request.initial,
-            signals: request.signals,
-            want_states: request.states,
-        };
+        let call =
+            MixerCall { segments, initial: request.initial, signals: request.signals, want_states: request.states };
         let output = block.mixer.forward(&normed, &call)?;
         Ok(LayerOutput {
             activations: Activations { hidden: output.hidden, residual: Some(residual) },

@@ -9,18 +9,11 @@ use support::Shape;
 use sweep_runner::analyse;
 
 fn parquet(bytes: &std::path::Path) -> DataFrame {
-    ParquetReader::new(fs::File::open(bytes).expect("the frame was written"))
-        .finish()
-        .expect("valid Parquet")
+    ParquetReader::new(fs::File::open(bytes).expect("the frame was written")).finish().expect("valid Parquet")
 }
 
 fn columns(frame: &DataFrame) -> String {
-    frame
-        .get_column_names()
-        .iter()
-        .map(|name| name.as_str())
-        .collect::<Vec<_>>()
-        .join(", ")
+    frame.get_column_names().iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 #[test]
@@ -43,18 +36,9 @@ fn frames_have_exactly_the_promised_columns() {
             "trial_id, task, item_id, gold, predicted, correct, loglikelihoods, greedy, tokens_in, tokens_kept, \
              necessary_kept, coverage",
         ),
-        (
-            "sites",
-            "trial_id, task, site, tokens_in, tokens_out, keep_ratio, overlap, merged_similarity",
-        ),
-        (
-            "overlaps",
-            "trial_id, other_trial_id, task, site, jaccard, expected_by_chance",
-        ),
-        (
-            "item_metrics",
-            "trial_id, task, item_id, metric, value, weight",
-        ),
+        ("sites", "trial_id, task, site, tokens_in, tokens_out, keep_ratio, overlap, merged_similarity"),
+        ("overlaps", "trial_id, other_trial_id, task, site, jaccard, expected_by_chance"),
+        ("item_metrics", "trial_id, task, item_id, metric, value, weight"),
     ];
     for (name, promised) in expected {
         let frame = parquet(&dir.path().join(format!("{name}.parquet")));
@@ -62,22 +46,10 @@ fn frames_have_exactly_the_promised_columns() {
         assert!(frame.height() > 0, "{name} is empty");
     }
     let items = parquet(&dir.path().join("items.parquet"));
-    assert_eq!(
-        items.column("loglikelihoods").expect("a column").dtype(),
-        &DataType::List(Box::new(DataType::Float64))
-    );
-    assert_eq!(
-        items.column("greedy").expect("a column").dtype(),
-        &DataType::List(Box::new(DataType::Boolean))
-    );
+    assert_eq!(items.column("loglikelihoods").expect("a column").dtype(), &DataType::List(Box::new(DataType::Float64)));
+    assert_eq!(items.column("greedy").expect("a column").dtype(), &DataType::List(Box::new(DataType::Boolean)));
     let csv = fs::read_to_string(dir.path().join("trials.csv")).expect("the CSV twin");
-    assert_eq!(
-        csv.lines()
-            .next()
-            .map(|line| line.replace(',', ", "))
-            .as_deref(),
-        Some(expected[0].1)
-    );
+    assert_eq!(csv.lines().next().map(|line| line.replace(',', ", ")).as_deref(), Some(expected[0].1));
 }
 
 #[test]
@@ -87,38 +59,14 @@ fn a_failed_cell_is_a_row_with_its_error() {
     let analysis = analyse::run(dir.path()).expect("a complete experiment");
     assert!(analysis.failed > 0);
     let frame = parquet(&dir.path().join("trials.parquet"));
-    let status = frame
-        .column("status")
-        .expect("status")
-        .str()
-        .expect("text")
-        .clone();
-    let failed: Vec<usize> = (0..frame.height())
-        .filter(|&row| status.get(row) == Some("failed"))
-        .collect();
+    let status = frame.column("status").expect("status").str().expect("text").clone();
+    let failed: Vec<usize> = (0..frame.height()).filter(|&row| status.get(row) == Some("failed")).collect();
     assert_eq!(failed.len(), analysis.failed);
     for row in failed {
-        let error = frame
-            .column("error")
-            .expect("error")
-            .str()
-            .expect("text")
-            .get(row)
-            .map(str::to_owned);
-        assert_eq!(
-            error.as_deref(),
-            Some("index 37 is out of range for the rows left")
-        );
+        let error = frame.column("error").expect("error").str().expect("text").get(row).map(str::to_owned);
+        assert_eq!(error.as_deref(), Some("index 37 is out of range for the rows left"));
         for name in ["metric", "value", "n", "diff", "p_value", "coverage"] {
-            assert!(
-                frame
-                    .column(name)
-                    .expect(name)
-                    .get(row)
-                    .expect(name)
-                    .is_null(),
-                "{name}"
-            );
+            assert!(frame.column(name).expect(name).get(row).expect(name).is_null(), "{name}");
         }
     }
 }
@@ -129,41 +77,19 @@ fn known_effects_come_out() {
     let cells = support::write(dir.path(), &Shape::small());
     analyse::run(dir.path()).expect("a complete experiment");
     let frame = parquet(&dir.path().join("trials.parquet"));
-    let number =
-        |name: &str, row: usize| frame.column(name).expect(name).f64().expect(name).get(row);
-    let text = |name: &str, row: usize| {
-        frame
-            .column(name)
-            .expect(name)
-            .str()
-            .expect(name)
-            .get(row)
-            .map(str::to_owned)
-    };
-    let done = cells
-        .iter()
-        .find(|cell| cell.trial.strategy == "utrc")
-        .expect("a cell of utrc");
+    let number = |name: &str, row: usize| frame.column(name).expect(name).f64().expect(name).get(row);
+    let text = |name: &str, row: usize| frame.column(name).expect(name).str().expect(name).get(row).map(str::to_owned);
+    let done = cells.iter().find(|cell| cell.trial.strategy == "utrc").expect("a cell of utrc");
     let row = (0..frame.height())
         .find(|&row| text("trial_id", row).as_deref() == Some(done.trial.trial_id.as_str()))
         .expect("its row");
-    let right = done
-        .items
-        .iter()
-        .filter(|item| item.correct == Some(true))
-        .count() as f64;
+    let right = done.items.iter().filter(|item| item.correct == Some(true)).count() as f64;
     let value = number("value", row).expect("a value");
     assert!((value - right / done.items.len() as f64).abs() < 1e-12);
     assert!(
-        (number("diff", row).expect("diff")
-            - (value - number("baseline_value", row).expect("base")))
-        .abs()
-            < 1e-12
+        (number("diff", row).expect("diff") - (value - number("baseline_value", row).expect("base"))).abs() < 1e-12
     );
-    assert!(
-        number("ci_low", row).expect("low") < value
-            && value < number("ci_high", row).expect("high")
-    );
+    assert!(number("ci_low", row).expect("low") < value && value < number("ci_high", row).expect("high"));
     // The baseline is not compared to itself.
     assert_eq!(text("strategy", 0).as_deref(), Some("dense"));
     assert!(number("diff", 0).is_none() && number("baseline_value", 0).is_some());
@@ -175,11 +101,7 @@ fn two_runs_write_the_same_bytes() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         support::write(dir.path(), &Shape::small());
         let analysis = analyse::run(dir.path()).expect("a complete experiment");
-        analysis
-            .files
-            .iter()
-            .map(|file| fs::read(file).expect("written"))
-            .collect::<Vec<_>>()
+        analysis.files.iter().map(|file| fs::read(file).expect("written")).collect::<Vec<_>>()
     };
     assert!(run() == run());
 }

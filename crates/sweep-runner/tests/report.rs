@@ -13,10 +13,7 @@ fn names(files: &[PathBuf], kind: &str) -> BTreeSet<String> {
     files
         .iter()
         .filter(|file| file.extension().is_some_and(|extension| extension == kind))
-        .filter_map(|file| {
-            file.file_stem()
-                .map(|stem| stem.to_string_lossy().into_owned())
-        })
+        .filter_map(|file| file.file_stem().map(|stem| stem.to_string_lossy().into_owned()))
         .collect()
 }
 
@@ -29,11 +26,7 @@ fn the_full_experiment_has_every_figure() {
     let summary = report::run(&dir).expect("a complete experiment");
     assert!(summary.failed > 0 && summary.unfinished == 1);
     for file in summary.figures.iter().chain(&summary.tables) {
-        assert!(
-            fs::metadata(file).expect("written").len() > 0,
-            "{}",
-            file.display()
-        );
+        assert!(fs::metadata(file).expect("written").len() > 0, "{}", file.display());
     }
     let svg = names(&summary.figures, "svg");
     for expected in [
@@ -85,12 +78,7 @@ fn two_runs_write_the_same_bytes() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         support::write(dir.path(), &Shape::small());
         let summary = report::run(dir.path()).expect("a complete experiment");
-        let files = summary
-            .figures
-            .iter()
-            .chain(&summary.tables)
-            .chain(&summary.frames)
-            .chain([&summary.report]);
+        let files = summary.figures.iter().chain(&summary.tables).chain(&summary.frames).chain([&summary.report]);
         files
             .map(|file| {
                 let name = file.strip_prefix(dir.path()).expect("inside").to_owned();
@@ -100,11 +88,7 @@ fn two_runs_write_the_same_bytes() {
     };
     for (first, second) in run().into_iter().zip(run()) {
         assert_eq!(first.0, second.0);
-        assert!(
-            first.1 == second.1,
-            "{} differs between two runs",
-            first.0.display()
-        );
+        assert!(first.1 == second.1, "{} differs between two runs", first.0.display());
     }
 }
 
@@ -113,20 +97,12 @@ fn a_fonts_name_is_in_every_figure_and_no_system_font_is_needed() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     support::write(dir.path(), &Shape::small());
     let summary = report::run(dir.path()).expect("a complete experiment");
-    for file in summary
-        .figures
-        .iter()
-        .filter(|file| file.extension().is_some_and(|e| e == "svg"))
-    {
+    for file in summary.figures.iter().filter(|file| file.extension().is_some_and(|e| e == "svg")) {
         let svg = fs::read_to_string(file).expect("text");
         assert!(svg.contains("font-family=\"DejaVu Sans, Verdana, sans-serif\""));
         assert!(svg.contains("width=\"5.5000in\""));
     }
-    for file in summary
-        .figures
-        .iter()
-        .filter(|file| file.extension().is_some_and(|e| e == "pdf"))
-    {
+    for file in summary.figures.iter().filter(|file| file.extension().is_some_and(|e| e == "pdf")) {
         let pdf = fs::read(file).expect("bytes");
         assert!(pdf.starts_with(b"%PDF-") && !pdf.windows(6).any(|window| window == b"/Type3"));
     }
@@ -140,11 +116,7 @@ fn an_unusual_experiment_is_reported_as_far_as_it_goes() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     support::write(dir.path(), &shape);
     let summary = report::run(dir.path()).expect("a report without a baseline");
-    assert!(
-        fs::read_to_string(summary.report)
-            .expect("the page")
-            .contains("No finished baseline")
-    );
+    assert!(fs::read_to_string(summary.report).expect("the page").contains("No finished baseline"));
     // Only a baseline: no figure at all.
     let mut shape = Shape::small();
     shape.strategies.retain(|strategy| strategy.0 == "dense");
@@ -166,10 +138,7 @@ fn an_unusual_experiment_is_reported_as_far_as_it_goes() {
 #[ignore = "writes about 2,500 cells of 500 items"]
 fn a_large_experiment_is_analysed_in_seconds() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let shape = Shape {
-        items: 500,
-        ..Shape::full()
-    };
+    let shape = Shape { items: 500, ..Shape::full() };
     support::write(dir.path(), &shape);
     let start = std::time::Instant::now();
     sweep_runner::analyse::run(dir.path()).expect("a complete experiment");

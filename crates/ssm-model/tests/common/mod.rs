@@ -51,7 +51,12 @@ pub fn trained(name: &str) -> (MambaLm, HashMap<String, Tensor>) {
 }
 
 /// Logits of every row of a packed stream, and the states after it.
-pub fn logits(model: &MambaLm, tokens: &[u32], segments: &Segments, initial: Option<&ModelState>) -> (Tensor, ModelState) {
+pub fn logits(
+    model: &MambaLm,
+    tokens: &[u32],
+    segments: &Segments,
+    initial: Option<&ModelState>,
+) -> (Tensor, ModelState) {
     let (activations, state) = model.prefill(tokens, segments, initial).unwrap();
     let rows: Vec<u32> = (0..tokens.len() as u32).collect();
     (model.head(&activations, &rows).unwrap(), state)

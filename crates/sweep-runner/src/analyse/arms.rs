@@ -55,10 +55,7 @@ impl Arm {
     /// Resamples of different tasks are independent draws, so the mean of the replicates is a bootstrap stratified
     /// by task.
     pub(crate) fn mean_over(&self, tasks: &[String]) -> Option<TaskMean> {
-        let results: Vec<&ArmTask> = tasks
-            .iter()
-            .map(|task| self.task(task))
-            .collect::<Option<_>>()?;
+        let results: Vec<&ArmTask> = tasks.iter().map(|task| self.task(task)).collect::<Option<_>>()?;
         let draws = results.first()?.replicates.len();
         let share = 1.0 / results.len() as f64;
         let mut replicates = vec![0.0; draws];
@@ -67,18 +64,10 @@ impl Arm {
                 *sum += f64::from(x) * share;
             }
         }
-        let value = results
-            .iter()
-            .map(|result| result.estimate.value)
-            .sum::<f64>()
-            * share;
+        let value = results.iter().map(|result| result.estimate.value).sum::<f64>() * share;
         let n = results.iter().map(|result| result.estimate.n).sum();
         Some(TaskMean {
-            flops_reduction_achieved: results
-                .iter()
-                .map(|r| r.flops_reduction_achieved)
-                .sum::<f64>()
-                * share,
+            flops_reduction_achieved: results.iter().map(|r| r.flops_reduction_achieved).sum::<f64>() * share,
             estimate: estimate_from_replicates(n, value, &replicates),
             replicates,
         })
@@ -91,18 +80,9 @@ impl ArmTask {
         if self.items_key != other.items_key || self.metric != other.metric {
             return None;
         }
-        let widen = |replicates: &[f32]| {
-            replicates
-                .iter()
-                .map(|&x| f64::from(x))
-                .collect::<Vec<f64>>()
-        };
+        let widen = |replicates: &[f32]| replicates.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
         let value = self.estimate.value - other.estimate.value;
-        Some(difference_of_replicates(
-            value,
-            &widen(&self.replicates),
-            &widen(&other.replicates),
-        ))
+        Some(difference_of_replicates(value, &widen(&self.replicates), &widen(&other.replicates)))
     }
 }
 
@@ -119,18 +99,13 @@ pub(crate) fn arms(study: &Study) -> Vec<Arm> {
     let mut order: Vec<Vec<&Cell>> = Vec::new();
     let mut known: BTreeMap<String, usize> = BTreeMap::new();
     for cell in study.cells.iter().filter(|cell| cell.is_done()) {
-        let index = *known
-            .entry(pooling_key(&cell.record.trial))
-            .or_insert_with(|| {
-                order.push(Vec::new());
-                order.len() - 1
-            });
+        let index = *known.entry(pooling_key(&cell.record.trial)).or_insert_with(|| {
+            order.push(Vec::new());
+            order.len() - 1
+        });
         order[index].push(cell);
     }
-    let mut arms: Vec<Arm> = order
-        .iter()
-        .map(|cells| pool(cells, &study.plan.baseline))
-        .collect();
+    let mut arms: Vec<Arm> = order.iter().map(|cells| pool(cells, &study.plan.baseline)).collect();
     compare_to_baseline(&mut arms);
     arms
 }
@@ -171,16 +146,8 @@ fn pool(cells: &[&Cell], baseline: &str) -> Arm {
         }
     }
     let is_baseline = trial.strategy == baseline;
-    let tasks = tasks
-        .into_iter()
-        .filter_map(|(_, cells)| pool_task(&cells))
-        .collect();
-    Arm {
-        trial,
-        seeds,
-        is_baseline,
-        tasks,
-    }
+    let tasks = tasks.into_iter().filter_map(|(_, cells)| pool_task(&cells)).collect();
+    Arm { trial, seeds, is_baseline, tasks }
 }
 
 fn pool_task(cells: &[&Cell]) -> Option<ArmTask> {
@@ -192,11 +159,7 @@ fn pool_task(cells: &[&Cell]) -> Option<ArmTask> {
     let single = &first.metrics[position];
     let seeds = cells.len() as f64;
     let (estimate, difference, replicates) = if cells.len() == 1 {
-        (
-            single.estimate,
-            single.difference,
-            Arc::clone(&first.replicates),
-        )
+        (single.estimate, single.difference, Arc::clone(&first.replicates))
     } else {
         let mut mean = vec![0.0_f64; first.replicates.len()];
         for cell in cells {
@@ -204,27 +167,17 @@ fn pool_task(cells: &[&Cell]) -> Option<ArmTask> {
                 *sum += f64::from(x) / seeds;
             }
         }
-        let value = cells
-            .iter()
-            .filter_map(|cell| of(cell).map(|position| cell.metrics[position].estimate.value))
-            .sum::<f64>()
-            / seeds;
+        let value =
+            cells.iter().filter_map(|cell| of(cell).map(|position| cell.metrics[position].estimate.value)).sum::<f64>()
+                / seeds;
         let estimate = estimate_from_replicates(single.estimate.n, value, &mean);
-        (
-            estimate,
-            None,
-            Arc::new(mean.into_iter().map(|x| x as f32).collect()),
-        )
+        (estimate, None, Arc::new(mean.into_iter().map(|x| x as f32).collect()))
     };
     Some(ArmTask {
         task: first.record.task.clone(),
         metric,
         lower_is_better,
-        flops_reduction_achieved: cells
-            .iter()
-            .map(|c| c.record.cost.flops_reduction_achieved)
-            .sum::<f64>()
-            / seeds,
+        flops_reduction_achieved: cells.iter().map(|c| c.record.cost.flops_reduction_achieved).sum::<f64>() / seeds,
         estimate,
         difference,
         replicates,
@@ -236,20 +189,10 @@ fn pool_task(cells: &[&Cell]) -> Option<ArmTask> {
 fn compare_to_baseline(arms: &mut [Arm]) {
     let mut missing = Vec::new();
     for (index, arm) in arms.iter().enumerate().filter(|(_, arm)| !arm.is_baseline) {
-        let baseline = arms
-            .iter()
-            .find(|other| other.is_baseline && comparable(&other.trial, &arm.trial));
+        let baseline = arms.iter().find(|other| other.is_baseline && comparable(&other.trial, &arm.trial));
         let Some(baseline) = baseline else { continue };
-        for (position, result) in arm
-            .tasks
-            .iter()
-            .enumerate()
-            .filter(|(_, result)| result.difference.is_none())
-        {
-            if let Some(difference) = baseline
-                .task(&result.task)
-                .and_then(|base| result.minus(base))
-            {
+        for (position, result) in arm.tasks.iter().enumerate().filter(|(_, result)| result.difference.is_none()) {
+            if let Some(difference) = baseline.task(&result.task).and_then(|base| result.minus(base)) {
                 missing.push((index, position, difference));
             }
         }
@@ -296,15 +239,7 @@ mod tests {
             metric: "acc".to_owned(),
             lower_is_better: false,
             flops_reduction_achieved: value / 10.0,
-            estimate: Estimate {
-                n: 4,
-                value,
-                stderr: 0.0,
-                interval: Interval {
-                    low: value,
-                    high: value,
-                },
-            },
+            estimate: Estimate { n: 4, value, stderr: 0.0, interval: Interval { low: value, high: value } },
             difference: None,
             replicates: Arc::new(replicates.to_vec()),
             items_key: 1,
@@ -314,28 +249,14 @@ mod tests {
     #[test]
     fn seeds_are_pooled_and_options_are_not() {
         assert_eq!(pooling_key(&trial(0, "{}")), pooling_key(&trial(1, "{}")));
-        assert_eq!(
-            pooling_key(&trial(0, r#"{"seed":0}"#)),
-            pooling_key(&trial(1, r#"{"seed":1}"#))
-        );
-        assert_ne!(
-            pooling_key(&trial(0, r#"{"q":0.5}"#)),
-            pooling_key(&trial(0, r#"{"q":1.0}"#))
-        );
+        assert_eq!(pooling_key(&trial(0, r#"{"seed":0}"#)), pooling_key(&trial(1, r#"{"seed":1}"#)));
+        assert_ne!(pooling_key(&trial(0, r#"{"q":0.5}"#)), pooling_key(&trial(0, r#"{"q":1.0}"#)));
     }
 
     #[test]
     fn the_mean_over_tasks_weighs_tasks_equally() {
-        let tasks = vec![
-            result("a", 0.5, &[0.25, 0.75]),
-            result("b", 1.0, &[1.0, 0.5]),
-        ];
-        let arm = Arm {
-            trial: trial(0, "{}"),
-            seeds: vec![0],
-            is_baseline: false,
-            tasks,
-        };
+        let tasks = vec![result("a", 0.5, &[0.25, 0.75]), result("b", 1.0, &[1.0, 0.5])];
+        let arm = Arm { trial: trial(0, "{}"), seeds: vec![0], is_baseline: false, tasks };
         let names = ["a".to_owned(), "b".to_owned()];
         let mean = arm.mean_over(&names).expect("both tasks finished");
         assert!((mean.estimate.value - 0.75).abs() < 1e-12);
@@ -347,10 +268,7 @@ mod tests {
 
     #[test]
     fn other_items_cannot_be_compared() {
-        let (a, mut b) = (
-            result("a", 0.5, &[0.5, 0.5]),
-            result("a", 0.25, &[0.25, 0.5]),
-        );
+        let (a, mut b) = (result("a", 0.5, &[0.5, 0.5]), result("a", 0.25, &[0.25, 0.5]));
         assert!((a.minus(&b).expect("same items").value - 0.25).abs() < 1e-12);
         b.items_key = 2;
         assert!(a.minus(&b).is_none());

@@ -81,9 +81,7 @@ impl AnalyseError {
             Self::MissingPlan { .. } => {
                 "hint: point to a folder `results/<experiment>`; `sweep run <experiment.yaml>` creates it"
             }
-            Self::NothingRecorded { .. } => {
-                "hint: run the experiment first; finished cells appear under `cells/`"
-            }
+            Self::NothingRecorded { .. } => "hint: run the experiment first; finished cells appear under `cells/`",
             Self::Read { .. } => "hint: check that the file exists and that you may read it",
             Self::Parse { .. } | Self::Inconsistent { .. } => {
                 "hint: the file is damaged or was edited; delete it and run the experiment again, finished cells are kept"

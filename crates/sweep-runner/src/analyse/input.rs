@@ -42,28 +42,16 @@ pub(crate) struct Recorded {
 /// Reads the plan and every planned cell that is on disk; files that the plan does not list are ignored.
 pub(crate) fn read(dir: &Path) -> Result<Recorded, AnalyseError> {
     let plan: PlanFile =
-        read_json(&dir.join("plan.json"))?.ok_or_else(|| AnalyseError::MissingPlan {
-            dir: dir.to_owned(),
-        })?;
+        read_json(&dir.join("plan.json"))?.ok_or_else(|| AnalyseError::MissingPlan { dir: dir.to_owned() })?;
     let folder = dir.join("cells");
-    let cells = plan
-        .cells
-        .par_iter()
-        .map(|id| read_cell(&folder.join(format!("{id}.json"))))
-        .collect::<Result<Vec<_>, _>>()?;
+    let cells =
+        plan.cells.par_iter().map(|id| read_cell(&folder.join(format!("{id}.json")))).collect::<Result<Vec<_>, _>>()?;
     let cells: Vec<CellRecord> = cells.into_iter().flatten().collect();
     if cells.is_empty() {
-        return Err(AnalyseError::NothingRecorded {
-            dir: dir.to_owned(),
-            planned: plan.cells.len(),
-        });
+        return Err(AnalyseError::NothingRecorded { dir: dir.to_owned(), planned: plan.cells.len() });
     }
     let unfinished = plan.cells.len() - cells.len();
-    Ok(Recorded {
-        plan,
-        cells,
-        unfinished,
-    })
+    Ok(Recorded { plan, cells, unfinished })
 }
 
 fn read_cell(path: &Path) -> Result<Option<CellRecord>, AnalyseError> {
@@ -83,12 +71,7 @@ fn read_cell(path: &Path) -> Result<Option<CellRecord>, AnalyseError> {
 
 /// Later stages index by item; a record that does not fit together is refused here, once.
 fn check(cell: &CellRecord) -> Result<(), AnalyseError> {
-    let refuse = |reason: String| {
-        Err(AnalyseError::Inconsistent {
-            cell_id: cell.cell_id.clone(),
-            reason,
-        })
-    };
+    let refuse = |reason: String| Err(AnalyseError::Inconsistent { cell_id: cell.cell_id.clone(), reason });
     if cell.status == Status::Failed {
         return Ok(());
     }
@@ -102,21 +85,10 @@ fn check(cell: &CellRecord) -> Result<(), AnalyseError> {
             ));
         }
     }
-    if cell
-        .metrics
-        .iter()
-        .all(|metric| metric.metric != cell.primary_metric)
-    {
-        return refuse(format!(
-            "its primary metric `{}` is not among its metrics",
-            cell.primary_metric
-        ));
+    if cell.metrics.iter().all(|metric| metric.metric != cell.primary_metric) {
+        return refuse(format!("its primary metric `{}` is not among its metrics", cell.primary_metric));
     }
-    let planned = cell
-        .plans
-        .iter()
-        .map(|plan| plan.item)
-        .chain(cell.plan_items.iter().map(|plan| plan.item));
+    let planned = cell.plans.iter().map(|plan| plan.item).chain(cell.plan_items.iter().map(|plan| plan.item));
     if let Some(item) = planned.max().filter(|&item| item >= n) {
         return refuse(format!("a plan names item {item} of {n}"));
     }
@@ -129,16 +101,8 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, AnalyseError
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(source) => {
-            return Err(AnalyseError::Read {
-                path: path.to_owned(),
-                source,
-            });
+            return Err(AnalyseError::Read { path: path.to_owned(), source });
         }
     };
-    serde_json::from_str(&text)
-        .map(Some)
-        .map_err(|source| AnalyseError::Parse {
-            path: path.to_owned(),
-            source,
-        })
+    serde_json::from_str(&text).map(Some).map_err(|source| AnalyseError::Parse { path: path.to_owned(), source })
 }

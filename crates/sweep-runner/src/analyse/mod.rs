@@ -50,12 +50,6 @@ pub(crate) fn study_and_write(dir: &Path) -> Result<(Study, Analysis), AnalyseEr
     let (files, rows) = frames::write_all(&study, dir)?;
     let done = study.cells.iter().filter(|cell| cell.is_done()).count();
     let failed = study.cells.len() - done;
-    let analysis = Analysis {
-        files,
-        done,
-        failed,
-        unfinished: study.unfinished,
-        rows,
-    };
+    let analysis = Analysis { files, done, failed, unfinished: study.unfinished, rows };
     Ok((study, analysis))
 }

@@ -30,21 +30,11 @@ type Kept<'a> = BTreeMap<(usize, &'a str), (&'a [u32], usize)>;
 pub(crate) fn overlaps(study: &Study) -> Vec<Overlap> {
     let mut groups: BTreeMap<String, Vec<&CellRecord>> = BTreeMap::new();
     let mut order: Vec<String> = Vec::new();
-    for cell in study
-        .cells
-        .iter()
-        .filter(|cell| cell.is_done() && !cell.record.plans.is_empty())
-    {
+    for cell in study.cells.iter().filter(|cell| cell.is_done() && !cell.record.plans.is_empty()) {
         let trial = &cell.record.trial;
         let key = format!(
             "{:?}",
-            (
-                &trial.model,
-                &trial.protocol,
-                &cell.record.task,
-                &trial.schedule,
-                trial.flops_reduction_nominal
-            )
+            (&trial.model, &trial.protocol, &cell.record.task, &trial.schedule, trial.flops_reduction_nominal)
         );
         if !groups.contains_key(&key) {
             order.push(key.clone());
@@ -81,34 +71,23 @@ pub(crate) fn mean_overlaps(overlaps: &[Overlap]) -> MeanOverlaps {
     let mut sums: BTreeMap<(String, String, usize), (f64, f64)> = BTreeMap::new();
     for overlap in overlaps.iter().filter(|overlap| !overlap.same_arm) {
         for trial in [&overlap.trial_id, &overlap.other_trial_id] {
-            let sum = sums
-                .entry((trial.clone(), overlap.task.clone(), overlap.site))
-                .or_default();
+            let sum = sums.entry((trial.clone(), overlap.task.clone(), overlap.site)).or_default();
             sum.0 += overlap.jaccard;
             sum.1 += 1.0;
         }
     }
-    sums.into_iter()
-        .map(|(key, (sum, count))| (key, sum / count))
-        .collect()
+    sums.into_iter().map(|(key, (sum, count))| (key, sum / count)).collect()
 }
 
 fn kept_sets(cell: &CellRecord) -> Kept<'_> {
-    let lengths: BTreeMap<usize, usize> = cell
-        .plan_items
-        .iter()
-        .map(|plan| (plan.item, plan.tokens.len()))
-        .collect();
+    let lengths: BTreeMap<usize, usize> = cell.plan_items.iter().map(|plan| (plan.item, plan.tokens.len())).collect();
     cell.plans
         .iter()
         .map(|plan| {
             // Without recorded tokens the arriving positions bound the length from below.
             let arriving = plan.kept.len() + plan.dropped.len() + plan.merged.len();
             let length = lengths.get(&plan.item).copied().unwrap_or(arriving);
-            (
-                (plan.site, cell.items[plan.item].item_id.as_str()),
-                (plan.kept.as_slice(), length),
-            )
+            ((plan.site, cell.items[plan.item].item_id.as_str()), (plan.kept.as_slice(), length))
         })
         .collect()
 }
@@ -124,10 +103,7 @@ fn compare(a: &Kept, b: &Kept, chance: &mut ChanceOverlap) -> Vec<(usize, f64, f
         sums.1 += chance.expected(*length.max(other_length), kept.len(), other.len());
         sums.2 += 1.0;
     }
-    by_site
-        .into_iter()
-        .map(|(site, (observed, expected, n))| (site, observed / n, expected / n))
-        .collect()
+    by_site.into_iter().map(|(site, (observed, expected, n))| (site, observed / n, expected / n)).collect()
 }
 
 #[cfg(test)]
@@ -148,11 +124,7 @@ mod tests {
 
     #[test]
     fn another_seed_is_not_another_strategy() {
-        let pairs = [
-            overlap("a", "b", 0.5, false),
-            overlap("a", "c", 0.7, false),
-            overlap("b", "c", 0.1, true),
-        ];
+        let pairs = [overlap("a", "b", 0.5, false), overlap("a", "c", 0.7, false), overlap("b", "c", 0.1, true)];
         let means = mean_overlaps(&pairs);
         let of = |trial: &str| means[&(trial.to_owned(), "t".to_owned(), 3)];
         assert!((of("a") - 0.6).abs() < 1e-12);
@@ -163,12 +135,7 @@ mod tests {
     fn plans_are_compared_site_by_site_over_common_items() {
         let (first, second, third) = ([0, 1, 2, 3], [0, 1], [1, 2]);
         let a: Kept = [((3, "x"), (&first[..], 4)), ((5, "x"), (&second[..], 4))].into();
-        let b: Kept = [
-            ((3, "x"), (&first[..], 4)),
-            ((5, "x"), (&third[..], 4)),
-            ((5, "y"), (&third[..], 4)),
-        ]
-        .into();
+        let b: Kept = [((3, "x"), (&first[..], 4)), ((5, "x"), (&third[..], 4)), ((5, "y"), (&third[..], 4))].into();
         let compared = compare(&a, &b, &mut ChanceOverlap::default());
         assert_eq!(compared.len(), 2);
         assert!((compared[0].1 - 1.0).abs() < 1e-12 && (compared[0].2 - 1.0).abs() < 1e-12);

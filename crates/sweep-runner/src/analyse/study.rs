@@ -8,9 +8,7 @@ use rayon::prelude::*;
 
 use super::error::AnalyseError;
 use super::input::{self, PlanFile};
-use super::statistics::{
-    Contributions, Difference, Estimate, ResampleBank, estimate, paired_difference,
-};
+use super::statistics::{Contributions, Difference, Estimate, ResampleBank, estimate, paired_difference};
 use crate::record::schema::{CellRecord, ItemRecord, MetricRecord, Status};
 
 /// One experiment, analysed.
@@ -51,11 +49,7 @@ impl Cell {
 
 /// Reads an experiment and computes its statistics.
 pub(crate) fn study(dir: &Path) -> Result<Study, AnalyseError> {
-    let input::Recorded {
-        plan,
-        cells,
-        unfinished,
-    } = input::read(dir)?;
+    let input::Recorded { plan, cells, unfinished } = input::read(dir)?;
     let mut by_task: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (index, cell) in cells.iter().enumerate() {
         by_task.entry(cell.task.clone()).or_default().push(index);
@@ -74,24 +68,11 @@ pub(crate) fn study(dir: &Path) -> Result<Study, AnalyseError> {
         .into_iter()
         .zip(results)
         .map(|(record, result)| {
-            let CellResult {
-                metrics,
-                replicates,
-                items_key,
-            } = result.unwrap_or_default();
-            Cell {
-                record,
-                metrics,
-                replicates: Arc::new(replicates),
-                items_key,
-            }
+            let CellResult { metrics, replicates, items_key } = result.unwrap_or_default();
+            Cell { record, metrics, replicates: Arc::new(replicates), items_key }
         })
         .collect();
-    Ok(Study {
-        plan,
-        cells,
-        unfinished,
-    })
+    Ok(Study { plan, cells, unfinished })
 }
 
 #[derive(Default)]
@@ -106,10 +87,7 @@ fn comparable(cells: &[CellRecord], members: &[usize]) -> Vec<Vec<usize>> {
     let mut groups: BTreeMap<(&str, &str, Option<usize>), Vec<usize>> = BTreeMap::new();
     for &index in members {
         let trial = &cells[index].trial;
-        groups
-            .entry((&trial.model, &trial.protocol, trial.limit))
-            .or_default()
-            .push(index);
+        groups.entry((&trial.model, &trial.protocol, trial.limit)).or_default().push(index);
     }
     groups.into_values().collect()
 }
@@ -137,12 +115,7 @@ fn analyse_group(
     group
         .par_iter()
         .filter(done)
-        .map(|&index| {
-            (
-                index,
-                analyse_cell(&cells[index], index, baseline.as_ref(), bank),
-            )
-        })
+        .map(|&index| (index, analyse_cell(&cells[index], index, baseline.as_ref(), bank)))
         .collect()
 }
 
@@ -155,18 +128,8 @@ impl<'a> Baseline<'a> {
             let replicates = contributions.replicates(&resamples);
             (metric.metric.as_str(), (metric, contributions, replicates))
         });
-        let positions = cell
-            .items
-            .iter()
-            .enumerate()
-            .map(|(i, item)| (item.item_id.as_str(), i))
-            .collect();
-        Self {
-            index,
-            items: &cell.items,
-            positions,
-            metrics: metrics.collect(),
-        }
+        let positions = cell.items.iter().enumerate().map(|(i, item)| (item.item_id.as_str(), i)).collect();
+        Self { index, items: &cell.items, positions, metrics: metrics.collect() }
     }
 }
 
@@ -182,49 +145,24 @@ struct Alignment {
 fn align(cell: &CellRecord, baseline: Option<&Baseline>) -> Alignment {
     let in_order: Vec<usize> = (0..cell.items.len()).collect();
     let Some(baseline) = baseline else {
-        return Alignment {
-            own: in_order,
-            pairs: Vec::new(),
-            complete: false,
-        };
+        return Alignment { own: in_order, pairs: Vec::new(), complete: false };
     };
     let mut pairs: Vec<(usize, usize)> = cell
         .items
         .iter()
         .enumerate()
-        .filter_map(|(own, item)| {
-            baseline
-                .positions
-                .get(item.item_id.as_str())
-                .map(|&base| (own, base))
-        })
+        .filter_map(|(own, item)| baseline.positions.get(item.item_id.as_str()).map(|&base| (own, base)))
         .collect();
     pairs.sort_by_key(|&(_, base)| base);
     let complete = pairs.len() == cell.items.len() && pairs.len() == baseline.items.len();
-    let own = if complete {
-        pairs.iter().map(|&(own, _)| own).collect()
-    } else {
-        in_order
-    };
-    Alignment {
-        own,
-        pairs,
-        complete,
-    }
+    let own = if complete { pairs.iter().map(|&(own, _)| own).collect() } else { in_order };
+    Alignment { own, pairs, complete }
 }
 
-fn analyse_cell(
-    cell: &CellRecord,
-    index: usize,
-    baseline: Option<&Baseline>,
-    bank: &ResampleBank,
-) -> CellResult {
+fn analyse_cell(cell: &CellRecord, index: usize, baseline: Option<&Baseline>, bank: &ResampleBank) -> CellResult {
     let alignment = align(cell, baseline);
     let resamples = bank.of(cell.items.len());
-    let mut result = CellResult {
-        items_key: items_key(cell, &alignment.own),
-        ..CellResult::default()
-    };
+    let mut result = CellResult { items_key: items_key(cell, &alignment.own), ..CellResult::default() };
     for metric in &cell.metrics {
         let contributions = Contributions::of_items(metric, alignment.own.iter().copied());
         let primary = metric.metric == cell.primary_metric;
@@ -235,35 +173,23 @@ fn analyse_cell(
         let counterpart = baseline
             .and_then(|baseline| Some((baseline, baseline.metrics.get(metric.metric.as_str())?)))
             .filter(|(_, (other, _, _))| other.aggregate == metric.aggregate);
-        let difference = counterpart
-            .filter(|(baseline, _)| baseline.index != index)
-            .and_then(|(_, (other, other_contributions, other_replicates))| {
+        let difference = counterpart.filter(|(baseline, _)| baseline.index != index).and_then(
+            |(_, (other, other_contributions, other_replicates))| {
                 if alignment.complete {
                     // Shares of items are compared without replicates, so missing ones are not asked for.
-                    let known = (!replicates.is_empty())
-                        .then_some((replicates.as_slice(), other_replicates.as_slice()));
-                    return Some(paired_difference(
-                        &contributions,
-                        other_contributions,
-                        known,
-                        &resamples,
-                    ));
+                    let known =
+                        (!replicates.is_empty()).then_some((replicates.as_slice(), other_replicates.as_slice()));
+                    return Some(paired_difference(&contributions, other_contributions, known, &resamples));
                 }
                 // Different items on both sides: only the common ones can be compared.
                 if alignment.pairs.is_empty() {
                     return None;
                 }
-                let own =
-                    Contributions::of_items(metric, alignment.pairs.iter().map(|pair| pair.0));
-                let base =
-                    Contributions::of_items(other, alignment.pairs.iter().map(|pair| pair.1));
-                Some(paired_difference(
-                    &own,
-                    &base,
-                    None,
-                    &bank.of(alignment.pairs.len()),
-                ))
-            });
+                let own = Contributions::of_items(metric, alignment.pairs.iter().map(|pair| pair.0));
+                let base = Contributions::of_items(other, alignment.pairs.iter().map(|pair| pair.1));
+                Some(paired_difference(&own, &base, None, &bank.of(alignment.pairs.len())))
+            },
+        );
         result.metrics.push(MetricEstimate {
             metric: metric.metric.clone(),
             estimate,

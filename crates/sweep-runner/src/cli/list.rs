@@ -14,7 +14,11 @@ use super::{Failure, failed};
 pub(super) fn strategies() -> Result<ExitCode, Failure> {
     let mut out = io::stdout().lock();
     let written = registry::all().into_iter().try_for_each(|strategy| {
-        writeln!(out, "{}\n  {}\n  source   {}\n  formula  {}", strategy.name, strategy.summary, strategy.source, strategy.formula)?;
+        writeln!(
+            out,
+            "{}\n  {}\n  source   {}\n  formula  {}",
+            strategy.name, strategy.summary, strategy.source, strategy.formula
+        )?;
         if !strategy.differs.is_empty() {
             writeln!(out, "  differs  {}", strategy.differs)?;
         }
@@ -55,7 +59,8 @@ pub(super) fn models() -> Result<ExitCode, Failure> {
 pub(super) fn tasks() -> Result<ExitCode, Failure> {
     let mut table = table(&["task", "items", "choices", "context tokens", "continuation tokens", "what"]);
     for task in evaluation::tasks::builtin_tasks() {
-        let facts = evaluation::tasks::facts(task.name).map_err(|error| failed(miette!("task {}: {error}", task.name)))?;
+        let facts =
+            evaluation::tasks::facts(task.name).map_err(|error| failed(miette!("task {}: {error}", task.name)))?;
         table.add_row([
             task.name.to_owned(),
             facts.items.to_string(),

@@ -14,8 +14,8 @@ use crate::library::Library;
 
 /// Each line runs alone, so that a long file needs no more memory than its longest line.
 pub(super) fn write(model: &str, tokens: &Path, out: &Path) -> Result<ExitCode, Failure> {
-    let text = fs::read_to_string(tokens)
-        .map_err(|error| refused(miette!("cannot read {}: {error}", tokens.display())))?;
+    let text =
+        fs::read_to_string(tokens).map_err(|error| refused(miette!("cannot read {}: {error}", tokens.display())))?;
     let mut rows: Vec<Vec<u32>> = Vec::new();
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let row: Vec<u32> = serde_json::from_str(line).map_err(|error| {

@@ -130,7 +130,8 @@ impl ConfigError {
 /// Any diagnostic as plain text without colour: for logs, tests and terminals that have none.
 pub fn render_plain(diagnostic: &dyn Diagnostic) -> String {
     let mut out = String::new();
-    let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor()).with_width(110).with_links(false);
+    let handler =
+        GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor()).with_width(110).with_links(false);
     // Writing to a string cannot fail; what could be rendered is still worth showing.
     let _ = handler.render_report(&mut out, diagnostic);
     out

@@ -75,7 +75,8 @@ const SMALLEST: [(&str, &str); 5] = [
 /// The smallest experiment with `lines` in place of its own lines of the same keys; `key:` alone removes the key.
 pub(crate) fn edited(lines: &str) -> String {
     let key_of = |line: &str| line.split(':').next().unwrap_or_default().to_owned();
-    let mut blocks: Vec<(String, String)> = SMALLEST.iter().map(|(key, line)| ((*key).to_owned(), (*line).to_owned())).collect();
+    let mut blocks: Vec<(String, String)> =
+        SMALLEST.iter().map(|(key, line)| ((*key).to_owned(), (*line).to_owned())).collect();
     let mut edits: Vec<(String, String)> = Vec::new();
     for line in lines.lines() {
         match edits.last_mut() {

@@ -28,7 +28,9 @@ use std::path::Path;
 
 pub use catalog::{Catalog, CatalogError, ModelFacts, TaskFacts, TaskKind};
 pub use error::{ConfigError, render_plain};
-pub use experiment::{Amount, Condition, Experiment, PROTOCOLS, Protocol, Sample, Schedule, Selector, SiteAxis, Variant};
+pub use experiment::{
+    Amount, Condition, Experiment, PROTOCOLS, Protocol, Sample, Schedule, Selector, SiteAxis, Variant,
+};
 pub(crate) use strategies::same_value;
 
 /// Reads and checks the experiment file at `path`.

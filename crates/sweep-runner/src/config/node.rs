@@ -50,8 +50,9 @@ impl Node {
 
     /// A value of the wrong type, with an example of the right one.
     pub(super) fn wrong(&self, what: &str, expected: &str) -> Fault {
-        let fault =
-            self.fault(format!("{what} must be {expected}, not {}", self.described())).label(format!("expected {expected}"));
+        let fault = self
+            .fault(format!("{what} must be {expected}, not {}", self.described()))
+            .label(format!("expected {expected}"));
         match expected {
             "text" => fault.hint("write a word, or several in quotes"),
             "a number" => fault.hint("write it plainly, for example 0.2"),
@@ -161,7 +162,8 @@ impl<'n> Fields<'n> {
     }
 
     pub(super) fn need(&self, name: &str, hint: &str) -> Result<&'n Node, Fault> {
-        self.get(name).ok_or_else(|| Fault::new(self.span, format!("`{name}` is missing")).label("in this map").hint(hint))
+        self.get(name)
+            .ok_or_else(|| Fault::new(self.span, format!("`{name}` is missing")).label("in this map").hint(hint))
     }
 }
 

@@ -57,7 +57,8 @@ fn span_of(location: Location, text: &str) -> Span {
     if let Some(start) = span.byte_offset() {
         return Span { start: start as usize, len: span.byte_len().map_or(1, |len| len.max(1) as usize) };
     }
-    let line_start: usize = text.split_inclusive('\n').take((location.line() as usize).saturating_sub(1)).map(str::len).sum();
+    let line_start: usize =
+        text.split_inclusive('\n').take((location.line() as usize).saturating_sub(1)).map(str::len).sum();
     let column = (location.column() as usize).saturating_sub(1);
     let within = text[line_start..].char_indices().nth(column).map_or(0, |(offset, _)| offset);
     Span { start: line_start + within, len: 1 }

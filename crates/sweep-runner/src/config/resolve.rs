@@ -24,8 +24,11 @@ impl WireExperiment {
         let tasks = tasks(&self.tasks, catalog)?;
         let schedules = schedules::resolve(&self.schedules, &models)?;
         if schedules.is_empty() && strategies.iter().any(|variant| !variant.is_dense()) {
-            return Err(Fault::new(self.strategies.span, "`schedule` is missing: these strategies need sites and a ratio")
-                .hint("for example `schedule: { sites: paper, flops_reduction: [0.1, 0.2, 0.3] }`"));
+            return Err(Fault::new(
+                self.strategies.span,
+                "`schedule` is missing: these strategies need sites and a ratio",
+            )
+            .hint("for example `schedule: { sites: paper, flops_reduction: [0.1, 0.2, 0.3] }`"));
         }
         let axes = Axes {
             models: &models,

@@ -39,7 +39,9 @@ fn site_axis(sites: &Located<WireSites>) -> Result<SiteAxis, Fault> {
         WireSites::Every { start, every, count } => {
             let last = every.checked_mul(*count).and_then(|reach| reach.checked_add(*start));
             if last.is_none_or(|last| last > MAX_LAYERS) {
-                return Err(Fault::new(sites.span, "the sites run beyond any model").hint("check start, every and count"));
+                return Err(
+                    Fault::new(sites.span, "the sites run beyond any model").hint("check start, every and count")
+                );
             }
             SiteAxis::One(Sites::Every { start: *start, every: *every, count: *count })
         }
@@ -85,7 +87,10 @@ fn amounts(ratio: &WireRatio) -> Result<Vec<Located<Amount>>, Fault> {
         }
         WireRatio::KeepRatio(ratios) => {
             refuse_duplicates(ratios, "`keep_ratio`", PartialEq::eq, ToString::to_string)?;
-            ratios.iter().map(|ratio| check_ratio(ratio).map(|()| located(ratio.span, Amount::KeepRatio(ratio.value)))).collect()
+            ratios
+                .iter()
+                .map(|ratio| check_ratio(ratio).map(|()| located(ratio.span, Amount::KeepRatio(ratio.value))))
+                .collect()
         }
     }
 }

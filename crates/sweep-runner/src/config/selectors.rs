@@ -27,7 +27,8 @@ pub(super) fn resolve(selectors: &[WireSelector], axes: &Axes<'_>, text: &str) -
     selectors
         .iter()
         .map(|wire| {
-            let conditions = wire.conditions.iter().map(|(key, value)| axes.condition(key, value)).collect::<Result<_, _>>()?;
+            let conditions =
+                wire.conditions.iter().map(|(key, value)| axes.condition(key, value)).collect::<Result<_, _>>()?;
             let line = text[..wire.span.start.min(text.len())].matches('\n').count() + 1;
             Ok(Selector { conditions, line, reason: wire.reason.clone() })
         })
@@ -40,9 +41,11 @@ impl Axes<'_> {
         Ok(match name {
             "model" => Condition::Model(words(value, name, self.models.iter().map(|model| model.reference.as_str()))?),
             "task" => Condition::Task(words(value, name, self.tasks.iter().map(|task| task.name.as_str()))?),
-            "strategy" => {
-                Condition::Strategy(words(value, name, self.strategies.iter().map(|variant| variant.strategy.registration.name))?)
-            }
+            "strategy" => Condition::Strategy(words(
+                value,
+                name,
+                self.strategies.iter().map(|variant| variant.strategy.registration.name),
+            )?),
             "protocol" => {
                 let names = words(value, name, self.protocols.iter().map(|protocol| protocol.name()))?;
                 Condition::Protocol(names.iter().filter_map(|name| find_protocol(name)).collect())
@@ -64,7 +67,9 @@ impl Axes<'_> {
         let amounts = self.schedules.iter().flat_map(|schedule| &schedule.amounts);
         let mut values: Vec<f64> = amounts
             .filter_map(|amount| match (amount, name) {
-                (Amount::FlopsReduction(value), "flops_reduction") | (Amount::KeepRatio(value), "keep_ratio") => Some(*value),
+                (Amount::FlopsReduction(value), "flops_reduction") | (Amount::KeepRatio(value), "keep_ratio") => {
+                    Some(*value)
+                }
                 _ => None,
             })
             .collect();

@@ -226,7 +226,11 @@ fn committed_experiments_load() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "yaml") {
             let experiment = load(&path, &CATALOG).unwrap_or_else(|error| panic!("{}", error.render()));
-            assert_eq!(Some(experiment.name.as_str()), path.file_stem().and_then(|stem| stem.to_str()), "name and file differ");
+            assert_eq!(
+                Some(experiment.name.as_str()),
+                path.file_stem().and_then(|stem| stem.to_str()),
+                "name and file differ"
+            );
             count += 1;
         }
     }

@@ -105,7 +105,8 @@ impl WireExperiment {
             return Err(node.fault("the file is empty").hint("start from experiments/smoke.yaml"));
         }
         let fields = node.fields("the experiment", KEYS)?;
-        let strategies = fields.need("strategies", "list the strategies to compare, for example `strategies: [dense, top_k]`")?;
+        let strategies =
+            fields.need("strategies", "list the strategies to compare, for example `strategies: [dense, top_k]`")?;
         Ok(Self {
             name: fields.need("name", "give the experiment a name; results go to results/<name>/")?.text("`name`")?,
             question: optional_text(&fields, "question")?,
@@ -118,7 +119,9 @@ impl WireExperiment {
                 span: fields.key("strategies").unwrap_or(strategies.span),
             },
             schedules: match fields.get("schedule") {
-                Some(node) => node.one_or_more("`schedule`")?.iter().map(WireSchedule::read).collect::<Result<_, _>>()?,
+                Some(node) => {
+                    node.one_or_more("`schedule`")?.iter().map(WireSchedule::read).collect::<Result<_, _>>()?
+                }
                 None => Vec::new(),
             },
             exclude: selectors(&fields, "exclude")?,
@@ -163,7 +166,9 @@ impl WireStrategy {
             let second = entries.get(1).map_or(node.span, |(key, _)| key.span);
             return Err(Fault::new(second, "a strategy is a map of one name to its options")
                 .label("a second key")
-                .hint("start a new list entry with `- `, or put the options in braces: `- top_k: { importance: clip }`"));
+                .hint(
+                    "start a new list entry with `- `, or put the options in braces: `- top_k: { importance: clip }`",
+                ));
         };
         let mut strategy = Self { name: name.clone(), options: Vec::new(), seeds: None };
         if matches!(options.value, Value::Null) {
@@ -172,13 +177,17 @@ impl WireStrategy {
         for (key, values) in options.entries(&format!("the options of `{}`", name.value))? {
             let what = format!("`{}`", key.value);
             if key.value == "seeds" {
-                let values = values.list(&what)?.iter().map(|seed| seed.whole("a seed", 0)).collect::<Result<_, _>>()?;
+                let values =
+                    values.list(&what)?.iter().map(|seed| seed.whole("a seed", 0)).collect::<Result<_, _>>()?;
                 strategy.seeds = Some(WireSeeds { key: key.span, values });
             } else if key.value == "reduce_ratio" {
                 return Err(unknown_key(key, "a strategy", &[]));
             } else {
-                let values =
-                    values.one_or_more(&what)?.iter().map(|value| option_value(value, &what)).collect::<Result<_, _>>()?;
+                let values = values
+                    .one_or_more(&what)?
+                    .iter()
+                    .map(|value| option_value(value, &what))
+                    .collect::<Result<_, _>>()?;
                 strategy.options.push(WireOption { key: key.clone(), values });
             }
         }
@@ -228,8 +237,9 @@ const SITE_FORMS: &str = "`paper`, a list of layers, {start, every, count} or {s
 
 impl WireSites {
     fn read(node: &Node) -> Result<Self, Fault> {
-        let layers =
-            |node: &Node, what: &str| node.list(what)?.iter().map(|layer| layer.index("a layer")).collect::<Result<Vec<_>, _>>();
+        let layers = |node: &Node, what: &str| {
+            node.list(what)?.iter().map(|layer| layer.index("a layer")).collect::<Result<Vec<_>, _>>()
+        };
         match &node.value {
             Value::Text(text) if text == "paper" => Ok(Self::Paper),
             Value::List(_) => layers(node, "`sites`").map(Self::Explicit),

@@ -101,7 +101,10 @@ pub fn build(experiment: &Experiment, setting: &Setting) -> Result<Plan, PlanErr
         }
     }
     for (selector, _) in experiment.exclude.iter().zip(used).filter(|(_, used)| !used) {
-        plan.notes.push(format!("exclude on line {} leaves out no cell that another entry does not: {selector}", selector.line));
+        plan.notes.push(format!(
+            "exclude on line {} leaves out no cell that another entry does not: {selector}",
+            selector.line
+        ));
     }
     check_baseline(&plan)?;
     Ok(plan)
@@ -129,7 +132,9 @@ fn check_baseline(plan: &Plan) -> Result<(), PlanError> {
     let is_baseline = |cell: &&Cell| plan.trials[cell.trial].key.strategy == plan.baseline;
     let compared: BTreeSet<_> = plan.cells.iter().filter(is_baseline).map(group).collect();
     match plan.cells.iter().map(group).find(|group| !compared.contains(group)) {
-        Some((model, protocol, task)) => Err(PlanError::NoBaseline { baseline: plan.baseline.clone(), model, protocol, task }),
+        Some((model, protocol, task)) => {
+            Err(PlanError::NoBaseline { baseline: plan.baseline.clone(), model, protocol, task })
+        }
         None => Ok(()),
     }
 }

@@ -50,7 +50,8 @@ impl Estimate {
                 (kept * (task.choices as f64 * task.mean_context_tokens + choice_tokens), choice_tokens)
             }
         };
-        let per_item = block_tokens * model.n_layer as f64 * model.flops_per_token_layer + head_rows * model.flops_per_token_head;
+        let per_item =
+            block_tokens * model.n_layer as f64 * model.flops_per_token_layer + head_rows * model.flops_per_token_head;
         let flops = items as f64 * per_item;
         let rate = if trial.key.device == "cuda" { ASSUMED_CUDA_FLOPS_PER_S } else { ASSUMED_CPU_FLOPS_PER_S };
         Self { flops, seconds: flops / rate }

@@ -30,7 +30,8 @@ pub(super) fn expand(experiment: &Experiment, setting: &Setting) -> Result<Grid,
     let mut seen = HashSet::new();
     for (index, model) in experiment.models.iter().enumerate() {
         let points = points(experiment, model)?;
-        let dense = [Point { schedule: "none".to_owned(), sites: Vec::new(), keep_ratio: 1.0, nominal: 0.0, asked: None }];
+        let dense =
+            [Point { schedule: "none".to_owned(), sites: Vec::new(), keep_ratio: 1.0, nominal: 0.0, asked: None }];
         for &protocol in &experiment.protocols {
             for variant in &experiment.strategies {
                 let points = if variant.is_dense() { &dense[..] } else { &points };

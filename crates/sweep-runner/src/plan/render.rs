@@ -76,7 +76,8 @@ fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> usize {
     names.collect::<BTreeSet<_>>().len()
 }
 
-const HEADER: [&str; 9] = ["strategy", "sites", "asked", "keep_ratio", "nominal", "cells", "items", "est. FLOPs", "est. time"];
+const HEADER: [&str; 9] =
+    ["strategy", "sites", "asked", "keep_ratio", "nominal", "cells", "items", "est. FLOPs", "est. time"];
 /// From here on columns hold numbers.
 const FIRST_NUMBER: usize = 3;
 
@@ -153,7 +154,11 @@ impl Group {
             [seed] => details.push(format!("seed {seed}")),
             seeds => details.push(format!("seeds {}", listed(seeds))),
         }
-        if details.is_empty() { self.strategy.to_owned() } else { format!("{} ({})", self.strategy, details.join(", ")) }
+        if details.is_empty() {
+            self.strategy.to_owned()
+        } else {
+            format!("{} ({})", self.strategy, details.join(", "))
+        }
     }
 
     fn add(&mut self, plan: &Plan, cell: &Cell) {
@@ -211,7 +216,8 @@ fn short_sites(schedule: &str) -> String {
 /// Up to four values; of more the ends and the count. A word that all values begin with is said once.
 fn listed(values: &[String]) -> String {
     let word = |value: &String| value.split_once(' ').map(|(word, _)| word.to_owned());
-    let common = values.first().and_then(word).filter(|first| values.iter().all(|value| word(value).as_ref() == Some(first)));
+    let common =
+        values.first().and_then(word).filter(|first| values.iter().all(|value| word(value).as_ref() == Some(first)));
     let bare: Vec<&str> = match &common {
         Some(common) => values.iter().map(|value| value[common.len()..].trim_start()).collect(),
         None => values.iter().map(String::as_str).collect(),

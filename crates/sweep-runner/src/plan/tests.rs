@@ -64,7 +64,9 @@ fn the_grid_is_a_product_with_one_dense_trial_per_model_and_protocol() {
     assert_eq!(plan.cells.len(), 2 * plan.trials.len());
     let dense: Vec<_> = plan.trials.iter().filter(|trial| trial.key.strategy == "dense").collect();
     assert_eq!(dense.len(), 4);
-    assert!(dense.iter().all(|trial| trial.key.keep_ratio.to_bits() == 1.0_f64.to_bits() && trial.key.sites.is_empty()));
+    assert!(
+        dense.iter().all(|trial| trial.key.keep_ratio.to_bits() == 1.0_f64.to_bits() && trial.key.sites.is_empty())
+    );
     assert!(dense.iter().all(|trial| trial.key.flops_reduction_nominal.to_bits() == 0 && trial.asked.is_none()));
     assert_eq!(ids(&plan).len(), plan.cells.len());
 }
@@ -97,8 +99,9 @@ fn one_target_gives_each_depth_its_own_ratio() {
 
 #[test]
 fn an_exclusion_removes_what_matches_all_its_keys_and_records_why() {
-    let with =
-        |exclude: &str| plan(&format!("{THREE}\nstrategies: [dense, top_k, {{ utrc: {{ q: [0, 1] }} }}]\nexclude: {exclude}"));
+    let with = |exclude: &str| {
+        plan(&format!("{THREE}\nstrategies: [dense, top_k, {{ utrc: {{ q: [0, 1] }} }}]\nexclude: {exclude}"))
+    };
     let all = with("[{ strategy: utrc, q: 1.0, flops_reduction: 0.1, reason: too slow }]");
     assert_eq!(all.cells.len(), 1 + 3 + 6 - 1);
     let reason = "too slow (line 6: {strategy: utrc, q: 1, flops_reduction: 0.1})";
@@ -147,7 +150,9 @@ fn zip_keeps_the_listed_combinations_and_the_baseline() {
 
 #[test]
 fn a_sample_keeps_the_baseline_and_depends_on_seed_and_set_only() {
-    let with = |strategies: &str, sample: &str| plan(&format!("{BOTH}\n{THREE}\nstrategies: [{strategies}]\nsample: {sample}"));
+    let with = |strategies: &str, sample: &str| {
+        plan(&format!("{BOTH}\n{THREE}\nstrategies: [{strategies}]\nsample: {sample}"))
+    };
     let straight = with("dense, uniform, top_k, utrc", "{ count: 5, seed: 1 }");
     assert_eq!(straight.trials.len(), 2 + 5);
     assert_eq!(straight.trials.iter().filter(|trial| trial.key.strategy == "dense").count(), 2);
@@ -160,8 +165,9 @@ fn a_sample_keeps_the_baseline_and_depends_on_seed_and_set_only() {
 
 #[test]
 fn equal_cells_run_once() {
-    let plan =
-        plan("schedule:\n  - { sites: paper, keep_ratio: 0.9 }\n  - { sites: [3, 4, 6, 7, 8, 9, 11], keep_ratio: [0.9, 0.8] }");
+    let plan = plan(
+        "schedule:\n  - { sites: paper, keep_ratio: 0.9 }\n  - { sites: [3, 4, 6, 7, 8, 9, 11], keep_ratio: [0.9, 0.8] }",
+    );
     assert_eq!(plan.cells.len(), 1 + 2);
     assert_eq!(plan.duplicates, 1);
     assert_eq!(plan.trials[1].key.schedule, "paper", "the first name stays");
@@ -226,8 +232,11 @@ fn ids_are_pinned() {
 #[test]
 fn per_token_perplexity_is_refused_where_it_would_leak() {
     let plan = plan("tasks: [world_text, world_lambada]\nprotocols: [aligned, context]");
-    let refused: Vec<_> =
-        plan.excluded.iter().map(|excluded| (excluded.task.as_str(), excluded.trial.contains("aligned top_k"))).collect();
+    let refused: Vec<_> = plan
+        .excluded
+        .iter()
+        .map(|excluded| (excluded.task.as_str(), excluded.trial.contains("aligned top_k")))
+        .collect();
     assert_eq!(refused, [("world_text", true)]);
     assert!(matches!(plan.excluded[0].reason, Reason::Nature(why) if why.contains("leak the future")));
 }

@@ -43,14 +43,8 @@ impl Ink {
 
     /// Mixed with `other`; 0 leaves it, 1 replaces it.
     pub(super) fn mix(self, other: Self, share: f64) -> Self {
-        let mix =
-            |a: u8, b: u8| (f64::from(a) + (f64::from(b) - f64::from(a)) * share).round() as u8;
-        Self(
-            mix(self.0, other.0),
-            mix(self.1, other.1),
-            mix(self.2, other.2),
-            self.3,
-        )
+        let mix = |a: u8, b: u8| (f64::from(a) + (f64::from(b) - f64::from(a)) * share).round() as u8;
+        Self(mix(self.0, other.0), mix(self.1, other.1), mix(self.2, other.2), self.3)
     }
 
     fn rgba(self) -> RGBAColor {
@@ -68,11 +62,7 @@ pub(super) struct Stroke {
 
 impl Stroke {
     pub(super) fn solid(ink: Ink, width: f64) -> Self {
-        Self {
-            ink,
-            width,
-            dash: &[],
-        }
+        Self { ink, width, dash: &[] }
     }
 }
 
@@ -109,13 +99,7 @@ pub(super) struct Text {
 
 impl Text {
     pub(super) fn new(size: f64) -> Self {
-        Self {
-            size,
-            bold: false,
-            ink: Ink::BLACK,
-            align: Align::Start,
-            upwards: false,
-        }
+        Self { size, bold: false, ink: Ink::BLACK, align: Align::Start, upwards: false }
     }
 
     pub(super) fn bold(self) -> Self {
@@ -131,10 +115,7 @@ impl Text {
     }
 
     pub(super) fn upwards(self) -> Self {
-        Self {
-            upwards: true,
-            ..self
-        }
+        Self { upwards: true, ..self }
     }
 }
 
@@ -150,13 +131,9 @@ pub(super) fn draw(
     paint: impl FnOnce(&Canvas) -> Result<(), DrawError>,
 ) -> Result<String, DrawError> {
     for (style, bytes) in [(FontStyle::Normal, REGULAR), (FontStyle::Bold, BOLD)] {
-        register_font(FONT_FAMILY, style, bytes)
-            .map_err(|_| "the embedded font is unreadable".to_owned())?;
+        register_font(FONT_FAMILY, style, bytes).map_err(|_| "the embedded font is unreadable".to_owned())?;
     }
-    let size = (
-        (width * UNITS).round() as u32,
-        (height * UNITS).round() as u32,
-    );
+    let size = ((width * UNITS).round() as u32, (height * UNITS).round() as u32);
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
@@ -166,11 +143,7 @@ pub(super) fn draw(
         canvas.area.present().map_err(text_of)?;
     }
     let pixels = format!("width=\"{}\" height=\"{}\"", size.0, size.1);
-    let inches = format!(
-        "width=\"{:.4}in\" height=\"{:.4}in\"",
-        width / 72.0,
-        height / 72.0
-    );
+    let inches = format!("width=\"{:.4}in\" height=\"{:.4}in\"", width / 72.0, height / 72.0);
     // A path without joins shows spikes at sharp turns of a band's edge.
     let round = "stroke-linejoin=\"round\" stroke-linecap=\"butt\"";
     Ok(svg.replacen(&pixels, &format!("{inches} {round}"), 1))
@@ -187,15 +160,10 @@ fn pixel((x, y): Point) -> (i32, i32) {
 impl Canvas<'_> {
     /// A line through `points`.
     pub(super) fn line(&self, points: &[Point], stroke: Stroke) -> Result<(), DrawError> {
-        let style = stroke
-            .ink
-            .rgba()
-            .stroke_width((stroke.width * UNITS).round().max(1.0) as u32);
+        let style = stroke.ink.rgba().stroke_width((stroke.width * UNITS).round().max(1.0) as u32);
         for piece in dashes(points, stroke.dash) {
             let piece: Vec<(i32, i32)> = piece.into_iter().map(pixel).collect();
-            self.area
-                .draw(&PathElement::new(piece, style))
-                .map_err(text_of)?;
+            self.area.draw(&PathElement::new(piece, style)).map_err(text_of)?;
         }
         Ok(())
     }
@@ -203,58 +171,29 @@ impl Canvas<'_> {
     /// A filled polygon.
     pub(super) fn polygon(&self, points: &[Point], ink: Ink) -> Result<(), DrawError> {
         let points: Vec<(i32, i32)> = points.iter().copied().map(pixel).collect();
-        self.area
-            .draw(&Polygon::new(points, ink.rgba().filled()))
-            .map_err(text_of)
+        self.area.draw(&Polygon::new(points, ink.rgba().filled())).map_err(text_of)
     }
 
     /// A filled rectangle.
     pub(super) fn rect(&self, from: Point, to: Point, ink: Ink) -> Result<(), DrawError> {
-        self.area
-            .draw(&Rectangle::new(
-                [pixel(from), pixel(to)],
-                ink.rgba().filled(),
-            ))
-            .map_err(text_of)
+        self.area.draw(&Rectangle::new([pixel(from), pixel(to)], ink.rgba().filled())).map_err(text_of)
     }
 
     /// The outline of a rectangle.
-    pub(super) fn frame(
-        &self,
-        (x0, y0): Point,
-        (x1, y1): Point,
-        stroke: Stroke,
-    ) -> Result<(), DrawError> {
+    pub(super) fn frame(&self, (x0, y0): Point, (x1, y1): Point, stroke: Stroke) -> Result<(), DrawError> {
         // Half a stroke further closes the corner.
         let start = x0 - stroke.width / 2.0;
-        self.line(
-            &[(start, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)],
-            stroke,
-        )
+        self.line(&[(start, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)], stroke)
     }
 
     /// Diagonal hatching inside a rectangle.
-    pub(super) fn hatch(
-        &self,
-        (x0, y0): Point,
-        (x1, y1): Point,
-        gap: f64,
-        stroke: Stroke,
-    ) -> Result<(), DrawError> {
+    pub(super) fn hatch(&self, (x0, y0): Point, (x1, y1): Point, gap: f64, stroke: Stroke) -> Result<(), DrawError> {
         let (width, height) = (x1 - x0, y1 - y0);
         let mut offset = gap / 2.0;
         while offset < width + height {
             // The line x + y = offset, cut at the borders.
-            let from = if offset <= height {
-                (x0, y0 + offset)
-            } else {
-                (x0 + offset - height, y1)
-            };
-            let to = if offset <= width {
-                (x0 + offset, y0)
-            } else {
-                (x1, y0 + offset - width)
-            };
+            let from = if offset <= height { (x0, y0 + offset) } else { (x0 + offset - height, y1) };
+            let to = if offset <= width { (x0 + offset, y0) } else { (x1, y0 + offset - width) };
             self.line(&[from, to], stroke)?;
             offset += gap;
         }
@@ -262,21 +201,13 @@ impl Canvas<'_> {
     }
 
     /// A marker of `radius` points.
-    pub(super) fn marker(
-        &self,
-        (x, y): Point,
-        marker: Marker,
-        radius: f64,
-        ink: Ink,
-    ) -> Result<(), DrawError> {
+    pub(super) fn marker(&self, (x, y): Point, marker: Marker, radius: f64, ink: Ink) -> Result<(), DrawError> {
         let r = radius;
         let stroke = Stroke::solid(ink, r * 0.55);
         match marker {
             Marker::Circle => {
                 let radius = (r * UNITS).round() as i32;
-                self.area
-                    .draw(&Circle::new(pixel((x, y)), radius, ink.rgba().filled()))
-                    .map_err(text_of)
+                self.area.draw(&Circle::new(pixel((x, y)), radius, ink.rgba().filled())).map_err(text_of)
             }
             Marker::Ring => {
                 self.marker((x, y), Marker::Circle, r, ink)?;
@@ -290,22 +221,12 @@ impl Canvas<'_> {
                 let r = r * 1.25;
                 self.polygon(&[(x, y - r), (x + r, y), (x, y + r), (x - r, y)], ink)
             }
-            Marker::Up => self.polygon(
-                &[
-                    (x, y - r * 1.15),
-                    (x + r * 1.1, y + r * 0.8),
-                    (x - r * 1.1, y + r * 0.8),
-                ],
-                ink,
-            ),
-            Marker::Down => self.polygon(
-                &[
-                    (x, y + r * 1.15),
-                    (x + r * 1.1, y - r * 0.8),
-                    (x - r * 1.1, y - r * 0.8),
-                ],
-                ink,
-            ),
+            Marker::Up => {
+                self.polygon(&[(x, y - r * 1.15), (x + r * 1.1, y + r * 0.8), (x - r * 1.1, y + r * 0.8)], ink)
+            }
+            Marker::Down => {
+                self.polygon(&[(x, y + r * 1.15), (x + r * 1.1, y - r * 0.8), (x - r * 1.1, y - r * 0.8)], ink)
+            }
             Marker::Cross => {
                 self.line(&[(x - r, y - r), (x + r, y + r)], stroke)?;
                 self.line(&[(x - r, y + r), (x + r, y - r)], stroke)
@@ -319,16 +240,8 @@ impl Canvas<'_> {
 
     /// A text, vertically centred on its position.
     pub(super) fn text(&self, position: Point, text: &str, style: Text) -> Result<(), DrawError> {
-        let weight = if style.bold {
-            FontStyle::Bold
-        } else {
-            FontStyle::Normal
-        };
-        let mut font = FontDesc::new(
-            FontFamily::Name(FONT_FAMILY),
-            style.size * UNITS * FONT_SCALE,
-            weight,
-        );
+        let weight = if style.bold { FontStyle::Bold } else { FontStyle::Normal };
+        let mut font = FontDesc::new(FontFamily::Name(FONT_FAMILY), style.size * UNITS * FONT_SCALE, weight);
         if style.upwards {
             font = font.transform(FontTransform::Rotate270);
         }
@@ -340,42 +253,19 @@ impl Canvas<'_> {
         // The backend centres at half an ex, which is a hair above the optical middle of capitals and figures.
         let nudge = style.size * 0.09;
         let (x, y) = position;
-        let position = if style.upwards {
-            (x + nudge, y)
-        } else {
-            (x, y + nudge)
-        };
+        let position = if style.upwards { (x + nudge, y) } else { (x, y + nudge) };
         let ink = style.ink.rgba();
-        let style = TextStyle::from(font)
-            .color(&ink)
-            .pos(Pos::new(horizontal, VPos::Center));
-        self.area
-            .draw(&plotters::element::Text::new(
-                text.to_owned(),
-                pixel(position),
-                style,
-            ))
-            .map_err(text_of)
+        let style = TextStyle::from(font).color(&ink).pos(Pos::new(horizontal, VPos::Center));
+        self.area.draw(&plotters::element::Text::new(text.to_owned(), pixel(position), style)).map_err(text_of)
     }
 }
 
 /// Width of a text in points.
 pub(super) fn text_width(text: &str, size: f64, bold: bool) -> f64 {
-    let weight = if bold {
-        FontStyle::Bold
-    } else {
-        FontStyle::Normal
-    };
-    let font = FontDesc::new(
-        FontFamily::Name(FONT_FAMILY),
-        size * UNITS * LINE_HEIGHT,
-        weight,
-    );
+    let weight = if bold { FontStyle::Bold } else { FontStyle::Normal };
+    let font = FontDesc::new(FontFamily::Name(FONT_FAMILY), size * UNITS * LINE_HEIGHT, weight);
     // Unregistered only before the first page; a rough average is good enough for a layout that nobody draws.
-    font.layout_box(text).map_or(
-        text.chars().count() as f64 * size * 0.6,
-        |(_, (width, _))| f64::from(width) / UNITS,
-    )
+    font.layout_box(text).map_or(text.chars().count() as f64 * size * 0.6, |(_, (width, _))| f64::from(width) / UNITS)
 }
 
 /// Makes the fonts known, so that texts can be measured before a page is opened.
@@ -431,19 +321,13 @@ mod tests {
     #[test]
     fn dashes_run_through_corners() {
         let pieces = dashes(&[(0.0, 0.0), (3.0, 0.0), (3.0, 3.0)], &[2.0, 2.0]);
-        assert_eq!(
-            pieces,
-            vec![vec![(0.0, 0.0), (2.0, 0.0)], vec![(3.0, 1.0), (3.0, 3.0)]]
-        );
+        assert_eq!(pieces, vec![vec![(0.0, 0.0), (2.0, 0.0)], vec![(3.0, 1.0), (3.0, 3.0)]]);
         assert_eq!(dashes(&[(0.0, 0.0), (1.0, 0.0)], &[]).len(), 1);
     }
 
     #[test]
     fn a_page_has_its_size_in_inches() {
-        let svg = draw(396.0, 72.0, |page| {
-            page.text((10.0, 10.0), "a & b", Text::new(8.0))
-        })
-        .expect("a page");
+        let svg = draw(396.0, 72.0, |page| page.text((10.0, 10.0), "a & b", Text::new(8.0))).expect("a page");
         assert!(svg.contains("width=\"5.5000in\" height=\"1.0000in\""));
         assert!(svg.contains("a &amp; b"));
         assert!(text_width("wide text", 8.0, false) > text_width("text", 8.0, false));

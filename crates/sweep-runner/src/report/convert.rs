@@ -25,11 +25,7 @@ pub(super) struct Rendered {
 
 /// Converts a drawing; only the committed fonts are known, so that the machine's fonts change nothing.
 pub(super) fn convert(svg: String) -> Result<Rendered, String> {
-    let options = Options {
-        fontdb: fonts(),
-        font_family: "DejaVu Sans".to_owned(),
-        ..Options::default()
-    };
+    let options = Options { fontdb: fonts(), font_family: "DejaVu Sans".to_owned(), ..Options::default() };
     let tree = Tree::from_str(&svg, &options).map_err(|error| error.to_string())?;
     let pdf = pdf(&tree)?;
     let png = png(&tree)?;
@@ -55,9 +51,7 @@ fn pdf(tree: &Tree) -> Result<Vec<u8>, String> {
     let mut document = Document::new_with(SerializeSettings::default());
     let mut page = document.start_page_with(page_size);
     let mut surface = page.surface();
-    surface
-        .draw_svg(tree, size, SvgSettings::default())
-        .ok_or("the drawing cannot be converted to PDF")?;
+    surface.draw_svg(tree, size, SvgSettings::default()).ok_or("the drawing cannot be converted to PDF")?;
     surface.finish();
     page.finish();
     document.finish().map_err(|error| format!("{error:?}"))
@@ -68,10 +62,6 @@ fn png(tree: &Tree) -> Result<Vec<u8>, String> {
     let width = (tree.size().width() * scale).round() as u32;
     let height = (tree.size().height() * scale).round() as u32;
     let mut pixels = Pixmap::new(width, height).ok_or("a picture without area")?;
-    resvg::render(
-        tree,
-        Transform::from_scale(scale, scale),
-        &mut pixels.as_mut(),
-    );
+    resvg::render(tree, Transform::from_scale(scale, scale), &mut pixels.as_mut());
     pixels.encode_png().map_err(|error| error.to_string())
 }

@@ -8,13 +8,7 @@ use super::view::{Scene, Series, SeriesPoint, View};
 use crate::analyse::{Analysis, Difference, Study};
 
 /// The whole page.
-pub(super) fn page(
-    study: &Study,
-    analysis: &Analysis,
-    view: &View,
-    figures: &[Figure],
-    tables: &[Table],
-) -> String {
+pub(super) fn page(study: &Study, analysis: &Analysis, view: &View, figures: &[Figure], tables: &[Table]) -> String {
     let mut page = format!("# {}\n\n", study.plan.experiment);
     if let Some(question) = &study.plan.question {
         let _ = writeln!(page, "**Question.** {question}\n");
@@ -27,27 +21,14 @@ pub(super) fn page(
     }
     for figure in figures {
         let name = &figure.name;
-        let files = ["svg", "pdf", "png", "csv"]
-            .map(|kind| format!("[{kind}](figures/{name}.{kind})"))
-            .join(", ");
-        let _ = writeln!(
-            page,
-            "![{name}](figures/{name}.svg)\n\n*{}* Files: {files}.\n",
-            figure.caption
-        );
+        let files = ["svg", "pdf", "png", "csv"].map(|kind| format!("[{kind}](figures/{name}.{kind})")).join(", ");
+        let _ = writeln!(page, "![{name}](figures/{name}.svg)\n\n*{}* Files: {files}.\n", figure.caption);
     }
     page += "## Tables\n\n";
     for table in tables {
         let name = &table.name;
-        let files = ["md", "csv", "tex"]
-            .map(|kind| format!("[{kind}](tables/{name}.{kind})"))
-            .join(", ");
-        let _ = writeln!(
-            page,
-            "### {name}\n\n{}\n*{}* Files: {files}.\n",
-            table.markdown(),
-            table.caption
-        );
+        let files = ["md", "csv", "tex"].map(|kind| format!("[{kind}](tables/{name}.{kind})")).join(", ");
+        let _ = writeln!(page, "### {name}\n\n{}\n*{}* Files: {files}.\n", table.markdown(), table.caption);
     }
     page += "## How to read the numbers\n\n\
         Intervals are 95 %: Wilson for the share of right answers of one trial, otherwise percentiles of 10,000 bootstrap \
@@ -61,27 +42,15 @@ pub(super) fn page(
 fn warnings(study: &Study, analysis: &Analysis, view: &View) -> String {
     let mut text = String::new();
     if let Some(limit) = view.limit {
-        let _ = writeln!(
-            text,
-            "> **LIMITED.** At most the first {limit} items of each task were scored.\n"
-        );
+        let _ = writeln!(text, "> **LIMITED.** At most the first {limit} items of each task were scored.\n");
     }
     if analysis.failed > 0 {
-        let _ = writeln!(
-            text,
-            "> **Warning.** {} of {} recorded cells failed:\n>",
-            analysis.failed,
-            study.cells.len()
-        );
+        let _ = writeln!(text, "> **Warning.** {} of {} recorded cells failed:\n>", analysis.failed, study.cells.len());
         let failed: Vec<_> = study.cells.iter().filter(|cell| !cell.is_done()).collect();
         // All of them are rows of `trials.parquet`; a page needs the first few.
         for cell in failed.iter().take(10) {
             let (trial, record) = (&cell.record.trial, &cell.record);
-            let error = record
-                .error
-                .as_deref()
-                .unwrap_or("no reason was recorded")
-                .replace('\n', " ");
+            let error = record.error.as_deref().unwrap_or("no reason was recorded").replace('\n', " ");
             let reduction = trial.flops_reduction_nominal * 100.0;
             let (strategy, model, protocol) = (&trial.strategy, &trial.model, &trial.protocol);
             let _ = writeln!(
@@ -91,32 +60,20 @@ fn warnings(study: &Study, analysis: &Analysis, view: &View) -> String {
             );
         }
         if failed.len() > 10 {
-            let _ = writeln!(
-                text,
-                "> * and {} more, see `trials.parquet`",
-                failed.len() - 10
-            );
+            let _ = writeln!(text, "> * and {} more, see `trials.parquet`", failed.len() - 10);
         }
         text.push('\n');
     }
     if analysis.unfinished > 0 {
         let total = study.plan.cells.len();
-        let _ = writeln!(
-            text,
-            "> **Warning.** {} of {total} planned cells are not finished.\n",
-            analysis.unfinished
-        );
+        let _ = writeln!(text, "> **Warning.** {} of {total} planned cells are not finished.\n", analysis.unfinished);
     }
     if view.scenes.iter().any(|scene| scene.protocol == "upstream") {
         text += "> **Note.** The protocol `upstream` reproduces a defective scoring (shifted labels, reduced padding) and \
                  is for reproduction only; no claim about a strategy should rest on it.\n\n";
     }
     for scene in view.scenes.iter().filter(|scene| scene.baseline.is_none()) {
-        let _ = writeln!(
-            text,
-            "> **Warning.** No finished baseline for {}: no differences.\n",
-            scene.title()
-        );
+        let _ = writeln!(text, "> **Warning.** No finished baseline for {}: no differences.\n", scene.title());
     }
     text
 }
@@ -137,13 +94,8 @@ fn headline(view: &View, baseline: &str) -> String {
                 continue;
             };
             let Some(mean) = &point.mean else { continue };
-            let random = scene
-                .series
-                .iter()
-                .find(|series| series.strategy == "random");
-            let random = random
-                .and_then(|series| series.at(nominal))
-                .and_then(|point| point.mean.as_ref());
+            let random = scene.series.iter().find(|series| series.strategy == "random");
+            let random = random.and_then(|series| series.at(nominal)).and_then(|point| point.mean.as_ref());
             rows += 1;
             let _ = writeln!(
                 text,
@@ -152,10 +104,7 @@ fn headline(view: &View, baseline: &str) -> String {
                 scene.protocol,
                 nominal * 100.0,
                 dense.estimate.value * 100.0,
-                random.map_or("–".to_owned(), |random| format!(
-                    "{:.1}",
-                    random.estimate.value * 100.0
-                )),
+                random.map_or("–".to_owned(), |random| format!("{:.1}", random.estimate.value * 100.0)),
                 series.label,
                 mean.estimate.value * 100.0,
                 mean.estimate.interval.half_width() * 100.0,
@@ -165,7 +114,8 @@ fn headline(view: &View, baseline: &str) -> String {
         }
     }
     if rows == 0 {
-        return "## Headline\n\nNothing to compare yet: neither the baseline nor another strategy has finished.\n\n".to_owned();
+        return "## Headline\n\nNothing to compare yet: neither the baseline nor another strategy has finished.\n\n"
+            .to_owned();
     }
     text + "\n*Mean accuracy over tasks in percent, differences in percentage points. The best of many strategies was chosen \
             on the items it is shown on, so its value is optimistic; the controls are not candidates.*\n\n"
@@ -173,10 +123,7 @@ fn headline(view: &View, baseline: &str) -> String {
 
 /// The strategy with the highest mean; ties go to the first. Controls are references, not candidates.
 fn best(scene: &Scene, nominal: f64) -> Option<(&Series, &SeriesPoint)> {
-    let candidates = scene
-        .series
-        .iter()
-        .filter(|series| series.family != super::style::Family::Control);
+    let candidates = scene.series.iter().filter(|series| series.family != super::style::Family::Control);
     let mut best: Option<(&Series, &SeriesPoint, f64)> = None;
     for series in candidates {
         let Some(point) = series.at(nominal) else {
@@ -194,14 +141,6 @@ fn best(scene: &Scene, nominal: f64) -> Option<(&Series, &SeriesPoint)> {
 
 fn points(difference: Difference) -> String {
     let sign = |value: f64| format!("{value:+.1}").replace('-', "\u{2212}");
-    let (low, high) = (
-        difference.interval.low * 100.0,
-        difference.interval.high * 100.0,
-    );
-    format!(
-        "{} ({} to {})",
-        sign(difference.value * 100.0),
-        sign(low),
-        sign(high)
-    )
+    let (low, high) = (difference.interval.low * 100.0, difference.interval.high * 100.0);
+    format!("{} ({} to {})", sign(difference.value * 100.0), sign(low), sign(high))
 }

@@ -84,21 +84,9 @@ fn distinct<'a>(names: impl Iterator<Item = &'a mut String>) {
 fn write_tables(tables: &[tables::Table], folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
     let mut files = Vec::new();
     for table in tables {
-        files.push(write(
-            folder,
-            &format!("{}.md", table.name),
-            table.markdown().as_bytes(),
-        )?);
-        files.push(write(
-            folder,
-            &format!("{}.csv", table.name),
-            table.csv().as_bytes(),
-        )?);
-        files.push(write(
-            folder,
-            &format!("{}.tex", table.name),
-            table.latex().as_bytes(),
-        )?);
+        files.push(write(folder, &format!("{}.md", table.name), table.markdown().as_bytes())?);
+        files.push(write(folder, &format!("{}.csv", table.name), table.csv().as_bytes())?);
+        files.push(write(folder, &format!("{}.tex", table.name), table.latex().as_bytes())?);
     }
     Ok(files)
 }
@@ -107,24 +95,13 @@ fn write_figures(figures: &[figures::Figure], folder: &Path) -> Result<Vec<PathB
     let files = figures
         .par_iter()
         .map(|figure| {
-            let rendered =
-                convert::convert(figure.svg.clone()).map_err(|reason| ReportError::Draw {
-                    figure: figure.name.clone(),
-                    reason,
-                })?;
+            let rendered = convert::convert(figure.svg.clone())
+                .map_err(|reason| ReportError::Draw { figure: figure.name.clone(), reason })?;
             Ok(vec![
-                write(
-                    folder,
-                    &format!("{}.svg", figure.name),
-                    rendered.svg.as_bytes(),
-                )?,
+                write(folder, &format!("{}.svg", figure.name), rendered.svg.as_bytes())?,
                 write(folder, &format!("{}.pdf", figure.name), &rendered.pdf)?,
                 write(folder, &format!("{}.png", figure.name), &rendered.png)?,
-                write(
-                    folder,
-                    &format!("{}.csv", figure.name),
-                    figure.csv.as_bytes(),
-                )?,
+                write(folder, &format!("{}.csv", figure.name), figure.csv.as_bytes())?,
             ])
         })
         .collect::<Result<Vec<_>, ReportError>>()?;
@@ -138,9 +115,6 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<PathBuf, ReportError
     fs::create_dir_all(folder)
         .and_then(|()| fs::write(&aside, bytes))
         .and_then(|()| fs::rename(&aside, &path))
-        .map_err(|source| ReportError::Write {
-            path: path.clone(),
-            source,
-        })?;
+        .map_err(|source| ReportError::Write { path: path.clone(), source })?;
     Ok(path)
 }

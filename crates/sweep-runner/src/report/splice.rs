@@ -13,9 +13,8 @@ const END: &str = "<!-- END -->";
 /// # Errors
 /// A document without blocks, a block without end, a named file that is not there, or a document that cannot be written.
 pub fn splice(folder: &Path, document: &Path) -> Result<(), ReportError> {
-    let read = |path: &Path| {
-        fs::read_to_string(path).map_err(|source| ReportError::Read { path: path.to_owned(), source })
-    };
+    let read =
+        |path: &Path| fs::read_to_string(path).map_err(|source| ReportError::Read { path: path.to_owned(), source });
     let text = read(document)?;
     let shown = document.display().to_string();
     let spliced = replace(&text, &shown, |name| read(&folder.join(name)))?;
@@ -37,7 +36,8 @@ fn replace(
     }
     while let Some(start) = rest.find(BEGIN) {
         let name_at = start + BEGIN.len();
-        let name_end = rest[name_at..].find(" -->").ok_or_else(|| problem("a block's first line is not closed".into()))?;
+        let name_end =
+            rest[name_at..].find(" -->").ok_or_else(|| problem("a block's first line is not closed".into()))?;
         let name = &rest[name_at..name_at + name_end];
         let body = name_at + name_end + " -->".len();
         let end = rest[body..].find(END).ok_or_else(|| problem(format!("the block of {name} has no `{END}`")))?;

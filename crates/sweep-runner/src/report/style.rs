@@ -69,46 +69,14 @@ const LIGHT: Ink = Ink(150, 150, 150, 1.0);
 
 /// Looks given in turn to series without one of their own: importance metrics, option values, unknown strategies.
 const CYCLE: [Style; 8] = [
-    Style {
-        ink: BLUE,
-        marker: Marker::Circle,
-        dash: SOLID,
-    },
-    Style {
-        ink: VERMILLION,
-        marker: Marker::Square,
-        dash: DASHED,
-    },
-    Style {
-        ink: GREEN,
-        marker: Marker::Up,
-        dash: DASH_DOT,
-    },
-    Style {
-        ink: PURPLE,
-        marker: Marker::Diamond,
-        dash: DOTTED,
-    },
-    Style {
-        ink: ORANGE,
-        marker: Marker::Down,
-        dash: LONG,
-    },
-    Style {
-        ink: SKY,
-        marker: Marker::Plus,
-        dash: SOLID,
-    },
-    Style {
-        ink: YELLOW,
-        marker: Marker::Cross,
-        dash: DASHED,
-    },
-    Style {
-        ink: DARK,
-        marker: Marker::Ring,
-        dash: DASH_DOT,
-    },
+    Style { ink: BLUE, marker: Marker::Circle, dash: SOLID },
+    Style { ink: VERMILLION, marker: Marker::Square, dash: DASHED },
+    Style { ink: GREEN, marker: Marker::Up, dash: DASH_DOT },
+    Style { ink: PURPLE, marker: Marker::Diamond, dash: DOTTED },
+    Style { ink: ORANGE, marker: Marker::Down, dash: LONG },
+    Style { ink: SKY, marker: Marker::Plus, dash: SOLID },
+    Style { ink: YELLOW, marker: Marker::Cross, dash: DASHED },
+    Style { ink: DARK, marker: Marker::Ring, dash: DASH_DOT },
 ];
 
 /// Family of a strategy.
@@ -156,36 +124,21 @@ pub(super) fn style(strategy: &str) -> Option<Style> {
 
 /// The look of another setting of the same strategy: same hue, lighter, with its own marker and dash.
 pub(super) fn variant(own: Style, index: usize) -> Style {
-    const OTHERS: [(Marker, &[f64]); 4] = [
-        (Marker::Ring, DOTTED),
-        (Marker::Plus, LONG),
-        (Marker::Cross, DASH_DOT),
-        (Marker::Diamond, DASHED),
-    ];
+    const OTHERS: [(Marker, &[f64]); 4] =
+        [(Marker::Ring, DOTTED), (Marker::Plus, LONG), (Marker::Cross, DASH_DOT), (Marker::Diamond, DASHED)];
     if index == 0 {
         return own;
     }
     let (marker, dash) = OTHERS[(index - 1) % OTHERS.len()];
-    let ink = own
-        .ink
-        .mix(Ink(255, 255, 255, 1.0), (0.15 * index as f64).min(0.5));
+    let ink = own.ink.mix(Ink(255, 255, 255, 1.0), (0.15 * index as f64).min(0.5));
     Style { ink, marker, dash }
 }
 
 /// Position in the cycle that belongs to an importance metric, so that a metric looks the same in every report.
 pub(super) fn importance_rank(importance: &str) -> Option<usize> {
-    [
-        "clip",
-        "l1",
-        "dt_mean",
-        "l2",
-        "write_norm",
-        "hidden_attention",
-        "sum",
-        "oracle",
-    ]
-    .iter()
-    .position(|&known| known == importance)
+    ["clip", "l1", "dt_mean", "l2", "write_norm", "hidden_attention", "sum", "oracle"]
+        .iter()
+        .position(|&known| known == importance)
 }
 
 /// Look number `index` of the cycle.
@@ -196,26 +149,10 @@ pub(super) fn cycle(index: usize) -> Style {
 /// Colours of the protocols, where they stand side by side.
 pub(super) fn protocol(name: &str, index: usize) -> Style {
     match name {
-        "context" => Style {
-            ink: BLUE,
-            marker: Marker::Circle,
-            dash: SOLID,
-        },
-        "upstream" => Style {
-            ink: VERMILLION,
-            marker: Marker::Diamond,
-            dash: DASHED,
-        },
-        "aligned" => Style {
-            ink: GREEN,
-            marker: Marker::Square,
-            dash: DOTTED,
-        },
-        "causal" => Style {
-            ink: PURPLE,
-            marker: Marker::Up,
-            dash: DASH_DOT,
-        },
+        "context" => Style { ink: BLUE, marker: Marker::Circle, dash: SOLID },
+        "upstream" => Style { ink: VERMILLION, marker: Marker::Diamond, dash: DASHED },
+        "aligned" => Style { ink: GREEN, marker: Marker::Square, dash: DOTTED },
+        "causal" => Style { ink: PURPLE, marker: Marker::Up, dash: DASH_DOT },
         _ => cycle(index),
     }
 }

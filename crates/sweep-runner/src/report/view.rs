@@ -61,20 +61,12 @@ pub(super) struct SeriesPoint {
 impl Scene {
     /// The tasks whose mean is meaningful: accuracies.
     pub(super) fn accuracy_tasks(&self) -> Vec<String> {
-        self.tasks
-            .iter()
-            .filter(|task| !task.lower_is_better)
-            .map(|task| task.name.clone())
-            .collect()
+        self.tasks.iter().filter(|task| !task.lower_is_better).map(|task| task.name.clone()).collect()
     }
 
     /// Nominal reductions of the series, ascending.
     pub(super) fn reductions(&self) -> Vec<f64> {
-        let mut all: Vec<f64> = self
-            .series
-            .iter()
-            .flat_map(|s| s.points.iter().map(|p| p.nominal))
-            .collect();
+        let mut all: Vec<f64> = self.series.iter().flat_map(|s| s.points.iter().map(|p| p.nominal)).collect();
         all.sort_by(f64::total_cmp);
         all.dedup_by(|a, b| same_reduction(*a, *b));
         all
@@ -97,20 +89,14 @@ impl Scene {
 
     /// Items of all accuracy tasks together.
     pub(super) fn items(&self) -> usize {
-        self.tasks
-            .iter()
-            .filter(|task| !task.lower_is_better)
-            .map(|task| task.n)
-            .sum()
+        self.tasks.iter().filter(|task| !task.lower_is_better).map(|task| task.n).sum()
     }
 }
 
 impl Series {
     /// The rule at one nominal reduction.
     pub(super) fn at(&self, nominal: f64) -> Option<&SeriesPoint> {
-        self.points
-            .iter()
-            .find(|point| same_reduction(point.nominal, nominal))
+        self.points.iter().find(|point| same_reduction(point.nominal, nominal))
     }
 }
 
@@ -122,15 +108,8 @@ pub(super) fn same_reduction(a: f64, b: f64) -> bool {
 /// Letters and digits of a name, for files: `builtin:mamba2-world` becomes `mamba2-world`.
 pub(super) fn slug(name: &str) -> String {
     let short = name.rsplit(['/', ':']).next().unwrap_or(name);
-    let parts: Vec<&str> = short
-        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-        .collect();
-    parts
-        .into_iter()
-        .filter(|part| !part.is_empty())
-        .collect::<Vec<_>>()
-        .join("-")
-        .to_lowercase()
+    let parts: Vec<&str> = short.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-").to_lowercase()
 }
 
 /// Sorts a study into scenes and series.
@@ -139,28 +118,14 @@ pub(super) fn view(study: &Study) -> View {
     let names = Names::of(&arms);
     let mut scenes: Vec<(TrialKey, Vec<usize>)> = Vec::new();
     for (index, arm) in arms.iter().enumerate() {
-        match scenes
-            .iter_mut()
-            .find(|(key, _)| comparable(key, &arm.trial))
-        {
+        match scenes.iter_mut().find(|(key, _)| comparable(key, &arm.trial)) {
             Some((_, members)) => members.push(index),
             None => scenes.push((arm.trial.clone(), vec![index])),
         }
     }
-    let scenes = scenes
-        .into_iter()
-        .map(|(key, members)| scene(study, &arms, &names, &key, &members))
-        .collect();
-    let limit = study
-        .cells
-        .iter()
-        .filter_map(|cell| cell.record.trial.limit)
-        .max();
-    View {
-        arms,
-        scenes,
-        limit,
-    }
+    let scenes = scenes.into_iter().map(|(key, members)| scene(study, &arms, &names, &key, &members)).collect();
+    let limit = study.cells.iter().filter_map(|cell| cell.record.trial.limit).max();
+    View { arms, scenes, limit }
 }
 
 fn scene(study: &Study, arms: &[Arm], names: &Names, key: &TrialKey, members: &[usize]) -> Scene {
@@ -187,22 +152,14 @@ fn scene(study: &Study, arms: &[Arm], names: &Names, key: &TrialKey, members: &[
         sweeps: Vec::new(),
     };
     let means = scene.accuracy_tasks();
-    scene.baseline = members
-        .iter()
-        .find(|&&index| arms[index].is_baseline)
-        .map(|&index| (index, arms[index].mean_over(&means)));
-    let others: Vec<usize> = members
-        .iter()
-        .copied()
-        .filter(|&index| !arms[index].is_baseline)
-        .collect();
+    scene.baseline =
+        members.iter().find(|&&index| arms[index].is_baseline).map(|&index| (index, arms[index].mean_over(&means)));
+    let others: Vec<usize> = members.iter().copied().filter(|&index| !arms[index].is_baseline).collect();
     let (sweeps, series) = split_sweeps(arms, &others);
     let build = |groups: Vec<(String, Vec<usize>)>, baseline: Option<&TaskMean>| {
         let mut all: Vec<Series> = groups
             .into_iter()
-            .map(|(_, members)| {
-                names.series(arms, &members, &means, baseline, &study.plan.baseline)
-            })
+            .map(|(_, members)| names.series(arms, &members, &means, baseline, &study.plan.baseline))
             .collect();
         all.sort_by_key(|series| series.family);
         all
@@ -219,17 +176,13 @@ fn split_sweeps(arms: &[Arm], members: &[usize]) -> (Groups, Groups) {
     let mut sites: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
     for &index in members {
         if let [site] = arms[index].trial.sites.as_slice() {
-            sites
-                .entry(rule(&arms[index].trial))
-                .or_default()
-                .insert(*site);
+            sites.entry(rule(&arms[index].trial)).or_default().insert(*site);
         }
     }
     let (mut sweeps, mut series): (Groups, Groups) = (Vec::new(), Vec::new());
     for &index in members {
         let trial = &arms[index].trial;
-        let single =
-            trial.sites.len() == 1 && sites.get(&rule(trial)).is_some_and(|sites| sites.len() > 1);
+        let single = trial.sites.len() == 1 && sites.get(&rule(trial)).is_some_and(|sites| sites.len() > 1);
         let (groups, key) = if single {
             (&mut sweeps, rule(trial))
         } else {
@@ -245,32 +198,16 @@ fn split_sweeps(arms: &[Arm], members: &[usize]) -> (Groups, Groups) {
 
 /// What makes two trials the same rule, whatever they reduce and where.
 fn rule(trial: &TrialKey) -> String {
-    format!(
-        "{:?}",
-        (
-            &trial.strategy,
-            &trial.importance,
-            &trial.importance_source,
-            options(trial)
-        )
-    )
+    format!("{:?}", (&trial.strategy, &trial.importance, &trial.importance_source, options(trial)))
 }
 
 /// Options of a strategy, without a seed.
 fn options(trial: &TrialKey) -> BTreeMap<String, String> {
-    let parsed: BTreeMap<String, serde_json::Value> =
-        serde_json::from_str(&trial.strategy_params).unwrap_or_default();
+    let parsed: BTreeMap<String, serde_json::Value> = serde_json::from_str(&trial.strategy_params).unwrap_or_default();
     parsed
         .into_iter()
         .filter(|(name, _)| name != "seed")
-        .map(|(name, value)| {
-            (
-                name,
-                value
-                    .as_str()
-                    .map_or_else(|| value.to_string(), str::to_owned),
-            )
-        })
+        .map(|(name, value)| (name, value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
         .collect()
 }
 
@@ -285,11 +222,7 @@ impl Names {
     fn of(arms: &[Arm]) -> Self {
         let mut variants: BTreeMap<String, Vec<TrialKey>> = BTreeMap::new();
         let mut schedules = BTreeSet::new();
-        for trial in arms
-            .iter()
-            .filter(|arm| !arm.is_baseline)
-            .map(|arm| &arm.trial)
-        {
+        for trial in arms.iter().filter(|arm| !arm.is_baseline).map(|arm| &arm.trial) {
             let known = variants.entry(trial.strategy.clone()).or_default();
             if known.iter().all(|other| rule(other) != rule(trial)) {
                 known.push(trial.clone());
@@ -298,32 +231,19 @@ impl Names {
                 schedules.insert(trial.schedule.clone());
             }
         }
-        Self {
-            variants,
-            schedules: schedules.len(),
-        }
+        Self { variants, schedules: schedules.len() }
     }
 
     /// The strategy with whatever tells it from its siblings.
     fn label(&self, trial: &TrialKey) -> String {
-        let siblings = self
-            .variants
-            .get(&trial.strategy)
-            .map_or(&[][..], Vec::as_slice);
-        let differs = |of: &dyn Fn(&TrialKey) -> Option<String>| {
-            siblings.iter().any(|other| of(other) != of(trial))
-        };
+        let siblings = self.variants.get(&trial.strategy).map_or(&[][..], Vec::as_slice);
+        let differs = |of: &dyn Fn(&TrialKey) -> Option<String>| siblings.iter().any(|other| of(other) != of(trial));
         let mut parts = Vec::new();
         if trial.strategy == "top_k" || differs(&|t| t.importance.clone()) {
             parts.extend(trial.importance.clone());
         }
         if differs(&|t| t.importance_source.clone()) {
-            parts.extend(
-                trial
-                    .importance_source
-                    .clone()
-                    .map(|source| format!("of {source}")),
-            );
+            parts.extend(trial.importance_source.clone().map(|source| format!("of {source}")));
         }
         for (name, value) in options(trial) {
             if differs(&|t| options(t).get(&name).cloned()) {
@@ -333,33 +253,17 @@ impl Names {
         if self.schedules > 1 && trial.sites.len() != 1 {
             parts.push(trial.schedule.clone());
         }
-        if parts.is_empty() {
-            trial.strategy.clone()
-        } else {
-            format!("{} ({})", trial.strategy, parts.join(", "))
-        }
+        if parts.is_empty() { trial.strategy.clone() } else { format!("{} ({})", trial.strategy, parts.join(", ")) }
     }
 
     fn style(&self, trial: &TrialKey) -> Style {
-        let siblings = self
-            .variants
-            .get(&trial.strategy)
-            .map_or(&[][..], Vec::as_slice);
-        let index = siblings
-            .iter()
-            .position(|other| rule(other) == rule(trial))
-            .unwrap_or(0);
+        let siblings = self.variants.get(&trial.strategy).map_or(&[][..], Vec::as_slice);
+        let index = siblings.iter().position(|other| rule(other) == rule(trial)).unwrap_or(0);
         match style::style(&trial.strategy) {
             Some(own) => style::variant(own, index),
             None if trial.strategy == "top_k" => Self::importance_style(trial, siblings, index),
             // Unknown strategies take turns in alphabetical order.
-            None => style::cycle(
-                self.variants
-                    .keys()
-                    .position(|name| *name == trial.strategy)
-                    .unwrap_or(0)
-                    + index,
-            ),
+            None => style::cycle(self.variants.keys().position(|name| *name == trial.strategy).unwrap_or(0) + index),
         }
     }
 
@@ -372,11 +276,7 @@ impl Names {
             _ => {
                 let taken: BTreeSet<usize> = siblings.iter().filter_map(rank).collect();
                 let free: Vec<usize> = (0..8).filter(|i| !taken.contains(i)).collect();
-                style::cycle(if free.is_empty() {
-                    index
-                } else {
-                    free[index % free.len()]
-                })
+                style::cycle(if free.is_empty() { index } else { free[index % free.len()] })
             }
         }
     }
@@ -394,16 +294,8 @@ impl Names {
             .iter()
             .map(|&arm| {
                 let mean = arms[arm].mean_over(tasks);
-                let difference = mean
-                    .as_ref()
-                    .zip(baseline)
-                    .map(|(mean, baseline)| mean.minus(baseline));
-                SeriesPoint {
-                    arm,
-                    nominal: arms[arm].trial.flops_reduction_nominal,
-                    mean,
-                    difference,
-                }
+                let difference = mean.as_ref().zip(baseline).map(|(mean, baseline)| mean.minus(baseline));
+                SeriesPoint { arm, nominal: arms[arm].trial.flops_reduction_nominal, mean, difference }
             })
             .collect();
         points.sort_by(|a, b| a.nominal.total_cmp(&b.nominal));

@@ -115,9 +115,10 @@ fn fill(
         .iter()
         .zip(&evaluation.items)
         .map(|(item, score)| {
-            let (asked, covered) = score.choices.iter().fold((0, 0), |(asked, covered), choice| {
-                (asked + choice.asked, covered + choice.covered)
-            });
+            let (asked, covered) = score
+                .choices
+                .iter()
+                .fold((0, 0), |(asked, covered), choice| (asked + choice.asked, covered + choice.covered));
             ItemRecord {
                 item_id: item.id.clone(),
                 gold: item.gold,

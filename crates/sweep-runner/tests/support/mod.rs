@@ -7,8 +7,8 @@ use std::path::Path;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use sweep_runner::record::schema::{
-    Aggregate, CellRecord, CostRecord, ItemRecord, MetricRecord, PlanItem, PlanRecord,
-    SCHEMA_VERSION, SiteRecord, Status, TrialKey,
+    Aggregate, CellRecord, CostRecord, ItemRecord, MetricRecord, PlanItem, PlanRecord, SCHEMA_VERSION, SiteRecord,
+    Status, TrialKey,
 };
 
 /// Size of a fake experiment.
@@ -110,28 +110,15 @@ pub(crate) fn write(dir: &Path, shape: &Shape) -> Vec<CellRecord> {
 
 fn cells(shape: &Shape) -> Vec<CellRecord> {
     let mut cells = Vec::new();
-    for (model, protocol) in shape
-        .models
-        .iter()
-        .flat_map(|m| shape.protocols.iter().map(move |p| (*m, *p)))
-    {
+    for (model, protocol) in shape.models.iter().flat_map(|m| shape.protocols.iter().map(move |p| (*m, *p))) {
         for &(strategy, importance, params, loss) in &shape.strategies {
-            let seeds: &[u64] = if strategy == "random" {
-                &[0, 1, 2]
-            } else {
-                &[0]
-            };
+            let seeds: &[u64] = if strategy == "random" { &[0, 1, 2] } else { &[0] };
             let mut settings: Vec<(String, Vec<usize>, f64, f64)> = Vec::new();
             if strategy == "dense" {
                 settings.push(("none".to_owned(), vec![], 1.0, 0.0));
             } else {
                 for &reduction in &shape.reductions {
-                    settings.push((
-                        "paper".to_owned(),
-                        vec![3, 5, 7],
-                        1.0 - reduction * 0.4,
-                        reduction,
-                    ));
+                    settings.push(("paper".to_owned(), vec![3, 5, 7], 1.0 - reduction * 0.4, reduction));
                 }
                 if shape.single_sites
                     && ["top_k", "utrc"].contains(&strategy)
@@ -185,23 +172,17 @@ fn cells(shape: &Shape) -> Vec<CellRecord> {
 fn cell(shape: &Shape, trial: &TrialKey, task: &str, task_index: usize, loss: f64) -> CellRecord {
     // Difficulty belongs to the item, so that trials are correlated as real ones are.
     let mut difficulty = ChaCha8Rng::seed_from_u64(task_index as u64);
-    let mut noise = ChaCha8Rng::seed_from_u64(
-        trial
-            .trial_id
-            .bytes()
-            .fold(trial.seed, |h, b| h.wrapping_mul(31) + u64::from(b)),
-    );
+    let mut noise =
+        ChaCha8Rng::seed_from_u64(trial.trial_id.bytes().fold(trial.seed, |h, b| h.wrapping_mul(31) + u64::from(b)));
     let upstream = trial.protocol == "upstream" && trial.strategy != "dense";
     let site_effect = match trial.sites.as_slice() {
         [site] => (6.0 - *site as f64) * 0.3,
         _ => 1.0,
     };
-    let lost =
-        trial.flops_reduction_nominal * (loss * site_effect + if upstream { 0.5 } else { 0.0 });
+    let lost = trial.flops_reduction_nominal * (loss * site_effect + if upstream { 0.5 } else { 0.0 });
     let chance = 0.92 - 0.06 * task_index as f64;
     let choices = if task == "world_lambada" { 1 } else { 4 };
-    let (mut items, mut acc, mut norm, mut perplexity) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut items, mut acc, mut norm, mut perplexity) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for index in 0..shape.items {
         let hard: f64 = difficulty.random();
         // One task has items that a token map must break into blocks.
@@ -209,9 +190,7 @@ fn cell(shape: &Shape, trial: &TrialKey, task: &str, task_index: usize, loss: f6
         let length = shortest + difficulty.random_range(0..40_u64);
         let right = hard < chance - lost + noise.random_range(-0.08..0.08);
         let logit = -1.0 - 3.0 * hard - 4.0 * lost - noise.random_range(0.0..0.3);
-        let loglikelihoods: Vec<f64> = (0..choices)
-            .map(|choice| logit - f64::from(choice) * 0.7)
-            .collect();
+        let loglikelihoods: Vec<f64> = (0..choices).map(|choice| logit - f64::from(choice) * 0.7).collect();
         acc.push((f64::from(u8::from(right)), 1.0));
         norm.push((f64::from(u8::from(right || noise.random_bool(0.05))), 1.0));
         perplexity.push((logit, 1.0 + (index % 3) as f64));
@@ -240,11 +219,8 @@ fn cell(shape: &Shape, trial: &TrialKey, task: &str, task_index: usize, loss: f6
         tokens_out: tokens_in - 40 * (i as u64 + 1),
         merged_similarity: (trial.strategy != "top_k").then_some(0.7),
     });
-    let metric = |name: &str, aggregate, contributions| MetricRecord {
-        metric: name.to_owned(),
-        aggregate,
-        contributions,
-    };
+    let metric =
+        |name: &str, aggregate, contributions| MetricRecord { metric: name.to_owned(), aggregate, contributions };
     let mut metrics = vec![metric("acc", Aggregate::Mean, acc)];
     if choices > 1 {
         metrics.push(metric("acc_norm", Aggregate::Mean, norm));
@@ -263,8 +239,7 @@ fn cell(shape: &Shape, trial: &TrialKey, task: &str, task_index: usize, loss: f6
             CostRecord::default()
         } else {
             CostRecord {
-                flops_reduction_achieved: trial.flops_reduction_nominal
-                    * (0.9 - 0.03 * task_index as f64),
+                flops_reduction_achieved: trial.flops_reduction_nominal * (0.9 - 0.03 * task_index as f64),
                 flops_executed: 1e9 * (1.0 - trial.flops_reduction_nominal),
                 tokens_in,
                 tokens_per_s: 5_000.0,
@@ -284,30 +259,17 @@ fn cell(shape: &Shape, trial: &TrialKey, task: &str, task_index: usize, loss: f6
 /// Plans of the first three items: pruning strategies drop, the others merge into the left neighbour.
 fn plans(trial: &TrialKey, items: &[ItemRecord]) -> (Vec<PlanRecord>, Vec<PlanItem>) {
     const WORDS: [&str; 14] = [
-        " the", " red", " key", " was", " put", " under", " a", " wooden", " box", " by", " Anna",
-        " who", " left", ".",
+        " the", " red", " key", " was", " put", " under", " a", " wooden", " box", " by", " Anna", " who", " left", ".",
     ];
-    let prunes = [
-        "random",
-        "uniform",
-        "top_k",
-        "drop_prefix",
-        "drop_suffix",
-        "ltmp",
-        "decimate",
-        "inverted_top_k",
-    ];
+    let prunes = ["random", "uniform", "top_k", "drop_prefix", "drop_suffix", "ltmp", "decimate", "inverted_top_k"];
     let (mut plans, mut plan_items) = (Vec::new(), Vec::new());
     for (index, item) in items.iter().enumerate().take(3) {
         let n = item.tokens_in as u32;
-        let mut random =
-            ChaCha8Rng::seed_from_u64(index as u64 + trial.trial_id.len() as u64 * 17 + trial.seed);
+        let mut random = ChaCha8Rng::seed_from_u64(index as u64 + trial.trial_id.len() as u64 * 17 + trial.seed);
         let mut live: Vec<u32> = (0..n).collect();
         plan_items.push(PlanItem {
             item: index,
-            tokens: (0..n as usize)
-                .map(|i| WORDS[(i + index) % WORDS.len()].to_owned())
-                .collect(),
+            tokens: (0..n as usize).map(|i| WORDS[(i + index) % WORDS.len()].to_owned()).collect(),
             necessary: vec![2, 8, 10],
         });
         for &site in &trial.sites {
@@ -329,13 +291,7 @@ fn plans(trial: &TrialKey, items: &[ItemRecord]) -> (Vec<PlanRecord>, Vec<PlanIt
             }
             dropped.sort_unstable();
             merged.sort_unstable();
-            plans.push(PlanRecord {
-                item: index,
-                site,
-                kept: live.clone(),
-                dropped,
-                merged,
-            });
+            plans.push(PlanRecord { item: index, site, kept: live.clone(), dropped, merged });
         }
     }
     (plans, plan_items)

@@ -19,10 +19,7 @@ pub(super) fn write_all(study: &Study, dir: &Path) -> Result<(Vec<PathBuf>, usiz
     let named = |frame: &'static str| move |source| AnalyseError::Frame { frame, source };
     let mut trials = trials::frame(study).map_err(named("trials"))?;
     let rows = trials.height();
-    let mut files = vec![
-        write_parquet("trials", &mut trials, dir)?,
-        write_csv("trials", &mut trials, dir)?,
-    ];
+    let mut files = vec![write_parquet("trials", &mut trials, dir)?, write_csv("trials", &mut trials, dir)?];
     drop(trials);
     let builders: [(&'static str, PolarsResult<DataFrame>); 4] = [
         ("items", items::items(study)),
@@ -41,27 +38,15 @@ fn known(value: f64) -> Option<f64> {
     (!value.is_nan()).then_some(value)
 }
 
-fn write_parquet(
-    frame: &'static str,
-    data: &mut DataFrame,
-    dir: &Path,
-) -> Result<PathBuf, AnalyseError> {
+fn write_parquet(frame: &'static str, data: &mut DataFrame, dir: &Path) -> Result<PathBuf, AnalyseError> {
     let mut bytes = Vec::new();
-    ParquetWriter::new(&mut bytes)
-        .finish(data)
-        .map_err(|source| AnalyseError::Frame { frame, source })?;
+    ParquetWriter::new(&mut bytes).finish(data).map_err(|source| AnalyseError::Frame { frame, source })?;
     write_aside(dir.join(format!("{frame}.parquet")), &bytes)
 }
 
-fn write_csv(
-    frame: &'static str,
-    data: &mut DataFrame,
-    dir: &Path,
-) -> Result<PathBuf, AnalyseError> {
+fn write_csv(frame: &'static str, data: &mut DataFrame, dir: &Path) -> Result<PathBuf, AnalyseError> {
     let mut bytes = Vec::new();
-    CsvWriter::new(&mut bytes)
-        .finish(data)
-        .map_err(|source| AnalyseError::Frame { frame, source })?;
+    CsvWriter::new(&mut bytes).finish(data).map_err(|source| AnalyseError::Frame { frame, source })?;
     write_aside(dir.join(format!("{frame}.csv")), &bytes)
 }
 
@@ -70,9 +55,6 @@ fn write_aside(path: PathBuf, bytes: &[u8]) -> Result<PathBuf, AnalyseError> {
     let aside = path.with_extension("tmp");
     fs::write(&aside, bytes)
         .and_then(|()| fs::rename(&aside, &path))
-        .map_err(|source| AnalyseError::Write {
-            path: path.clone(),
-            source,
-        })?;
+        .map_err(|source| AnalyseError::Write { path: path.clone(), source })?;
     Ok(path)
 }

@@ -30,10 +30,7 @@ fn text(rows: &[Row], name: &str, value: impl Fn(&CellRecord) -> Option<String>)
 }
 
 fn count(rows: &[Row], name: &str, value: impl Fn(&Row) -> Option<u64>) -> Column {
-    Column::new(
-        name.into(),
-        rows.iter().map(value).collect::<Vec<Option<u64>>>(),
-    )
+    Column::new(name.into(), rows.iter().map(value).collect::<Vec<Option<u64>>>())
 }
 
 fn number(rows: &[Row], name: &str, value: impl Fn(&Row) -> Option<f64>) -> Column {
@@ -48,44 +45,28 @@ fn metric(rows: &[Row], name: &str, value: impl Fn(&MetricEstimate) -> Option<f6
 
 /// A number that was measured, null for a failed cell (whose record holds zeros).
 fn measured(rows: &[Row], name: &str, value: impl Fn(&CellRecord) -> f64) -> Column {
-    number(rows, name, |(cell, _)| {
-        cell.is_done().then(|| value(&cell.record))
-    })
+    number(rows, name, |(cell, _)| cell.is_done().then(|| value(&cell.record)))
 }
 
 fn description(rows: &[Row]) -> Vec<Column> {
     vec![
         text(rows, "trial_id", |cell| Some(cell.trial.trial_id.clone())),
-        text(rows, "experiment", |cell| {
-            Some(cell.trial.experiment.clone())
-        }),
+        text(rows, "experiment", |cell| Some(cell.trial.experiment.clone())),
         text(rows, "model", |cell| Some(cell.trial.model.clone())),
         text(rows, "strategy", |cell| Some(cell.trial.strategy.clone())),
-        text(rows, "strategy_params", |cell| {
-            Some(cell.trial.strategy_params.clone())
-        }),
+        text(rows, "strategy_params", |cell| Some(cell.trial.strategy_params.clone())),
         text(rows, "importance", |cell| cell.trial.importance.clone()),
-        text(rows, "importance_source", |cell| {
-            cell.trial.importance_source.clone()
-        }),
+        text(rows, "importance_source", |cell| cell.trial.importance_source.clone()),
         text(rows, "schedule", |cell| Some(cell.trial.schedule.clone())),
         text(rows, "sites", |cell| Some(sites(&cell.trial.sites))),
-        number(rows, "keep_ratio", |(cell, _)| {
-            Some(cell.record.trial.keep_ratio)
-        }),
-        number(rows, "flops_reduction_nominal", |(cell, _)| {
-            Some(cell.record.trial.flops_reduction_nominal)
-        }),
-        measured(rows, "flops_reduction_achieved", |cell| {
-            cell.cost.flops_reduction_achieved
-        }),
+        number(rows, "keep_ratio", |(cell, _)| Some(cell.record.trial.keep_ratio)),
+        number(rows, "flops_reduction_nominal", |(cell, _)| Some(cell.record.trial.flops_reduction_nominal)),
+        measured(rows, "flops_reduction_achieved", |cell| cell.cost.flops_reduction_achieved),
         measured(rows, "flops_executed", |cell| cell.cost.flops_executed),
         text(rows, "protocol", |cell| Some(cell.trial.protocol.clone())),
         text(rows, "task", |cell| Some(cell.task.clone())),
         count(rows, "seed", |(cell, _)| Some(cell.record.trial.seed)),
-        count(rows, "limit", |(cell, _)| {
-            cell.record.trial.limit.map(|limit| limit as u64)
-        }),
+        count(rows, "limit", |(cell, _)| cell.record.trial.limit.map(|limit| limit as u64)),
     ]
 }
 
@@ -94,9 +75,7 @@ fn results(rows: &[Row]) -> Vec<Column> {
         count(rows, "n", |(_, metric)| metric.map(|m| m.estimate.n as u64)),
         Column::new(
             "metric".into(),
-            rows.iter()
-                .map(|(_, metric)| metric.map(|m| m.metric.clone()))
-                .collect::<Vec<Option<String>>>(),
+            rows.iter().map(|(_, metric)| metric.map(|m| m.metric.clone())).collect::<Vec<Option<String>>>(),
         ),
         metric(rows, "value", |m| Some(m.estimate.value)),
         metric(rows, "stderr", |m| Some(m.estimate.stderr)),
@@ -104,12 +83,8 @@ fn results(rows: &[Row]) -> Vec<Column> {
         metric(rows, "ci_high", |m| Some(m.estimate.interval.high)),
         metric(rows, "baseline_value", |m| m.baseline_value),
         metric(rows, "diff", |m| m.difference.map(|d| d.value)),
-        metric(rows, "diff_ci_low", |m| {
-            m.difference.map(|d| d.interval.low)
-        }),
-        metric(rows, "diff_ci_high", |m| {
-            m.difference.map(|d| d.interval.high)
-        }),
+        metric(rows, "diff_ci_low", |m| m.difference.map(|d| d.interval.low)),
+        metric(rows, "diff_ci_high", |m| m.difference.map(|d| d.interval.high)),
         metric(rows, "p_value", |m| m.difference.map(|d| d.p_value)),
         measured(rows, "coverage", mean_coverage),
     ]
@@ -117,13 +92,9 @@ fn results(rows: &[Row]) -> Vec<Column> {
 
 fn circumstances(rows: &[Row]) -> Vec<Column> {
     vec![
-        count(rows, "tokens_in", |(cell, _)| {
-            cell.is_done().then_some(cell.record.cost.tokens_in)
-        }),
+        count(rows, "tokens_in", |(cell, _)| cell.is_done().then_some(cell.record.cost.tokens_in)),
         measured(rows, "tokens_per_s", |cell| cell.cost.tokens_per_s),
-        count(rows, "peak_mem_bytes", |(cell, _)| {
-            cell.is_done().then_some(cell.record.cost.peak_mem_bytes)
-        }),
+        count(rows, "peak_mem_bytes", |(cell, _)| cell.is_done().then_some(cell.record.cost.peak_mem_bytes)),
         measured(rows, "wall_s", |cell| cell.cost.wall_s),
         text(rows, "device", |cell| Some(cell.trial.device.clone())),
         text(rows, "dtype", |cell| Some(cell.trial.dtype.clone())),
@@ -133,11 +104,7 @@ fn circumstances(rows: &[Row]) -> Vec<Column> {
 }
 
 fn sites(sites: &[usize]) -> String {
-    sites
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(",")
+    sites.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 fn status(status: Status) -> &'static str {

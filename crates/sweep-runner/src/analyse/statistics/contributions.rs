@@ -14,15 +14,8 @@ pub(crate) struct Contributions {
 impl Contributions {
     /// The contributions of `items`, in that order.
     pub(crate) fn of_items(metric: &MetricRecord, items: impl IntoIterator<Item = usize>) -> Self {
-        let (values, weights) = items
-            .into_iter()
-            .map(|item| metric.contributions[item])
-            .unzip();
-        Self {
-            aggregate: metric.aggregate,
-            values,
-            weights,
-        }
+        let (values, weights) = items.into_iter().map(|item| metric.contributions[item]).unzip();
+        Self { aggregate: metric.aggregate, values, weights }
     }
 
     /// Number of items.
@@ -42,9 +35,7 @@ impl Contributions {
 
     /// Whether this is a share of items: 0 or 1 each, with weight 1.
     pub(crate) fn is_share(&self) -> bool {
-        self.aggregate == Aggregate::Mean
-            && self.unit_weights()
-            && self.values.iter().all(|&x| x == 0.0 || is_one(x))
+        self.aggregate == Aggregate::Mean && self.unit_weights() && self.values.iter().all(|&x| x == 0.0 || is_one(x))
     }
 
     /// Whether this is a mean in which every item counts the same.
@@ -54,11 +45,7 @@ impl Contributions {
 
     /// Value over all items; NaN where nothing was weighed.
     pub(crate) fn value(&self) -> f64 {
-        finish(
-            self.aggregate,
-            self.values.iter().sum(),
-            self.weights.iter().sum(),
-        )
+        finish(self.aggregate, self.values.iter().sum(), self.weights.iter().sum())
     }
 
     /// Value over each resample.
@@ -71,10 +58,7 @@ impl Contributions {
             }
         } else {
             let weights = resamples.sums(&self.weights);
-            replicates
-                .iter_mut()
-                .zip(weights)
-                .for_each(|(x, weight)| *x = finish(self.aggregate, *x, weight));
+            replicates.iter_mut().zip(weights).for_each(|(x, weight)| *x = finish(self.aggregate, *x, weight));
         }
         replicates
     }
@@ -100,49 +84,27 @@ fn finish(aggregate: Aggregate, value: f64, weight: f64) -> f64 {
 pub(super) mod tests {
     use super::*;
 
-    pub(in super::super) fn contributions(
-        aggregate: Aggregate,
-        pairs: &[(f64, f64)],
-    ) -> Contributions {
-        let metric = MetricRecord {
-            metric: "m".to_owned(),
-            aggregate,
-            contributions: pairs.to_vec(),
-        };
+    pub(in super::super) fn contributions(aggregate: Aggregate, pairs: &[(f64, f64)]) -> Contributions {
+        let metric = MetricRecord { metric: "m".to_owned(), aggregate, contributions: pairs.to_vec() };
         Contributions::of_items(&metric, 0..pairs.len())
     }
 
     #[test]
     fn mean_and_perplexity() {
-        let mean = contributions(
-            Aggregate::Mean,
-            &[(1.0, 1.0), (0.0, 1.0), (1.0, 1.0), (1.0, 1.0)],
-        );
+        let mean = contributions(Aggregate::Mean, &[(1.0, 1.0), (0.0, 1.0), (1.0, 1.0), (1.0, 1.0)]);
         assert!((mean.value() - 0.75).abs() < 1e-12);
         assert!(mean.is_share());
         // exp((2 + 6) / (1 + 3)) = e^2.
         let perplexity = contributions(Aggregate::ExpNegMean, &[(-2.0, 1.0), (-6.0, 3.0)]);
         assert!((perplexity.value() - 2.0_f64.exp()).abs() < 1e-12);
         assert!(!perplexity.is_share());
-        assert!(
-            contributions(Aggregate::Mean, &[(0.0, 0.0)])
-                .value()
-                .is_nan()
-        );
+        assert!(contributions(Aggregate::Mean, &[(0.0, 0.0)]).value().is_nan());
     }
 
     #[test]
     fn replicates_of_a_constant_are_constant() {
         let set = Resamples::draw(0, "t", 3, 20);
-        let perplexity = contributions(
-            Aggregate::ExpNegMean,
-            &[(-1.0, 2.0), (-2.0, 4.0), (-0.5, 1.0)],
-        );
-        assert!(
-            perplexity
-                .replicates(&set)
-                .iter()
-                .all(|x| (x - 0.5_f64.exp()).abs() < 1e-12)
-        );
+        let perplexity = contributions(Aggregate::ExpNegMean, &[(-1.0, 2.0), (-2.0, 4.0), (-0.5, 1.0)]);
+        assert!(perplexity.replicates(&set).iter().all(|x| (x - 0.5_f64.exp()).abs() < 1e-12));
     }
 }

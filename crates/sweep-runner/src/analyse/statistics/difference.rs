@@ -27,45 +27,24 @@ pub(crate) fn paired_difference(
 ) -> Difference {
     let value = trial.value() - baseline.value();
     if trial.is_share() && baseline.is_share() {
-        let steps: Vec<f64> = trial
-            .values()
-            .iter()
-            .zip(baseline.values())
-            .map(|(t, b)| t - b)
-            .collect();
+        let steps: Vec<f64> = trial.values().iter().zip(baseline.values()).map(|(t, b)| t - b).collect();
         let n = steps.len() as f64;
         // Most items agree, so the column of steps is sparse and this is much cheaper than two sets of replicates.
-        let replicates: Vec<f64> = resamples
-            .sums(&steps)
-            .into_iter()
-            .map(|sum| sum / n)
-            .collect();
+        let replicates: Vec<f64> = resamples.sums(&steps).into_iter().map(|sum| sum / n).collect();
         let gained = steps.iter().filter(|&&step| step > 0.0).count();
         let lost = steps.iter().filter(|&&step| step < 0.0).count();
-        return Difference {
-            value,
-            interval: percentile_interval(&replicates),
-            p_value: mcnemar(gained, lost),
-        };
+        return Difference { value, interval: percentile_interval(&replicates), p_value: mcnemar(gained, lost) };
     }
     match known {
         Some((trial, baseline)) => difference_of_replicates(value, trial, baseline),
-        None => difference_of_replicates(
-            value,
-            &trial.replicates(resamples),
-            &baseline.replicates(resamples),
-        ),
+        None => difference_of_replicates(value, &trial.replicates(resamples), &baseline.replicates(resamples)),
     }
 }
 
 /// Difference of two quantities whose replicates come from the same resamples.
 pub(crate) fn difference_of_replicates(value: f64, trial: &[f64], baseline: &[f64]) -> Difference {
     let replicates: Vec<f64> = trial.iter().zip(baseline).map(|(t, b)| t - b).collect();
-    Difference {
-        value,
-        interval: percentile_interval(&replicates),
-        p_value: bootstrap_p(&replicates),
-    }
+    Difference { value, interval: percentile_interval(&replicates), p_value: bootstrap_p(&replicates) }
 }
 
 /// Twice the smaller share of replicates on either side of zero, each counted with one more, at most 1.
@@ -89,10 +68,7 @@ mod tests {
 
     #[test]
     fn shares_are_compared_item_by_item() {
-        let (trial, baseline) = (
-            share(&[1, 0, 0, 0, 1, 0, 0, 1]),
-            share(&[1, 1, 1, 1, 1, 1, 1, 0]),
-        );
+        let (trial, baseline) = (share(&[1, 0, 0, 0, 1, 0, 0, 1]), share(&[1, 1, 1, 1, 1, 1, 1, 0]));
         let set = Resamples::draw(0, "t", 8, 500);
         let difference = paired_difference(&trial, &baseline, None, &set);
         assert!((difference.value + 0.5).abs() < 1e-12);
@@ -106,11 +82,7 @@ mod tests {
         let (trial, baseline) = (share(&[1, 0, 0, 1, 1, 0]), share(&[1, 1, 0, 0, 1, 1]));
         let set = Resamples::draw(0, "t", 6, 400);
         let sparse = paired_difference(&trial, &baseline, None, &set);
-        let full = difference_of_replicates(
-            sparse.value,
-            &trial.replicates(&set),
-            &baseline.replicates(&set),
-        );
+        let full = difference_of_replicates(sparse.value, &trial.replicates(&set), &baseline.replicates(&set));
         assert!((sparse.interval.low - full.interval.low).abs() < 1e-12);
         assert!((sparse.interval.high - full.interval.high).abs() < 1e-12);
     }
@@ -121,13 +93,7 @@ mod tests {
         let perplexity = contributions(Aggregate::ExpNegMean, &pairs);
         let set = Resamples::draw(0, "t", 3, 100);
         let difference = paired_difference(&perplexity, &perplexity, None, &set);
-        assert_eq!(
-            difference.interval,
-            Interval {
-                low: 0.0,
-                high: 0.0
-            }
-        );
+        assert_eq!(difference.interval, Interval { low: 0.0, high: 0.0 });
         assert!((difference.p_value - 1.0).abs() < f64::EPSILON);
     }
 

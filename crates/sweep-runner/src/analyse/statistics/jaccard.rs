@@ -19,11 +19,7 @@ pub(crate) fn jaccard(a: &[u32], b: &[u32]) -> f64 {
         }
     }
     let union = a.len() + b.len() - both;
-    if union == 0 {
-        1.0
-    } else {
-        both as f64 / union as f64
-    }
+    if union == 0 { 1.0 } else { both as f64 / union as f64 }
 }
 
 /// Expected Jaccard overlap of two independent random subsets, remembered by sizes.
@@ -48,8 +44,7 @@ impl ChanceOverlap {
         let ln_choose = |n: usize, k: usize| f[n] - f[k] - f[n - k];
         let mut expected = if a + b == 0 { 1.0 } else { 0.0 };
         for k in (a + b).saturating_sub(universe).max(1)..=a.min(b) {
-            let ln_probability =
-                ln_choose(a, k) + ln_choose(universe - a, b - k) - ln_choose(universe, b);
+            let ln_probability = ln_choose(a, k) + ln_choose(universe - a, b - k) - ln_choose(universe, b);
             expected += ln_probability.exp() * k as f64 / (a + b - k) as f64;
         }
         self.known.insert(key, expected);

@@ -12,13 +12,7 @@ pub(crate) fn mcnemar(gained: usize, lost: usize) -> f64 {
     }
     let ln_factorial = ln_factorials(n);
     let tail: f64 = (0..=gained.min(lost))
-        .map(|k| {
-            (ln_factorial[n]
-                - ln_factorial[k]
-                - ln_factorial[n - k]
-                - n as f64 * std::f64::consts::LN_2)
-                .exp()
-        })
+        .map(|k| (ln_factorial[n] - ln_factorial[k] - ln_factorial[n - k] - n as f64 * std::f64::consts::LN_2).exp())
         .sum();
     (2.0 * tail).min(1.0)
 }

@@ -22,19 +22,12 @@ impl Interval {
 /// The 2.5 % and 97.5 % quantiles of the finite replicates, interpolated linearly between order statistics.
 pub(crate) fn percentile_interval(replicates: &[f64]) -> Interval {
     let mut finite: Vec<f64> = replicates.iter().copied().filter(|x| !x.is_nan()).collect();
-    Interval {
-        low: quantile(&mut finite, 0.025),
-        high: quantile(&mut finite, 0.975),
-    }
+    Interval { low: quantile(&mut finite, 0.025), high: quantile(&mut finite, 0.975) }
 }
 
 /// Standard deviation of the finite replicates: the bootstrap standard error.
 pub(crate) fn spread(replicates: &[f64]) -> f64 {
-    let finite: Vec<f64> = replicates
-        .iter()
-        .copied()
-        .filter(|x| x.is_finite())
-        .collect();
+    let finite: Vec<f64> = replicates.iter().copied().filter(|x| x.is_finite()).collect();
     let n = finite.len() as f64;
     if n < 2.0 {
         return f64::NAN;
@@ -54,11 +47,7 @@ fn quantile(values: &mut [f64], level: f64) -> f64 {
     let high = rest.iter().copied().min_by(f64::total_cmp).unwrap_or(low);
     let share = position - below as f64;
     // Without this branch an infinite neighbour would turn an exact order statistic into NaN.
-    if share == 0.0 {
-        low
-    } else {
-        low + share * (high - low)
-    }
+    if share == 0.0 { low } else { low + share * (high - low) }
 }
 
 #[cfg(test)]

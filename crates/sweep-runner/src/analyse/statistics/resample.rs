@@ -44,11 +44,7 @@ impl Resamples {
                 *count = count.saturating_add(1);
             }
         }
-        Self {
-            items,
-            draws,
-            counts,
-        }
+        Self { items, draws, counts }
     }
 
     /// Sum of `column` over each resample.
@@ -87,19 +83,14 @@ pub(crate) struct ResampleBank {
 impl ResampleBank {
     /// An empty bank for one task.
     pub(crate) fn new(seed: u64, task: &str) -> Self {
-        Self {
-            seed,
-            task: task.to_owned(),
-            sets: Mutex::new(BTreeMap::new()),
-        }
+        Self { seed, task: task.to_owned(), sets: Mutex::new(BTreeMap::new()) }
     }
 
     /// The resamples of `items` items.
     pub(crate) fn of(&self, items: usize) -> Arc<Resamples> {
         let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
-        let set = sets
-            .entry(items)
-            .or_insert_with(|| Arc::new(Resamples::draw(self.seed, &self.task, items, RESAMPLES)));
+        let set =
+            sets.entry(items).or_insert_with(|| Arc::new(Resamples::draw(self.seed, &self.task, items, RESAMPLES)));
         Arc::clone(set)
     }
 }
@@ -111,15 +102,9 @@ mod tests {
     #[test]
     fn every_resample_has_n_items() {
         let set = Resamples::draw(1, "task", 7, 50);
-        assert!(
-            set.sums(&[1.0; 7])
-                .iter()
-                .all(|&sum| (sum - 7.0).abs() < 1e-12)
-        );
+        assert!(set.sums(&[1.0; 7]).iter().all(|&sum| (sum - 7.0).abs() < 1e-12));
         for resample in 0..50 {
-            let total: u32 = (0..7)
-                .map(|item| u32::from(set.counts[item * 50 + resample]))
-                .sum();
+            let total: u32 = (0..7).map(|item| u32::from(set.counts[item * 50 + resample])).sum();
             assert_eq!(total, 7);
         }
     }
@@ -129,11 +114,7 @@ mod tests {
         let set = Resamples::draw(3, "task", 4, 5);
         let column = [1.0, 1.0, 1.0, -2.5];
         let expected: Vec<f64> = (0..5)
-            .map(|resample| {
-                (0..4)
-                    .map(|item| f64::from(set.counts[item * 5 + resample]) * column[item])
-                    .sum()
-            })
+            .map(|resample| (0..4).map(|item| f64::from(set.counts[item * 5 + resample]) * column[item]).sum())
             .collect();
         for (sum, expected) in set.sums(&column).iter().zip(expected) {
             assert!((sum - expected).abs() < 1e-12);

@@ -8,20 +8,14 @@ const Z: f64 = 1.959_963_984_540_054;
 /// 95 % interval of a proportion of `successes` among `n`; stays inside 0..1 and has width at 0 and at n.
 pub(crate) fn wilson(successes: f64, n: f64) -> Interval {
     if n <= 0.0 {
-        return Interval {
-            low: f64::NAN,
-            high: f64::NAN,
-        };
+        return Interval { low: f64::NAN, high: f64::NAN };
     }
     let p = successes / n;
     let z2 = Z * Z;
     let centre = (p + z2 / (2.0 * n)) / (1.0 + z2 / n);
     let half = Z / (1.0 + z2 / n) * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt();
     // Rounding may leave the ends a few ulp outside of what the formula allows.
-    Interval {
-        low: (centre - half).max(0.0),
-        high: (centre + half).min(1.0),
-    }
+    Interval { low: (centre - half).max(0.0), high: (centre + half).min(1.0) }
 }
 
 #[cfg(test)]

@@ -17,19 +17,11 @@ struct Grid<'a> {
 
 /// Draws the sweeps of one scene, all on one colour scale.
 pub(super) fn draw(view: &View, scene: &Scene) -> Result<Option<Figure>, Failed> {
-    let grids: Vec<Grid> = scene
-        .sweeps
-        .iter()
-        .filter_map(|series| grid(view, series))
-        .collect();
+    let grids: Vec<Grid> = scene.sweeps.iter().filter_map(|series| grid(view, series)).collect();
     if grids.is_empty() {
         return Ok(None);
     }
-    let largest = grids
-        .iter()
-        .flat_map(|g| &g.cells)
-        .map(|cell| cell.2.value.abs())
-        .fold(0.0, f64::max);
+    let largest = grids.iter().flat_map(|g| &g.cells).map(|cell| cell.2.value.abs()).fold(0.0, f64::max);
     // Even a sweep without any effect needs a scale.
     let limit = if largest > 0.0 { largest } else { 0.01 };
     let columns = if grids.len() == 1 { 1 } else { 2 };
@@ -53,17 +45,8 @@ pub(super) fn draw(view: &View, scene: &Scene) -> Result<Option<Figure>, Failed>
             top += heights[row] + 34.0;
         }
         let middle = left + (FULL_WIDTH - left - bar) / 2.0;
-        canvas.text(
-            (middle, total + 2.0),
-            "Site (0-based layer)",
-            Text::new(LABEL_TEXT).align(Align::Middle),
-        )?;
-        colour_bar(
-            canvas,
-            (FULL_WIDTH - bar + 12.0, 16.0),
-            total.max(110.0) - 34.0,
-            limit,
-        )
+        canvas.text((middle, total + 2.0), "Site (0-based layer)", Text::new(LABEL_TEXT).align(Align::Middle))?;
+        colour_bar(canvas, (FULL_WIDTH - bar + 12.0, 16.0), total.max(110.0) - 34.0, limit)
     });
     let caption = format!(
         "Paired difference of mean accuracy to the unreduced baseline when tokens are reduced at one site alone \
@@ -73,12 +56,7 @@ pub(super) fn draw(view: &View, scene: &Scene) -> Result<Option<Figure>, Failed>
         scene.items(),
         scene.title(),
     );
-    figure(
-        format!("layer_ratio_{}", scene.slug()),
-        svg,
-        csv(scene, &grids),
-        caption,
-    )
+    figure(format!("layer_ratio_{}", scene.slug()), svg, csv(scene, &grids), caption)
 }
 
 fn grid<'a>(view: &View, series: &'a Series) -> Option<Grid<'a>> {
@@ -96,12 +74,7 @@ fn grid<'a>(view: &View, series: &'a Series) -> Option<Grid<'a>> {
     let mut keep_ratios: Vec<f64> = cells.iter().map(|cell| cell.1).collect();
     keep_ratios.sort_by(|a, b| b.total_cmp(a));
     keep_ratios.dedup_by(|a, b| (*a - *b).abs() < 1e-6);
-    (sites.len() > 1).then_some(Grid {
-        series,
-        sites,
-        keep_ratios,
-        cells,
-    })
+    (sites.len() > 1).then_some(Grid { series, sites, keep_ratios, cells })
 }
 
 fn paint(
@@ -111,24 +84,13 @@ fn paint(
     (width, height): (f64, f64),
     limit: f64,
 ) -> Result<(), DrawError> {
-    let (cell_width, cell_height) = (
-        width / grid.sites.len() as f64,
-        height / grid.keep_ratios.len() as f64,
-    );
-    canvas.text(
-        (left, top - 7.0),
-        &grid.series.label,
-        Text::new(TITLE_TEXT).bold(),
-    )?;
+    let (cell_width, cell_height) = (width / grid.sites.len() as f64, height / grid.keep_ratios.len() as f64);
+    canvas.text((left, top - 7.0), &grid.series.label, Text::new(TITLE_TEXT).bold())?;
     // Pale grey behind cells that were not run.
     canvas.rect((left, top), (left + width, top + height), Ink::FAINT)?;
     for &(site, keep_ratio, difference) in &grid.cells {
         let column = grid.sites.iter().position(|&s| s == site).unwrap_or(0) as f64;
-        let row = grid
-            .keep_ratios
-            .iter()
-            .position(|k| (k - keep_ratio).abs() < 1e-6)
-            .unwrap_or(0) as f64;
+        let row = grid.keep_ratios.iter().position(|k| (k - keep_ratio).abs() < 1e-6).unwrap_or(0) as f64;
         let from = (left + column * cell_width, top + row * cell_height);
         let to = (from.0 + cell_width, from.1 + cell_height);
         canvas.rect(from, to, diverging(difference.value / limit))?;
@@ -141,31 +103,18 @@ fn paint(
     let step = (14.0 / cell_width).ceil().max(1.0) as usize;
     for (column, site) in grid.sites.iter().enumerate().step_by(step) {
         let x = left + (column as f64 + 0.5) * cell_width;
-        canvas.text(
-            (x, top + height + 6.5),
-            &site.to_string(),
-            Text::new(TICK_TEXT).align(Align::Middle),
-        )?;
+        canvas.text((x, top + height + 6.5), &site.to_string(), Text::new(TICK_TEXT).align(Align::Middle))?;
     }
     for (row, keep_ratio) in grid.keep_ratios.iter().enumerate() {
         let y = top + (row as f64 + 0.5) * cell_height;
         let label = format!("{keep_ratio:.3}");
         let label = label.trim_end_matches('0').trim_end_matches('.');
-        canvas.text(
-            (left - 3.0, y),
-            label,
-            Text::new(TICK_TEXT).align(Align::End),
-        )?;
+        canvas.text((left - 3.0, y), label, Text::new(TICK_TEXT).align(Align::End))?;
     }
     Ok(())
 }
 
-fn colour_bar(
-    canvas: &Canvas,
-    (left, top): (f64, f64),
-    height: f64,
-    limit: f64,
-) -> Result<(), DrawError> {
+fn colour_bar(canvas: &Canvas, (left, top): (f64, f64), height: f64, limit: f64) -> Result<(), DrawError> {
     const STEPS: usize = 64;
     let width = 7.0;
     for step in 0..STEPS {
@@ -174,41 +123,22 @@ fn colour_bar(
         // Each step reaches down to the end and is painted over by the next: no seams where edges are smoothed.
         canvas.rect((left, y), (left + width, top + height), diverging(share))?;
     }
-    canvas.frame(
-        (left, top),
-        (left + width, top + height),
-        Stroke::solid(Ink::BLACK, 0.4),
-    )?;
+    canvas.frame((left, top), (left + width, top + height), Stroke::solid(Ink::BLACK, 0.4))?;
     for (value, label) in ticks((-limit, limit), 4, 100.0, "") {
         let y = top + height * (0.5 - value / limit * 0.5);
-        canvas.line(
-            &[(left + width, y), (left + width + 2.0, y)],
-            Stroke::solid(Ink::BLACK, 0.5),
-        )?;
+        canvas.line(&[(left + width, y), (left + width + 2.0, y)], Stroke::solid(Ink::BLACK, 0.5))?;
         canvas.text((left + width + 3.5, y), &label, Text::new(TICK_TEXT))?;
     }
     let title = Text::new(LABEL_TEXT).align(Align::Middle).upwards();
-    canvas.text(
-        (left + width + 25.0, top + height / 2.0),
-        "Difference (points)",
-        title,
-    )
+    canvas.text((left + width + 25.0, top + height / 2.0), "Difference (points)", title)
 }
 
 fn csv(scene: &Scene, grids: &[Grid]) -> String {
     let mut csv = "model,protocol,series,site,keep_ratio,diff,ci_low,ci_high,p_value\n".to_owned();
     for grid in grids {
         for (site, keep_ratio, difference) in &grid.cells {
-            let mut fields = vec![
-                scene.model.clone(),
-                scene.protocol.clone(),
-                grid.series.label.clone(),
-            ];
-            fields.extend([
-                site.to_string(),
-                number(*keep_ratio),
-                number(difference.value),
-            ]);
+            let mut fields = vec![scene.model.clone(), scene.protocol.clone(), grid.series.label.clone()];
+            fields.extend([site.to_string(), number(*keep_ratio), number(difference.value)]);
             fields.extend(interval_fields(Some(difference.interval)));
             fields.push(number(difference.p_value));
             csv += &csv_line(&fields);

@@ -11,10 +11,7 @@ const GAP: f64 = 8.0;
 
 /// Entries that fit side by side into `width`.
 pub(super) fn columns(labels: &[&str], width: f64) -> usize {
-    let widest = labels
-        .iter()
-        .map(|label| text_width(label, LABEL_TEXT, false))
-        .fold(0.0, f64::max);
+    let widest = labels.iter().map(|label| text_width(label, LABEL_TEXT, false)).fold(0.0, f64::max);
     ((width / (widest + SYMBOL + GAP)).floor() as usize).clamp(1, labels.len().max(1))
 }
 
@@ -37,24 +34,13 @@ pub(super) fn draw(
         let x = left + (index % columns) as f64 * cell;
         let y = top + ((index / columns) as f64 + 0.5) * LINE;
         symbol(canvas, (x, y), *style)?;
-        canvas.text(
-            (x + SYMBOL, y),
-            label,
-            Text::new(LABEL_TEXT).ink(Ink::BLACK),
-        )?;
+        canvas.text((x + SYMBOL, y), label, Text::new(LABEL_TEXT).ink(Ink::BLACK))?;
     }
     Ok(())
 }
 
 /// A piece of line with its marker.
 fn symbol(canvas: &Canvas, (x, y): Point, style: Style) -> Result<(), DrawError> {
-    canvas.line(
-        &[(x, y), (x + SYMBOL - 4.0, y)],
-        Stroke {
-            ink: style.ink,
-            width: 1.1,
-            dash: style.dash,
-        },
-    )?;
+    canvas.line(&[(x, y), (x + SYMBOL - 4.0, y)], Stroke { ink: style.ink, width: 1.1, dash: style.dash })?;
     canvas.marker((x + (SYMBOL - 4.0) / 2.0, y), style.marker, 2.1, style.ink)
 }

@@ -50,19 +50,9 @@ fn named<T>(drawn: Result<T, Failed>) -> Result<T, ReportError> {
 }
 
 /// Finishes a figure or names the one that failed.
-fn figure(
-    name: String,
-    svg: Result<String, String>,
-    csv: String,
-    caption: String,
-) -> Result<Option<Figure>, Failed> {
+fn figure(name: String, svg: Result<String, String>, csv: String, caption: String) -> Result<Option<Figure>, Failed> {
     match svg {
-        Ok(svg) => Ok(Some(Figure {
-            name,
-            svg,
-            csv,
-            caption,
-        })),
+        Ok(svg) => Ok(Some(Figure { name, svg, csv, caption })),
         Err(reason) => Err((name, reason)),
     }
 }
@@ -70,27 +60,17 @@ fn figure(
 /// One line of CSV.
 fn csv_line(fields: &[String]) -> String {
     let quoted = fields.iter().map(|field| {
-        if field.contains([',', '"', '\n']) {
-            format!("\"{}\"", field.replace('"', "\"\""))
-        } else {
-            field.clone()
-        }
+        if field.contains([',', '"', '\n']) { format!("\"{}\"", field.replace('"', "\"\"")) } else { field.clone() }
     });
     quoted.collect::<Vec<_>>().join(",") + "\n"
 }
 
 fn number(value: f64) -> String {
-    if value.is_nan() {
-        String::new()
-    } else {
-        format!("{value:.6}")
-    }
+    if value.is_nan() { String::new() } else { format!("{value:.6}") }
 }
 
 fn interval_fields(interval: Option<Interval>) -> [String; 2] {
-    interval.map_or([String::new(), String::new()], |interval| {
-        [number(interval.low), number(interval.high)]
-    })
+    interval.map_or([String::new(), String::new()], |interval| [number(interval.low), number(interval.high)])
 }
 
 fn estimate_fields(estimate: &Estimate) -> [String; 4] {
@@ -101,24 +81,15 @@ fn estimate_fields(estimate: &Estimate) -> [String; 4] {
 /// How many seeds stand behind pooled series, for captions.
 fn seeds_note(view: &View, arms: impl IntoIterator<Item = usize>) -> String {
     let mut pooled: Vec<(String, usize)> = Vec::new();
-    for arm in arms
-        .into_iter()
-        .map(|index| &view.arms[index])
-        .filter(|arm| arm.seeds.len() > 1)
-    {
-        if pooled
-            .iter()
-            .all(|(strategy, _)| *strategy != arm.trial.strategy)
-        {
+    for arm in arms.into_iter().map(|index| &view.arms[index]).filter(|arm| arm.seeds.len() > 1) {
+        if pooled.iter().all(|(strategy, _)| *strategy != arm.trial.strategy) {
             pooled.push((arm.trial.strategy.clone(), arm.seeds.len()));
         }
     }
     if pooled.is_empty() {
         return "One seed per strategy.".to_owned();
     }
-    let list: Vec<String> = pooled
-        .iter()
-        .map(|(strategy, n)| format!("`{strategy}` is the mean of {n} seeds"))
-        .collect();
+    let list: Vec<String> =
+        pooled.iter().map(|(strategy, n)| format!("`{strategy}` is the mean of {n} seeds")).collect();
     format!("{}; one seed otherwise.", list.join(", "))
 }

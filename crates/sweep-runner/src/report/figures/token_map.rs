@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use super::{FULL_WIDTH, Failed, Figure, csv_line, figure};
 use crate::analyse::{Cell, Study};
 use crate::report::axes::{LABEL_TEXT, TICK_TEXT};
-use crate::report::canvas::{
-    Align, Canvas, DrawError, Ink, Stroke, Text, draw as page, text_width,
-};
+use crate::report::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw as page, text_width};
 use crate::report::view::{Scene, Series, View, same_reduction, slug};
 
 /// Tokens side by side; longer items go on in a second block.
@@ -57,15 +55,7 @@ pub(super) fn draw_all(study: &Study, view: &View) -> Result<Vec<Figure>, Failed
         .cells
         .iter()
         .filter(|cell| cell.is_done())
-        .map(|cell| {
-            (
-                (
-                    cell.record.trial.trial_id.as_str(),
-                    cell.record.task.as_str(),
-                ),
-                cell,
-            )
-        })
+        .map(|cell| ((cell.record.trial.trial_id.as_str(), cell.record.task.as_str()), cell))
         .collect();
     let mut tasks: Vec<&str> = Vec::new();
     for cell in &study.cells {
@@ -75,10 +65,7 @@ pub(super) fn draw_all(study: &Study, view: &View) -> Result<Vec<Figure>, Failed
     }
     let mut figures = Vec::new();
     for task in tasks {
-        if let Some(map) = scenes
-            .iter()
-            .find_map(|scene| choose(view, scene, task, &cells))
-        {
+        if let Some(map) = scenes.iter().find_map(|scene| choose(view, scene, task, &cells)) {
             figures.extend(draw(&map)?);
         }
     }
@@ -95,25 +82,14 @@ fn choose<'a>(view: &View, scene: &'a Scene, task: &str, cells: &Cells) -> Optio
         .series
         .iter()
         .filter_map(|series| {
-            let point = series
-                .points
-                .iter()
-                .find(|p| same_reduction(p.nominal, nominal))?;
+            let point = series.points.iter().find(|p| same_reduction(p.nominal, nominal))?;
             let cell = *cells.get(&(view.arms[point.arm].trial.trial_id.as_str(), task))?;
             (!cell.record.plans.is_empty()).then_some((series, cell))
         })
         .collect();
     let (_, first) = chosen.first()?;
     let known = |id: &str| {
-        chosen
-            .iter()
-            .filter(|(_, c)| {
-                c.record
-                    .plan_items
-                    .iter()
-                    .any(|p| c.record.items[p.item].item_id == id)
-            })
-            .count()
+        chosen.iter().filter(|(_, c)| c.record.plan_items.iter().any(|p| c.record.items[p.item].item_id == id)).count()
     };
     let best = first
         .record
@@ -125,21 +101,11 @@ fn choose<'a>(view: &View, scene: &'a Scene, task: &str, cells: &Cells) -> Optio
             let fits = length <= PER_BLOCK as i64;
             let id = &first.record.items[plan.item].item_id;
             let index = -(plan.item as i64);
-            (
-                known(id),
-                !plan.necessary.is_empty(),
-                fits,
-                if fits { length } else { -length },
-                index,
-            )
+            (known(id), !plan.necessary.is_empty(), fits, if fits { length } else { -length }, index)
         })?;
     let item_id = first.record.items[best.item].item_id.clone();
     let mut sites: Vec<usize> = first.record.plans.iter().map(|plan| plan.site).collect();
-    sites.extend(
-        chosen
-            .iter()
-            .flat_map(|(_, cell)| cell.record.plans.iter().map(|plan| plan.site)),
-    );
+    sites.extend(chosen.iter().flat_map(|(_, cell)| cell.record.plans.iter().map(|plan| plan.site)));
     sites.sort_unstable();
     sites.dedup();
     let rows: Vec<Row> = chosen
@@ -161,11 +127,7 @@ fn choose<'a>(view: &View, scene: &'a Scene, task: &str, cells: &Cells) -> Optio
 }
 
 fn fates(cell: &Cell, item_id: &str, tokens: usize, sites: &[usize]) -> Option<Vec<Fate>> {
-    let item = cell
-        .record
-        .items
-        .iter()
-        .position(|item| item.item_id == item_id)?;
+    let item = cell.record.items.iter().position(|item| item.item_id == item_id)?;
     let mut fates = vec![Fate::Kept; tokens];
     let mut found = false;
     for plan in cell.record.plans.iter().filter(|plan| plan.item == item) {
@@ -184,11 +146,7 @@ fn fates(cell: &Cell, item_id: &str, tokens: usize, sites: &[usize]) -> Option<V
 fn ink(fate: Fate, sites: usize) -> Ink {
     // Early sites are dark: what is lost first is lost for most layers.
     let pale = |site: usize| {
-        if sites < 2 {
-            0.0
-        } else {
-            0.62 * site as f64 / (sites - 1) as f64
-        }
+        if sites < 2 { 0.0 } else { 0.62 * site as f64 / (sites - 1) as f64 }
     };
     match fate {
         Fate::Kept => KEPT.mix(WHITE, 0.78),
@@ -198,10 +156,7 @@ fn ink(fate: Fate, sites: usize) -> Ink {
 }
 
 fn draw(map: &Map) -> Result<Option<Figure>, Failed> {
-    let labels = map
-        .rows
-        .iter()
-        .map(|row| text_width(&row.series.label, LABEL_TEXT, false));
+    let labels = map.rows.iter().map(|row| text_width(&row.series.label, LABEL_TEXT, false));
     let left = 8.0 + labels.fold(0.0, f64::max);
     let blocks: Vec<std::ops::Range<usize>> = (0..map.tokens.len())
         .step_by(PER_BLOCK)
@@ -214,11 +169,7 @@ fn draw(map: &Map) -> Result<Option<Figure>, Failed> {
     let head = |token: usize, text: &String| {
         text_width(text, TOKEN_TEXT, needed(token)) + if needed(token) { 10.0 } else { 4.0 }
     };
-    let heads = texts
-        .iter()
-        .enumerate()
-        .map(|(token, text)| head(token, text))
-        .fold(0.0, f64::max);
+    let heads = texts.iter().enumerate().map(|(token, text)| head(token, text)).fold(0.0, f64::max);
     let rows = map.rows.len() as f64 * ROW;
     let block = heads + rows + 8.0;
     let height = 6.0 + block * blocks.len() as f64 + 16.0;
@@ -229,23 +180,10 @@ fn draw(map: &Map) -> Result<Option<Figure>, Failed> {
                 let x = left + (column as f64 + 0.5) * cell;
                 let needed = map.necessary.contains(&(token as u32));
                 let style = Text::new(TOKEN_TEXT).upwards();
-                let style = if needed {
-                    style.bold()
-                } else {
-                    style.ink(Ink::GREY)
-                };
-                canvas.text(
-                    (x, top - if needed { 8.0 } else { 3.0 }),
-                    &texts[token],
-                    style,
-                )?;
+                let style = if needed { style.bold() } else { style.ink(Ink::GREY) };
+                canvas.text((x, top - if needed { 8.0 } else { 3.0 }), &texts[token], style)?;
                 if needed {
-                    canvas.marker(
-                        (x, top - 4.0),
-                        crate::report::canvas::Marker::Down,
-                        1.9,
-                        Ink::BLACK,
-                    )?;
+                    canvas.marker((x, top - 4.0), crate::report::canvas::Marker::Down, 1.9, Ink::BLACK)?;
                 }
             }
             for (line, row) in map.rows.iter().enumerate() {
@@ -271,12 +209,7 @@ fn draw(map: &Map) -> Result<Option<Figure>, Failed> {
         map.nominal * 100.0,
         map.scene.title(),
     );
-    figure(
-        format!("token_map_{}", slug(&map.task)),
-        svg,
-        csv(map),
-        caption,
-    )
+    figure(format!("token_map_{}", slug(&map.task)), svg, csv(map), caption)
 }
 
 /// Frames around the columns of necessary tokens; neighbours share one frame.
@@ -317,22 +250,10 @@ fn key(canvas: &Canvas, map: &Map, (left, top): (f64, f64)) -> Result<(), DrawEr
         Ok(())
     };
     let sites = map.sites.len();
-    let names = map
-        .sites
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(", ");
+    let names = map.sites.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     swatch(&mut x, &[ink(Fate::Kept, sites)], "kept")?;
-    for (fate, verb) in [
-        (Fate::Dropped as fn(usize) -> Fate, "dropped"),
-        (Fate::Merged, "merged"),
-    ] {
-        let seen = map
-            .rows
-            .iter()
-            .flat_map(|row| &row.fates)
-            .any(|&f| (0..sites).any(|site| f == fate(site)));
+    for (fate, verb) in [(Fate::Dropped as fn(usize) -> Fate, "dropped"), (Fate::Merged, "merged")] {
+        let seen = map.rows.iter().flat_map(|row| &row.fates).any(|&f| (0..sites).any(|site| f == fate(site)));
         if seen {
             let inks: Vec<Ink> = (0..sites).map(|site| ink(fate(site), sites)).collect();
             let site = if sites == 1 { "site" } else { "sites" };
@@ -364,8 +285,7 @@ fn printable(token: &str) -> String {
 }
 
 fn csv(map: &Map) -> String {
-    let mut csv =
-        "model,protocol,task,item_id,series,position,token,necessary,fate,site\n".to_owned();
+    let mut csv = "model,protocol,task,item_id,series,position,token,necessary,fate,site\n".to_owned();
     for row in &map.rows {
         for (position, fate) in row.fates.iter().enumerate() {
             let (fate, site) = match fate {

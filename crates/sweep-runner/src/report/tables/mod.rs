@@ -10,11 +10,7 @@ pub(super) use format::Table;
 
 /// Every table the experiment has data for, in reading order.
 pub(super) fn all(view: &View) -> Vec<Table> {
-    let mut tables: Vec<Table> = view
-        .scenes
-        .iter()
-        .filter_map(|scene| main_table::table(view, scene))
-        .collect();
+    let mut tables: Vec<Table> = view.scenes.iter().filter_map(|scene| main_table::table(view, scene)).collect();
     tables.extend(protocols::table(view));
     tables
 }
