@@ -9,15 +9,15 @@ use reduction_strategies::{Draw, Matrix, SegmentTokens, SequenceView, TokenTable
 use ssm_kernels::Segments;
 use ssm_model::Signals;
 
-pub const D_MODEL: usize = 6;
-pub const D_INNER: usize = 10;
-pub const N_HEADS: usize = 3;
+pub(crate) const D_MODEL: usize = 6;
+pub(crate) const D_INNER: usize = 10;
+pub(crate) const N_HEADS: usize = 3;
 
 /// Numbers that depend on the seed alone (`SplitMix64`).
-pub struct Numbers(pub u64);
+pub(crate) struct Numbers(u64);
 
 impl Numbers {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -25,14 +25,14 @@ impl Numbers {
     }
 
     /// Uniform in [-1, 1).
-    pub fn value(&mut self) -> f32 {
+    pub(crate) fn value(&mut self) -> f32 {
         (self.next() >> 40) as f32 / (1_u32 << 23) as f32 - 1.0
     }
 }
 
 /// What the activations look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Spread out.
     Plain,
     /// Few different values: ties everywhere.
@@ -45,21 +45,21 @@ pub enum Kind {
     Large,
 }
 
-pub const KINDS: [Kind; 5] = [Kind::Plain, Kind::Tied, Kind::Zero, Kind::Negative, Kind::Large];
+pub(crate) const KINDS: [Kind; 5] = [Kind::Plain, Kind::Tied, Kind::Zero, Kind::Negative, Kind::Large];
 
 /// One owned sequence with all signals.
 #[derive(Clone, Debug)]
-pub struct Sequence {
-    pub tokens: SegmentTokens,
-    pub hidden: Vec<f32>,
-    pub residual: Vec<f32>,
-    pub ssm_output: Vec<f32>,
-    pub gated_output: Vec<f32>,
-    pub dt: Vec<f32>,
+pub(crate) struct Sequence {
+    pub(crate) tokens: SegmentTokens,
+    pub(crate) hidden: Vec<f32>,
+    pub(crate) residual: Vec<f32>,
+    pub(crate) ssm_output: Vec<f32>,
+    pub(crate) gated_output: Vec<f32>,
+    pub(crate) dt: Vec<f32>,
 }
 
 impl Sequence {
-    pub fn new(item: u64, n: usize, kind: Kind) -> Self {
+    pub(crate) fn new(item: u64, n: usize, kind: Kind) -> Self {
         let mut numbers = Numbers(item);
         let mut matrix = |columns: usize| -> Vec<f32> {
             (0..n * columns)
@@ -86,7 +86,7 @@ impl Sequence {
     }
 
     /// Protects about one token of `one_in`.
-    pub fn protect(mut self, one_in: u64) -> Self {
+    pub(crate) fn protect(mut self, one_in: u64) -> Self {
         let mut numbers = Numbers(self.tokens.item ^ 0xabcd);
         for protected in &mut self.tokens.protected {
             *protected = numbers.next().is_multiple_of(one_in);
@@ -94,7 +94,7 @@ impl Sequence {
         self
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.tokens.positions.len()
     }
 
@@ -119,7 +119,7 @@ impl Sequence {
     }
 
     /// The first `n` tokens.
-    pub fn prefix(&self, n: usize) -> Self {
+    pub(crate) fn prefix(&self, n: usize) -> Self {
         let mut prefix = self.clone();
         for (values, columns) in prefix.matrices_mut() {
             values.truncate(n * columns);
@@ -131,7 +131,7 @@ impl Sequence {
     }
 
     /// The same first `n` tokens, then those of `other`.
-    pub fn with_later_tokens_of(&self, n: usize, other: &Self) -> Self {
+    pub(crate) fn with_later_tokens_of(&self, n: usize, other: &Self) -> Self {
         let mut mixed = other.clone();
         mixed.tokens.item = self.tokens.item;
         for ((to, columns), (from, _)) in mixed.matrices_mut().into_iter().zip(self.matrices()) {
@@ -141,7 +141,7 @@ impl Sequence {
         mixed
     }
 
-    pub fn view(&self, seed: u64) -> SequenceView<'_> {
+    pub(crate) fn view(&self, seed: u64) -> SequenceView<'_> {
         let [hidden, residual, ssm_output, gated_output, dt] =
             self.matrices().map(|(values, columns)| Matrix { values, rows: self.len(), columns });
         SequenceView {
@@ -159,16 +159,16 @@ impl Sequence {
 }
 
 /// Sequences end to end.
-pub struct Stream {
-    pub table: TokenTable,
-    pub segments: Segments,
-    pub hidden: Tensor,
-    pub residual: Tensor,
-    pub signals: Signals,
+pub(crate) struct Stream {
+    pub(crate) table: TokenTable,
+    pub(crate) segments: Segments,
+    pub(crate) hidden: Tensor,
+    pub(crate) residual: Tensor,
+    pub(crate) signals: Signals,
 }
 
 impl Stream {
-    pub fn of(sequences: &[&Sequence]) -> Self {
+    pub(crate) fn of(sequences: &[&Sequence]) -> Self {
         let lengths: Vec<usize> = sequences.iter().map(|sequence| sequence.len()).collect();
         let total: usize = lengths.iter().sum();
         let [hidden, residual, ssm_output, gated_output, dt] = [0, 1, 2, 3, 4].map(|index| {
@@ -193,7 +193,7 @@ impl Stream {
 }
 
 /// Every registered strategy with its defaults, and with each option in turn at each of its words or ends.
-pub fn strategies() -> Vec<Strategy> {
+pub(crate) fn strategies() -> Vec<Strategy> {
     let mut all = Vec::new();
     for registration in registry::all() {
         let build = |options: BTreeMap<String, OptionValue>| Strategy::new(registration.name, &options).unwrap();
