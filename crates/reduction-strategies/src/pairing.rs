@@ -101,15 +101,15 @@ mod tests {
 
     #[test]
     fn one_round_by_hand() {
-        // Even rows 0, 2, 4 against odd rows 1, 3: 0 -> 1 (1.0), 2 -> 3 (0.8), 4 -> 1 (0.6).
-        let rows = [[1.0, 0.0], [2.0, 0.0], [0.8, 0.6], [1.0, 0.0], [0.6, 0.8]];
-        let mut sequence = Sequence::of_rows(&rows);
-        sequence.hidden[3] = [0.8_f32, 0.6][0];
+        // Even rows against odd ones: 0 -> 1 (1.0), 2 -> 3 (0.96), 4 -> 3 (0.8). Two must leave: 0 and 2.
+        let sequence = Sequence::of_rows(&[[1.0, 0.0], [2.0, 0.0], [0.8, 0.6], [3.0, 4.0], [0.0, 1.0]]);
         let hybrid = Combine::Hybrid { q: 0.5, pruned: Pruned::MostSimilar };
         let plan = rule(hybrid, Combine::Mean).plan(&sequence.view(), 3).unwrap();
-        assert_eq!(plan.keep().len(), 3);
-        assert_eq!(plan.hidden().groups.iter().map(|group| group.sources.len()).sum::<usize>(), 1);
-        assert_eq!(plan.residual().groups.iter().map(|group| group.sources.len()).sum::<usize>(), 2);
+        assert_eq!(plan.keep(), [1, 3, 4]);
+        let group = |into, source| MergeGroup { into, own_weight: 1.0, sources: vec![(source, 1.0)] };
+        assert_eq!(plan.hidden().groups, [group(3, 2)]);
+        assert_eq!(plan.residual().groups, [group(1, 0), group(3, 2)]);
+        assert_eq!(plan.dropped(), [0]);
     }
 
     #[test]

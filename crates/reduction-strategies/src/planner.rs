@@ -8,10 +8,13 @@ use crate::rule::{Extreme, Placement, Rule, Score};
 use crate::schedule;
 use crate::view::SequenceView;
 
-/// Number of tokens that `rule` leaves of a sequence: the protected ones and its share of the others. Known before
-/// anything runs.
+/// Number of tokens that `rule` leaves of a sequence: the protected ones and its share of the others; all of them at a
+/// keep ratio of 1. Known before anything runs.
 #[must_use]
 pub fn n_left(rule: &Rule, keep_ratio: f64, protected: &[bool]) -> usize {
+    if keep_ratio >= 1.0 {
+        return protected.len();
+    }
     let reducible = protected.iter().filter(|protected| !**protected).count();
     protected.len() - reducible + rule.kept(schedule::n_keep(keep_ratio, reducible), reducible)
 }

@@ -1,4 +1,4 @@
-//! What the released code of Zhan et al. shares among its variants: wuyushuwys/ToR_SSM @ 2e9fc62, files `mamba_wrap.py`,
+//! What the released code of Zhan et al. shares among its variants: `wuyushuwys/ToR_SSM` @ 2e9fc62, files `mamba_wrap.py`,
 //! `pom.py` and `tome.py` in `src/pom/modules`.
 //!
 //! The behaviour is written down anew and held to values that the release itself computed (`tests/golden_tor_pom.rs`).

@@ -134,7 +134,7 @@ pub trait HostRule: Send + Sync + Debug {
     }
 
     /// The plan for one sequence. `n_keep` counts the reducible (unprotected) tokens that are asked for, before
-    /// [`HostRule::kept`]; it is less than their number. Protected tokens must stay untouched.
+    /// [`HostRule::kept`]. Protected tokens must stay untouched. Not called where every token stays.
     ///
     /// # Errors
     /// A missing signal or a plan that breaks the rules of [`Plan::new`].
@@ -159,14 +159,14 @@ impl Rule {
 
     /// Number of tokens that it leaves of `n` reducible (unprotected) ones when `n_keep` of them are asked for.
     ///
-    /// Most rules leave exactly `n_keep`; a released variant declares what the release does.
+    /// Most rules leave exactly `n_keep`; a released variant declares what the release does. A keep ratio of 1 is not asked
+    /// here: it leaves everything under every rule ([`crate::n_left`]).
     #[must_use]
     pub fn kept(&self, n_keep: usize, n: usize) -> usize {
         match self {
             Self::Identity => n,
-            _ if n_keep >= n => n,
             Self::Host(rule) => rule.kept(n_keep, n).min(n),
-            Self::Prune(_) | Self::Pair(_) => n_keep,
+            Self::Prune(_) | Self::Pair(_) => n_keep.min(n),
         }
     }
 

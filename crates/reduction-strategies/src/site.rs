@@ -49,9 +49,9 @@ pub fn plan_site(
     let hidden = HostMatrix::new(hidden, "hidden", n)?;
     let residual = HostMatrix::new(residual, "residual", n)?;
     let signal = |tensor, wanted, name| HostMatrix::wanted(tensor, wanted, name, n);
-    let ssm_output = signal(&signals.ssm_output, wanted.ssm_output, "ssm_output")?;
-    let gated_output = signal(&signals.gated_output, wanted.gated_output, "gated_output")?;
-    let dt = signal(&signals.dt, wanted.dt, "dt")?;
+    let ssm_output = signal(signals.ssm_output.as_ref(), wanted.ssm_output, "ssm_output")?;
+    let gated_output = signal(signals.gated_output.as_ref(), wanted.gated_output, "gated_output")?;
+    let dt = signal(signals.dt.as_ref(), wanted.dt, "dt")?;
     let stream = SequenceView {
         positions: &[],
         sizes: &[],
@@ -199,12 +199,12 @@ impl<'a> HostMatrix<'a> {
 
     /// `None` for a tensor that is not there or that nobody reads.
     fn wanted(
-        tensor: &'a Option<Tensor>,
+        tensor: Option<&'a Tensor>,
         wanted: bool,
         name: &'static str,
         n_tokens: usize,
     ) -> Result<Option<Self>, PlanError> {
-        tensor.as_ref().filter(|_| wanted).map(|tensor| Self::new(tensor, name, n_tokens)).transpose()
+        tensor.filter(|_| wanted).map(|tensor| Self::new(tensor, name, n_tokens)).transpose()
     }
 
     fn matrix(&self) -> Matrix<'_> {

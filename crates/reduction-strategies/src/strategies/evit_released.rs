@@ -1,6 +1,6 @@
 //! `evit_released`: the `EViT` baseline as released by Zhan et al., bug for bug: the least important tokens stay.
 //!
-//! wuyushuwys/ToR_SSM @ 2e9fc62, `evit` in `src/pom/modules/pom.py:32-47` (default path), scores in `mamba_wrap.py:49-59`.
+//! `wuyushuwys/ToR_SSM` @ 2e9fc62, `evit` in `src/pom/modules/pom.py:32-47` (default path), scores in `mamba_wrap.py:49-59`.
 //! Formula: `S_t = sum_d max(0, h_td)`, a sum of exactly 0 becoming negative infinity; sorted ascending, every token up to
 //! the value at rank `n_keep` (from 0) stays, so the `n_keep + 1` LOWEST stay, on both branches.
 //!

@@ -1,7 +1,7 @@
 //! `pumer`: even tokens merge into similar odd ones by plain mean, as the text baseline of Zhan et al. means to.
 //!
 //! `PuMer` (Cao et al., ACL 2023, <https://arxiv.org/abs/2305.17530>) in the form in which Zhan et al. (EMNLP 2024) compare
-//! with it: `pumer` in `src/pom/modules/pom.py` and `bipartite_soft_matching` in `tome.py` of wuyushuwys/ToR_SSM @ 2e9fc62.
+//! with it: `pumer` in `src/pom/modules/pom.py` and `bipartite_soft_matching` in `tome.py` of `wuyushuwys/ToR_SSM` @ 2e9fc62.
 //! Formula: sources at even, targets at odd places; edges by `cos(max(0, h_a), max(0, h_b))`; strongest edges merge by
 //! plain mean on both branches.
 //!

@@ -1,6 +1,6 @@
 //! `pumer_released`: the `PuMer` baseline as released by Zhan et al., bug for bug.
 //!
-//! wuyushuwys/ToR_SSM @ 2e9fc62, `pumer` in `src/pom/modules/pom.py`, `bipartite_soft_matching` in `tome.py:18-62`.
+//! `wuyushuwys/ToR_SSM` @ 2e9fc62, `pumer` in `src/pom/modules/pom.py`, `bipartite_soft_matching` in `tome.py:18-62`.
 //! Formula: `b(a) = argmax_{b odd} cos(max(0, h_a), max(0, h_b))` for `a` even; of the `r` strongest edges the sources are
 //! sorted by place and the targets stay sorted by strength; the `k`-th source merges into the `k`-th target by plain mean,
 //! on both branches. At most half of the tokens leave.

@@ -1,6 +1,6 @@
 //! `utrc_released`: what the code released with `utrc`'s paper does, bug for bug.
 //!
-//! Zhan et al., EMNLP 2024; wuyushuwys/ToR_SSM @ 2e9fc62, hidden states `hybrid`, residual `merge_only`
+//! Zhan et al., EMNLP 2024; `wuyushuwys/ToR_SSM` @ 2e9fc62, hidden states `hybrid`, residual `merge_only`
 //! (`src/pom/modules/pom.py`, `tome.py:262-400`). Formula: `m_t = max(0, h_t) / |max(0, h_t)|`; every channel of `m` is
 //! sorted along the tokens by itself; rank `i` of the lower half is matched to `argmax_j m_(i) . m_(j)` of the upper half;
 //! of the `r = n - n_keep` strongest the ranks are taken for places: even place `i` leaves for odd place `j`. Hidden states:

@@ -1,0 +1,211 @@
+//! Sequences and option sets that the laws are tried on.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor};
+use reduction_strategies::options::{OptionKind, OptionValue};
+use reduction_strategies::registry::{self, Strategy};
+use reduction_strategies::{Draw, Matrix, SegmentTokens, SequenceView, TokenTable};
+use ssm_kernels::Segments;
+use ssm_model::Signals;
+
+pub(crate) const D_MODEL: usize = 6;
+pub(crate) const D_INNER: usize = 10;
+pub(crate) const N_HEADS: usize = 3;
+
+/// Numbers that depend on the seed alone (`SplitMix64`).
+pub(crate) struct Numbers(u64);
+
+impl Numbers {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Uniform in [-1, 1).
+    pub(crate) fn value(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1_u32 << 23) as f32 - 1.0
+    }
+}
+
+/// What the activations look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Spread out.
+    Plain,
+    /// Few different values: ties everywhere.
+    Tied,
+    /// All zero.
+    Zero,
+    /// Nothing positive.
+    Negative,
+    /// Large, but far from overflow of a sum.
+    Large,
+}
+
+pub(crate) const KINDS: [Kind; 5] = [Kind::Plain, Kind::Tied, Kind::Zero, Kind::Negative, Kind::Large];
+
+/// One owned sequence with all signals.
+#[derive(Clone, Debug)]
+pub(crate) struct Sequence {
+    pub(crate) tokens: SegmentTokens,
+    pub(crate) hidden: Vec<f32>,
+    pub(crate) residual: Vec<f32>,
+    pub(crate) ssm_output: Vec<f32>,
+    pub(crate) gated_output: Vec<f32>,
+    pub(crate) dt: Vec<f32>,
+}
+
+impl Sequence {
+    pub(crate) fn new(item: u64, n: usize, kind: Kind) -> Self {
+        let mut numbers = Numbers(item);
+        let mut matrix = |columns: usize| -> Vec<f32> {
+            (0..n * columns)
+                .map(|_| {
+                    let value = numbers.value();
+                    match kind {
+                        Kind::Plain => value,
+                        Kind::Tied => (value * 1.5).round(),
+                        Kind::Zero => 0.0,
+                        Kind::Negative => -value.abs(),
+                        Kind::Large => value * 1e15,
+                    }
+                })
+                .collect()
+        };
+        let (hidden, residual) = (matrix(D_MODEL), matrix(D_MODEL));
+        let (ssm_output, gated_output) = (matrix(D_INNER), matrix(D_INNER));
+        let dt = matrix(N_HEADS).into_iter().map(f32::abs).collect();
+        let mut tokens = SegmentTokens::reducible(item, n);
+        for size in &mut tokens.sizes {
+            *size = (1 + numbers.next() % 4) as f32;
+        }
+        Self { tokens, hidden, residual, ssm_output, gated_output, dt }
+    }
+
+    /// Protects about one token of `one_in`.
+    pub(crate) fn protect(mut self, one_in: u64) -> Self {
+        let mut numbers = Numbers(self.tokens.item ^ 0xabcd);
+        for protected in &mut self.tokens.protected {
+            *protected = numbers.next().is_multiple_of(one_in);
+        }
+        self
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.tokens.positions.len()
+    }
+
+    fn matrices(&self) -> [(&Vec<f32>, usize); 5] {
+        [
+            (&self.hidden, D_MODEL),
+            (&self.residual, D_MODEL),
+            (&self.ssm_output, D_INNER),
+            (&self.gated_output, D_INNER),
+            (&self.dt, N_HEADS),
+        ]
+    }
+
+    fn matrices_mut(&mut self) -> [(&mut Vec<f32>, usize); 5] {
+        [
+            (&mut self.hidden, D_MODEL),
+            (&mut self.residual, D_MODEL),
+            (&mut self.ssm_output, D_INNER),
+            (&mut self.gated_output, D_INNER),
+            (&mut self.dt, N_HEADS),
+        ]
+    }
+
+    /// The first `n` tokens.
+    pub(crate) fn prefix(&self, n: usize) -> Self {
+        let mut prefix = self.clone();
+        for (values, columns) in prefix.matrices_mut() {
+            values.truncate(n * columns);
+        }
+        prefix.tokens.positions.truncate(n);
+        prefix.tokens.sizes.truncate(n);
+        prefix.tokens.protected.truncate(n);
+        prefix
+    }
+
+    /// The same first `n` tokens, then those of `other`.
+    pub(crate) fn with_later_tokens_of(&self, n: usize, other: &Self) -> Self {
+        let mut mixed = other.clone();
+        mixed.tokens.item = self.tokens.item;
+        for ((to, columns), (from, _)) in mixed.matrices_mut().into_iter().zip(self.matrices()) {
+            to[..n * columns].copy_from_slice(&from[..n * columns]);
+        }
+        mixed.tokens.sizes[..n].copy_from_slice(&self.tokens.sizes[..n]);
+        mixed
+    }
+
+    pub(crate) fn view(&self, seed: u64) -> SequenceView<'_> {
+        let [hidden, residual, ssm_output, gated_output, dt] =
+            self.matrices().map(|(values, columns)| Matrix { values, rows: self.len(), columns });
+        SequenceView {
+            positions: &self.tokens.positions,
+            sizes: &self.tokens.sizes,
+            protected: &self.tokens.protected,
+            hidden,
+            residual,
+            ssm_output: Some(ssm_output),
+            gated_output: Some(gated_output),
+            dt: Some(dt),
+            draw: Draw { seed, item: self.tokens.item, site: 3 },
+        }
+    }
+}
+
+/// Sequences end to end.
+pub(crate) struct Stream {
+    pub(crate) table: TokenTable,
+    pub(crate) segments: Segments,
+    pub(crate) hidden: Tensor,
+    pub(crate) residual: Tensor,
+    pub(crate) signals: Signals,
+}
+
+impl Stream {
+    pub(crate) fn of(sequences: &[&Sequence]) -> Self {
+        let lengths: Vec<usize> = sequences.iter().map(|sequence| sequence.len()).collect();
+        let total: usize = lengths.iter().sum();
+        let [hidden, residual, ssm_output, gated_output, dt] = [0, 1, 2, 3, 4].map(|index| {
+            let columns = [D_MODEL, D_MODEL, D_INNER, D_INNER, N_HEADS][index];
+            let values: Vec<f32> =
+                sequences.iter().flat_map(|sequence| sequence.matrices()[index].0.iter().copied()).collect();
+            Tensor::from_vec(values, (total, columns), &Device::Cpu).unwrap()
+        });
+        Self {
+            table: TokenTable::new(sequences.iter().map(|sequence| sequence.tokens.clone()).collect()),
+            segments: Segments::independent(&lengths),
+            hidden,
+            residual,
+            signals: Signals {
+                ssm_output: Some(ssm_output),
+                gated_output: Some(gated_output),
+                dt: Some(dt),
+                ..Signals::default()
+            },
+        }
+    }
+}
+
+/// Every registered strategy with its defaults, and with each option in turn at each of its words or ends.
+pub(crate) fn strategies() -> Vec<Strategy> {
+    let mut all = Vec::new();
+    for registration in registry::all() {
+        let build = |options: BTreeMap<String, OptionValue>| Strategy::new(registration.name, &options).unwrap();
+        all.push(build(BTreeMap::new()));
+        for option in registration.options {
+            let values: Vec<OptionValue> = match option.kind {
+                OptionKind::Integer { min, max } => vec![OptionValue::Integer(min), OptionValue::Integer(max)],
+                OptionKind::Number { min, max } => vec![OptionValue::Number(min), OptionValue::Number(max)],
+                OptionKind::Choice(words) => words.iter().map(|word| OptionValue::Word((*word).to_owned())).collect(),
+            };
+            all.extend(values.into_iter().map(|value| build(BTreeMap::from([(option.name.to_owned(), value)]))));
+        }
+    }
+    all
+}

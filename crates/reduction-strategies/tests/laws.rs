@@ -1,0 +1,287 @@
+//! Laws that hold for every registered strategy with every option set.
+
+mod common;
+
+use common::{D_MODEL, KINDS, Kind, Sequence, Stream, strategies};
+use proptest::prelude::*;
+use reduction_strategies::registry::Strategy;
+use reduction_strategies::{HostRule, Plan, n_left, plan_sequence, plan_site, schedule};
+
+const SIZES: [usize; 7] = [1, 2, 3, 36, 37, 64, 200];
+const RATIOS: [f64; 5] = [0.3, 0.5, 0.9, 0.9729, 1.0];
+
+/// Strategies that declare another count than the one asked for, with the reason in their files.
+const OWN_COUNT: [&str; 4] = ["dense", "evit_released", "pumer_released", "utrc_released"];
+
+/// Everything that can be said about one sequence under one rule.
+fn check(strategy: &Strategy, sequence: &Sequence, keep_ratio: f64) {
+    let n = sequence.len();
+    let what = format!("{strategy:?}, {n} tokens, keep_ratio {keep_ratio}");
+    let rule = strategy.rule();
+    let plan = plan_sequence(&rule, &sequence.view(7), keep_ratio).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let again = plan_sequence(&rule, &sequence.view(7), keep_ratio).unwrap();
+    assert_eq!(plan, again, "{what}: same seed, same plan");
+
+    let protected = &sequence.tokens.protected;
+    assert_eq!(plan.keep().len(), n_left(&rule, keep_ratio, protected), "{what}: declared count");
+    if !OWN_COUNT.contains(&strategy.registration.name) {
+        let n_protected = protected.iter().filter(|protected| **protected).count();
+        assert_eq!(plan.keep().len(), n_protected + schedule::n_keep(keep_ratio, n - n_protected), "{what}: count");
+    }
+    assert!(plan.keep().windows(2).all(|pair| pair[0] < pair[1]), "{what}: order");
+    check_fates(&plan, &what);
+
+    let written = serde_json::to_string(&plan).unwrap();
+    assert_eq!(serde_json::from_str::<Plan>(&written).unwrap(), plan, "{what}: written and read back");
+    check_values(strategy, sequence, keep_ratio, &plan, &what);
+}
+
+/// Every token is kept, merged or dropped, and no two of them.
+fn check_fates(plan: &Plan, what: &str) {
+    let mut fates = vec![0; plan.n_tokens()];
+    let merged: Vec<u32> = plan.merged().iter().map(|(token, _)| *token).collect();
+    for token in plan.keep().iter().chain(&merged).chain(&plan.dropped()) {
+        fates[*token as usize] += 1;
+    }
+    assert!(fates.iter().all(|count| *count == 1), "{what}: one fate each");
+}
+
+fn check_values(strategy: &Strategy, sequence: &Sequence, keep_ratio: f64, plan: &Plan, what: &str) {
+    let stream = Stream::of(&[sequence]);
+    let site = plan_site(
+        &strategy.rule(),
+        keep_ratio,
+        7,
+        3,
+        &stream.table,
+        &stream.segments,
+        &stream.hidden,
+        &stream.residual,
+        &stream.signals,
+    )
+    .unwrap();
+    assert_eq!(site.plans, [Some(plan.clone())], "{what}: packed and alone");
+    let (hidden, residual, segments) = site.apply(&stream.segments, &stream.hidden, &stream.residual).unwrap();
+    assert_eq!(segments.n_tokens(), plan.keep().len());
+    let after = stream.table.apply(&site).unwrap();
+    let tokens = &after.segments[0];
+    let total: f32 = sequence.tokens.sizes.iter().sum();
+    let left: f32 = tokens.sizes.iter().sum::<f32>() + tokens.dropped;
+    assert!((total - left).abs() < 1e-3, "{what}: sizes {total} became {left}");
+    assert!(tokens.positions.windows(2).all(|pair| pair[0] < pair[1]), "{what}: positions");
+
+    for (branch, after, before) in [("hidden", hidden, &sequence.hidden), ("residual", residual, &sequence.residual)] {
+        let after = after.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert!(after.iter().all(|value| value.is_finite()), "{what}: {branch} finite");
+        let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        if keep_ratio >= 1.0 {
+            assert_eq!(bits(&after), bits(before), "{what}: {branch} bit-identical");
+        }
+        for (row, token) in plan.keep().iter().enumerate() {
+            let token = *token as usize;
+            if sequence.tokens.protected[token] {
+                let (after, before) = (&after[row * D_MODEL..][..D_MODEL], &before[token * D_MODEL..][..D_MODEL]);
+                assert_eq!(bits(after), bits(before), "{what}: {branch} of protected token {token}");
+            }
+        }
+    }
+    let stay = |token: usize| plan.keep().binary_search(&(token as u32)).is_ok();
+    assert!((0..sequence.len()).all(|token| stay(token) || !sequence.tokens.protected[token]), "{what}: protection");
+}
+
+#[test]
+fn laws_hold_at_awkward_sizes() {
+    for strategy in strategies() {
+        for (n, ratio) in SIZES.into_iter().flat_map(|n| RATIOS.map(|ratio| (n, ratio))) {
+            check(&strategy, &Sequence::new(n as u64, n, Kind::Plain), ratio);
+            check(&strategy, &Sequence::new(n as u64, n, Kind::Plain).protect(3), ratio);
+        }
+        for kind in KINDS {
+            check(&strategy, &Sequence::new(1, 37, kind), 0.3);
+            check(&strategy, &Sequence::new(1, 37, kind).protect(1), 0.3);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn laws_hold_anywhere(item: u64, n in 1_usize..90, ratio in 0.02_f64..=1.0, one_in in 1_u64..9, kind in 0..KINDS.len()) {
+        for strategy in strategies() {
+            check(&strategy, &Sequence::new(item, n, KINDS[kind]).protect(one_in), ratio);
+        }
+    }
+
+    #[test]
+    fn plans_do_not_depend_on_neighbours(item: u64, lengths in prop::collection::vec(1_usize..70, 2..5), ratio in 0.1_f64..1.0) {
+        let sequences: Vec<Sequence> = lengths
+            .iter()
+            .zip(0..)
+            .map(|(n, offset)| Sequence::new(item.wrapping_add(offset), *n, Kind::Plain).protect(5))
+            .collect();
+        let stream = Stream::of(&sequences.iter().collect::<Vec<_>>());
+        for strategy in strategies() {
+            let rule = strategy.rule();
+            let Stream { table, segments, hidden, residual, signals } = &stream;
+            let site = plan_site(&rule, ratio, 7, 3, table, segments, hidden, residual, signals).unwrap();
+            for (plan, sequence) in site.plans.iter().zip(&sequences) {
+                let alone = plan_sequence(&rule, &sequence.view(7), ratio).unwrap();
+                prop_assert_eq!(plan.as_ref().unwrap(), &alone, "{:?}", strategy);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_seed_matters_to_seeded_strategies_and_to_no_other() {
+    let sequence = Sequence::new(5, 64, Kind::Plain);
+    for strategy in strategies() {
+        let plan = |seed| plan_sequence(&strategy.rule(), &sequence.view(seed), 0.5).unwrap();
+        assert_eq!(plan(0) != plan(1), strategy.registration.seeded, "{strategy:?}");
+    }
+}
+
+#[test]
+fn segments_that_are_not_reducible_stay_untouched() {
+    let open = Sequence::new(1, 40, Kind::Plain);
+    let mut closed = Sequence::new(2, 20, Kind::Plain);
+    closed.tokens.reducible = false;
+    let stream = Stream::of(&[&closed, &open, &closed]);
+    for strategy in strategies() {
+        let Stream { table, segments, hidden, residual, signals } = &stream;
+        let site = plan_site(&strategy.rule(), 0.5, 7, 3, table, segments, hidden, residual, signals).unwrap();
+        assert!(site.plans[0].is_none() && site.plans[1].is_some() && site.plans[2].is_none());
+        let (after, _, left) = site.apply(segments, hidden, residual).unwrap();
+        assert_eq!((left.length(0), left.length(2)), (20, 20));
+        let rows = |tensor: &candle_core::Tensor, from| tensor.narrow(0, from, 20).unwrap().to_vec2::<f32>().unwrap();
+        assert_eq!(rows(&after, 0), rows(hidden, 0));
+        assert_eq!(rows(&after, left.rows(2).start), rows(hidden, 60));
+        let similarity = site.merged_similarity(segments, hidden).unwrap();
+        assert!(similarity[0].is_none() && similarity[1].is_none_or(|value| value.abs() <= 1.0 + 1e-9));
+    }
+}
+
+#[test]
+fn every_registration_says_what_it_is() {
+    for registration in reduction_strategies::registry::all() {
+        let name = registration.name;
+        assert!(registration.version >= 1, "{name}");
+        for text in [registration.summary, registration.source, registration.formula] {
+            assert!(text.len() > 5 && !text.contains("  "), "{name}: {text:?}");
+        }
+        assert!(registration.options.iter().all(|option| !option.help.is_empty()), "{name}");
+        assert_eq!(registration.source == "control", registration.differs.is_empty(), "{name}: differs");
+    }
+}
+
+mod causality {
+    //! Whether a rule decides and merges for token t from tokens up to t alone.
+
+    use std::sync::Arc;
+
+    use reduction_strategies::registry::find;
+    use reduction_strategies::{BranchMerges, PlanError, Rule, SequenceView};
+    use ssm_kernels::ops::{MergeGroup, MergeRule};
+
+    use super::*;
+
+    /// What a plan says about the tokens before `end`: who stays, and what is merged into them on each branch.
+    fn before(plan: &Plan, end: usize) -> (Vec<u32>, [Vec<MergeGroup>; 2]) {
+        let early = |token: &u32| (*token as usize) < end;
+        let groups = |branch: &BranchMerges| branch.groups.iter().filter(|g| early(&g.into)).cloned().collect();
+        let keep = plan.keep().iter().copied().filter(early).collect();
+        (keep, [groups(plan.hidden()), groups(plan.residual())])
+    }
+
+    /// The first breach of causality that is found, in words. A merge of a later token into an earlier one is a breach
+    /// whatever else holds; so is anything before `end` that changes when tokens from `end` on change, vanish or arrive.
+    fn breach(rule: &Rule, keep_ratio: f64) -> Option<String> {
+        let n = 48;
+        let sequence = Sequence::new(11, n, Kind::Plain);
+        let longer = Sequence::new(13, n + 17, Kind::Plain);
+        let plan = |sequence: &Sequence| plan_sequence(rule, &sequence.view(7), keep_ratio).unwrap();
+        let whole = plan(&sequence);
+        for group in whole.hidden().groups.iter().chain(&whole.residual().groups) {
+            if let Some((source, _)) = group.sources.iter().find(|(source, _)| *source > group.into) {
+                return Some(format!("token {source} is merged into the earlier token {}", group.into));
+            }
+        }
+        for end in 1..=n {
+            let expected = before(&whole, end);
+            let changed = sequence.with_later_tokens_of(end, &Sequence::new(12, n, Kind::Plain));
+            let others = [
+                ("change", plan(&changed)),
+                ("vanish", plan(&sequence.prefix(end))),
+                ("arrive", plan(&sequence.with_later_tokens_of(end, &longer))),
+            ];
+            if let Some((event, _)) = others.iter().find(|(_, other)| before(other, end) != expected) {
+                return Some(format!("the fate of tokens before {end} changes when later tokens {event}"));
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn strategies_that_claim_causality_have_it() {
+        for strategy in strategies().iter().filter(|strategy| strategy.is_causal()) {
+            for ratio in RATIOS {
+                assert_eq!(breach(&strategy.rule(), ratio), None, "{strategy:?}");
+            }
+        }
+    }
+
+    /// Every third token leaves; `kind` says what it does with its content and when.
+    #[derive(Debug)]
+    enum Thirds {
+        /// Causal: it goes into the next token if its own first value is positive, or is dropped.
+        Forward,
+        /// Not causal: it goes into the token before it.
+        Backward,
+        /// Not causal: the next token decides whether it or the token before it leaves.
+        LookAhead,
+    }
+
+    impl HostRule for Thirds {
+        fn kept(&self, _n_keep: usize, n: usize) -> usize {
+            n - n / 3
+        }
+
+        fn plan(&self, view: &SequenceView<'_>, _n_keep: usize) -> Result<Plan, PlanError> {
+            let n = view.len() as u32;
+            let positive = |row: u32| view.hidden.row(row as usize)[0] > 0.0;
+            let mut merges = BranchMerges { groups: Vec::new(), rule: MergeRule::WeightedMean };
+            let mut keep: Vec<u32> = Vec::new();
+            for third in (2..n).step_by(3) {
+                let leaves = if matches!(self, Self::LookAhead) && third + 1 < n && positive(third + 1) {
+                    third - 1
+                } else {
+                    third
+                };
+                keep.extend((third - 2..=third).filter(|row| *row != leaves));
+                let into = match self {
+                    Self::Forward if positive(third) && third + 1 < n => third + 1,
+                    Self::Backward => third - 1,
+                    _ => continue,
+                };
+                merges.groups.push(MergeGroup { into, own_weight: 1.0, sources: vec![(third, 1.0)] });
+            }
+            keep.extend(n - n % 3..n);
+            Plan::new(view.len(), keep, merges.clone(), merges)
+        }
+    }
+
+    #[test]
+    fn the_check_passes_a_causal_rule_and_catches_false_claims() {
+        assert_eq!(breach(&Rule::Identity, 0.5), None);
+        assert_eq!(breach(&Rule::Host(Arc::new(Thirds::Forward)), 0.5), None);
+        let backward = breach(&Rule::Host(Arc::new(Thirds::Backward)), 0.5).unwrap();
+        assert!(backward.contains("into the earlier token"), "{backward}");
+        let look_ahead = breach(&Rule::Host(Arc::new(Thirds::LookAhead)), 0.5).unwrap();
+        assert!(look_ahead.contains("change"), "{look_ahead}");
+        for name in ["top_k", "drop_suffix", "drop_prefix", "uniform", "tome", "utrc", "utrc_released"] {
+            let strategy = Strategy::new(find(name).unwrap().name, &std::collections::BTreeMap::new()).unwrap();
+            assert!(breach(&strategy.rule(), 0.5).is_some(), "{name} would pass as causal");
+        }
+    }
+}
