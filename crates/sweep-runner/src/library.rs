@@ -29,7 +29,7 @@ pub enum LibraryError {
         /// Model reference.
         reference: String,
         /// What is wrong.
-        error: CheckpointError,
+        error: Box<CheckpointError>,
     },
     /// A model that cannot be built from its checkpoint.
     #[error("model `{reference}`: {error}")]
@@ -38,7 +38,7 @@ pub enum LibraryError {
         /// Model reference.
         reference: String,
         /// What is wrong.
-        error: ModelError,
+        error: Box<ModelError>,
     },
     /// A tokenizer that cannot be read or does not fit the model.
     #[error("tokenizer of `{reference}`: {error}")]
@@ -91,8 +91,10 @@ impl Library {
         let checkpoint = open(reference)?;
         let mut weights = checkpoint.weights;
         let model = MambaLm::load(&checkpoint.config, &mut weights)
-            .map_err(|error| LibraryError::Model { reference: reference.to_owned(), error })?;
-        weights.finish().map_err(|error| LibraryError::Checkpoint { reference: reference.to_owned(), error })?;
+            .map_err(|error| LibraryError::Model { reference: reference.to_owned(), error: Box::new(error) })?;
+        weights
+            .finish()
+            .map_err(|error| LibraryError::Checkpoint { reference: reference.to_owned(), error: Box::new(error) })?;
         self.with_tokenizer(reference, |tokenizer| tokenizer.check_vocab(model.config().vocab_size))?
             .map_err(|error| LibraryError::Tokenizer { reference: reference.to_owned(), error })?;
         Ok(model)
@@ -167,7 +169,7 @@ fn open(reference: &str) -> Result<Checkpoint, LibraryError> {
         Source::Builtin(builtin) => Checkpoint::from_bytes(builtin.config_json, builtin.safetensors),
         Source::Folder(folder) => Checkpoint::open(&folder),
     }
-    .map_err(|error| LibraryError::Checkpoint { reference: reference.to_owned(), error })
+    .map_err(|error| LibraryError::Checkpoint { reference: reference.to_owned(), error: Box::new(error) })
 }
 
 /// Configuration and digest of the weights, without building the model.

@@ -112,7 +112,7 @@ impl Ssd<'_> {
             own[i + 1..].fill(0.0);
         }
         let within = Matrix { values: coefficients, stride: CHUNK };
-        multiply_add(&mut scratch.y, p, within, x, q, q, p);
+        multiply_add(&mut scratch.y, p, within, x, q, Reach::Lower(q), p);
 
         // From the state before the chunk: exp(decay_i) C_i h.
         for (i, row) in chunk.clone().enumerate() {
@@ -122,7 +122,7 @@ impl Ssd<'_> {
             }
         }
         let before = Matrix { values: coefficients, stride: n };
-        multiply_add(&mut scratch.y, p, before, Matrix { values: h, stride: p }, q, n, p);
+        multiply_add(&mut scratch.y, p, before, Matrix { values: h, stride: p }, q, Reach::Full(n), p);
 
         for (i, row) in chunk.clone().enumerate() {
             // SAFETY: this task alone owns the columns of this head in the rows of its tree.
@@ -144,7 +144,7 @@ impl Ssd<'_> {
         for h in h.iter_mut() {
             *h *= remaining;
         }
-        multiply_add(h, p, Matrix { values: coefficients, stride: q }, x, n, q, p);
+        multiply_add(h, p, Matrix { values: coefficients, stride: q }, x, n, Reach::Full(q), p);
     }
 
     fn c_start(&self, group: usize) -> usize {
@@ -189,6 +189,15 @@ struct Matrix<'a> {
     stride: usize,
 }
 
+/// How far a row of coefficients reaches.
+#[derive(Clone, Copy)]
+enum Reach {
+    /// All of `0..inner`.
+    Full(usize),
+    /// Row `i` is zero beyond `i`, of at most `inner`: a lower triangle.
+    Lower(usize),
+}
+
 /// `out[i, :] += sum_k a[i, k] b[k, :]`, every element summed in ascending `k` whatever the block it falls into.
 #[inline(always)]
 fn multiply_add(
@@ -197,25 +206,37 @@ fn multiply_add(
     a: Matrix<'_>,
     b: Matrix<'_>,
     rows: usize,
-    inner: usize,
+    reach: Reach,
     width: usize,
 ) {
     const ROWS: usize = 4;
-    const LANES: usize = 16;
     let whole = rows - rows % ROWS;
+    let inner = |last_row: usize| match reach {
+        Reach::Full(inner) => inner,
+        Reach::Lower(inner) => inner.min(last_row + 1),
+    };
     let mut column = 0;
-    while column + LANES <= width {
+    while column + 32 <= width {
         for row in (0..whole).step_by(ROWS) {
-            block::<ROWS, LANES>(out, out_stride, a, b, row, inner, column);
+            block::<ROWS, 32>(out, out_stride, a, b, row, inner(row + ROWS - 1), column);
         }
         for row in whole..rows {
-            block::<1, LANES>(out, out_stride, a, b, row, inner, column);
+            block::<1, 32>(out, out_stride, a, b, row, inner(row), column);
         }
-        column += LANES;
+        column += 32;
+    }
+    while column + 16 <= width {
+        for row in (0..whole).step_by(ROWS) {
+            block::<ROWS, 16>(out, out_stride, a, b, row, inner(row + ROWS - 1), column);
+        }
+        for row in whole..rows {
+            block::<1, 16>(out, out_stride, a, b, row, inner(row), column);
+        }
+        column += 16;
     }
     for column in column..width {
         for row in 0..rows {
-            block::<1, 1>(out, out_stride, a, b, row, inner, column);
+            block::<1, 1>(out, out_stride, a, b, row, inner(row), column);
         }
     }
 }
@@ -304,7 +325,7 @@ vectorised! {
             }
             let b = Matrix { values: &transposed, stride: CHUNK };
             let c = Matrix { values: &ssd.xbc[chunk.start * ssd.width + ssd.c_start(group)..], stride: ssd.width };
-            multiply_add(&mut out[group * CHUNK..], ssd.ngroups * CHUNK, c, b, chunk.len(), n, chunk.len());
+            multiply_add(&mut out[group * CHUNK..], ssd.ngroups * CHUNK, c, b, chunk.len(), Reach::Full(n), chunk.len());
         }
     }
 }
