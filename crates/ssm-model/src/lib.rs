@@ -2,10 +2,6 @@
 //!
 //! A model knows nothing of reduction: whoever drives it decides what happens between layers.
 
-mod signals;
-
-pub use signals::{SignalSet, Signals};
-
 pub mod catalog;
 pub mod checkpoint;
 pub mod config;
