@@ -159,7 +159,7 @@ fn run(
         traces.add(&batch, &driven);
         work.head_rows += answer(scorer, model, protocol, &queries, &batch, &driven, &mut choices)?;
     }
-    Ok(Evaluation { items: collect(&queries, choices, &tokens)?, sites: traces.sites(), plans: traces.plans(), work })
+    Ok(Evaluation { items: collect(&queries, choices, &tokens), sites: traces.sites(), plans: traces.plans(), work })
 }
 
 /// A scored query.
@@ -213,11 +213,7 @@ fn answer(
     Ok(readings.iter().filter(|(_, reading)| reading.row.is_some()).count() as u64)
 }
 
-fn collect(
-    queries: &[Query],
-    choices: Vec<Option<Choice>>,
-    tokens: &[(u64, u64)],
-) -> Result<Vec<ItemScore>, EvaluationError> {
+fn collect(queries: &[Query], choices: Vec<Option<Choice>>, tokens: &[(u64, u64)]) -> Vec<ItemScore> {
     let mut items: Vec<ItemScore> = tokens
         .iter()
         .map(|&(tokens_in, tokens_kept)| ItemScore {
@@ -241,5 +237,5 @@ fn collect(
             item.necessary_kept = Some(shares.iter().sum::<f64>() / shares.len() as f64);
         }
     }
-    Ok(items)
+    items
 }

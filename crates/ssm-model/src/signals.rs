@@ -4,6 +4,7 @@ use candle_core::Tensor;
 
 /// Which internals a driver asks a layer for. What nobody asks for is not kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each signal is asked for or not, independently")]
 pub struct SignalSet {
     /// SSM output y (with the skip D x), before the gate.
     pub ssm_output: bool,

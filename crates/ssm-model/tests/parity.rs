@@ -82,8 +82,8 @@ fn steps_from_a_prefilled_state_equal_the_reference() {
         let (tokens, segments) = packed(&reference["tokens.L37"]);
         let (_, mut state) = model.prefill(&tokens, &segments, None).unwrap();
         let next: Vec<Vec<i64>> = reference["decode.tokens"].to_vec2().unwrap();
-        for step in 0..4 {
-            let tokens = [next[0][step] as u32, next[1][step] as u32];
+        for (step, (first, second)) in next[0].iter().zip(&next[1]).enumerate() {
+            let tokens = [*first as u32, *second as u32];
             let (got, new_state) = model.step(&tokens, &state).unwrap();
             state = new_state;
             let want = reference["decode.logits"].narrow(1, step, 1).unwrap().squeeze(1).unwrap();

@@ -1,4 +1,4 @@
-//! Protocol `upstream`: `_loglikelihood_tokens` of the released `src/eval/huggingface.py` (wuyushuwys/ToR_SSM, 2e9fc62,
+//! Protocol `upstream`: `_loglikelihood_tokens` of the released `src/eval/huggingface.py` (`wuyushuwys/ToR_SSM`, 2e9fc62,
 //! lines 640-840), bug for bug.
 //!
 //! Requests are sorted by length (longest first) and cut into batches; every row is padded on the right with token 0 to

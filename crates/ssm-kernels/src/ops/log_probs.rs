@@ -43,7 +43,7 @@ vectorised! {
     fn score(row_and_target: (&[f32], u32)) -> TokenScore {
         let (row, target) = row_and_target;
         let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let greedy = row.iter().position(|value| *value == largest).unwrap_or(0);
+        let greedy = row.iter().position(|value| *value >= largest).unwrap_or(0);
         let mut partial = [0.0_f64; 8];
         for chunk in row.chunks(8) {
             for (partial, value) in partial.iter_mut().zip(chunk) {

@@ -93,7 +93,7 @@ impl Weights {
     /// # Errors
     /// The names of surplus weights, or a head that differs from the embedding it is tied to.
     pub fn finish(mut self) -> Result<(), CheckpointError> {
-        let left = |name: &String| !self.taken.contains(name) && !(self.tie_embeddings && name == HEAD);
+        let left = |name: &String| !(self.taken.contains(name) || self.tie_embeddings && name == HEAD);
         let names: Vec<_> = self.entries.iter().filter(|(name, _)| left(name)).map(|(_, e)| e.name.clone()).collect();
         if !names.is_empty() {
             return Err(CheckpointError::Surplus { names });

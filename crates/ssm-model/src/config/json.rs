@@ -38,7 +38,7 @@ fn quote_non_finite(text: &str) -> String {
             in_string = escaped || c != '"';
             escaped = !escaped && c == '\\';
         } else if let Some(token) = ["-Infinity", "Infinity", "NaN"].into_iter().find(|t| rest.starts_with(t)) {
-            out.push_str(&format!("{{\"__float__\":\"{token}\"}}"));
+            out.extend(["{\"__float__\":\"", token, "\"}"]);
             rest = &rest[token.len()..];
             continue;
         } else {

@@ -24,7 +24,7 @@ pub(crate) struct MambaMixer {
     /// `[d_inner, dt_rank]`
     dt_proj: Tensor,
     dt_bias: Tensor,
-    /// `[d_state, d_inner]`: -exp(A_log), transposed
+    /// `[d_state, d_inner]`: -`exp(A_log)`, transposed
     a: Tensor,
     d: Tensor,
     out_proj: Tensor,

@@ -23,7 +23,7 @@ pub(crate) struct Mamba2Mixer {
     conv_weight: Tensor,
     conv_bias: Tensor,
     dt_bias: Tensor,
-    /// `[nheads]`: -exp(A_log)
+    /// `[nheads]`: -`exp(A_log)`
     a: Tensor,
     d: Tensor,
     norm_weight: Tensor,

@@ -9,9 +9,9 @@ use ssm_kernels::Segments;
 use ssm_model::checkpoint::Checkpoint;
 use ssm_model::{MambaLm, ModelState, catalog};
 
-pub const GOLDEN: [&str; 3] = ["mamba1", "mamba2_g1", "mamba2_g2"];
+pub(crate) const GOLDEN: [&str; 3] = ["mamba1", "mamba2_g1", "mamba2_g2"];
 
-pub struct Golden {
+pub(crate) struct Golden {
     /// `(name, folder)` of each dialect that the fixture holds.
     pub dialects: Vec<(&'static str, PathBuf)>,
     pub reference: HashMap<String, Tensor>,
@@ -25,14 +25,14 @@ fn load(path: &Path) -> HashMap<String, Tensor> {
     candle_core::safetensors::load(path, &Device::Cpu).unwrap()
 }
 
-pub fn golden(name: &str) -> Golden {
+pub(crate) fn golden(name: &str) -> Golden {
     let folder = tests().join("golden").join(name);
     let reference = load(&folder.join("reference.safetensors"));
     let hf = folder.join("hf");
     Golden { dialects: vec![("state-spaces", folder), ("hf", hf)], reference }
 }
 
-pub fn open(folder: &Path) -> MambaLm {
+pub(crate) fn open(folder: &Path) -> MambaLm {
     build(Checkpoint::open(folder).unwrap())
 }
 
@@ -44,14 +44,14 @@ fn build(checkpoint: Checkpoint) -> MambaLm {
 }
 
 /// An embedded trained model and its stored values.
-pub fn trained(name: &str) -> (MambaLm, HashMap<String, Tensor>) {
+pub(crate) fn trained(name: &str) -> (MambaLm, HashMap<String, Tensor>) {
     let builtin = catalog::builtin(name).unwrap();
     let model = build(Checkpoint::from_bytes(builtin.config_json, builtin.safetensors).unwrap());
     (model, load(&tests().join("trained").join(name).join("logits.safetensors")))
 }
 
 /// Logits of every row of a packed stream, and the states after it.
-pub fn logits(
+pub(crate) fn logits(
     model: &MambaLm,
     tokens: &[u32],
     segments: &Segments,
@@ -62,11 +62,11 @@ pub fn logits(
     (model.head(&activations, &rows).unwrap(), state)
 }
 
-pub fn largest_difference(a: &Tensor, b: &Tensor) -> f32 {
+pub(crate) fn largest_difference(a: &Tensor, b: &Tensor) -> f32 {
     assert_eq!(a.dims(), b.dims());
     (a - b).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar().unwrap()
 }
 
-pub fn bits(tensor: &Tensor) -> Vec<u32> {
+pub(crate) fn bits(tensor: &Tensor) -> Vec<u32> {
     tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap().iter().map(|value| value.to_bits()).collect()
 }

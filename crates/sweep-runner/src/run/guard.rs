@@ -109,7 +109,7 @@ fn lowest_ratios(plan: &Plan, model_index: usize) -> Vec<&PlannedTrial> {
                 && other.key.strategy == trial.key.strategy
                 && other.key.strategy_params == trial.key.strategy_params
         };
-        match lowest.iter().position(|other| same(other)) {
+        match lowest.iter().position(same) {
             Some(index) if trial.key.keep_ratio < lowest[index].key.keep_ratio => lowest[index] = trial,
             Some(_) => {}
             None => lowest.push(trial),

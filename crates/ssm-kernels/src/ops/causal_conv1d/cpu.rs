@@ -10,7 +10,7 @@ pub(super) struct Conv<'a> {
     pub(super) stride: usize,
     pub(super) start: usize,
     pub(super) channels: usize,
-    pub(super) d_conv: usize,
+    pub(super) taps: usize,
     /// `[d_conv, channels]`
     pub(super) weight: &'a [f32],
     pub(super) bias: &'a [f32],
@@ -28,19 +28,19 @@ impl Conv<'_> {
     pub(super) fn histories(&self, initial: Option<&[f32]>) -> Vec<Vec<f32>> {
         let mut histories: Vec<Vec<f32>> = Vec::with_capacity(self.segments.len());
         for segment in 0..self.segments.len() {
-            let mut history = vec![0.0; self.d_conv * self.channels];
+            let mut history = vec![0.0; self.taps * self.channels];
             match (self.segments.parent(segment), initial) {
                 (Some(parent), _) => {
-                    for age in 0..self.d_conv {
+                    for age in 0..self.taps {
                         let source = self.seen(parent, &histories[parent], age);
-                        let row = self.d_conv - 1 - age;
+                        let row = self.taps - 1 - age;
                         history[row * self.channels..(row + 1) * self.channels].copy_from_slice(source);
                     }
                 }
                 (None, Some(initial)) => {
                     let state =
-                        &initial[segment * self.channels * self.d_conv..(segment + 1) * self.channels * self.d_conv];
-                    for (channel, taps) in state.chunks_exact(self.d_conv).enumerate() {
+                        &initial[segment * self.channels * self.taps..(segment + 1) * self.channels * self.taps];
+                    for (channel, taps) in state.chunks_exact(self.taps).enumerate() {
                         for (k, tap) in taps.iter().enumerate() {
                             history[k * self.channels + channel] = *tap;
                         }
@@ -59,19 +59,19 @@ impl Conv<'_> {
         if age < rows.len() {
             self.row(rows.end - 1 - age)
         } else {
-            let row = self.d_conv - 1 - (age - rows.len());
+            let row = self.taps - 1 - (age - rows.len());
             &history[row * self.channels..(row + 1) * self.channels]
         }
     }
 
     /// The last `d_conv` inputs of each segment, `[channels, d_conv]` per segment.
     pub(super) fn states(&self, histories: &[Vec<f32>]) -> Vec<f32> {
-        let mut states = vec![0.0; self.segments.len() * self.channels * self.d_conv];
-        for (segment, state) in states.chunks_exact_mut(self.channels * self.d_conv).enumerate() {
-            for age in 0..self.d_conv {
+        let mut states = vec![0.0; self.segments.len() * self.channels * self.taps];
+        for (segment, state) in states.chunks_exact_mut(self.channels * self.taps).enumerate() {
+            for age in 0..self.taps {
                 let source = self.seen(segment, &histories[segment], age);
                 for (channel, value) in source.iter().enumerate() {
-                    state[channel * self.d_conv + self.d_conv - 1 - age] = *value;
+                    state[channel * self.taps + self.taps - 1 - age] = *value;
                 }
             }
         }
@@ -101,13 +101,13 @@ impl Conv<'_> {
     fn token(&self, segment: usize, index: usize, history: &[f32], out: &mut [f32]) {
         let first = self.segments.rows(segment).start;
         out.copy_from_slice(self.bias);
-        for k in 0..self.d_conv {
-            let age = self.d_conv - 1 - k;
+        for k in 0..self.taps {
+            let age = self.taps - 1 - k;
             let input = if age <= index {
                 self.row(first + index - age)
             } else {
                 // `age - index` tokens before the segment; the history's last row is one token before it.
-                let row = self.d_conv - (age - index);
+                let row = self.taps - (age - index);
                 &history[row * self.channels..(row + 1) * self.channels]
             };
             let weight = &self.weight[k * self.channels..(k + 1) * self.channels];

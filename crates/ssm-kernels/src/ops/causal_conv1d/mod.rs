@@ -69,7 +69,7 @@ pub fn causal_conv1d(input: &ConvInput<'_>) -> Result<ConvOutput, KernelError> {
         stride,
         start: input.columns.start,
         channels,
-        d_conv,
+        taps: d_conv,
         weight: &weight,
         bias: &bias,
         segments: input.segments,

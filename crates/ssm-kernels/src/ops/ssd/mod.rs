@@ -37,7 +37,7 @@ pub struct SsdInput<'a> {
 
 /// `h_t = exp(dt_t A) h_{t-1} + dt_t x_t B_t^T`, `y_t = h_t C_t + D x_t`, per head.
 ///
-/// Computed by the chunked algorithm of Dao & Gu 2024 (section 6; `ssd_minimal_discrete` in mamba_ssm): inside a chunk as
+/// Computed by the chunked algorithm of Dao & Gu 2024 (section 6; `ssd_minimal_discrete` of `mamba_ssm`): inside a chunk as
 /// a masked product, between chunks through the state. Chunks of 64 tokens are counted from each segment's start, so a
 /// result does not depend on what stands beside the segment. States have shape `[segments, nheads, headdim, d_state]`.
 ///

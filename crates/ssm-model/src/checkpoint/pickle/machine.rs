@@ -130,9 +130,10 @@ impl<'a> Machine<'a> {
                 let items = self.pop_to_mark()?;
                 self.push_tuple(items);
             }
-            // EMPTY_LIST, APPEND, APPENDS: hooks and metadata, which are never looked at
+            // EMPTY_LIST, APPENDS: hooks and metadata, which are never looked at
             b']' => self.stack.push(Value::List),
-            b'a' => drop(self.pop()?),
+            // APPEND, and BUILD (attributes of the dict, such as the versions of modules)
+            b'a' | b'b' => drop(self.pop()?),
             b'e' => drop(self.pop_to_mark()?),
             // EMPTY_DICT, SETITEM, SETITEMS
             b'}' => self.push_dict(),
@@ -150,10 +151,9 @@ impl<'a> Machine<'a> {
             0x94 => self.remember(self.memo.len() as i64)?,
             b'h' => self.recall(input.int(1, false)?)?,
             b'j' => self.recall(input.int(4, false)?)?,
-            // BINPERSID, REDUCE, BUILD (attributes of the dict, such as the versions of modules), STOP
+            // BINPERSID, REDUCE, STOP
             b'Q' => self.load_storage()?,
             b'R' => self.call()?,
-            b'b' => drop(self.pop()?),
             b'.' => return Ok(false),
             other => return Err(format!("has instruction 0x{other:02x}, which a state dict does not need").into()),
         }
