@@ -88,6 +88,7 @@ pub struct Task {
 pub fn load(name: &str, tokenizer: &Tokenizer, limit: Option<usize>) -> Result<Task, TaskError> {
     let task = builtin::find(name)?;
     let lines = task.jsonl.lines().take(limit.unwrap_or(usize::MAX)).enumerate();
-    let items = lines.map(|(index, line)| wire::item(name, index + 1, line, tokenizer)).collect::<Result<_, _>>()?;
+    let items =
+        lines.map(|(index, line)| wire::item(name, index + 1, line, task.kind, tokenizer)).collect::<Result<_, _>>()?;
     Ok(Task { name: name.to_owned(), kind: task.kind, primary_metric: task.primary_metric, items })
 }
