@@ -1,0 +1,44 @@
+# None of this is needed: every recipe is a line around cargo. Install with `pipx install rust-just`.
+
+# List the recipes
+default:
+    @just --list
+
+# Run an experiment, analyse and report it; finished cells are not run again
+sweep FILE *ARGS:
+    cargo run --release --bin sweep -- run {{FILE}} {{ARGS}}
+
+# Show what an experiment amounts to; loads no model
+plan FILE *ARGS:
+    cargo run --release --bin sweep -- plan {{FILE}} {{ARGS}}
+
+# Analyse a results folder again, draw its figures and write its tables
+report FOLDER *ARGS:
+    cargo run --release --bin sweep -- report {{FOLDER}} {{ARGS}}
+
+# Run the smallest sweep that touches every protocol
+smoke:
+    cargo run --release --bin sweep -- run experiments/smoke.yaml
+
+# Run all tests
+test:
+    cargo test --release --workspace
+
+# Check the format and run clippy
+lint:
+    cargo fmt --all --check
+    cargo clippy --release --workspace --all-targets -- -D warnings
+
+# Build the API documentation
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --workspace
+
+# Everything that must hold before a change lands
+ci:
+    bash .ci/run
+
+# Run the full ablation and put its tables into README.md and docs/findings.md
+findings:
+    cargo run --release --bin sweep -- run experiments/ablation-full.yaml
+    cargo run --release --bin sweep -- report results/ablation-full --splice README.md
+    cargo run --release --bin sweep -- report results/ablation-full --splice docs/findings.md
