@@ -27,6 +27,8 @@ struct StoredChoice {
     ll: f64,
     n: usize,
     greedy: bool,
+    /// Absent where there are many.
+    #[serde(default)]
     tokens: Vec<f64>,
 }
 
