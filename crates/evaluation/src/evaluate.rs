@@ -80,7 +80,11 @@ impl Work {
     /// Achieved reduction in the nominal convention: 1 - tokens alive per layer / tokens that entered.
     #[must_use]
     pub fn flops_reduction(&self, n_layer: usize) -> f64 {
-        if self.tokens_in == 0 { 0.0 } else { 1.0 - self.token_layers as f64 / (self.tokens_in * n_layer as u64) as f64 }
+        if self.tokens_in == 0 {
+            0.0
+        } else {
+            1.0 - self.token_layers as f64 / (self.tokens_in * n_layer as u64) as f64
+        }
     }
 }
 
@@ -198,7 +202,7 @@ fn answer(
             score: ChoiceScore {
                 loglikelihood,
                 greedy: own.iter().all(|target| target.hit),
-                                context_len: query.context.len(),
+                context_len: query.context.len(),
                 asked: query.scored.len(),
                 covered: own.iter().filter(|target| target.covered).count(),
                 tokens: own,
@@ -216,7 +220,12 @@ fn collect(
 ) -> Result<Vec<ItemScore>, EvaluationError> {
     let mut items: Vec<ItemScore> = tokens
         .iter()
-        .map(|&(tokens_in, tokens_kept)| ItemScore { choices: Vec::new(), tokens_in, tokens_kept, necessary_kept: None })
+        .map(|&(tokens_in, tokens_kept)| ItemScore {
+            choices: Vec::new(),
+            tokens_in,
+            tokens_kept,
+            necessary_kept: None,
+        })
         .collect();
     let mut necessary: Vec<Vec<f64>> = vec![Vec::new(); items.len()];
     for (query, choice) in queries.iter().zip(choices) {

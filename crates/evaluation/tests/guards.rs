@@ -72,8 +72,7 @@ fn the_oracle_finds_out_the_released_slicing_where_drops_are_scattered() {
     for strategy in ["random", "evit_released"] {
         let reduction = reduction(strategy, &[], KEEP);
         // Without padding, so that nothing but the slicing is to blame.
-        let outcome =
-            oracle(&model, task.kind, &task.items, Protocol::Upstream { batch_size: 1 }, &reduction).unwrap();
+        let outcome = oracle(&model, task.kind, &task.items, Protocol::Upstream { batch_size: 1 }, &reduction).unwrap();
         assert!(!outcome.passed && outcome.measured < 1.0, "{strategy}: {outcome:?}");
         assert_eq!(outcome.checked, 8, "{strategy}: every target was asked for");
     }

@@ -253,7 +253,8 @@ fn two_folders_hold_the_same_results() {
     desk.run("a");
     desk.run("b");
     assert_eq!(desk.frames("a"), desk.frames("b"));
-    let names = |out: &str| -> Vec<_> { desk.cells(out).iter().map(|path| path.file_name().unwrap().to_owned()).collect() };
+    let names =
+        |out: &str| -> Vec<_> { desk.cells(out).iter().map(|path| path.file_name().unwrap().to_owned()).collect() };
     assert_eq!(names("a"), names("b"));
     assert_eq!(fs::read(desk.path("a/guards.json")).unwrap(), fs::read(desk.path("b/guards.json")).unwrap());
 }
@@ -309,7 +310,8 @@ fn a_report_is_spliced_between_its_marks() {
     let desk = Desk::new(TINY);
     desk.run("out");
     let table = "tables/main_mamba2-world_context.md";
-    fs::write(desk.path("readme.md"), format!("before\n<!-- BEGIN: {table} -->\nstale\n<!-- END -->\nafter\n")).unwrap();
+    fs::write(desk.path("readme.md"), format!("before\n<!-- BEGIN: {table} -->\nstale\n<!-- END -->\nafter\n"))
+        .unwrap();
     let output = desk.sweep(&["report", "out", "--splice", "readme.md"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let (readme, table) = (
@@ -327,7 +329,13 @@ fn logits_are_those_of_the_model() {
     let lines: Vec<String> = rows.iter().map(|row| format!("{row:?}")).collect();
     fs::write(desk.path("tokens.jsonl"), lines.join("\n")).unwrap();
     let output = desk.sweep(&[
-        "logits", "--model", "builtin:mamba2-world", "--tokens", "tokens.jsonl", "--out", "logits.safetensors",
+        "logits",
+        "--model",
+        "builtin:mamba2-world",
+        "--tokens",
+        "tokens.jsonl",
+        "--out",
+        "logits.safetensors",
     ]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let tensors = candle_core::safetensors::load(desk.path("logits.safetensors"), &candle_core::Device::Cpu).unwrap();
@@ -362,7 +370,8 @@ fn failing_cells_are_rows_and_the_others_go_on() {
     assert_eq!((summary.ran, summary.failed), (6, 2));
     sweep_runner::analyse::run(&out).unwrap();
     let trials = parquet(&out.join("trials.parquet"));
-    let failed: Vec<_> = trials.column("status").unwrap().str().unwrap().iter().map(|status| status == Some("failed")).collect();
+    let failed: Vec<_> =
+        trials.column("status").unwrap().str().unwrap().iter().map(|status| status == Some("failed")).collect();
     let errors: Vec<_> = trials.column("error").unwrap().str().unwrap().iter().map(|error| error.is_some()).collect();
     assert_eq!(failed.iter().filter(|failed| **failed).count(), 2);
     assert_eq!(failed, errors);

@@ -39,7 +39,11 @@ pub(super) fn layout(queries: &[Query], max_tokens: usize) -> Result<Vec<Batch>,
 }
 
 /// The first target is read from the context's last row, every other from the row of its predecessor.
-pub(super) fn readings(query: &Query, placement: &Placement, after: &After<'_>) -> Result<Vec<Reading>, EvaluationError> {
+pub(super) fn readings(
+    query: &Query,
+    placement: &Placement,
+    after: &After<'_>,
+) -> Result<Vec<Reading>, EvaluationError> {
     let context_end = after.segments.rows(placement.segment).end;
     let last = query.context.len() as u32 - 1;
     if after.table.segments[placement.segment].positions.last() != Some(&last) {

@@ -6,6 +6,8 @@
 
 mod aligned;
 mod context;
+#[cfg(test)]
+mod tests;
 mod upstream;
 
 use reduction_strategies::{SegmentTokens, TokenTable};
@@ -87,7 +89,12 @@ impl Protocol {
     }
 
     /// The rows that answer for the query's targets, from the tables as the last site left them.
-    pub(crate) fn readings(self, query: &Query, placement: &Placement, after: &After<'_>) -> Result<Vec<Reading>, EvaluationError> {
+    pub(crate) fn readings(
+        self,
+        query: &Query,
+        placement: &Placement,
+        after: &After<'_>,
+    ) -> Result<Vec<Reading>, EvaluationError> {
         match self {
             Self::Context => context::readings(query, placement, after),
             Self::Aligned => Ok(aligned::readings(query, placement, after)),

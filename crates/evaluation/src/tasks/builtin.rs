@@ -90,14 +90,19 @@ pub fn facts(name: &str) -> Result<TaskFacts, TaskError> {
         return Ok(facts.clone());
     }
     let reference = ssm_model::catalog::builtins().iter().map(|model| model.tokenizer_json).next();
-    let tokenizer = Tokenizer::from_json(reference.unwrap_or_default())
-        .map_err(|error| TaskError::Tokenizer { file: "tokenizer.json".to_owned(), line: 0, error })?;
+    let tokenizer = Tokenizer::from_json(reference.unwrap_or_default()).map_err(|error| TaskError::Tokenizer {
+        file: "tokenizer.json".to_owned(),
+        line: 0,
+        error,
+    })?;
     let task = load(name, &tokenizer, None)?;
     let mean = |counts: Vec<usize>| counts.iter().sum::<usize>() as f64 / counts.len().max(1) as f64;
     let facts = TaskFacts {
         items: task.items.len(),
         mean_context_tokens: mean(task.items.iter().flat_map(|i| &i.contexts).map(|c| c.tokens.len()).collect()),
-        mean_continuation_tokens: mean(task.items.iter().flat_map(|i| &i.requests).map(|r| r.continuation.len()).collect()),
+        mean_continuation_tokens: mean(
+            task.items.iter().flat_map(|i| &i.requests).map(|r| r.continuation.len()).collect(),
+        ),
         choices: task.items.iter().map(|item| item.requests.len().max(1)).max().unwrap_or(1),
         kind: task.kind,
         digest: blake3::hash(builtin.jsonl.as_bytes()).to_hex()[..16].to_owned(),

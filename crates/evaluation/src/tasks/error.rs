@@ -42,7 +42,9 @@ impl TaskError {
         match self {
             Self::Unknown { nearest: Some(name), .. } => Some(format!("did you mean `{name}`?")),
             Self::Unknown { .. } => Some("`sweep tasks` lists them all".to_owned()),
-            Self::Line { .. } => Some("the format of items is described in the README of the reference tasks".to_owned()),
+            Self::Line { .. } => {
+                Some("the format of items is described in the README of the reference tasks".to_owned())
+            }
             Self::Tokenizer { error, .. } => error.hint(),
         }
     }

@@ -93,7 +93,11 @@ impl Place<'_> {
                 item.contexts.push(self.context(&context, &wire.necessary)?);
                 item.requests.push(self.request(0, &target, wire.scored.as_ref())?);
             }
-            _ => return Err(self.problem("an item has `text`, or `context` with `choices` or `target`, or `contexts` with `target`")),
+            _ => {
+                return Err(self.problem(
+                    "an item has `text`, or `context` with `choices` or `target`, or `contexts` with `target`",
+                ));
+            }
         }
         if item.requests.len() > 1 && item.gold.is_none() {
             return Err(self.problem("missing field `gold`"));
