@@ -1,4 +1,4 @@
-//! The effect of a few rules on `world_lambada`, against an independent implementation in PyTorch.
+//! The effect of a few rules on `world_lambada`, against an independent implementation in `PyTorch`.
 //!
 //! It ran 200 items in float32, sites 4, 8 and 12 with one keep ratio, pruning context tokens only. It counts the protected
 //! last token among those that a ratio applies to (`ceil(k (n + 1)) - 1` of `n` others stay, here `ceil(k n)`), so that up
@@ -19,8 +19,10 @@ fn accuracy(model: &MambaLm, task: &Task, reduction: &Reduction) -> f64 {
     100.0 * metrics(task.kind, &task.items, &scores.items)[0].value().unwrap()
 }
 
-/// `rows`: strategy with options, accuracies at 10 % and 20 % reduction.
-fn lands(name: &str, dense: f64, rows: &[(&str, &[(&str, &str)], [f64; 2])], tolerance: f64) {
+/// A strategy with its options, and the accuracies at 10 % and 20 % reduction.
+type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], [f64; 2]);
+
+fn lands(name: &str, dense: f64, rows: &[Row<'_>], tolerance: f64) {
     let (model, task) = (model(name), task("world_lambada", 200));
     assert_eq!(task.items.len(), 200);
     let got = accuracy(&model, &task, &Reduction::dense());
@@ -39,14 +41,14 @@ fn lands(name: &str, dense: f64, rows: &[(&str, &[(&str, &str)], [f64; 2])], tol
 
 #[test]
 fn mamba2_loses_what_was_measured_before() {
-    let rows: [(&str, &[_], _); 3] =
+    let rows: [Row<'_>; 3] =
         [("top_k", &CLIP, [89.0, 85.0]), ("inverted_top_k", &CLIP, [98.5, 98.5]), ("drop_prefix", &[], [80.0, 74.0])];
     lands("mamba2-world", 99.0, &rows, 2.5);
 }
 
 #[test]
 fn mamba_loses_what_was_measured_before() {
-    let rows: [(&str, &[_], _); 3] =
+    let rows: [Row<'_>; 3] =
         [("top_k", &CLIP, [51.0, 38.0]), ("inverted_top_k", &CLIP, [73.5, 41.5]), ("drop_prefix", &[], [40.5, 23.5])];
     lands("mamba-world", 96.0, &rows, 4.0);
 }
