@@ -138,3 +138,32 @@ fn compare(guard: &'static str, meaning: &'static str, a: &Evaluation, b: &Evalu
     let right = a.iter().zip(&b).filter(|(a, b)| a == b).count();
     GuardOutcome::new(guard, meaning, right, a.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluate::{ChoiceScore, ItemScore, Work};
+
+    fn evaluation(loglikelihoods: &[f64]) -> Evaluation {
+        let choice = |loglikelihood: &f64| ChoiceScore {
+            loglikelihood: *loglikelihood,
+            greedy: false,
+            tokens: Vec::new(),
+            context_len: 1,
+            asked: 1,
+            covered: 1,
+        };
+        let choices = loglikelihoods.iter().map(choice).collect();
+        let items = vec![ItemScore { choices, tokens_in: 0, tokens_kept: 0, necessary_kept: None }];
+        Evaluation { items, sites: Vec::new(), plans: Vec::new(), work: Work::default() }
+    }
+
+    /// Bit for bit: a difference in the last place is a difference.
+    #[test]
+    fn scores_are_compared_bit_for_bit() {
+        let same = compare("alone", "", &evaluation(&[-1.0, -2.0]), &evaluation(&[-1.0, -2.0]));
+        assert!(same.passed && same.checked == 2);
+        let other = compare("alone", "", &evaluation(&[-1.0, -2.0]), &evaluation(&[-1.0, (-2.0_f64).next_up()]));
+        assert!(!other.passed && (other.measured - 0.5).abs() < 1e-12, "{other:?}");
+    }
+}

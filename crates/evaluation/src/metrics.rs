@@ -113,3 +113,111 @@ pub fn metrics(kind: TaskKind, items: &[Item], scores: &[ItemScore]) -> Vec<Metr
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluate::ChoiceScore;
+    use crate::score::ScoredTarget;
+    use crate::tasks::{Context, Request};
+
+    fn item(gold: Option<u32>, bytes: &[usize], recalls: &[u32]) -> Item {
+        let request = |bytes: &usize| Request { context: 0, continuation: vec![1], scored: vec![0], bytes: *bytes };
+        Item {
+            id: "i".to_owned(),
+            gold,
+            contexts: vec![Context { tokens: vec![1], necessary: Vec::new() }],
+            requests: bytes.iter().map(request).collect(),
+            recalls: recalls.to_vec(),
+        }
+    }
+
+    /// One choice with `(log-probability, hit)` per token, of which `asked` were asked for.
+    fn choice(tokens: &[(f32, bool)], asked: usize) -> ChoiceScore {
+        let target = |(index, (log_prob, hit)): (usize, &(f32, bool))| ScoredTarget {
+            index: index as u32,
+            log_prob: *log_prob,
+            hit: *hit,
+            covered: true,
+        };
+        ChoiceScore {
+            loglikelihood: tokens.iter().map(|(log_prob, _)| f64::from(*log_prob)).sum(),
+            greedy: tokens.iter().all(|(_, hit)| *hit),
+            tokens: tokens.iter().enumerate().map(target).collect(),
+            context_len: 1,
+            asked,
+            covered: tokens.len(),
+        }
+    }
+
+    fn score(choices: Vec<ChoiceScore>) -> ItemScore {
+        ItemScore { choices, tokens_in: 0, tokens_kept: 0, necessary_kept: None }
+    }
+
+    fn value(metrics: &[Metric], name: &str) -> f64 {
+        metrics.iter().find(|metric| metric.name == name).unwrap().value().unwrap()
+    }
+
+    fn assert_near(got: f64, want: f64) {
+        assert!((got - want).abs() < 1e-12, "{got} instead of {want}");
+    }
+
+    #[test]
+    fn choices_are_ranked_by_sum_and_by_sum_per_byte() {
+        // The short choice has the higher sum, the long one the higher sum per byte: -2/2 < -3/6.
+        let items = [item(Some(0), &[2, 6], &[]), item(Some(1), &[2, 6], &[]), item(Some(1), &[2, 6], &[])];
+        let scores = vec![score(vec![choice(&[(-2.0, false)], 1), choice(&[(-3.0, false)], 1)]); 3];
+        let metrics = metrics(TaskKind::MultipleChoice, &items, &scores);
+        assert_near(value(&metrics, "acc"), 1.0 / 3.0);
+        assert_near(value(&metrics, "acc_norm"), 2.0 / 3.0);
+    }
+
+    #[test]
+    fn equal_choices_go_to_the_first() {
+        let items = [item(Some(1), &[2, 2], &[])];
+        let scores = [score(vec![choice(&[(-2.0, false)], 1); 2])];
+        assert_eq!(predicted(&items[0], &scores[0]), Some(0));
+        assert_near(value(&metrics(TaskKind::MultipleChoice, &items, &scores), "acc"), 0.0);
+    }
+
+    #[test]
+    fn targets_count_whole_and_by_token() {
+        let items = [item(None, &[1], &[]), item(None, &[1], &[])];
+        let all = choice(&[(-0.5, true)], 1);
+        let half = choice(&[(-1.0, true), (-1.5, false), (-1.0, true)], 3);
+        let metrics = metrics(TaskKind::Target, &items, &[score(vec![all]), score(vec![half])]);
+        assert_near(value(&metrics, "acc"), 0.5);
+        assert_near(value(&metrics, "token_acc"), 3.0 / 4.0);
+        assert_near(value(&metrics, "perplexity"), (4.0_f64 / 4.0).exp());
+    }
+
+    /// The released code's best possible score is the one that has read nothing; tokens asked for still divide.
+    #[test]
+    fn no_rows_count_as_exact_match_but_not_as_right_tokens() {
+        let items = [item(None, &[1], &[])];
+        let scores = [score(vec![choice(&[], 2)])];
+        let metrics = metrics(TaskKind::Target, &items, &scores);
+        assert_near(scores[0].choices[0].loglikelihood, 0.0);
+        assert_near(value(&metrics, "acc"), 1.0);
+        assert_near(value(&metrics, "perplexity"), 1.0);
+        assert_near(value(&metrics, "token_acc"), 0.0);
+    }
+
+    #[test]
+    fn running_text_tells_recalled_words_apart() {
+        // Target `index` is word `index + 1` of the text: words 2 and 3 recall something.
+        let items = [item(None, &[], &[2, 3])];
+        let scores = [score(vec![choice(&[(-1.0, true), (-2.0, false), (-4.0, true)], 3)])];
+        let metrics = metrics(TaskKind::RunningText, &items, &scores);
+        assert_near(value(&metrics, "perplexity"), (7.0_f64 / 3.0).exp());
+        assert_near(value(&metrics, "recall_perplexity"), 3.0_f64.exp());
+        assert_near(value(&metrics, "recall_acc"), 0.5);
+        assert_eq!(correct(TaskKind::RunningText, &items[0], &scores[0]), None);
+    }
+
+    #[test]
+    fn nothing_weighed_has_no_value() {
+        let metric = Metric { name: "acc", aggregate: Aggregate::Mean, contributions: Vec::new() };
+        assert_eq!(metric.value(), None);
+    }
+}

@@ -80,3 +80,56 @@ pub(crate) fn score(
     });
     Ok(scored.collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device, Tensor};
+
+    use super::*;
+
+    fn query() -> Query {
+        Query {
+            item: 0,
+            context_index: 0,
+            context: vec![10, 11, 12],
+            continuation: vec![13, 14],
+            scored: vec![0, 1],
+            necessary: Vec::new(),
+        }
+    }
+
+    /// A target and the position of the row that it is read from.
+    fn reading(index: u32, position: Option<u32>) -> Reading {
+        Reading { index, target: 13 + index, row: position, position, covered: position == Some(2 + index) }
+    }
+
+    fn oracle(readings: &[Reading]) -> Vec<ScoredTarget> {
+        let hidden = Tensor::zeros((8, 1), DType::F32, &Device::Cpu).unwrap();
+        let query = query();
+        let readings: Vec<_> = readings.iter().map(|reading| (&query, *reading)).collect();
+        score(Scorer::Oracle, 8, &Activations { hidden, residual: None }, &readings).unwrap()
+    }
+
+    #[test]
+    fn an_oracle_is_certain_where_the_right_rows_are_read() {
+        let scores = oracle(&[reading(0, Some(2)), reading(1, Some(3))]);
+        assert!(scores.iter().all(|score| score.hit && score.covered && score.log_prob == 0.0), "{scores:?}");
+    }
+
+    /// The mistake that guards are there for: a protocol that is off by one, in either direction.
+    #[test]
+    fn an_oracle_fails_where_readings_are_shifted() {
+        for shift in [-1_i32, 1] {
+            let at = |position: i32| Some((position + shift) as u32);
+            let scores = oracle(&[reading(0, at(2)), reading(1, at(3))]);
+            assert!(scores.iter().all(|score| !score.hit && score.log_prob == ORACLE_MISS), "{shift}: {scores:?}");
+        }
+    }
+
+    #[test]
+    fn a_target_without_row_is_uniform_and_never_a_hit() {
+        let scores = oracle(&[reading(0, None), reading(1, Some(3))]);
+        assert_eq!(scores[0].log_prob.to_bits(), (-(8.0_f32.ln())).to_bits());
+        assert!(!scores[0].hit && !scores[0].covered && scores[1].hit);
+    }
+}

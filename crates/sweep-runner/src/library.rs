@@ -217,7 +217,13 @@ fn as_catalog_error(error: LibraryError) -> CatalogError {
 impl Catalog for Library {
     fn model(&self, reference: &str) -> Result<ModelFacts, CatalogError> {
         let (config, weights_digest) = describe(reference).map_err(as_catalog_error)?;
-        let tokenizer_digest = self.with_tokenizer(reference, Tokenizer::digest).map_err(as_catalog_error)?;
+        let tokenizer = |tokenizer: &Tokenizer| tokenizer.check_vocab(config.vocab_size).map(|()| tokenizer.digest());
+        let tokenizer_digest = self
+            .with_tokenizer(reference, tokenizer)
+            .and_then(|digest| {
+                digest.map_err(|error| LibraryError::Tokenizer { reference: reference.to_owned(), error })
+            })
+            .map_err(as_catalog_error)?;
         Ok(ModelFacts {
             reference: reference.to_owned(),
             n_layer: config.n_layer,

@@ -6,6 +6,8 @@
 
 mod aligned;
 mod context;
+#[cfg(test)]
+mod tests;
 mod upstream;
 
 use reduction_strategies::{SegmentTokens, TokenTable};

@@ -55,7 +55,7 @@ enum Command {
     Report {
         /// Results folder
         folder: PathBuf,
-        /// Also replace the block between `BEGIN: report` and `END: report` comments of this Markdown file
+        /// Also fill the blocks `<!-- BEGIN: tables/NAME.md -->` ... `<!-- END -->` of this Markdown file
         #[arg(long, value_name = "FILE")]
         splice: Option<PathBuf>,
     },
@@ -84,7 +84,8 @@ const REFUSED: u8 = 2;
 
 /// Runs the command line. Exit codes: 0 done, 1 something failed while running, 2 refused before work started.
 pub fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_env("SWEEP_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = EnvFilter::try_from_env("SWEEP_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("warn,usvg=error,resvg=error,krilla=error,krilla_svg=error"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

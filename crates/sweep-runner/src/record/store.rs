@@ -167,15 +167,12 @@ fn read_if_there(path: &Path) -> Result<Option<String>, StoreError> {
     }
 }
 
-/// Writes aside, flushes to disk, renames.
+/// Writes aside, then renames: a reader sees the whole file or none. The disk is not waited for: a record that a power
+/// cut damages is no finished cell, and runs again.
 fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    use std::io::Write;
     let aside = path.with_extension(format!("tmp{}", std::process::id()));
-    let written = fs::File::create(&aside).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    written.and_then(|()| fs::rename(&aside, path)).map_err(|error| {
+    let written = fs::write(&aside, bytes).and_then(|()| fs::rename(&aside, path));
+    written.map_err(|error| {
         let _ = fs::remove_file(&aside);
         io("write", path, error)
     })

@@ -48,9 +48,11 @@ pub struct RunSummary {
 pub enum RunError {
     /// A model or task could not be loaded.
     #[error(transparent)]
+    #[diagnostic(transparent)]
     Library(#[from] LibraryError),
     /// The results folder could not be read or written.
     #[error(transparent)]
+    #[diagnostic(transparent)]
     Store(#[from] StoreError),
     /// A guard could not be evaluated.
     #[error("guards could not run: {0}")]

@@ -1,0 +1,32 @@
+//! Models and tasks shared by the integration tests.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::collections::BTreeMap;
+
+use evaluation::Reduction;
+use evaluation::tasks::{self, Task};
+use evaluation::tokenizer::Tokenizer;
+use reduction_strategies::options::OptionValue;
+use reduction_strategies::registry::Strategy;
+use ssm_model::{MambaLm, catalog};
+
+pub(crate) const SITES: [usize; 3] = [4, 8, 12];
+
+pub(crate) fn model(name: &str) -> MambaLm {
+    let checkpoint = catalog::builtin(name).unwrap().open().unwrap();
+    let mut weights = checkpoint.weights;
+    MambaLm::load(&checkpoint.config, &mut weights).unwrap()
+}
+
+/// The first items of a task, in the tokens that both builtin models share.
+pub(crate) fn task(name: &str, limit: usize) -> Task {
+    let tokenizer = Tokenizer::from_json(catalog::builtins()[0].tokenizer_json).unwrap();
+    tasks::load(name, &tokenizer, Some(limit)).unwrap()
+}
+
+pub(crate) fn reduction(strategy: &str, options: &[(&str, &str)], keep_ratio: f64) -> Reduction {
+    let options: BTreeMap<String, OptionValue> =
+        options.iter().map(|(name, value)| ((*name).to_owned(), OptionValue::Word((*value).to_owned()))).collect();
+    let strategy = Strategy::new(strategy, &options).unwrap();
+    Reduction { rule: strategy.rule(), keep_ratio, sites: SITES.to_vec(), seed: 0 }
+}

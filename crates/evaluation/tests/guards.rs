@@ -1,0 +1,154 @@
+//! The guards on a trained model: sound protocols pass for every strategy, the released evaluation is found out.
+
+mod common;
+
+use common::{model, reduction, task};
+use evaluation::guards::{alone, identity, oracle};
+use evaluation::tasks::{Item, Task};
+use evaluation::{Evaluation, Protocol, Reduction, Settings, evaluate};
+use reduction_strategies::registry;
+use ssm_model::MambaLm;
+
+const MODEL: &str = "mamba2-world";
+const KEEP: f64 = 0.8;
+
+fn run(model: &MambaLm, task: &Task, items: &[Item], protocol: Protocol, reduction: &Reduction) -> Evaluation {
+    evaluate(model, task.kind, items, protocol, reduction, Settings::default()).unwrap()
+}
+
+fn bits(evaluation: &Evaluation) -> Vec<u64> {
+    let choices = evaluation.items.iter().flat_map(|item| &item.choices);
+    choices.map(|choice| choice.loglikelihood.to_bits()).collect()
+}
+
+/// One task with a target, one with choices of one context, one with a context per choice.
+fn sample() -> Vec<Task> {
+    vec![task("world_lambada", 4), task("world_piqa", 2), task("world_winogrande", 2)]
+}
+
+#[test]
+fn every_strategy_passes_under_sound_protocols() {
+    let model = model(MODEL);
+    let tasks = sample();
+    for strategy in registry::all() {
+        let reduction = reduction(strategy.name, &[], KEEP);
+        for protocol in [Protocol::Context, Protocol::Aligned] {
+            let mut oracle_checked = 0;
+            for task in &tasks {
+                for guard in [oracle, identity, alone] {
+                    let outcome = guard(&model, task.kind, &task.items, protocol, &reduction).unwrap();
+                    let place = format!("{} {} {}", strategy.name, protocol.name(), task.name);
+                    assert!(outcome.passed, "{place}: {outcome:?}");
+                    if outcome.guard == "oracle" {
+                        oracle_checked += outcome.checked;
+                    } else {
+                        assert!(outcome.checked > 0, "{place}: {outcome:?}");
+                    }
+                }
+            }
+            // Where the end of every sequence goes no target may be covered, and the guard has nothing to ask.
+            assert!(oracle_checked > 0 || strategy.name == "drop_suffix", "{} {}", strategy.name, protocol.name());
+        }
+    }
+}
+
+/// A guard that passes because nothing was reduced would prove nothing.
+#[test]
+fn the_guarded_reductions_do_reduce() {
+    let model = model(MODEL);
+    let task = task("world_lambada", 2);
+    let dense = run(&model, &task, &task.items, Protocol::Context, &Reduction::dense());
+    for strategy in registry::all().into_iter().filter(|strategy| strategy.name != "dense") {
+        let reduced = run(&model, &task, &task.items, Protocol::Context, &reduction(strategy.name, &[], KEEP));
+        assert!(reduced.items.iter().all(|item| item.tokens_kept < item.tokens_in), "{}", strategy.name);
+        assert_ne!(bits(&dense), bits(&reduced), "{}", strategy.name);
+    }
+}
+
+#[test]
+fn the_oracle_finds_out_the_released_slicing_where_drops_are_scattered() {
+    let model = model(MODEL);
+    let task = task("world_lambada", 8);
+    for strategy in ["random", "evit_released"] {
+        let reduction = reduction(strategy, &[], KEEP);
+        // Without padding, so that nothing but the slicing is to blame.
+        let outcome = oracle(&model, task.kind, &task.items, Protocol::Upstream { batch_size: 1 }, &reduction).unwrap();
+        assert!(!outcome.passed && outcome.measured < 1.0, "{strategy}: {outcome:?}");
+        assert_eq!(outcome.checked, 8, "{strategy}: every target was asked for");
+    }
+}
+
+/// With `metric: clip` the released code thins the front of the row, the one case in which its slicing is right.
+#[test]
+fn the_released_slicing_is_right_for_prefix_thinning_without_padding() {
+    let model = model(MODEL);
+    let task = task("world_lambada", 1);
+    let reduction = reduction("utrc_released", &[], KEEP);
+    let outcome = oracle(&model, task.kind, &task.items, Protocol::Upstream { batch_size: 96 }, &reduction).unwrap();
+    assert!(outcome.passed && outcome.checked == 1, "{outcome:?}");
+    let item = &run(&model, &task, &task.items, Protocol::Upstream { batch_size: 96 }, &reduction).items[0];
+    assert!(item.tokens_kept < item.tokens_in);
+}
+
+#[test]
+fn the_released_evaluation_depends_on_the_batch_once_rows_are_reduced() {
+    let model = model(MODEL);
+    let task = task("world_lambada", 6);
+    let upstream = Protocol::Upstream { batch_size: 96 };
+    for strategy in ["random", "evit_released", "utrc_released"] {
+        let outcome = alone(&model, task.kind, &task.items, upstream, &reduction(strategy, &[], KEEP)).unwrap();
+        assert!(!outcome.passed, "{strategy}: {outcome:?}");
+    }
+    // Padding on the right alone changes nothing: without reduction the guard holds.
+    let outcome = alone(&model, task.kind, &task.items, upstream, &Reduction::dense()).unwrap();
+    assert!(outcome.passed, "{outcome:?}");
+}
+
+#[test]
+fn choices_share_one_reduced_context() {
+    let model = model(MODEL);
+    let reduction = reduction("random", &[], KEEP);
+    let task = task("world_hellaswag", 3);
+    let evaluation = run(&model, &task, &task.items, Protocol::Context, &reduction);
+    for (item, score) in task.items.iter().zip(&evaluation.items) {
+        let context = item.contexts[0].tokens.len();
+        let continuations: usize = item.requests.iter().map(|request| request.continuation.len() - 1).sum();
+        assert_eq!(score.tokens_in as usize, context + continuations, "{}", item.id);
+    }
+}
+
+#[test]
+fn a_choice_scores_alike_whatever_the_others_are() {
+    let model = model(MODEL);
+    for strategy in ["random", "utrc", "tome"] {
+        let reduction = reduction(strategy, &[], KEEP);
+        let task = task("world_hellaswag", 2);
+        let all = run(&model, &task, &task.items, Protocol::Context, &reduction);
+        for (item, score) in task.items.iter().zip(&all.items) {
+            for (index, choice) in score.choices.iter().enumerate() {
+                let mut single = item.clone();
+                single.requests = vec![item.requests[index].clone()];
+                single.gold = Some(0);
+                // Random draws depend on the item's index, so the item keeps its place.
+                let mut items = task.items.clone();
+                let place = items.iter().position(|other| other.id == item.id).unwrap();
+                items[place] = single;
+                let alone = run(&model, &task, &items, Protocol::Context, &reduction);
+                assert_eq!(alone.items[place].choices[0], *choice, "{strategy} {} choice {index}", item.id);
+            }
+        }
+    }
+}
+
+#[test]
+fn contexts_of_one_item_are_counted_each() {
+    let model = model(MODEL);
+    let task = task("world_winogrande", 2);
+    let evaluation = run(&model, &task, &task.items, Protocol::Context, &Reduction::dense());
+    for (item, score) in task.items.iter().zip(&evaluation.items) {
+        assert!(item.contexts.len() > 1);
+        let contexts: usize = item.contexts.iter().map(|context| context.tokens.len()).sum();
+        let continuations: usize = item.requests.iter().map(|request| request.continuation.len() - 1).sum();
+        assert_eq!(score.tokens_in as usize, contexts + continuations, "{}", item.id);
+    }
+}

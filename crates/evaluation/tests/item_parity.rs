@@ -1,0 +1,147 @@
+//! Scores of the trained builtin models against those of an independent program (`items/README.md`).
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use evaluation::metrics::metrics;
+use evaluation::tasks::{Task, TaskKind, builtin_tasks};
+use evaluation::{ItemScore, Protocol, Reduction, Settings, evaluate};
+use serde::Deserialize;
+use serde_json::Value;
+use ssm_model::MambaLm;
+
+/// What the two programs may differ by, from rounding in the files and from the order of sums.
+const TOLERANCE: f64 = 1e-3;
+
+#[derive(Deserialize)]
+struct StoredItem {
+    id: String,
+    choices: Vec<StoredChoice>,
+}
+
+#[derive(Deserialize)]
+struct StoredChoice {
+    ll: f64,
+    n: usize,
+    /// Absent for running text, of which no document is the greedy one.
+    greedy: Option<bool>,
+    /// Absent where there are more than eight.
+    #[serde(default)]
+    tokens: Vec<f64>,
+}
+
+fn read(model: &str, file: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/items").join(model).join(file)).unwrap()
+}
+
+fn stored(model: &str) -> BTreeMap<String, StoredItem> {
+    let items = read(model, "items.jsonl");
+    let items = items.lines().map(|line| serde_json::from_str::<StoredItem>(line).unwrap());
+    items.map(|item| (item.id.clone(), item)).collect()
+}
+
+fn scores(model: &MambaLm, task: &Task, protocol: Protocol) -> Vec<ItemScore> {
+    let reduction = Reduction::dense();
+    evaluate(model, task.kind, &task.items, protocol, &reduction, Settings::default()).unwrap().items
+}
+
+fn compare_items(task: &Task, scores: &[ItemScore], stored: &BTreeMap<String, StoredItem>) {
+    for (item, score) in task.items.iter().zip(scores) {
+        let want = &stored[&item.id];
+        assert_eq!(score.choices.len(), want.choices.len(), "{}: choices", item.id);
+        for (index, (got, want)) in score.choices.iter().zip(&want.choices).enumerate() {
+            let place = format!("{} choice {index}", item.id);
+            // Hundreds of rounded terms add up in running text.
+            let scale = if task.kind == TaskKind::RunningText { (want.ll.abs() / 100.0).max(1.0) } else { 1.0 };
+            let difference = (got.loglikelihood - want.ll).abs();
+            assert!(difference <= TOLERANCE * scale, "{place}: {} instead of {}", got.loglikelihood, want.ll);
+            assert_eq!(got.tokens.len(), want.n, "{place}: scored tokens");
+            assert_eq!((got.asked, got.covered), (want.n, want.n), "{place}: coverage of a dense run");
+            if task.kind == TaskKind::RunningText {
+                assert!(want.greedy.is_none() && !got.greedy, "{place}: greedy");
+            } else {
+                assert_eq!(Some(got.greedy), want.greedy, "{place}: greedy");
+            }
+            for (token, want) in got.tokens.iter().zip(&want.tokens) {
+                let got = f64::from(token.log_prob);
+                assert!((got - want).abs() <= TOLERANCE, "{place} token {}: {got} instead of {want}", token.index);
+            }
+        }
+    }
+}
+
+fn compare_metrics(task: &Task, scores: &[ItemScore], accuracy: &Value) {
+    let want = &accuracy[&task.name];
+    assert_eq!(want["n"], task.items.len(), "{}: items", task.name);
+    let metrics = metrics(task.kind, &task.items, scores);
+    let mut compared = 0;
+    for (ours, theirs) in [
+        ("acc", "acc"),
+        ("acc_norm", "acc_norm"),
+        ("token_acc", "token_acc"),
+        ("perplexity", "ppl"),
+        ("recall_perplexity", "recall_ppl"),
+        ("recall_acc", "recall_acc"),
+    ] {
+        let Some(want) = want[theirs].as_f64() else { continue };
+        let got = metrics.iter().find(|metric| metric.name == ours).and_then(evaluation::metrics::Metric::value);
+        let got = got.unwrap_or_else(|| panic!("{}: no {ours}", task.name));
+        // Shares are exact up to the rounding of the file; a perplexity carries the tolerance of its log-likelihoods.
+        let tolerance = if theirs.ends_with("ppl") { TOLERANCE } else { 1e-4 };
+        assert!((got - want).abs() < tolerance, "{} {ours}: {got} instead of {want}", task.name);
+        compared += 1;
+    }
+    assert!(compared > 0, "{}: nothing compared", task.name);
+}
+
+fn agrees(name: &str) {
+    let model = common::model(name);
+    let stored = stored(name);
+    let accuracy: Value = serde_json::from_str(&read(name, "accuracy.json")).unwrap();
+    let mut items = 0;
+    for builtin in builtin_tasks() {
+        let limit = if builtin.kind == TaskKind::RunningText { 24 } else { 100 };
+        let task = common::task(builtin.name, limit);
+        items += task.items.len();
+        let scores = scores(&model, &task, Protocol::Aligned);
+        compare_items(&task, &scores, &stored);
+        compare_metrics(&task, &scores, &accuracy);
+    }
+    assert_eq!(items, stored.len(), "every stored item has been compared");
+}
+
+#[test]
+fn mamba_scores_every_stored_item_alike() {
+    agrees("mamba-world");
+}
+
+#[test]
+fn mamba2_scores_every_stored_item_alike() {
+    agrees("mamba2-world");
+}
+
+/// Here each continuation is a child segment of its context: the state that crosses the border must be the right one.
+#[test]
+fn continuations_run_from_the_state_of_their_context() {
+    for name in ["mamba-world", "mamba2-world"] {
+        let model = common::model(name);
+        let stored = stored(name);
+        for (task, limit) in [("world_lambada", 20), ("world_hellaswag", 20), ("world_winogrande", 20), ("mqar", 5)] {
+            let task = common::task(task, limit);
+            compare_items(&task, &scores(&model, &task, Protocol::Context), &stored);
+        }
+    }
+}
+
+/// The stored `acc_norm` divides by characters, ours by bytes.
+#[test]
+fn characters_are_bytes_in_these_tasks() {
+    for builtin in builtin_tasks().iter().filter(|task| task.kind == TaskKind::MultipleChoice) {
+        let path = format!("assets/reference-tasks/{}.jsonl", builtin.name);
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+        assert!(text.is_ascii(), "{}", builtin.name);
+    }
+}

@@ -1,0 +1,391 @@
+//! The binary `sweep` as its users meet it: what it refuses, and that a run can be repeated, interrupted and resumed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use polars::prelude::*;
+use sweep_runner::config::{self, Experiment};
+use sweep_runner::library::Library;
+use sweep_runner::plan::{self, Plan, Setting};
+use sweep_runner::run::{self, RunError, RunOptions};
+use tempfile::TempDir;
+
+/// One model, two tasks, two trials.
+const TINY: &str = "\
+name: tiny
+models: [builtin:mamba2-world]
+tasks: [world_lambada, world_piqa]
+strategies:
+  - dense
+  - random: { seeds: [0] }
+schedule: { sites: [4, 8], keep_ratio: [0.8] }
+limit: 2
+";
+
+/// Columns that tell how long something took or how much memory it used.
+const TIMINGS: [&str; 3] = ["tokens_per_s", "peak_mem_bytes", "wall_s"];
+
+/// A folder with an experiment; the program runs inside it, so that messages hold no path of this machine.
+struct Desk(TempDir);
+
+impl Desk {
+    fn new(experiment: &str) -> Self {
+        let desk = Self(TempDir::new().unwrap());
+        fs::write(desk.path("tiny.yaml"), experiment).unwrap();
+        desk
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("sweep"));
+        command.args(arguments).current_dir(self.0.path()).env_remove("SWEEP_LOG");
+        command
+    }
+
+    fn sweep(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Runs the experiment into `out`; returns stderr.
+    fn run(&self, out: &str) -> String {
+        let output = self.sweep(&["run", "tiny.yaml", "--out", out]);
+        let stderr = text(&output.stderr);
+        assert!(output.status.success(), "{stderr}");
+        stderr
+    }
+
+    /// Runs the experiment, which must be refused before anything is written; returns stderr.
+    fn refused(&self) -> String {
+        let before = self.listing();
+        let output = self.sweep(&["run", "tiny.yaml", "--out", "out"]);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert_eq!(text(&output.stdout), "");
+        assert_eq!(self.listing(), before, "nothing is written");
+        stderr
+    }
+
+    fn listing(&self) -> Vec<PathBuf> {
+        let mut names: Vec<_> = fs::read_dir(self.0.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        names.sort();
+        names
+    }
+
+    fn cells(&self, out: &str) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.path(out).join("cells")).into_iter().flatten();
+        let mut cells: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        cells.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+        cells.sort();
+        cells
+    }
+
+    /// The frames of a results folder: `trials.csv` without timings, the others byte for byte.
+    fn frames(&self, out: &str) -> BTreeMap<String, Vec<u8>> {
+        let mut frames = BTreeMap::new();
+        for name in ["items.parquet", "item_metrics.parquet", "sites.parquet", "overlaps.parquet"] {
+            frames.insert(name.to_owned(), fs::read(self.path(out).join(name)).unwrap());
+        }
+        let trials = without_timings(&self.path(out).join("trials.parquet"));
+        frames.insert("trials".to_owned(), trials.into_bytes());
+        frames
+    }
+
+    /// A model folder with the weights of the smaller Mamba-2, which a test then damages.
+    fn model_folder(&self) -> PathBuf {
+        let builtin = ssm_model::catalog::builtin("mamba2-world").unwrap();
+        let folder = self.path("model");
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("config.json"), builtin.config_json).unwrap();
+        fs::write(folder.join("model.safetensors"), builtin.safetensors).unwrap();
+        fs::write(folder.join("tokenizer.json"), builtin.tokenizer_json).unwrap();
+        folder
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn parquet(path: &Path) -> DataFrame {
+    ParquetReader::new(fs::File::open(path).unwrap()).finish().unwrap()
+}
+
+fn without_timings(path: &Path) -> String {
+    let mut frame = parquet(path).drop_many(TIMINGS);
+    let mut bytes = Vec::new();
+    CsvWriter::new(&mut bytes).finish(&mut frame).unwrap();
+    text(&bytes)
+}
+
+fn folder_experiment() -> String {
+    TINY.replace("builtin:mamba2-world", "model")
+}
+
+#[test]
+fn refuses_what_an_experiment_cannot_mean() {
+    let cases = [
+        ("an unknown key", TINY.replace("limit: 2", "limits: 2"), "did you mean `limit`?"),
+        ("an unknown strategy", TINY.replace("random:", "randm:"), "did you mean `random`?"),
+        ("an unknown model", TINY.replace("mamba2-world", "mamba2-word"), "did you mean `builtin:mamba2-world`?"),
+        ("an unknown task", TINY.replace("world_piqa", "world_pica"), "did you mean `world_piqa`?"),
+        ("ratio 0", TINY.replace("[0.8]", "[0]"), "keep_ratio 0 is outside (0, 1]"),
+        ("ratio 1.5", TINY.replace("[0.8]", "[1.5]"), "keep_ratio 1.5 is outside (0, 1]"),
+        ("a site beyond the model", TINY.replace("[4, 8]", "[4, 16]"), "site 16 is beyond the model"),
+        ("the ambiguous word", TINY.replace("keep_ratio", "reduce_ratio"), "use keep_ratio"),
+    ];
+    for (what, experiment, said) in cases {
+        assert_ne!(experiment, TINY, "{what}");
+        let stderr = Desk::new(&experiment).refused();
+        assert!(stderr.contains(said), "{what}: {stderr}");
+    }
+}
+
+#[test]
+fn refuses_an_alias_bomb_quickly() {
+    let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..10 {
+        let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
+        bomb += &format!("a{level}: &a{level} [{aliases}]\n");
+    }
+    let started = Instant::now();
+    let stderr = Desk::new(&bomb).refused();
+    assert!(stderr.contains("expands to far more values"), "{stderr}");
+    assert!(started.elapsed() < Duration::from_secs(5), "ten thousand million values were not expanded");
+}
+
+#[test]
+fn refuses_truncated_weights() {
+    let desk = Desk::new(&folder_experiment());
+    let weights = desk.model_folder().join("model.safetensors");
+    let bytes = fs::read(&weights).unwrap();
+    fs::write(&weights, &bytes[..bytes.len() / 4]).unwrap();
+    let stderr = desk.refused();
+    assert!(stderr.contains("model.safetensors") && stderr.contains("truncated"), "{stderr}");
+}
+
+#[test]
+fn refuses_a_pickle_that_names_a_command_and_does_not_run_it() {
+    let desk = Desk::new(&folder_experiment());
+    let folder = desk.model_folder();
+    fs::remove_file(folder.join("model.safetensors")).unwrap();
+    let hostile = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hostile/pytorch_model.bin");
+    fs::copy(hostile, folder.join("pytorch_model.bin")).unwrap();
+    let stderr = desk.refused();
+    assert!(stderr.contains("os") && stderr.contains("system"), "{stderr}");
+    assert!(!desk.path("pickle-was-run").exists());
+}
+
+#[test]
+fn refuses_a_tokenizer_with_more_tokens_than_the_model() {
+    let desk = Desk::new(&folder_experiment());
+    let path = desk.model_folder().join("tokenizer.json");
+    let mut tokenizer: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    let vocabulary = tokenizer["model"]["vocab"].as_object_mut().unwrap();
+    let known = vocabulary.len();
+    for extra in 0..60 {
+        vocabulary.insert(format!("extra{extra}"), (known + extra).into());
+    }
+    fs::write(&path, tokenizer.to_string()).unwrap();
+    let stderr = desk.refused();
+    insta::assert_snapshot!(stderr, @r"
+      × tokenizer of `model`: the tokenizer has 1164 tokens, the model embeds 1104
+       ╭─[tiny.yaml:2:10]
+     1 │ name: tiny
+     2 │ models: [model]
+       ·          ──┬──
+       ·            ╰── unknown
+     3 │ tasks: [world_lambada, world_piqa]
+       ╰────
+      help: this tokenizer.json belongs to another model
+    ");
+}
+
+#[test]
+fn a_plan_is_a_table_and_writes_nothing() {
+    let desk = Desk::new(TINY);
+    let before = desk.listing();
+    let output = desk.sweep(&["plan", "tiny.yaml"]);
+    let stdout = text(&output.stdout);
+    assert!(output.status.success());
+    for word in ["4 cells = 2 trials on 2 tasks, 8 items", "random (seed 0)", "keep 0.8", "4,8"] {
+        assert!(stdout.contains(word), "{word}: {stdout}");
+    }
+    assert!(!text(&output.stderr).contains("loading"));
+    assert_eq!(desk.listing(), before);
+}
+
+#[test]
+fn a_second_run_reuses_every_cell() {
+    let desk = Desk::new(TINY);
+    assert!(desk.run("out").contains("4 cells run, 0 already there, 0 failed"));
+    let (frames, trials) = (desk.frames("out"), fs::read(desk.path("out/trials.csv")).unwrap());
+    assert!(desk.run("out").contains("0 cells run, 4 already there, 0 failed"));
+    assert_eq!(desk.frames("out"), frames);
+    // Nothing was measured anew, so that even the timings stay.
+    assert_eq!(fs::read(desk.path("out/trials.csv")).unwrap(), trials);
+}
+
+#[test]
+fn lost_and_damaged_cells_run_again_alone() {
+    let desk = Desk::new(TINY);
+    desk.run("out");
+    let frames = desk.frames("out");
+    let cells = desk.cells("out");
+    let kept = fs::read(&cells[1]).unwrap();
+    fs::remove_file(&cells[0]).unwrap();
+    assert!(desk.run("out").contains("1 cells run, 3 already there, 0 failed"));
+    assert_eq!(desk.frames("out"), frames);
+    assert_eq!(fs::read(&cells[1]).unwrap(), kept, "the others are left as they were");
+    fs::write(&cells[1], &kept[..kept.len() / 2]).unwrap();
+    assert!(desk.run("out").contains("1 cells run, 3 already there, 0 failed"));
+    assert_eq!(desk.frames("out"), frames);
+}
+
+#[test]
+fn two_folders_hold_the_same_results() {
+    let desk = Desk::new(TINY);
+    desk.run("a");
+    desk.run("b");
+    assert_eq!(desk.frames("a"), desk.frames("b"));
+    let names =
+        |out: &str| -> Vec<_> { desk.cells(out).iter().map(|path| path.file_name().unwrap().to_owned()).collect() };
+    assert_eq!(names("a"), names("b"));
+    assert_eq!(fs::read(desk.path("a/guards.json")).unwrap(), fs::read(desk.path("b/guards.json")).unwrap());
+}
+
+#[test]
+fn a_killed_run_goes_on_where_it_stopped() {
+    let desk = Desk::new(&TINY.replace("[0.8]", "[0.9, 0.8, 0.7]").replace("limit: 2", "limit: 40"));
+    let arguments = ["run", "tiny.yaml", "--out", "killed"];
+    let mut child = desk.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let started = Instant::now();
+    while desk.cells("killed").is_empty() {
+        assert!(started.elapsed() < Duration::from_secs(60), "no cell within a minute");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    assert!(!child.wait().unwrap().success(), "the run had ended before it was killed");
+    let done = desk.cells("killed").len();
+    assert!((1..8).contains(&done), "{done} cells");
+    let said = desk.run("killed");
+    assert!(said.contains(&format!("{} cells run, {done} already there, 0 failed", 8 - done)), "{said}");
+    desk.run("undisturbed");
+    assert_eq!(desk.frames("killed"), desk.frames("undisturbed"));
+}
+
+#[test]
+fn frames_have_exactly_the_documented_columns() {
+    let desk = Desk::new(TINY);
+    desk.run("out");
+    let columns = |name: &str| -> String {
+        let frame = parquet(&desk.path("out").join(name));
+        let names: Vec<String> = frame.get_column_names().into_iter().map(ToString::to_string).collect();
+        names.join(", ")
+    };
+    assert_eq!(
+        columns("trials.parquet"),
+        "trial_id, experiment, model, strategy, strategy_params, importance, importance_source, schedule, sites, \
+         keep_ratio, flops_reduction_nominal, flops_reduction_achieved, flops_executed, protocol, task, seed, limit, n, \
+         metric, value, stderr, ci_low, ci_high, baseline_value, diff, diff_ci_low, diff_ci_high, p_value, coverage, \
+         tokens_in, tokens_per_s, peak_mem_bytes, wall_s, device, dtype, status, error"
+    );
+    assert_eq!(
+        columns("items.parquet"),
+        "trial_id, task, item_id, gold, predicted, correct, loglikelihoods, greedy, tokens_in, tokens_kept, \
+         necessary_kept, coverage"
+    );
+    // Two trials, with three metrics of world_lambada and two of world_piqa; two items of each.
+    assert_eq!(parquet(&desk.path("out/trials.parquet")).height(), 2 * (3 + 2));
+    assert_eq!(parquet(&desk.path("out/items.parquet")).height(), 2 * 2 * 2);
+}
+
+#[test]
+fn a_report_is_spliced_between_its_marks() {
+    let desk = Desk::new(TINY);
+    desk.run("out");
+    let table = "tables/main_mamba2-world_context.md";
+    fs::write(desk.path("readme.md"), format!("before\n<!-- BEGIN: {table} -->\nstale\n<!-- END -->\nafter\n"))
+        .unwrap();
+    let output = desk.sweep(&["report", "out", "--splice", "readme.md"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let (readme, table) = (
+        fs::read_to_string(desk.path("readme.md")).unwrap(),
+        fs::read_to_string(desk.path("out").join(table)).unwrap(),
+    );
+    assert!(readme.starts_with("before\n") && readme.ends_with("after\n"), "{readme}");
+    assert!(readme.contains(table.trim()) && !readme.contains("stale"), "{readme}");
+}
+
+#[test]
+fn logits_are_those_of_the_model() {
+    let desk = Desk::new(TINY);
+    let rows: [&[u32]; 2] = [&[5, 17, 300, 42, 9], &[7, 8]];
+    let lines: Vec<String> = rows.iter().map(|row| format!("{row:?}")).collect();
+    fs::write(desk.path("tokens.jsonl"), lines.join("\n")).unwrap();
+    let output = desk.sweep(&[
+        "logits",
+        "--model",
+        "builtin:mamba2-world",
+        "--tokens",
+        "tokens.jsonl",
+        "--out",
+        "logits.safetensors",
+    ]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let tensors = candle_core::safetensors::load(desk.path("logits.safetensors"), &candle_core::Device::Cpu).unwrap();
+    assert_eq!(tensors.len(), rows.len());
+    let model = Library::new().load_model("builtin:mamba2-world").unwrap();
+    for (index, row) in rows.iter().enumerate() {
+        let got = &tensors[&format!("logits.{index}")];
+        assert_eq!(got.dims(), &[row.len(), 1104]);
+        let (activations, _) = model.prefill(row, &ssm_kernels::Segments::independent(&[row.len()]), None).unwrap();
+        let want = model.head(&activations, &(0..row.len() as u32).collect::<Vec<_>>()).unwrap();
+        assert_eq!(got.to_vec2::<f32>().unwrap(), want.to_vec2::<f32>().unwrap());
+    }
+}
+
+/// A plan with one trial that fails. No experiment file can ask for one: what would fail is refused beforehand, so the
+/// ratio is spoiled after the plan was made (guards look at the lowest ratio of a strategy and do not meet it).
+fn spoiled(library: &Library) -> (Experiment, Plan) {
+    let source = TINY.replace("[0.8]", "[0.8, 0.9]");
+    let experiment = config::load_str("tiny.yaml", &source, library).unwrap();
+    let mut plan = plan::build(&experiment, &Setting::default()).unwrap();
+    let trial = plan.trials.iter_mut().find(|trial| trial.key.keep_ratio > 0.85 && trial.key.strategy == "random");
+    trial.unwrap().key.keep_ratio = 1.5;
+    (experiment, plan)
+}
+
+#[test]
+fn failing_cells_are_rows_and_the_others_go_on() {
+    let (library, desk) = (Library::new(), Desk::new(TINY));
+    let (experiment, plan) = spoiled(&library);
+    let out = desk.path("out");
+    let summary = run::run(&experiment, &plan, &library, &out, RunOptions::default()).unwrap();
+    assert_eq!((summary.ran, summary.failed), (6, 2));
+    sweep_runner::analyse::run(&out).unwrap();
+    let trials = parquet(&out.join("trials.parquet"));
+    let failed: Vec<_> =
+        trials.column("status").unwrap().str().unwrap().iter().map(|status| status == Some("failed")).collect();
+    let errors: Vec<_> = trials.column("error").unwrap().str().unwrap().iter().map(|error| error.is_some()).collect();
+    assert_eq!(failed.iter().filter(|failed| **failed).count(), 2);
+    assert_eq!(failed, errors);
+    // Failed cells are not finished: they run again, the others do not.
+    let again = run::run(&experiment, &plan, &library, &out, RunOptions::default()).unwrap();
+    assert_eq!((again.ran, again.reused, again.failed), (2, 4, 2));
+}
+
+#[test]
+fn fail_fast_stops_at_the_first_failure() {
+    let (library, desk) = (Library::new(), Desk::new(TINY));
+    let (experiment, plan) = spoiled(&library);
+    let first = plan.cells.iter().position(|cell| plan.trial_of(cell).key.keep_ratio > 1.0).unwrap();
+    let stopped = run::run(&experiment, &plan, &library, &desk.path("out"), RunOptions { fail_fast: true });
+    assert!(matches!(stopped, Err(RunError::FailFast { .. })), "{stopped:?}");
+    assert_eq!(desk.cells("out").len(), first + 1, "the failed cell is recorded, later ones did not run");
+}
