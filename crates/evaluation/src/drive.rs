@@ -39,9 +39,8 @@ pub(crate) struct SiteTrace {
     pub(crate) merged_similarity: (f64, u64),
 }
 
-/// A batch after the last layer.
+/// A batch after the last layer, without its activations.
 pub(crate) struct Driven {
-    pub(crate) activations: Activations,
     pub(crate) segments: Segments,
     pub(crate) table: TokenTable,
     pub(crate) sites: Vec<SiteTrace>,
@@ -51,7 +50,11 @@ pub(crate) struct Driven {
     pub(crate) matching_flops: f64,
 }
 
-pub(crate) fn drive(model: &MambaLm, batch: &Batch, reduction: &Reduction) -> Result<Driven, EvaluationError> {
+pub(crate) fn drive(
+    model: &MambaLm,
+    batch: &Batch,
+    reduction: &Reduction,
+) -> Result<(Activations, Driven), EvaluationError> {
     let mut activations = model.embed(&batch.tokens)?;
     let mut segments = batch.segments.clone();
     let mut table = batch.table.clone();
@@ -91,7 +94,7 @@ pub(crate) fn drive(model: &MambaLm, batch: &Batch, reduction: &Reduction) -> Re
         table = table.apply(&plan)?;
         sites.push(SiteTrace { site: layer, plan, arriving, merged_similarity });
     }
-    Ok(Driven { activations, segments, table, sites, token_layers, matching_flops })
+    Ok((activations, Driven { segments, table, sites, token_layers, matching_flops }))
 }
 
 /// FLOPs of comparing each source with each target: half of the tokens with the other half.

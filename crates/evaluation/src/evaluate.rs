@@ -1,10 +1,11 @@
 //! One task under one protocol and one reduction: items in, scores and traces out.
 
-use ssm_model::MambaLm;
+use rayon::prelude::*;
+use ssm_model::{Activations, MambaLm};
 
 use crate::drive::{Driven, Reduction, drive};
 use crate::error::EvaluationError;
-use crate::protocol::{After, Protocol};
+use crate::protocol::{After, Batch, Protocol};
 use crate::query::{Query, queries};
 use crate::score::{ScoredTarget, Scorer, score};
 use crate::tasks::{Item, TaskKind};
@@ -21,7 +22,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { max_tokens: 2048, recorded_plans: 0 }
+        Self { max_tokens: 1024, recorded_plans: 0 }
     }
 }
 
@@ -146,8 +147,17 @@ fn run(
     let mut work = Work::default();
     let mut traces = Traces::new(settings.recorded_plans);
     let mut tokens = vec![(0_u64, 0_u64); items.len()];
-    for batch in protocol.layout(&queries, settings.max_tokens)? {
-        let driven = drive(model, &batch, reduction)?;
+    // Batches run beside each other and are gathered in order: no result depends on which one ends first.
+    let batches: Vec<Ran> = protocol
+        .layout(&queries, settings.max_tokens)?
+        .into_par_iter()
+        .map(|batch| {
+            let (activations, driven) = drive(model, &batch, reduction)?;
+            let (choices, head_rows) = answer(scorer, model, protocol, &queries, &batch, &activations, &driven)?;
+            Ok(Ran { batch, driven, choices, head_rows })
+        })
+        .collect::<Result<_, EvaluationError>>()?;
+    for Ran { batch, driven, choices: answered, head_rows } in batches {
         for segment in 0..batch.segments.len() {
             let counts = &mut tokens[batch.table.segments[segment].item as usize];
             counts.0 += batch.segments.length(segment) as u64;
@@ -156,8 +166,11 @@ fn run(
         work.tokens_in += batch.segments.n_tokens() as u64;
         work.token_layers += driven.token_layers;
         work.matching_flops += driven.matching_flops;
+        work.head_rows += head_rows;
         traces.add(&batch, &driven);
-        work.head_rows += answer(scorer, model, protocol, &queries, &batch, &driven, &mut choices)?;
+        for (query, choice) in answered {
+            choices[query] = Some(choice);
+        }
     }
     Ok(Evaluation { items: collect(&queries, choices, &tokens), sites: traces.sites(), plans: traces.plans(), work })
 }
@@ -169,16 +182,24 @@ struct Choice {
     necessary: (usize, usize),
 }
 
-/// Scores the queries of a batch; returns how many rows the head saw.
+/// A batch that ran: what it decided and what it scored.
+struct Ran {
+    batch: Batch,
+    driven: Driven,
+    choices: Vec<(usize, Choice)>,
+    head_rows: u64,
+}
+
+/// Scores the queries of a batch, by query; also returns how many rows the head saw.
 fn answer(
     scorer: Scorer<'_>,
     model: &MambaLm,
     protocol: Protocol,
     queries: &[Query],
-    batch: &crate::protocol::Batch,
+    batch: &Batch,
+    activations: &Activations,
     driven: &Driven,
-    choices: &mut [Option<Choice>],
-) -> Result<u64, EvaluationError> {
+) -> Result<(Vec<(usize, Choice)>, u64), EvaluationError> {
     let after = After { before: &batch.segments, segments: &driven.segments, table: &driven.table };
     let mut readings = Vec::new();
     let mut counts = Vec::with_capacity(batch.placements.len());
@@ -188,7 +209,8 @@ fn answer(
         counts.push(own.len());
         readings.extend(own.into_iter().map(|reading| (query, reading)));
     }
-    let mut scores = score(scorer, model.config().vocab_size, &driven.activations, &readings)?.into_iter();
+    let mut scores = score(scorer, model.config().vocab_size, activations, &readings)?.into_iter();
+    let mut choices = Vec::with_capacity(batch.placements.len());
     for (placement, count) in batch.placements.iter().zip(counts) {
         let query = &queries[placement.query];
         let own: Vec<ScoredTarget> = scores.by_ref().take(count).collect();
@@ -198,7 +220,7 @@ fn answer(
         if !loglikelihood.is_finite() {
             return Err(EvaluationError::NotFinite { item: query.item, value: loglikelihood });
         }
-        choices[placement.query] = Some(Choice {
+        let choice = Choice {
             score: ChoiceScore {
                 loglikelihood,
                 greedy: own.iter().all(|target| target.hit),
@@ -208,9 +230,11 @@ fn answer(
                 tokens: own,
             },
             necessary: (kept, query.necessary.len()),
-        });
+        };
+        choices.push((placement.query, choice));
     }
-    Ok(readings.iter().filter(|(_, reading)| reading.row.is_some()).count() as u64)
+    let head_rows = readings.iter().filter(|(_, reading)| reading.row.is_some()).count() as u64;
+    Ok((choices, head_rows))
 }
 
 fn collect(queries: &[Query], choices: Vec<Option<Choice>>, tokens: &[(u64, u64)]) -> Vec<ItemScore> {
