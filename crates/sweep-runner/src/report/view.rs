@@ -245,7 +245,9 @@ impl Names {
         if differs(&|t| t.importance_source.clone()) {
             parts.extend(trial.importance_source.clone().map(|source| format!("of {source}")));
         }
-        for (name, value) in options(trial) {
+        // The importance and its source are named above.
+        let further = options(trial).into_iter().filter(|(name, _)| name != "importance" && name != "source");
+        for (name, value) in further {
             if differs(&|t| options(t).get(&name).cloned()) {
                 parts.push(format!("{name}={value}"));
             }

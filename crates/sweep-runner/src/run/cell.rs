@@ -157,7 +157,8 @@ fn fill(
     record.plan_items = plan_items(record, task, library);
 }
 
-/// Tokens of the items whose plans are recorded: the first context, continued where the plan reaches beyond it.
+/// Tokens of the items whose plans are recorded: the first context, and its first continuation where the protocol
+/// reduces that too.
 fn plan_items(record: &CellRecord, task: &Task, library: &Library) -> Vec<PlanItem> {
     let mut items: Vec<usize> = record.plans.iter().map(|plan| plan.item).collect();
     items.dedup();
@@ -168,7 +169,8 @@ fn plan_items(record: &CellRecord, task: &Task, library: &Library) -> Vec<PlanIt
         .map(|index| {
             let item = &task.items[index];
             let context = &item.contexts[0];
-            let continuation = item.requests.first().map_or(&[][..], |request| &request.continuation);
+            let whole = record.trial.protocol != "context";
+            let continuation = item.requests.first().filter(|_| whole).map_or(&[][..], |request| &request.continuation);
             let tokens = context.tokens.iter().chain(continuation);
             PlanItem {
                 item: index,

@@ -198,7 +198,7 @@ fn draw(map: &Map) -> Result<Option<Figure>, Failed> {
             }
             outline(canvas, map, range, (left, top), cell, rows)?;
         }
-        key(canvas, map, (left, height - 15.0))
+        key(canvas, map, (8.0, height - 15.0))
     });
     let caption = format!(
         "One item (`{}` of {}) at a nominal FLOPs reduction of {:.0} %; {}. Grey tokens stay, orange ones are dropped, \
@@ -256,10 +256,11 @@ fn key(canvas: &Canvas, map: &Map, (left, top): (f64, f64)) -> Result<(), DrawEr
         let seen = map.rows.iter().flat_map(|row| &row.fates).any(|&f| (0..sites).any(|site| f == fate(site)));
         if seen {
             let inks: Vec<Ink> = (0..sites).map(|site| ink(fate(site), sites)).collect();
-            let site = if sites == 1 { "site" } else { "sites" };
-            swatch(&mut x, &inks, &format!("{verb} at {site} {names}"))?;
+            swatch(&mut x, &inks, verb)?;
         }
     }
+    let order = if sites == 1 { format!("at site {names}") } else { format!("dark to pale: at sites {names}") };
+    canvas.text((x, top + 3.5), &order, Text::new(TICK_TEXT))?;
     Ok(())
 }
 
