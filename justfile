@@ -37,8 +37,10 @@ doc:
 ci:
     bash .ci/run
 
-# Run the full ablation and put its tables into README.md and docs/findings.md
+# Run the shipped ablation and put its figure and tables into README.md and docs/findings.md
 findings:
-    cargo run --release --bin sweep -- run experiments/ablation-full.yaml
-    cargo run --release --bin sweep -- report results/ablation-full --splice README.md
-    cargo run --release --bin sweep -- report results/ablation-full --splice docs/findings.md
+    cargo run --release --bin sweep -- run experiments/ablation.yaml
+    cargo run --release --bin sweep -- report results/ablation --splice README.md
+    cargo run --release --bin sweep -- report results/ablation --splice docs/findings.md
+    cp results/ablation/figures/accuracy_vs_flops_mamba2-world_context.svg docs/figures/ablation-mamba2-context.svg
+    cp results/ablation/figures/protocol_comparison_20.svg docs/figures/ablation-protocols.svg

@@ -1,6 +1,7 @@
 //! The binary `sweep` as its users meet it: what it refuses, and that a run can be repeated, interrupted and resumed.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -151,7 +152,7 @@ fn refuses_an_alias_bomb_quickly() {
     let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for level in 1..10 {
         let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
-        bomb += &format!("a{level}: &a{level} [{aliases}]\n");
+        writeln!(bomb, "a{level}: &a{level} [{aliases}]").unwrap();
     }
     let started = Instant::now();
     let stderr = Desk::new(&bomb).refused();
@@ -266,7 +267,7 @@ fn a_killed_run_goes_on_where_it_stopped() {
     let mut child = desk.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let started = Instant::now();
     while desk.cells("killed").is_empty() {
-        assert!(started.elapsed() < Duration::from_secs(60), "no cell within a minute");
+        assert!(started.elapsed() < Duration::from_mins(1), "no cell within a minute");
         std::thread::sleep(Duration::from_millis(2));
     }
     child.kill().unwrap();

@@ -10,7 +10,8 @@ use super::{Failure, failed, refused};
 use crate::config::{self, Experiment};
 use crate::library::Library;
 use crate::plan::{self, Plan, Setting};
-use crate::run::{self, RunOptions};
+use crate::record::store::StoreError;
+use crate::run::{self, RunError, RunOptions};
 use crate::{analyse as analysis, report as reporting};
 
 /// Reads and plans an experiment; nothing is written.
@@ -46,7 +47,11 @@ pub(super) fn run(
     let library = Library::new();
     let (experiment, plan) = prepare(file, limit, &library)?;
     let folder = out.unwrap_or_else(|| Path::new("results").join(&experiment.name));
-    let summary = run::run(&experiment, &plan, &library, &folder, RunOptions { fail_fast }).map_err(failed)?;
+    let summary =
+        run::run(&experiment, &plan, &library, &folder, RunOptions { fail_fast }).map_err(|error| match error {
+            RunError::Store(StoreError::OtherExperiment { .. }) => refused(error),
+            other => failed(other),
+        })?;
     say(&format!("{} cells run, {} already there, {} failed", summary.ran, summary.reused, summary.failed));
     report(&folder, None)?;
     Ok(if summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })

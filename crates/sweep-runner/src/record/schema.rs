@@ -88,7 +88,7 @@ pub struct ItemRecord {
     pub gold: Option<u32>,
     /// Index of the choice with the highest log-likelihood; none for tasks with a target.
     pub predicted: Option<u32>,
-    /// Whether the item counts as right under the task's accuracy; none for running text.
+    /// Whether the predicted choice is the gold one (`acc`), or the target is the greedy continuation; none for running text.
     pub correct: Option<bool>,
     /// Summed log-likelihood of each choice (or of the single target).
     pub loglikelihoods: Vec<f64>,
@@ -148,7 +148,8 @@ pub struct PlanItem {
 pub struct CostRecord {
     /// Achieved FLOPs reduction in the nominal convention: 1 - mean over layers of tokens alive / tokens that entered.
     pub flops_reduction_achieved: f64,
-    /// FLOPs counted from the shapes that ran: blocks, embedding, matching and scored head rows.
+    /// FLOPs counted from the shapes that ran: blocks, matching of pair rules (first round) and scored head rows; an
+    /// embedding look-up costs none.
     pub flops_executed: f64,
     /// Tokens that entered the model.
     pub tokens_in: u64,

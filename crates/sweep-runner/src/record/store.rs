@@ -63,11 +63,19 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens or creates the folder.
+    /// Opens or creates the folder of an experiment.
     ///
     /// # Errors
-    /// The folder cannot be created.
-    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+    /// The folder belongs to another experiment (nothing is written then), or cannot be created.
+    pub fn open(folder: &Path, experiment: &str) -> Result<Self, StoreError> {
+        let found = read_if_there(&folder.join("plan.json"))?.and_then(|text| {
+            let value: serde_json::Value = serde_json::from_str(&text).ok()?;
+            Some(value.get("experiment")?.as_str()?.to_owned())
+        });
+        if let Some(found) = found.filter(|found| found != experiment) {
+            let (path, expected) = (folder.display().to_string(), experiment.to_owned());
+            return Err(StoreError::OtherExperiment { path, found, expected });
+        }
         let cells = folder.join("cells");
         fs::create_dir_all(&cells).map_err(|error| io("create", &cells, error))?;
         Ok(Self { folder: folder.to_owned() })
@@ -76,20 +84,8 @@ impl Store {
     /// Keeps the experiment file and the plan beside the results.
     ///
     /// # Errors
-    /// The folder belongs to another experiment, or cannot be written.
+    /// The folder cannot be written.
     pub fn write_plan(&self, experiment: &Experiment, plan: &Plan) -> Result<(), StoreError> {
-        let path = self.folder.join("plan.json");
-        if let Some(found) = read_if_there(&path)?.and_then(|text| {
-            let value: serde_json::Value = serde_json::from_str(&text).ok()?;
-            Some(value.get("experiment")?.as_str()?.to_owned())
-        }) && found != plan.experiment
-        {
-            return Err(StoreError::OtherExperiment {
-                path: self.folder.display().to_string(),
-                found,
-                expected: plan.experiment.clone(),
-            });
-        }
         write(&self.folder.join("experiment.yaml"), experiment.source.as_bytes())?;
         self.write_json("plan.json", &plan.index())
     }

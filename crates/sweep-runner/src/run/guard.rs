@@ -1,7 +1,8 @@
 //! The guards of every protocol that an experiment uses, before its cells run.
 
 use evaluation::guards::{self, GuardOutcome};
-use evaluation::tasks::TaskKind;
+use evaluation::tasks::{Task, TaskKind};
+use evaluation::{EvaluationError, Protocol, Reduction};
 use serde::{Deserialize, Serialize};
 use ssm_model::MambaLm;
 
@@ -57,45 +58,70 @@ pub(super) fn run(
     rows: &mut Vec<GuardRow>,
 ) -> Result<(), RunError> {
     let reference = &plan.models[model_index].reference;
+    for facts in &plan.tasks {
+        tasks.get(library, reference, &facts.name, experiment.limit)?;
+    }
+    let guarded: Vec<&Task> = plan.tasks.iter().filter_map(|facts| tasks.loaded(reference, &facts.name)).collect();
     for trial in lowest_ratios(plan, model_index) {
         if rows.iter().any(|row| row.is_about(&trial.key)) {
             continue;
         }
         let (protocol, reduction) = (protocol(experiment, &trial.key.protocol), reduction(trial));
-        let mut outcomes: Vec<GuardOutcome> = Vec::new();
-        for (index, facts) in plan.tasks.iter().enumerate() {
-            let task = tasks.get(library, reference, &facts.name, experiment.limit)?;
-            let items = |count: usize| &task.items[..count.min(task.items.len())];
-            outcomes.push(guards::oracle(model, task.kind, items(1), protocol, &reduction)?);
-            // What an item shares with others does not depend on the task: two tasks are enough for the costly guards.
-            if index < 2 && task.kind != TaskKind::RunningText {
-                outcomes.push(guards::identity(model, task.kind, items(2), protocol, &reduction)?);
-                outcomes.push(guards::alone(model, task.kind, items(2), protocol, &reduction)?);
+        let row = |guard: &str, passed, measured, checked, meaning: &str| GuardRow {
+            model: reference.clone(),
+            protocol: trial.key.protocol.clone(),
+            strategy: trial.key.strategy.clone(),
+            strategy_params: trial.key.strategy_params.clone(),
+            keep_ratio: trial.key.keep_ratio,
+            guard: guard.to_owned(),
+            passed,
+            measured,
+            checked,
+            meaning: meaning.to_owned(),
+        };
+        let causal = trial.strategy.is_causal();
+        let outcomes = match outcomes(model, &guarded, protocol, &reduction, causal) {
+            Ok(outcomes) => outcomes,
+            Err(error) => {
+                // The cells of this strategy will record the error too; the others go on.
+                rows.push(row("error", false, 0.0, 0, &error.to_string()));
+                continue;
             }
-            if index == 0 && trial.strategy.is_causal() {
-                outcomes.push(guards::causal(model, items(1), &reduction)?);
-            }
-        }
+        };
         rows.extend(["oracle", "identity", "alone", "causal"].into_iter().filter_map(|guard| {
             let own: Vec<&GuardOutcome> = outcomes.iter().filter(|outcome| outcome.guard == guard).collect();
             let checked: usize = own.iter().map(|outcome| outcome.checked).sum();
             let right: f64 = own.iter().map(|outcome| outcome.measured * outcome.checked as f64).sum();
             let first = own.first()?;
-            Some(GuardRow {
-                model: reference.clone(),
-                protocol: trial.key.protocol.clone(),
-                strategy: trial.key.strategy.clone(),
-                strategy_params: trial.key.strategy_params.clone(),
-                keep_ratio: trial.key.keep_ratio,
-                guard: guard.to_owned(),
-                passed: own.iter().all(|outcome| outcome.passed),
-                measured: if checked == 0 { 1.0 } else { right / checked as f64 },
-                checked,
-                meaning: first.meaning.to_owned(),
-            })
+            let measured = if checked == 0 { 1.0 } else { right / checked as f64 };
+            Some(row(guard, own.iter().all(|outcome| outcome.passed), measured, checked, first.meaning))
         }));
     }
     Ok(())
+}
+
+/// All guards of one reduction over some tasks.
+fn outcomes(
+    model: &MambaLm,
+    tasks: &[&Task],
+    protocol: Protocol,
+    reduction: &Reduction,
+    causal: bool,
+) -> Result<Vec<GuardOutcome>, EvaluationError> {
+    let mut outcomes = Vec::new();
+    for (index, task) in tasks.iter().enumerate() {
+        let items = |count: usize| &task.items[..count.min(task.items.len())];
+        outcomes.push(guards::oracle(model, task.kind, items(1), protocol, reduction)?);
+        // What an item shares with others does not depend on the task: two tasks are enough for the costly guards.
+        if index < 2 && task.kind != TaskKind::RunningText {
+            outcomes.push(guards::identity(model, task.kind, items(2), protocol, reduction)?);
+            outcomes.push(guards::alone(model, task.kind, items(2), protocol, reduction)?);
+        }
+        if index == 0 && causal {
+            outcomes.push(guards::causal(model, items(1), reduction)?);
+        }
+    }
+    Ok(outcomes)
 }
 
 /// One trial per protocol, strategy and options: the one with the lowest keep ratio.

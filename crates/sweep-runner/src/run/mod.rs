@@ -54,9 +54,6 @@ pub enum RunError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Store(#[from] StoreError),
-    /// A guard could not be evaluated.
-    #[error("guards could not run: {0}")]
-    Guard(#[from] evaluation::EvaluationError),
     /// A cell failed and `--fail-fast` was given.
     #[error("stopped at the first failure: {trial} on {task}: {error}")]
     #[diagnostic(help("finished cells are kept; run again without --fail-fast to go on past failures"))]
@@ -82,7 +79,7 @@ pub fn run(
     folder: &Path,
     options: RunOptions,
 ) -> Result<RunSummary, RunError> {
-    let store = Store::open(folder)?;
+    let store = Store::open(folder, &plan.experiment)?;
     store.write_plan(experiment, plan)?;
     store.write_manifest(plan)?;
     let missing: Vec<&Cell> = plan.cells.iter().filter(|cell| !store.is_done(&cell.cell_id)).collect();
@@ -135,6 +132,11 @@ pub fn run(
 pub(crate) struct Tasks(Vec<((String, String), Task)>);
 
 impl Tasks {
+    /// A task that was loaded before.
+    pub(crate) fn loaded(&self, model: &str, name: &str) -> Option<&Task> {
+        self.0.iter().find(|((known_model, known), _)| known_model == model && known == name).map(|(_, task)| task)
+    }
+
     pub(crate) fn get(
         &mut self,
         library: &Library,
