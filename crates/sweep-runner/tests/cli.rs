@@ -260,6 +260,39 @@ fn two_folders_hold_the_same_results() {
     assert_eq!(fs::read(desk.path("a/guards.json")).unwrap(), fs::read(desk.path("b/guards.json")).unwrap());
 }
 
+/// What guards found belongs to sites, data and options as much as to the model: only equal guards are kept.
+#[test]
+fn guards_run_again_where_something_that_they_depend_on_changed() {
+    let desk = Desk::new(TINY);
+    desk.run("out");
+    let ids = || -> Vec<String> {
+        let rows: Vec<serde_json::Value> =
+            serde_json::from_str(&fs::read_to_string(desk.path("out/guards.json")).unwrap()).unwrap();
+        let mut ids: Vec<String> = rows.iter().map(|row| row["guard_id"].as_str().unwrap().to_owned()).collect();
+        ids.dedup();
+        ids
+    };
+    let first = ids();
+    assert_eq!(first.len(), 2, "{first:?}");
+    let report = fs::read_to_string(desk.path("out/report.md")).unwrap();
+    assert!(report.contains("| `context` | `random` | passed | passed | passed | – |"), "{report}");
+    // Other sites: the reduction is another one, `dense` is not.
+    fs::write(desk.path("tiny.yaml"), TINY.replace("[4, 8]", "[4, 9]")).unwrap();
+    desk.run("out");
+    let second = ids();
+    assert_eq!(second[0], first[0]);
+    assert_ne!(second[1], first[1]);
+    assert_eq!(second.len(), 2, "rows of another plan are dropped");
+    // A task less: what is scored changes for both, although no cell is missing.
+    fs::write(desk.path("tiny.yaml"), TINY.replace("[4, 8]", "[4, 9]").replace(", world_piqa", "")).unwrap();
+    assert!(desk.run("out").contains("0 cells run"));
+    assert!(ids().iter().all(|id| !second.contains(id)));
+    // A lost file is made again.
+    fs::remove_file(desk.path("out/guards.json")).unwrap();
+    assert!(desk.run("out").contains("0 cells run"));
+    assert_eq!(ids().len(), 2);
+}
+
 #[test]
 fn a_killed_run_goes_on_where_it_stopped() {
     let desk = Desk::new(&TINY.replace("[0.8]", "[0.9, 0.8, 0.7]").replace("limit: 2", "limit: 40"));

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::error::AnalyseError;
+use crate::record::guards::GuardRow;
 use crate::record::schema::{CellRecord, SCHEMA_VERSION, Status};
 
 /// The part of `plan.json` that the analysis needs.
@@ -35,6 +36,8 @@ fn dense() -> String {
 pub(crate) struct Recorded {
     pub(crate) plan: PlanFile,
     pub(crate) cells: Vec<CellRecord>,
+    /// Outcome of the guards; empty where none were recorded.
+    pub(crate) guards: Vec<GuardRow>,
     /// Planned cells without a file.
     pub(crate) unfinished: usize,
 }
@@ -51,7 +54,8 @@ pub(crate) fn read(dir: &Path) -> Result<Recorded, AnalyseError> {
         return Err(AnalyseError::NothingRecorded { dir: dir.to_owned(), planned: plan.cells.len() });
     }
     let unfinished = plan.cells.len() - cells.len();
-    Ok(Recorded { plan, cells, unfinished })
+    let guards = read_json(&dir.join("guards.json"))?.unwrap_or_default();
+    Ok(Recorded { plan, cells, guards, unfinished })
 }
 
 fn read_cell(path: &Path) -> Result<Option<CellRecord>, AnalyseError> {

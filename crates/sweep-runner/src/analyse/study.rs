@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::error::AnalyseError;
 use super::input::{self, PlanFile};
 use super::statistics::{Contributions, Difference, Estimate, ResampleBank, estimate, paired_difference};
+use crate::record::guards::GuardRow;
 use crate::record::schema::{CellRecord, ItemRecord, MetricRecord, Status};
 
 /// One experiment, analysed.
@@ -16,6 +17,8 @@ pub(crate) struct Study {
     pub(crate) plan: PlanFile,
     /// Recorded cells in the order of the plan.
     pub(crate) cells: Vec<Cell>,
+    /// Outcome of the guards.
+    pub(crate) guards: Vec<GuardRow>,
     /// Planned cells that are not on disk.
     pub(crate) unfinished: usize,
 }
@@ -49,7 +52,7 @@ impl Cell {
 
 /// Reads an experiment and computes its statistics.
 pub(crate) fn study(dir: &Path) -> Result<Study, AnalyseError> {
-    let input::Recorded { plan, cells, unfinished } = input::read(dir)?;
+    let input::Recorded { plan, cells, guards, unfinished } = input::read(dir)?;
     let mut by_task: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (index, cell) in cells.iter().enumerate() {
         by_task.entry(cell.task.clone()).or_default().push(index);
@@ -72,7 +75,7 @@ pub(crate) fn study(dir: &Path) -> Result<Study, AnalyseError> {
             Cell { record, metrics, replicates: Arc::new(replicates), items_key }
         })
         .collect();
-    Ok(Study { plan, cells, unfinished })
+    Ok(Study { plan, cells, guards, unfinished })
 }
 
 #[derive(Default)]

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::PlannedTrial;
 use crate::config::{ModelFacts, TaskFacts};
+use crate::record::guards::GUARDS_VERSION;
 use crate::record::schema::SCHEMA_VERSION;
 
 /// Hex digits of an id: 64 bits, ample for a million cells.
@@ -38,6 +39,12 @@ pub(super) fn trial_id(trial: &PlannedTrial, model: &ModelFacts, upstream_batch_
 
 pub(super) fn cell_id(trial: &PlannedTrial, task: &TaskFacts) -> String {
     digest(&json!({ "trial": trial.key.trial_id, "task": task.name, "data": task.data_digest }))
+}
+
+/// Stable name of what the guards of a trial may find: the trial, everything that they score, and how they do it.
+pub(super) fn guard_id(trial: &PlannedTrial, tasks: &[TaskFacts]) -> String {
+    let tasks: Vec<_> = tasks.iter().map(|task| json!({ "task": task.name, "data": task.data_digest })).collect();
+    digest(&json!({ "trial": trial.key.trial_id, "tasks": tasks, "guards_version": GUARDS_VERSION }))
 }
 
 fn digest(parts: &Value) -> String {

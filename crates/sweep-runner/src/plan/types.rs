@@ -3,7 +3,7 @@
 use reduction_strategies::registry::Strategy;
 use serde::Serialize;
 
-use super::Estimate;
+use super::{Estimate, ids};
 use crate::config::{Amount, ModelFacts, TaskFacts};
 use crate::record::schema::TrialKey;
 
@@ -149,6 +149,25 @@ impl Plan {
             seed: self.seed,
             cells: self.cells.iter().map(|cell| cell.cell_id.as_str()).collect(),
         }
+    }
+
+    /// Trials to be guarded on one model, with the ids of what their guards find: of each protocol, strategy and options
+    /// the trial with the lowest keep ratio.
+    pub fn guarded(&self, model: usize) -> Vec<(String, &PlannedTrial)> {
+        let mut lowest: Vec<&PlannedTrial> = Vec::new();
+        for trial in self.trials.iter().filter(|trial| trial.model == model) {
+            let same = |other: &&PlannedTrial| {
+                other.key.protocol == trial.key.protocol
+                    && other.key.strategy == trial.key.strategy
+                    && other.key.strategy_params == trial.key.strategy_params
+            };
+            match lowest.iter().position(same) {
+                Some(index) if trial.key.keep_ratio < lowest[index].key.keep_ratio => lowest[index] = trial,
+                Some(_) => {}
+                None => lowest.push(trial),
+            }
+        }
+        lowest.into_iter().map(|trial| (ids::guard_id(trial, &self.tasks), trial)).collect()
     }
 
     /// The trial of a cell.

@@ -15,11 +15,11 @@ use miette::Diagnostic;
 use serde::Serialize;
 use thiserror::Error;
 
+use super::guards::GuardRow;
 use super::manifest;
 use super::schema::{CellRecord, SCHEMA_VERSION, Status};
 use crate::config::Experiment;
 use crate::plan::Plan;
-use crate::run::GuardRow;
 
 /// Why the results folder could not be used.
 #[derive(Debug, Error, Diagnostic)]

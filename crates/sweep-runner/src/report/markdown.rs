@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::figures::Figure;
+use super::guards;
 use super::tables::Table;
 use super::view::{Scene, Series, SeriesPoint, View};
 use crate::analyse::{Analysis, Difference, Study};
@@ -30,6 +31,7 @@ pub(super) fn page(study: &Study, analysis: &Analysis, view: &View, figures: &[F
         let files = ["md", "csv", "tex"].map(|kind| format!("[{kind}](tables/{name}.{kind})")).join(", ");
         let _ = writeln!(page, "### {name}\n\n{}\n*{}* Files: {files}.\n", table.markdown(), table.caption);
     }
+    page += &guards::section(&study.guards);
     page += "## How to read the numbers\n\n\
         Intervals are 95 %: Wilson for the share of right answers of one trial, otherwise percentiles of 10,000 bootstrap \
         resamples of items; means over tasks are resampled within each task. Differences are paired: the same items, the \

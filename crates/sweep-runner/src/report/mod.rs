@@ -7,6 +7,7 @@ mod canvas;
 mod convert;
 mod error;
 mod figures;
+mod guards;
 mod markdown;
 mod splice;
 mod style;

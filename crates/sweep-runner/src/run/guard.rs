@@ -3,49 +3,14 @@
 use evaluation::guards::{self, GuardOutcome};
 use evaluation::tasks::{Task, TaskKind};
 use evaluation::{EvaluationError, Protocol, Reduction};
-use serde::{Deserialize, Serialize};
 use ssm_model::MambaLm;
 
 use super::cell::{protocol, reduction};
 use super::{RunError, Tasks};
 use crate::config::Experiment;
 use crate::library::Library;
-use crate::plan::{Plan, PlannedTrial};
-
-/// One guard on one strategy, model and protocol.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct GuardRow {
-    /// Model reference.
-    pub model: String,
-    /// Protocol name.
-    pub protocol: String,
-    /// Strategy name.
-    pub strategy: String,
-    /// Its options.
-    pub strategy_params: String,
-    /// Keep ratio at which it was guarded: the lowest that the experiment asks of this strategy.
-    pub keep_ratio: f64,
-    /// `oracle`, `identity`, `alone` or `causal`.
-    pub guard: String,
-    /// Whether the guard holds.
-    pub passed: bool,
-    /// Share of the checked values that are right.
-    pub measured: f64,
-    /// Number of checked values.
-    pub checked: usize,
-    /// What was measured.
-    pub meaning: String,
-}
-
-impl GuardRow {
-    fn is_about(&self, key: &crate::record::schema::TrialKey) -> bool {
-        self.model == key.model
-            && self.protocol == key.protocol
-            && self.strategy == key.strategy
-            && self.strategy_params == key.strategy_params
-            && self.keep_ratio.to_bits() == key.keep_ratio.to_bits()
-    }
-}
+use crate::plan::Plan;
+use crate::record::guards::{ERROR, GuardRow};
 
 /// Guards the strategies of one model, each at the lowest keep ratio asked of it; known rows are not run again.
 pub(super) fn run(
@@ -62,12 +27,13 @@ pub(super) fn run(
         tasks.get(library, reference, &facts.name, experiment.limit)?;
     }
     let guarded: Vec<&Task> = plan.tasks.iter().filter_map(|facts| tasks.loaded(reference, &facts.name)).collect();
-    for trial in lowest_ratios(plan, model_index) {
-        if rows.iter().any(|row| row.is_about(&trial.key)) {
+    for (guard_id, trial) in plan.guarded(model_index) {
+        if rows.iter().any(|row| row.guard_id == guard_id) {
             continue;
         }
         let (protocol, reduction) = (protocol(experiment, &trial.key.protocol), reduction(trial));
         let row = |guard: &str, passed, measured, checked, meaning: &str| GuardRow {
+            guard_id: guard_id.clone(),
             model: reference.clone(),
             protocol: trial.key.protocol.clone(),
             strategy: trial.key.strategy.clone(),
@@ -84,7 +50,7 @@ pub(super) fn run(
             Ok(outcomes) => outcomes,
             Err(error) => {
                 // The cells of this strategy will record the error too; the others go on.
-                rows.push(row("error", false, 0.0, 0, &error.to_string()));
+                rows.push(row(ERROR, false, 0.0, 0, &error.to_string()));
                 continue;
             }
         };
@@ -124,22 +90,4 @@ fn outcomes(
         }
     }
     Ok(outcomes)
-}
-
-/// One trial per protocol, strategy and options: the one with the lowest keep ratio.
-fn lowest_ratios(plan: &Plan, model_index: usize) -> Vec<&PlannedTrial> {
-    let mut lowest: Vec<&PlannedTrial> = Vec::new();
-    for trial in plan.trials.iter().filter(|trial| trial.model == model_index) {
-        let same = |other: &&PlannedTrial| {
-            other.key.protocol == trial.key.protocol
-                && other.key.strategy == trial.key.strategy
-                && other.key.strategy_params == trial.key.strategy_params
-        };
-        match lowest.iter().position(same) {
-            Some(index) if trial.key.keep_ratio < lowest[index].key.keep_ratio => lowest[index] = trial,
-            Some(_) => {}
-            None => lowest.push(trial),
-        }
-    }
-    lowest
 }

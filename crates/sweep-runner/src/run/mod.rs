@@ -5,23 +5,22 @@ mod guard;
 mod memory;
 mod progress;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use evaluation::tasks::Task;
 use miette::Diagnostic;
-use ssm_model::MambaLm;
 use thiserror::Error;
 use tracing::warn;
 
 use crate::config::Experiment;
 use crate::library::{Library, LibraryError};
 use crate::plan::{Cell, Plan};
+use crate::record::guards::{ERROR, GuardRow};
 use crate::record::schema::Status;
 use crate::record::store::{Store, StoreError};
 use progress::Progress;
-
-pub use guard::GuardRow;
 
 /// How a run behaves; none of it changes a result.
 #[derive(Clone, Copy, Debug, Default)]
@@ -83,48 +82,61 @@ pub fn run(
     store.write_plan(experiment, plan)?;
     store.write_manifest(plan)?;
     let missing: Vec<&Cell> = plan.cells.iter().filter(|cell| !store.is_done(&cell.cell_id)).collect();
+    let mut guarded = store.read_guards()?;
+    let unguarded = unguarded_models(plan, &mut guarded);
     let mut summary = RunSummary {
         folder: folder.to_owned(),
         ran: missing.len(),
         reused: plan.cells.len() - missing.len(),
         failed: 0,
     };
-    if missing.is_empty() {
+    store.write_guards(&guarded)?;
+    if missing.is_empty() && unguarded.is_empty() {
         return Ok(summary);
     }
     let progress = Progress::start(&missing, summary.reused);
-    let mut loaded: Option<(usize, MambaLm)> = None;
     let mut tasks = Tasks::default();
-    let mut guarded: Vec<GuardRow> = store.read_guards()?;
-    for cell in missing {
-        let trial = plan.trial_of(cell);
-        if loaded.as_ref().map(|(index, _)| *index) != Some(trial.model) {
-            // The old model goes before the new one comes: two large ones may not fit.
-            drop(loaded.take());
-            let reference = &plan.models[trial.model].reference;
-            progress.say(&format!("loading {reference}"));
-            let model = library.load_model(reference)?;
-            guard::run(experiment, plan, trial.model, &model, library, &mut tasks, &mut guarded)?;
-            store.write_guards(&guarded)?;
-            loaded = Some((trial.model, model));
+    // One model at a time: two large ones may not fit.
+    for (index, facts) in plan.models.iter().enumerate() {
+        let own: Vec<&Cell> = missing.iter().copied().filter(|cell| plan.trial_of(cell).model == index).collect();
+        if own.is_empty() && !unguarded.contains(&index) {
+            continue;
         }
-        let Some((_, model)) = &loaded else { unreachable!("loaded above") };
-        let task = tasks.get(library, &plan.models[trial.model].reference, &cell.task, experiment.limit)?;
-        let started = Instant::now();
-        let record = cell::evaluate_cell(experiment, trial, cell, model, task, library);
-        store.write_cell(&record)?;
-        progress.done(trial, cell, &record, started.elapsed());
-        if record.status == Status::Failed {
-            summary.failed += 1;
-            let error = record.error.unwrap_or_default();
-            if options.fail_fast {
-                return Err(RunError::FailFast { trial: trial.describe(), task: cell.task.clone(), error });
+        progress.say(&format!("loading {}", facts.reference));
+        let model = library.load_model(&facts.reference)?;
+        guard::run(experiment, plan, index, &model, library, &mut tasks, &mut guarded)?;
+        store.write_guards(&guarded)?;
+        for cell in own {
+            let trial = plan.trial_of(cell);
+            let task = tasks.get(library, &facts.reference, &cell.task, experiment.limit)?;
+            let started = Instant::now();
+            let record = cell::evaluate_cell(experiment, trial, cell, &model, task, library);
+            store.write_cell(&record)?;
+            progress.done(trial, cell, &record, started.elapsed());
+            if record.status == Status::Failed {
+                summary.failed += 1;
+                let error = record.error.unwrap_or_default();
+                if options.fail_fast {
+                    return Err(RunError::FailFast { trial: trial.describe(), task: cell.task.clone(), error });
+                }
+                warn!(trial = trial.describe(), task = cell.task, error, "cell failed; the others go on");
             }
-            warn!(trial = trial.describe(), task = cell.task, error, "cell failed; the others go on");
         }
     }
     progress.finish();
     Ok(summary)
+}
+
+/// Drops the rows of `guarded` that say nothing about this plan, or that an error left, and returns the models that lack
+/// some.
+fn unguarded_models(plan: &Plan, guarded: &mut Vec<GuardRow>) -> BTreeSet<usize> {
+    let wanted: Vec<(usize, String)> = (0..plan.models.len())
+        .flat_map(|model| plan.guarded(model).into_iter().map(move |(guard_id, _)| (model, guard_id)))
+        .collect();
+    // Failed cells run again, and so do failed guards: what went wrong may have been the machine.
+    guarded.retain(|row| row.guard != ERROR && wanted.iter().any(|(_, guard_id)| row.guard_id == *guard_id));
+    let missing = wanted.into_iter().filter(|(_, guard_id)| guarded.iter().all(|row| row.guard_id != *guard_id));
+    missing.map(|(model, _)| model).collect()
 }
 
 /// Tasks that were loaded, by model and name: the tokens depend on the model's tokenizer.
