@@ -20,7 +20,9 @@ fn prepare(file: &Path, limit: Option<usize>, library: &Library) -> Result<(Expe
     if limit == Some(0) {
         return Err(refused(miette!(help = "leave --limit out to run all items", "--limit must be at least 1")));
     }
-    experiment.limit = limit.or(experiment.limit);
+    if let Some(limit) = limit {
+        experiment.override_limit(limit);
+    }
     let plan = plan::build(&experiment, &Setting::default()).map_err(refused)?;
     Ok((experiment, plan))
 }

@@ -42,8 +42,33 @@ pub struct Experiment {
     pub seed: u64,
     /// Rows per batch under `upstream`, where the batch changes results.
     pub upstream_batch_size: usize,
-    /// The file's text, to be kept beside the results.
-    pub source: String,
+    /// Keys that the command line set in place of the file.
+    pub overrides: Vec<Override>,
+}
+
+/// A key that the command line set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Override {
+    /// The key.
+    pub key: &'static str,
+    /// What the file says; none where it is silent.
+    pub file: Option<usize>,
+    /// What is used.
+    pub used: usize,
+}
+
+impl Experiment {
+    /// Sets `limit` in place of the file's.
+    pub fn override_limit(&mut self, limit: usize) {
+        self.overrides.push(Override { key: "limit", file: self.limit, used: limit });
+        self.limit = Some(limit);
+    }
+
+    /// The experiment as a file that holds what is really run: defaults filled in, overrides applied. Reading it again
+    /// gives the same plan.
+    pub fn to_yaml(&self) -> String {
+        super::write::to_yaml(self)
+    }
 }
 
 /// How a score is read from a shortened sequence.

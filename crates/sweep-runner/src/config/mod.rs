@@ -21,6 +21,7 @@ mod strategies;
 #[cfg(test)]
 mod tests;
 mod wire;
+mod write;
 
 use std::fs;
 use std::io::Read;
@@ -29,7 +30,7 @@ use std::path::Path;
 pub use catalog::{Catalog, CatalogError, ModelFacts, TaskFacts, TaskKind};
 pub use error::{ConfigError, render_plain};
 pub use experiment::{
-    Amount, Condition, Experiment, PROTOCOLS, Protocol, Sample, Schedule, Selector, SiteAxis, Variant,
+    Amount, Condition, Experiment, Override, PROTOCOLS, Protocol, Sample, Schedule, Selector, SiteAxis, Variant,
 };
 pub(crate) use strategies::same_value;
 

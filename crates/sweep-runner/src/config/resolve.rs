@@ -56,7 +56,7 @@ impl WireExperiment {
             baseline,
             seed: self.seed,
             upstream_batch_size: self.upstream_batch_size,
-            source: text.to_owned(),
+            overrides: Vec::new(),
         })
     }
 }

@@ -162,7 +162,6 @@ fn silence_means_the_documented_defaults() {
     assert_eq!(experiment.baseline, "dense");
     assert_eq!((experiment.seed, experiment.limit, experiment.upstream_batch_size), (0, None, 96));
     assert_eq!(experiment.schedules[0].amounts, [Amount::FlopsReduction(0.2)]);
-    assert_eq!(experiment.source, edited(""));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
+use crate::config::{Experiment, Override};
 use crate::plan::Plan;
 
 /// Provenance of a results folder, as of the last run into it.
@@ -18,6 +19,8 @@ pub struct Manifest {
     pub rustc: &'static str,
     /// Command line.
     pub arguments: Vec<String>,
+    /// Keys of the experiment that the command line set, with what the file says.
+    pub overrides: Vec<Override>,
     /// Start of the run, seconds since 1970-01-01 UTC.
     pub started_unix_s: u64,
     /// Processor name.
@@ -35,7 +38,7 @@ pub struct Manifest {
 }
 
 /// Collects the provenance of a run that starts now.
-pub fn collect(plan: &Plan) -> Manifest {
+pub fn collect(experiment: &Experiment, plan: &Plan) -> Manifest {
     let field = |file: &str, name: &str| {
         let text = fs::read_to_string(file).unwrap_or_default();
         let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
@@ -47,6 +50,7 @@ pub fn collect(plan: &Plan) -> Manifest {
         git_revision: env!("SSM_REDUCE_GIT_REVISION"),
         rustc: env!("SSM_REDUCE_RUSTC"),
         arguments: std::env::args().collect(),
+        overrides: experiment.overrides.clone(),
         started_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs()),
         cpu: field("/proc/cpuinfo", "model name"),
         threads: rayon::current_num_threads(),

@@ -1,7 +1,7 @@
 //! The results folder: everything is written aside and renamed, so that a file is whole or absent.
 //!
 //! ```text
-//! results/<experiment>/experiment.yaml   copy of the experiment file
+//! results/<experiment>/experiment.yaml   the experiment as it was run, defaults and overrides included
 //!                      plan.json         what was asked, with the order of all cells
 //!                      manifest.json     where and with what it ran
 //!                      guards.json       outcome of the guards
@@ -81,12 +81,12 @@ impl Store {
         Ok(Self { folder: folder.to_owned() })
     }
 
-    /// Keeps the experiment file and the plan beside the results.
+    /// Keeps the resolved experiment and the plan beside the results.
     ///
     /// # Errors
     /// The folder cannot be written.
     pub fn write_plan(&self, experiment: &Experiment, plan: &Plan) -> Result<(), StoreError> {
-        write(&self.folder.join("experiment.yaml"), experiment.source.as_bytes())?;
+        write(&self.folder.join("experiment.yaml"), experiment.to_yaml().as_bytes())?;
         self.write_json("plan.json", &plan.index())
     }
 
@@ -94,8 +94,8 @@ impl Store {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn write_manifest(&self, plan: &Plan) -> Result<(), StoreError> {
-        self.write_json("manifest.json", &manifest::collect(plan))
+    pub fn write_manifest(&self, experiment: &Experiment, plan: &Plan) -> Result<(), StoreError> {
+        self.write_json("manifest.json", &manifest::collect(experiment, plan))
     }
 
     /// Whether a cell has a record of this schema that did not fail. Failed cells run again.

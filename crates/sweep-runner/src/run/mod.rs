@@ -80,7 +80,7 @@ pub fn run(
 ) -> Result<RunSummary, RunError> {
     let store = Store::open(folder, &plan.experiment)?;
     store.write_plan(experiment, plan)?;
-    store.write_manifest(plan)?;
+    store.write_manifest(experiment, plan)?;
     let missing: Vec<&Cell> = plan.cells.iter().filter(|cell| !store.is_done(&cell.cell_id)).collect();
     let mut guarded = store.read_guards()?;
     let unguarded = unguarded_models(plan, &mut guarded);

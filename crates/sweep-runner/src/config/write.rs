@@ -1,0 +1,199 @@
+//! A valid experiment back to YAML: every default filled in, every override applied.
+//!
+//! The text is read by the same parser and means the same plan. Comments and anchors of the original are gone, option
+//! lists are multiplied out, and lines are others. Values are written as JSON, which is YAML.
+
+use std::fmt::Write as _;
+
+use reduction_strategies::options::OptionValue;
+use reduction_strategies::schedule::Sites;
+use serde::Serialize;
+
+use super::experiment::{Amount, Condition, Experiment, Schedule, Selector, SiteAxis, Variant};
+
+/// The experiment as a file.
+pub(super) fn to_yaml(experiment: &Experiment) -> String {
+    let mut yaml = Yaml::default();
+    yaml.key("name", &experiment.name);
+    yaml.optional("question", experiment.question.as_ref());
+    yaml.optional("expect", experiment.expect.as_ref());
+    yaml.key("models", &experiment.models.iter().map(|model| &model.reference).collect::<Vec<_>>());
+    yaml.key("tasks", &experiment.tasks.iter().map(|task| &task.name).collect::<Vec<_>>());
+    yaml.key("protocols", &experiment.protocols);
+    // Entries that overlap multiply out to equal variants, which one list may not hold twice.
+    let mut strategies: Vec<String> = Vec::new();
+    for entry in experiment.strategies.iter().map(strategy) {
+        if !strategies.contains(&entry) {
+            strategies.push(entry);
+        }
+    }
+    yaml.list("strategies", strategies);
+    yaml.list("schedule", experiment.schedules.iter().map(schedule));
+    yaml.list("exclude", experiment.exclude.iter().map(selector));
+    yaml.list("zip", experiment.zip.iter().map(selector));
+    yaml.optional("sample", experiment.sample.as_ref());
+    yaml.optional("limit", experiment.limit.as_ref());
+    yaml.key("baseline", &experiment.baseline);
+    yaml.key("seed", &experiment.seed);
+    yaml.key("upstream_batch_size", &experiment.upstream_batch_size);
+    yaml.0
+}
+
+#[derive(Default)]
+struct Yaml(String);
+
+impl Yaml {
+    fn key<T: Serialize>(&mut self, key: &str, value: &T) {
+        let _ = writeln!(self.0, "{key}: {}", json(value));
+    }
+
+    fn optional<T: Serialize>(&mut self, key: &str, value: Option<&T>) {
+        if let Some(value) = value {
+            self.key(key, value);
+        }
+    }
+
+    /// One line per entry; no key at all where there is none, since an empty list is refused.
+    fn list(&mut self, key: &str, entries: impl IntoIterator<Item = String>) {
+        for (index, entry) in entries.into_iter().enumerate() {
+            if index == 0 {
+                let _ = writeln!(self.0, "{key}:");
+            }
+            let _ = writeln!(self.0, "  - {entry}");
+        }
+    }
+}
+
+fn json<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_else(|_| unreachable!("names, numbers and lists of them are JSON"))
+}
+
+/// `{ key: value, .. }`
+fn map(entries: &[(&str, String)]) -> String {
+    let entries: Vec<String> = entries.iter().map(|(key, value)| format!("{key}: {value}")).collect();
+    format!("{{ {} }}", entries.join(", "))
+}
+
+fn strategy(variant: &Variant) -> String {
+    let mut options: Vec<(&str, String)> =
+        variant.strategy.options.iter().map(|(name, value)| (name, json(value))).collect();
+    if !variant.seeds.is_empty() {
+        options.push(("seeds", json(&variant.seeds)));
+    }
+    let name = variant.strategy.registration.name;
+    if options.is_empty() { name.to_owned() } else { format!("{name}: {}", map(&options)) }
+}
+
+fn schedule(schedule: &Schedule) -> String {
+    let sites = match &schedule.sites {
+        SiteAxis::One(Sites::Paper) => "paper".to_owned(),
+        SiteAxis::One(Sites::Explicit(layers)) => json(layers),
+        SiteAxis::One(Sites::Every { start, every, count }) => {
+            map(&[("start", json(start)), ("every", json(every)), ("count", json(count))])
+        }
+        SiteAxis::Single(layers) => map(&[("single", json(layers))]),
+        SiteAxis::SingleAll => map(&[("single", "all".to_owned())]),
+    };
+    let amounts = |of: fn(&Amount) -> Option<f64>| schedule.amounts.iter().filter_map(of).collect::<Vec<_>>();
+    let flops = amounts(|amount| if let Amount::FlopsReduction(value) = amount { Some(*value) } else { None });
+    let kept = amounts(|amount| if let Amount::KeepRatio(value) = amount { Some(*value) } else { None });
+    // A block has one kind of amounts.
+    let amount = if kept.is_empty() { ("flops_reduction", json(&flops)) } else { ("keep_ratio", json(&kept)) };
+    map(&[("sites", sites), amount])
+}
+
+fn selector(selector: &Selector) -> String {
+    let mut entries: Vec<(&str, String)> = selector.conditions.iter().map(condition).collect();
+    if let Some(reason) = &selector.reason {
+        entries.push(("reason", json(reason)));
+    }
+    map(&entries)
+}
+
+fn condition(condition: &Condition) -> (&str, String) {
+    match condition {
+        Condition::Model(values) => ("model", json(values)),
+        Condition::Task(values) => ("task", json(values)),
+        Condition::Protocol(values) => ("protocol", json(values)),
+        Condition::Strategy(values) => ("strategy", json(values)),
+        Condition::Option(name, values) => (name, json::<Vec<OptionValue>>(values)),
+        Condition::FlopsReduction(values) => ("flops_reduction", json(values)),
+        Condition::KeepRatio(values) => ("keep_ratio", json(values)),
+        Condition::Seed(values) => ("seed", json(values)),
+        Condition::PaperSites => ("sites", "paper".to_owned()),
+        Condition::Sites(sites) => ("sites", json(sites)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use crate::config::fake::{CATALOG, edited};
+    use crate::config::{Experiment, load, load_str};
+    use crate::plan::{Setting, build};
+
+    /// Everything that a plan says, but for the lines to which exclusions refer and for duplicates, which the resolved text
+    /// no longer has.
+    fn meaning(experiment: &Experiment) -> String {
+        let mut experiment = experiment.clone();
+        for selector in experiment.exclude.iter_mut().chain(&mut experiment.zip) {
+            selector.line = 0;
+        }
+        let mut plan = build(&experiment, &Setting::default()).unwrap();
+        plan.duplicates = 0;
+        serde_json::to_string_pretty(&plan).unwrap()
+    }
+
+    fn assert_round_trip(experiment: &Experiment) {
+        let text = experiment.to_yaml();
+        let again =
+            load_str("again.yaml", &text, &CATALOG).unwrap_or_else(|error| panic!("{}\n{text}", error.render()));
+        assert_eq!(meaning(&again), meaning(experiment), "{text}");
+        assert_eq!(again.expect, experiment.expect);
+        assert_eq!(again.to_yaml(), text, "what is resolved is its own resolution");
+    }
+
+    #[test]
+    fn every_committed_experiment_round_trips() {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../experiments");
+        let mut files = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "yaml") {
+                assert_round_trip(&load(&path, &CATALOG).unwrap_or_else(|error| panic!("{}", error.render())));
+                files += 1;
+            }
+        }
+        assert!(files >= 3);
+    }
+
+    #[test]
+    fn every_key_round_trips() {
+        assert_round_trip(&load_str("x.yaml", &edited(""), &CATALOG).unwrap());
+        let all = edited(
+            "question: \"Does `a: b` # or \\\"c\\\"\\nand é survive?\"\nexpect: yes\n\
+             models: [builtin:mamba2-world, builtin:mamba-world]\ntasks: [world_lambada, world_piqa]\n\
+             protocols: [context, aligned, upstream]\n\
+             strategies: [dense, { random: { seeds: [0, 1] } }, { top_k: { importance: [clip, dt_mean] } }, \
+             { top_k: { importance: clip } }, { utrc: { q: [0, 0.25, 1] } }, uniform]\n\
+             schedule: [{ sites: paper, flops_reduction: [0.1, 0.2] }, { sites: [3, 5], keep_ratio: 0.9 }, \
+             { sites: { start: 2, every: 3, count: 2 }, keep_ratio: 0.5 }, { sites: { single: [4] }, keep_ratio: 0.7 }, \
+             { sites: { single: all }, keep_ratio: 0.6 }]\n\
+             exclude: [{ strategy: utrc, q: 0.25, flops_reduction: 0.1, reason: 'too: slow' }, { sites: [3, 5], model: builtin:mamba-world }, \
+             { keep_ratio: 0.9, task: world_piqa }, { protocol: [upstream], seed: 1 }, { sites: paper, strategy: uniform }]\n\
+             zip: [{ model: builtin:mamba2-world }, { model: builtin:mamba-world, flops_reduction: 0.2 }]\n\
+             sample: { count: 20, seed: 3 }\nlimit: 7\nbaseline: dense\nseed: 5\nupstream_batch_size: 8",
+        );
+        assert_round_trip(&load_str("x.yaml", &all, &CATALOG).unwrap_or_else(|error| panic!("{}", error.render())));
+    }
+
+    #[test]
+    fn an_override_is_part_of_the_text_and_named() {
+        let mut experiment = load_str("x.yaml", &edited("limit: 50"), &CATALOG).unwrap();
+        experiment.override_limit(4);
+        assert!(experiment.to_yaml().contains("\nlimit: 4\n"));
+        assert_eq!(serde_json::to_string(&experiment.overrides).unwrap(), r#"[{"key":"limit","file":50,"used":4}]"#);
+        assert_eq!(load_str("x.yaml", &experiment.to_yaml(), &CATALOG).unwrap().limit, Some(4));
+    }
+}
