@@ -61,7 +61,9 @@ fn prune(score: Score, view: &SequenceView<'_>, candidates: &[u32], n_keep: usiz
         }
         Score::Position(Placement::First) => (0..n_keep as u32).collect(),
         Score::Position(Placement::Last) => ((n - n_keep) as u32..n as u32).collect(),
-        Score::Position(Placement::Evenly) => (0..n_keep).map(|j| ((2 * j + 1) * n / (2 * n_keep)) as u32).collect(),
+        Score::Position(Placement::Evenly) => {
+            evenly(&candidates.iter().map(|row| view.positions[*row as usize]).collect::<Vec<_>>(), n_keep)
+        }
         Score::Random => {
             // Protected tokens draw too, so that protecting one does not shift the numbers of the others.
             let scores = among(&random::uniform(view.draw, Purpose::Score, view.len()));
@@ -73,6 +75,31 @@ fn prune(score: Score, view: &SequenceView<'_>, candidates: &[u32], n_keep: usiz
         stays[candidates[index as usize] as usize] = true;
     }
     Plan::prune(view.len(), (0..view.len() as u32).filter(|row| stays[*row as usize]).collect())
+}
+
+/// Indices of the `n_keep` of `positions` (ascending) that stand most evenly: the span is cut into `n_keep` equal stretches,
+/// and from the left each takes the position nearest to its centre that is still free, the later of two equally near
+/// ones; enough are left for the stretches that follow. In whole numbers, so that every machine agrees.
+fn evenly(positions: &[u32], n_keep: usize) -> Vec<u32> {
+    let (Some(first), Some(last)) = (positions.first(), positions.last()) else { return Vec::new() };
+    let span = i128::from(last - first) + 1;
+    let mut next = 0;
+    let stretches = 0..n_keep;
+    stretches
+        .map(|stretch| {
+            // Distance of the centres of token and stretch, times 2 n_keep.
+            let centre = (2 * stretch as i128 + 1) * span;
+            let distance = |index: usize| {
+                ((2 * i128::from(positions[index] - first) + 1) * n_keep as i128 - centre).unsigned_abs()
+            };
+            let end = positions.len() - (n_keep - stretch);
+            while next < end && distance(next + 1) <= distance(next) {
+                next += 1;
+            }
+            next += 1;
+            next as u32 - 1
+        })
+        .collect()
 }
 
 /// Refuses a plan that does not keep what the rule and the protection promise.
@@ -123,6 +150,43 @@ mod tests {
         sequence.protected[5] = true;
         assert_eq!(keep(by(Extreme::Highest), &sequence, 0.5), [0, 1, 5, 6, 7]);
         assert_eq!(keep(Score::Position(Placement::Last), &sequence, 0.5), [0, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn evenly_spaced_places_by_hand() {
+        let all: Vec<u32> = (0..10).collect();
+        // Centres 1.25, 3.75, 6.25, 8.75 of tokens that stand at 0.5, 1.5, ..: the place that holds the centre.
+        assert_eq!(evenly(&all, 4), [1, 3, 6, 8]);
+        // 4 and 5 are gone, as an earlier site might leave it: centres 0.83, 2.5, 4.17, 5.83, 7.5, 9.17 (2.5 and 7.5 lie
+        // in the middle of a token). 4.17 has 3 and 6 beside it, at 0.67 and 2.33; the stretch after it takes 6.
+        assert_eq!(evenly(&[0, 1, 2, 3, 6, 7, 8, 9], 6), [0, 2, 3, 4, 5, 7]);
+        // All that is left where the end needs it.
+        assert_eq!(evenly(&[0, 1, 2, 9], 3), [1, 2, 3]);
+        assert_eq!(evenly(&[5], 1), [0]);
+        assert!(evenly(&[], 0).is_empty());
+    }
+
+    /// Longest run of removed tokens after thinning `n` tokens at seven sites.
+    fn longest_gap(n: usize, keep_ratio: f64, thin: impl Fn(&[u32], usize) -> Vec<u32>) -> u32 {
+        let mut left: Vec<u32> = (0..n as u32).collect();
+        for _ in 0..7 {
+            let places = thin(&left, schedule::n_keep(keep_ratio, left.len()));
+            left = places.into_iter().map(|place| left[place as usize]).collect();
+        }
+        left.windows(2).map(|pair| pair[1] - pair[0] - 1).max().unwrap_or(0)
+    }
+
+    /// Taking the same relative places at every site digs ever deeper in the same spots.
+    #[test]
+    fn repeated_thinning_stays_even() {
+        let same_places = |left: &[u32], n_keep: usize| -> Vec<u32> {
+            (0..n_keep).map(|j| ((2 * j + 1) * left.len() / (2 * n_keep)) as u32).collect()
+        };
+        for (n, keep_ratio, most) in [(60, 0.97, 1), (200, 0.97, 1), (200, 0.93, 2), (200, 0.9, 2)] {
+            assert_eq!(longest_gap(n, keep_ratio, same_places), 7, "{n} tokens, keep_ratio {keep_ratio}");
+            let gap = longest_gap(n, keep_ratio, evenly);
+            assert!(gap <= most, "{n} tokens, keep_ratio {keep_ratio}: {gap}");
+        }
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub enum Placement {
     First,
     /// The latest.
     Last,
-    /// Evenly spaced ones: the centres of `n_keep` equal stretches, `floor((2 j + 1) n / (2 n_keep))`.
+    /// Evenly spaced ones, by original position: those nearest to the centres of `n_keep` equal stretches.
     Evenly,
 }
 

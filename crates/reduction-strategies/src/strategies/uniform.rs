@@ -1,7 +1,13 @@
 //! `uniform`: evenly spaced tokens stay; the rest is dropped.
 //!
-//! The control without content and without chance. Formula: keep the places `floor((2 j + 1) n / (2 n_keep))` for
-//! `j = 0..n_keep`, counted among the unprotected tokens: the centres of `n_keep` equal stretches.
+//! The control without content and without chance. Formula: cut the span of the original positions of the unprotected
+//! tokens into `n_keep` equal stretches; each keeps the token nearest to its centre. Where no token left yet these are the
+//! places `floor((2 j + 1) n / (2 n_keep))`, `j = 0..n_keep`.
+//!
+//! Original positions, and not places among the survivors, keep repeated thinning even: if every site removed the same
+//! relative places, each would remove the neighbours of what the one before it removed. Over seven sites of keep ratio
+//! 0.93 seven tokens in a row would vanish where two are enough. A phase that differs from site to site does not cure that:
+//! holes of two sites have different periods, so that they meet somewhere whatever their phases.
 
 use crate::registry::{Registration, never_causal};
 use crate::rule::{Placement, Rule, Score};
@@ -9,10 +15,10 @@ use crate::rule::{Placement, Rule, Score};
 inventory::submit! {
     Registration {
         name: "uniform",
-        version: 1,
+        version: 2,
         summary: "Control: evenly spaced tokens stay, the rest is dropped.",
         source: "control",
-        formula: "keep = { floor((2j+1) n / (2 n_keep)) : j = 0..n_keep-1 }",
+        formula: "keep = for each of n_keep equal stretches of the span of original positions the token nearest to its centre",
         differs: "",
         options: &[],
         seeded: false,
