@@ -1,7 +1,7 @@
 //! Runs a batch through the model, reducing at the sites: the loop between model and strategies.
 
 use reduction_strategies::importance::Source;
-use reduction_strategies::{Rule, SitePlan, TokenTable, plan_site};
+use reduction_strategies::{Plan, Rule, SitePlan, TokenTable, plan_site};
 use ssm_kernels::Segments;
 use ssm_model::{Activations, LayerRequest, MambaLm, ModelConfig, SignalSet};
 
@@ -35,8 +35,8 @@ pub(crate) struct SiteTrace {
     pub(crate) plan: SitePlan,
     /// Tokens as they arrived.
     pub(crate) arriving: TokenTable,
-    /// Sum over sequences of the mean cosine similarity of merged pairs, and how many sequences merged any.
-    pub(crate) merged_similarity: (f64, u64),
+    /// Mean cosine similarity of merged pairs, per segment; none where nothing was merged.
+    pub(crate) merged_similarity: Vec<Option<f64>>,
 }
 
 /// A batch after the last layer, without its activations.
@@ -83,10 +83,9 @@ pub(crate) fn drive(
             residual,
             &output.signals,
         )?;
-        matching_flops += matching(&reduction.rule, model.config(), &plan);
-        let similarities = plan.merged_similarity(&segments, &activations.hidden)?;
-        let merged_similarity =
-            similarities.iter().flatten().fold((0.0, 0), |(sum, count), similarity| (sum + similarity, count + 1));
+        let plans = plan.plans.iter().flatten();
+        matching_flops += plans.map(|plan| matching(&reduction.rule, model.config(), plan)).sum::<f64>();
+        let merged_similarity = plan.merged_similarity(&segments, &activations.hidden)?;
         let (hidden, residual, shortened) = plan.apply(&segments, &activations.hidden, residual)?;
         activations = Activations { hidden, residual: Some(residual) };
         segments = shortened;
@@ -98,12 +97,14 @@ pub(crate) fn drive(
 }
 
 /// FLOPs of comparing each source with each target: half of the tokens with the other half.
-fn matching(rule: &Rule, config: &ModelConfig, plan: &SitePlan) -> f64 {
+pub(crate) fn matching(rule: &Rule, config: &ModelConfig, plan: &Plan) -> f64 {
     let Rule::Pair(pair) = rule else { return 0.0 };
+    if plan.is_identity() {
+        return 0.0;
+    }
     let width = match pair.features.source {
         Source::BlockOutput | Source::Residual => config.d_model,
         Source::SsmOutput | Source::GatedOutput | Source::Dt => config.d_inner(),
     };
-    let compared = plan.plans.iter().flatten().filter(|plan| !plan.is_identity());
-    compared.map(|plan| 2.0 * (plan.n_tokens() as f64 / 2.0).powi(2) * width as f64).sum()
+    2.0 * (plan.n_tokens() as f64 / 2.0).powi(2) * width as f64
 }

@@ -29,4 +29,30 @@ pub enum EvaluationError {
         /// What came out.
         value: f64,
     },
+    /// A document that does not fit into the memory that activations may use.
+    #[error(
+        "a document of {rows} tokens does not fit: {bytes} bytes for activations hold {most_rows} tokens per worker"
+    )]
+    Memory {
+        /// Its tokens.
+        rows: usize,
+        /// Tokens that fit.
+        most_rows: usize,
+        /// What was granted.
+        bytes: u64,
+    },
+    /// No worker could be started.
+    #[error("cannot start a worker: {0}")]
+    Threads(String),
+}
+
+impl EvaluationError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Memory { .. } => Some("grant more with --memory"),
+            _ => None,
+        }
+    }
 }

@@ -5,6 +5,7 @@ use ssm_model::{Activations, MambaLm};
 
 use crate::drive::{Driven, Reduction, drive};
 use crate::error::EvaluationError;
+use crate::outcome::{Choice, collect};
 use crate::protocol::{After, Batch, Protocol};
 use crate::query::{Query, queries};
 use crate::score::{ScoredTarget, Scorer, score};
@@ -175,13 +176,6 @@ fn run(
     Ok(Evaluation { items: collect(&queries, choices, &tokens), sites: traces.sites(), plans: traces.plans(), work })
 }
 
-/// A scored query.
-#[derive(Clone)]
-struct Choice {
-    score: ChoiceScore,
-    necessary: (usize, usize),
-}
-
 /// A batch that ran: what it decided and what it scored.
 struct Ran {
     batch: Batch,
@@ -212,54 +206,10 @@ fn answer(
     let mut scores = score(scorer, model.config().vocab_size, activations, &readings)?.into_iter();
     let mut choices = Vec::with_capacity(batch.placements.len());
     for (placement, count) in batch.placements.iter().zip(counts) {
-        let query = &queries[placement.query];
         let own: Vec<ScoredTarget> = scores.by_ref().take(count).collect();
         let survivors = &driven.table.segments[placement.segment].positions;
-        let kept = query.necessary.iter().filter(|position| survivors.binary_search(position).is_ok()).count();
-        let loglikelihood: f64 = own.iter().map(|target| f64::from(target.log_prob)).sum();
-        if !loglikelihood.is_finite() {
-            return Err(EvaluationError::NotFinite { item: query.item, value: loglikelihood });
-        }
-        let choice = Choice {
-            score: ChoiceScore {
-                loglikelihood,
-                greedy: own.iter().all(|target| target.hit),
-                context_len: query.context.len(),
-                asked: query.scored.len(),
-                covered: own.iter().filter(|target| target.covered).count(),
-                tokens: own,
-            },
-            necessary: (kept, query.necessary.len()),
-        };
-        choices.push((placement.query, choice));
+        choices.push((placement.query, Choice::new(&queries[placement.query], own, survivors)?));
     }
     let head_rows = readings.iter().filter(|(_, reading)| reading.row.is_some()).count() as u64;
     Ok((choices, head_rows))
-}
-
-fn collect(queries: &[Query], choices: Vec<Option<Choice>>, tokens: &[(u64, u64)]) -> Vec<ItemScore> {
-    let mut items: Vec<ItemScore> = tokens
-        .iter()
-        .map(|&(tokens_in, tokens_kept)| ItemScore {
-            choices: Vec::new(),
-            tokens_in,
-            tokens_kept,
-            necessary_kept: None,
-        })
-        .collect();
-    let mut necessary: Vec<Vec<f64>> = vec![Vec::new(); items.len()];
-    for (query, choice) in queries.iter().zip(choices) {
-        let choice = choice.unwrap_or_else(|| unreachable!("every query is placed in one batch"));
-        let item = query.item as usize;
-        if choice.necessary.1 > 0 {
-            necessary[item].push(choice.necessary.0 as f64 / choice.necessary.1 as f64);
-        }
-        items[item].choices.push(choice.score);
-    }
-    for (item, shares) in items.iter_mut().zip(necessary) {
-        if !shares.is_empty() {
-            item.necessary_kept = Some(shares.iter().sum::<f64>() / shares.len() as f64);
-        }
-    }
-    items
 }

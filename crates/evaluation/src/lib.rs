@@ -5,6 +5,7 @@ mod error;
 mod evaluate;
 pub mod guards;
 pub mod metrics;
+mod outcome;
 mod protocol;
 mod query;
 mod score;

@@ -8,7 +8,7 @@ use crate::protocol::Reading;
 use crate::query::Query;
 
 /// Rows that pass through the head at once: bounds the logits in memory.
-const HEAD_ROWS: usize = 1024;
+pub(crate) const HEAD_ROWS: usize = 1024;
 
 /// Log-probability that the oracle gives to a token it does not expect.
 const ORACLE_MISS: f32 = -30.0;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use reduction_strategies::Plan;
+
 use crate::drive::Driven;
 use crate::protocol::Batch;
 
@@ -33,6 +35,41 @@ pub struct ItemPlan {
     pub merged: Vec<(u32, u32)>,
 }
 
+/// What happened to one reducible sequence at one site.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    /// 0-based layer.
+    pub(crate) site: usize,
+    /// Tokens that arrived.
+    pub(crate) tokens_in: u64,
+    /// Tokens that left.
+    pub(crate) tokens_out: u64,
+    /// Mean cosine similarity of merged pairs; none where nothing was merged.
+    pub(crate) merged_similarity: Option<f64>,
+    /// What was decided; there only where the sequence's item is recorded.
+    pub(crate) decision: Option<Decision>,
+}
+
+/// A plan in original positions.
+#[derive(Clone, Debug)]
+pub(crate) struct Decision {
+    kept: Vec<u32>,
+    dropped: Vec<u32>,
+    merged: Vec<(u32, u32)>,
+}
+
+impl Decision {
+    /// `plan` for a sequence whose tokens have these original positions.
+    pub(crate) fn new(plan: &Plan, positions: &[u32]) -> Self {
+        let at = |index: &u32| positions[*index as usize];
+        Self {
+            kept: plan.keep().iter().map(at).collect(),
+            dropped: plan.dropped().iter().map(at).collect(),
+            merged: plan.merged().iter().map(|(source, into)| (at(source), at(into))).collect(),
+        }
+    }
+}
+
 pub(crate) struct Traces {
     recorded: usize,
     sites: BTreeMap<usize, (SiteTotals, f64, u64)>,
@@ -47,29 +84,42 @@ impl Traces {
 
     pub(crate) fn add(&mut self, batch: &Batch, driven: &Driven) {
         for trace in &driven.sites {
-            let (totals, sum, count) = self.sites.entry(trace.site).or_default();
-            totals.site = trace.site;
-            *sum += trace.merged_similarity.0;
-            *count += trace.merged_similarity.1;
-            // Under `upstream` batches come longest first, and an item's choices may stand in several batches: the plan
-            // of its first sequence in that order is kept.
             for (segment, plan) in trace.plan.plans.iter().enumerate() {
                 let Some(plan) = plan else { continue };
-                totals.tokens_in += plan.n_tokens() as u64;
-                totals.tokens_out += plan.keep().len() as u64;
                 let item = batch.table.segments[segment].item as usize;
-                if item < self.recorded {
-                    let positions = &trace.arriving.segments[segment].positions;
-                    let at = |index: &u32| positions[*index as usize];
-                    self.plans.entry((item, trace.site)).or_insert_with(|| ItemPlan {
-                        item,
-                        site: trace.site,
-                        kept: plan.keep().iter().map(at).collect(),
-                        dropped: plan.dropped().iter().map(at).collect(),
-                        merged: plan.merged().iter().map(|(source, into)| (at(source), at(into))).collect(),
-                    });
-                }
+                let positions = &trace.arriving.segments[segment].positions;
+                let step = Step {
+                    site: trace.site,
+                    tokens_in: plan.n_tokens() as u64,
+                    tokens_out: plan.keep().len() as u64,
+                    merged_similarity: trace.merged_similarity[segment],
+                    decision: (item < self.recorded).then(|| Decision::new(plan, positions)),
+                };
+                self.add_step(item, &step);
             }
+        }
+    }
+
+    /// Adds one sequence. Sequences come in the order of the protocol's layout, whatever batches they ran in, so that
+    /// sums have the same bits. Under `upstream` that is longest first, and of an item's several sequences the plan of the
+    /// first one is kept.
+    pub(crate) fn add_step(&mut self, item: usize, step: &Step) {
+        let (totals, sum, count) = self.sites.entry(step.site).or_default();
+        totals.site = step.site;
+        totals.tokens_in += step.tokens_in;
+        totals.tokens_out += step.tokens_out;
+        if let Some(similarity) = step.merged_similarity {
+            *sum += similarity;
+            *count += 1;
+        }
+        if let Some(decision) = step.decision.as_ref().filter(|_| item < self.recorded) {
+            self.plans.entry((item, step.site)).or_insert_with(|| ItemPlan {
+                item,
+                site: step.site,
+                kept: decision.kept.clone(),
+                dropped: decision.dropped.clone(),
+                merged: decision.merged.clone(),
+            });
         }
     }
 

@@ -34,6 +34,6 @@ pub use error::PlanError;
 pub use plan::{BranchMerges, Plan, SizesAfter};
 pub use planner::{n_left, plan_sequence};
 pub use rule::{HostRule, Rule};
-pub use site::{SitePlan, plan_site};
+pub use site::{Fork, SitePlan, apply_forks, plan_site};
 pub use tokens::{SegmentTokens, TokenTable};
 pub use view::{Draw, Matrix, SequenceView};

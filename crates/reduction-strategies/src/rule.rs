@@ -120,7 +120,8 @@ pub enum Pruned {
     LeastImportant(Importance),
 }
 
-/// A rule that needs more than the blocks of this crate.
+/// A rule that needs more than the blocks of this crate. Its `Debug` form must show every field that changes a plan:
+/// rules that print alike share their plans ([`Rule::fingerprint`]).
 pub trait HostRule: Send + Sync + Debug {
     /// What a layer must show for it.
     fn signals(&self) -> SignalSet {
@@ -168,6 +169,20 @@ impl Rule {
             Self::Host(rule) => rule.kept(n_keep, n).min(n),
             Self::Prune(_) | Self::Pair(_) => n_keep.min(n),
         }
+    }
+
+    /// Equal for rules that make equal plans of equal sequences. The text is the rule's `Debug` form, which therefore
+    /// holds every field (derive it).
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        format!("{self:?}")
+    }
+
+    /// Whether plans depend on the seed and the item ([`crate::Draw`]) and not on the tokens alone. A host rule sees the
+    /// draw, so it counts as if it did.
+    #[must_use]
+    pub fn draws(&self) -> bool {
+        matches!(self, Self::Prune(Score::Random) | Self::Host(_))
     }
 
     /// Whether its plans are computed on the host, sequence by sequence.

@@ -151,6 +151,50 @@ impl SitePlan {
     }
 }
 
+/// A segment of a stream and the plan for it; `None` takes it as it is.
+pub type Fork<'a> = (usize, Option<&'a Plan>);
+
+/// Builds a new stream from segments of another one, in any order and as often as wanted: how one sequence goes on under
+/// several plans. Returns `(hidden', residual')`, `[sum of kept tokens, d_model]` each; a segment comes out with the bits
+/// that [`SitePlan::apply`] gives it.
+///
+/// # Errors
+/// A segment that is not there, a plan for another length, or tensors that are not contiguous float32 in host memory.
+pub fn apply_forks(
+    forks: &[Fork<'_>],
+    segments: &Segments,
+    hidden: &Tensor,
+    residual: &Tensor,
+) -> Result<(Tensor, Tensor), PlanError> {
+    for (segment, plan) in forks {
+        if *segment >= segments.len() {
+            return Err(PlanError::Stream { what: "segment to fork", got: *segment, expected: segments.len() });
+        }
+        if let Some(plan) = plan.filter(|plan| plan.n_tokens() != segments.length(*segment)) {
+            return Err(PlanError::Length { got: plan.n_tokens(), expected: segments.length(*segment) });
+        }
+    }
+    let longest = forks.iter().map(|(segment, _)| segments.length(*segment)).max().unwrap_or(0);
+    let all: Vec<u32> = (0..longest as u32).collect();
+    let none = BranchMerges::default();
+    let merge = |x: &Tensor, branch: fn(&Plan) -> &BranchMerges| {
+        let merges: Vec<RowMerges<'_>> = forks
+            .iter()
+            .map(|(segment, plan)| {
+                let merges = plan.map_or(&none, branch);
+                RowMerges {
+                    first_row: segments.rows(*segment).start,
+                    keep: plan.map_or(&all[..segments.length(*segment)], Plan::keep),
+                    groups: &merges.groups,
+                    rule: merges.rule,
+                }
+            })
+            .collect();
+        merge_rows(x, &merges)
+    };
+    Ok((merge(hidden, Plan::hidden)?, merge(residual, Plan::residual)?))
+}
+
 fn check_table(table: &TokenTable, segments: &Segments) -> Result<(), PlanError> {
     if table.segments.len() != segments.len() {
         let (got, expected) = (table.segments.len(), segments.len());

@@ -31,6 +31,24 @@ impl ModelConfig {
         }
     }
 
+    /// Float32 values per token that one call of a layer holds at its fullest, with every signal asked for: what the
+    /// memory of a call is planned with. An upper estimate; tables and states of segments are small beside it.
+    #[must_use]
+    pub fn working_floats_per_token(&self) -> usize {
+        let (d_model, d_inner, conv_dim) = (self.d_model, self.d_inner(), self.conv_dim());
+        // Arriving and leaving hidden states and residual, and the normed input.
+        let stream = 5 * d_model;
+        // Projection, convolution, step sizes, scan and gated output, and copies of the signals; the chunked scan holds
+        // its 64 products per token and group.
+        let mixer = match &self.mixer {
+            MixerConfig::Mamba(mixer) => 2 * d_inner + conv_dim + mixer.dt_rank + 2 * mixer.d_state + 3 * d_inner,
+            MixerConfig::Mamba2(mixer) => {
+                d_inner + 2 * conv_dim + 2 * d_inner / mixer.headdim + 64 * mixer.ngroups + 2 * d_inner
+            }
+        };
+        stream + mixer + d_inner + 2 * conv_dim
+    }
+
     /// FLOPs of the LM head per scored row.
     #[must_use]
     pub fn head_flops_per_row(&self) -> f64 {

@@ -2,12 +2,11 @@
 
 use reduction_strategies::SegmentTokens;
 
-use super::{After, Batch, Placement, Reading, Sequence, Unit, pack};
-use crate::error::EvaluationError;
+use super::{After, Placement, Reading, Sequence, Unit};
 use crate::query::Query;
 
 /// One unit per query: context and continuation, without the last token (nothing is read after it).
-pub(super) fn layout(queries: &[Query], max_tokens: usize) -> Result<Vec<Batch>, EvaluationError> {
+pub(super) fn units(queries: &[Query]) -> Vec<Unit> {
     let units = queries.iter().enumerate().map(|(index, query)| {
         let tokens = query.inputs();
         let table = SegmentTokens::reducible(query.item, tokens.len());
@@ -16,7 +15,7 @@ pub(super) fn layout(queries: &[Query], max_tokens: usize) -> Result<Vec<Batch>,
             placements: vec![Placement { query: index, segment: 0, continuation: None }],
         }
     });
-    pack(units.collect(), max_tokens)
+    units.collect()
 }
 
 /// The nearest surviving row at or before the target's predecessor.

@@ -2,12 +2,12 @@
 
 use reduction_strategies::SegmentTokens;
 
-use super::{After, Batch, Placement, Reading, Sequence, Unit, pack};
+use super::{After, Placement, Reading, Sequence, Unit};
 use crate::error::EvaluationError;
 use crate::query::Query;
 
 /// One unit per shared context: the context, then the inputs of each of its continuations as children.
-pub(super) fn layout(queries: &[Query], max_tokens: usize) -> Result<Vec<Batch>, EvaluationError> {
+pub(super) fn units(queries: &[Query]) -> Vec<Unit> {
     let mut units: Vec<Unit> = Vec::new();
     let mut last: Option<(u64, usize)> = None;
     for (index, query) in queries.iter().enumerate() {
@@ -35,7 +35,7 @@ pub(super) fn layout(queries: &[Query], max_tokens: usize) -> Result<Vec<Batch>,
         });
         unit.placements.push(Placement { query: index, segment: 0, continuation });
     }
-    pack(units, max_tokens)
+    units
 }
 
 /// The first target is read from the context's last row, every other from the row of its predecessor.

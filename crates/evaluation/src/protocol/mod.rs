@@ -79,12 +79,22 @@ pub(crate) struct Reading {
 }
 
 impl Protocol {
-    /// Batches of at most about `max_tokens` rows (a single item may exceed it).
-    pub(crate) fn layout(self, queries: &[Query], max_tokens: usize) -> Result<Vec<Batch>, EvaluationError> {
+    /// The sequences of all queries, in the order in which they are evaluated and recorded. Units do not depend on each
+    /// other: padding, where there is some, is part of them.
+    pub(crate) fn units(self, queries: &[Query]) -> Vec<Unit> {
         match self {
-            Self::Context => context::layout(queries, max_tokens),
-            Self::Aligned => aligned::layout(queries, max_tokens),
-            Self::Upstream { batch_size } => upstream::layout(queries, batch_size),
+            Self::Context => context::units(queries),
+            Self::Aligned => aligned::units(queries),
+            Self::Upstream { batch_size } => upstream::units(queries, batch_size),
+        }
+    }
+
+    /// Batches of at most about `max_tokens` rows (a single item may exceed it); `upstream` has its own.
+    pub(crate) fn layout(self, queries: &[Query], max_tokens: usize) -> Result<Vec<Batch>, EvaluationError> {
+        let units = self.units(queries);
+        match self {
+            Self::Context | Self::Aligned => pack(units, max_tokens),
+            Self::Upstream { batch_size } => units.chunks(batch_size).map(batch).collect(),
         }
     }
 
@@ -115,19 +125,19 @@ pub(crate) struct After<'a> {
 }
 
 /// One segment to be packed.
-struct Sequence {
-    tokens: Vec<u32>,
+pub(crate) struct Sequence {
+    pub(crate) tokens: Vec<u32>,
     /// Index of the parent within the same unit.
-    parent: Option<usize>,
+    pub(crate) parent: Option<usize>,
     /// What strategies are told of the tokens.
-    table: SegmentTokens,
+    pub(crate) table: SegmentTokens,
 }
 
 /// Sequences that must stand together (a context and its continuations), with the placements inside.
-#[derive(Default)]
-struct Unit {
-    sequences: Vec<Sequence>,
-    placements: Vec<Placement>,
+pub(crate) struct Unit {
+    /// One tree: the first is the root.
+    pub(crate) sequences: Vec<Sequence>,
+    pub(crate) placements: Vec<Placement>,
 }
 
 /// Packs whole units into batches of about `max_tokens` rows, in order.
@@ -138,31 +148,32 @@ fn pack(units: Vec<Unit>, max_tokens: usize) -> Result<Vec<Batch>, EvaluationErr
     for unit in units {
         let length: usize = unit.sequences.iter().map(|sequence| sequence.tokens.len()).sum();
         if size + length > max_tokens && !current.is_empty() {
-            batches.push(batch(std::mem::take(&mut current))?);
+            batches.push(batch(&current)?);
+            current.clear();
             size = 0;
         }
         size += length;
         current.push(unit);
     }
     if !current.is_empty() {
-        batches.push(batch(current)?);
+        batches.push(batch(&current)?);
     }
     Ok(batches)
 }
 
-fn batch(units: Vec<Unit>) -> Result<Batch, EvaluationError> {
+fn batch(units: &[Unit]) -> Result<Batch, EvaluationError> {
     let (mut tokens, mut lengths, mut parents) = (Vec::new(), Vec::new(), Vec::new());
     let mut tables = Vec::new();
     let mut placements = Vec::new();
     for unit in units {
         let first = lengths.len();
-        for sequence in unit.sequences {
+        for sequence in &unit.sequences {
             lengths.push(sequence.tokens.len());
             parents.push(sequence.parent.map(|parent| first + parent));
-            tables.push(sequence.table);
-            tokens.extend(sequence.tokens);
+            tables.push(sequence.table.clone());
+            tokens.extend_from_slice(&sequence.tokens);
         }
-        placements.extend(unit.placements.into_iter().map(|placement| Placement {
+        placements.extend(unit.placements.iter().map(|placement| Placement {
             query: placement.query,
             segment: first + placement.segment,
             continuation: placement.continuation.map(|segment| first + segment),

@@ -11,39 +11,33 @@
 
 use reduction_strategies::SegmentTokens;
 
-use super::{After, Batch, Placement, Reading, Sequence, Unit, batch};
-use crate::error::EvaluationError;
+use super::{After, Placement, Reading, Sequence, Unit};
 use crate::query::Query;
 
 /// Token that fills short rows.
 const PADDING: u32 = 0;
 
-pub(super) fn layout(queries: &[Query], batch_size: usize) -> Result<Vec<Batch>, EvaluationError> {
+/// One unit per query, longest first; `batch_size` of them are padded to one length and so make a batch.
+pub(super) fn units(queries: &[Query], batch_size: usize) -> Vec<Unit> {
     let mut order: Vec<usize> = (0..queries.len()).collect();
     let all_tokens = |index: usize| [queries[index].context.as_slice(), &queries[index].continuation].concat();
     order.sort_by_cached_key(|&index| {
         let tokens = all_tokens(index);
         (std::cmp::Reverse(tokens.len()), tokens)
     });
-    order
-        .chunks(batch_size)
-        .map(|rows| {
-            let longest = rows.iter().map(|&index| queries[index].inputs().len()).max().unwrap_or(0);
-            let units = rows.iter().map(|&index| {
-                let mut tokens = queries[index].inputs();
-                tokens.resize(longest, PADDING);
-                Unit {
-                    sequences: vec![Sequence {
-                        tokens,
-                        parent: None,
-                        table: SegmentTokens::reducible(queries[index].item, longest),
-                    }],
-                    placements: vec![Placement { query: index, segment: 0, continuation: None }],
-                }
-            });
-            batch(units.collect())
+    let batches = order.chunks(batch_size).flat_map(|rows| {
+        let longest = rows.iter().map(|&index| queries[index].inputs().len()).max().unwrap_or(0);
+        rows.iter().map(move |&index| {
+            let mut tokens = queries[index].inputs();
+            tokens.resize(longest, PADDING);
+            let table = SegmentTokens::reducible(queries[index].item, longest);
+            Unit {
+                sequences: vec![Sequence { tokens, parent: None, table }],
+                placements: vec![Placement { query: index, segment: 0, continuation: None }],
+            }
         })
-        .collect()
+    });
+    batches.collect()
 }
 
 pub(super) fn readings(query: &Query, placement: &Placement, after: &After<'_>) -> Vec<Reading> {
