@@ -3,6 +3,7 @@
 mod drive;
 mod error;
 mod evaluate;
+pub mod executor;
 pub mod guards;
 pub mod metrics;
 mod outcome;

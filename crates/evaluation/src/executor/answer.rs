@@ -1,0 +1,108 @@
+//! The end of the layers: which rows every lane reads, scored once each.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use reduction_strategies::TokenTable;
+
+use super::catalogue::Catalogue;
+use super::walk::{Branch, End, Pack, Walk};
+use crate::error::EvaluationError;
+use crate::outcome::Choice;
+use crate::protocol::{After, Reading};
+use crate::query::Query;
+use crate::score::{ScoredTarget, Scorer, score};
+
+/// Readings of one lane, in the order of its unit's placements.
+struct Asked {
+    branch: usize,
+    lane: usize,
+    /// Per placement: index of the query, and its readings with the index of each in the list of distinct ones.
+    placements: Vec<(usize, Vec<(usize, Reading)>)>,
+}
+
+impl<'a> Walk<'a> {
+    /// Scores all lanes of a pack that has passed the last layer. Lanes that cannot be read end with their error.
+    pub(super) fn answer(&mut self, pack: &Pack) -> Result<(), EvaluationError> {
+        let mut distinct: Vec<(&'a Query, Reading)> = Vec::new();
+        let mut asked = Vec::new();
+        let mut first_row = 0;
+        for (index, branch) in pack.branches.iter().enumerate() {
+            let catalogue: &'a Catalogue = self.catalogue;
+            let document = &catalogue.documents[self.documents[branch.document]];
+            let lengths: Vec<usize> = branch.table.iter().map(|segment| segment.positions.len()).collect();
+            let segments = document.segments.with_lengths(&lengths);
+            let table = TokenTable::new(branch.table.clone());
+            let after = After { before: &document.segments, segments: &segments, table: &table };
+            let mut known = HashMap::new();
+            for lane in &branch.lanes {
+                match self.readings(branch, *lane, &after) {
+                    Ok(placements) => {
+                        let placements = placements.into_iter().map(|(query_index, query, readings)| {
+                            let readings = readings.into_iter().map(|reading| {
+                                let place = *known.entry((reading.row, reading.target)).or_insert_with(|| {
+                                    let row = reading.row.map(|row| row + first_row);
+                                    distinct.push((query, Reading { row, ..reading }));
+                                    distinct.len() - 1
+                                });
+                                (place, reading)
+                            });
+                            (query_index, readings.collect())
+                        });
+                        asked.push(Asked { branch: index, lane: *lane, placements: placements.collect() });
+                    }
+                    Err(error) => self.logs[branch.document][*lane].end = Some(Err(Arc::new(error))),
+                }
+            }
+            first_row += segments.n_tokens() as u32;
+        }
+        let vocab_size = self.model.config().vocab_size;
+        let scores = score(Scorer::Model(self.model), vocab_size, &pack.activations, &distinct)?;
+        let rows = distinct.iter().filter(|(_, reading)| reading.row.is_some()).count();
+        self.sharing.head_rows_executed += rows as u64;
+        for asked in asked {
+            let branch = &pack.branches[asked.branch];
+            let end = self.end(branch, &asked, &scores).map_err(Arc::new);
+            self.logs[branch.document][asked.lane].end = Some(end);
+        }
+        Ok(())
+    }
+
+    /// Query and readings of each placement of a lane; rows count from the branch's first one.
+    fn readings(
+        &self,
+        branch: &Branch,
+        lane: usize,
+        after: &After<'_>,
+    ) -> Result<Vec<(usize, &'a Query, Vec<Reading>)>, EvaluationError> {
+        let lane = self.lane(branch, lane);
+        let catalogue: &'a Catalogue = self.catalogue;
+        let (queries, unit) = catalogue.unit_of(lane);
+        let protocol = self.cells[lane.cell].protocol;
+        let readings = |placement: &crate::protocol::Placement| {
+            let query = &queries[placement.query];
+            Ok((placement.query, query, protocol.readings(query, placement, after)?))
+        };
+        unit.placements.iter().map(readings).collect()
+    }
+
+    /// Choices of a lane from the scores of the distinct readings.
+    fn end(&self, branch: &Branch, asked: &Asked, scores: &[ScoredTarget]) -> Result<End, EvaluationError> {
+        let (queries, unit) = self.catalogue.unit_of(self.lane(branch, asked.lane));
+        let mut choices = Vec::with_capacity(asked.placements.len());
+        let mut head_rows = 0;
+        for (placement, (query, readings)) in unit.placements.iter().zip(&asked.placements) {
+            // Index and coverage are the lane's own; log-probability and hit belong to row and target.
+            let own = readings.iter().map(|(place, reading)| ScoredTarget {
+                index: reading.index,
+                covered: reading.covered,
+                ..scores[*place]
+            });
+            let survivors = &branch.table[placement.segment].positions;
+            choices.push((*query, Choice::new(&queries[*query], own.collect(), survivors)?));
+            head_rows += readings.iter().filter(|(_, reading)| reading.row.is_some()).count() as u64;
+        }
+        let tokens_kept = branch.table.iter().map(|segment| segment.positions.len() as u64).sum();
+        Ok(End { choices, head_rows, tokens_kept })
+    }
+}

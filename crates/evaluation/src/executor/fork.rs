@@ -1,0 +1,222 @@
+//! A site: every rule and ratio plans once for all lanes that share it, and lanes go on together as long as their plans
+//! are equal.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use reduction_strategies::{Plan, SegmentTokens, SitePlan, TokenTable, plan_site};
+use ssm_model::Signals;
+
+use super::catalogue::Operation;
+use super::walk::{Branch, Pack, Walk};
+use crate::drive::{Reduction, matching};
+use crate::error::EvaluationError;
+use crate::trace::{Decision, Step};
+
+/// A branch as it leaves a site.
+pub(super) struct Child {
+    /// Index of the branch in the arriving pack.
+    pub(super) parent: usize,
+    /// One plan per segment of the branch; none where every token stays.
+    pub(super) plans: Option<Vec<Option<Plan>>>,
+    pub(super) branch: Branch,
+}
+
+/// Lanes of one branch that plan alike.
+struct Asking {
+    /// Index of the branch in the pack.
+    branch: usize,
+    lanes: Vec<usize>,
+    /// Item that random choices depend on.
+    item: u64,
+}
+
+/// What one branch becomes under one operation.
+type Planned = (Vec<Option<Plan>>, Vec<Option<f64>>);
+
+impl Walk<'_> {
+    /// The children of `pack` at a site, by branch: the lanes for which nothing leaves first, then one child per distinct
+    /// plan. Lanes whose rule fails end here.
+    pub(super) fn fork(&mut self, pack: &Pack, signals: &Signals, site: usize) -> Result<Vec<Child>, EvaluationError> {
+        let mut children: Vec<Vec<Child>> = pack.branches.iter().map(|_| Vec::new()).collect();
+        for (parent, branch) in pack.branches.iter().enumerate() {
+            let stays = |lane: &usize| !self.reduction(branch, *lane).sites.contains(&site);
+            let lanes: Vec<usize> = branch.lanes.iter().copied().filter(stays).collect();
+            let branch = Branch { lanes, ..branch.clone() };
+            children[parent].push(Child { parent, plans: None, branch });
+        }
+        for asking in self.asking(pack, site).into_values() {
+            let planned = self.plan(pack, signals, site, &asking)?;
+            for (asking, planned) in asking.into_iter().zip(planned) {
+                let branch = &pack.branches[asking.branch];
+                match planned {
+                    Ok((plans, similarities)) => {
+                        self.log(branch, &asking, site, &plans, &similarities);
+                        join(&mut children[asking.branch], branch, &asking, plans)?;
+                    }
+                    Err(error) => {
+                        let error = Arc::new(error);
+                        for lane in &asking.lanes {
+                            self.logs[branch.document][*lane].end = Some(Err(Arc::clone(&error)));
+                        }
+                    }
+                }
+            }
+        }
+        let mut all: Vec<Child> = children.into_iter().flatten().collect();
+        all.retain(|child| !child.branch.lanes.is_empty());
+        for child in &mut all {
+            child.branch.lanes.sort_unstable();
+        }
+        Ok(all)
+    }
+
+    /// Who plans together: lanes of one operation. Where a document belongs to several items and the rule draws, each item
+    /// needs a round of its own, because a stream holds one item per segment.
+    fn asking(&self, pack: &Pack, site: usize) -> BTreeMap<(Operation, usize), Vec<Asking>> {
+        let mut all: BTreeMap<(Operation, usize), Vec<Asking>> = BTreeMap::new();
+        for (index, branch) in pack.branches.iter().enumerate() {
+            let mut own: BTreeMap<Operation, Vec<Asking>> = BTreeMap::new();
+            for lane in &branch.lanes {
+                let Lane { cell, item } = self.named(branch, *lane);
+                let reduction = &self.cells[cell].reduction;
+                if !reduction.sites.contains(&site) {
+                    continue;
+                }
+                let rounds = own.entry(self.catalogue.operation_of[cell]).or_default();
+                match rounds.iter_mut().find(|asking| !reduction.rule.draws() || asking.item == item) {
+                    Some(asking) => asking.lanes.push(*lane),
+                    None => rounds.push(Asking { branch: index, lanes: vec![*lane], item }),
+                }
+            }
+            for (operation, rounds) in own {
+                for (round, asking) in rounds.into_iter().enumerate() {
+                    all.entry((operation, round)).or_default().push(asking);
+                }
+            }
+        }
+        all
+    }
+
+    /// Plans of the asking branches, in one call for all of them; where that fails, one by one, so that an error stays with
+    /// its branch.
+    fn plan(
+        &self,
+        pack: &Pack,
+        signals: &Signals,
+        site: usize,
+        asking: &[Asking],
+    ) -> Result<Vec<Result<Planned, EvaluationError>>, EvaluationError> {
+        match self.plan_together(pack, signals, site, asking) {
+            Ok(planned) => Ok(planned.into_iter().map(Ok).collect()),
+            Err(error) if asking.len() == 1 => Ok(vec![Err(error)]),
+            Err(_) => {
+                let alone = |one: &Asking| {
+                    let planned = self.plan_together(pack, signals, site, std::slice::from_ref(one));
+                    planned.map(|planned| planned.into_iter().next().unwrap_or_default())
+                };
+                Ok(asking.iter().map(alone).collect())
+            }
+        }
+    }
+
+    fn plan_together(
+        &self,
+        pack: &Pack,
+        signals: &Signals,
+        site: usize,
+        asking: &[Asking],
+    ) -> Result<Vec<Planned>, EvaluationError> {
+        let mut askers = asking.iter().peekable();
+        let (mut tables, mut places) = (Vec::with_capacity(pack.segments.len()), Vec::with_capacity(asking.len()));
+        for (index, branch) in pack.branches.iter().enumerate() {
+            if let Some(asker) = askers.next_if(|asker| asker.branch == index) {
+                places.push(tables.len()..tables.len() + branch.table.len());
+                tables.extend(branch.table.iter().map(|segment| SegmentTokens { item: asker.item, ..segment.clone() }));
+            } else {
+                // The rule does not see the others.
+                tables.extend(branch.table.iter().map(|segment| SegmentTokens::fixed(0, 0, segment.positions.len())));
+            }
+        }
+        let first = &asking[0];
+        let Reduction { rule, keep_ratio, seed, .. } = self.reduction(&pack.branches[first.branch], first.lanes[0]);
+        let hidden = &pack.activations.hidden;
+        let residual = pack.activations.residual.as_ref().unwrap_or(hidden);
+        let table = TokenTable::new(tables);
+        let plan = plan_site(rule, *keep_ratio, *seed, site, &table, &pack.segments, hidden, residual, signals)?;
+        let similarities = plan.merged_similarity(&pack.segments, hidden)?;
+        Ok(places.into_iter().map(|at| (plan.plans[at.clone()].to_vec(), similarities[at].to_vec())).collect())
+    }
+
+    /// Writes a site down for the lanes that went through it.
+    fn log(
+        &mut self,
+        branch: &Branch,
+        asking: &Asking,
+        site: usize,
+        plans: &[Option<Plan>],
+        similarities: &[Option<f64>],
+    ) {
+        let recorded = asking.lanes.iter().any(|lane| (self.named(branch, *lane).item as usize) < self.recorded_plans);
+        let rule = &self.reduction(branch, asking.lanes[0]).rule;
+        let mut steps = Vec::new();
+        let mut flops = 0.0;
+        for ((plan, similarity), tokens) in plans.iter().zip(similarities).zip(&branch.table) {
+            let Some(plan) = plan else { continue };
+            flops += matching(rule, self.model.config(), plan);
+            steps.push(Arc::new(Step {
+                site,
+                tokens_in: plan.n_tokens() as u64,
+                tokens_out: plan.keep().len() as u64,
+                merged_similarity: *similarity,
+                decision: recorded.then(|| Decision::new(plan, &tokens.positions)),
+            }));
+        }
+        for lane in &asking.lanes {
+            let log = &mut self.logs[branch.document][*lane];
+            log.matching_flops += flops;
+            log.steps.extend(steps.iter().cloned());
+        }
+    }
+
+    fn named(&self, branch: &Branch, lane: usize) -> Lane {
+        let lane = self.lane(branch, lane);
+        Lane { cell: lane.cell, item: lane.item }
+    }
+
+    fn reduction(&self, branch: &Branch, lane: usize) -> &Reduction {
+        &self.cells[self.lane(branch, lane).cell].reduction
+    }
+}
+
+/// Cell and item of a lane.
+struct Lane {
+    cell: usize,
+    item: u64,
+}
+
+/// Adds lanes to the child of the same plan, or makes one. The first child is the one that nothing leaves.
+fn join(
+    children: &mut Vec<Child>,
+    branch: &Branch,
+    asking: &Asking,
+    plans: Vec<Option<Plan>>,
+) -> Result<(), EvaluationError> {
+    let child = if plans.iter().flatten().all(Plan::is_identity) {
+        Some(&mut children[0])
+    } else {
+        children.iter_mut().find(|child| child.plans.as_ref() == Some(&plans))
+    };
+    if let Some(child) = child {
+        child.branch.lanes.extend_from_slice(&asking.lanes);
+        return Ok(());
+    }
+    let site = SitePlan { plans };
+    let table = TokenTable::new(branch.table.clone()).apply(&site)?.segments;
+    children.push(Child {
+        parent: asking.branch,
+        plans: Some(site.plans),
+        branch: Branch { document: branch.document, lanes: asking.lanes.clone(), table },
+    });
+    Ok(())
+}

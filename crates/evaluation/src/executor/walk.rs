@@ -1,0 +1,262 @@
+//! All layers for some documents: live branches move in lock step, and children are run in groups where there are many.
+
+use std::sync::Arc;
+
+use reduction_strategies::{Fork, SegmentTokens, apply_forks};
+use ssm_kernels::Segments;
+use ssm_model::{Activations, LayerRequest, MambaLm, SignalSet};
+
+use super::budget::Budget;
+use super::catalogue::{Catalogue, Lane};
+use super::fork::Child;
+use super::{CellRequest, Sharing};
+use crate::error::EvaluationError;
+use crate::outcome::Choice;
+use crate::trace::Step;
+
+/// One document under one history of plans, and the lanes that share it.
+#[derive(Clone)]
+pub(super) struct Branch {
+    /// Index of the document in the micro-batch.
+    pub(super) document: usize,
+    /// Indices into the document's lanes, ascending.
+    pub(super) lanes: Vec<usize>,
+    /// Live tokens of each segment.
+    pub(super) table: Vec<SegmentTokens>,
+}
+
+/// Branches that run in one packed call.
+pub(super) struct Pack {
+    pub(super) branches: Vec<Branch>,
+    /// Segments of all branches, in order.
+    pub(super) segments: Segments,
+    pub(super) activations: Activations,
+}
+
+/// What has become of a lane.
+#[derive(Clone, Default)]
+pub(super) struct LaneLog {
+    pub(super) steps: Vec<Arc<Step>>,
+    pub(super) token_layers: u64,
+    pub(super) matching_flops: f64,
+    /// Rows executed for it, each divided by the number of lanes it was executed for.
+    pub(super) share: f64,
+    pub(super) end: Option<Result<End, Arc<EvaluationError>>>,
+}
+
+/// The end of a lane that reached the head.
+#[derive(Clone)]
+pub(super) struct End {
+    pub(super) choices: Vec<(usize, Choice)>,
+    pub(super) head_rows: u64,
+    pub(super) tokens_kept: u64,
+}
+
+/// What a lane hands over.
+pub(super) struct LaneResult {
+    pub(super) share: f64,
+    pub(super) result: Result<LaneOutcome, Arc<EvaluationError>>,
+}
+
+/// A lane that was scored.
+pub(super) struct LaneOutcome {
+    pub(super) end: End,
+    pub(super) tokens_in: u64,
+    pub(super) token_layers: u64,
+    pub(super) matching_flops: f64,
+    pub(super) steps: Vec<Arc<Step>>,
+}
+
+/// A micro-batch on its way through the layers.
+pub(super) struct Walk<'a> {
+    pub(super) model: &'a MambaLm,
+    pub(super) cells: &'a [CellRequest<'a>],
+    pub(super) catalogue: &'a Catalogue,
+    /// Indices into the catalogue's documents.
+    pub(super) documents: &'a [usize],
+    pub(super) recorded_plans: usize,
+    /// By document of the micro-batch and lane.
+    pub(super) logs: Vec<Vec<LaneLog>>,
+    pub(super) sharing: Sharing,
+    budget: Budget,
+    /// Rows that wait for their other children.
+    waiting_rows: usize,
+}
+
+impl<'a> Walk<'a> {
+    /// Runs `documents` through the model for all their lanes.
+    pub(super) fn run(
+        model: &'a MambaLm,
+        cells: &'a [CellRequest<'a>],
+        catalogue: &'a Catalogue,
+        documents: &'a [usize],
+        budget: Budget,
+        recorded_plans: usize,
+    ) -> Result<(Vec<(Lane, LaneResult)>, Sharing), EvaluationError> {
+        let wanted = documents.iter().map(|document| &catalogue.documents[*document]);
+        let mut walk = Self {
+            model,
+            cells,
+            catalogue,
+            documents,
+            recorded_plans,
+            logs: wanted.clone().map(|document| vec![LaneLog::default(); document.lanes.len()]).collect(),
+            sharing: Sharing::default(),
+            budget,
+            waiting_rows: 0,
+        };
+        let branches: Vec<Branch> = wanted
+            .clone()
+            .enumerate()
+            .map(|(index, document)| Branch {
+                document: index,
+                lanes: (0..document.lanes.len()).collect(),
+                table: document.table.clone(),
+            })
+            .collect();
+        let segments = walk.segments(&branches)?;
+        budget.check(segments.n_tokens())?;
+        let tokens: Vec<u32> = wanted.flat_map(|document| &document.tokens).copied().collect();
+        let activations = model.embed(&tokens)?;
+        walk.descend(Pack { branches, segments, activations }, 0)?;
+        Ok((walk.lanes(), walk.sharing))
+    }
+
+    /// Runs `pack` from `layer` to the head. Where the children of a site do not fit into one call they are run group by
+    /// group from the activations that arrived there, depth first: what waits is one set of activations per site at most.
+    fn descend(&mut self, mut pack: Pack, first_layer: usize) -> Result<(), EvaluationError> {
+        for layer in first_layer..self.model.config().n_layer {
+            let signals = self.signals(&pack, layer);
+            let request = LayerRequest { initial: None, signals: signals.unwrap_or_default(), states: false };
+            let output = self.model.layer(layer, &pack.activations, &pack.segments, request)?;
+            self.count(&pack);
+            pack.activations = output.activations;
+            if signals.is_none() {
+                continue;
+            }
+            let children = self.fork(&pack, &output.signals, layer)?;
+            drop(output.signals);
+            if children.iter().all(|child| child.plans.is_none()) && children.len() == pack.branches.len() {
+                pack.branches = children.into_iter().map(|child| child.branch).collect();
+                continue;
+            }
+            let mut groups = self.groups(children);
+            let Some(last) = groups.pop() else { return Ok(()) };
+            for group in groups {
+                let child = self.gather(&pack, group)?;
+                self.waiting_rows += pack.segments.n_tokens();
+                self.descend(child, layer + 1)?;
+                self.waiting_rows -= pack.segments.n_tokens();
+            }
+            pack = self.gather(&pack, last)?;
+        }
+        self.answer(&pack)
+    }
+
+    /// What the rules of the lanes that have a site here want to see; none where no lane has one.
+    fn signals(&self, pack: &Pack, layer: usize) -> Option<SignalSet> {
+        let lanes = pack.branches.iter().flat_map(|branch| branch.lanes.iter().map(|lane| self.lane(branch, *lane)));
+        let reductions = lanes.map(|lane| &self.cells[lane.cell].reduction);
+        let here = reductions.filter(|reduction| reduction.sites.contains(&layer));
+        here.map(|reduction| reduction.rule.signals()).reduce(SignalSet::union)
+    }
+
+    /// Counts a layer that ran.
+    fn count(&mut self, pack: &Pack) {
+        let rows = pack.segments.n_tokens();
+        self.sharing.token_layers_executed += rows as u64;
+        self.sharing.peak_rows = self.sharing.peak_rows.max(rows + self.waiting_rows);
+        for branch in &pack.branches {
+            let rows: usize = branch.table.iter().map(|segment| segment.positions.len()).sum();
+            for lane in &branch.lanes {
+                let log = &mut self.logs[branch.document][*lane];
+                log.token_layers += rows as u64;
+                log.share += rows as f64 / branch.lanes.len() as f64;
+            }
+        }
+    }
+
+    /// Children that run together: at most the rows of a call, or one child.
+    fn groups(&self, children: Vec<Child>) -> Vec<Vec<Child>> {
+        let mut groups: Vec<Vec<Child>> = Vec::new();
+        let mut size = 0;
+        for child in children {
+            let rows: usize = child.branch.table.iter().map(|segment| segment.positions.len()).sum();
+            match groups.last_mut() {
+                Some(group) if size + rows <= self.budget.rows_per_call => group.push(child),
+                _ => {
+                    groups.push(vec![child]);
+                    size = 0;
+                }
+            }
+            size += rows;
+        }
+        groups
+    }
+
+    /// The stream of a group, taken from that of its parents.
+    fn gather(&self, pack: &Pack, group: Vec<Child>) -> Result<Pack, EvaluationError> {
+        let mut firsts = Vec::with_capacity(pack.branches.len());
+        let mut first = 0;
+        for branch in &pack.branches {
+            firsts.push(first);
+            first += branch.table.len();
+        }
+        let forks: Vec<Fork<'_>> = group
+            .iter()
+            .flat_map(|child| {
+                let plan = |index: usize| child.plans.as_ref().and_then(|plans| plans[index].as_ref());
+                (0..child.branch.table.len()).map(move |index| (child.parent, index, plan(index)))
+            })
+            .map(|(parent, index, plan)| (firsts[parent] + index, plan))
+            .collect();
+        let residual = pack.activations.residual.as_ref().unwrap_or(&pack.activations.hidden);
+        let (hidden, residual) = apply_forks(&forks, &pack.segments, &pack.activations.hidden, residual)?;
+        let branches: Vec<Branch> = group.into_iter().map(|child| child.branch).collect();
+        let segments = self.segments(&branches)?;
+        Ok(Pack { branches, segments, activations: Activations { hidden, residual: Some(residual) } })
+    }
+
+    /// The segment table of some branches, one after the other.
+    fn segments(&self, branches: &[Branch]) -> Result<Segments, EvaluationError> {
+        let (mut lengths, mut parents) = (Vec::new(), Vec::new());
+        for branch in branches {
+            let first = lengths.len();
+            let tree = &self.catalogue.documents[self.documents[branch.document]].segments;
+            for (index, segment) in branch.table.iter().enumerate() {
+                lengths.push(segment.positions.len());
+                parents.push(tree.parent(index).map(|parent| first + parent));
+            }
+        }
+        Ok(Segments::new(&lengths, &parents)?)
+    }
+
+    /// The lane of that index in the branch's document.
+    pub(super) fn lane(&self, branch: &Branch, index: usize) -> Lane {
+        self.catalogue.documents[self.documents[branch.document]].lanes[index]
+    }
+
+    /// Hands all lanes over.
+    fn lanes(&mut self) -> Vec<(Lane, LaneResult)> {
+        let mut lanes = Vec::new();
+        for (document, logs) in self.documents.iter().zip(std::mem::take(&mut self.logs)) {
+            let document = &self.catalogue.documents[*document];
+            for (lane, log) in document.lanes.iter().zip(logs) {
+                let end = log.end.unwrap_or_else(|| unreachable!("every lane ends in an answer or in an error"));
+                self.sharing.token_layers_asked += log.token_layers;
+                let result = end.map(|end| {
+                    self.sharing.head_rows_asked += end.head_rows;
+                    LaneOutcome {
+                        end,
+                        tokens_in: document.tokens.len() as u64,
+                        token_layers: log.token_layers,
+                        matching_flops: log.matching_flops,
+                        steps: log.steps,
+                    }
+                });
+                lanes.push((*lane, LaneResult { share: log.share, result }));
+            }
+        }
+        lanes
+    }
+}
