@@ -1,6 +1,6 @@
 //! Runs a batch through the model, reducing at the sites: the loop between model and strategies.
 
-use reduction_strategies::importance::Source;
+use reduction_strategies::importance::Widths;
 use reduction_strategies::{Rule, SitePlan, TokenTable, plan_site};
 use ssm_kernels::Segments;
 use ssm_model::{Activations, LayerRequest, MambaLm, ModelConfig, SignalSet};
@@ -83,7 +83,7 @@ pub(crate) fn drive(
             residual,
             &output.signals,
         )?;
-        matching_flops += matching(&reduction.rule, model.config(), &plan);
+        matching_flops += matching(&reduction.rule, model.config(), &table, &plan);
         let similarities = plan.merged_similarity(&segments, &activations.hidden)?;
         let merged_similarity =
             similarities.iter().flatten().fold((0.0, 0), |(sum, count), similarity| (sum + similarity, count + 1));
@@ -97,13 +97,15 @@ pub(crate) fn drive(
     Ok((activations, Driven { segments, table, sites, token_layers, matching_flops }))
 }
 
-/// FLOPs of comparing each source with each target: half of the tokens with the other half.
-fn matching(rule: &Rule, config: &ModelConfig, plan: &SitePlan) -> f64 {
-    let Rule::Pair(pair) = rule else { return 0.0 };
-    let width = match pair.features.source {
-        Source::BlockOutput | Source::Residual => config.d_model,
-        Source::SsmOutput | Source::GatedOutput | Source::Dt => config.d_inner(),
-    };
-    let compared = plan.plans.iter().flatten().filter(|plan| !plan.is_identity());
-    compared.map(|plan| 2.0 * (plan.n_tokens() as f64 / 2.0).powi(2) * width as f64).sum()
+/// FLOPs of the matching behind the plans of one site.
+fn matching(rule: &Rule, config: &ModelConfig, arriving: &TokenTable, plan: &SitePlan) -> f64 {
+    let d_inner = config.d_inner();
+    let widths = Widths { d_model: config.d_model, d_inner, dt: config.nheads().unwrap_or(d_inner) };
+    let planned = arriving.segments.iter().zip(&plan.plans).filter_map(|(tokens, plan)| Some((tokens, plan.as_ref()?)));
+    planned
+        .map(|(tokens, plan)| {
+            let n = tokens.protected.iter().filter(|protected| !**protected).count();
+            rule.matching_flops(n, n - (plan.n_tokens() - plan.keep().len()), widths)
+        })
+        .sum()
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ssm_model::SignalSet;
 
 use crate::error::PlanError;
-use crate::importance::{Importance, Source};
+use crate::importance::{Importance, Source, Widths};
 use crate::plan::Plan;
 use crate::view::SequenceView;
 
@@ -133,6 +133,13 @@ pub trait HostRule: Send + Sync + Debug {
         n_keep
     }
 
+    /// FLOPs of comparing tokens with each other when `n_left` of `n` reducible tokens remain, one multiply-add counting
+    /// as two. 0 for a rule that compares none, which is the default; scores, norms and sorting count nothing anywhere.
+    fn matching_flops(&self, n: usize, n_left: usize, widths: Widths) -> f64 {
+        let _ = (n, n_left, widths);
+        0.0
+    }
+
     /// The plan for one sequence. `n_keep` counts the reducible (unprotected) tokens that are asked for, before
     /// [`HostRule::kept`]. Protected tokens must stay untouched. Not called where every token stays.
     ///
@@ -167,6 +174,18 @@ impl Rule {
             Self::Identity => n,
             Self::Host(rule) => rule.kept(n_keep, n).min(n),
             Self::Prune(_) | Self::Pair(_) => n_keep.min(n),
+        }
+    }
+
+    /// FLOPs of the matching behind a plan that leaves `n_left` of `n` reducible (unprotected) tokens of one sequence.
+    /// Nothing is compared where every token stays.
+    #[must_use]
+    pub fn matching_flops(&self, n: usize, n_left: usize, widths: Widths) -> f64 {
+        match self {
+            _ if n_left >= n => 0.0,
+            Self::Pair(rule) => rule.matching_flops(n, n_left, widths),
+            Self::Host(rule) => rule.matching_flops(n, n_left, widths),
+            Self::Identity | Self::Prune(_) => 0.0,
         }
     }
 
