@@ -133,6 +133,12 @@ pub trait HostRule: Send + Sync + Debug {
         n_keep
     }
 
+    /// Why [`HostRule::kept`] is another number than the one asked for; none where it never is. The laws hold a rule to
+    /// whichever of the two it says.
+    fn own_count(&self) -> Option<&'static str> {
+        None
+    }
+
     /// FLOPs of comparing tokens with each other when `n_left` of `n` reducible tokens remain, one multiply-add counting
     /// as two. 0 for a rule that compares none, which is the default; scores, norms and sorting count nothing anywhere.
     fn matching_flops(&self, n: usize, n_left: usize, widths: Widths) -> f64 {
@@ -174,6 +180,16 @@ impl Rule {
             Self::Identity => n,
             Self::Host(rule) => rule.kept(n_keep, n).min(n),
             Self::Prune(_) | Self::Pair(_) => n_keep.min(n),
+        }
+    }
+
+    /// Why this rule leaves another number of tokens than asked for; none where it leaves exactly that.
+    #[must_use]
+    pub fn own_count(&self) -> Option<&'static str> {
+        match self {
+            Self::Identity => Some("every token stays"),
+            Self::Host(rule) => rule.own_count(),
+            Self::Prune(_) | Self::Pair(_) => None,
         }
     }
 

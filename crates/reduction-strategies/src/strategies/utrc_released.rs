@@ -30,6 +30,10 @@ struct UtrcReleased {
 }
 
 impl HostRule for UtrcReleased {
+    fn own_count(&self) -> Option<&'static str> {
+        Some("at most half of the tokens leave at one site, as released")
+    }
+
     fn kept(&self, n_keep: usize, n: usize) -> usize {
         kept_at_most_half_removed(n_keep, n)
     }
