@@ -20,6 +20,10 @@ report FOLDER *ARGS:
 smoke:
     cargo run --release --bin sweep -- run experiments/smoke.yaml
 
+# Time the analysis of a large fake experiment
+time-analysis:
+    cargo run --release --package sweep-runner --example time_analysis
+
 # Run all tests
 test:
     cargo test --release --workspace

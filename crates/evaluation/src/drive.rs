@@ -1,7 +1,7 @@
 //! Runs a batch through the model, reducing at the sites: the loop between model and strategies.
 
-use reduction_strategies::importance::Source;
-use reduction_strategies::{Plan, Rule, SitePlan, TokenTable, plan_site};
+use reduction_strategies::importance::Widths;
+use reduction_strategies::{Plan, Rule, SegmentTokens, SitePlan, TokenTable, plan_site};
 use ssm_kernels::Segments;
 use ssm_model::{Activations, LayerRequest, MambaLm, ModelConfig, SignalSet};
 
@@ -83,8 +83,10 @@ pub(crate) fn drive(
             residual,
             &output.signals,
         )?;
-        let plans = plan.plans.iter().flatten();
-        matching_flops += plans.map(|plan| matching(&reduction.rule, model.config(), plan)).sum::<f64>();
+        let planned =
+            table.segments.iter().zip(&plan.plans).filter_map(|(tokens, plan)| Some((tokens, plan.as_ref()?)));
+        let flops = planned.map(|(tokens, plan)| matching(&reduction.rule, model.config(), tokens, plan));
+        matching_flops += flops.sum::<f64>();
         let merged_similarity = plan.merged_similarity(&segments, &activations.hidden)?;
         let (hidden, residual, shortened) = plan.apply(&segments, &activations.hidden, residual)?;
         activations = Activations { hidden, residual: Some(residual) };
@@ -96,15 +98,10 @@ pub(crate) fn drive(
     Ok((activations, Driven { segments, table, sites, token_layers, matching_flops }))
 }
 
-/// FLOPs of comparing each source with each target: half of the tokens with the other half.
-pub(crate) fn matching(rule: &Rule, config: &ModelConfig, plan: &Plan) -> f64 {
-    let Rule::Pair(pair) = rule else { return 0.0 };
-    if plan.is_identity() {
-        return 0.0;
-    }
-    let width = match pair.features.source {
-        Source::BlockOutput | Source::Residual => config.d_model,
-        Source::SsmOutput | Source::GatedOutput | Source::Dt => config.d_inner(),
-    };
-    2.0 * (plan.n_tokens() as f64 / 2.0).powi(2) * width as f64
+/// FLOPs of the matching behind the plan of one sequence.
+pub(crate) fn matching(rule: &Rule, config: &ModelConfig, arriving: &SegmentTokens, plan: &Plan) -> f64 {
+    let d_inner = config.d_inner();
+    let widths = Widths { d_model: config.d_model, d_inner, dt: config.nheads().unwrap_or(d_inner) };
+    let n = arriving.protected.iter().filter(|protected| !**protected).count();
+    rule.matching_flops(n, n - (plan.n_tokens() - plan.keep().len()), widths)
 }

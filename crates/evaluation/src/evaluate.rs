@@ -103,19 +103,27 @@ pub struct Evaluation {
     pub work: Work,
 }
 
-/// Scores `items` with `model` under `protocol` while `reduction` shortens the sequences.
+/// What an evaluation is asked to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup<'a> {
+    /// The model.
+    pub model: &'a MambaLm,
+    /// How the items are scored.
+    pub kind: TaskKind,
+    /// The items.
+    pub items: &'a [Item],
+    /// From which rows scores are read.
+    pub protocol: Protocol,
+    /// Which tokens leave.
+    pub reduction: &'a Reduction,
+}
+
+/// Scores the items with the model under the protocol while the reduction shortens the sequences.
 ///
 /// # Errors
 /// A model, strategy or operation that refuses its input, or scores that are not finite.
-pub fn evaluate(
-    model: &MambaLm,
-    kind: TaskKind,
-    items: &[Item],
-    protocol: Protocol,
-    reduction: &Reduction,
-    settings: Settings,
-) -> Result<Evaluation, EvaluationError> {
-    run(model, Scorer::Model(model), kind, items, protocol, reduction, settings)
+pub fn evaluate(setup: &Setup<'_>, settings: Settings) -> Result<Evaluation, EvaluationError> {
+    run(setup, Scorer::Model(setup.model), settings)
 }
 
 /// As [`evaluate`], with an oracle in place of the model's head: the plans are the model's, but every surviving row is
@@ -123,26 +131,12 @@ pub fn evaluate(
 ///
 /// # Errors
 /// As [`evaluate`].
-pub fn evaluate_oracle(
-    model: &MambaLm,
-    kind: TaskKind,
-    items: &[Item],
-    protocol: Protocol,
-    reduction: &Reduction,
-    settings: Settings,
-) -> Result<Evaluation, EvaluationError> {
-    run(model, Scorer::Oracle, kind, items, protocol, reduction, settings)
+pub fn evaluate_oracle(setup: &Setup<'_>, settings: Settings) -> Result<Evaluation, EvaluationError> {
+    run(setup, Scorer::Oracle, settings)
 }
 
-fn run(
-    model: &MambaLm,
-    scorer: Scorer<'_>,
-    kind: TaskKind,
-    items: &[Item],
-    protocol: Protocol,
-    reduction: &Reduction,
-    settings: Settings,
-) -> Result<Evaluation, EvaluationError> {
+fn run(setup: &Setup<'_>, scorer: Scorer<'_>, settings: Settings) -> Result<Evaluation, EvaluationError> {
+    let Setup { model, kind, items, protocol, reduction } = *setup;
     let queries = queries(kind, items, protocol);
     let mut choices: Vec<Option<Choice>> = vec![None; queries.len()];
     let mut work = Work::default();

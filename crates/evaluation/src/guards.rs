@@ -7,7 +7,7 @@ use ssm_model::MambaLm;
 
 use crate::drive::Reduction;
 use crate::error::EvaluationError;
-use crate::evaluate::{Evaluation, Settings, evaluate, evaluate_oracle};
+use crate::evaluate::{Evaluation, Settings, Setup, evaluate, evaluate_oracle};
 use crate::protocol::Protocol;
 use crate::tasks::{Item, TaskKind};
 
@@ -38,21 +38,16 @@ impl GuardOutcome {
 ///
 /// # Errors
 /// As [`evaluate`].
-pub fn oracle(
-    model: &MambaLm,
-    kind: TaskKind,
-    items: &[Item],
-    protocol: Protocol,
-    reduction: &Reduction,
-) -> Result<GuardOutcome, EvaluationError> {
-    let evaluation = evaluate_oracle(model, kind, items, protocol, reduction, Settings::default())?;
+pub fn oracle(setup: &Setup<'_>) -> Result<GuardOutcome, EvaluationError> {
+    let evaluation = evaluate_oracle(setup, Settings::default())?;
     let choices = evaluation.items.iter().flat_map(|item| &item.choices);
+    let aligned = setup.protocol == Protocol::Aligned;
     let (mut right, mut checked) = (0, 0);
     for choice in choices {
-        let counts = |covered: bool| covered || protocol != Protocol::Aligned;
+        let counts = |covered: bool| covered || !aligned;
         right += choice.tokens.iter().filter(|target| counts(target.covered) && target.hit).count();
         // Rows that `upstream` cuts away count as wrong: they were asked for.
-        checked += if protocol == Protocol::Aligned { choice.covered } else { choice.asked };
+        checked += if aligned { choice.covered } else { choice.asked };
     }
     Ok(GuardOutcome::new("oracle", "targets that an oracle gets right", right, checked))
 }
@@ -61,16 +56,10 @@ pub fn oracle(
 ///
 /// # Errors
 /// As [`evaluate`].
-pub fn identity(
-    model: &MambaLm,
-    kind: TaskKind,
-    items: &[Item],
-    protocol: Protocol,
-    reduction: &Reduction,
-) -> Result<GuardOutcome, EvaluationError> {
-    let kept = Reduction { keep_ratio: 1.0, ..reduction.clone() };
-    let dense = evaluate(model, kind, items, protocol, &Reduction::dense(), Settings::default())?;
-    let reduced = evaluate(model, kind, items, protocol, &kept, Settings::default())?;
+pub fn identity(setup: &Setup<'_>) -> Result<GuardOutcome, EvaluationError> {
+    let kept = Reduction { keep_ratio: 1.0, ..setup.reduction.clone() };
+    let dense = evaluate(&Setup { reduction: &Reduction::dense(), ..*setup }, Settings::default())?;
+    let reduced = evaluate(&Setup { reduction: &kept, ..*setup }, Settings::default())?;
     Ok(compare("identity", "scores that keep ratio 1 leaves as they are", &dense, &reduced))
 }
 
@@ -78,20 +67,14 @@ pub fn identity(
 ///
 /// # Errors
 /// As [`evaluate`].
-pub fn alone(
-    model: &MambaLm,
-    kind: TaskKind,
-    items: &[Item],
-    protocol: Protocol,
-    reduction: &Reduction,
-) -> Result<GuardOutcome, EvaluationError> {
-    let together = evaluate(model, kind, items, protocol, reduction, Settings::default())?;
-    let single = match protocol {
+pub fn alone(setup: &Setup<'_>) -> Result<GuardOutcome, EvaluationError> {
+    let together = evaluate(setup, Settings::default())?;
+    let single = match setup.protocol {
         Protocol::Upstream { .. } => Protocol::Upstream { batch_size: 1 },
         other => other,
     };
     let settings = Settings { max_tokens: 1, ..Settings::default() };
-    let alone = evaluate(model, kind, items, single, reduction, settings)?;
+    let alone = evaluate(&Setup { protocol: single, ..*setup }, settings)?;
     Ok(compare("alone", "scores that do not depend on the batch", &together, &alone))
 }
 
@@ -112,7 +95,8 @@ pub fn causal(model: &MambaLm, items: &[Item], reduction: &Reduction) -> Result<
         })
         .collect();
     let run = |items: &[Item]| {
-        evaluate(model, TaskKind::RunningText, items, Protocol::Aligned, reduction, Settings::default())
+        let setup = Setup { model, kind: TaskKind::RunningText, items, protocol: Protocol::Aligned, reduction };
+        evaluate(&setup, Settings::default())
     };
     let (before, after) = (run(&texts)?, run(&changed)?);
     let (mut right, mut checked) = (0, 0);

@@ -16,7 +16,7 @@ mod trace;
 
 pub use drive::Reduction;
 pub use error::EvaluationError;
-pub use evaluate::{ChoiceScore, Evaluation, ItemScore, Settings, Work, evaluate, evaluate_oracle};
+pub use evaluate::{ChoiceScore, Evaluation, ItemScore, Settings, Setup, Work, evaluate, evaluate_oracle};
 pub use protocol::Protocol;
 pub use score::ScoredTarget;
 pub use trace::{ItemPlan, SiteTotals};

@@ -96,6 +96,11 @@ pub fn metrics(kind: TaskKind, items: &[Item], scores: &[ItemScore]) -> Vec<Metr
             vec![acc, token_acc, perplexity]
         }
         TaskKind::RunningText => {
+            // Running text asks for every token after its context, whatever was read.
+            let asked = |item: &Item, score: &ItemScore| {
+                let (from, to) = (score.choices[0].context_len, score.choices[0].context_len + score.choices[0].asked);
+                item.recalls.iter().filter(|position| (from..to).contains(&(**position as usize))).count() as f64
+            };
             let recalls = |item: &Item, score: &ItemScore| -> Vec<(f32, bool)> {
                 let choice = &score.choices[0];
                 let is_recall = |index: u32| item.recalls.binary_search(&(choice.context_len as u32 + index)).is_ok();
@@ -103,11 +108,11 @@ pub fn metrics(kind: TaskKind, items: &[Item], scores: &[ItemScore]) -> Vec<Metr
             };
             let recall_perplexity = metric("recall_perplexity", Aggregate::ExpNegMean, &|item, score| {
                 let recalls = recalls(item, score);
-                (recalls.iter().map(|(ll, _)| f64::from(*ll)).sum(), recalls.len() as f64)
+                (recalls.iter().map(|(ll, _)| f64::from(*ll)).sum(), asked(item, score))
             });
             let recall_acc = metric("recall_acc", Aggregate::Mean, &|item, score| {
                 let recalls = recalls(item, score);
-                (recalls.iter().filter(|(_, hit)| *hit).count() as f64, recalls.len() as f64)
+                (recalls.iter().filter(|(_, hit)| *hit).count() as f64, asked(item, score))
             });
             vec![perplexity, recall_perplexity, recall_acc]
         }
@@ -213,6 +218,21 @@ mod tests {
         assert_near(value(&metrics, "recall_perplexity"), 3.0_f64.exp());
         assert_near(value(&metrics, "recall_acc"), 0.5);
         assert_eq!(correct(TaskKind::RunningText, &items[0], &scores[0]), None);
+    }
+
+    /// Targets that were asked for and not read divide, recalled ones too; those of the context were not asked for.
+    #[test]
+    fn recalled_words_that_were_not_read_still_divide() {
+        // Words 2, 3 and 4 recall something; only the targets 1 and 2 (words 2 and 3) of 4 were read; word 0 is context.
+        let items = [item(None, &[], &[0, 2, 3, 4])];
+        let mut read = choice(&[(-1.0, true), (-2.0, false)], 4);
+        for (target, index) in read.tokens.iter_mut().zip([1, 2]) {
+            target.index = index;
+        }
+        let metrics = metrics(TaskKind::RunningText, &items, &[score(vec![read])]);
+        assert_near(value(&metrics, "recall_perplexity"), (3.0_f64 / 3.0).exp());
+        assert_near(value(&metrics, "recall_acc"), 1.0 / 3.0);
+        assert_near(value(&metrics, "perplexity"), (3.0_f64 / 4.0).exp());
     }
 
     #[test]

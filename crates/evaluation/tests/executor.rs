@@ -8,7 +8,7 @@ use std::sync::Arc;
 use common::{model, reduction, task};
 use evaluation::executor::{CellRequest, Event, ExecutorSettings, Sharing, evaluate_cells};
 use evaluation::tasks::{Task, TaskKind};
-use evaluation::{Evaluation, EvaluationError, Protocol, Reduction, Settings, evaluate};
+use evaluation::{Evaluation, EvaluationError, Protocol, Reduction, Settings, Setup, evaluate};
 use reduction_strategies::registry;
 use ssm_model::MambaLm;
 
@@ -36,7 +36,9 @@ fn shared(model: &MambaLm, cells: &[CellRequest<'_>], settings: ExecutorSettings
 
 fn alone(model: &MambaLm, cell: &CellRequest<'_>) -> Evaluation {
     let settings = Settings { recorded_plans: PLANS, ..Settings::default() };
-    evaluate(model, cell.kind, cell.items, cell.protocol, &cell.reduction, settings).unwrap()
+    let CellRequest { kind, items, protocol, reduction } = cell;
+    let setup = Setup { model, kind: *kind, items, protocol: *protocol, reduction };
+    evaluate(&setup, settings).unwrap()
 }
 
 /// Every log-likelihood and log-probability bit for bit, and all that records are made of.

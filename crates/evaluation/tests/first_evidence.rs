@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::{model, reduction, task};
+use common::{model, reduction, setup, task};
 use evaluation::metrics::metrics;
 use evaluation::tasks::Task;
 use evaluation::{Protocol, Reduction, Settings, evaluate};
@@ -15,7 +15,7 @@ use ssm_model::MambaLm;
 const CLIP: [(&str, &str); 2] = [("importance", "clip"), ("source", "block_output")];
 
 fn accuracy(model: &MambaLm, task: &Task, reduction: &Reduction) -> f64 {
-    let scores = evaluate(model, task.kind, &task.items, Protocol::Context, reduction, Settings::default()).unwrap();
+    let scores = evaluate(&setup(model, task, Protocol::Context, reduction), Settings::default()).unwrap();
     100.0 * metrics(task.kind, &task.items, &scores.items)[0].value().unwrap()
 }
 

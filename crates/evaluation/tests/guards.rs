@@ -2,10 +2,10 @@
 
 mod common;
 
-use common::{model, reduction, task};
+use common::{model, reduction, setup, task};
 use evaluation::guards::{alone, identity, oracle};
 use evaluation::tasks::{Item, Task};
-use evaluation::{Evaluation, Protocol, Reduction, Settings, evaluate};
+use evaluation::{Evaluation, Protocol, Reduction, Settings, Setup, evaluate};
 use reduction_strategies::registry;
 use ssm_model::MambaLm;
 
@@ -13,7 +13,7 @@ const MODEL: &str = "mamba2-world";
 const KEEP: f64 = 0.8;
 
 fn run(model: &MambaLm, task: &Task, items: &[Item], protocol: Protocol, reduction: &Reduction) -> Evaluation {
-    evaluate(model, task.kind, items, protocol, reduction, Settings::default()).unwrap()
+    evaluate(&Setup { items, ..setup(model, task, protocol, reduction) }, Settings::default()).unwrap()
 }
 
 fn bits(evaluation: &Evaluation) -> Vec<u64> {
@@ -36,7 +36,7 @@ fn every_strategy_passes_under_sound_protocols() {
             let mut oracle_checked = 0;
             for task in &tasks {
                 for guard in [oracle, identity, alone] {
-                    let outcome = guard(&model, task.kind, &task.items, protocol, &reduction).unwrap();
+                    let outcome = guard(&setup(&model, task, protocol, &reduction)).unwrap();
                     let place = format!("{} {} {}", strategy.name, protocol.name(), task.name);
                     assert!(outcome.passed, "{place}: {outcome:?}");
                     if outcome.guard == "oracle" {
@@ -72,7 +72,7 @@ fn the_oracle_finds_out_the_released_slicing_where_drops_are_scattered() {
     for strategy in ["random", "evit_released"] {
         let reduction = reduction(strategy, &[], KEEP);
         // Without padding, so that nothing but the slicing is to blame.
-        let outcome = oracle(&model, task.kind, &task.items, Protocol::Upstream { batch_size: 1 }, &reduction).unwrap();
+        let outcome = oracle(&setup(&model, &task, Protocol::Upstream { batch_size: 1 }, &reduction)).unwrap();
         assert!(!outcome.passed && outcome.measured < 1.0, "{strategy}: {outcome:?}");
         assert_eq!(outcome.checked, 8, "{strategy}: every target was asked for");
     }
@@ -84,7 +84,7 @@ fn the_released_slicing_is_right_for_prefix_thinning_without_padding() {
     let model = model(MODEL);
     let task = task("world_lambada", 1);
     let reduction = reduction("utrc_released", &[], KEEP);
-    let outcome = oracle(&model, task.kind, &task.items, Protocol::Upstream { batch_size: 96 }, &reduction).unwrap();
+    let outcome = oracle(&setup(&model, &task, Protocol::Upstream { batch_size: 96 }, &reduction)).unwrap();
     assert!(outcome.passed && outcome.checked == 1, "{outcome:?}");
     let item = &run(&model, &task, &task.items, Protocol::Upstream { batch_size: 96 }, &reduction).items[0];
     assert!(item.tokens_kept < item.tokens_in);
@@ -96,11 +96,11 @@ fn the_released_evaluation_depends_on_the_batch_once_rows_are_reduced() {
     let task = task("world_lambada", 6);
     let upstream = Protocol::Upstream { batch_size: 96 };
     for strategy in ["random", "evit_released", "utrc_released"] {
-        let outcome = alone(&model, task.kind, &task.items, upstream, &reduction(strategy, &[], KEEP)).unwrap();
+        let outcome = alone(&setup(&model, &task, upstream, &reduction(strategy, &[], KEEP))).unwrap();
         assert!(!outcome.passed, "{strategy}: {outcome:?}");
     }
     // Padding on the right alone changes nothing: without reduction the guard holds.
-    let outcome = alone(&model, task.kind, &task.items, upstream, &Reduction::dense()).unwrap();
+    let outcome = alone(&setup(&model, &task, upstream, &Reduction::dense())).unwrap();
     assert!(outcome.passed, "{outcome:?}");
 }
 

@@ -45,7 +45,7 @@ fn stored(model: &str) -> BTreeMap<String, StoredItem> {
 
 fn scores(model: &MambaLm, task: &Task, protocol: Protocol) -> Vec<ItemScore> {
     let reduction = Reduction::dense();
-    evaluate(model, task.kind, &task.items, protocol, &reduction, Settings::default()).unwrap().items
+    evaluate(&common::setup(model, task, protocol, &reduction), Settings::default()).unwrap().items
 }
 
 fn compare_items(task: &Task, scores: &[ItemScore], stored: &BTreeMap<String, StoredItem>) {

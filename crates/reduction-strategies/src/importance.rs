@@ -104,6 +104,29 @@ impl Source {
     }
 }
 
+/// Columns of the tensors that [`Source`] names, in one model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Widths {
+    /// Width of block output and residual.
+    pub d_model: usize,
+    /// Width of the SSM output.
+    pub d_inner: usize,
+    /// Step sizes of a token: one per channel (Mamba) or head (Mamba-2).
+    pub dt: usize,
+}
+
+impl Widths {
+    /// Columns of `source`.
+    #[must_use]
+    pub fn of(self, source: Source) -> usize {
+        match source {
+            Source::BlockOutput | Source::Residual => self.d_model,
+            Source::SsmOutput | Source::GatedOutput => self.d_inner,
+            Source::Dt => self.dt,
+        }
+    }
+}
+
 /// A metric and what it reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Importance {

@@ -3,6 +3,7 @@
 use ssm_kernels::ops::{MergeGroup, MergeRule};
 
 use crate::error::PlanError;
+use crate::importance::Widths;
 use crate::plan::{BranchMerges, Plan};
 use crate::rule::{Combine, PairRule};
 use crate::select::strongest;
@@ -39,6 +40,20 @@ impl PairRule {
         }
         let keep = (0..n as u32).filter(|row| !removed[*row as usize]).collect();
         Plan::new(n, keep, hidden.merges(view, self.hidden), residual.merges(view, self.residual))
+    }
+
+    /// FLOPs of comparing each source with each target, over all rounds that [`PairRule::plan`] goes through from `n`
+    /// candidates down to `n_keep`: `2 sources targets width` a round.
+    #[must_use]
+    pub fn matching_flops(&self, n: usize, n_keep: usize, widths: Widths) -> f64 {
+        let width = widths.of(self.features.source);
+        let (mut candidates, mut flops) = (n, 0.0);
+        while candidates > n_keep && candidates > 1 {
+            let (sources, targets) = self.partition.counts(candidates);
+            flops += 2.0 * sources as f64 * targets as f64 * width as f64;
+            candidates -= sources.min(candidates - n_keep);
+        }
+        flops
     }
 }
 
@@ -110,6 +125,24 @@ mod tests {
         assert_eq!(plan.hidden().groups, [group(3, 2)]);
         assert_eq!(plan.residual().groups, [group(1, 0), group(3, 2)]);
         assert_eq!(plan.dropped(), [0]);
+    }
+
+    #[test]
+    fn every_round_of_matching_counts() {
+        let widths = Widths { d_model: 10, d_inner: 20, dt: 3 };
+        let even_odd = rule(Combine::Mean, Combine::Mean);
+        // 7 candidates: 4 sources, 3 targets. To leave 5, one round: 2 * 4 * 3 * 10.
+        assert!((even_odd.matching_flops(7, 5, widths) - 240.0).abs() < 1e-9);
+        // To leave 2: all 4 sources go, then of 3 (2 sources, 1 target) one: 240 + 2 * 2 * 1 * 10.
+        assert!((even_odd.matching_flops(7, 2, widths) - 280.0).abs() < 1e-9);
+        // The less important half is rounded down: 3 sources, then of 4 two, then of 2 one.
+        let importance = crate::importance::Importance::new(crate::importance::Metric::Sum, Source::SsmOutput);
+        let features = Features { source: Source::SsmOutput, clip: false };
+        let halves = PairRule { partition: Partition::ByImportance(importance), features, ..even_odd };
+        let by_hand = 2.0 * 20.0 * f64::from(3 * 4 + 2 * 2 + 1);
+        assert!((halves.matching_flops(7, 1, widths) - by_hand).abs() < 1e-9);
+        assert!(even_odd.matching_flops(7, 7, widths).abs() < 1e-9);
+        assert_eq!((widths.of(Source::Dt), widths.of(Source::GatedOutput), widths.of(Source::Residual)), (3, 20, 10));
     }
 
     #[test]

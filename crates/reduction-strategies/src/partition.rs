@@ -15,6 +15,16 @@ pub struct Split {
 }
 
 impl Partition {
+    /// How many of `candidates` tokens become sources and targets.
+    #[must_use]
+    pub fn counts(self, candidates: usize) -> (usize, usize) {
+        let half = candidates / 2;
+        match self {
+            Self::EvenOdd => (candidates - half, half),
+            Self::ByImportance(_) => (half, candidates - half),
+        }
+    }
+
     /// Splits `candidates` (rows of the view, ascending). From two candidates on neither side is empty.
     ///
     /// # Errors
@@ -61,5 +71,22 @@ mod tests {
         let split = by_sum.split(&view, &[0, 1, 2, 4, 5]).unwrap();
         assert_eq!(split, Split { sources: vec![1, 5], targets: vec![0, 2, 4] });
         assert_eq!(by_sum.split(&view, &[1, 5]).unwrap().sources, [1]);
+    }
+
+    #[test]
+    fn counts_are_those_of_the_split() {
+        let sequence = Sequence::of_rows(&[[5.0], [1.0], [4.0], [2.0], [3.0]]);
+        for partition in
+            [Partition::EvenOdd, Partition::ByImportance(Importance::new(Metric::Sum, Source::BlockOutput))]
+        {
+            for n in 2..=5 {
+                let split = partition.split(&sequence.view(), &(0..n).collect::<Vec<_>>()).unwrap();
+                assert_eq!(
+                    partition.counts(n as usize),
+                    (split.sources.len(), split.targets.len()),
+                    "{partition:?} {n}"
+                );
+            }
+        }
     }
 }

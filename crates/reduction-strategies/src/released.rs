@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use ssm_kernels::ops::{MergeGroup, MergeRule};
 
 use crate::error::PlanError;
+use crate::importance::{Source, Widths};
 use crate::matching::{best_matches, unit_rows};
 use crate::options::{OptionDefault, OptionInfo, OptionKind, ResolvedOptions};
 use crate::plan::{BranchMerges, Plan};
@@ -153,6 +154,13 @@ impl ReleasedPairs {
     }
 }
 
+/// FLOPs of the one round of matching among `n` tokens: both matchings compare one half with the other on the block output.
+#[must_use]
+pub fn matching_flops(n: usize, widths: Widths) -> f64 {
+    let half = n / 2;
+    2.0 * half as f64 * (n - half) as f64 * widths.of(Source::BlockOutput) as f64
+}
+
 /// Tokens left of `n` when `n_keep` are asked for: the release removes at most half of them at one site.
 #[must_use]
 pub fn kept_at_most_half_removed(n_keep: usize, n: usize) -> usize {
@@ -177,6 +185,21 @@ mod tests {
         assert_eq!(plan.hidden().rule, MergeRule::ChannelTopHalf { kept: 1 });
         assert_eq!(plan.hidden().groups[0].sources, [(7, 1.0)]);
         assert_eq!(plan.hidden().groups[1].sources, [(5, 0.0)]);
+    }
+
+    #[test]
+    fn matching_is_counted_by_hand() {
+        let widths = Widths { d_model: 10, d_inner: 20, dt: 3 };
+        let rule =
+            |name: &str| crate::registry::Strategy::new(name, &std::collections::BTreeMap::new()).unwrap().rule();
+        for (name, flops) in [
+            ("utrc_released", 2.0 * 3.0 * 4.0 * 10.0),
+            ("pumer_released", 2.0 * 4.0 * 3.0 * 10.0),
+            ("evit_released", 0.0),
+        ] {
+            assert!((rule(name).matching_flops(7, 6, widths) - flops).abs() < 1e-9, "{name}");
+            assert!(rule(name).matching_flops(7, 7, widths).abs() < 1e-9, "{name}: nothing leaves");
+        }
     }
 
     #[test]

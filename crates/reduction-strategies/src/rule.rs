@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ssm_model::SignalSet;
 
 use crate::error::PlanError;
-use crate::importance::{Importance, Source};
+use crate::importance::{Importance, Source, Widths};
 use crate::plan::Plan;
 use crate::view::SequenceView;
 
@@ -134,6 +134,19 @@ pub trait HostRule: Send + Sync + Debug {
         n_keep
     }
 
+    /// Why [`HostRule::kept`] is another number than the one asked for; none where it never is. The laws hold a rule to
+    /// whichever of the two it says.
+    fn own_count(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// FLOPs of comparing tokens with each other when `n_left` of `n` reducible tokens remain, one multiply-add counting
+    /// as two. 0 for a rule that compares none, which is the default; scores, norms and sorting count nothing anywhere.
+    fn matching_flops(&self, n: usize, n_left: usize, widths: Widths) -> f64 {
+        let _ = (n, n_left, widths);
+        0.0
+    }
+
     /// The plan for one sequence. `n_keep` counts the reducible (unprotected) tokens that are asked for, before
     /// [`HostRule::kept`]. Protected tokens must stay untouched. Not called where every token stays.
     ///
@@ -183,6 +196,28 @@ impl Rule {
     #[must_use]
     pub fn draws(&self) -> bool {
         matches!(self, Self::Prune(Score::Random) | Self::Host(_))
+    }
+
+    /// Why this rule leaves another number of tokens than asked for; none where it leaves exactly that.
+    #[must_use]
+    pub fn own_count(&self) -> Option<&'static str> {
+        match self {
+            Self::Identity => Some("every token stays"),
+            Self::Host(rule) => rule.own_count(),
+            Self::Prune(_) | Self::Pair(_) => None,
+        }
+    }
+
+    /// FLOPs of the matching behind a plan that leaves `n_left` of `n` reducible (unprotected) tokens of one sequence.
+    /// Nothing is compared where every token stays.
+    #[must_use]
+    pub fn matching_flops(&self, n: usize, n_left: usize, widths: Widths) -> f64 {
+        match self {
+            _ if n_left >= n => 0.0,
+            Self::Pair(rule) => rule.matching_flops(n, n_left, widths),
+            Self::Host(rule) => rule.matching_flops(n, n_left, widths),
+            Self::Identity | Self::Prune(_) => 0.0,
+        }
     }
 
     /// Whether its plans are computed on the host, sequence by sequence.

@@ -1,6 +1,7 @@
 //! Models known by name: those embedded in the program, and the published ones with their sizes.
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::config::{ConfigError, ModelConfig};
 
 const TOKENIZER: &str = include_str!("../assets/reference-models/tokenizer.json");
 
@@ -75,6 +76,22 @@ pub struct Published {
     pub n_layer: usize,
 }
 
+impl Published {
+    /// The configuration: upstream's defaults at these sizes, with the vocabulary of GPT-NeoX padded as upstream pads it.
+    ///
+    /// # Errors
+    /// As [`ModelConfig::from_json`]; not for the models of this catalog.
+    pub fn config(&self) -> Result<ModelConfig, ConfigError> {
+        let (mixer, vocabulary, multiple) =
+            if self.mamba2 { (r#"{"layer": "Mamba2"}"#, 50288, 16) } else { ("{}", 50277, 8) };
+        let (d_model, n_layer) = (self.d_model, self.n_layer);
+        ModelConfig::from_json(&format!(
+            r#"{{"d_model": {d_model}, "n_layer": {n_layer}, "vocab_size": {vocabulary}, "ssm_cfg": {mixer},
+                "rms_norm": true, "residual_in_fp32": true, "fused_add_norm": true, "pad_vocab_size_multiple": {multiple}}}"#
+        ))
+    }
+}
+
 const PUBLISHED: &[Published] = &[
     Published { name: "state-spaces/mamba-130m", mamba2: false, d_model: 768, n_layer: 24 },
     Published { name: "state-spaces/mamba-370m", mamba2: false, d_model: 1024, n_layer: 48 },
@@ -91,4 +108,23 @@ const PUBLISHED: &[Published] = &[
 /// The published models of the two papers.
 pub fn published() -> &'static [Published] {
     PUBLISHED
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sizes as the papers and the hub's pages give them.
+    #[test]
+    fn published_models_have_about_the_parameters_in_their_names() {
+        for published in published() {
+            let parameters = published.config().unwrap().parameters() as f64;
+            let size = published.name.rsplit('-').next().unwrap();
+            let (number, unit) = size.split_at(size.len() - 1);
+            let named: f64 = number.parse::<f64>().unwrap() * if unit == "b" { 1e9 } else { 1e6 };
+            assert!((parameters / named - 1.0).abs() < 0.06, "{}: {parameters}", published.name);
+        }
+        let mamba2 = published().iter().find(|model| model.name == "state-spaces/mamba2-2.7b").unwrap();
+        assert_eq!((mamba2.config().unwrap().vocab_size, mamba2.config().unwrap().d_inner()), (50288, 5120));
+    }
 }

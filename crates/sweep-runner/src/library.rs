@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use evaluation::tasks::{self, Task, TaskError};
 use evaluation::tokenizer::{Tokenizer, TokenizerError};
@@ -11,7 +11,7 @@ use miette::Diagnostic;
 use reduction_strategies::registry::nearest;
 use ssm_model::catalog::{self, Builtin};
 use ssm_model::checkpoint::{Checkpoint, CheckpointError};
-use ssm_model::{MambaLm, ModelConfig, ModelError};
+use ssm_model::{MambaLm, ModelError};
 use thiserror::Error;
 
 use crate::config::{Catalog, CatalogError, ModelFacts, TaskFacts, TaskKind};
@@ -64,6 +64,9 @@ pub enum LibraryError {
     },
 }
 
+/// Label of a reference that names nothing.
+const UNKNOWN: &str = "unknown";
+
 /// Where a model comes from.
 enum Source {
     Builtin(Builtin),
@@ -74,6 +77,8 @@ enum Source {
 #[derive(Default)]
 pub struct Library {
     tokenizers: Mutex<BTreeMap<String, Tokenizer>>,
+    /// Checkpoints that were opened for planning and wait to be loaded.
+    opened: Mutex<BTreeMap<String, Checkpoint>>,
 }
 
 impl Library {
@@ -88,7 +93,8 @@ impl Library {
     /// # Errors
     /// No such model, or a checkpoint that is damaged, incomplete or has surplus weights.
     pub fn load_model(&self, reference: &str) -> Result<MambaLm, LibraryError> {
-        let checkpoint = open(reference)?;
+        let waiting = self.opened.lock().unwrap_or_else(PoisonError::into_inner).remove(reference);
+        let checkpoint = waiting.map_or_else(|| open(reference), Ok)?;
         let mut weights = checkpoint.weights;
         let model = MambaLm::load(&checkpoint.config, &mut weights)
             .map_err(|error| LibraryError::Model { reference: reference.to_owned(), error: Box::new(error) })?;
@@ -116,7 +122,7 @@ impl Library {
     }
 
     fn with_tokenizer<R>(&self, reference: &str, f: impl FnOnce(&Tokenizer) -> R) -> Result<R, LibraryError> {
-        let mut tokenizers = self.tokenizers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut tokenizers = self.tokenizers.lock().unwrap_or_else(PoisonError::into_inner);
         if !tokenizers.contains_key(reference) {
             let json = match source(reference)? {
                 Source::Builtin(builtin) => builtin.tokenizer_json.to_owned(),
@@ -140,6 +146,7 @@ fn source(reference: &str) -> Result<Source, CatalogError> {
             let names: Vec<&str> = catalog::builtins().iter().map(|builtin| builtin.name).collect();
             let near = nearest(name, names.iter().copied());
             CatalogError {
+                label: UNKNOWN,
                 message: format!("unknown builtin model `{name}`"),
                 hint: Some(near.map_or_else(
                     || format!("builtin models: {}", names.join(", ")),
@@ -152,6 +159,7 @@ fn source(reference: &str) -> Result<Source, CatalogError> {
         return Err(CatalogError {
             message: format!("cannot fetch `{reference}`: this version downloads nothing"),
             hint: Some("download the checkpoint and name its folder instead".to_owned()),
+            label: "not on this machine",
         });
     }
     let folder = PathBuf::from(reference);
@@ -161,6 +169,7 @@ fn source(reference: &str) -> Result<Source, CatalogError> {
     Err(CatalogError {
         message: format!("unknown model `{reference}`"),
         hint: Some("write builtin:<name> (see `sweep models`) or the path of a folder with config.json".to_owned()),
+        label: UNKNOWN,
     })
 }
 
@@ -172,8 +181,8 @@ fn open(reference: &str) -> Result<Checkpoint, LibraryError> {
     .map_err(|error| LibraryError::Checkpoint { reference: reference.to_owned(), error: Box::new(error) })
 }
 
-/// Configuration and digest of the weights, without building the model.
-fn describe(reference: &str) -> Result<(ModelConfig, String), LibraryError> {
+/// Digest of the configuration and the weights as they are stored.
+fn digest(reference: &str) -> Result<String, LibraryError> {
     let mut hasher = blake3::Hasher::new();
     match source(reference)? {
         Source::Builtin(builtin) => {
@@ -187,7 +196,7 @@ fn describe(reference: &str) -> Result<(ModelConfig, String), LibraryError> {
             }
         }
     }
-    Ok((open(reference)?.config, hasher.finalize().to_hex()[..16].to_owned()))
+    Ok(hasher.finalize().to_hex()[..16].to_owned())
 }
 
 /// Files of a model folder that can change its output, in name order; the tokenizer has a digest of its own.
@@ -210,13 +219,29 @@ fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, LibraryError> {
 fn as_catalog_error(error: LibraryError) -> CatalogError {
     match error {
         LibraryError::Catalog(error) => error,
-        other => CatalogError { hint: other.help().map(|help| help.to_string()), message: other.to_string() },
+        other => CatalogError {
+            hint: other.help().map(|help| help.to_string()),
+            message: other.to_string(),
+            label: match &other {
+                LibraryError::Task(TaskError::Unknown { .. }) | LibraryError::Catalog(_) => UNKNOWN,
+                LibraryError::Task(_) => "damaged task",
+                LibraryError::Checkpoint { error, .. } if matches!(**error, CheckpointError::NoConfig { .. }) => {
+                    "not a model folder"
+                }
+                LibraryError::Checkpoint { .. } | LibraryError::Model { .. } => "damaged model",
+                LibraryError::Tokenizer { .. } => "unusable tokenizer",
+                LibraryError::File { .. } => "unreadable",
+            },
+        },
     }
 }
 
 impl Catalog for Library {
     fn model(&self, reference: &str) -> Result<ModelFacts, CatalogError> {
-        let (config, weights_digest) = describe(reference).map_err(as_catalog_error)?;
+        let weights_digest = digest(reference).map_err(as_catalog_error)?;
+        let checkpoint = open(reference).map_err(as_catalog_error)?;
+        let config = checkpoint.config.clone();
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).insert(reference.to_owned(), checkpoint);
         let tokenizer = |tokenizer: &Tokenizer| tokenizer.check_vocab(config.vocab_size).map(|()| tokenizer.digest());
         let tokenizer_digest = self
             .with_tokenizer(reference, tokenizer)

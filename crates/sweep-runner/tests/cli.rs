@@ -168,6 +168,7 @@ fn refuses_truncated_weights() {
     fs::write(&weights, &bytes[..bytes.len() / 4]).unwrap();
     let stderr = desk.refused();
     assert!(stderr.contains("model.safetensors") && stderr.contains("truncated"), "{stderr}");
+    assert!(stderr.contains("damaged model") && !stderr.contains("unknown"), "{stderr}");
 }
 
 #[test]
@@ -200,11 +201,21 @@ fn refuses_a_tokenizer_with_more_tokens_than_the_model() {
      1 │ name: tiny
      2 │ models: [model]
        ·          ──┬──
-       ·            ╰── unknown
+       ·            ╰── unusable tokenizer
      3 │ tasks: [world_lambada, world_piqa]
        ╰────
       help: this tokenizer.json belongs to another model
     ");
+}
+
+#[test]
+fn models_lists_what_is_present_and_what_is_not() {
+    let desk = Desk::new(TINY);
+    let stdout = text(&desk.sweep(&["models"]).stdout);
+    for word in ["builtin:mamba2-world", "state-spaces/mamba2-2.7b", "12,17,22,27,32,37,42", "10.1 GiB", "not present"]
+    {
+        assert!(stdout.contains(word), "{word}: {stdout}");
+    }
 }
 
 #[test]

@@ -132,16 +132,3 @@ fn an_unusual_experiment_is_reported_as_far_as_it_goes() {
     support::write(dir.path(), &shape);
     report::run(dir.path()).expect("a tiny report");
 }
-
-/// How long a large experiment takes: `cargo test --release --test report -- --ignored --nocapture`.
-#[test]
-#[ignore = "writes about 2,500 cells of 500 items"]
-fn a_large_experiment_is_analysed_in_seconds() {
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let shape = Shape { items: 500, ..Shape::full() };
-    support::write(dir.path(), &shape);
-    let start = std::time::Instant::now();
-    sweep_runner::analyse::run(dir.path()).expect("a complete experiment");
-    eprintln!("analyse: {:?}", start.elapsed());
-    assert!(start.elapsed().as_secs() < 120);
-}

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use evaluation::Reduction;
 use evaluation::tasks::{self, Task};
 use evaluation::tokenizer::Tokenizer;
+use evaluation::{Protocol, Reduction, Setup};
 use reduction_strategies::options::OptionValue;
 use reduction_strategies::registry::Strategy;
 use ssm_model::{MambaLm, catalog};
@@ -22,6 +22,11 @@ pub(crate) fn model(name: &str) -> MambaLm {
 pub(crate) fn task(name: &str, limit: usize) -> Task {
     let tokenizer = Tokenizer::from_json(catalog::builtins()[0].tokenizer_json).unwrap();
     tasks::load(name, &tokenizer, Some(limit)).unwrap()
+}
+
+/// A task under a protocol and a reduction.
+pub(crate) fn setup<'a>(model: &'a MambaLm, task: &'a Task, protocol: Protocol, reduction: &'a Reduction) -> Setup<'a> {
+    Setup { model, kind: task.kind, items: &task.items, protocol, reduction }
 }
 
 pub(crate) fn reduction(strategy: &str, options: &[(&str, &str)], keep_ratio: f64) -> Reduction {

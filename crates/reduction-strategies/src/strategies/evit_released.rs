@@ -34,6 +34,10 @@ impl EvitReleased {
 }
 
 impl HostRule for EvitReleased {
+    fn own_count(&self) -> Option<&'static str> {
+        Some("one token more than asked stays, as released")
+    }
+
     fn kept(&self, n_keep: usize, n: usize) -> usize {
         (n_keep + 1).min(n)
     }

@@ -15,9 +15,10 @@
 use std::sync::Arc;
 
 use crate::error::PlanError;
+use crate::importance::Widths;
 use crate::plan::Plan;
 use crate::registry::{Registration, never_causal};
-use crate::released::{METRIC_OPTION, ReleasedCombine, clips, kept_at_most_half_removed, token_edges};
+use crate::released::{METRIC_OPTION, ReleasedCombine, clips, kept_at_most_half_removed, matching_flops, token_edges};
 use crate::rule::{HostRule, Rule};
 use crate::view::SequenceView;
 
@@ -27,8 +28,16 @@ struct PumerReleased {
 }
 
 impl HostRule for PumerReleased {
+    fn own_count(&self) -> Option<&'static str> {
+        Some("at most half of the tokens leave at one site, as released")
+    }
+
     fn kept(&self, n_keep: usize, n: usize) -> usize {
         kept_at_most_half_removed(n_keep, n)
+    }
+
+    fn matching_flops(&self, n: usize, _n_left: usize, widths: Widths) -> f64 {
+        matching_flops(n, widths)
     }
 
     fn plan(&self, view: &SequenceView<'_>, n_keep: usize) -> Result<Plan, PlanError> {

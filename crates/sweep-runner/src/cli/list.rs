@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use comfy_table::{ContentArrangement, Table, presets};
 use miette::miette;
 use reduction_strategies::registry;
-use ssm_model::catalog;
+use reduction_strategies::schedule::Sites;
+use ssm_model::{MixerConfig, ModelConfig, catalog};
 
 use super::sweep::ignore_closed_pipe;
 use super::{Failure, failed};
@@ -36,24 +37,53 @@ pub(super) fn strategies() -> Result<ExitCode, Failure> {
 }
 
 pub(super) fn models() -> Result<ExitCode, Failure> {
-    let mut table = table(&["model", "mixer", "layers", "d_model", "parameters", "what"]);
+    let header = ["model", "mixer", "layers", "d_model", "parameters", "paper sites", "float32", "bfloat16", "what"];
+    let mut builtins = table(&header);
     for builtin in catalog::builtins() {
-        let config = ssm_model::ModelConfig::from_json(builtin.config_json)
+        let config = ModelConfig::from_json(builtin.config_json)
             .map_err(|error| failed(miette!("builtin model {}: {error}", builtin.name)))?;
-        let mixer = match config.mixer {
-            ssm_model::MixerConfig::Mamba(_) => "Mamba",
-            ssm_model::MixerConfig::Mamba2(_) => "Mamba-2",
-        };
-        table.add_row([
-            format!("builtin:{}", builtin.name),
-            mixer.to_owned(),
-            config.n_layer.to_string(),
-            config.d_model.to_string(),
-            config.parameters().to_string(),
-            builtin.summary.to_owned(),
-        ]);
+        builtins.add_row(model_row(&format!("builtin:{}", builtin.name), &config, builtin.summary)?);
     }
-    print(&table)
+    let mut published = table(&header);
+    for model in catalog::published() {
+        let config = model.config().map_err(|error| failed(miette!("published model {}: {error}", model.name)))?;
+        published.add_row(model_row(model.name, &config, "not present")?);
+    }
+    let mut out = io::stdout().lock();
+    let written = writeln!(
+        out,
+        "Part of this program:\n{builtins}\n\nPublished and known to fit, not part of this program. Nothing is downloaded: get \
+         config.json, the weights and\ntokenizer.json from the hub into a folder, and name that folder (./mamba2-2.7b) as the \
+         model.\n{published}\n\nMemory is that of the weights alone; everything is computed in float32."
+    );
+    ignore_closed_pipe(written)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn model_row(name: &str, config: &ModelConfig, what: &str) -> Result<[String; 9], Failure> {
+    let sites = Sites::Paper.resolve(config.n_layer).map_err(|error| failed(miette!("{name}: {error}")))?;
+    let sites: Vec<String> = sites.iter().map(usize::to_string).collect();
+    let parameters = config.parameters();
+    let mixer = match config.mixer {
+        MixerConfig::Mamba(_) => "Mamba",
+        MixerConfig::Mamba2(_) => "Mamba-2",
+    };
+    Ok([
+        name.to_owned(),
+        mixer.to_owned(),
+        config.n_layer.to_string(),
+        config.d_model.to_string(),
+        format!("{:.1} M", parameters as f64 / 1e6),
+        sites.join(","),
+        gibibytes(4 * parameters),
+        gibibytes(2 * parameters),
+        what.to_owned(),
+    ])
+}
+
+fn gibibytes(bytes: usize) -> String {
+    let gibi = bytes as f64 / f64::from(1 << 30);
+    if gibi < 0.1 { format!("{:.1} MiB", gibi * 1024.0) } else { format!("{gibi:.1} GiB") }
 }
 
 pub(super) fn tasks() -> Result<ExitCode, Failure> {

@@ -72,4 +72,6 @@ pub struct CatalogError {
     pub message: String,
     /// What to write instead.
     pub hint: Option<String>,
+    /// What is wrong in a word or two, for the mark in the file: `unknown`, `damaged`, ..
+    pub label: &'static str,
 }

@@ -60,6 +60,7 @@ fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> 
     CatalogError {
         message: format!("unknown {what} `{name}`"),
         hint: nearest(name, known).map(|near| format!("did you mean `{near}`?")),
+        label: "unknown",
     }
 }
 

@@ -154,5 +154,5 @@ fn tasks(names: &[Located<String>], catalog: &dyn Catalog) -> Result<Vec<TaskFac
 }
 
 fn unlisted(name: &Located<String>, error: CatalogError) -> Fault {
-    name.fault(error.message).label("unknown").maybe_hint(error.hint)
+    name.fault(error.message).label(error.label).maybe_hint(error.hint)
 }

@@ -43,7 +43,8 @@ pub enum PlanError {
     Schedule(#[from] reduction_strategies::schedule::ScheduleError),
 }
 
-const LEAKS: &str = "later tokens decide which earlier tokens stay, so per-token perplexity would leak the future";
+const LEAKS: &str = "running text scored per token after a reduction leaks the future: later tokens decide which earlier ones \
+                     stay. Use protocol `context`, which scores the second half of a text after its reduced first half";
 
 /// Multiplies an experiment out.
 ///
@@ -112,10 +113,10 @@ pub fn build(experiment: &Experiment, setting: &Setting) -> Result<Plan, PlanErr
 
 /// Cells that would report a number which means something else than it says.
 pub(super) fn refusal(trial: &PlannedTrial, task: &TaskFacts) -> Option<Reason> {
-    let leaks = task.kind == TaskKind::RunningText
-        && trial.key.protocol == "aligned"
-        && !trial.key.sites.is_empty()
-        && !trial.strategy.is_causal();
+    // Only `causal` may report what these would: the perplexity of every token of a text that was reduced. Where nothing is
+    // reduced nothing leaks.
+    let per_token = matches!(trial.key.protocol.as_str(), "aligned" | "upstream");
+    let leaks = task.kind == TaskKind::RunningText && per_token && !trial.key.sites.is_empty();
     leaks.then_some(Reason::Nature(LEAKS))
 }
 

@@ -36,16 +36,13 @@ impl Estimate {
         let choice_tokens = task.choices as f64 * task.mean_choice_tokens;
         // `context` computes an item's context once and never reduces a continuation; the others run each choice whole.
         let (block_tokens, head_rows) = match (trial.key.protocol.as_str(), task.kind) {
-            (_, TaskKind::RunningText) => {
-                let tokens = task.mean_context_tokens + choice_tokens;
-                (kept * tokens, kept * tokens)
+            // The first half is the context, the second is scored.
+            ("context", TaskKind::RunningText) => {
+                let half = 0.5 * task.mean_context_tokens;
+                ((kept + 1.0) * half, half)
             }
+            (_, TaskKind::RunningText) => (kept * task.mean_context_tokens, task.mean_context_tokens),
             ("context", TaskKind::LogLikelihood) => (kept * task.mean_context_tokens + choice_tokens, choice_tokens),
-            ("upstream", TaskKind::LogLikelihood) => {
-                // It computes logits for every row.
-                let tokens = kept * (task.choices as f64 * task.mean_context_tokens + choice_tokens);
-                (tokens, tokens)
-            }
             (_, TaskKind::LogLikelihood) => {
                 (kept * (task.choices as f64 * task.mean_context_tokens + choice_tokens), choice_tokens)
             }

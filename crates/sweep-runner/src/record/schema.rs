@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Version of this layout; part of every cell id, so that a change never mixes old and new records.
-pub const SCHEMA_VERSION: u32 = 1;
+/// Version of this layout and of what its numbers count; part of every cell id, so that a change never mixes old and new
+/// records.
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// Everything known about a trial before it runs: one cell of the grid without its task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -148,7 +149,7 @@ pub struct PlanItem {
 pub struct CostRecord {
     /// Achieved FLOPs reduction in the nominal convention: 1 - mean over layers of tokens alive / tokens that entered.
     pub flops_reduction_achieved: f64,
-    /// FLOPs counted from the shapes that ran: blocks, matching of pair rules (first round) and scored head rows; an
+    /// FLOPs counted from the shapes that ran: blocks, every round of matching, and scored head rows; an
     /// embedding look-up costs none.
     pub flops_executed: f64,
     /// Tokens that entered the model.

@@ -1,10 +1,11 @@
 //! One cell: a trial on a task, from model and items to its record.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use evaluation::metrics::{self, Aggregate as MetricAggregate};
 use evaluation::tasks::Task;
-use evaluation::{Evaluation, EvaluationError, Protocol, Reduction, Settings, evaluate};
+use evaluation::{Evaluation, EvaluationError, Protocol, Reduction, Settings, Setup, evaluate};
 use ssm_model::MambaLm;
 
 use super::memory;
@@ -52,7 +53,9 @@ pub(crate) fn evaluate_cell(
     let started = Instant::now();
     let protocol = protocol(experiment, &trial.key.protocol);
     let settings = Settings { recorded_plans: RECORDED_PLANS, ..Settings::default() };
-    let result = evaluate(model, task.kind, &task.items, protocol, &reduction(trial), settings);
+    let reduction = reduction(trial);
+    let setup = Setup { model, kind: task.kind, items: &task.items, protocol, reduction: &reduction };
+    let result = evaluate(&setup, settings);
     let wall_s = started.elapsed().as_secs_f64();
     let mut record = CellRecord {
         schema_version: SCHEMA_VERSION,
@@ -160,10 +163,7 @@ fn fill(
 /// Tokens of the items whose plans are recorded: the first context, and its first continuation where the protocol
 /// reduces that too.
 fn plan_items(record: &CellRecord, task: &Task, library: &Library) -> Vec<PlanItem> {
-    let mut items: Vec<usize> = record.plans.iter().map(|plan| plan.item).collect();
-    items.dedup();
-    items.sort_unstable();
-    items.dedup();
+    let items: BTreeSet<usize> = record.plans.iter().map(|plan| plan.item).collect();
     items
         .into_iter()
         .map(|index| {

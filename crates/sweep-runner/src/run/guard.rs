@@ -2,7 +2,7 @@
 
 use evaluation::guards::{self, GuardOutcome};
 use evaluation::tasks::{Task, TaskKind};
-use evaluation::{EvaluationError, Protocol, Reduction};
+use evaluation::{EvaluationError, Protocol, Reduction, Setup};
 use ssm_model::MambaLm;
 
 use super::cell::{protocol, reduction};
@@ -80,10 +80,11 @@ fn outcomes(
     let short = tasks.iter().position(|task| task.kind != TaskKind::RunningText);
     for (index, task) in tasks.iter().enumerate() {
         let items = |count: usize| &task.items[..count.min(task.items.len())];
-        outcomes.push(guards::oracle(model, task.kind, items(1), protocol, reduction)?);
+        let setup = |count| Setup { model, kind: task.kind, items: items(count), protocol, reduction };
+        outcomes.push(guards::oracle(&setup(1))?);
         if short == Some(index) {
-            outcomes.push(guards::identity(model, task.kind, items(2), protocol, reduction)?);
-            outcomes.push(guards::alone(model, task.kind, items(2), protocol, reduction)?);
+            outcomes.push(guards::identity(&setup(2))?);
+            outcomes.push(guards::alone(&setup(2))?);
         }
         if index == 0 && causal {
             outcomes.push(guards::causal(model, items(1), reduction)?);

@@ -7,6 +7,9 @@ use crate::report::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw as
 use crate::report::style::diverging;
 use crate::report::view::{Scene, Series, View};
 
+/// Points between two keep ratios.
+const CELL_HEIGHT: f64 = 20.0;
+
 /// The sweep of one rule as a grid.
 struct Grid<'a> {
     series: &'a Series,
@@ -21,15 +24,19 @@ pub(super) fn draw(view: &View, scene: &Scene) -> Result<Option<Figure>, Failed>
     if grids.is_empty() {
         return Ok(None);
     }
-    let largest = grids.iter().flat_map(|g| &g.cells).map(|cell| cell.2.value.abs()).fold(0.0, f64::max);
+    let values = || grids.iter().flat_map(|g| &g.cells).map(|cell| cell.2.value);
+    let largest = values().map(f64::abs).fold(0.0, f64::max);
     // Even a sweep without any effect needs a scale.
     let limit = if largest > 0.0 { largest } else { 0.01 };
+    // Colours are symmetric about zero; the bar shows those that occur, and a little of either side.
+    let margin = 0.05 * limit;
+    let shown = (values().fold(-margin, f64::min), values().fold(margin, f64::max));
     let columns = if grids.len() == 1 { 1 } else { 2 };
     let (left, gap, bar) = (34.0, 22.0, 52.0);
     let width = (FULL_WIDTH - left - bar - gap * (columns as f64 - 1.0)) / columns as f64;
     let heights: Vec<f64> = grids
         .chunks(columns)
-        .map(|row| row.iter().map(|g| g.keep_ratios.len()).max().unwrap_or(1) as f64 * 17.0)
+        .map(|row| row.iter().map(|g| g.keep_ratios.len()).max().unwrap_or(1) as f64 * CELL_HEIGHT)
         .collect();
     let total: f64 = heights.iter().map(|h| h + 34.0).sum::<f64>();
     let height = total.max(110.0) + 14.0;
@@ -46,7 +53,7 @@ pub(super) fn draw(view: &View, scene: &Scene) -> Result<Option<Figure>, Failed>
         }
         let middle = left + (FULL_WIDTH - left - bar) / 2.0;
         canvas.text((middle, total + 2.0), "Site (0-based layer)", Text::new(LABEL_TEXT).align(Align::Middle))?;
-        colour_bar(canvas, (FULL_WIDTH - bar + 12.0, 16.0), total.max(110.0) - 34.0, limit)
+        colour_bar(canvas, (FULL_WIDTH - bar + 12.0, 16.0), total.max(110.0) - 34.0, limit, shown)
     });
     let caption = format!(
         "Paired difference of mean accuracy to the unreduced baseline when tokens are reduced at one site alone \
@@ -95,7 +102,8 @@ fn paint(
         let to = (from.0 + cell_width, from.1 + cell_height);
         canvas.rect(from, to, diverging(difference.value / limit))?;
         if difference.interval.contains(0.0) {
-            canvas.hatch(from, to, 3.2, Stroke::solid(Ink(150, 150, 150, 1.0), 0.35))?;
+            // Faint: where nothing was found must not draw the eye away from where something was.
+            canvas.hatch(from, to, 4.4, Stroke::solid(Ink(185, 185, 185, 1.0), 0.3))?;
         }
         canvas.frame(from, to, Stroke::solid(Ink(255, 255, 255, 1.0), 0.6))?;
     }
@@ -114,18 +122,25 @@ fn paint(
     Ok(())
 }
 
-fn colour_bar(canvas: &Canvas, (left, top): (f64, f64), height: f64, limit: f64) -> Result<(), DrawError> {
+/// The colours of the values `low..=high`, where `limit` has the full colour.
+fn colour_bar(
+    canvas: &Canvas,
+    (left, top): (f64, f64),
+    height: f64,
+    limit: f64,
+    (low, high): (f64, f64),
+) -> Result<(), DrawError> {
     const STEPS: usize = 64;
     let width = 7.0;
     for step in 0..STEPS {
-        let share = 1.0 - 2.0 * (step as f64 + 0.5) / STEPS as f64;
+        let share = (high - (high - low) * (step as f64 + 0.5) / STEPS as f64) / limit;
         let y = top + height * step as f64 / STEPS as f64;
         // Each step reaches down to the end and is painted over by the next: no seams where edges are smoothed.
         canvas.rect((left, y), (left + width, top + height), diverging(share))?;
     }
     canvas.frame((left, top), (left + width, top + height), Stroke::solid(Ink::BLACK, 0.4))?;
-    for (value, label) in ticks((-limit, limit), 4, 100.0, "") {
-        let y = top + height * (0.5 - value / limit * 0.5);
+    for (value, label) in ticks((low, high), 4, 100.0, "") {
+        let y = top + height * (high - value) / (high - low);
         canvas.line(&[(left + width, y), (left + width + 2.0, y)], Stroke::solid(Ink::BLACK, 0.5))?;
         canvas.text((left + width + 3.5, y), &label, Text::new(TICK_TEXT))?;
     }
