@@ -430,7 +430,13 @@ fn fail_fast_stops_at_the_first_failure() {
     let (library, desk) = (Library::new(), Desk::new(TINY));
     let (experiment, plan) = spoiled(&library);
     let first = plan.cells.iter().position(|cell| plan.trial_of(cell).key.keep_ratio > 1.0).unwrap();
-    let stopped = run::run(&experiment, &plan, &library, &desk.path("out"), RunOptions { fail_fast: true });
+    let stopped = run::run(
+        &experiment,
+        &plan,
+        &library,
+        &desk.path("out"),
+        RunOptions { fail_fast: true, ..RunOptions::default() },
+    );
     assert!(matches!(stopped, Err(RunError::FailFast { .. })), "{stopped:?}");
     assert_eq!(desk.cells("out").len(), first + 1, "the failed cell is recorded, later ones did not run");
 }

@@ -11,6 +11,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::run::RunOptions;
+
 /// Ablations of token reduction on state space models.
 #[derive(Parser)]
 #[command(name = "sweep", version, about, arg_required_else_help = true)]
@@ -45,6 +47,12 @@ enum Command {
         /// Stop at the first cell that fails
         #[arg(long)]
         fail_fast: bool,
+        /// Run cell by cell, without sharing work among them
+        #[arg(long)]
+        no_sharing: bool,
+        /// Memory that activations may use, for example 4GiB; half of what is available if left out
+        #[arg(long, value_name = "SIZE", value_parser = crate::run::parse_bytes, conflicts_with = "no_sharing")]
+        memory: Option<u64>,
     },
     /// Turn recorded cells into frames with statistics (Parquet)
     Analyse {
@@ -95,7 +103,10 @@ pub fn main() -> ExitCode {
         .init();
     let result = match Cli::parse().command {
         Command::Plan { file, limit, json } => sweep::plan(&file, limit, json),
-        Command::Run { file, limit, out, fail_fast } => sweep::run(&file, limit, out, fail_fast),
+        Command::Run { file, limit, out, fail_fast, no_sharing, memory } => {
+            let options = RunOptions { fail_fast, no_sharing, memory_bytes: memory };
+            sweep::run(&file, limit, out, options)
+        }
         Command::Analyse { folder } => sweep::analyse(&folder),
         Command::Report { folder, splice } => sweep::report(&folder, splice.as_deref()),
         Command::Strategies => list::strategies(),

@@ -44,17 +44,25 @@ pub(super) fn run(
     file: &Path,
     limit: Option<usize>,
     out: Option<PathBuf>,
-    fail_fast: bool,
+    options: RunOptions,
 ) -> Result<ExitCode, Failure> {
     let library = Library::new();
     let (experiment, plan) = prepare(file, limit, &library)?;
     let folder = out.unwrap_or_else(|| Path::new("results").join(&experiment.name));
-    let summary =
-        run::run(&experiment, &plan, &library, &folder, RunOptions { fail_fast }).map_err(|error| match error {
-            RunError::Store(StoreError::OtherExperiment { .. }) => refused(error),
-            other => failed(other),
-        })?;
+    let summary = run::run(&experiment, &plan, &library, &folder, options).map_err(|error| match error {
+        RunError::Store(StoreError::OtherExperiment { .. }) => refused(error),
+        other => failed(other),
+    })?;
     say(&format!("{} cells run, {} already there, {} failed", summary.ran, summary.reused, summary.failed));
+    if let Some(sharing) = summary.sharing {
+        let (asked, executed) = (sharing.token_layers_asked as f64, sharing.token_layers_executed as f64);
+        say(&format!(
+            "sharing: {:.2} of {:.2} million token-layers executed ({:.1} %)",
+            executed / 1e6,
+            asked / 1e6,
+            100.0 * executed / asked.max(1.0)
+        ));
+    }
     report(&folder, None)?;
     Ok(if summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use evaluation::executor::Sharing;
 use serde::Serialize;
 
 use crate::config::{Experiment, Override};
@@ -35,6 +36,32 @@ pub struct Manifest {
     pub models: Vec<(String, String, String)>,
     /// Name and digest of each task's data.
     pub tasks: Vec<(String, String)>,
+    /// What sharing saved; none before the run has ended, and where cells ran one by one.
+    pub sharing: Option<SharingRecord>,
+}
+
+/// What the cells of the run asked for, and what was executed. A token-layer is one token in one layer.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct SharingRecord {
+    /// Token-layers that the cells execute when each runs alone.
+    pub token_layers_asked: u64,
+    /// Token-layers that were executed.
+    pub token_layers_executed: u64,
+    /// Rows that pass through the head when each cell runs alone.
+    pub head_rows_asked: u64,
+    /// Rows that passed through the head.
+    pub head_rows_executed: u64,
+}
+
+impl From<Sharing> for SharingRecord {
+    fn from(sharing: Sharing) -> Self {
+        Self {
+            token_layers_asked: sharing.token_layers_asked,
+            token_layers_executed: sharing.token_layers_executed,
+            head_rows_asked: sharing.head_rows_asked,
+            head_rows_executed: sharing.head_rows_executed,
+        }
+    }
 }
 
 /// Collects the provenance of a run that starts now.
@@ -62,5 +89,6 @@ pub fn collect(experiment: &Experiment, plan: &Plan) -> Manifest {
             .map(|model| (model.reference.clone(), model.weights_digest.clone(), model.tokenizer_digest.clone()))
             .collect(),
         tasks: plan.tasks.iter().map(|task| (task.name.clone(), task.data_digest.clone())).collect(),
+        sharing: None,
     }
 }

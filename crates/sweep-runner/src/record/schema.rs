@@ -154,11 +154,12 @@ pub struct CostRecord {
     pub flops_executed: f64,
     /// Tokens that entered the model.
     pub tokens_in: u64,
-    /// Tokens that entered per second of model time.
+    /// Tokens that entered per second of `wall_s`.
     pub tokens_per_s: f64,
     /// Peak resident memory of the process (CPU) or of the device.
     pub peak_mem_bytes: u64,
-    /// Wall time of the cell.
+    /// Wall time of the cell. Where cells ran together, its share: the time of each micro-batch is divided by the rows
+    /// executed, and a row executed for several cells counts in equal parts for each.
     pub wall_s: f64,
 }
 

@@ -16,7 +16,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::guards::GuardRow;
-use super::manifest;
+use super::manifest::Manifest;
 use super::schema::{CellRecord, SCHEMA_VERSION, Status};
 use crate::config::Experiment;
 use crate::plan::Plan;
@@ -94,8 +94,8 @@ impl Store {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn write_manifest(&self, experiment: &Experiment, plan: &Plan) -> Result<(), StoreError> {
-        self.write_json("manifest.json", &manifest::collect(experiment, plan))
+    pub fn write_manifest(&self, manifest: &Manifest) -> Result<(), StoreError> {
+        self.write_json("manifest.json", manifest)
     }
 
     /// Whether a cell has a record of this schema that did not fail. Failed cells run again.

@@ -18,7 +18,7 @@ use crate::record::schema::{
 };
 
 /// Items per cell whose plans are recorded: enough for token maps and overlaps, little beside the scores.
-const RECORDED_PLANS: usize = 4;
+pub(super) const RECORDED_PLANS: usize = 4;
 
 /// The protocol of a trial as the evaluation knows it.
 pub(crate) fn protocol(experiment: &Experiment, name: &str) -> Protocol {
@@ -40,23 +40,35 @@ pub(crate) fn reduction(trial: &PlannedTrial) -> Reduction {
     }
 }
 
-/// Evaluates a cell; a failure becomes a record with its error.
-pub(crate) fn evaluate_cell(
-    experiment: &Experiment,
-    trial: &PlannedTrial,
-    cell: &Cell,
-    model: &MambaLm,
-    task: &Task,
-    library: &Library,
-) -> CellRecord {
+/// What a cell's record is made from, besides its scores.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'a> {
+    pub(super) experiment: &'a Experiment,
+    pub(super) model: &'a MambaLm,
+    pub(super) library: &'a Library,
+}
+
+/// Evaluates one cell by itself; a failure becomes a record with its error.
+pub(super) fn evaluate_cell(context: Context<'_>, trial: &PlannedTrial, cell: &Cell, task: &Task) -> CellRecord {
     memory::reset_peak();
     let started = Instant::now();
-    let protocol = protocol(experiment, &trial.key.protocol);
+    let protocol = protocol(context.experiment, &trial.key.protocol);
     let settings = Settings { recorded_plans: RECORDED_PLANS, ..Settings::default() };
     let reduction = reduction(trial);
-    let setup = Setup { model, kind: task.kind, items: &task.items, protocol, reduction: &reduction };
+    let setup = Setup { model: context.model, kind: task.kind, items: &task.items, protocol, reduction: &reduction };
     let result = evaluate(&setup, settings);
-    let wall_s = started.elapsed().as_secs_f64();
+    record(context, trial, cell, task, result.as_ref(), started.elapsed().as_secs_f64())
+}
+
+/// The record of a cell. `wall_s`: the time that it took, or its share where cells were run together.
+pub(super) fn record(
+    context: Context<'_>,
+    trial: &PlannedTrial,
+    cell: &Cell,
+    task: &Task,
+    result: Result<&Evaluation, &EvaluationError>,
+    wall_s: f64,
+) -> CellRecord {
     let mut record = CellRecord {
         schema_version: SCHEMA_VERSION,
         cell_id: cell.cell_id.clone(),
@@ -74,8 +86,8 @@ pub(crate) fn evaluate_cell(
         notes: std::collections::BTreeMap::new(),
     };
     match result {
-        Ok(evaluation) => fill(&mut record, &evaluation, model, task, library, wall_s),
-        Err(error) => fail(&mut record, &error),
+        Ok(evaluation) => fill(&mut record, evaluation, context.model, task, context.library, wall_s),
+        Err(error) => fail(&mut record, error),
     }
     record
 }

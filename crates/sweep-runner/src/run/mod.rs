@@ -1,14 +1,17 @@
-//! The run: cells that are missing on disk are evaluated and recorded, one after the other.
+//! The run: cells that are missing on disk are evaluated and recorded, those of one model together.
 
 mod cell;
 mod guard;
 mod memory;
 mod progress;
+mod shared;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use evaluation::EvaluationError;
+use evaluation::executor::Sharing;
 use evaluation::tasks::Task;
 use miette::Diagnostic;
 use thiserror::Error;
@@ -18,15 +21,23 @@ use crate::config::Experiment;
 use crate::library::{Library, LibraryError};
 use crate::plan::{Cell, Plan};
 use crate::record::guards::{ERROR, GuardRow};
-use crate::record::schema::Status;
+use crate::record::manifest;
+use crate::record::schema::{CellRecord, Status};
 use crate::record::store::{Store, StoreError};
+use cell::Context;
 use progress::Progress;
+
+pub use memory::parse_bytes;
 
 /// How a run behaves; none of it changes a result.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RunOptions {
     /// Stop at the first cell that fails.
     pub fail_fast: bool,
+    /// Run cell by cell.
+    pub no_sharing: bool,
+    /// Bytes that activations may use where cells share work; half of what is available if not given.
+    pub memory_bytes: Option<u64>,
 }
 
 /// What a run did.
@@ -40,6 +51,8 @@ pub struct RunSummary {
     pub reused: usize,
     /// Of the cells evaluated now, those that failed.
     pub failed: usize,
+    /// What sharing saved; none where cells ran one by one.
+    pub sharing: Option<Sharing>,
 }
 
 /// Why a run stopped.
@@ -53,6 +66,9 @@ pub enum RunError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Store(#[from] StoreError),
+    /// The executor could not start.
+    #[error(transparent)]
+    Executor(#[from] EvaluationError),
     /// A cell failed and `--fail-fast` was given.
     #[error("stopped at the first failure: {trial} on {task}: {error}")]
     #[diagnostic(help("finished cells are kept; run again without --fail-fast to go on past failures"))]
@@ -80,7 +96,8 @@ pub fn run(
 ) -> Result<RunSummary, RunError> {
     let store = Store::open(folder, &plan.experiment)?;
     store.write_plan(experiment, plan)?;
-    store.write_manifest(experiment, plan)?;
+    let mut manifest = manifest::collect(experiment, plan);
+    store.write_manifest(&manifest)?;
     let missing: Vec<&Cell> = plan.cells.iter().filter(|cell| !store.is_done(&cell.cell_id)).collect();
     let mut guarded = store.read_guards()?;
     let unguarded = unguarded_models(plan, &mut guarded);
@@ -89,42 +106,82 @@ pub fn run(
         ran: missing.len(),
         reused: plan.cells.len() - missing.len(),
         failed: 0,
+        sharing: None,
     };
     store.write_guards(&guarded)?;
     if missing.is_empty() && unguarded.is_empty() {
         return Ok(summary);
     }
-    let progress = Progress::start(&missing, summary.reused);
+    let progress = Progress::start(missing.len(), summary.reused);
     let mut tasks = Tasks::default();
+    let mut recorder = Recorder { store: &store, plan, progress, options, failed: 0 };
     // One model at a time: two large ones may not fit.
     for (index, facts) in plan.models.iter().enumerate() {
         let own: Vec<&Cell> = missing.iter().copied().filter(|cell| plan.trial_of(cell).model == index).collect();
         if own.is_empty() && !unguarded.contains(&index) {
             continue;
         }
-        progress.say(&format!("loading {}", facts.reference));
+        recorder.progress.say(&format!("loading {}", facts.reference));
         let model = library.load_model(&facts.reference)?;
         guard::run(experiment, plan, index, &model, library, &mut tasks, &mut guarded)?;
         store.write_guards(&guarded)?;
-        for cell in own {
-            let trial = plan.trial_of(cell);
-            let task = tasks.get(library, &facts.reference, &cell.task, experiment.limit)?;
-            let started = Instant::now();
-            let record = cell::evaluate_cell(experiment, trial, cell, &model, task, library);
-            store.write_cell(&record)?;
-            progress.done(trial, cell, &record, started.elapsed());
-            if record.status == Status::Failed {
-                summary.failed += 1;
-                let error = record.error.unwrap_or_default();
-                if options.fail_fast {
-                    return Err(RunError::FailFast { trial: trial.describe(), task: cell.task.clone(), error });
-                }
-                warn!(trial = trial.describe(), task = cell.task, error, "cell failed; the others go on");
-            }
+        for cell in &own {
+            tasks.get(library, &facts.reference, &cell.task, experiment.limit)?;
+        }
+        recorder.progress.begin(own.len());
+        let context = Context { experiment, model: &model, library };
+        let work: Vec<(&Cell, &Task)> =
+            own.iter().filter_map(|cell| Some((*cell, tasks.loaded(&facts.reference, &cell.task)?))).collect();
+        if options.no_sharing {
+            one_by_one(context, &work, &mut recorder)?;
+        } else {
+            let sharing = shared::run(context, &work, &mut recorder)?;
+            summary.sharing = Some(summary.sharing.unwrap_or_default().and(sharing));
         }
     }
-    progress.finish();
+    recorder.progress.finish();
+    summary.failed = recorder.failed;
+    manifest.sharing = summary.sharing.map(Into::into);
+    store.write_manifest(&manifest)?;
     Ok(summary)
+}
+
+/// Evaluates each cell by itself: the reference that sharing is compared with.
+fn one_by_one(context: Context<'_>, work: &[(&Cell, &Task)], recorder: &mut Recorder<'_>) -> Result<(), RunError> {
+    for (index, (cell, task)) in work.iter().enumerate() {
+        let started = Instant::now();
+        let record = cell::evaluate_cell(context, recorder.plan.trial_of(cell), cell, task);
+        recorder.progress.advance((index + 1) as f64 / work.len() as f64);
+        recorder.record(cell, &record, started.elapsed())?;
+    }
+    Ok(())
+}
+
+/// Where finished cells go.
+struct Recorder<'a> {
+    store: &'a Store,
+    plan: &'a Plan,
+    progress: Progress,
+    options: RunOptions,
+    failed: usize,
+}
+
+impl Recorder<'_> {
+    /// Writes a cell down; stops the run where it failed and that was asked for.
+    fn record(&mut self, cell: &Cell, record: &CellRecord, took: Duration) -> Result<(), RunError> {
+        self.store.write_cell(record)?;
+        let trial = self.plan.trial_of(cell);
+        self.progress.done(trial, cell, record, took);
+        if record.status == Status::Failed {
+            self.failed += 1;
+            let error = record.error.clone().unwrap_or_default();
+            if self.options.fail_fast {
+                return Err(RunError::FailFast { trial: trial.describe(), task: cell.task.clone(), error });
+            }
+            warn!(trial = trial.describe(), task = cell.task, error, "cell failed; the others go on");
+        }
+        Ok(())
+    }
 }
 
 /// Drops the rows of `guarded` that say nothing about this plan, or that an error left, and returns the models that lack

@@ -1,4 +1,7 @@
 //! Progress: a bar with an ETA on a terminal, plain lines elsewhere. Everything goes to stderr.
+//!
+//! Cells that share work end together, long after they began. What moves is therefore the share of the work done, in units
+//! of cells.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -14,27 +17,37 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 pub(super) struct Progress {
     bar: ProgressBar,
     terminal: bool,
-    /// Time of the last plain line, and cells done since the start.
-    state: std::cell::Cell<(Instant, usize)>,
     started: Instant,
+    last_line: Instant,
+    /// Cells of this run.
     total: usize,
+    /// Cells of the models before this one, and of this one.
+    cells: (usize, usize),
+    /// Work done, in cells.
+    position: f64,
+    /// The last cell that ended.
+    latest: String,
 }
 
 impl Progress {
-    pub(super) fn start(missing: &[&Cell], reused: usize) -> Self {
+    pub(super) fn start(missing: usize, reused: usize) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let target = if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(Some(missing.len() as u64), target);
+        let bar = ProgressBar::with_draw_target(Some(missing as u64), target);
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} cells, ETA {eta}  {wide_msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let now = Instant::now();
         let progress = Self {
             bar,
             terminal,
-            state: std::cell::Cell::new((Instant::now(), 0)),
-            started: Instant::now(),
-            total: missing.len(),
+            started: now,
+            last_line: now,
+            total: missing,
+            cells: (0, 0),
+            position: 0.0,
+            latest: String::new(),
         };
-        progress.say(&format!("{} cells to run, {reused} already there", missing.len()));
+        progress.say(&format!("{missing} cells to run, {reused} already there"));
         progress
     }
 
@@ -48,26 +61,46 @@ impl Progress {
         }
     }
 
-    pub(super) fn done(&self, trial: &PlannedTrial, cell: &Cell, record: &CellRecord, took: Duration) {
-        self.bar.inc(1);
+    /// A model with so many cells follows.
+    pub(super) fn begin(&mut self, cells: usize) {
+        self.cells = (self.cells.0 + self.cells.1, cells);
+    }
+
+    /// `share` of the work on this model's cells is done.
+    pub(super) fn advance(&mut self, share: f64) {
+        self.position = self.cells.0 as f64 + share * self.cells.1 as f64;
+        self.bar.set_position(self.position as u64);
+        if self.last_line.elapsed() >= LINE_EVERY {
+            self.line();
+        }
+    }
+
+    pub(super) fn done(&mut self, trial: &PlannedTrial, cell: &Cell, record: &CellRecord, took: Duration) {
         let outcome = match record.status {
             Status::Done => format!("{:.1} s", took.as_secs_f64()),
             Status::Failed => format!("FAILED: {}", record.error.as_deref().unwrap_or("unknown")),
         };
-        let line = format!("{} · {} · {outcome}", trial.describe(), cell.task);
-        self.bar.set_message(line.clone());
-        let (last, before) = self.state.get();
-        let done = before + 1;
-        let due = last.elapsed() >= LINE_EVERY || done == self.total || record.status == Status::Failed;
-        self.state.set((if due { Instant::now() } else { last }, done));
-        if due && !self.terminal {
-            let rate = self.started.elapsed().as_secs_f64() / done as f64;
-            let left = rate * (self.total - done) as f64;
-            self.say(&format!("{done}/{} cells, about {left:.0} s left · {line}", self.total));
+        self.latest = format!("{} · {} · {outcome}", trial.describe(), cell.task);
+        self.bar.set_message(self.latest.clone());
+        if record.status == Status::Failed {
+            self.line();
         }
     }
 
-    pub(super) fn finish(&self) {
+    fn line(&mut self) {
+        self.last_line = Instant::now();
+        if !self.terminal {
+            let rate = self.started.elapsed().as_secs_f64() / self.position.max(f64::MIN_POSITIVE);
+            let left = rate * (self.total as f64 - self.position);
+            let done = self.position as usize;
+            self.say(&format!("{done}/{} cells, about {left:.0} s left · {}", self.total, self.latest));
+        }
+    }
+
+    pub(super) fn finish(&mut self) {
+        if self.total > 0 {
+            self.line();
+        }
         self.bar.finish_and_clear();
     }
 }
