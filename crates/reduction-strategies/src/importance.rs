@@ -17,6 +17,7 @@
 use ssm_model::SignalSet;
 
 use crate::error::PlanError;
+use crate::memo::{MemoKey, remember};
 use crate::options::{OptionDefault, OptionInfo, OptionKind, ResolvedOptions};
 use crate::view::{Matrix, SequenceView};
 
@@ -183,8 +184,11 @@ impl Importance {
     /// # Errors
     /// [`PlanError::MissingSignal`] where the layer did not show the source.
     pub fn scores(self, view: &SequenceView<'_>) -> Result<Vec<f32>, PlanError> {
-        let matrix = self.source.of(view)?;
-        Ok((0..matrix.rows).map(|row| self.metric.of(matrix.row(row))).collect())
+        let scores = || {
+            let matrix = self.source.of(view)?;
+            Ok((0..matrix.rows).map(|row| self.metric.of(matrix.row(row))).collect::<Vec<f32>>())
+        };
+        Ok(remember(view.memo, || MemoKey::Scores(self), scores)?.to_vec())
     }
 }
 

@@ -4,6 +4,7 @@ use ssm_kernels::ops::{MergeGroup, MergeRule};
 
 use crate::error::PlanError;
 use crate::importance::Widths;
+use crate::memo::{MemoKey, remember};
 use crate::plan::{BranchMerges, Plan};
 use crate::rule::{Combine, PairRule};
 use crate::select::strongest;
@@ -25,8 +26,11 @@ impl PairRule {
         let mut hidden = Fates::new(n);
         let mut residual = Fates::new(n);
         while candidates.len() > n_keep && candidates.len() > 1 {
-            let split = self.partition.split(view, &candidates)?;
-            let edges = self.features.match_up(view, &split)?;
+            let key = || MemoKey::Edges(self.partition, self.features, candidates.clone());
+            let edges = remember(view.memo, key, || {
+                let split = self.partition.split(view, &candidates)?;
+                self.features.match_up(view, &split)
+            })?;
             let chosen = strongest(&edges, candidates.len() - n_keep);
             for (fates, combine) in [(&mut hidden, self.hidden), (&mut residual, self.residual)] {
                 for (edge, merging) in chosen.iter().zip(combine.merging(view, &chosen)?) {

@@ -6,7 +6,8 @@ use crate::random::{self, Purpose};
 use crate::rank;
 use crate::rule::{Extreme, Placement, Rule, Score};
 use crate::schedule;
-use crate::view::SequenceView;
+use crate::tokens::SegmentTokens;
+use crate::view::{Draw, Matrix, SequenceView};
 
 /// Number of tokens that `rule` leaves of a sequence: the protected ones and its share of the others; all of them at a
 /// keep ratio of 1. Known before anything runs.
@@ -45,6 +46,28 @@ pub fn plan_sequence(rule: &Rule, view: &SequenceView<'_>, keep_ratio: f64) -> R
     };
     verify(&plan, view, expected)?;
     Ok(plan)
+}
+
+/// The plan of a rule that looks at no value ([`Rule::is_blind`]), from the tokens' bookkeeping alone: what
+/// [`plan_sequence`] makes of them whatever their values are.
+///
+/// # Errors
+/// As [`plan_sequence`]; a rule that is not blind misses its signals.
+pub fn plan_blind(rule: &Rule, keep_ratio: f64, draw: Draw, tokens: &SegmentTokens) -> Result<Plan, PlanError> {
+    let nothing = Matrix { values: &[], rows: tokens.positions.len(), columns: 0 };
+    let view = SequenceView {
+        positions: &tokens.positions,
+        sizes: &tokens.sizes,
+        protected: &tokens.protected,
+        hidden: nothing,
+        residual: nothing,
+        ssm_output: None,
+        gated_output: None,
+        dt: None,
+        draw,
+        memo: None,
+    };
+    plan_sequence(rule, &view, keep_ratio)
 }
 
 fn prune(score: Score, view: &SequenceView<'_>, candidates: &[u32], n_keep: usize) -> Result<Plan, PlanError> {

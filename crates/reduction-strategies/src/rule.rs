@@ -220,6 +220,12 @@ impl Rule {
         }
     }
 
+    /// Whether it plans without looking at any value: by place or by chance.
+    #[must_use]
+    pub fn is_blind(&self) -> bool {
+        matches!(self, Self::Identity | Self::Prune(Score::Position(_) | Score::Random))
+    }
+
     /// Whether its plans are computed on the host, sequence by sequence.
     #[must_use]
     pub fn planned_on_host(&self) -> bool {

@@ -9,6 +9,7 @@ use ssm_model::Signals;
 
 use crate::error::PlanError;
 use crate::matching::norm;
+use crate::memo::Memo;
 use crate::plan::{BranchMerges, Plan};
 use crate::planner::plan_sequence;
 use crate::rule::Rule;
@@ -43,6 +44,27 @@ pub fn plan_site(
     residual: &Tensor,
     signals: &Signals,
 ) -> Result<SitePlan, PlanError> {
+    plan_site_with(rule, keep_ratio, seed, site, table, segments, hidden, residual, signals, &[])
+}
+
+/// As [`plan_site`] for a stream that several rules plan: `memos` has one entry per segment (or none at all), and keeps
+/// what a rule computes for those that come after it with the same stream.
+///
+/// # Errors
+/// As [`plan_site`].
+#[allow(clippy::too_many_arguments)] // As `plan_site`.
+pub fn plan_site_with(
+    rule: &Rule,
+    keep_ratio: f64,
+    seed: u64,
+    site: usize,
+    table: &TokenTable,
+    segments: &Segments,
+    hidden: &Tensor,
+    residual: &Tensor,
+    signals: &Signals,
+    memos: &[Memo],
+) -> Result<SitePlan, PlanError> {
     check_table(table, segments)?;
     let wanted = rule.signals();
     let n = segments.n_tokens();
@@ -62,12 +84,13 @@ pub fn plan_site(
         gated_output: gated_output.as_ref().map(HostMatrix::matrix),
         dt: dt.as_ref().map(HostMatrix::matrix),
         draw: Draw { seed, item: 0, site },
+        memo: None,
     };
     let plan = |(index, tokens): (usize, &SegmentTokens)| {
         if !tokens.reducible {
             return Ok(None);
         }
-        let view = cut(&stream, segments.rows(index), tokens);
+        let view = SequenceView { memo: memos.get(index), ..cut(&stream, segments.rows(index), tokens) };
         plan_sequence(rule, &view, keep_ratio).map(Some)
     };
     let plans = table.segments.par_iter().enumerate().map(plan).collect::<Result<_, _>>()?;
@@ -222,6 +245,7 @@ fn cut<'a>(stream: &SequenceView<'a>, rows: std::ops::Range<usize>, tokens: &'a 
         gated_output: stream.gated_output.map(part),
         dt: stream.dt.map(part),
         draw: Draw { item: tokens.item, ..stream.draw },
+        memo: None,
     }
 }
 

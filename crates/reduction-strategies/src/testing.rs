@@ -35,6 +35,7 @@ impl Sequence {
             gated_output: None,
             dt: None,
             draw: Draw::default(),
+            memo: None,
         }
     }
 }

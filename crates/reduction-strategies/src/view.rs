@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::error::PlanError;
+use crate::memo::Memo;
 
 /// A borrowed row-major matrix `[rows, columns]`, one row per token.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -70,6 +71,8 @@ pub struct SequenceView<'a> {
     pub dt: Option<Matrix<'a>>,
     /// Source of random numbers.
     pub draw: Draw,
+    /// What other rules computed from this very view, where several plan it.
+    pub memo: Option<&'a Memo>,
 }
 
 impl SequenceView<'_> {

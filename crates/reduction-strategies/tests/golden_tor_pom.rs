@@ -93,6 +93,7 @@ impl Case {
             gated_output: None,
             dt: None,
             draw: Draw::default(),
+            memo: None,
         };
         f(&view, &positions)
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use reduction_strategies::TokenTable;
+use ssm_kernels::Segments;
 
 use super::catalogue::Catalogue;
 use super::walk::{Branch, End, Pack, Walk};
@@ -36,12 +37,12 @@ impl<'a> Walk<'a> {
             let after = After { before: &document.segments, segments: &segments, table: &table };
             let mut known = HashMap::new();
             for lane in &branch.lanes {
-                match self.readings(branch, *lane, &after) {
+                match self.readings(branch.document, *lane, &after) {
                     Ok(placements) => {
                         let placements = placements.into_iter().map(|(query_index, query, readings)| {
                             let readings = readings.into_iter().map(|reading| {
                                 let place = *known.entry((reading.row, reading.target)).or_insert_with(|| {
-                                    let row = reading.row.map(|row| row + first_row);
+                                    let row = reading.row.map(|row| first_row + executed_row(&segments, branch, row));
                                     distinct.push((query, Reading { row, ..reading }));
                                     distinct.len() - 1
                                 });
@@ -54,7 +55,7 @@ impl<'a> Walk<'a> {
                     Err(error) => self.logs[branch.document][*lane].end = Some(Err(Arc::new(error))),
                 }
             }
-            first_row += segments.n_tokens() as u32;
+            first_row += branch.rows.iter().sum::<usize>() as u32;
         }
         let vocab_size = self.model.config().vocab_size;
         let scores = score(Scorer::Model(self.model), vocab_size, &pack.activations, &distinct)?;
@@ -69,14 +70,14 @@ impl<'a> Walk<'a> {
     }
 
     /// Query and readings of each placement of a lane; rows count from the branch's first one.
-    fn readings(
+    pub(super) fn readings(
         &self,
-        branch: &Branch,
+        document: usize,
         lane: usize,
         after: &After<'_>,
     ) -> Result<Vec<(usize, &'a Query, Vec<Reading>)>, EvaluationError> {
-        let lane = self.lane(branch, lane);
         let catalogue: &'a Catalogue = self.catalogue;
+        let lane = catalogue.documents[self.documents[document]].lanes[lane];
         let (queries, unit) = catalogue.unit_of(lane);
         let protocol = self.cells[lane.cell].protocol;
         let readings = |placement: &crate::protocol::Placement| {
@@ -105,4 +106,12 @@ impl<'a> Walk<'a> {
         let tokens_kept = branch.table.iter().map(|segment| segment.positions.len() as u64).sum();
         Ok(End { choices, head_rows, tokens_kept })
     }
+}
+
+/// Where row `row` of the branch as its cells see it (`segments`) stands among the rows that were executed.
+fn executed_row(segments: &Segments, branch: &Branch, row: u32) -> u32 {
+    let segment = (0..segments.len()).find(|segment| segments.rows(*segment).contains(&(row as usize)));
+    let segment = segment.unwrap_or_else(|| unreachable!("readings lie within their branch"));
+    let lost: usize = (0..segment).map(|earlier| segments.length(earlier) - branch.rows[earlier]).sum();
+    row - lost as u32
 }

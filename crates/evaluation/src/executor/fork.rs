@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use reduction_strategies::{Plan, SegmentTokens, SitePlan, TokenTable, plan_site};
+use reduction_strategies::{Draw, Memo, Plan, SegmentTokens, SitePlan, TokenTable, plan_blind, plan_site_with};
 use ssm_model::Signals;
 
 use super::catalogue::Operation;
@@ -20,6 +20,15 @@ pub(super) struct Child {
     /// One plan per segment of the branch; none where every token stays.
     pub(super) plans: Option<Vec<Option<Plan>>>,
     pub(super) branch: Branch,
+}
+
+/// What stands at a site.
+struct Arriving<'a> {
+    pack: &'a Pack,
+    signals: &'a Signals,
+    site: usize,
+    /// One per segment: scores and edges are computed once for all operations.
+    memos: Vec<Memo>,
 }
 
 /// Lanes of one branch that plan alike.
@@ -45,8 +54,10 @@ impl Walk<'_> {
             let branch = Branch { lanes, ..branch.clone() };
             children[parent].push(Child { parent, plans: None, branch });
         }
+        let arriving =
+            Arriving { pack, signals, site, memos: (0..pack.segments.len()).map(|_| Memo::default()).collect() };
         for asking in self.asking(pack, site).into_values() {
-            let planned = self.plan(pack, signals, site, &asking)?;
+            let planned = self.plan(&arriving, &asking)?;
             for (asking, planned) in asking.into_iter().zip(planned) {
                 let branch = &pack.branches[asking.branch];
                 match planned {
@@ -67,6 +78,8 @@ impl Walk<'_> {
         all.retain(|child| !child.branch.lanes.is_empty());
         for child in &mut all {
             child.branch.lanes.sort_unstable();
+            self.set_horizons(&child.branch, site);
+            child.branch.rows = self.live_rows(child.branch.document, &child.branch.lanes, &child.branch.table);
         }
         Ok(all)
     }
@@ -102,17 +115,19 @@ impl Walk<'_> {
     /// its branch.
     fn plan(
         &self,
-        pack: &Pack,
-        signals: &Signals,
-        site: usize,
+        arriving: &Arriving<'_>,
         asking: &[Asking],
     ) -> Result<Vec<Result<Planned, EvaluationError>>, EvaluationError> {
-        match self.plan_together(pack, signals, site, asking) {
+        let first = &asking[0];
+        if self.reduction(&arriving.pack.branches[first.branch], first.lanes[0]).rule.is_blind() {
+            return Ok(asking.iter().map(|asking| self.plan_blindly(arriving, asking)).collect());
+        }
+        match self.plan_together(arriving, asking) {
             Ok(planned) => Ok(planned.into_iter().map(Ok).collect()),
             Err(error) if asking.len() == 1 => Ok(vec![Err(error)]),
             Err(_) => {
                 let alone = |one: &Asking| {
-                    let planned = self.plan_together(pack, signals, site, std::slice::from_ref(one));
+                    let planned = self.plan_together(arriving, std::slice::from_ref(one));
                     planned.map(|planned| planned.into_iter().next().unwrap_or_default())
                 };
                 Ok(asking.iter().map(alone).collect())
@@ -120,13 +135,21 @@ impl Walk<'_> {
         }
     }
 
-    fn plan_together(
-        &self,
-        pack: &Pack,
-        signals: &Signals,
-        site: usize,
-        asking: &[Asking],
-    ) -> Result<Vec<Planned>, EvaluationError> {
+    /// A plan that needs no values: the branch may have lost the rows that nobody reads.
+    fn plan_blindly(&self, arriving: &Arriving<'_>, asking: &Asking) -> Result<Planned, EvaluationError> {
+        let branch = &arriving.pack.branches[asking.branch];
+        let Reduction { rule, keep_ratio, seed, .. } = self.reduction(branch, asking.lanes[0]);
+        let draw = Draw { seed: *seed, item: asking.item, site: arriving.site };
+        let plan = |tokens: &SegmentTokens| {
+            Ok(tokens.reducible.then(|| plan_blind(rule, *keep_ratio, draw, tokens)).transpose()?)
+        };
+        let plans = branch.table.iter().map(plan).collect::<Result<Vec<_>, EvaluationError>>()?;
+        let similarities = vec![None; plans.len()];
+        Ok((plans, similarities))
+    }
+
+    fn plan_together(&self, arriving: &Arriving<'_>, asking: &[Asking]) -> Result<Vec<Planned>, EvaluationError> {
+        let Arriving { pack, signals, site, memos } = arriving;
         let mut askers = asking.iter().peekable();
         let (mut tables, mut places) = (Vec::with_capacity(pack.segments.len()), Vec::with_capacity(asking.len()));
         for (index, branch) in pack.branches.iter().enumerate() {
@@ -135,7 +158,7 @@ impl Walk<'_> {
                 tables.extend(branch.table.iter().map(|segment| SegmentTokens { item: asker.item, ..segment.clone() }));
             } else {
                 // The rule does not see the others.
-                tables.extend(branch.table.iter().map(|segment| SegmentTokens::fixed(0, 0, segment.positions.len())));
+                tables.extend(branch.rows.iter().map(|rows| SegmentTokens::fixed(0, 0, *rows)));
             }
         }
         let first = &asking[0];
@@ -143,7 +166,8 @@ impl Walk<'_> {
         let hidden = &pack.activations.hidden;
         let residual = pack.activations.residual.as_ref().unwrap_or(hidden);
         let table = TokenTable::new(tables);
-        let plan = plan_site(rule, *keep_ratio, *seed, site, &table, &pack.segments, hidden, residual, signals)?;
+        let plan =
+            plan_site_with(rule, *keep_ratio, *seed, *site, &table, &pack.segments, hidden, residual, signals, memos)?;
         let similarities = plan.merged_similarity(&pack.segments, hidden)?;
         Ok(places.into_iter().map(|at| (plan.plans[at.clone()].to_vec(), similarities[at].to_vec())).collect())
     }
@@ -216,7 +240,7 @@ fn join(
     children.push(Child {
         parent: asking.branch,
         plans: Some(site.plans),
-        branch: Branch { document: branch.document, lanes: asking.lanes.clone(), table },
+        branch: Branch { document: branch.document, lanes: asking.lanes.clone(), table, rows: Vec::new() },
     });
     Ok(())
 }

@@ -19,6 +19,7 @@ mod assemble;
 mod budget;
 mod catalogue;
 mod fork;
+mod horizon;
 mod walk;
 
 use std::ops::ControlFlow;

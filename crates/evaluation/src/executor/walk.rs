@@ -1,9 +1,11 @@
 //! All layers for some documents: live branches move in lock step, and children are run in groups where there are many.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use reduction_strategies::{Fork, SegmentTokens, apply_forks};
-use ssm_kernels::Segments;
+use candle_core::Tensor;
+use reduction_strategies::{Fork, Plan, PlanError, SegmentTokens, apply_forks};
+use ssm_kernels::{KernelError, Segments};
 use ssm_model::{Activations, LayerRequest, MambaLm, SignalSet};
 
 use super::budget::Budget;
@@ -21,8 +23,10 @@ pub(super) struct Branch {
     pub(super) document: usize,
     /// Indices into the document's lanes, ascending.
     pub(super) lanes: Vec<usize>,
-    /// Live tokens of each segment.
+    /// Live tokens of each segment, as the cells alone would have them.
     pub(super) table: Vec<SegmentTokens>,
+    /// Rows of each segment that are executed: fewer where nobody reads the last ones (`horizon.rs`).
+    pub(super) rows: Vec<usize>,
 }
 
 /// Branches that run in one packed call.
@@ -42,6 +46,8 @@ pub(super) struct LaneLog {
     /// Rows executed for it, each divided by the number of lanes it was executed for.
     pub(super) share: f64,
     pub(super) end: Option<Result<End, Arc<EvaluationError>>>,
+    /// First original position of the document that this lane will never read, once that is known.
+    pub(super) horizon: Option<u32>,
 }
 
 /// The end of a lane that reached the head.
@@ -105,18 +111,19 @@ impl<'a> Walk<'a> {
             budget,
             waiting_rows: 0,
         };
-        let branches: Vec<Branch> = wanted
-            .clone()
-            .enumerate()
-            .map(|(index, document)| Branch {
-                document: index,
-                lanes: (0..document.lanes.len()).collect(),
-                table: document.table.clone(),
-            })
-            .collect();
+        let mut branches = Vec::with_capacity(documents.len());
+        let mut tokens = Vec::new();
+        for (index, document) in wanted.enumerate() {
+            walk.foresee(index);
+            let lanes: Vec<usize> = (0..document.lanes.len()).collect();
+            let rows = walk.live_rows(index, &lanes, &document.table);
+            for (segment, rows) in rows.iter().enumerate() {
+                tokens.extend_from_slice(&document.tokens[document.segments.rows(segment)][..*rows]);
+            }
+            branches.push(Branch { document: index, lanes, table: document.table.clone(), rows });
+        }
         let segments = walk.segments(&branches)?;
         budget.check(segments.n_tokens())?;
-        let tokens: Vec<u32> = wanted.flat_map(|document| &document.tokens).copied().collect();
         let activations = model.embed(&tokens)?;
         walk.descend(Pack { branches, segments, activations }, 0)?;
         Ok((walk.lanes(), walk.sharing))
@@ -136,7 +143,9 @@ impl<'a> Walk<'a> {
             }
             let children = self.fork(&pack, &output.signals, layer)?;
             drop(output.signals);
-            if children.iter().all(|child| child.plans.is_none()) && children.len() == pack.branches.len() {
+            let goes_on =
+                |child: &Child| child.plans.is_none() && child.branch.rows == pack.branches[child.parent].rows;
+            if children.iter().all(goes_on) && children.len() == pack.branches.len() {
                 pack.branches = children.into_iter().map(|child| child.branch).collect();
                 continue;
             }
@@ -167,10 +176,11 @@ impl<'a> Walk<'a> {
         self.sharing.token_layers_executed += rows as u64;
         self.sharing.peak_rows = self.sharing.peak_rows.max(rows + self.waiting_rows);
         for branch in &pack.branches {
-            let rows: usize = branch.table.iter().map(|segment| segment.positions.len()).sum();
+            let asked: usize = branch.table.iter().map(|segment| segment.positions.len()).sum();
+            let rows: usize = branch.rows.iter().sum();
             for lane in &branch.lanes {
                 let log = &mut self.logs[branch.document][*lane];
-                log.token_layers += rows as u64;
+                log.token_layers += asked as u64;
                 log.share += rows as f64 / branch.lanes.len() as f64;
             }
         }
@@ -181,7 +191,7 @@ impl<'a> Walk<'a> {
         let mut groups: Vec<Vec<Child>> = Vec::new();
         let mut size = 0;
         for child in children {
-            let rows: usize = child.branch.table.iter().map(|segment| segment.positions.len()).sum();
+            let rows: usize = child.branch.rows.iter().sum();
             match groups.last_mut() {
                 Some(group) if size + rows <= self.budget.rows_per_call => group.push(child),
                 _ => {
@@ -202,16 +212,32 @@ impl<'a> Walk<'a> {
             firsts.push(first);
             first += branch.table.len();
         }
-        let forks: Vec<Fork<'_>> = group
-            .iter()
-            .flat_map(|child| {
-                let plan = |index: usize| child.plans.as_ref().and_then(|plans| plans[index].as_ref());
-                (0..child.branch.table.len()).map(move |index| (child.parent, index, plan(index)))
-            })
-            .map(|(parent, index, plan)| (firsts[parent] + index, plan))
-            .collect();
+        // Where the parent has lost rows its plan is cut to what is left; rows that the child loses go afterwards.
+        let mut cut = Vec::new();
+        for child in &group {
+            for (index, arriving) in pack.branches[child.parent].rows.iter().enumerate() {
+                let plan = child.plans.as_ref().and_then(|plans| plans[index].as_ref());
+                cut.push(plan.map(|plan| first_rows(plan, *arriving)).transpose()?);
+            }
+        }
+        let (mut forks, mut lengths): (Vec<Fork<'_>>, Vec<usize>) = (Vec::new(), Vec::new());
+        let mut plans = cut.iter();
+        for child in &group {
+            for (index, arriving) in pack.branches[child.parent].rows.iter().enumerate() {
+                let plan = plans.next().and_then(Option::as_deref);
+                lengths.push(plan.map_or(*arriving, |plan| plan.keep().len()));
+                forks.push((firsts[child.parent] + index, plan));
+            }
+        }
         let residual = pack.activations.residual.as_ref().unwrap_or(&pack.activations.hidden);
-        let (hidden, residual) = apply_forks(&forks, &pack.segments, &pack.activations.hidden, residual)?;
+        let (mut hidden, mut residual) = apply_forks(&forks, &pack.segments, &pack.activations.hidden, residual)?;
+        let wanted: Vec<usize> = group.iter().flat_map(|child| &child.branch.rows).copied().collect();
+        if wanted != lengths {
+            let rows = first_of_each(&lengths, &wanted);
+            let index = Tensor::new(rows, hidden.device()).map_err(KernelError::from)?;
+            let select = |x: &Tensor| x.index_select(&index, 0).map_err(KernelError::from);
+            (hidden, residual) = (select(&hidden)?, select(&residual)?);
+        }
         let branches: Vec<Branch> = group.into_iter().map(|child| child.branch).collect();
         let segments = self.segments(&branches)?;
         Ok(Pack { branches, segments, activations: Activations { hidden, residual: Some(residual) } })
@@ -223,8 +249,8 @@ impl<'a> Walk<'a> {
         for branch in branches {
             let first = lengths.len();
             let tree = &self.catalogue.documents[self.documents[branch.document]].segments;
-            for (index, segment) in branch.table.iter().enumerate() {
-                lengths.push(segment.positions.len());
+            for (index, rows) in branch.rows.iter().enumerate() {
+                lengths.push(*rows);
                 parents.push(tree.parent(index).map(|parent| first + parent));
             }
         }
@@ -259,4 +285,24 @@ impl<'a> Walk<'a> {
         }
         lanes
     }
+}
+
+/// `plan` for a segment of which only the first `rows` rows are there. Rows go missing only where what follows is pruned.
+fn first_rows(plan: &Plan, rows: usize) -> Result<Cow<'_, Plan>, PlanError> {
+    if plan.n_tokens() == rows {
+        return Ok(Cow::Borrowed(plan));
+    }
+    let keep = plan.keep().iter().copied().filter(|row| (*row as usize) < rows).collect();
+    Plan::prune(rows, keep).map(Cow::Owned)
+}
+
+/// Row numbers of the first `wanted[i]` rows of segments of `lengths[i]` rows.
+fn first_of_each(lengths: &[usize], wanted: &[usize]) -> Vec<u32> {
+    let mut start = 0;
+    let mut rows = Vec::new();
+    for (length, wanted) in lengths.iter().zip(wanted) {
+        rows.extend(start as u32..(start + wanted) as u32);
+        start += length;
+    }
+    rows
 }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use crate::error::PlanError;
 use crate::importance::Widths;
+use crate::memo::{MemoKey, remember};
 use crate::plan::Plan;
 use crate::registry::{Registration, never_causal};
 use crate::released::{METRIC_OPTION, ReleasedCombine, clips, kept_at_most_half_removed, matching_flops, token_edges};
@@ -43,7 +44,12 @@ impl HostRule for PumerReleased {
     fn plan(&self, view: &SequenceView<'_>, n_keep: usize) -> Result<Plan, PlanError> {
         let candidates = view.reducible();
         let n_remove = candidates.len() - self.kept(n_keep, candidates.len());
-        let pairs = token_edges(view, &candidates, self.clip)?.strongest(n_remove);
+        let pairs = remember(
+            view.memo,
+            || MemoKey::TokenEdges(self.clip, candidates.clone()),
+            || token_edges(view, &candidates, self.clip),
+        )?
+        .strongest(n_remove);
         pairs.plan(view.len(), &candidates, ReleasedCombine::Mean, ReleasedCombine::Mean)
     }
 }

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use crate::error::PlanError;
 use crate::importance::Widths;
+use crate::memo::{MemoKey, remember};
 use crate::plan::Plan;
 use crate::registry::{Registration, never_causal};
 use crate::released::{METRIC_OPTION, ReleasedCombine, clips, kept_at_most_half_removed, matching_flops, rank_edges};
@@ -45,7 +46,12 @@ impl HostRule for UtrcReleased {
     fn plan(&self, view: &SequenceView<'_>, n_keep: usize) -> Result<Plan, PlanError> {
         let candidates = view.reducible();
         let n_remove = candidates.len() - self.kept(n_keep, candidates.len());
-        let pairs = rank_edges(view, &candidates, self.clip)?.strongest(n_remove);
+        let pairs = remember(
+            view.memo,
+            || MemoKey::RankEdges(self.clip, candidates.clone()),
+            || rank_edges(view, &candidates, self.clip),
+        )?
+        .strongest(n_remove);
         pairs.plan(view.len(), &candidates, ReleasedCombine::Hybrid, ReleasedCombine::Mean)
     }
 }

@@ -154,6 +154,7 @@ impl Sequence {
             gated_output: Some(gated_output),
             dt: Some(dt),
             draw: Draw { seed, item: self.tokens.item, site: 3 },
+            memo: None,
         }
     }
 }

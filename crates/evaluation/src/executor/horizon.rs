@@ -1,0 +1,87 @@
+//! Rows that nobody will read are not executed.
+//!
+//! The models are causal: a row depends on those before it. Behind the last row that a lane reads, rows matter only as long
+//! as a rule still looks at them. `upstream` pads on the right, so this is where it counts. A *horizon* is the first original
+//! position that a lane needs no more; for rules that look at no value (and for `dense`) it is known before anything runs,
+//! for the others after their last site. A branch executes up to the furthest horizon of its lanes.
+
+use reduction_strategies::{Draw, SegmentTokens, SitePlan, TokenTable, plan_blind};
+
+use super::walk::{Branch, Walk};
+use crate::error::EvaluationError;
+use crate::protocol::After;
+
+impl Walk<'_> {
+    /// Sets the horizons of all lanes of a document that are known before it runs.
+    pub(super) fn foresee(&mut self, document: usize) {
+        let catalogued = &self.catalogue.documents[self.documents[document]];
+        if catalogued.table.len() > 1 {
+            return;
+        }
+        for (index, lane) in catalogued.lanes.iter().enumerate() {
+            let reduction = &self.cells[lane.cell].reduction;
+            if reduction.sites.is_empty() || reduction.rule.is_blind() {
+                // A rule that fails does so again where it runs, and is recorded there.
+                let horizon =
+                    self.table_at_the_end(document, index).and_then(|table| self.horizon(document, index, &table));
+                self.logs[document][index].horizon = horizon.ok();
+            }
+        }
+    }
+
+    /// Sets the horizons of the lanes of `branch` for which `site` was the last one.
+    pub(super) fn set_horizons(&mut self, branch: &Branch, site: usize) {
+        if branch.table.len() > 1 {
+            return;
+        }
+        for lane in &branch.lanes {
+            let sites = &self.cells[self.lane(branch, *lane).cell].reduction.sites;
+            if self.logs[branch.document][*lane].horizon.is_none() && sites.iter().all(|other| *other <= site) {
+                // A lane that cannot be read says so when it is answered.
+                self.logs[branch.document][*lane].horizon = self.horizon(branch.document, *lane, &branch.table).ok();
+            }
+        }
+    }
+
+    /// Rows of each segment that some lane still needs.
+    pub(super) fn live_rows(&self, document: usize, lanes: &[usize], table: &[SegmentTokens]) -> Vec<usize> {
+        let horizons = lanes.iter().map(|lane| self.logs[document][*lane].horizon);
+        match (table, horizons.collect::<Option<Vec<u32>>>()) {
+            // One row at least, so that every branch has a place in the stream.
+            ([only], Some(horizons)) => {
+                let horizon = horizons.into_iter().max().unwrap_or(0);
+                let rows = only.positions.partition_point(|position| *position < horizon);
+                vec![rows.max(1).min(only.positions.len())]
+            }
+            _ => table.iter().map(|segment| segment.positions.len()).collect(),
+        }
+    }
+
+    /// The tokens that a blind rule leaves after all its sites.
+    fn table_at_the_end(&self, document: usize, lane: usize) -> Result<Vec<SegmentTokens>, EvaluationError> {
+        let document = &self.catalogue.documents[self.documents[document]];
+        let lane = document.lanes[lane];
+        let reduction = &self.cells[lane.cell].reduction;
+        let mut table = TokenTable::new(document.table.clone());
+        for site in &reduction.sites {
+            let draw = Draw { seed: reduction.seed, item: lane.item, site: *site };
+            let plan = |tokens: &SegmentTokens| {
+                tokens.reducible.then(|| plan_blind(&reduction.rule, reduction.keep_ratio, draw, tokens)).transpose()
+            };
+            let plans = table.segments.iter().map(plan).collect::<Result<_, _>>()?;
+            table = table.apply(&SitePlan { plans })?;
+        }
+        Ok(table.segments)
+    }
+
+    /// The first original position that a lane does not read from `table`, its tokens after the last site.
+    fn horizon(&self, document: usize, lane: usize, table: &[SegmentTokens]) -> Result<u32, EvaluationError> {
+        let before = &self.catalogue.documents[self.documents[document]].segments;
+        let lengths: Vec<usize> = table.iter().map(|segment| segment.positions.len()).collect();
+        let segments = before.with_lengths(&lengths);
+        let table = TokenTable::new(table.to_vec());
+        let placements = self.readings(document, lane, &After { before, segments: &segments, table: &table })?;
+        let rows = placements.iter().flat_map(|(_, _, readings)| readings).filter_map(|reading| reading.row);
+        Ok(rows.max().map_or(0, |row| table.segments[0].positions[row as usize] + 1))
+    }
+}
