@@ -271,6 +271,27 @@ fn two_folders_hold_the_same_results() {
     assert_eq!(fs::read(desk.path("a/guards.json")).unwrap(), fs::read(desk.path("b/guards.json")).unwrap());
 }
 
+/// Cells that share work are recorded as cells that run one by one; the manifest says what was saved.
+#[test]
+fn sharing_changes_no_record() {
+    let desk = Desk::new(TINY);
+    desk.run("shared");
+    let alone = desk.sweep(&["run", "tiny.yaml", "--out", "alone", "--no-sharing"]);
+    assert!(alone.status.success(), "{}", text(&alone.stderr));
+    assert_eq!(desk.frames("shared"), desk.frames("alone"));
+    let sharing = |out: &str| {
+        let manifest = fs::read_to_string(desk.path(out).join("manifest.json")).unwrap();
+        serde_json::from_str::<serde_json::Value>(&manifest).unwrap()["sharing"].clone()
+    };
+    let count = |name: &str| sharing("shared")[name].as_u64().unwrap();
+    assert!(count("token_layers_executed") < count("token_layers_asked"));
+    assert!(count("token_layers_asked") < count("token_layers_by_request"));
+    assert!(sharing("alone").is_null());
+    let refused = desk.sweep(&["run", "tiny.yaml", "--memory", "lots"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("800M or 4GiB"), "{}", text(&refused.stderr));
+}
+
 /// What guards found belongs to sites, data and options as much as to the model: only equal guards are kept.
 #[test]
 fn guards_run_again_where_something_that_they_depend_on_changed() {
@@ -430,13 +451,15 @@ fn fail_fast_stops_at_the_first_failure() {
     let (library, desk) = (Library::new(), Desk::new(TINY));
     let (experiment, plan) = spoiled(&library);
     let first = plan.cells.iter().position(|cell| plan.trial_of(cell).key.keep_ratio > 1.0).unwrap();
-    let stopped = run::run(
-        &experiment,
-        &plan,
-        &library,
-        &desk.path("out"),
-        RunOptions { fail_fast: true, ..RunOptions::default() },
-    );
-    assert!(matches!(stopped, Err(RunError::FailFast { .. })), "{stopped:?}");
-    assert_eq!(desk.cells("out").len(), first + 1, "the failed cell is recorded, later ones did not run");
+    let cells = |out: &str, no_sharing: bool| {
+        let options = RunOptions { fail_fast: true, no_sharing, ..RunOptions::default() };
+        let stopped = run::run(&experiment, &plan, &library, &desk.path(out), options);
+        assert!(matches!(stopped, Err(RunError::FailFast { .. })), "{stopped:?}");
+        desk.cells(out)
+    };
+    assert_eq!(cells("alone", true).len(), first + 1, "the failed cell is recorded, later ones did not run");
+    // Cells that share work end task by task: those of the other task are not heard of.
+    let shared = cells("shared", false);
+    let is_first = |path: &PathBuf| path.to_string_lossy().contains(&plan.cells[first].cell_id);
+    assert!(shared.iter().any(is_first) && shared.len() <= plan.cells.len() / 2, "{shared:?}");
 }

@@ -96,6 +96,9 @@ pub enum Event {
 /// What sharing saved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sharing {
+    /// Tokens alive in each layer, summed over layers and cells, where every choice is run by itself with a context of its
+    /// own: what request-by-request evaluation executes.
+    pub token_layers_by_request: u64,
     /// Tokens alive in each layer, summed over layers and cells: what cell-by-cell runs execute.
     pub token_layers_asked: u64,
     /// Of them, those that were executed.
@@ -113,6 +116,7 @@ impl Sharing {
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
+            token_layers_by_request: self.token_layers_by_request + other.token_layers_by_request,
             token_layers_asked: self.token_layers_asked + other.token_layers_asked,
             token_layers_executed: self.token_layers_executed + other.token_layers_executed,
             head_rows_asked: self.head_rows_asked + other.head_rows_asked,

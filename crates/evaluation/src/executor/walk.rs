@@ -42,6 +42,8 @@ pub(super) struct Pack {
 pub(super) struct LaneLog {
     pub(super) steps: Vec<Arc<Step>>,
     pub(super) token_layers: u64,
+    /// Of them, those of the root segment.
+    root_layers: u64,
     pub(super) matching_flops: f64,
     /// Rows executed for it, each divided by the number of lanes it was executed for.
     pub(super) share: f64,
@@ -181,6 +183,7 @@ impl<'a> Walk<'a> {
             for lane in &branch.lanes {
                 let log = &mut self.logs[branch.document][*lane];
                 log.token_layers += asked as u64;
+                log.root_layers += branch.table[0].positions.len() as u64;
                 log.share += rows as f64 / branch.lanes.len() as f64;
             }
         }
@@ -269,7 +272,9 @@ impl<'a> Walk<'a> {
             let document = &self.catalogue.documents[*document];
             for (lane, log) in document.lanes.iter().zip(logs) {
                 let end = log.end.unwrap_or_else(|| unreachable!("every lane ends in an answer or in an error"));
+                let contexts = self.catalogue.unit_of(*lane).1.placements.len() as u64;
                 self.sharing.token_layers_asked += log.token_layers;
+                self.sharing.token_layers_by_request += log.token_layers + (contexts - 1) * log.root_layers;
                 let result = end.map(|end| {
                     self.sharing.head_rows_asked += end.head_rows;
                     LaneOutcome {

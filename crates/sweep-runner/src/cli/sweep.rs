@@ -55,12 +55,13 @@ pub(super) fn run(
     })?;
     say(&format!("{} cells run, {} already there, {} failed", summary.ran, summary.reused, summary.failed));
     if let Some(sharing) = summary.sharing {
-        let (asked, executed) = (sharing.token_layers_asked as f64, sharing.token_layers_executed as f64);
+        let executed = sharing.token_layers_executed as f64;
+        let share = |of: u64| 100.0 * executed / (of as f64).max(1.0);
         say(&format!(
-            "sharing: {:.2} of {:.2} million token-layers executed ({:.1} %)",
+            "sharing: {:.2} million token-layers executed, {:.1} % of cell by cell, {:.1} % of request by request",
             executed / 1e6,
-            asked / 1e6,
-            100.0 * executed / asked.max(1.0)
+            share(sharing.token_layers_asked),
+            share(sharing.token_layers_by_request)
         ));
     }
     report(&folder, None)?;

@@ -43,7 +43,9 @@ pub struct Manifest {
 /// What the cells of the run asked for, and what was executed. A token-layer is one token in one layer.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct SharingRecord {
-    /// Token-layers that the cells execute when each runs alone.
+    /// Token-layers where every choice of every cell runs by itself with a context of its own.
+    pub token_layers_by_request: u64,
+    /// Token-layers that the cells execute when each runs alone; `context` computes a context once for all its choices.
     pub token_layers_asked: u64,
     /// Token-layers that were executed.
     pub token_layers_executed: u64,
@@ -56,6 +58,7 @@ pub struct SharingRecord {
 impl From<Sharing> for SharingRecord {
     fn from(sharing: Sharing) -> Self {
         Self {
+            token_layers_by_request: sharing.token_layers_by_request,
             token_layers_asked: sharing.token_layers_asked,
             token_layers_executed: sharing.token_layers_executed,
             head_rows_asked: sharing.head_rows_asked,
