@@ -22,6 +22,9 @@ struct Asked {
     placements: Vec<(usize, Vec<(usize, Reading)>)>,
 }
 
+/// Index of a query, the query, and what it reads.
+type QueryReadings<'a> = (usize, &'a Query, Vec<Reading>);
+
 impl<'a> Walk<'a> {
     /// Scores all lanes of a pack that has passed the last layer. Lanes that cannot be read end with their error.
     pub(super) fn answer(&mut self, pack: &Pack) -> Result<(), EvaluationError> {
@@ -75,7 +78,7 @@ impl<'a> Walk<'a> {
         document: usize,
         lane: usize,
         after: &After<'_>,
-    ) -> Result<Vec<(usize, &'a Query, Vec<Reading>)>, EvaluationError> {
+    ) -> Result<Vec<QueryReadings<'a>>, EvaluationError> {
         let catalogue: &'a Catalogue = self.catalogue;
         let lane = catalogue.documents[self.documents[document]].lanes[lane];
         let (queries, unit) = catalogue.unit_of(lane);

@@ -55,12 +55,14 @@ pub(super) struct Catalogue {
     pub(super) documents: Vec<Document>,
 }
 
+/// Length, parent, first position, whether reducible, and protection of a segment.
+type SegmentKey = (usize, Option<usize>, Option<u32>, bool, Vec<bool>);
+
 /// Everything of a unit that enters a computation, save the item.
 #[derive(PartialEq, Eq, Hash)]
 struct DocumentKey {
     tokens: Vec<u32>,
-    /// Length, parent, first position, whether reducible, and protection of each segment.
-    segments: Vec<(usize, Option<usize>, Option<u32>, bool, Vec<bool>)>,
+    segments: Vec<SegmentKey>,
 }
 
 impl DocumentKey {

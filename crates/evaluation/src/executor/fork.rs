@@ -57,7 +57,7 @@ impl Walk<'_> {
         let arriving =
             Arriving { pack, signals, site, memos: (0..pack.segments.len()).map(|_| Memo::default()).collect() };
         for asking in self.asking(pack, site).into_values() {
-            let planned = self.plan(&arriving, &asking)?;
+            let planned = self.plan(&arriving, &asking);
             for (asking, planned) in asking.into_iter().zip(planned) {
                 let branch = &pack.branches[asking.branch];
                 match planned {
@@ -113,24 +113,20 @@ impl Walk<'_> {
 
     /// Plans of the asking branches, in one call for all of them; where that fails, one by one, so that an error stays with
     /// its branch.
-    fn plan(
-        &self,
-        arriving: &Arriving<'_>,
-        asking: &[Asking],
-    ) -> Result<Vec<Result<Planned, EvaluationError>>, EvaluationError> {
+    fn plan(&self, arriving: &Arriving<'_>, asking: &[Asking]) -> Vec<Result<Planned, EvaluationError>> {
         let first = &asking[0];
         if self.reduction(&arriving.pack.branches[first.branch], first.lanes[0]).rule.is_blind() {
-            return Ok(asking.iter().map(|asking| self.plan_blindly(arriving, asking)).collect());
+            return asking.iter().map(|asking| self.plan_blindly(arriving, asking)).collect();
         }
         match self.plan_together(arriving, asking) {
-            Ok(planned) => Ok(planned.into_iter().map(Ok).collect()),
-            Err(error) if asking.len() == 1 => Ok(vec![Err(error)]),
+            Ok(planned) => planned.into_iter().map(Ok).collect(),
+            Err(error) if asking.len() == 1 => vec![Err(error)],
             Err(_) => {
                 let alone = |one: &Asking| {
                     let planned = self.plan_together(arriving, std::slice::from_ref(one));
                     planned.map(|planned| planned.into_iter().next().unwrap_or_default())
                 };
-                Ok(asking.iter().map(alone).collect())
+                asking.iter().map(alone).collect()
             }
         }
     }

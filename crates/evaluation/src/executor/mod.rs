@@ -10,7 +10,7 @@
 //!          assemble: units of a cell in layout order -> Evaluation
 //! ```
 //!
-//! [`crate::evaluate`] is the readable reference: one cell after the other, item by item. The two give the same bits,
+//! [`crate::evaluate()`] is the readable reference: one cell after the other, item by item. The two give the same bits,
 //! because a row of a packed call depends on its own sequence alone and a plan on its own segment alone
 //! (`tests/executor.rs` compares them).
 
