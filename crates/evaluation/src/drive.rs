@@ -1,5 +1,8 @@
 //! Runs a batch through the model, reducing at the sites: the loop between model and strategies.
 
+#[cfg(feature = "cuda")]
+mod on_gpu;
+
 use reduction_strategies::importance::Widths;
 use reduction_strategies::{Plan, Rule, SegmentTokens, SitePlan, TokenTable, plan_site};
 use ssm_kernels::Segments;
@@ -55,6 +58,10 @@ pub(crate) fn drive(
     batch: &Batch,
     reduction: &Reduction,
 ) -> Result<(Activations, Driven), EvaluationError> {
+    #[cfg(feature = "cuda")]
+    if on_gpu::takes(model, reduction) {
+        return on_gpu::drive(model, batch, reduction);
+    }
     let mut activations = model.embed(&batch.tokens)?;
     let mut segments = batch.segments.clone();
     let mut table = batch.table.clone();
@@ -63,8 +70,8 @@ pub(crate) fn drive(
     for layer in 0..model.config().n_layer {
         let reduces = reduction.sites.contains(&layer);
         let signals = if reduces { reduction.rule.signals() } else { SignalSet::default() };
-        let output =
-            model.layer(layer, &activations, &segments, LayerRequest { initial: None, signals, states: false })?;
+        let request = LayerRequest { signals, ..LayerRequest::default() };
+        let output = model.layer(layer, &activations, &segments, request)?;
         token_layers += segments.n_tokens() as u64;
         activations = output.activations;
         if !reduces {
@@ -96,6 +103,29 @@ pub(crate) fn drive(
         sites.push(SiteTrace { site: layer, plan, arriving, merged_similarity });
     }
     Ok((activations, Driven { segments, table, sites, token_layers, matching_flops }))
+}
+
+/// A forward through all layers that keeps no trace: activations after the last layer and the segments that are left.
+///
+/// On a GPU nothing is waited for; the caller synchronises.
+///
+/// # Errors
+/// As of an evaluation.
+pub fn forward(
+    model: &MambaLm,
+    tokens: Vec<u32>,
+    segments: Segments,
+    table: TokenTable,
+    reduction: &Reduction,
+) -> Result<(Activations, Segments), EvaluationError> {
+    let batch = Batch { tokens, segments, table, placements: Vec::new() };
+    #[cfg(feature = "cuda")]
+    if on_gpu::takes(model, reduction) {
+        let queued = on_gpu::forward(model, &batch, reduction, false)?;
+        return Ok((queued.activations, queued.segments));
+    }
+    let (activations, driven) = drive(model, &batch, reduction)?;
+    Ok((activations, driven.segments))
 }
 
 /// FLOPs of the matching behind the plan of one sequence.

@@ -47,6 +47,13 @@ pub enum EvaluationError {
 }
 
 impl EvaluationError {
+    /// Whether a GPU had no memory left; with fewer rows the same call may succeed.
+    #[must_use]
+    pub fn is_out_of_memory(&self) -> bool {
+        // The tensor library hands the driver's code on as text only.
+        self.to_string().contains("OUT_OF_MEMORY")
+    }
+
     /// What to do about it.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
@@ -54,5 +61,17 @@ impl EvaluationError {
             Self::Memory { .. } => Some("grant more with --memory"),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn running_out_of_memory_is_told_from_other_failures() {
+        let driver = |text: &str| EvaluationError::Kernel(candle_core::Error::Msg(text.to_owned()).into());
+        assert!(driver("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")").is_out_of_memory());
+        assert!(!driver("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"an illegal memory access\")").is_out_of_memory());
     }
 }

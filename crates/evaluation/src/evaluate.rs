@@ -143,15 +143,18 @@ fn run(setup: &Setup<'_>, scorer: Scorer<'_>, settings: Settings) -> Result<Eval
     let mut traces = Traces::new(settings.recorded_plans);
     let mut tokens = vec![(0_u64, 0_u64); items.len()];
     // Batches run beside each other and are gathered in order: no result depends on which one ends first.
-    let batches: Vec<Ran> = protocol
-        .layout(&queries, settings.max_tokens)?
-        .into_par_iter()
-        .map(|batch| {
-            let (activations, driven) = drive(model, &batch, reduction)?;
-            let (choices, head_rows) = answer(scorer, model, protocol, &queries, &batch, &activations, &driven)?;
-            Ok(Ran { batch, driven, choices, head_rows })
-        })
-        .collect::<Result<_, EvaluationError>>()?;
+    let one = |batch: Batch| {
+        let (activations, driven) = drive(model, &batch, reduction)?;
+        let (choices, head_rows) = answer(scorer, model, protocol, &queries, &batch, &activations, &driven)?;
+        Ok(Ran { batch, driven, choices, head_rows })
+    };
+    let batches = protocol.layout(&queries, settings.max_tokens)?;
+    // A GPU has one queue of work; on the CPU batches fill all cores.
+    let batches: Vec<Ran> = if model.placement().device.is_cpu() {
+        batches.into_par_iter().map(one).collect::<Result<_, EvaluationError>>()?
+    } else {
+        batches.into_iter().map(one).collect::<Result<_, EvaluationError>>()?
+    };
     for Ran { batch, driven, choices: answered, head_rows } in batches {
         for segment in 0..batch.segments.len() {
             let counts = &mut tokens[batch.table.segments[segment].item as usize];

@@ -14,7 +14,7 @@ pub mod tasks;
 pub mod tokenizer;
 mod trace;
 
-pub use drive::Reduction;
+pub use drive::{Reduction, forward};
 pub use error::EvaluationError;
 pub use evaluate::{ChoiceScore, Evaluation, ItemScore, Settings, Setup, Work, evaluate, evaluate_oracle};
 pub use protocol::Protocol;

@@ -66,6 +66,9 @@ pub enum PlanError {
     /// A signal that the rule needs and the driver did not bring.
     #[error("the rule reads `{0}`, which this layer did not show")]
     MissingSignal(&'static str),
+    /// A rule that only the host interprets.
+    #[error("this rule is not planned on the GPU at this ratio")]
+    NotOnGpu,
     /// Tables that do not describe the same stream.
     #[error("{what}: {got} against {expected}")]
     Stream {
@@ -101,6 +104,7 @@ impl PlanError {
             Self::Length { .. } | Self::View { .. } | Self::Stream { .. } => {
                 Some("the tables must describe the same packed stream")
             }
+            Self::NotOnGpu => Some("plan it with `plan_site`, which copies what the rule reads to the host"),
             Self::Kernel(_) => None,
         }
     }

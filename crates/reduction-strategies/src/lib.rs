@@ -12,6 +12,8 @@ pub mod error;
 pub mod importance;
 pub mod matching;
 pub mod memo;
+#[cfg(feature = "cuda")]
+pub mod on_gpu;
 pub mod options;
 mod pairing;
 pub mod partition;

@@ -184,6 +184,12 @@ impl Rule {
         }
     }
 
+    /// Whether a plan depends on activations at all; places and chance do not.
+    #[must_use]
+    pub fn reads_values(&self) -> bool {
+        !matches!(self, Self::Identity | Self::Prune(Score::Position(_) | Score::Random))
+    }
+
     /// Equal for rules that make equal plans of equal sequences. The text is the rule's `Debug` form, which therefore
     /// holds every field (derive it).
     #[must_use]

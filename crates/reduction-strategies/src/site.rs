@@ -1,10 +1,10 @@
 //! One site of a packed stream: a plan per segment, and its application.
 
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
-use ssm_kernels::Segments;
 use ssm_kernels::host::{self, F32View};
 use ssm_kernels::ops::{RowMerges, merge_rows};
+use ssm_kernels::{KernelError, Segments};
 use ssm_model::Signals;
 
 use crate::error::PlanError;
@@ -30,7 +30,7 @@ pub struct SitePlan {
 /// - `signals`: those of [`Rule::signals`] at least; others are not looked at
 ///
 /// # Errors
-/// Tables that do not describe the same stream, tensors that are not contiguous float32 in host memory, or what
+/// Tables that do not describe the same stream, tensors that cannot be read, or what
 /// [`plan_sequence`] refuses.
 #[allow(clippy::too_many_arguments)] // A site is all of this; every argument has its own type or a plain meaning.
 pub fn plan_site(
@@ -68,21 +68,26 @@ pub fn plan_site_with(
     check_table(table, segments)?;
     let wanted = rule.signals();
     let n = segments.n_tokens();
-    let hidden = HostMatrix::new(hidden, "hidden", n)?;
-    let residual = HostMatrix::new(residual, "residual", n)?;
+    let branch =
+        |tensor, name| if rule.reads_values() { HostMatrix::new(tensor, name, n) } else { HostMatrix::unread(n) };
+    let (hidden, residual) = (branch(hidden, "hidden")?, branch(residual, "residual")?);
+    let (hidden, residual) = (hidden.view()?, residual.view()?);
     let signal = |tensor, wanted, name| HostMatrix::wanted(tensor, wanted, name, n);
     let ssm_output = signal(signals.ssm_output.as_ref(), wanted.ssm_output, "ssm_output")?;
     let gated_output = signal(signals.gated_output.as_ref(), wanted.gated_output, "gated_output")?;
     let dt = signal(signals.dt.as_ref(), wanted.dt, "dt")?;
+    let ssm_output = ssm_output.as_ref().map(HostMatrix::view).transpose()?;
+    let gated_output = gated_output.as_ref().map(HostMatrix::view).transpose()?;
+    let dt = dt.as_ref().map(HostMatrix::view).transpose()?;
     let stream = SequenceView {
         positions: &[],
         sizes: &[],
         protected: &[],
         hidden: hidden.matrix(),
         residual: residual.matrix(),
-        ssm_output: ssm_output.as_ref().map(HostMatrix::matrix),
-        gated_output: gated_output.as_ref().map(HostMatrix::matrix),
-        dt: dt.as_ref().map(HostMatrix::matrix),
+        ssm_output: ssm_output.as_ref().map(HostView::matrix),
+        gated_output: gated_output.as_ref().map(HostView::matrix),
+        dt: dt.as_ref().map(HostView::matrix),
         draw: Draw { seed, item: 0, site },
         memo: None,
     };
@@ -108,7 +113,7 @@ impl SitePlan {
     /// come back.
     ///
     /// # Errors
-    /// Plans for another stream, or tensors that are not contiguous float32 in host memory.
+    /// Plans for another stream, or tensors that cannot be read.
     pub fn apply(
         &self,
         segments: &Segments,
@@ -145,10 +150,14 @@ impl SitePlan {
     /// segment; `None` where nothing was merged. `hidden`: the stream before the plan, `[tokens, d_model]`.
     ///
     /// # Errors
-    /// Plans for another stream, or a tensor that is not contiguous float32 in host memory.
+    /// Plans for another stream, or a tensor that cannot be read.
     pub fn merged_similarity(&self, segments: &Segments, hidden: &Tensor) -> Result<Vec<Option<f64>>, PlanError> {
         self.check(segments)?;
+        if self.plans.iter().flatten().all(|plan| plan.merged().is_empty()) {
+            return Ok(vec![None; self.plans.len()]);
+        }
         let hidden = HostMatrix::new(hidden, "hidden", segments.n_tokens())?;
+        let hidden = hidden.view()?;
         let rows = |index| hidden.matrix().rows_of(&segments.rows(index));
         let similarity = |(index, plan): (usize, &Option<Plan>)| {
             let pairs = plan.as_ref()?.merged();
@@ -249,25 +258,29 @@ fn cut<'a>(stream: &SequenceView<'a>, rows: std::ops::Range<usize>, tokens: &'a 
     }
 }
 
-/// A tensor of the stream in host memory.
-struct HostMatrix<'a> {
-    values: F32View<'a>,
-    rows: usize,
-    columns: usize,
+/// A tensor of the stream in host memory; one on a GPU is copied.
+struct HostMatrix {
+    tensor: Tensor,
 }
 
-impl<'a> HostMatrix<'a> {
-    fn new(tensor: &'a Tensor, name: &'static str, n_tokens: usize) -> Result<Self, PlanError> {
-        let (values, rows, columns) = host::matrix(tensor, "plan_site", name)?;
+impl HostMatrix {
+    fn new(tensor: &Tensor, name: &'static str, n_tokens: usize) -> Result<Self, PlanError> {
+        let (rows, _) = tensor.dims2().map_err(KernelError::from)?;
         if rows != n_tokens {
             return Err(PlanError::View { part: name, got: rows, expected: n_tokens });
         }
-        Ok(Self { values, rows, columns })
+        Ok(Self { tensor: host::copy(tensor)? })
+    }
+
+    /// A matrix without columns, for a rule that reads none.
+    fn unread(n_tokens: usize) -> Result<Self, PlanError> {
+        let tensor = Tensor::zeros((n_tokens, 0), DType::F32, &Device::Cpu).map_err(KernelError::from)?;
+        Ok(Self { tensor })
     }
 
     /// `None` for a tensor that is not there or that nobody reads.
     fn wanted(
-        tensor: Option<&'a Tensor>,
+        tensor: Option<&Tensor>,
         wanted: bool,
         name: &'static str,
         n_tokens: usize,
@@ -275,6 +288,20 @@ impl<'a> HostMatrix<'a> {
         tensor.filter(|_| wanted).map(|tensor| Self::new(tensor, name, n_tokens)).transpose()
     }
 
+    fn view(&self) -> Result<HostView<'_>, PlanError> {
+        let (values, rows, columns) = host::matrix(&self.tensor, "plan_site", "activations")?;
+        Ok(HostView { values, rows, columns })
+    }
+}
+
+/// A [`HostMatrix`] borrowed for reading.
+struct HostView<'a> {
+    values: F32View<'a>,
+    rows: usize,
+    columns: usize,
+}
+
+impl HostView<'_> {
     fn matrix(&self) -> Matrix<'_> {
         Matrix { values: &self.values, rows: self.rows, columns: self.columns }
     }

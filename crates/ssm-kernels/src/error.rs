@@ -1,3 +1,4 @@
+use candle_core::{DType, Device};
 use thiserror::Error;
 
 /// Why an operation could not run.
@@ -16,21 +17,31 @@ pub enum KernelError {
         got: Vec<usize>,
     },
     /// A tensor on another device, of another dtype or not contiguous.
-    #[error("{op}: {tensor} must be a contiguous float32 tensor on the CPU, got {got}")]
+    #[error("{op}: {tensor} must be {expected}, got {got}")]
     Storage {
         /// Operation.
         op: &'static str,
         /// Argument.
         tensor: &'static str,
+        /// What fits.
+        expected: &'static str,
         /// What came.
         got: String,
     },
     /// A segment table that is not a forest in token order.
     #[error("segments: {0}")]
     Segments(String),
+    /// A device that cannot be used, or not for this.
+    #[error("{0}")]
+    Device(String),
     /// An error of the tensor library.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
+}
+
+/// There is no such operation on this device.
+pub(crate) fn unsupported(op: &'static str, device: &Device, dtype: DType) -> KernelError {
+    KernelError::Device(format!("{op}: there is no kernel for {} on {:?}", dtype.as_str(), device.location()))
 }
 
 /// Refuses a tensor whose shape is not `expected`.

@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, Range};
 
-use candle_core::{CpuStorage, Storage, Tensor};
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 
 use crate::error::KernelError;
 
@@ -22,6 +22,7 @@ impl<'a> F32View<'a> {
         let refuse = || KernelError::Storage {
             op,
             tensor: name,
+            expected: "a contiguous float32 tensor on the CPU",
             got: format!("{:?} {:?} on {:?}", tensor.dtype(), tensor.shape(), tensor.device().location()),
         };
         let (storage, layout) = tensor.storage_and_layout();
@@ -42,6 +43,15 @@ impl Deref for F32View<'_> {
             _ => unreachable!("checked in `new`"),
         }
     }
+}
+
+/// The tensor in host memory, contiguous and float32; the same tensor if it is that already.
+///
+/// # Errors
+/// Of the tensor library, or of the device it comes from.
+pub fn copy(tensor: &Tensor) -> Result<Tensor, KernelError> {
+    // Rounded values first, then the copy: half the bytes cross the bus.
+    Ok(tensor.contiguous()?.to_device(&Device::Cpu)?.to_dtype(DType::F32)?)
 }
 
 /// Borrows a matrix `[rows, columns]` and its shape.

@@ -16,12 +16,16 @@
 //! | [`ops::merge_rows`] | gather kept rows, average merged ones into them |
 //! | [`ops::log_probs`] | log-probability of a target and the greedy token per row |
 
+#[cfg(feature = "cuda")]
+mod cuda;
+pub mod device;
 mod error;
 pub mod host;
 mod math;
 pub mod ops;
 mod segments;
 
+pub use device::Placement;
 pub use error::KernelError;
 pub use segments::Segments;
 

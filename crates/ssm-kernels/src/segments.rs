@@ -1,3 +1,4 @@
+use std::fmt;
 use std::ops::Range;
 
 use crate::error::KernelError;
@@ -7,11 +8,31 @@ use crate::error::KernelError;
 /// Segment `i` owns the rows `offsets[i]..offsets[i + 1]`. A segment may name an earlier one as its parent: it then
 /// continues from the state in which the parent ends, and several children may share one parent. A root and all its
 /// descendants stand next to each other (a *tree*), so that one worker can own them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Segments {
     offsets: Vec<usize>,
     parents: Vec<Option<usize>>,
     trees: Vec<Range<usize>>,
+    /// The same as kernels read it; follows from the others.
+    #[cfg(feature = "cuda")]
+    on_devices: crate::cuda::OnDevices,
+}
+
+impl PartialEq for Segments {
+    fn eq(&self, other: &Self) -> bool {
+        self.offsets == other.offsets && self.parents == other.parents
+    }
+}
+
+impl Eq for Segments {}
+
+impl fmt::Debug for Segments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Segments")
+            .field("offsets", &self.offsets)
+            .field("parents", &self.parents)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Segments {
@@ -40,13 +61,28 @@ impl Segments {
                 }
             }
         }
-        Ok(Self { offsets, parents: parents.to_vec(), trees })
+        Ok(Self {
+            offsets,
+            parents: parents.to_vec(),
+            trees,
+            #[cfg(feature = "cuda")]
+            on_devices: crate::cuda::OnDevices::default(),
+        })
     }
 
     /// A table of sequences that have nothing to do with each other.
     #[must_use]
     pub fn independent(lengths: &[usize]) -> Self {
         Self::new(lengths, &vec![None; lengths.len()]).unwrap_or_else(|_| unreachable!("no parents to refuse"))
+    }
+
+    /// The tables on a GPU, uploaded when first asked for.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn on_device(
+        &self,
+        gpu: &crate::cuda::Gpu,
+    ) -> Result<std::sync::Arc<crate::cuda::DeviceTables>, KernelError> {
+        self.on_devices.get(self, gpu)
     }
 
     /// Number of segments.

@@ -77,6 +77,12 @@ pub struct Published {
 }
 
 impl Published {
+    /// The part of the name after the owner: `mamba2-2.7b`.
+    #[must_use]
+    pub fn short_name(&self) -> &'static str {
+        self.name.rsplit('/').next().unwrap_or(self.name)
+    }
+
     /// The configuration: upstream's defaults at these sizes, with the vocabulary of GPT-NeoX padded as upstream pads it.
     ///
     /// # Errors

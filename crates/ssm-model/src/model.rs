@@ -2,12 +2,13 @@
 //!
 //! Whoever drives decides what happens between layers: reduce, fork, observe. A plain forward is a loop over `layer`.
 
-use candle_core::{DType, Device, Tensor};
-use ssm_kernels::{Segments, ops};
+use candle_core::{DType, Tensor};
+use ssm_kernels::ops::{self, RowPlan};
+use ssm_kernels::{Placement, Segments};
 
-use crate::checkpoint::Weights;
 use crate::config::ModelConfig;
 use crate::error::ModelError;
+use crate::loader::{Loader, WeightSource};
 use crate::mixer::{Mixer, MixerCall};
 use crate::signals::{SignalSet, Signals};
 use crate::state::{LayerState, ModelState};
@@ -32,6 +33,8 @@ pub struct LayerRequest<'a> {
     pub signals: SignalSet,
     /// Whether to return the state after each segment.
     pub states: bool,
+    /// Rows of the activations to gather and merge before the block reads them; the segments are those that are left.
+    pub rows: Option<&'a RowPlan>,
 }
 
 /// What a layer returns.
@@ -51,10 +54,11 @@ struct Block {
     mixer: Mixer,
 }
 
-/// A Mamba or Mamba-2 language model in float32 on the CPU.
+/// A Mamba or Mamba-2 language model on one device.
 #[derive(Debug)]
 pub struct MambaLm {
     config: ModelConfig,
+    placement: Placement,
     /// `[vocab_size, d_model]`
     embedding: Tensor,
     blocks: Vec<Block>,
@@ -64,30 +68,42 @@ pub struct MambaLm {
 }
 
 impl MambaLm {
-    /// Takes every weight of the model; the caller finishes `weights` to refuse surplus ones.
+    /// Takes every weight of the model and puts it where it computes; the caller finishes a checkpoint's weights to refuse
+    /// surplus ones.
     ///
     /// # Errors
     /// A missing or misshapen weight, by name.
-    pub fn load(config: &ModelConfig, weights: &mut Weights) -> Result<Self, ModelError> {
+    pub fn load(
+        config: &ModelConfig,
+        weights: &mut dyn WeightSource,
+        placement: &Placement,
+    ) -> Result<Self, ModelError> {
+        let mut weights = Loader::new(weights, placement);
         let shape = [config.vocab_size, config.d_model];
-        let embedding = weights.take("backbone.embedding.weight", &shape)?;
+        let embedding = weights.matrix("backbone.embedding.weight", &shape)?;
         let blocks = (0..config.n_layer)
             .map(|index| {
                 let prefix = format!("backbone.layers.{index}");
                 Ok(Block {
-                    norm: weights.take(&format!("{prefix}.norm.weight"), &[config.d_model])?,
-                    mixer: Mixer::load(config, weights, &format!("{prefix}.mixer"))?,
+                    norm: weights.placed(&format!("{prefix}.norm.weight"), &[config.d_model])?,
+                    mixer: Mixer::load(config, &mut weights, &format!("{prefix}.mixer"))?,
                 })
             })
             .collect::<Result<_, ModelError>>()?;
-        let norm_f = weights.take("backbone.norm_f.weight", &[config.d_model])?;
-        let lm_head = if config.tie_embeddings { embedding.clone() } else { weights.take("lm_head.weight", &shape)? };
-        Ok(Self { config: config.clone(), embedding, blocks, norm_f, lm_head })
+        let norm_f = weights.placed("backbone.norm_f.weight", &[config.d_model])?;
+        let lm_head =
+            if config.tie_embeddings { embedding.clone() } else { weights.matrix("lm_head.weight", &shape)? };
+        Ok(Self { config: config.clone(), placement: placement.clone(), embedding, blocks, norm_f, lm_head })
     }
 
     /// The configuration.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// Where it computes.
+    pub fn placement(&self) -> &Placement {
+        &self.placement
     }
 
     /// Embeds the tokens of a packed stream.
@@ -99,11 +115,7 @@ impl MambaLm {
         if let Some(&token) = tokens.iter().find(|&&token| token as usize >= vocab_size) {
             return Err(ModelError::Token { token, vocab_size });
         }
-        let hidden = if tokens.is_empty() {
-            Tensor::zeros((0, self.config.d_model), DType::F32, &Device::Cpu)?
-        } else {
-            self.embedding.index_select(&Tensor::new(tokens, &Device::Cpu)?, 0)?
-        };
+        let hidden = ops::gather_rows(&self.embedding, tokens)?;
         Ok(Activations { hidden, residual: None })
     }
 
@@ -122,7 +134,7 @@ impl MambaLm {
         let block = self.blocks.get(index).ok_or(ModelError::Layer { layer: index, n_layer })?;
         let eps = self.config.norm_eps as f32;
         let (normed, residual) =
-            ops::add_rms_norm(&activations.hidden, activations.residual.as_ref(), &block.norm, eps)?;
+            ops::add_rms_norm(&activations.hidden, activations.residual.as_ref(), &block.norm, eps, request.rows)?;
         let call =
             MixerCall { segments, initial: request.initial, signals: request.signals, want_states: request.states };
         let output = block.mixer.forward(&normed, &call)?;
@@ -138,12 +150,19 @@ impl MambaLm {
     /// # Errors
     /// A row that is not there.
     pub fn head(&self, activations: &Activations, rows: &[u32]) -> Result<Tensor, ModelError> {
-        let index = Tensor::new(rows, &Device::Cpu)?;
-        let hidden = activations.hidden.index_select(&index, 0)?;
-        let residual = activations.residual.as_ref().map(|residual| residual.index_select(&index, 0)).transpose()?;
+        self.head_as(activations, rows, DType::F32)
+    }
+
+    /// As [`MambaLm::head`], rounded to `dtype`.
+    ///
+    /// # Errors
+    /// As [`MambaLm::head`].
+    pub fn head_as(&self, activations: &Activations, rows: &[u32], dtype: DType) -> Result<Tensor, ModelError> {
+        let hidden = take(&activations.hidden, rows)?;
+        let residual = activations.residual.as_ref().map(|residual| take(residual, rows)).transpose()?;
         let eps = self.config.norm_eps as f32;
-        let (normed, _) = ops::add_rms_norm(&hidden, residual.as_ref(), &self.norm_f, eps)?;
-        Ok(ops::linear(&normed, &self.lm_head)?)
+        let (normed, _) = ops::add_rms_norm(&hidden, residual.as_ref(), &self.norm_f, eps, None)?;
+        Ok(ops::linear_as(&normed, &self.lm_head, dtype)?)
     }
 
     /// Runs all layers over a packed stream, from zero states or from `initial`, and returns the states after it.
@@ -163,6 +182,7 @@ impl MambaLm {
                 initial: initial.map(|state| &state.0[index]),
                 signals: SignalSet::default(),
                 states: true,
+                rows: None,
             };
             let output = self.layer(index, &activations, segments, request)?;
             activations = output.activations;
@@ -181,5 +201,16 @@ impl MambaLm {
         let (activations, state) = self.prefill(tokens, &segments, Some(state))?;
         let rows: Vec<u32> = (0..tokens.len() as u32).collect();
         Ok((self.head(&activations, &rows)?, state))
+    }
+}
+
+/// Rows by index; rows that follow each other are not copied.
+fn take(x: &Tensor, rows: &[u32]) -> Result<Tensor, ModelError> {
+    let neighbours = rows.windows(2).all(|pair| pair[0] + 1 == pair[1]);
+    match rows.first() {
+        Some(first) if neighbours && *first as usize + rows.len() <= x.dim(0)? => {
+            Ok(x.narrow(0, *first as usize, rows.len())?)
+        }
+        _ => Ok(ops::gather_rows(x, rows)?),
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use insta::assert_snapshot;
 use safetensors::tensor::{Dtype, TensorView};
-use ssm_model::{Checkpoint, CheckpointError, ModelConfig};
+use ssm_model::{Checkpoint, CheckpointError, ModelConfig, WeightSource};
 use tempfile::TempDir;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;

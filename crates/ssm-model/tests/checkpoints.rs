@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use ssm_model::catalog::{builtin, builtins, published};
-use ssm_model::{Checkpoint, MixerConfig, ModelConfig};
+use ssm_model::{Checkpoint, MixerConfig, ModelConfig, WeightSource};
 
 fn golden(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(path)

@@ -6,7 +6,7 @@ mod common;
 use candle_core::Tensor;
 use common::{GOLDEN, Golden, golden, largest_difference, logits, open, trained};
 use ssm_kernels::Segments;
-use ssm_model::{LayerRequest, SignalSet};
+use ssm_model::LayerRequest;
 
 /// Both rows of a fixture as one packed stream.
 fn packed(tokens: &Tensor) -> (Vec<u32>, Segments) {
@@ -54,7 +54,7 @@ fn golden_layers_and_states() {
         let (tokens, segments) = packed(&reference["tokens.L37"]);
         let mut activations = model.embed(&tokens).unwrap();
         for layer in 0..model.config().n_layer {
-            let request = LayerRequest { initial: None, signals: SignalSet::default(), states: true };
+            let request = LayerRequest { states: true, ..LayerRequest::default() };
             let output = model.layer(layer, &activations, &segments, request).unwrap();
             activations = output.activations;
             let state = output.state.unwrap();

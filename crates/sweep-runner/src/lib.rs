@@ -5,6 +5,7 @@
 //! ```
 
 pub mod analyse;
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod library;

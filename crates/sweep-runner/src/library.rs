@@ -11,7 +11,7 @@ use miette::Diagnostic;
 use reduction_strategies::registry::nearest;
 use ssm_model::catalog::{self, Builtin};
 use ssm_model::checkpoint::{Checkpoint, CheckpointError};
-use ssm_model::{MambaLm, ModelError};
+use ssm_model::{MambaLm, ModelError, Placement};
 use thiserror::Error;
 
 use crate::config::{Catalog, CatalogError, ModelFacts, TaskFacts, TaskKind};
@@ -88,15 +88,15 @@ impl Library {
         Self::default()
     }
 
-    /// Loads a model for computing.
+    /// Loads a model for computing at `placement`.
     ///
     /// # Errors
     /// No such model, or a checkpoint that is damaged, incomplete or has surplus weights.
-    pub fn load_model(&self, reference: &str) -> Result<MambaLm, LibraryError> {
+    pub fn load_model(&self, reference: &str, placement: &Placement) -> Result<MambaLm, LibraryError> {
         let waiting = self.opened.lock().unwrap_or_else(PoisonError::into_inner).remove(reference);
         let checkpoint = waiting.map_or_else(|| open(reference), Ok)?;
         let mut weights = checkpoint.weights;
-        let model = MambaLm::load(&checkpoint.config, &mut weights)
+        let model = MambaLm::load(&checkpoint.config, &mut weights, placement)
             .map_err(|error| LibraryError::Model { reference: reference.to_owned(), error: Box::new(error) })?;
         weights
             .finish()

@@ -8,6 +8,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use polars::prelude::*;
+use ssm_model::Placement;
 use sweep_runner::config::{self, Experiment};
 use sweep_runner::library::Library;
 use sweep_runner::plan::{self, Plan, Setting};
@@ -406,7 +407,7 @@ fn logits_are_those_of_the_model() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let tensors = candle_core::safetensors::load(desk.path("logits.safetensors"), &candle_core::Device::Cpu).unwrap();
     assert_eq!(tensors.len(), rows.len());
-    let model = Library::new().load_model("builtin:mamba2-world").unwrap();
+    let model = Library::new().load_model("builtin:mamba2-world", &Placement::cpu()).unwrap();
     for (index, row) in rows.iter().enumerate() {
         let got = &tensors[&format!("logits.{index}")];
         assert_eq!(got.dims(), &[row.len(), 1104]);
@@ -432,7 +433,7 @@ fn failing_cells_are_rows_and_the_others_go_on() {
     let (library, desk) = (Library::new(), Desk::new(TINY));
     let (experiment, plan) = spoiled(&library);
     let out = desk.path("out");
-    let summary = run::run(&experiment, &plan, &library, &out, RunOptions::default()).unwrap();
+    let summary = run::run(&experiment, &plan, &library, &out, &RunOptions::default()).unwrap();
     assert_eq!((summary.ran, summary.failed), (6, 2));
     sweep_runner::analyse::run(&out).unwrap();
     let trials = parquet(&out.join("trials.parquet"));
@@ -442,7 +443,7 @@ fn failing_cells_are_rows_and_the_others_go_on() {
     assert_eq!(failed.iter().filter(|failed| **failed).count(), 2);
     assert_eq!(failed, errors);
     // Failed cells are not finished: they run again, the others do not.
-    let again = run::run(&experiment, &plan, &library, &out, RunOptions::default()).unwrap();
+    let again = run::run(&experiment, &plan, &library, &out, &RunOptions::default()).unwrap();
     assert_eq!((again.ran, again.reused, again.failed), (2, 4, 2));
 }
 
@@ -453,7 +454,7 @@ fn fail_fast_stops_at_the_first_failure() {
     let first = plan.cells.iter().position(|cell| plan.trial_of(cell).key.keep_ratio > 1.0).unwrap();
     let cells = |out: &str, no_sharing: bool| {
         let options = RunOptions { fail_fast: true, no_sharing, ..RunOptions::default() };
-        let stopped = run::run(&experiment, &plan, &library, &desk.path(out), options);
+        let stopped = run::run(&experiment, &plan, &library, &desk.path(out), &options);
         assert!(matches!(stopped, Err(RunError::FailFast { .. })), "{stopped:?}");
         desk.cells(out)
     };

@@ -136,7 +136,7 @@ impl<'a> Walk<'a> {
     fn descend(&mut self, mut pack: Pack, first_layer: usize) -> Result<(), EvaluationError> {
         for layer in first_layer..self.model.config().n_layer {
             let signals = self.signals(&pack, layer);
-            let request = LayerRequest { initial: None, signals: signals.unwrap_or_default(), states: false };
+            let request = LayerRequest { signals: signals.unwrap_or_default(), ..LayerRequest::default() };
             let output = self.model.layer(layer, &pack.activations, &pack.segments, request)?;
             self.count(&pack);
             pack.activations = output.activations;

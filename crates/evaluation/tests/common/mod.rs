@@ -8,14 +8,14 @@ use evaluation::tokenizer::Tokenizer;
 use evaluation::{Protocol, Reduction, Setup};
 use reduction_strategies::options::OptionValue;
 use reduction_strategies::registry::Strategy;
-use ssm_model::{MambaLm, catalog};
+use ssm_model::{MambaLm, Placement, catalog};
 
 pub(crate) const SITES: [usize; 3] = [4, 8, 12];
 
 pub(crate) fn model(name: &str) -> MambaLm {
     let checkpoint = catalog::builtin(name).unwrap().open().unwrap();
     let mut weights = checkpoint.weights;
-    MambaLm::load(&checkpoint.config, &mut weights).unwrap()
+    MambaLm::load(&checkpoint.config, &mut weights, &Placement::cpu()).unwrap()
 }
 
 /// The first items of a task, in the tokens that both builtin models share.

@@ -3,24 +3,30 @@
 mod add_rms_norm;
 mod causal_conv1d;
 mod gated_rms_norm;
+mod gather_rows;
 mod linear;
 mod log_probs;
 mod merge_rows;
+#[cfg(feature = "cuda")]
+pub mod reduction;
+mod row_plan;
 mod selective_scan;
 mod softplus;
 mod ssd;
 
-pub use add_rms_norm::{add_rms_norm, rms_norm};
+pub use add_rms_norm::add_rms_norm;
 pub use causal_conv1d::{ConvInput, ConvOutput, causal_conv1d};
 pub use gated_rms_norm::{GateOrder, GatedNorm, gate, gated_rms_norm};
-pub use linear::linear;
+pub use gather_rows::gather_rows;
+pub use linear::{linear, linear_as};
 pub use log_probs::{TokenScore, log_probs};
 pub use merge_rows::{MergeGroup, MergeRule, RowMerges, merge_rows};
-pub use selective_scan::{SelectiveScanInput, selective_scan};
+pub use row_plan::{BranchWeights, RowPlan};
+pub use selective_scan::{SelectiveScanInput, SelectiveScanOutput, selective_scan};
 pub use softplus::softplus;
 pub use ssd::{SsdInput, ssd};
 
-/// Output of a scan.
+/// Output of [`ssd`].
 pub struct ScanOutput {
     /// `[tokens, d_inner]`: C h + D x, before any gate.
     pub y: candle_core::Tensor,

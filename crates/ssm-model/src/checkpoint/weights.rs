@@ -6,6 +6,7 @@ use std::fmt;
 use candle_core::{DType, Device, Tensor};
 
 use super::{CheckpointError, names};
+use crate::loader::WeightSource;
 
 const EMBEDDING: &str = "backbone.embedding.weight";
 const HEAD: &str = "lm_head.weight";
@@ -41,6 +42,27 @@ impl fmt::Debug for Weights {
     }
 }
 
+impl WeightSource for Weights {
+    /// # Errors
+    /// A weight that is missing, of another shape, of a dtype that holds no floats, taken before, or unreadable.
+    fn take(&mut self, canonical_name: &str, shape: &[usize]) -> Result<Tensor, CheckpointError> {
+        let Some(entry) = self.entries.get(canonical_name) else {
+            return Err(self.missing(canonical_name));
+        };
+        if entry.shape != shape {
+            return Err(CheckpointError::Shape {
+                name: entry.name.clone(),
+                expected: shape.to_vec(),
+                got: entry.shape.clone(),
+            });
+        }
+        if !self.taken.insert(canonical_name.to_string()) {
+            return Err(CheckpointError::TakenTwice { name: canonical_name.to_string() });
+        }
+        self.read(canonical_name)
+    }
+}
+
 impl Weights {
     pub(super) fn new(archives: Vec<Box<dyn Archive>>, tie_embeddings: bool) -> Result<Self, CheckpointError> {
         let mut entries = BTreeMap::<String, Entry>::new();
@@ -63,27 +85,6 @@ impl Weights {
     /// Canonical names of all weights present, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)
-    }
-
-    /// Reads the weight with this canonical name: contiguous, float32, on the CPU.
-    ///
-    /// # Errors
-    /// A weight that is missing, of another shape, of a dtype that holds no floats, taken before, or unreadable.
-    pub fn take(&mut self, canonical_name: &str, shape: &[usize]) -> Result<Tensor, CheckpointError> {
-        let Some(entry) = self.entries.get(canonical_name) else {
-            return Err(self.missing(canonical_name));
-        };
-        if entry.shape != shape {
-            return Err(CheckpointError::Shape {
-                name: entry.name.clone(),
-                expected: shape.to_vec(),
-                got: entry.shape.clone(),
-            });
-        }
-        if !self.taken.insert(canonical_name.to_string()) {
-            return Err(CheckpointError::TakenTwice { name: canonical_name.to_string() });
-        }
-        self.read(canonical_name)
     }
 
     /// Refuses weights that nobody took.

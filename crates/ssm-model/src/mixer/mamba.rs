@@ -4,9 +4,9 @@ use candle_core::Tensor;
 use ssm_kernels::ops::{self, ConvInput, SelectiveScanInput};
 
 use super::{MixerCall, MixerOutput, columns, conv_weights};
-use crate::checkpoint::Weights;
 use crate::config::{MambaConfig, ModelConfig};
 use crate::error::ModelError;
+use crate::loader::Loader;
 use crate::signals::Signals;
 use crate::state::LayerState;
 
@@ -34,26 +34,26 @@ impl MambaMixer {
     pub(super) fn load(
         config: &ModelConfig,
         mixer: &MambaConfig,
-        weights: &mut Weights,
+        weights: &mut Loader<'_>,
         prefix: &str,
     ) -> Result<Self, ModelError> {
         let d_model = config.d_model;
         let (d_inner, d_state, dt_rank) = (config.d_inner(), mixer.d_state, mixer.dt_rank);
         let (conv_weight, conv_bias) = conv_weights(weights, prefix, d_inner, mixer.d_conv, mixer.conv_bias)?;
-        let a_log = weights.take(&format!("{prefix}.A_log"), &[d_inner, d_state])?;
+        let a_log = weights.vector(&format!("{prefix}.A_log"), &[d_inner, d_state])?;
         Ok(Self {
             d_inner,
             d_state,
             dt_rank,
-            in_proj: weights.take(&format!("{prefix}.in_proj.weight"), &[2 * d_inner, d_model])?,
+            in_proj: weights.matrix(&format!("{prefix}.in_proj.weight"), &[2 * d_inner, d_model])?,
             conv_weight,
             conv_bias,
-            x_proj: weights.take(&format!("{prefix}.x_proj.weight"), &[dt_rank + 2 * d_state, d_inner])?,
-            dt_proj: weights.take(&format!("{prefix}.dt_proj.weight"), &[d_inner, dt_rank])?,
-            dt_bias: weights.take(&format!("{prefix}.dt_proj.bias"), &[d_inner])?,
-            a: a_log.exp()?.neg()?.t()?.contiguous()?,
-            d: weights.take(&format!("{prefix}.D"), &[d_inner])?,
-            out_proj: weights.take(&format!("{prefix}.out_proj.weight"), &[d_model, d_inner])?,
+            x_proj: weights.matrix(&format!("{prefix}.x_proj.weight"), &[dt_rank + 2 * d_state, d_inner])?,
+            dt_proj: weights.matrix(&format!("{prefix}.dt_proj.weight"), &[d_inner, dt_rank])?,
+            dt_bias: weights.placed(&format!("{prefix}.dt_proj.bias"), &[d_inner])?,
+            a: weights.place(&a_log.exp()?.neg()?.t()?)?,
+            d: weights.placed(&format!("{prefix}.D"), &[d_inner])?,
+            out_proj: weights.matrix(&format!("{prefix}.out_proj.weight"), &[d_model, d_inner])?,
         })
     }
 
@@ -69,29 +69,32 @@ impl MambaMixer {
             want_states: call.want_states,
         })?;
         let projected = ops::linear(&conv.y, &self.x_proj)?;
-        let dt_raw = ops::linear(&projected.narrow(1, 0, self.dt_rank)?.contiguous()?, &self.dt_proj)?;
-        let dt = ops::softplus(&dt_raw, 0, &self.dt_bias, (0.0, f32::INFINITY))?;
+        let dt_raw = ops::linear(&projected.narrow(1, 0, self.dt_rank)?, &self.dt_proj)?;
         let scan = ops::selective_scan(&SelectiveScanInput {
             x: &conv.y,
-            dt: &dt,
+            dt_raw: &dt_raw,
+            dt_bias: &self.dt_bias,
             a: &self.a,
             projected: &projected,
             b_start: self.dt_rank,
             c_start: self.dt_rank + self.d_state,
             d: &self.d,
+            gate: &xz,
+            z_start: self.d_inner,
             segments: call.segments,
             initial: call.initial.map(|state| &state.ssm),
             want_states: call.want_states,
+            want_y: call.signals.ssm_output,
+            want_dt: call.signals.dt,
         })?;
-        let gated = ops::gate(&scan.y, &xz, self.d_inner)?;
         Ok(MixerOutput {
-            hidden: ops::linear(&gated, &self.out_proj)?,
+            hidden: ops::linear(&scan.gated, &self.out_proj)?,
             signals: Signals {
                 b: columns(call.signals.b, &projected, self.dt_rank, self.d_state)?,
                 c: columns(call.signals.c, &projected, self.dt_rank + self.d_state, self.d_state)?,
-                ssm_output: call.signals.ssm_output.then_some(scan.y),
-                gated_output: call.signals.gated_output.then_some(gated),
-                dt: call.signals.dt.then_some(dt),
+                ssm_output: scan.y,
+                gated_output: call.signals.gated_output.then_some(scan.gated),
+                dt: scan.dt,
             },
             state: conv.states.zip(scan.states).map(|(conv, ssm)| LayerState { conv, ssm }),
         })

@@ -4,9 +4,9 @@ use candle_core::Tensor;
 use ssm_kernels::ops::{self, ConvInput, GateOrder, GatedNorm, SsdInput};
 
 use super::{MixerCall, MixerOutput, columns, conv_weights};
-use crate::checkpoint::Weights;
 use crate::config::{Mamba2Config, ModelConfig};
 use crate::error::ModelError;
+use crate::loader::Loader;
 use crate::signals::Signals;
 use crate::state::LayerState;
 
@@ -34,12 +34,13 @@ impl Mamba2Mixer {
     pub(super) fn load(
         config: &ModelConfig,
         mixer: &Mamba2Config,
-        weights: &mut Weights,
+        weights: &mut Loader<'_>,
         prefix: &str,
     ) -> Result<Self, ModelError> {
         let (d_model, d_inner) = (config.d_model, config.d_inner());
         let (nheads, conv_dim) = (d_inner / mixer.headdim, config.conv_dim());
         let (conv_weight, conv_bias) = conv_weights(weights, prefix, conv_dim, mixer.d_conv, mixer.conv_bias)?;
+        let a_log = weights.vector(&format!("{prefix}.A_log"), &[nheads])?;
         Ok(Self {
             d_inner,
             headdim: mixer.headdim,
@@ -51,14 +52,14 @@ impl Mamba2Mixer {
                 groups: mixer.norm_groups,
                 eps: config.norm_eps as f32,
             },
-            in_proj: weights.take(&format!("{prefix}.in_proj.weight"), &[d_inner + conv_dim + nheads, d_model])?,
+            in_proj: weights.matrix(&format!("{prefix}.in_proj.weight"), &[d_inner + conv_dim + nheads, d_model])?,
             conv_weight,
             conv_bias,
-            dt_bias: weights.take(&format!("{prefix}.dt_bias"), &[nheads])?,
-            a: weights.take(&format!("{prefix}.A_log"), &[nheads])?.exp()?.neg()?,
-            d: weights.take(&format!("{prefix}.D"), &[nheads])?,
-            norm_weight: weights.take(&format!("{prefix}.norm.weight"), &[d_inner])?,
-            out_proj: weights.take(&format!("{prefix}.out_proj.weight"), &[d_model, d_inner])?,
+            dt_bias: weights.placed(&format!("{prefix}.dt_bias"), &[nheads])?,
+            a: weights.place(&a_log.exp()?.neg()?)?,
+            d: weights.placed(&format!("{prefix}.D"), &[nheads])?,
+            norm_weight: weights.placed(&format!("{prefix}.norm.weight"), &[d_inner])?,
+            out_proj: weights.matrix(&format!("{prefix}.out_proj.weight"), &[d_model, d_inner])?,
         })
     }
 

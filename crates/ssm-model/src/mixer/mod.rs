@@ -3,12 +3,12 @@
 mod mamba;
 mod mamba2;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use ssm_kernels::Segments;
 
-use crate::checkpoint::Weights;
 use crate::config::{MixerConfig, ModelConfig};
 use crate::error::ModelError;
+use crate::loader::Loader;
 use crate::signals::{SignalSet, Signals};
 use crate::state::LayerState;
 
@@ -36,7 +36,7 @@ pub(crate) struct MixerOutput {
 
 impl Mixer {
     /// Takes the weights under `prefix` (for example `backbone.layers.3.mixer`).
-    pub(crate) fn load(config: &ModelConfig, weights: &mut Weights, prefix: &str) -> Result<Self, ModelError> {
+    pub(crate) fn load(config: &ModelConfig, weights: &mut Loader<'_>, prefix: &str) -> Result<Self, ModelError> {
         Ok(match &config.mixer {
             MixerConfig::Mamba(mixer) => Self::Mamba(mamba::MambaMixer::load(config, mixer, weights, prefix)?),
             MixerConfig::Mamba2(mixer) => Self::Mamba2(mamba2::Mamba2Mixer::load(config, mixer, weights, prefix)?),
@@ -53,20 +53,20 @@ impl Mixer {
 
 /// `[channels, 1, d_conv]` as stored to `[d_conv, channels]` as the convolution reads it, and the bias (zeros if none).
 fn conv_weights(
-    weights: &mut Weights,
+    weights: &mut Loader<'_>,
     prefix: &str,
     channels: usize,
     d_conv: usize,
     bias: bool,
 ) -> Result<(Tensor, Tensor), ModelError> {
-    let weight = weights.take(&format!("{prefix}.conv1d.weight"), &[channels, 1, d_conv])?;
+    let weight = weights.vector(&format!("{prefix}.conv1d.weight"), &[channels, 1, d_conv])?;
     let weight = weight.squeeze(1)?.t()?.contiguous()?;
     let bias = if bias {
-        weights.take(&format!("{prefix}.conv1d.bias"), &[channels])?
+        weights.vector(&format!("{prefix}.conv1d.bias"), &[channels])?
     } else {
-        Tensor::zeros(channels, DType::F32, weight.device())?
+        Tensor::zeros(channels, DType::F32, &Device::Cpu)?
     };
-    Ok((weight, bias))
+    Ok((weights.place(&weight)?, weights.place(&bias)?))
 }
 
 /// Columns `start..start + width` as a matrix of their own, if asked for.

@@ -7,13 +7,14 @@ use std::process::ExitCode;
 
 use candle_core::Tensor;
 use miette::miette;
-use ssm_kernels::Segments;
+use ssm_kernels::{Segments, host};
 
+use super::device::DeviceArgs;
 use super::{Failure, failed, refused};
 use crate::library::Library;
 
 /// Each line runs alone, so that a long file needs no more memory than its longest line.
-pub(super) fn write(model: &str, tokens: &Path, out: &Path) -> Result<ExitCode, Failure> {
+pub(super) fn write(model: &str, tokens: &Path, out: &Path, device: &DeviceArgs) -> Result<ExitCode, Failure> {
     let text =
         fs::read_to_string(tokens).map_err(|error| refused(miette!("cannot read {}: {error}", tokens.display())))?;
     let mut rows: Vec<Vec<u32>> = Vec::new();
@@ -30,7 +31,8 @@ pub(super) fn write(model: &str, tokens: &Path, out: &Path) -> Result<ExitCode, 
     if rows.is_empty() {
         return Err(refused(miette!("{} holds no line", tokens.display())));
     }
-    let model = Library::new().load_model(model).map_err(refused)?;
+    let (placement, _) = device.open()?;
+    let model = Library::new().load_model(model, &placement).map_err(refused)?;
     let mut tensors: HashMap<String, Tensor> = HashMap::new();
     for (index, row) in rows.iter().enumerate() {
         let logits = model
@@ -39,6 +41,7 @@ pub(super) fn write(model: &str, tokens: &Path, out: &Path) -> Result<ExitCode, 
                 let all: Vec<u32> = (0..row.len() as u32).collect();
                 model.head(&activations, &all)
             })
+            .and_then(|logits| Ok(host::copy(&logits)?))
             .map_err(|error| refused(miette!("{}: row {index}: {error}", tokens.display())))?;
         tensors.insert(format!("logits.{index}"), logits);
     }

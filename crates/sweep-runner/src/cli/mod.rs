@@ -1,5 +1,7 @@
 //! The command line: one sub-command per stage. Data goes to stdout, everything else to stderr.
 
+mod bench;
+mod device;
 mod list;
 mod logits;
 mod sweep;
@@ -12,6 +14,8 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::run::RunOptions;
+use bench::BenchArgs;
+use device::DeviceArgs;
 
 /// Ablations of token reduction on state space models.
 #[derive(Parser)]
@@ -33,6 +37,8 @@ enum Command {
         /// Print the whole plan as JSON
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        device: DeviceArgs,
     },
     /// Run an experiment, then analyse and report it; finished cells are not run again
     Run {
@@ -53,6 +59,8 @@ enum Command {
         /// Memory that activations may use, for example 4GiB; half of what is available if left out
         #[arg(long, value_name = "SIZE", value_parser = crate::run::parse_bytes, conflicts_with = "no_sharing")]
         memory: Option<u64>,
+        #[command(flatten)]
+        device: DeviceArgs,
     },
     /// Turn recorded cells into frames with statistics (Parquet)
     Analyse {
@@ -73,6 +81,8 @@ enum Command {
     Models,
     /// List the tasks that experiments can name
     Tasks,
+    /// Measure prefill speed with random weights of the published sizes, against ceilings of the same run
+    Bench(BenchArgs),
     /// Write the logits of given token ids, for comparison with other implementations
     Logits {
         /// Model reference, as in an experiment
@@ -84,6 +94,8 @@ enum Command {
         /// Tensors `logits.0`, `logits.1`, ...: float32 `[tokens, vocabulary]`, one per line
         #[arg(long, value_name = "FILE.safetensors")]
         out: PathBuf,
+        #[command(flatten)]
+        device: DeviceArgs,
     },
 }
 
@@ -102,17 +114,18 @@ pub fn main() -> ExitCode {
         .with_target(false)
         .init();
     let result = match Cli::parse().command {
-        Command::Plan { file, limit, json } => sweep::plan(&file, limit, json),
-        Command::Run { file, limit, out, fail_fast, no_sharing, memory } => {
-            let options = RunOptions { fail_fast, no_sharing, memory_bytes: memory };
-            sweep::run(&file, limit, out, options)
+        Command::Plan { file, limit, json, device } => sweep::plan(&file, limit, json, &device),
+        Command::Run { file, limit, out, fail_fast, no_sharing, memory, device } => {
+            let options = RunOptions { fail_fast, no_sharing, memory_bytes: memory, ..RunOptions::default() };
+            sweep::run(&file, limit, out, options, &device)
         }
         Command::Analyse { folder } => sweep::analyse(&folder),
         Command::Report { folder, splice } => sweep::report(&folder, splice.as_deref()),
         Command::Strategies => list::strategies(),
         Command::Models => list::models(),
         Command::Tasks => list::tasks(),
-        Command::Logits { model, tokens, out } => logits::write(&model, &tokens, &out),
+        Command::Bench(args) => bench::run(args),
+        Command::Logits { model, tokens, out, device } => logits::write(&model, &tokens, &out, &device),
     };
     match result {
         Ok(code) => code,

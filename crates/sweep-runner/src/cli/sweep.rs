@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use miette::miette;
 
+use super::device::DeviceArgs;
 use super::{Failure, failed, refused};
 use crate::config::{self, Experiment};
 use crate::library::Library;
@@ -15,7 +16,12 @@ use crate::run::{self, RunError, RunOptions};
 use crate::{analyse as analysis, report as reporting};
 
 /// Reads and plans an experiment; nothing is written.
-fn prepare(file: &Path, limit: Option<usize>, library: &Library) -> Result<(Experiment, Plan), Failure> {
+fn prepare(
+    file: &Path,
+    limit: Option<usize>,
+    setting: &Setting,
+    library: &Library,
+) -> Result<(Experiment, Plan), Failure> {
     let mut experiment = config::load(file, library).map_err(refused)?;
     if limit == Some(0) {
         return Err(refused(miette!(help = "leave --limit out to run all items", "--limit must be at least 1")));
@@ -23,12 +29,13 @@ fn prepare(file: &Path, limit: Option<usize>, library: &Library) -> Result<(Expe
     if let Some(limit) = limit {
         experiment.override_limit(limit);
     }
-    let plan = plan::build(&experiment, &Setting::default()).map_err(refused)?;
+    let plan = plan::build(&experiment, setting).map_err(refused)?;
     Ok((experiment, plan))
 }
 
-pub(super) fn plan(file: &Path, limit: Option<usize>, json: bool) -> Result<ExitCode, Failure> {
-    let (_, plan) = prepare(file, limit, &Library::new())?;
+pub(super) fn plan(file: &Path, limit: Option<usize>, json: bool, device: &DeviceArgs) -> Result<ExitCode, Failure> {
+    let (_, setting) = device.open()?;
+    let (_, plan) = prepare(file, limit, &setting, &Library::new())?;
     let mut out = io::stdout().lock();
     let written = if json {
         let text = plan::to_json(&plan).map_err(|error| failed(miette!("cannot print the plan: {error}")))?;
@@ -44,12 +51,15 @@ pub(super) fn run(
     file: &Path,
     limit: Option<usize>,
     out: Option<PathBuf>,
-    options: RunOptions,
+    mut options: RunOptions,
+    device: &DeviceArgs,
 ) -> Result<ExitCode, Failure> {
     let library = Library::new();
-    let (experiment, plan) = prepare(file, limit, &library)?;
+    let (placement, setting) = device.open()?;
+    let (experiment, plan) = prepare(file, limit, &setting, &library)?;
     let folder = out.unwrap_or_else(|| Path::new("results").join(&experiment.name));
-    let summary = run::run(&experiment, &plan, &library, &folder, options).map_err(|error| match error {
+    options.placement = placement;
+    let summary = run::run(&experiment, &plan, &library, &folder, &options).map_err(|error| match error {
         RunError::Store(StoreError::OtherExperiment { .. }) => refused(error),
         other => failed(other),
     })?;

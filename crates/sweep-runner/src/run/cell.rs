@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use evaluation::metrics::{self, Aggregate as MetricAggregate};
 use evaluation::tasks::Task;
-use evaluation::{Evaluation, EvaluationError, Protocol, Reduction, Settings, Setup, evaluate};
+use evaluation::{Evaluation, EvaluationError, Protocol, Reduction, Setup};
 use ssm_model::MambaLm;
 
+use super::batch::BatchRows;
 use super::memory;
 use crate::config::{self, Experiment};
 use crate::library::Library;
@@ -46,6 +47,7 @@ pub(super) struct Context<'a> {
     pub(super) experiment: &'a Experiment,
     pub(super) model: &'a MambaLm,
     pub(super) library: &'a Library,
+    pub(super) batch: &'a BatchRows,
 }
 
 /// Evaluates one cell by itself; a failure becomes a record with its error.
@@ -53,10 +55,9 @@ pub(super) fn evaluate_cell(context: Context<'_>, trial: &PlannedTrial, cell: &C
     memory::reset_peak();
     let started = Instant::now();
     let protocol = protocol(context.experiment, &trial.key.protocol);
-    let settings = Settings { recorded_plans: RECORDED_PLANS, ..Settings::default() };
     let reduction = reduction(trial);
     let setup = Setup { model: context.model, kind: task.kind, items: &task.items, protocol, reduction: &reduction };
-    let result = evaluate(&setup, settings);
+    let result = context.batch.evaluate(&setup, RECORDED_PLANS);
     record(context, trial, cell, task, result.as_ref(), started.elapsed().as_secs_f64())
 }
 
@@ -111,7 +112,7 @@ fn fill(
         flops_executed: work.flops(model.config()),
         tokens_in: work.tokens_in,
         tokens_per_s: work.tokens_in as f64 / wall_s.max(1e-9),
-        peak_mem_bytes: memory::peak_bytes(),
+        peak_mem_bytes: memory::peak_bytes_of(&model.placement().device),
         wall_s,
     };
     record.metrics = metrics::metrics(task.kind, &task.items, &evaluation.items)

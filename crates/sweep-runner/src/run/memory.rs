@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use candle_core::Device;
+use ssm_kernels::device;
+
 /// Starts a new peak. Where the system does not offer it, the peak stays that of the whole process.
 pub(super) fn reset_peak() {
     // 5 resets the high-water mark (proc(5)); a refusal only makes the figure an upper bound.
@@ -9,6 +12,14 @@ pub(super) fn reset_peak() {
         use std::io::Write;
         file.write_all(b"5")
     });
+}
+
+/// Peak of the memory that computing took since [`reset_peak`]: a GPU's own, else what the process had resident.
+pub(super) fn peak_bytes_of(device: &Device) -> u64 {
+    match device::take_peak_memory(device) {
+        Ok(Some(bytes)) => bytes as u64,
+        _ => peak_bytes(),
+    }
 }
 
 /// Peak resident memory in bytes; 0 where the system does not tell.

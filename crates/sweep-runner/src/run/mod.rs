@@ -1,5 +1,6 @@
 //! The run: cells that are missing on disk are evaluated and recorded, those of one model together.
 
+mod batch;
 mod cell;
 mod guard;
 mod memory;
@@ -14,6 +15,8 @@ use evaluation::EvaluationError;
 use evaluation::executor::Sharing;
 use evaluation::tasks::Task;
 use miette::Diagnostic;
+use ssm_kernels::device;
+use ssm_model::Placement;
 use thiserror::Error;
 use tracing::warn;
 
@@ -24,13 +27,14 @@ use crate::record::guards::{ERROR, GuardRow};
 use crate::record::manifest;
 use crate::record::schema::{CellRecord, Status};
 use crate::record::store::{Store, StoreError};
+use batch::BatchRows;
 use cell::Context;
 use progress::Progress;
 
 pub use memory::parse_bytes;
 
-/// How a run behaves; none of it changes a result.
-#[derive(Clone, Copy, Debug, Default)]
+/// How a run behaves.
+#[derive(Clone, Debug)]
 pub struct RunOptions {
     /// Stop at the first cell that fails.
     pub fail_fast: bool,
@@ -38,6 +42,15 @@ pub struct RunOptions {
     pub no_sharing: bool,
     /// Bytes that activations may use where cells share work; half of what is available if not given.
     pub memory_bytes: Option<u64>,
+    /// Where models compute; the plan says the same in its setting.
+    pub placement: Placement,
+}
+
+impl Default for RunOptions {
+    /// On the CPU, past failures, sharing work.
+    fn default() -> Self {
+        Self { fail_fast: false, no_sharing: false, memory_bytes: None, placement: Placement::cpu() }
+    }
 }
 
 /// What a run did.
@@ -69,6 +82,13 @@ pub enum RunError {
     /// The executor could not start.
     #[error(transparent)]
     Executor(#[from] EvaluationError),
+    /// The GPU does not answer any more.
+    #[error("the GPU was lost: {error}")]
+    #[diagnostic(help("finished cells are kept; run again to go on"))]
+    Device {
+        /// The driver's reason.
+        error: String,
+    },
     /// A cell failed and `--fail-fast` was given.
     #[error("stopped at the first failure: {trial} on {task}: {error}")]
     #[diagnostic(help("finished cells are kept; run again without --fail-fast to go on past failures"))]
@@ -92,7 +112,7 @@ pub fn run(
     plan: &Plan,
     library: &Library,
     folder: &Path,
-    options: RunOptions,
+    options: &RunOptions,
 ) -> Result<RunSummary, RunError> {
     let store = Store::open(folder, &plan.experiment)?;
     store.write_plan(experiment, plan)?;
@@ -122,17 +142,24 @@ pub fn run(
             continue;
         }
         recorder.progress.say(&format!("loading {}", facts.reference));
-        let model = library.load_model(&facts.reference)?;
+        let model = library.load_model(&facts.reference, &options.placement)?;
         guard::run(experiment, plan, index, &model, library, &mut tasks, &mut guarded)?;
         store.write_guards(&guarded)?;
         for cell in &own {
             tasks.get(library, &facts.reference, &cell.task, experiment.limit)?;
         }
         recorder.progress.begin(own.len());
-        let context = Context { experiment, model: &model, library };
+        let on_cpu = options.placement.device.is_cpu();
+        let batch = BatchRows::new(on_cpu);
+        let context = Context { experiment, model: &model, library, batch: &batch };
         let work: Vec<(&Cell, &Task)> =
             own.iter().filter_map(|cell| Some((*cell, tasks.loaded(&facts.reference, &cell.task)?))).collect();
-        if options.no_sharing {
+        if options.no_sharing || !on_cpu {
+            if !options.no_sharing {
+                recorder
+                    .progress
+                    .say("on a GPU cells run one by one: sharing plans on the host, which costs more there");
+            }
             one_by_one(context, &work, &mut recorder)?;
         } else {
             let sharing = shared::run(context, &work, &mut recorder)?;
@@ -153,6 +180,11 @@ fn one_by_one(context: Context<'_>, work: &[(&Cell, &Task)], recorder: &mut Reco
         let record = cell::evaluate_cell(context, recorder.plan.trial_of(cell), cell, task);
         recorder.progress.advance((index + 1) as f64 / work.len() as f64);
         recorder.record(cell, &record, started.elapsed())?;
+        if record.status == Status::Failed {
+            // Most errors of a cell leave the device as it was; a few make everything after them fail.
+            device::synchronize(&context.model.placement().device)
+                .map_err(|error| RunError::Device { error: error.to_string() })?;
+        }
     }
     Ok(())
 }
@@ -162,7 +194,7 @@ struct Recorder<'a> {
     store: &'a Store,
     plan: &'a Plan,
     progress: Progress,
-    options: RunOptions,
+    options: &'a RunOptions,
     failed: usize,
 }
 

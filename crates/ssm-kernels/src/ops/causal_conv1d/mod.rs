@@ -1,16 +1,20 @@
 //! Depthwise causal convolution over each segment, then SiLU.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod reference;
 
 use std::ops::Range;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
-use crate::error::{KernelError, expect_shape};
+use crate::error::{KernelError, expect_shape, unsupported};
 use crate::host::{F32View, matrix};
 use crate::segments::Segments;
+
+const OP: &str = "causal_conv1d";
 
 /// Arguments of [`causal_conv1d`].
 pub struct ConvInput<'a> {
@@ -42,9 +46,17 @@ pub struct ConvOutput {
 /// parent, from `initial`, or are zero. As `causal_conv1d_fn` of Dao-AILab/causal-conv1d, token-major.
 ///
 /// # Errors
-/// Shapes that do not fit, or tensors that are not contiguous float32 in host memory.
+/// Shapes, dtypes or devices that do not fit.
 pub fn causal_conv1d(input: &ConvInput<'_>) -> Result<ConvOutput, KernelError> {
-    const OP: &str = "causal_conv1d";
+    match input.x.device() {
+        Device::Cpu => on_cpu(input),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => cuda::causal_conv1d(input),
+        other => Err(unsupported(OP, other, input.x.dtype())),
+    }
+}
+
+fn on_cpu(input: &ConvInput<'_>) -> Result<ConvOutput, KernelError> {
     let (d_conv, channels) = input.weight.dims2()?;
     let (x, rows, stride) = matrix(input.x, OP, "x")?;
     if input.columns.len() != channels || input.columns.end > stride || rows != input.segments.n_tokens() {

@@ -1,22 +1,28 @@
 //! The recurrence of Mamba: one decay per channel and state.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod reference;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
-use super::ScanOutput;
-use crate::error::{KernelError, expect_shape};
+use super::{gate, softplus};
+use crate::error::{KernelError, expect_shape, unsupported};
 use crate::host::{F32View, matrix};
 use crate::segments::Segments;
+
+const OP: &str = "selective_scan";
 
 /// Arguments of [`selective_scan`].
 pub struct SelectiveScanInput<'a> {
     /// `[tokens, d_inner]`: the convolved, activated input.
     pub x: &'a Tensor,
-    /// `[tokens, d_inner]`: step sizes after bias and softplus.
-    pub dt: &'a Tensor,
+    /// `[tokens, d_inner]`: step sizes before bias and softplus.
+    pub dt_raw: &'a Tensor,
+    /// `[d_inner]`, float32.
+    pub dt_bias: &'a Tensor,
     /// `[d_state, d_inner]`: `-exp(A_log)` transposed, so that channels are contiguous.
     pub a: &'a Tensor,
     /// `[tokens, width]`: holds B and C, read in place.
@@ -27,21 +33,83 @@ pub struct SelectiveScanInput<'a> {
     pub c_start: usize,
     /// `[d_inner]`: the skip.
     pub d: &'a Tensor,
+    /// `[tokens, width]`: holds the gate z, read in place.
+    pub gate: &'a Tensor,
+    /// First column of z (`d_inner` wide) in `gate`.
+    pub z_start: usize,
     /// Which rows belong together.
     pub segments: &'a Segments,
     /// `[segments, d_inner, d_state]`: state before each root segment; zeros where absent.
     pub initial: Option<&'a Tensor>,
     /// Whether to return the state after each segment.
     pub want_states: bool,
+    /// Whether to return the output before the gate.
+    pub want_y: bool,
+    /// Whether to return the step sizes.
+    pub want_dt: bool,
 }
 
-/// `h_t = exp(dt_t A) h_{t-1} + dt_t B_t x_t`, `y_t = C_t h_t + D x_t`, per channel (Gu & Dao 2023, eq. 2 with the
-/// discretisation of section 3.3; `selective_scan_ref` in mamba_ssm). States have shape `[segments, d_inner, d_state]`.
+/// Result of [`selective_scan`].
+pub struct SelectiveScanOutput {
+    /// `[tokens, d_inner]`: `y * silu(z)`.
+    pub gated: Tensor,
+    /// `[tokens, d_inner]`: C h + D x, where asked for.
+    pub y: Option<Tensor>,
+    /// `[tokens, d_inner]`, float32: step sizes after bias and softplus, where asked for.
+    pub dt: Option<Tensor>,
+    /// `[segments, d_inner, d_state]`, float32: state after the last token of each segment, where asked for.
+    pub states: Option<Tensor>,
+}
+
+/// `dt = softplus(dt_raw + dt_bias)`, `h_t = exp(dt_t A) h_{t-1} + dt_t B_t x_t`, `y_t = C_t h_t + D x_t`, per channel (Gu &
+/// Dao 2023, eq. 2 with the discretisation of section 3.3; `selective_scan_ref` in mamba_ssm), then gated by `silu(z)`.
 ///
 /// # Errors
-/// Shapes that do not fit, or tensors that are not contiguous float32 in host memory.
-pub fn selective_scan(input: &SelectiveScanInput<'_>) -> Result<ScanOutput, KernelError> {
-    const OP: &str = "selective_scan";
+/// Shapes, dtypes or devices that do not fit.
+pub fn selective_scan(input: &SelectiveScanInput<'_>) -> Result<SelectiveScanOutput, KernelError> {
+    match input.x.device() {
+        Device::Cpu => on_cpu(input),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => cuda::selective_scan(input),
+        other => Err(unsupported(OP, other, input.x.dtype())),
+    }
+}
+
+fn on_cpu(input: &SelectiveScanInput<'_>) -> Result<SelectiveScanOutput, KernelError> {
+    let dt = softplus(input.dt_raw, 0, input.dt_bias, (0.0, f32::INFINITY))?;
+    let (y, states) = recurrence(&Recurrence {
+        x: input.x,
+        dt: &dt,
+        a: input.a,
+        projected: input.projected,
+        b_start: input.b_start,
+        c_start: input.c_start,
+        d: input.d,
+        segments: input.segments,
+        initial: input.initial,
+        want_states: input.want_states,
+    })?;
+    let gated = gate(&y, input.gate, input.z_start)?;
+    Ok(SelectiveScanOutput { gated, y: input.want_y.then_some(y), dt: input.want_dt.then_some(dt), states })
+}
+
+/// Arguments of [`recurrence`], named as in [`SelectiveScanInput`].
+struct Recurrence<'a> {
+    x: &'a Tensor,
+    /// `[tokens, d_inner]`: step sizes after bias and softplus.
+    dt: &'a Tensor,
+    a: &'a Tensor,
+    projected: &'a Tensor,
+    b_start: usize,
+    c_start: usize,
+    d: &'a Tensor,
+    segments: &'a Segments,
+    initial: Option<&'a Tensor>,
+    want_states: bool,
+}
+
+/// The scan itself on the CPU: `(y, states)`.
+fn recurrence(input: &Recurrence<'_>) -> Result<(Tensor, Option<Tensor>), KernelError> {
     let (x, rows, d_inner) = matrix(input.x, OP, "x")?;
     let (a, d_state, _) = matrix(input.a, OP, "a")?;
     let (projected, _, stride) = matrix(input.projected, OP, "projected")?;
@@ -76,10 +144,8 @@ pub fn selective_scan(input: &SelectiveScanInput<'_>) -> Result<ScanOutput, Kern
     };
     let (y, states) = scan.run(input.want_states);
     let device = input.x.device();
-    Ok(ScanOutput {
-        y: Tensor::from_vec(y, (rows, d_inner), device)?,
-        states: states.map(|states| Tensor::from_vec(states, (n_segments, d_inner, d_state), device)).transpose()?,
-    })
+    let states = states.map(|states| Tensor::from_vec(states, (n_segments, d_inner, d_state), device)).transpose()?;
+    Ok((Tensor::from_vec(y, (rows, d_inner), device)?, states))
 }
 
 #[cfg(test)]
@@ -100,7 +166,7 @@ mod tests {
             let d = values.tensor(&[d_inner], -1.0, 1.0);
             let initial = values.tensor(&[segments.len(), d_inner, d_state], -1.0, 1.0);
             for initial in [None, Some(&initial)] {
-                let input = SelectiveScanInput {
+                let input = Recurrence {
                     x: &x,
                     dt: &dt,
                     a: &a,
@@ -112,10 +178,10 @@ mod tests {
                     initial,
                     want_states: true,
                 };
-                let (want, want_states) = reference::selective_scan(&input);
-                let got = selective_scan(&input).unwrap();
-                assert_close("y", &want, &got.y, 2e-6);
-                assert_close("states", &want_states, &got.states.unwrap(), 2e-6);
+                let (want, want_states) = reference::recurrence(&input);
+                let (y, got_states) = recurrence(&input).unwrap();
+                assert_close("y", &want, &y, 2e-6);
+                assert_close("states", &want_states, &got_states.unwrap(), 2e-6);
             }
         }
     }

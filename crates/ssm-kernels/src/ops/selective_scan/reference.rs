@@ -1,9 +1,9 @@
 use candle_core::Tensor;
 
-use super::SelectiveScanInput;
+use super::Recurrence;
 
 /// The definition: one token after the other, in float64. Returns `(y, states)`.
-pub(super) fn selective_scan(input: &SelectiveScanInput<'_>) -> (Tensor, Tensor) {
+pub(super) fn recurrence(input: &Recurrence<'_>) -> (Tensor, Tensor) {
     let x = input.x.to_vec2::<f32>().unwrap();
     let dt = input.dt.to_vec2::<f32>().unwrap();
     let a = input.a.to_vec2::<f32>().unwrap();

@@ -1,15 +1,21 @@
 //! The recurrence of Mamba-2 (state space duality): one decay per head, computed by chunks.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod reference;
+#[cfg(feature = "cuda")]
+mod schedule;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use super::ScanOutput;
-use crate::error::{KernelError, expect_shape};
+use crate::error::{KernelError, expect_shape, unsupported};
 use crate::host::{F32View, matrix};
 use crate::segments::Segments;
+
+const OP: &str = "ssd";
 
 /// Arguments of [`ssd`].
 pub struct SsdInput<'a> {
@@ -42,9 +48,17 @@ pub struct SsdInput<'a> {
 /// result does not depend on what stands beside the segment. States have shape `[segments, nheads, headdim, d_state]`.
 ///
 /// # Errors
-/// Shapes that do not fit, or tensors that are not contiguous float32 in host memory.
+/// Shapes, dtypes or devices that do not fit.
 pub fn ssd(input: &SsdInput<'_>) -> Result<ScanOutput, KernelError> {
-    const OP: &str = "ssd";
+    match input.xbc.device() {
+        Device::Cpu => on_cpu(input),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => cuda::ssd(input),
+        other => Err(unsupported(OP, other, input.xbc.dtype())),
+    }
+}
+
+fn on_cpu(input: &SsdInput<'_>) -> Result<ScanOutput, KernelError> {
     let (xbc, rows, width) = matrix(input.xbc, OP, "xbc")?;
     let (dt, _, nheads) = matrix(input.dt, OP, "dt")?;
     let d_inner = nheads * input.headdim;

@@ -1,9 +1,14 @@
-use candle_core::Tensor;
+#[cfg(feature = "cuda")]
+mod cuda;
+
+use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use crate::error::KernelError;
+use crate::error::{KernelError, unsupported};
 use crate::host::matrix;
 use crate::math::{exp, vectorised};
+
+const OP: &str = "log_probs";
 
 /// What a row of logits says about its target token.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,11 +27,9 @@ pub struct TokenScore {
 /// - `logits`: `[rows, vocabulary]`; `targets`: one token id per row
 ///
 /// # Errors
-/// A count of targets that does not fit, a target outside the vocabulary, or a tensor that is not contiguous float32 in
-/// host memory.
+/// A count of targets that does not fit, a target outside the vocabulary, or a dtype or device that does not fit.
 pub fn log_probs(logits: &Tensor, targets: &[u32]) -> Result<Vec<TokenScore>, KernelError> {
-    const OP: &str = "log_probs";
-    let (values, rows, vocabulary) = matrix(logits, OP, "logits")?;
+    let (rows, vocabulary) = logits.dims2()?;
     let fits = targets.len() == rows && targets.iter().all(|target| (*target as usize) < vocabulary);
     if !fits {
         return Err(KernelError::Shape {
@@ -36,6 +39,16 @@ pub fn log_probs(logits: &Tensor, targets: &[u32]) -> Result<Vec<TokenScore>, Ke
             got: logits.dims().to_vec(),
         });
     }
+    match logits.device() {
+        Device::Cpu => on_cpu(logits, targets),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => cuda::log_probs(logits, targets),
+        other => Err(unsupported(OP, other, logits.dtype())),
+    }
+}
+
+fn on_cpu(logits: &Tensor, targets: &[u32]) -> Result<Vec<TokenScore>, KernelError> {
+    let (values, _, vocabulary) = matrix(logits, OP, "logits")?;
     Ok(values.par_chunks(vocabulary).zip(targets).map(|(row, target)| score((row, *target))).collect())
 }
 
@@ -60,8 +73,6 @@ vectorised! {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
-
     use super::*;
 
     #[test]

@@ -1,9 +1,16 @@
-use candle_core::Tensor;
+#[cfg(feature = "cuda")]
+mod cuda;
+#[cfg(feature = "cuda")]
+pub(crate) use cuda::apply;
+
+use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use crate::error::{KernelError, expect_shape};
+use crate::error::{KernelError, expect_shape, unsupported};
 use crate::host::matrix;
 use crate::math::vectorised;
+
+const OP: &str = "merge_rows";
 
 /// How the rows of a group become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,11 +59,9 @@ pub struct RowMerges<'a> {
 /// - `x`: `[tokens, width]`; result: `[sum of kept rows, width]`
 ///
 /// # Errors
-/// An index outside `x`, a group whose row is not kept, or a tensor that is not contiguous float32 in host memory.
+/// An index outside `x`, a group whose row is not kept, or a dtype or device that does not fit.
 pub fn merge_rows(x: &Tensor, segments: &[RowMerges<'_>]) -> Result<Tensor, KernelError> {
-    const OP: &str = "merge_rows";
-    let (values, rows, width) = matrix(x, OP, "x")?;
-    let values = &*values;
+    let (rows, width) = x.dims2()?;
     let reaches = segments.iter().all(|segment| {
         let sources = segment.groups.iter().flat_map(|group| group.sources.iter().map(|(row, _)| row));
         segment.keep.iter().chain(sources).all(|row| segment.first_row + (*row as usize) < rows)
@@ -70,6 +75,17 @@ pub fn merge_rows(x: &Tensor, segments: &[RowMerges<'_>]) -> Result<Tensor, Kern
             got: vec![rows, width],
         });
     }
+    match x.device() {
+        Device::Cpu => on_cpu(x, segments),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => cuda::merge_rows(x, segments),
+        other => Err(unsupported(OP, other, x.dtype())),
+    }
+}
+
+fn on_cpu(x: &Tensor, segments: &[RowMerges<'_>]) -> Result<Tensor, KernelError> {
+    let (values, _, width) = matrix(x, OP, "x")?;
+    let values = &*values;
     let total: usize = segments.iter().map(|segment| segment.keep.len()).sum();
     let mut out = vec![0.0; total * width];
     let mut tasks = Vec::with_capacity(segments.len());
@@ -158,8 +174,6 @@ fn masked_mean<'a>(group: &MergeGroup, masks: &[(u32, Vec<bool>)], row: impl Fn(
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
-
     use super::*;
 
     #[test]

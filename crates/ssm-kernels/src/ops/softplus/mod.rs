@@ -1,10 +1,15 @@
-use candle_core::Tensor;
+#[cfg(feature = "cuda")]
+mod cuda;
+
+use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::ROWS_PER_TASK;
-use crate::error::{KernelError, expect_shape};
+use crate::error::{KernelError, expect_shape, unsupported};
 use crate::host::{F32View, matrix};
 use crate::math::{self, vectorised};
+
+const OP: &str = "softplus";
 
 /// Step sizes from their raw values: `dt = clamp(softplus(raw + bias), limit)`.
 ///
@@ -14,9 +19,17 @@ use crate::math::{self, vectorised};
 /// - `projected`: `[tokens, any]`; `bias`: `[width]`; result: `[tokens, width]`, float32
 ///
 /// # Errors
-/// Shapes that do not fit, or tensors that are not contiguous float32 in host memory.
+/// Shapes, dtypes or devices that do not fit.
 pub fn softplus(projected: &Tensor, start: usize, bias: &Tensor, limit: (f32, f32)) -> Result<Tensor, KernelError> {
-    const OP: &str = "softplus";
+    match projected.device() {
+        Device::Cpu => on_cpu(projected, start, bias, limit),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => cuda::softplus(projected, start, bias, limit),
+        other => Err(unsupported(OP, other, projected.dtype())),
+    }
+}
+
+fn on_cpu(projected: &Tensor, start: usize, bias: &Tensor, limit: (f32, f32)) -> Result<Tensor, KernelError> {
     let (raw, rows, stride) = matrix(projected, OP, "projected")?;
     let width = bias.dim(0)?;
     if start + width > stride {

@@ -1,7 +1,12 @@
-use candle_core::Tensor;
+#[cfg(feature = "cuda")]
+mod cuda;
 
-use crate::error::{KernelError, expect_shape};
+use candle_core::{DType, Device, Tensor};
+
+use crate::error::{KernelError, expect_shape, unsupported};
 use crate::host::{F32View, matrix};
+
+const OP: &str = "linear";
 
 /// Fewest rows that a product runs with; fewer are padded with zero rows.
 ///
@@ -17,14 +22,31 @@ fn min_rows(k: usize, n: usize) -> usize {
 /// The bits of each row of `y` depend on that row of `x` alone, so a sequence gives the same values alone and packed.
 ///
 /// # Shapes
-/// - `x`: `[tokens, k]`, float32, contiguous
-/// - `weight`: `[n, k]`, as checkpoints store it
-/// - result: `[tokens, n]`
+/// - `x`: `[tokens, k]`; a view of some columns of a wider matrix will do
+/// - `weight`: `[n, k]`, as checkpoints store it, of the dtype of `x`
+/// - result: `[tokens, n]`, of the dtype of `x`
 ///
 /// # Errors
-/// Shapes that do not fit, or tensors that are not contiguous float32 in host memory.
+/// Shapes, dtypes or devices that do not fit.
 pub fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor, KernelError> {
-    const OP: &str = "linear";
+    linear_as(x, weight, x.dtype())
+}
+
+/// As [`linear`] with a result of this dtype, rounded once: float32 for logits that become scores. The CPU knows float32
+/// alone.
+///
+/// # Errors
+/// As [`linear`].
+pub fn linear_as(x: &Tensor, weight: &Tensor, dtype: DType) -> Result<Tensor, KernelError> {
+    match x.device() {
+        Device::Cpu => on_cpu(&x.contiguous()?, weight),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => cuda::linear(x, weight, dtype),
+        other => Err(unsupported(OP, other, dtype)),
+    }
+}
+
+fn on_cpu(x: &Tensor, weight: &Tensor) -> Result<Tensor, KernelError> {
     let (xs, rows, k) = matrix(x, OP, "x")?;
     let n = weight.dim(0)?;
     expect_shape(OP, "weight", weight.dims(), &[n, k])?;

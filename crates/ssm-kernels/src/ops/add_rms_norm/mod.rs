@@ -1,29 +1,55 @@
-use candle_core::Tensor;
+#[cfg(feature = "cuda")]
+mod cuda;
+
+use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use super::ROWS_PER_TASK;
-use crate::error::{KernelError, expect_shape};
+use super::{ROWS_PER_TASK, RowPlan};
+use crate::error::{KernelError, expect_shape, unsupported};
 use crate::host::{F32View, matrix};
 use crate::math::vectorised;
+
+const OP: &str = "add_rms_norm";
 
 /// Adds the mixer's output to the residual stream and normalises the sum.
 ///
 /// `r = hidden + residual` and `y = r / sqrt(mean(r^2) + eps) * weight`; without a residual, `r = hidden`.
 ///
 /// # Shapes
-/// - `hidden`, `residual`: `[tokens, d_model]`
+/// - `hidden`: `[tokens, d_model]`; `residual`: the same, float32
 /// - `weight`: `[d_model]`
-/// - result: `(y, r)`, both `[tokens, d_model]`
+/// - `rows`: rows to gather and merge on the way, as [`RowPlan::apply`] on both branches would; none to take all
+/// - result: `(y, r)`, both `[tokens, d_model]`: y of the dtype of `hidden`, r float32
 ///
 /// # Errors
-/// Shapes that do not fit, or tensors that are not contiguous float32 in host memory.
+/// Shapes, dtypes or devices that do not fit.
 pub fn add_rms_norm(
     hidden: &Tensor,
     residual: Option<&Tensor>,
     weight: &Tensor,
     eps: f32,
+    rows: Option<&RowPlan>,
 ) -> Result<(Tensor, Tensor), KernelError> {
-    const OP: &str = "add_rms_norm";
+    match hidden.device() {
+        Device::Cpu => match rows {
+            None => on_cpu(hidden, residual, weight, eps),
+            Some(rows) => {
+                let residual = residual.map(|residual| rows.apply(residual, &rows.residual)).transpose()?;
+                on_cpu(&rows.apply(hidden, &rows.hidden)?, residual.as_ref(), weight, eps)
+            }
+        },
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => cuda::add_rms_norm(hidden, residual, weight, eps, rows),
+        other => Err(unsupported(OP, other, hidden.dtype())),
+    }
+}
+
+fn on_cpu(
+    hidden: &Tensor,
+    residual: Option<&Tensor>,
+    weight: &Tensor,
+    eps: f32,
+) -> Result<(Tensor, Tensor), KernelError> {
     let (hs, rows, width) = matrix(hidden, OP, "hidden")?;
     expect_shape(OP, "weight", weight.dims(), &[width])?;
     let weight = F32View::new(weight, OP, "weight")?;
@@ -45,14 +71,6 @@ pub fn add_rms_norm(
     });
     let device = hidden.device();
     Ok((Tensor::from_vec(normed, (rows, width), device)?, Tensor::from_vec(sum, (rows, width), device)?))
-}
-
-/// RMSNorm of every row: `x / sqrt(mean(x^2) + eps) * weight`.
-///
-/// # Errors
-/// As [`add_rms_norm`].
-pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor, KernelError> {
-    Ok(add_rms_norm(x, None, weight, eps)?.0)
 }
 
 /// Some rows of hidden, residual, sum and normed sum.
@@ -136,7 +154,7 @@ mod tests {
             let weight = values.tensor(&[width], 0.5, 1.5);
             for residual in [None, Some(&residual)] {
                 let (want, want_sum) = reference(&hidden, residual, &weight, 1e-5);
-                let (got, got_sum) = add_rms_norm(&hidden, residual, &weight, 1e-5).unwrap();
+                let (got, got_sum) = add_rms_norm(&hidden, residual, &weight, 1e-5, None).unwrap();
                 assert_close("normed", &want, &got, 1e-6);
                 assert_close("residual", &want_sum, &got_sum, 0.0);
             }

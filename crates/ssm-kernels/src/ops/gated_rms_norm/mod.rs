@@ -1,11 +1,16 @@
-use candle_core::Tensor;
+#[cfg(feature = "cuda")]
+mod cuda;
+
+use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::ROWS_PER_TASK;
 use super::add_rms_norm::{normalise, rms_scale};
-use crate::error::{KernelError, expect_shape};
+use crate::error::{KernelError, expect_shape, unsupported};
 use crate::host::{F32View, matrix};
 use crate::math::{silu, vectorised};
+
+const OP: &str = "gated_rms_norm";
 
 /// Whether the gate comes before or after the normalisation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,9 +38,14 @@ pub struct GatedNorm {
 /// - `y`: `[tokens, d_inner]`; `projected`: `[tokens, width]`; result as `y`
 ///
 /// # Errors
-/// Shapes that do not fit, or tensors that are not contiguous float32 in host memory.
+/// Shapes, dtypes or devices that do not fit.
 pub fn gate(y: &Tensor, projected: &Tensor, z_start: usize) -> Result<Tensor, KernelError> {
-    rows(y, projected, z_start, None)
+    match y.device() {
+        Device::Cpu => rows(y, projected, z_start, None),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => cuda::gate(y, projected, z_start),
+        other => Err(unsupported("gate", other, y.dtype())),
+    }
 }
 
 /// The gated, grouped RMSNorm of Mamba-2 (`RMSNormGated` in mamba_ssm), with `z` read in place.
@@ -52,7 +62,6 @@ pub fn gated_rms_norm(
     weight: &Tensor,
     norm: GatedNorm,
 ) -> Result<Tensor, KernelError> {
-    const OP: &str = "gated_rms_norm";
     let d_inner = y.dim(1)?;
     expect_shape(OP, "weight", weight.dims(), &[d_inner])?;
     if !d_inner.is_multiple_of(norm.groups) {
@@ -63,8 +72,12 @@ pub fn gated_rms_norm(
             got: y.dims().to_vec(),
         });
     }
-    let weight = F32View::new(weight, OP, "weight")?;
-    rows(y, projected, z_start, Some((&weight, norm)))
+    match y.device() {
+        Device::Cpu => rows(y, projected, z_start, Some((&*F32View::new(weight, OP, "weight")?, norm))),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => cuda::gated_rms_norm(y, projected, z_start, weight, norm),
+        other => Err(unsupported(OP, other, y.dtype())),
+    }
 }
 
 /// Applies gate and, where given, norm to every row.

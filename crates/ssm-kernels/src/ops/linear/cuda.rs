@@ -1,0 +1,335 @@
+//! The product by cuBLAS, with algorithms that give the same bits.
+//!
+//! The library's own choice of algorithm depends on the number of rows, and with it the order in which a row may be summed.
+//! Here the reference is the algorithm that it proposes first for many rows without splitting the sum. Others that it proposes
+//! are tried on the same weight; of those that give the bits of the reference the fastest is taken, by class of row counts. So
+//! a row has the same bits alone and in any batch, and which algorithm won the timing shows nowhere.
+
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::mem::size_of_val;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use candle_core::cuda_backend::cudarc::cublas::sys::cublasOperation_t;
+use candle_core::cuda_backend::cudarc::cublaslt::{result, sys};
+use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
+use candle_core::cuda_backend::{DeviceId, WrapErr};
+use candle_core::{DType, Tensor};
+
+use crate::cuda::{Arg, Gpu, profile, rows_of};
+use crate::error::KernelError;
+
+/// Numbers of rows for which an algorithm is chosen; a product takes the first that is not smaller, or the last. The last is
+/// the reference.
+const CLASSES: [usize; 5] = [128, 512, 1024, 2048, 8192];
+/// Algorithms that are tried for a class of row counts, and timed runs of each.
+const PROPOSALS: usize = 8;
+const TRIALS: usize = 5;
+/// Bytes that the library may use besides its arguments.
+const WORKSPACE: usize = 32 << 20;
+
+/// What an algorithm depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Shape {
+    n: usize,
+    k: usize,
+    row_stride: usize,
+    dtype: DType,
+    out: DType,
+    /// Alignment of all addresses and strides in bytes, 16 at most.
+    alignment: u32,
+}
+
+struct Context {
+    handle: sys::cublasLtHandle_t,
+    workspace: CudaSlice<u8>,
+    /// One per class of rows; filled as they are needed.
+    algorithms: HashMap<Shape, [Option<sys::cublasLtMatmulAlgo_t>; CLASSES.len()]>,
+}
+
+// SAFETY: the library's handle may be used from any thread, one at a time; the mutex around the context sees to that.
+unsafe impl Send for Context {}
+
+static CONTEXTS: Mutex<Vec<(DeviceId, Context)>> = Mutex::new(Vec::new());
+
+/// `x W^T` on the GPU; `out` is the dtype of the result.
+pub(super) fn linear(x: &Tensor, weight: &Tensor, out: DType) -> Result<Tensor, KernelError> {
+    const OP: &str = "linear";
+    let gpu = Gpu::of(x, OP)?;
+    let (rows, k, row_stride) = rows_of(x, OP, "x")?;
+    let n = weight.dim(0)?;
+    if weight.dims() != [n, k] || weight.dtype() != x.dtype() || !weight.is_contiguous() {
+        return Err(KernelError::Storage {
+            op: OP,
+            tensor: "weight",
+            expected: "a contiguous matrix of the columns and the dtype of x, on the GPU",
+            got: format!("{:?} {:?} with x {:?} {:?}", weight.dtype(), weight.shape(), x.dtype(), x.shape()),
+        });
+    }
+    let y = gpu.empty((rows, n), out)?;
+    if rows == 0 || n == 0 {
+        return Ok(y);
+    }
+    let addresses = [gpu.tensor(weight)?, gpu.tensor(x)?, gpu.tensor(&y)?].map(Arg::address);
+    let bytes = |dtype: DType, count: usize| (count * dtype.size_in_bytes()) as u64;
+    let alignment = addresses
+        .into_iter()
+        .chain([bytes(x.dtype(), k), bytes(x.dtype(), row_stride), bytes(out, n)])
+        .fold(16, |alignment, value| alignment.min(1_u32 << value.trailing_zeros().min(4)));
+    let shape = Shape { n, k, row_stride, dtype: x.dtype(), out, alignment };
+    let mut contexts = CONTEXTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let id = gpu.device().id();
+    if !contexts.iter().any(|(device, _)| *device == id) {
+        contexts.push((id, Context::new(&gpu)?));
+    }
+    let context = contexts.iter_mut().find(|(device, _)| *device == id).map(|(_, context)| context);
+    let context = context.unwrap_or_else(|| unreachable!("pushed above"));
+    let algorithm = context.algorithm(&gpu, shape, rows, weight)?;
+    context.product(&gpu, shape, rows, addresses, &algorithm)?;
+    Ok(y)
+}
+
+impl Context {
+    fn new(gpu: &Gpu) -> Result<Self, KernelError> {
+        Ok(Self {
+            handle: result::create_handle().map_err(refused)?,
+            workspace: gpu.scratch(WORKSPACE)?,
+            algorithms: HashMap::new(),
+        })
+    }
+
+    /// The algorithm for this number of rows.
+    fn algorithm(
+        &mut self,
+        gpu: &Gpu,
+        shape: Shape,
+        rows: usize,
+        weight: &Tensor,
+    ) -> Result<sys::cublasLtMatmulAlgo_t, KernelError> {
+        let last = CLASSES.len() - 1;
+        let class = CLASSES.iter().position(|most| rows <= *most).unwrap_or(last);
+        let known = self.algorithms.entry(shape).or_insert([None; CLASSES.len()]);
+        if let Some(algorithm) = known[class] {
+            return Ok(algorithm);
+        }
+        let reference = match known[last] {
+            Some(reference) => reference,
+            None => Call::new(shape, CLASSES[last])?.proposals(self.handle, shape.alignment, 1)?[0],
+        };
+        let fastest = self.fastest(gpu, shape, CLASSES[class], weight, reference)?;
+        let known = self.algorithms.entry(shape).or_insert([None; CLASSES.len()]);
+        known[last].get_or_insert(reference);
+        known[class] = Some(fastest);
+        Ok(fastest)
+    }
+
+    /// The fastest proposal for `rows` rows that agrees with the reference to the bit on random data.
+    fn fastest(
+        &self,
+        gpu: &Gpu,
+        shape: Shape,
+        rows: usize,
+        weight: &Tensor,
+        reference: sys::cublasLtMatmulAlgo_t,
+    ) -> Result<sys::cublasLtMatmulAlgo_t, KernelError> {
+        let trial = Shape { row_stride: shape.k, ..shape };
+        let x = Tensor::rand(-1.0_f32, 1.0, (rows, shape.k), weight.device())?.to_dtype(shape.dtype)?;
+        let (want, y) = (gpu.empty((rows, shape.n), shape.out)?, gpu.empty((rows, shape.n), shape.out)?);
+        let run = |y: &Tensor, algorithm: &sys::cublasLtMatmulAlgo_t| {
+            let addresses = [gpu.tensor(weight)?, gpu.tensor(&x)?, gpu.tensor(y)?].map(Arg::address);
+            self.product(gpu, trial, rows, addresses, algorithm)
+        };
+        let time = |algorithm: &sys::cublasLtMatmulAlgo_t| -> Result<f64, KernelError> {
+            run(&y, algorithm)?;
+            gpu.stream().synchronize().w()?;
+            let start = Instant::now();
+            for _ in 0..TRIALS {
+                run(&y, algorithm)?;
+            }
+            gpu.stream().synchronize().w()?;
+            Ok(start.elapsed().as_secs_f64())
+        };
+        run(&want, &reference)?;
+        let mut best = (time(&reference)?, reference);
+        for proposal in Call::new(shape, rows)?.proposals(self.handle, shape.alignment, PROPOSALS)? {
+            run(&y, &proposal)?;
+            let differing = want.ne(&y)?.to_dtype(DType::F32)?.sum_all()?.to_scalar::<f32>()?;
+            if differing == 0.0 {
+                let seconds = time(&proposal)?;
+                if seconds < best.0 {
+                    best = (seconds, proposal);
+                }
+            }
+        }
+        Ok(best.1)
+    }
+
+    fn product(
+        &self,
+        gpu: &Gpu,
+        shape: Shape,
+        rows: usize,
+        addresses: [u64; 3],
+        algorithm: &sys::cublasLtMatmulAlgo_t,
+    ) -> Result<(), KernelError> {
+        let call = Call::new(shape, rows)?;
+        let [weight, x, y] = addresses.map(|address| address as *mut c_void);
+        let (one, zero) = (1.0_f32, 0.0_f32);
+        let name = || format!("gemm {}x{}", shape.k, shape.n);
+        // SAFETY: the layouts describe the three matrices, whose shapes the caller checked; all lie on this device, and the
+        // stream orders this call after those that wrote them.
+        let launch = || unsafe {
+            result::matmul(
+                self.handle,
+                call.description,
+                (&raw const one).cast(),
+                (&raw const zero).cast(),
+                weight,
+                call.weight,
+                x,
+                call.x,
+                y,
+                call.y,
+                y,
+                call.y,
+                std::ptr::from_ref(algorithm),
+                self.workspace.device_ptr(gpu.stream()).0 as *mut c_void,
+                WORKSPACE,
+                gpu.stream().cu_stream().cast(),
+            )
+            .map_err(refused)
+        };
+        profile::around(gpu.stream(), name, launch)
+    }
+}
+
+/// The library's descriptions of one product, freed on drop. It counts columns first: our rows are its columns.
+struct Call {
+    description: sys::cublasLtMatmulDesc_t,
+    weight: sys::cublasLtMatrixLayout_t,
+    x: sys::cublasLtMatrixLayout_t,
+    y: sys::cublasLtMatrixLayout_t,
+}
+
+impl Call {
+    fn new(shape: Shape, rows: usize) -> Result<Self, KernelError> {
+        let (input, output) = (data_type(shape.dtype), data_type(shape.out));
+        let float32 = sys::cudaDataType_t::CUDA_R_32F;
+        let (n, k, rows) = (shape.n as u64, shape.k as u64, rows as u64);
+        let call = Self {
+            description: result::create_matmul_desc(sys::cublasComputeType_t::CUBLAS_COMPUTE_32F, float32)
+                .map_err(refused)?,
+            weight: result::create_matrix_layout(input, k, n, k as i64).map_err(refused)?,
+            x: result::create_matrix_layout(input, k, rows, shape.row_stride.max(shape.k) as i64).map_err(refused)?,
+            y: result::create_matrix_layout(output, n, rows, n as i64).map_err(refused)?,
+        };
+        let transposed = cublasOperation_t::CUBLAS_OP_T;
+        // SAFETY: the attribute is of this type and the description was just made.
+        unsafe {
+            result::set_matmul_desc_attribute(
+                call.description,
+                sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_TRANSA,
+                (&raw const transposed).cast(),
+                size_of_val(&transposed),
+            )
+        }
+        .map_err(refused)?;
+        Ok(call)
+    }
+
+    /// The algorithms that the library proposes for this product, its favourite first, never one that splits a sum over
+    /// blocks. At least one.
+    fn proposals(
+        &self,
+        handle: sys::cublasLtHandle_t,
+        alignment: u32,
+        count: usize,
+    ) -> Result<Vec<sys::cublasLtMatmulAlgo_t>, KernelError> {
+        use sys::cublasLtMatmulPreferenceAttributes_t as Preference;
+        let no_split: u32 = 0;
+        let workspace = WORKSPACE;
+        let preference = result::create_matmul_pref().map_err(refused)?;
+        let alignments = [
+            Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
+            Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+            Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
+            Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES,
+        ];
+        let set = |attribute, value: *const c_void, size| {
+            // SAFETY: each attribute below is a number of the size given.
+            unsafe { result::set_matmul_pref_attribute(preference, attribute, value, size) }.map_err(refused)
+        };
+        let set_all = || {
+            for attribute in alignments {
+                set(attribute, (&raw const alignment).cast(), size_of_val(&alignment))?;
+            }
+            set(
+                Preference::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+                (&raw const no_split).cast(),
+                size_of_val(&no_split),
+            )?;
+            set(
+                Preference::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                (&raw const workspace).cast(),
+                size_of_val(&workspace),
+            )
+        };
+        let mut results: Vec<sys::cublasLtMatmulHeuristicResult_t> = Vec::with_capacity(count);
+        let mut found = 0;
+        let asked = set_all().and_then(|()| {
+            // SAFETY: all descriptions are alive, and `results` has room for `count` entries, of which the library writes
+            // the first `found`.
+            unsafe {
+                let status = sys::cublasLtMatmulAlgoGetHeuristic(
+                    handle,
+                    self.description,
+                    self.weight,
+                    self.x,
+                    self.y,
+                    self.y,
+                    preference,
+                    count as i32,
+                    results.as_mut_ptr(),
+                    &raw mut found,
+                );
+                status.result().map_err(refused)?;
+                results.set_len(found as usize);
+            }
+            Ok(())
+        });
+        // SAFETY: made above and used no more.
+        let _ = unsafe { result::destroy_matmul_pref(preference) };
+        asked?;
+        let usable = results.into_iter().filter(|result| result.state.result().is_ok());
+        let usable: Vec<_> = usable.map(|result| result.algo).collect();
+        if usable.is_empty() {
+            return Err(KernelError::Device("cuBLAS: no algorithm for this product".to_owned()));
+        }
+        Ok(usable)
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        // SAFETY: made in `new`, used by nobody else. A failure to free changes no result.
+        unsafe {
+            let _ = result::destroy_matmul_desc(self.description);
+            for layout in [self.weight, self.x, self.y] {
+                let _ = result::destroy_matrix_layout(layout);
+            }
+        }
+    }
+}
+
+fn data_type(dtype: DType) -> sys::cudaDataType_t {
+    match dtype {
+        DType::BF16 => sys::cudaDataType_t::CUDA_R_16BF,
+        _ => sys::cudaDataType_t::CUDA_R_32F,
+    }
+}
+
+#[allow(clippy::needless_pass_by_value)] // Made for `map_err`.
+fn refused(error: result::CublasError) -> KernelError {
+    KernelError::Device(format!("cuBLAS: {error}"))
+}

@@ -1,0 +1,98 @@
+use candle_core::Tensor;
+
+use super::{MergeRule, OP, RowMerges};
+use crate::cuda::{Arg, Gpu, Grid, Image, RowShape, image, is_wide, suffix};
+use crate::error::KernelError;
+use crate::ops::row_plan::{BranchWeights, RowPlan};
+
+static KERNELS: Image = image!("merge_rows");
+
+const THREADS: usize = 128;
+
+/// Host plans of one branch: copied to the device, then applied there.
+pub(super) fn merge_rows(x: &Tensor, segments: &[RowMerges<'_>]) -> Result<Tensor, KernelError> {
+    let plan = RowPlan::from_merges(x.dim(0)?, segments, segments, x.device())?;
+    if segments.iter().any(|segment| segment.rule != MergeRule::WeightedMean) {
+        return with_tops(x, segments, &plan);
+    }
+    apply(x, &plan, &plan.hidden)
+}
+
+/// One branch of a plan.
+pub(crate) fn apply(x: &Tensor, plan: &RowPlan, weights: &BranchWeights) -> Result<Tensor, KernelError> {
+    let gpu = Gpu::of(x, OP)?;
+    let (rows_in, width) = x.dims2()?;
+    plan.expect_rows(OP, rows_in)?;
+    let rows = plan.rows_out();
+    let out = gpu.empty((rows, width), x.dtype())?;
+    let args = arguments(&gpu, x, &out, plan, weights)?;
+    let wide = is_wide(&[width], &args[..2]);
+    let name = format!("merge_rows_{}{}", if wide { "" } else { "any_" }, suffix(x.dtype(), OP)?);
+    gpu.launch(&KERNELS, &name, RowShape::striding(width, wide).grid(rows), &args)?;
+    Ok(out)
+}
+
+fn arguments(
+    gpu: &Gpu,
+    x: &Tensor,
+    out: &Tensor,
+    plan: &RowPlan,
+    weights: &BranchWeights,
+) -> Result<Vec<Arg>, KernelError> {
+    Ok(vec![
+        gpu.contiguous(x, OP, "x")?,
+        gpu.tensor(out)?,
+        Arg::int(plan.rows_out()),
+        Arg::int(x.dim(1)?),
+        gpu.tensor(&plan.keep)?,
+        gpu.tensor(&plan.edge_off)?,
+        gpu.tensor(&plan.edge_src)?,
+        gpu.tensor(&weights.edge)?,
+        gpu.tensor(&weights.own)?,
+    ])
+}
+
+/// The hybrid of the released code: first where the largest values of every channel end, then the groups.
+fn with_tops(x: &Tensor, segments: &[RowMerges<'_>], plan: &RowPlan) -> Result<Tensor, KernelError> {
+    let gpu = Gpu::of(x, OP)?;
+    let width = x.dim(1)?;
+    let (mut sources, mut offsets, mut kept, mut row_segment) = (Vec::new(), vec![0_i32], Vec::new(), Vec::new());
+    for (index, segment) in segments.iter().enumerate() {
+        let mut rows: Vec<i32> = segment
+            .groups
+            .iter()
+            .flat_map(|group| group.sources.iter().map(|(row, _)| (segment.first_row + *row as usize) as i32))
+            .collect();
+        rows.sort_unstable();
+        sources.extend(rows);
+        offsets.push(sources.len() as i32);
+        kept.push(match segment.rule {
+            MergeRule::ChannelTopHalf { kept } => kept as i32,
+            // Every value counts.
+            MergeRule::WeightedMean => i32::MAX,
+        });
+        row_segment.extend(segment.keep.iter().map(|_| index as i32));
+    }
+    let (sources, offsets, kept) = (gpu.upload(&sources)?, gpu.upload(&offsets)?, gpu.upload(&kept)?);
+    let row_segment = gpu.upload(&row_segment)?;
+    let tops = gpu.scratch::<u64>(segments.len() * width)?;
+    let dtype = suffix(x.dtype(), OP)?;
+    let args = [
+        gpu.contiguous(x, OP, "x")?,
+        Arg::int(width),
+        gpu.address(&sources),
+        gpu.address(&offsets),
+        gpu.address(&kept),
+        gpu.address(&tops),
+    ];
+    let grid = Grid { blocks: (segments.len(), width.div_ceil(THREADS), 1), threads: (THREADS, 1), shared: 0 };
+    gpu.launch(&KERNELS, &format!("channel_top_{dtype}"), grid, &args)?;
+    let rows = plan.rows_out();
+    let out = gpu.empty((rows, width), x.dtype())?;
+    let mut args = arguments(&gpu, x, &out, plan, &plan.hidden)?;
+    let wide = is_wide(&[width], &args[..2]);
+    args.extend([gpu.address(&row_segment), gpu.address(&tops)]);
+    let name = format!("merge_rows_top_{}{dtype}", if wide { "" } else { "any_" });
+    gpu.launch(&KERNELS, &name, RowShape::striding(width, wide).grid(rows), &args)?;
+    Ok(out)
+}

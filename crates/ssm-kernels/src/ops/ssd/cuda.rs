@@ -1,0 +1,197 @@
+use candle_core::DType;
+use candle_core::cuda_backend::cudarc::driver::CudaSlice;
+
+use super::schedule::{Items, PIECE, Schedule};
+use super::{OP, ScanOutput, SsdInput};
+use crate::cuda::{Arg, Gpu, Grid, Image, image, is_wide, multiprocessors, rows_of, shared_limit, suffix};
+use crate::error::{KernelError, expect_shape};
+
+static KERNELS: Image = image!("ssd");
+
+/// Channels of a head that the tensor-core kernels are made for.
+const HEADDIM: usize = 64;
+/// Channels of a block of the plain kernels.
+const SLICE: usize = 32;
+/// Most states per channel that any kernel holds.
+const MAX_D_STATE: usize = 512;
+
+/// A schedule on the device.
+struct Uploaded {
+    states: Option<Launch>,
+    waves: Vec<(Launch, Option<(CudaSlice<i32>, usize)>)>,
+    slots: usize,
+}
+
+/// Items of one launch.
+struct Launch {
+    chunks: CudaSlice<i32>,
+    offsets: CudaSlice<i32>,
+    items: usize,
+    /// For the tensor-core kernels: works, their number, heads of a block.
+    works: (CudaSlice<i32>, usize, usize),
+}
+
+/// Heads that one block may take, as far as groups and shared memory allow.
+#[derive(Clone, Copy)]
+struct Heads {
+    nheads: usize,
+    ngroups: usize,
+    scan: usize,
+    state: usize,
+}
+
+impl Heads {
+    fn new(gpu: &Gpu, nheads: usize, ngroups: usize, d_state: usize) -> Self {
+        let fits = |heads: usize, state_only: bool| {
+            (ngroups == 1 || (nheads / ngroups).is_multiple_of(heads))
+                && shared_bytes(heads, d_state, state_only) <= shared_limit(gpu.device())
+        };
+        Self { nheads, ngroups, scan: if fits(3, false) { 3 } else { 1 }, state: if fits(2, true) { 2 } else { 1 } }
+    }
+}
+
+impl Launch {
+    fn new(items: &Items, gpu: &Gpu, heads: Heads, per_block: usize) -> Result<Self, KernelError> {
+        let (chunks, offsets) = items.tables();
+        let works = items.works(heads.nheads, heads.ngroups, per_block, multiprocessors(gpu.device()));
+        Ok(Self {
+            chunks: gpu.upload(&chunks)?,
+            offsets: gpu.upload(&offsets)?,
+            items: items.len(),
+            works: (gpu.upload(&works.concat())?, works.len(), per_block),
+        })
+    }
+}
+
+impl Uploaded {
+    fn new(schedule: &Schedule, gpu: &Gpu, heads: Heads) -> Result<Self, KernelError> {
+        let wave = |wave: &super::schedule::Wave| {
+            let combine: Vec<i32> = wave.combine.concat();
+            let combine =
+                (!combine.is_empty()).then(|| Ok::<_, KernelError>((gpu.upload(&combine)?, wave.combine.len())));
+            Ok::<_, KernelError>((Launch::new(&wave.items, gpu, heads, heads.scan)?, combine.transpose()?))
+        };
+        let states = (schedule.states.len() > 0).then(|| Launch::new(&schedule.states, gpu, heads, heads.state));
+        Ok(Self {
+            states: states.transpose()?,
+            waves: schedule.waves.iter().map(wave).collect::<Result<_, _>>()?,
+            slots: schedule.slots,
+        })
+    }
+}
+
+pub(super) fn ssd(input: &SsdInput<'_>) -> Result<ScanOutput, KernelError> {
+    let gpu = Gpu::of(input.xbc, OP)?;
+    let (rows, width, ld) = rows_of(input.xbc, OP, "xbc")?;
+    let (_, nheads) = input.dt.dims2()?;
+    let (headdim, d_state, segments) = (input.headdim, input.d_state, input.segments);
+    let d_inner = nheads * headdim;
+    expect_shape(OP, "xbc", &[rows, width], &[segments.n_tokens(), d_inner + 2 * input.ngroups * d_state])?;
+    expect_shape(OP, "dt", input.dt.dims(), &[rows, nheads])?;
+    expect_shape(OP, "a", input.a.dims(), &[nheads])?;
+    expect_shape(OP, "d", input.d.dims(), &[nheads])?;
+    if !nheads.is_multiple_of(input.ngroups) || d_state > MAX_D_STATE {
+        return Err(KernelError::Shape {
+            op: OP,
+            tensor: "xbc",
+            expected: format!("heads that {} groups divide, at most {MAX_D_STATE} states", input.ngroups),
+            got: input.xbc.dims().to_vec(),
+        });
+    }
+    let state_shape = [segments.len(), nheads, headdim, d_state];
+    if let Some(initial) = input.initial {
+        expect_shape(OP, "initial", initial.dims(), &state_shape)?;
+    }
+    let xbc = gpu.tensor(input.xbc)?;
+    let fast = input.xbc.dtype() == DType::BF16
+        && headdim == HEADDIM
+        && (d_state == 64 || d_state == 128)
+        && is_wide(&[ld], &[xbc]);
+    let piece = fast.then_some(PIECE);
+    // All that a schedule depends on besides the segments.
+    let flags = usize::from(fast) | usize::from(input.initial.is_some()) << 1 | usize::from(input.want_states) << 2;
+    let variant = flags | input.ngroups << 3 | nheads << 20 | d_state << 40;
+    let schedule = segments.on_device(&gpu)?.derive("ssd", variant, || {
+        let schedule = Schedule::new(segments, piece, input.initial.is_some(), input.want_states);
+        Uploaded::new(&schedule, &gpu, Heads::new(&gpu, nheads, input.ngroups, d_state))
+    })?;
+    let carries = input.want_states || (0..segments.len()).any(|index| segments.parent(index).is_some());
+    let states = carries.then(|| gpu.empty(&state_shape[..], DType::F32)).transpose()?;
+    let slots = gpu.scratch::<f32>(schedule.slots * d_inner * d_state)?;
+    let decays = gpu.scratch::<f32>(schedule.slots * nheads)?;
+    let y = gpu.empty((rows, d_inner), input.xbc.dtype())?;
+    let (initial, kept) = (
+        input.initial.map_or(Ok(Arg::NULL), |initial| gpu.float32(initial, OP, "initial"))?,
+        gpu.optional(states.as_ref())?,
+    );
+    let common = [
+        xbc,
+        gpu.float32(input.dt, OP, "dt")?,
+        gpu.float32(input.a, OP, "a")?,
+        gpu.float32(input.d, OP, "d")?,
+        initial,
+        kept,
+        gpu.address(&slots),
+        gpu.address(&decays),
+        gpu.tensor(&y)?,
+    ];
+    let scan = |launch: &Launch, state_only: bool| -> Result<(), KernelError> {
+        let mut args = common.to_vec();
+        args.push(gpu.address(&launch.chunks));
+        let (name, grid) = if fast {
+            let (works, count, heads) = &launch.works;
+            args.extend([gpu.address(works), Arg::int(*count)]);
+            args.extend([ld, nheads, input.ngroups].map(Arg::int));
+            // As many blocks beside each other as registers allow.
+            let beside = match (heads, state_only) {
+                (1, true) => 3,
+                (1, false) | (2, _) => 2,
+                _ => 1,
+            } * multiprocessors(gpu.device());
+            let shared = shared_bytes(*heads, d_state, state_only);
+            let name = format!("ssd_{}bf16_h{heads}_n{d_state}", if state_only { "state_" } else { "" });
+            (name, Grid { blocks: (beside.min(*count), 1, 1), threads: (128 * heads, 1), shared })
+        } else {
+            args.push(gpu.address(&launch.offsets));
+            args.extend([ld, nheads, headdim, input.ngroups, d_state].map(Arg::int));
+            let per_lane = d_state.div_ceil(32).next_power_of_two();
+            let tile = if per_lane <= 4 { 32 } else { 128 / per_lane };
+            let shared = size_of::<f32>() * tile * (2 * 32 * per_lane + SLICE + 2);
+            let wide = if d_state > 128 { "wide_" } else { "" };
+            let name = format!("ssd_any_{wide}{}", suffix(input.xbc.dtype(), OP)?);
+            let blocks = launch.items * nheads * headdim.div_ceil(SLICE);
+            (name, Grid { blocks: (blocks, 1, 1), threads: (256, 1), shared })
+        };
+        gpu.launch(&KERNELS, &name, grid, &args)
+    };
+    if let Some(states) = &schedule.states {
+        scan(states, true)?;
+    }
+    for (launch, combine) in &schedule.waves {
+        if let Some((table, count)) = combine {
+            let args = [
+                gpu.address(table),
+                initial,
+                kept,
+                gpu.address(&slots),
+                gpu.address(&decays),
+                Arg::int(nheads),
+                Arg::int(headdim * d_state),
+            ];
+            let blocks = (*count, nheads, (headdim * d_state).div_ceil(1024));
+            gpu.launch(&KERNELS, "ssd_combine_f32", Grid { blocks, threads: (256, 1), shared: 0 }, &args)?;
+        }
+        scan(launch, false)?;
+    }
+    Ok(ScanOutput { y, states: states.filter(|_| input.want_states) })
+}
+
+/// Shared memory of the tensor-core kernels: two stages of tiles, the rounded states, decays, flags.
+fn shared_bytes(heads: usize, d_state: usize, state_only: bool) -> usize {
+    const TILE: usize = 64 * 64 * 2;
+    const DECAYS: usize = 1024;
+    const FLAGS: usize = 96;
+    let panels = d_state / 64;
+    let tiles = heads + panels * if state_only { 1 } else { 2 };
+    TILE * (2 * tiles + if state_only { 0 } else { heads * panels }) + 2 * heads * DECAYS + FLAGS
+}

@@ -1,0 +1,49 @@
+//! Brings weights to where a model computes.
+
+use candle_core::Tensor;
+use ssm_kernels::Placement;
+
+use crate::checkpoint::CheckpointError;
+
+/// Where a model takes its weights from: a checkpoint, or numbers made up.
+pub trait WeightSource {
+    /// The weight with this canonical name: contiguous, float32, on the CPU.
+    ///
+    /// # Errors
+    /// A weight that is missing, of another shape, or unreadable.
+    fn take(&mut self, canonical_name: &str, shape: &[usize]) -> Result<Tensor, CheckpointError>;
+}
+
+/// Takes weights and puts them where they are used.
+pub(crate) struct Loader<'a> {
+    source: &'a mut dyn WeightSource,
+    placement: &'a Placement,
+}
+
+impl<'a> Loader<'a> {
+    pub(crate) fn new(source: &'a mut dyn WeightSource, placement: &'a Placement) -> Self {
+        Self { source, placement }
+    }
+
+    /// A matrix of a product, in the dtype of activations.
+    pub(crate) fn matrix(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, CheckpointError> {
+        let weight = self.source.take(name, shape)?.to_dtype(self.placement.dtype)?;
+        Ok(weight.to_device(&self.placement.device)?)
+    }
+
+    /// A weight of a norm, a convolution or a scan: float32 everywhere, as taken from the checkpoint.
+    pub(crate) fn vector(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, CheckpointError> {
+        self.source.take(name, shape)
+    }
+
+    /// Puts what was computed from [`Loader::vector`] where it is used.
+    pub(crate) fn place(&self, vector: &Tensor) -> Result<Tensor, CheckpointError> {
+        Ok(vector.contiguous()?.to_device(&self.placement.device)?)
+    }
+
+    /// [`Loader::vector`], placed.
+    pub(crate) fn placed(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, CheckpointError> {
+        let vector = self.vector(name, shape)?;
+        self.place(&vector)
+    }
+}

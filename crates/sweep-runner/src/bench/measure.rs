@@ -1,0 +1,140 @@
+use std::time::Instant;
+
+use evaluation::Reduction;
+use reduction_strategies::{SegmentTokens, TokenTable};
+use ssm_kernels::Segments;
+use ssm_kernels::device::{self, KernelTime};
+use ssm_model::{Activations, MambaLm};
+
+use super::{Bench, BenchError, Logits, Shape};
+
+/// Rows that pass through the head at once.
+const HEAD_ROWS: usize = 4096;
+
+/// One model, shape and strategy.
+#[derive(Clone, Debug)]
+pub struct Measurement {
+    /// Short name of the model.
+    pub model: String,
+    /// Sequences of a call.
+    pub shape: String,
+    /// Strategy.
+    pub strategy: String,
+    /// Tokens that enter.
+    pub tokens: usize,
+    /// Tokens that leave the last layer.
+    pub tokens_left: usize,
+    /// Seconds of each timed run, in order.
+    pub seconds: Vec<f64>,
+    /// FLOPs of the dense model by the formula, head included: the numerator of the share of the GEMM ceiling.
+    pub dense_flops: f64,
+    /// Peak of the device's memory in bytes, where it is known.
+    pub peak_bytes: Option<usize>,
+    /// Time per kernel in one more run.
+    pub kernels: Vec<KernelTime>,
+}
+
+impl Measurement {
+    /// Median seconds.
+    #[must_use]
+    pub fn median(&self) -> f64 {
+        median(&self.seconds)
+    }
+
+    /// Prompt tokens per second.
+    #[must_use]
+    pub fn tokens_per_s(&self) -> f64 {
+        self.tokens as f64 / self.median()
+    }
+
+    /// Seconds of the kernels that decide and carry out the reduction.
+    #[must_use]
+    pub fn reduction_seconds(&self) -> f64 {
+        const PARTS: [&str; 6] = ["token_scores", "partition", "sim_argmax", "select_", "merge_rows", "edge_"];
+        let reduces = |kernel: &&KernelTime| PARTS.iter().any(|part| kernel.kernel.starts_with(part));
+        self.kernels.iter().filter(reduces).map(|kernel| kernel.seconds).sum()
+    }
+}
+
+pub(super) fn case(
+    bench: &Bench,
+    name: &str,
+    model: &MambaLm,
+    shape: &Shape,
+    strategy: &str,
+    reduction: &Reduction,
+) -> Result<Measurement, BenchError> {
+    let device = &model.placement().device;
+    let segments = Segments::independent(shape.lengths());
+    let vocabulary = model.config().vocab_size as u64;
+    let tokens: Vec<u32> =
+        (0..shape.n_tokens() as u64).map(|index| (token(bench.seed, index) % vocabulary) as u32).collect();
+    let table = TokenTable::new(
+        shape.lengths().iter().enumerate().map(|(item, n)| SegmentTokens::reducible(item as u64, *n)).collect(),
+    );
+    let mut tokens_left = 0;
+    let mut run = || -> Result<(), BenchError> {
+        let (activations, left) =
+            evaluation::forward(model, tokens.clone(), segments.clone(), table.clone(), reduction)?;
+        tokens_left = left.n_tokens();
+        head(model, &activations, &left, bench.logits)?;
+        Ok(device::synchronize(device)?)
+    };
+    let warm_up = if device.is_cpu() { 1 } else { 2 };
+    for _ in 0..warm_up {
+        run()?;
+    }
+    device::take_peak_memory(device)?;
+    let mut seconds = Vec::new();
+    for _ in 0..bench.repeats {
+        let start = Instant::now();
+        run()?;
+        seconds.push(start.elapsed().as_secs_f64());
+    }
+    let peak_bytes = device::take_peak_memory(device)?;
+    let kernels = device::profile(device, &mut run)?;
+    let head_rows = match bench.logits {
+        Logits::All => shape.n_tokens(),
+        Logits::Last => shape.lengths().len(),
+    };
+    let config = model.config();
+    let dense_flops = (shape.n_tokens() * config.n_layer) as f64 * config.layer_flops_per_token()
+        + head_rows as f64 * config.head_flops_per_row();
+    Ok(Measurement {
+        model: name.to_owned(),
+        shape: shape.to_string(),
+        strategy: strategy.to_owned(),
+        tokens: shape.n_tokens(),
+        tokens_left,
+        seconds,
+        dense_flops,
+        peak_bytes,
+        kernels,
+    })
+}
+
+/// Logits of the rows asked for, in the compute dtype. Blocks of rows follow each other, so a large vocabulary needs no more memory than a block.
+fn head(model: &MambaLm, activations: &Activations, segments: &Segments, logits: Logits) -> Result<(), BenchError> {
+    let rows: Vec<u32> = match logits {
+        Logits::All => (0..segments.n_tokens() as u32).collect(),
+        Logits::Last => (0..segments.len()).map(|index| segments.rows(index).end as u32 - 1).collect(),
+    };
+    for block in rows.chunks(HEAD_ROWS) {
+        model.head_as(activations, block, model.placement().dtype)?;
+    }
+    Ok(())
+}
+
+/// A pseudo-random token: never zeros, which some kernels are faster on.
+fn token(seed: u64, index: u64) -> u64 {
+    let value = (seed ^ index.wrapping_mul(0x9E37_79B9_7F4A_7C15)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    value >> 33
+}
+
+/// The middle value; the mean of the two middle ones for an even count.
+pub(super) fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    if sorted.len() % 2 == 1 { sorted[middle] } else { f64::midpoint(sorted[middle - 1], sorted[middle]) }
+}

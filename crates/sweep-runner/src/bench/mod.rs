@@ -1,0 +1,177 @@
+//! `bench`: prefill speed with and without reduction, against ceilings measured in the same run.
+//!
+//! Weights are random and of the published sizes; tokens are random. A speed is shown only after the same code, on a small
+//! model of the same kind, agreed with the reference on the CPU.
+
+mod ceilings;
+mod check;
+mod measure;
+mod render;
+mod shapes;
+
+use std::path::Path;
+
+use candle_core::DType;
+use evaluation::{EvaluationError, Reduction};
+use reduction_strategies::registry::Strategy;
+use reduction_strategies::schedule::Sites;
+use ssm_kernels::{KernelError, Placement};
+use ssm_model::catalog::{self, Published};
+use ssm_model::{MambaLm, ModelError, RandomWeights};
+use thiserror::Error;
+
+pub use ceilings::Ceilings;
+pub use measure::Measurement;
+pub use shapes::Shape;
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub struct Bench {
+    /// Published models by short name, `mamba2-2.7b` for instance.
+    pub models: Vec<String>,
+    /// Sequences of a call.
+    pub shapes: Vec<Shape>,
+    /// Strategies besides dense.
+    pub strategies: Vec<String>,
+    /// Share of the tokens that stays at each site.
+    pub keep_ratio: f64,
+    /// Rows that pass through the head.
+    pub logits: Logits,
+    /// Timed runs of each case.
+    pub repeats: usize,
+    /// Seed of weights and tokens.
+    pub seed: u64,
+}
+
+/// Which rows pass through the head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Logits {
+    /// Every row, a block of rows at a time.
+    All,
+    /// The last row of each sequence.
+    Last,
+}
+
+/// Results of a bench.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Name of the device.
+    pub device: String,
+    /// Compute dtype.
+    pub dtype: DType,
+    /// What the device reaches in this run.
+    pub ceilings: Ceilings,
+    /// One entry per model, shape and strategy.
+    pub measurements: Vec<Measurement>,
+}
+
+/// Why a bench stopped.
+#[derive(Debug, Error)]
+pub enum BenchError {
+    /// A name that stands for nothing.
+    #[error("{0}")]
+    Name(String),
+    /// The check before the timing failed.
+    #[error("{what}: off by {error:.2e} from the reference, at most {limit:.0e} is right; no speed is shown")]
+    Check {
+        /// What was compared.
+        what: String,
+        /// Relative difference.
+        error: f64,
+        /// Largest difference that passes.
+        limit: f64,
+    },
+    /// An operation failed.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// A model failed.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A forward failed.
+    #[error(transparent)]
+    Evaluation(#[from] EvaluationError),
+    /// A file could not be written.
+    #[error("{path}: {error}")]
+    Write {
+        /// The file.
+        path: String,
+        /// Why.
+        error: String,
+    },
+}
+
+impl From<candle_core::Error> for BenchError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Kernel(error.into())
+    }
+}
+
+impl Bench {
+    /// Checks, measures the ceilings, then every case.
+    ///
+    /// # Errors
+    /// An unknown name, a failed check, or an error of the device.
+    pub fn run(&self, placement: &Placement, mut say: impl FnMut(&str)) -> Result<Report, BenchError> {
+        let models = self.models.iter().map(|name| find(name)).collect::<Result<Vec<_>, _>>()?;
+        let reductions = self
+            .strategies
+            .iter()
+            .map(|name| Ok((name.clone(), strategy(name)?)))
+            .collect::<Result<Vec<_>, BenchError>>()?;
+        say("checking against the reference on the CPU");
+        for mamba2 in [false, true] {
+            if models.iter().any(|model| model.mamba2 == mamba2) {
+                check::run(mamba2, placement, &reductions)?;
+            }
+        }
+        say("measuring the ceilings");
+        let ceilings = Ceilings::measure(placement)?;
+        let mut measurements = Vec::new();
+        for published in models {
+            say(&format!("{}: making weights", published.short_name()));
+            let config = published.config().map_err(|error| BenchError::Name(error.to_string()))?;
+            let model = MambaLm::load(&config, &mut RandomWeights { seed: self.seed }, placement)?;
+            for shape in &self.shapes {
+                let mut cases = vec![("dense".to_owned(), Reduction::dense())];
+                for (name, strategy) in &reductions {
+                    let sites =
+                        Sites::Paper.resolve(config.n_layer).map_err(|error| BenchError::Name(error.to_string()))?;
+                    let rule = strategy.rule();
+                    cases.push((name.clone(), Reduction { rule, keep_ratio: self.keep_ratio, sites, seed: self.seed }));
+                }
+                for (name, reduction) in cases {
+                    say(&format!("{} {shape} {name}", published.short_name()));
+                    measurements.push(measure::case(self, published.short_name(), &model, shape, &name, &reduction)?);
+                }
+            }
+        }
+        Ok(Report { device: ceilings::device_name(placement), dtype: placement.dtype, ceilings, measurements })
+    }
+}
+
+impl Report {
+    /// The report as Markdown tables.
+    #[must_use]
+    pub fn to_markdown(&self) -> String {
+        render::markdown(self)
+    }
+
+    /// Writes one row per measurement and kernel as Parquet.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn write_parquet(&self, path: &Path) -> Result<(), BenchError> {
+        render::parquet(self, path)
+    }
+}
+
+fn find(name: &str) -> Result<Published, BenchError> {
+    catalog::published().iter().copied().find(|published| published.short_name() == name).ok_or_else(|| {
+        let known: Vec<_> = catalog::published().iter().map(Published::short_name).collect();
+        BenchError::Name(format!("no published model is called `{name}`; there are {}", known.join(", ")))
+    })
+}
+
+fn strategy(name: &str) -> Result<Strategy, BenchError> {
+    Strategy::new(name, &std::collections::BTreeMap::new()).map_err(|error| BenchError::Name(error.to_string()))
+}

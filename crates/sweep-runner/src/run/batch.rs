@@ -1,0 +1,39 @@
+//! How many rows run in one call: fixed on the CPU, on a GPU as many as its memory turns out to hold.
+
+use std::cell::Cell;
+
+use evaluation::{Evaluation, EvaluationError, Protocol, Settings, Setup, evaluate};
+use tracing::warn;
+
+/// Rows of a call on a GPU before it is known to be too many.
+const GPU_ROWS: usize = 32_768;
+/// Fewer rows than this do not make a call small enough if it was too large before.
+const FEWEST: usize = 256;
+
+/// The number of rows, remembered from cell to cell.
+#[derive(Debug)]
+pub(super) struct BatchRows(Cell<usize>);
+
+impl BatchRows {
+    /// For a model on the CPU or on a GPU.
+    pub(super) fn new(on_cpu: bool) -> Self {
+        Self(Cell::new(if on_cpu { Settings::default().max_tokens } else { GPU_ROWS }))
+    }
+
+    /// Evaluates; where the GPU runs out of memory, again with half the rows. No result depends on the number, save under
+    /// `upstream`, which fixes its batches itself and is not tried again.
+    pub(super) fn evaluate(&self, setup: &Setup<'_>, recorded_plans: usize) -> Result<Evaluation, EvaluationError> {
+        loop {
+            let max_tokens = self.0.get();
+            let result = evaluate(setup, Settings { recorded_plans, max_tokens });
+            let fixed = matches!(setup.protocol, Protocol::Upstream { .. });
+            match result {
+                Err(error) if error.is_out_of_memory() && !fixed && max_tokens > FEWEST => {
+                    self.0.set(max_tokens / 2);
+                    warn!(rows = max_tokens / 2, "the GPU ran out of memory; going on with fewer rows a call");
+                }
+                result => return result,
+            }
+        }
+    }
+}
