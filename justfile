@@ -41,10 +41,30 @@ doc:
 ci:
     bash .ci/run
 
-# Run the shipped ablation and put its figure and tables into README.md and docs/findings.md
+# Run the ablation over all items and put its figures and tables into README.md and docs/findings.md (an hour on two cores)
 findings:
-    cargo run --release --bin sweep -- run experiments/ablation.yaml
-    cargo run --release --bin sweep -- report results/ablation --splice README.md
-    cargo run --release --bin sweep -- report results/ablation --splice docs/findings.md
-    cp results/ablation/figures/accuracy_vs_flops_mamba2-world_context.svg docs/figures/ablation-mamba2-context.svg
-    cp results/ablation/figures/protocol_comparison_20.svg docs/figures/ablation-protocols.svg
+    cargo run --release --bin sweep -- run experiments/ablation-full.yaml
+    cargo run --release --bin sweep -- report results/ablation-full --splice README.md
+    cargo run --release --bin sweep -- report results/ablation-full --splice docs/findings.md
+    cp results/ablation-full/figures/accuracy_vs_flops_mamba2-world_context.svg docs/figures/ablation-mamba2-context.svg
+    cp results/ablation-full/figures/protocol_comparison_20.svg docs/figures/ablation-protocols.svg
+
+# Fetch a CUDA compiler and link-time stand-ins, for building on a machine without GPU and toolkit
+cuda-toolchain:
+    tools/cuda/toolchain.sh
+
+# Build for a GPU on a machine without one (an H100 unless CUDA_COMPUTE_CAP says otherwise)
+build-cuda:
+    tools/cuda/build.sh build --release --features cuda --bin sweep
+
+# Pack sweep and the GPU tests for a machine with a GPU and no toolkit
+pack-cuda:
+    tools/cuda/pack.sh
+
+# Run the GPU tests; needs a GPU and the toolkit
+test-gpu:
+    cargo test --release --features cuda --workspace --test gpu -- --ignored --test-threads 1
+
+# Measure prefill speed on a GPU; needs a GPU and the toolkit
+bench-gpu *ARGS:
+    cargo run --release --features cuda --bin sweep -- bench --device cuda --random mamba2-2.7b,mamba-2.8b,mamba2-1.3b,mamba2-130m,mamba-130m --shape 16x2048,1x2048,300x40-180 --strategy utrc --out results/bench-gpu.parquet {{ARGS}}

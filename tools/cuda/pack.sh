@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Packs sweep, the GPU tests and a start script for a machine that has a GPU but no toolkit: target/cuda/carry.tar.xz.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+carry=target/cuda/carry
+rm -rf "$carry"
+mkdir -p "$carry"
+tools/cuda/build.sh build --release --features cuda --bin sweep
+strip -o "$carry/sweep" target/release/sweep
+tools/cuda/build.sh test --release --features cuda --workspace --test gpu --no-run --message-format json |
+    python3 -c 'import json,sys
+for line in sys.stdin:
+    if line.startswith("{"):
+        message = json.loads(line)
+        if message.get("executable") and message["target"]["name"] == "gpu":
+            print(message["target"]["src_path"].split("/crates/")[1].split("/")[0], message["executable"])' |
+    while read -r crate executable; do strip -o "$carry/gpu-$crate" "$executable"; done
+cp -r crates/ssm-model/tests/golden "$carry/golden"
+cat >"$carry/run.sh" <<'RUN'
+#!/usr/bin/env bash
+# Finds the CUDA libraries, then starts what is asked for: ./run.sh sweep bench ..., or ./run.sh tests
+cd "$(dirname "$0")"
+site=$(python3 -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])' 2>/dev/null)
+for library in libcuda.so.1 libcublas.so.13 libcublasLt.so.13 libcurand.so.10 libnvrtc.so.13; do
+    found=$(ls -d /usr/local/cuda/lib64/$library "$site"/nvidia/*/lib/$library /usr/local/nvidia/lib64/$library \
+        /usr/lib/x86_64-linux-gnu/$library 2>/dev/null | head -1)
+    [ -n "$found" ] || echo "$library was not found" >&2
+    LD_LIBRARY_PATH=${found%/*}:${LD_LIBRARY_PATH:-}
+done
+export LD_LIBRARY_PATH GOLDEN=$PWD/golden
+[ "$1" = tests ] || exec ./"$@"
+status=0
+for test in ./gpu-*; do $test --ignored --test-threads 1 || status=1; done
+exit $status
+RUN
+chmod +x "$carry/run.sh"
+# The programs share most of their content: a wide window finds it.
+tar -C "$carry" -cf - . | xz -T1 --lzma2=preset=3,dict=192MiB >target/cuda/carry.tar.xz
+ls -la target/cuda/carry.tar.xz >&2
