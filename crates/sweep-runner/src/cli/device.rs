@@ -61,7 +61,10 @@ fn auto() -> Device {
             device
         }
         Err(error) => {
-            eprintln!("computing on the CPU: {error}");
+            // A program built without CUDA had no choice to make.
+            if cfg!(feature = "cuda") {
+                eprintln!("computing on the CPU: {error}");
+            }
             Device::Cpu
         }
     }
