@@ -1,5 +1,7 @@
 //! Sequences and option sets that the laws are tried on.
 
+#![allow(dead_code, reason = "each test file uses its part")]
+
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};

@@ -32,13 +32,13 @@ impl Image {
         if let Some((_, function)) = known {
             return Ok(function.clone());
         }
-        let module = match loaded.modules.iter().find(|(id, _)| *id == device.id()) {
-            Some((_, module)) => module.clone(),
-            None => {
-                let module = device.cuda_stream().context().load_module(Ptx::from_binary(self.bytes.to_vec())).w()?;
-                loaded.modules.push((device.id(), module.clone()));
-                module
-            }
+        let known = loaded.modules.iter().find(|(id, _)| *id == device.id()).map(|(_, module)| module.clone());
+        let module = if let Some(module) = known {
+            module
+        } else {
+            let module = device.cuda_stream().context().load_module(Ptx::from_binary(self.bytes.to_vec())).w()?;
+            loaded.modules.push((device.id(), module.clone()));
+            module
         };
         let function = module.load_function(name).w()?;
         // All the shared memory that the device has to give: a kernel gets no more than it is launched with.

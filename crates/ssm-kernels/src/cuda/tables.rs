@@ -15,7 +15,7 @@ pub(crate) struct DeviceTables {
     pub(crate) offsets: CudaSlice<i32>,
     /// Parent of every segment, -1 for roots.
     pub(crate) parents: CudaSlice<i32>,
-    derived: Mutex<HashMap<(&'static str, usize), Arc<dyn Any + Send + Sync>>>,
+    derived: Mutex<HashMap<(&'static str, usize), Derived>>,
 }
 
 impl DeviceTables {
@@ -47,9 +47,14 @@ impl DeviceTables {
     }
 }
 
+/// What an operation made of the segments; it knows the type.
+type Derived = Arc<dyn Any + Send + Sync>;
+
 /// The tables of one set of segments on every device that asked for them.
 #[derive(Clone, Default)]
-pub(crate) struct OnDevices(Arc<Mutex<Vec<(DeviceId, Arc<DeviceTables>)>>>);
+pub(crate) struct OnDevices(Arc<Mutex<Vec<OnDevice>>>);
+
+type OnDevice = (DeviceId, Arc<DeviceTables>);
 
 impl OnDevices {
     pub(crate) fn get(&self, segments: &Segments, gpu: &Gpu) -> Result<Arc<DeviceTables>, KernelError> {

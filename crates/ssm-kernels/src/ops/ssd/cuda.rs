@@ -18,9 +18,13 @@ const MAX_D_STATE: usize = 512;
 /// A schedule on the device.
 struct Uploaded {
     states: Option<Launch>,
-    waves: Vec<(Launch, Option<(CudaSlice<i32>, usize)>)>,
+    /// A launch of the scan, and the segments whose states are combined before it.
+    waves: Vec<(Launch, Option<Combined>)>,
     slots: usize,
 }
+
+/// A table of segments cut into pieces, and their number.
+type Combined = (CudaSlice<i32>, usize);
 
 /// Items of one launch.
 struct Launch {
@@ -86,22 +90,8 @@ pub(super) fn ssd(input: &SsdInput<'_>) -> Result<ScanOutput, KernelError> {
     let (_, nheads) = input.dt.dims2()?;
     let (headdim, d_state, segments) = (input.headdim, input.d_state, input.segments);
     let d_inner = nheads * headdim;
-    expect_shape(OP, "xbc", &[rows, width], &[segments.n_tokens(), d_inner + 2 * input.ngroups * d_state])?;
-    expect_shape(OP, "dt", input.dt.dims(), &[rows, nheads])?;
-    expect_shape(OP, "a", input.a.dims(), &[nheads])?;
-    expect_shape(OP, "d", input.d.dims(), &[nheads])?;
-    if !nheads.is_multiple_of(input.ngroups) || d_state > MAX_D_STATE {
-        return Err(KernelError::Shape {
-            op: OP,
-            tensor: "xbc",
-            expected: format!("heads that {} groups divide, at most {MAX_D_STATE} states", input.ngroups),
-            got: input.xbc.dims().to_vec(),
-        });
-    }
+    check(input, rows, width, nheads)?;
     let state_shape = [segments.len(), nheads, headdim, d_state];
-    if let Some(initial) = input.initial {
-        expect_shape(OP, "initial", initial.dims(), &state_shape)?;
-    }
     let xbc = gpu.tensor(input.xbc)?;
     let fast = input.xbc.dtype() == DType::BF16
         && headdim == HEADDIM
@@ -184,6 +174,28 @@ pub(super) fn ssd(input: &SsdInput<'_>) -> Result<ScanOutput, KernelError> {
         scan(launch, false)?;
     }
     Ok(ScanOutput { y, states: states.filter(|_| input.want_states) })
+}
+
+/// Refuses shapes that do not fit each other.
+fn check(input: &SsdInput<'_>, rows: usize, width: usize, nheads: usize) -> Result<(), KernelError> {
+    let (headdim, d_state, segments) = (input.headdim, input.d_state, input.segments);
+    let d_inner = nheads * headdim;
+    expect_shape(OP, "xbc", &[rows, width], &[segments.n_tokens(), d_inner + 2 * input.ngroups * d_state])?;
+    expect_shape(OP, "dt", input.dt.dims(), &[rows, nheads])?;
+    expect_shape(OP, "a", input.a.dims(), &[nheads])?;
+    expect_shape(OP, "d", input.d.dims(), &[nheads])?;
+    if !nheads.is_multiple_of(input.ngroups) || d_state > MAX_D_STATE {
+        return Err(KernelError::Shape {
+            op: OP,
+            tensor: "xbc",
+            expected: format!("heads that {} groups divide, at most {MAX_D_STATE} states", input.ngroups),
+            got: input.xbc.dims().to_vec(),
+        });
+    }
+    match input.initial {
+        Some(initial) => expect_shape(OP, "initial", initial.dims(), &[segments.len(), nheads, headdim, d_state]),
+        None => Ok(()),
+    }
 }
 
 /// Shared memory of the tensor-core kernels: two stages of tiles, the rounded states, decays, flags.

@@ -5,7 +5,7 @@ mod cpu;
 mod cuda;
 #[cfg(test)]
 mod reference;
-#[cfg(feature = "cuda")]
+#[cfg(any(feature = "cuda", test))]
 mod schedule;
 
 use candle_core::{Device, Tensor};

@@ -12,6 +12,8 @@ use std::ops::Range;
 
 use crate::segments::Segments;
 
+/// Measured time of a block of one, two or three heads, against three.
+const COST: [f64; 3] = [0.58, 0.75, 1.0];
 /// Tokens of a chunk.
 const CHUNK: usize = 64;
 /// Tokens of a piece; segments up to this length are walked in one go.
@@ -83,8 +85,7 @@ impl Items {
             first_chunk += item.len();
         }
         let rest = works.len() % processors;
-        // Measured time of a block of one, two or three heads, against three; from many rounds on the last one is no matter.
-        const COST: [f64; 3] = [0.58, 0.75, 1.0];
+        // From many rounds on the last one is no matter.
         if heads != COST.len() || rest == 0 || works.len() >= 16 * processors {
             return works;
         }
@@ -209,6 +210,11 @@ fn chunks(rows: Range<usize>, start: Start, store: Option<usize>) -> Vec<Chunk> 
 mod tests {
     use super::*;
 
+    /// Rows and flags of a chunk that starts as kind `start`.
+    fn flags(rows: i32, start: i32, ends: i32) -> i32 {
+        rows | (start << 8) | ends
+    }
+
     #[test]
     fn short_trees_are_one_item_each() {
         let segments = Segments::new(&[70, 3, 0, 64], &[None, Some(0), Some(0), None]).unwrap();
@@ -217,10 +223,10 @@ mod tests {
         let (table, offsets) = schedule.waves[0].items.tables();
         assert_eq!(offsets, [0, 3, 4]);
         let expected = [
-            [0, 64 | 1 << 8 | CARRY, 0, 0],
-            [64, 6 | STORE, 0, 0],
-            [70, 3 | 3 << 8 | LAST, 0, 0],
-            [73, 64 | 1 << 8 | LAST, 0, 0],
+            [0, flags(64, 1, CARRY), 0, 0],
+            [64, flags(6, 0, STORE), 0, 0],
+            [70, flags(3, 3, LAST), 0, 0],
+            [73, flags(64, 1, LAST), 0, 0],
         ];
         assert_eq!(table, expected.concat());
     }
@@ -230,14 +236,14 @@ mod tests {
         let segments = Segments::new(&[5, 300], &[None, Some(0)]).unwrap();
         let schedule = Schedule::new(&segments, Some(128), true, true);
         assert_eq!((schedule.states.len(), schedule.slots, schedule.waves.len()), (2, 2, 2));
-        assert_eq!(schedule.waves[0].items.tables().0, [0, 5 | 2 << 8 | STORE | LAST, 0, 0]);
+        assert_eq!(schedule.waves[0].items.tables().0, [0, flags(5, 2, STORE | LAST), 0, 0]);
         assert_eq!(schedule.waves[1].combine, [[0, 2, 0, 3]]);
         // The pieces 5..133 from the parent, 133..261 from slot 0, 261..305 from slot 1.
         let (table, offsets) = schedule.waves[1].items.tables();
         assert_eq!(offsets, [0, 2, 4, 5]);
-        assert_eq!(table[..4], [5, 64 | 3 << 8 | CARRY, 0, 0]);
-        assert_eq!(table[8..12], [133, 64 | 4 << 8 | CARRY, 0, 0]);
-        assert_eq!(table[16..], [261, 44 | 4 << 8 | STORE | LAST, 1, 1]);
+        assert_eq!(table[..4], [5, flags(64, 3, CARRY), 0, 0]);
+        assert_eq!(table[8..12], [133, flags(64, 4, CARRY), 0, 0]);
+        assert_eq!(table[16..], [261, flags(44, 4, STORE | LAST), 1, 1]);
     }
 
     #[test]
