@@ -44,6 +44,11 @@ pub(crate) fn unsupported(op: &'static str, device: &Device, dtype: DType) -> Ke
     KernelError::Device(format!("{op}: there is no kernel for {} on {:?}", dtype.as_str(), device.location()))
 }
 
+/// The refusal of an index outside `x`, `[rows, width]`.
+pub(crate) fn outside(op: &'static str, rows: usize, width: usize) -> KernelError {
+    KernelError::Shape { op, tensor: "x", expected: "rows that hold every index".to_owned(), got: vec![rows, width] }
+}
+
 /// Refuses a tensor whose shape is not `expected`.
 pub(crate) fn expect_shape(
     op: &'static str,

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 
-use super::merge_rows::{MergeGroup, RowMerges};
+use super::merge_rows::RowMerges;
 use crate::error::{KernelError, expect_shape, unsupported};
 use crate::host::matrix;
 
@@ -151,18 +151,16 @@ struct HostRows {
 
 impl HostRows {
     fn push(&mut self, hidden: &RowMerges<'_>, residual: &RowMerges<'_>) {
-        let group = |merges: &RowMerges<'_>, row: u32| -> Option<MergeGroup> {
-            merges.groups.iter().find(|group| group.into == row).cloned()
-        };
         for row in hidden.keep {
             self.keep.push(hidden.first_row as u32 + row);
             self.edge_off.push(self.edge_src.len() as u32);
             let mut edges: BTreeMap<u32, [f32; 2]> = BTreeMap::new();
             for (branch, merges) in [hidden, residual].into_iter().enumerate() {
-                let group = group(merges, *row);
-                self.own[branch].push(group.as_ref().map_or(1.0, |group| group.own_weight));
-                for (source, weight) in group.into_iter().flat_map(|group| group.sources) {
-                    edges.entry(source).or_default()[branch] = weight;
+                let group =
+                    merges.groups.binary_search_by_key(row, |group| group.into).map(|index| &merges.groups[index]);
+                self.own[branch].push(group.map_or(1.0, |group| group.own_weight));
+                for (source, weight) in group.into_iter().flat_map(|group| &group.sources) {
+                    edges.entry(*source).or_default()[branch] = *weight;
                 }
             }
             for (source, weights) in edges {
@@ -200,5 +198,33 @@ impl HostRows {
             weights(hidden_edge, hidden_own)?,
             weights(residual_edge, residual_own)?,
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::merge_rows::{MergeGroup, MergeRule, merge_rows};
+    use super::*;
+
+    #[test]
+    fn a_plan_of_merges_does_what_the_merges_do() {
+        let x: Vec<f32> = (0..27_u8).map(|value| f32::from(value) * 0.37 - 4.0).collect();
+        let x = Tensor::from_vec(x, (9, 3), &Device::Cpu).unwrap();
+        let group = |into, sources| MergeGroup { into, own_weight: 1.5, sources };
+        let on_hidden = [group(0, vec![(1, 1.0), (2, 2.0)])];
+        let on_residual = [group(0, vec![(1, 1.0)]), group(4, vec![(3, 3.0)])];
+        let merges = |groups| {
+            let rule = MergeRule::WeightedMean;
+            [
+                RowMerges { first_row: 0, keep: &[0, 4], groups, rule },
+                RowMerges { first_row: 5, keep: &[0, 1, 3], groups: &[], rule },
+            ]
+        };
+        let (hidden, residual) = (merges(&on_hidden), merges(&on_residual));
+        let plan = RowPlan::from_merges(9, &hidden, &residual, &Device::Cpu).unwrap();
+        for (merges, weights) in [(&hidden, &plan.hidden), (&residual, &plan.residual)] {
+            let want = merge_rows(&x, merges).unwrap().to_vec2::<f32>().unwrap();
+            assert_eq!(want, plan.apply(&x, weights).unwrap().to_vec2::<f32>().unwrap());
+        }
     }
 }

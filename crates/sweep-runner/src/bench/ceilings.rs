@@ -1,6 +1,6 @@
 use std::time::Instant;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use ssm_kernels::{Placement, device, ops};
 
 use super::BenchError;
@@ -62,9 +62,4 @@ pub(super) fn device_name(placement: &Placement) -> String {
         Device::Cpu => format!("CPU, {} threads", rayon::current_num_threads()),
         device => device::name(device).unwrap_or_else(|_| "GPU".to_owned()),
     }
-}
-
-/// `bf16` or `f32`.
-pub(super) fn dtype_name(dtype: DType) -> &'static str {
-    dtype.as_str()
 }

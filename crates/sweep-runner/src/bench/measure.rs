@@ -113,7 +113,8 @@ pub(super) fn case(
     })
 }
 
-/// Logits of the rows asked for, in the compute dtype. Blocks of rows follow each other, so a large vocabulary needs no more memory than a block.
+/// Logits of the rows asked for, in the compute dtype. Blocks of rows follow each other, so a large vocabulary needs no more
+/// memory than a block.
 fn head(model: &MambaLm, activations: &Activations, segments: &Segments, logits: Logits) -> Result<(), BenchError> {
     let rows: Vec<u32> = match logits {
         Logits::All => (0..segments.n_tokens() as u32).collect(),

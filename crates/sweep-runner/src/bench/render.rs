@@ -4,7 +4,6 @@ use std::path::Path;
 
 use polars::prelude::*;
 
-use super::ceilings::dtype_name;
 use super::{BenchError, Measurement, Report};
 
 pub(super) fn markdown(report: &Report) -> String {
@@ -14,7 +13,7 @@ pub(super) fn markdown(report: &Report) -> String {
         text,
         "{}, {}. Ceilings of this run: product {:.0} TFLOP/s, copy {:.2} TB/s read and written.\n",
         report.device,
-        dtype_name(report.dtype),
+        report.dtype.as_str(),
         ceilings.gemm_flops_per_s * 1e-12,
         ceilings.copy_bytes_per_s * 1e-12
     );
@@ -104,7 +103,7 @@ pub(super) fn parquet(report: &Report, path: &Path) -> Result<(), BenchError> {
     };
     let columns = vec![
         Column::new("device".into(), vec![report.device.as_str(); rows.len()]),
-        Column::new("dtype".into(), vec![dtype_name(report.dtype); rows.len()]),
+        Column::new("dtype".into(), vec![report.dtype.as_str(); rows.len()]),
         text("model", |measurement| &measurement.model),
         text("shape", |measurement| &measurement.shape),
         text("strategy", |measurement| &measurement.strategy),

@@ -1,6 +1,6 @@
 use candle_core::{Device, Tensor};
 
-use crate::error::{KernelError, unsupported};
+use crate::error::{KernelError, outside, unsupported};
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -16,12 +16,7 @@ pub fn gather_rows(x: &Tensor, indices: &[u32]) -> Result<Tensor, KernelError> {
     const OP: &str = "gather_rows";
     let (rows, width) = x.dims2()?;
     if indices.iter().any(|index| *index as usize >= rows) {
-        return Err(KernelError::Shape {
-            op: OP,
-            tensor: "x",
-            expected: "rows that hold every index".to_owned(),
-            got: vec![rows, width],
-        });
+        return Err(outside(OP, rows, width));
     }
     match x.device() {
         Device::Cpu if indices.is_empty() => Ok(Tensor::zeros((0, width), x.dtype(), &Device::Cpu)?),

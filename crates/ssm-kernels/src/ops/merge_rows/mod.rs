@@ -6,7 +6,7 @@ pub(crate) use cuda::apply;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use crate::error::{KernelError, expect_shape, unsupported};
+use crate::error::{KernelError, expect_shape, outside, unsupported};
 use crate::host::matrix;
 use crate::math::vectorised;
 
@@ -68,12 +68,7 @@ pub fn merge_rows(x: &Tensor, segments: &[RowMerges<'_>]) -> Result<Tensor, Kern
             && segment.groups.iter().all(|group| segment.keep.binary_search(&group.into).is_ok())
     });
     if !reaches {
-        return Err(KernelError::Shape {
-            op: OP,
-            tensor: "x",
-            expected: "rows that hold every index".to_owned(),
-            got: vec![rows, width],
-        });
+        return Err(outside(OP, rows, width));
     }
     match x.device() {
         Device::Cpu => on_cpu(x, segments),
