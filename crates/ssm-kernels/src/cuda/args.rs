@@ -1,4 +1,6 @@
-use candle_core::cuda_backend::cudarc::driver::{DevicePtr, LaunchArgs, PushKernelArg};
+use std::ffi::c_void;
+
+use candle_core::cuda_backend::cudarc::driver::DevicePtr;
 use candle_core::{DType, Storage, Tensor};
 
 use super::Gpu;
@@ -26,13 +28,14 @@ impl Arg {
         if let Self::Pointer(address) = self { address } else { 0 }
     }
 
-    pub(super) fn push<'a>(&'a self, builder: &mut LaunchArgs<'a>) {
+    /// Where the value lies, as the driver wants it.
+    pub(super) fn place(&self) -> *mut c_void {
         match self {
-            Self::Pointer(value) => builder.arg(value),
-            Self::Int(value) => builder.arg(value),
-            Self::Long(value) => builder.arg(value),
-            Self::Float(value) => builder.arg(value),
-        };
+            Self::Pointer(value) => std::ptr::from_ref(value).cast_mut().cast(),
+            Self::Int(value) => std::ptr::from_ref(value).cast_mut().cast(),
+            Self::Long(value) => std::ptr::from_ref(value).cast_mut().cast(),
+            Self::Float(value) => std::ptr::from_ref(value).cast_mut().cast(),
+        }
     }
 
     /// A count as a 32-bit argument.

@@ -17,6 +17,15 @@ template <typename T> __device__ __forceinline__ T from_float(float value);
 template <> __device__ __forceinline__ float from_float<float>(float value) { return value; }
 template <> __device__ __forceinline__ bf16 from_float<bf16>(float value) { return __float2bfloat16_rn(value); }
 
+// The first statement of every kernel. From Hopper on a kernel is started when the blocks of the one before it in the stream
+// have ended, before their results are visible (`Gpu::launch`); here it waits for the results. No kernel lets the next one
+// start earlier: its blocks would stand where they find room, two on one multiprocessor beside an idle one.
+__device__ __forceinline__ void wait_for_inputs() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 // Elements of one 16-byte access.
 template <typename T> constexpr int WIDE = 16 / sizeof(T);
 

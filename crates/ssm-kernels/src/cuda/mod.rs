@@ -9,7 +9,7 @@ mod tables;
 
 use std::sync::Arc;
 
-use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DeviceRepr, LaunchConfig};
+use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DeviceRepr, sys};
 use candle_core::cuda_backend::{CudaDType, CudaDevice, WrapErr};
 use candle_core::{CudaStorage, DType, Device, Shape, Storage, Tensor};
 
@@ -118,25 +118,49 @@ impl Gpu {
             return Ok(());
         }
         let function = image.function(&self.device, kernel)?;
-        let mut builder = self.stream.launch_builder(&function);
-        for arg in args {
-            arg.push(&mut builder);
-        }
-        let config = LaunchConfig {
-            grid_dim: (grid.blocks.0 as u32, grid.blocks.1 as u32, grid.blocks.2 as u32),
-            block_dim: (grid.threads.0 as u32, grid.threads.1 as u32, 1),
-            shared_mem_bytes: grid.shared as u32,
+        let mut places: Vec<_> = args.iter().map(Arg::place).collect();
+        let mut overlap = overlap();
+        let config = sys::CUlaunchConfig {
+            gridDimX: grid.blocks.0 as u32,
+            gridDimY: grid.blocks.1 as u32,
+            gridDimZ: grid.blocks.2 as u32,
+            blockDimX: grid.threads.0 as u32,
+            blockDimY: grid.threads.1 as u32,
+            blockDimZ: 1,
+            sharedMemBytes: grid.shared as u32,
+            hStream: self.stream.cu_stream(),
+            attrs: &raw mut overlap,
+            numAttrs: u32::from(self.capability().0 >= OVERLAP_SINCE),
         };
-        profile::around(
-            &self.stream,
-            || kernel.to_owned(),
-            || {
-                // SAFETY: the caller passes what the kernel's declaration lists; tests run every kernel over awkward shapes.
-                unsafe { builder.launch(config) }.w()?;
-                Ok(())
-            },
-        )
+        self.stream.context().bind_to_thread().w()?;
+        let launch = || {
+            // SAFETY: the caller passes what the kernel's declaration lists, and tests run every kernel over awkward shapes;
+            // the driver copies the arguments and the attribute before it returns.
+            let status = unsafe {
+                sys::cuLaunchKernelEx(
+                    &raw const config,
+                    function.cu_function(),
+                    places.as_mut_ptr(),
+                    std::ptr::null_mut(),
+                )
+            };
+            Ok(status.result().w()?)
+        };
+        profile::around(&self.stream, || kernel.to_owned(), launch)
     }
+}
+
+/// Compute capability from which a kernel may be started before the one before it has ended.
+const OVERLAP_SINCE: i32 = 9;
+
+/// Starts a kernel as soon as the blocks of the one before it have ended. Every kernel of this crate waits for that one's
+/// results before it touches memory (`wait_for_inputs` in `common.cuh`), so only the start itself overlaps.
+fn overlap() -> sys::CUlaunchAttribute {
+    // SAFETY: plain numbers, for which zero is a value.
+    let mut attribute: sys::CUlaunchAttribute = unsafe { std::mem::zeroed() };
+    attribute.id = sys::CUlaunchAttributeID_enum::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+    attribute.value.programmaticStreamSerializationAllowed = 1;
+    attribute
 }
 
 /// The suffix of a kernel's name for activations of this dtype.

@@ -54,18 +54,22 @@ template <int N, typename T> __device__ __forceinline__ void store_floats(T *to,
     }
 }
 
-// x * sigmoid(x): to the last bits of float32 where the result stays float32, by the special function unit (a few ulp of
-// float32, far below bf16) where it is rounded anyway. Large negative x give -0 in both.
+// x * sigmoid(x): to the last bits of float32 where the result stays float32, by the special function unit (a few
+// ulp of float32, far below bf16) where it is rounded anyway. Large negative x give -0 in both.
 template <typename T> __device__ __forceinline__ float silu_for(float x);
 template <> __device__ __forceinline__ float silu_for<float>(float x) { return x / (1.0f + expf(-x)); }
-template <> __device__ __forceinline__ float silu_for<bf16>(float x) { return __fdividef(x, 1.0f + exp_fast(-x)); }
+template <> __device__ __forceinline__ float silu_for<bf16>(float x) {
+    float sigmoid;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(sigmoid) : "f"(1.0f + exp_fast(-x)));
+    return x * sigmoid;
+}
 
-// Row of this thread when a block holds blockDim.y rows; the rows past the end repeat the last one, so that every thread
-// reaches the barriers.
+// Row of this thread when a block holds blockDim.y rows; the rows past the end repeat the last one, so that every
+// thread reaches the barriers.
 __device__ __forceinline__ int row_of_thread() { return blockIdx.x * blockDim.y + threadIdx.y; }
 
-// Sum over the threads of a row (threadIdx.x, whole warps) in a fixed order. Every thread of the block must come here;
-// once per kernel, because nothing guards `partial` against the next use.
+// Sum over the threads of a row (threadIdx.x, whole warps) in a fixed order. Every thread of the block must come
+// here; once per kernel, because nothing guards `partial` against the next use.
 __device__ __forceinline__ float row_sum(float value) {
     __shared__ float partial[WARP];
     value = warp_sum(value);

@@ -15,7 +15,7 @@ pub(crate) fn is_wide(counts: &[usize], addresses: &[Arg]) -> bool {
 /// How the threads of a block share rows of one width; depends on nothing else, so that sums keep their order.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RowShape {
-    /// Times eight elements that a thread holds: 1, 2 or 4.
+    /// Times eight elements that a thread holds: 1 or 2.
     pub(crate) vectors: usize,
     /// Threads of a row.
     x: usize,
@@ -30,24 +30,23 @@ impl RowShape {
         let vectors = match eights {
             0..=512 => 1,
             513..=1024 => 2,
-            1025..=2048 => 4,
             _ => return None,
         };
         let x = eights.div_ceil(vectors).next_multiple_of(32);
-        Some(Self { vectors, x, y: (256 / x).max(1) })
+        Some(Self { vectors, x, y: (128 / x).max(1) })
     }
 
     /// For kernels whose threads stride over the columns.
     pub(crate) fn striding(width: usize, wide: bool) -> Self {
         let steps = if wide { width.div_ceil(EIGHT) } else { width };
         // No sum runs over these threads, so a narrow row needs no whole warp.
-        let x = steps.next_power_of_two().clamp(1, 256);
-        Self { vectors: 1, x, y: 256 / x }
+        let x = if steps <= 32 { steps.next_power_of_two() } else { steps.next_multiple_of(32).min(512) };
+        Self { vectors: 1, x, y: (256 / x).max(1) }
     }
 
     /// One row per block, for the kernels of any width.
-    pub(crate) fn whole_block(width: usize) -> Self {
-        Self { vectors: 1, x: width.next_multiple_of(32).clamp(32, 512), y: 1 }
+    pub(crate) fn whole_block() -> Self {
+        Self { vectors: 1, x: 256, y: 1 }
     }
 
     /// The launch over this many rows.

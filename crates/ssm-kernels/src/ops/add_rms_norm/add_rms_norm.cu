@@ -5,15 +5,16 @@
 // hidden T [rows_in, width], residual float32 [rows_in, width] or null (r = hidden), weight float32 [width];
 // normed T [rows, width], residual_out float32 [rows, width] or null (not wanted).
 // The kernels named `_plan_` take a row plan: row i of the result is made of the arriving row keep[i] and of the rows
-// merged into it, on each branch with weights of its own (row_plan.cuh). Their result has the same bits as merge_rows on
-// both branches followed by the kernel without a plan.
+// merged into it, on each branch with weights of its own (row_plan.cuh). Their result has the same bits as
+// merge_rows on both branches followed by the kernel without a plan.
 //
 // Bound by memory: 12 bytes per element in bf16 (30.7 KB a row at width 2560; 32768 rows: 0.33 ms at 3 TB/s).
 //
-// Launch: see LAUNCH.md. The `_vN_` kernels hold a whole row in registers, N times eight elements a thread: width a
-// multiple of 8, every pointer 16-byte aligned, block (x, y) with x a multiple of 32, x * 8 * N >= width, x * y <= 1024
-// (512 for v4); grid ceil(rows / y). The `_any_` kernels take any width and alignment: block (x, 1), grid rows; a null
-// `keep` means no plan. Without a plan the results may be written over the inputs.
+// Launch: the `_vN_` kernels hold a row in registers, N times eight elements a thread: width a multiple of 8, every
+// pointer 16-byte aligned, block (x, y) with x a multiple of 32 and x * 8 * N >= width, x * y at most 512; grid
+// ceil(rows / y). The `_any_` kernels take any width and alignment: block (x, 1), grid rows; a null `keep` means no
+// plan. N and x decide the order of the sum: choose them by width alone. Without a plan the results may be written
+// over the inputs.
 #include "row_plan.cuh"
 
 namespace {
@@ -29,7 +30,81 @@ template <typename T> struct Norm {
     float eps;
 };
 
-template <typename T, int VECTORS> __device__ __forceinline__ void finish(const Norm<T> &norm, int row, float (&r)[VECTORS][EIGHT]) {
+// Sources on their way at once: more cost registers that the other rows need.
+constexpr int AHEAD = 2;
+
+// Where the branches' values come from.
+struct Plan {
+    RowPlan rows;
+    MergeWeights hidden, residual;
+};
+
+// A thread's columns of hidden + residual where others merge into the row: one group of columns after the other,
+// because such rows are few and registers are what the others need.
+template <int N, int V, typename T>
+__device__ __forceinline__ void merge_sum(const Norm<T> &norm, const Plan &plan, const RowSources &sources, int start,
+                                          float (&sum)[V][N]) {
+    const Merge hidden(plan.hidden, sources);
+    if (hidden.merges) call_sources<N, V>(norm.hidden, norm.width, start, plan.rows, sources);
+    if (norm.residual) {
+        const Merge residual(plan.residual, sources);
+        if (residual.merges) call_sources<N, V>(norm.residual, norm.width, start, plan.rows, sources);
+    }
+    // Not unrolled, and therefore by way of local memory.
+    float merged[V][N] = {};
+#pragma unroll 1
+    for (int v = 0; v < V; ++v) {
+        const int column = column_of<N>(start, v);
+        if (column >= norm.width) break;
+        float value[N], residual_value[N] = {};
+        merged_row<AHEAD>(norm.hidden, norm.width, column, plan.rows, plan.hidden, hidden, sources, value);
+        if (norm.residual) {
+            const Merge residual(plan.residual, sources);
+            merged_row<AHEAD>(norm.residual, norm.width, column, plan.rows, plan.residual, residual, sources,
+                              residual_value);
+        }
+#pragma unroll
+        for (int i = 0; i < N; ++i) merged[v][i] = value[i] + residual_value[i];
+    }
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+#pragma unroll
+        for (int i = 0; i < N; ++i) sum[v][i] = merged[v][i];
+    }
+}
+
+// A thread's columns of hidden + residual; zeros past the end.
+template <bool PLANNED, int N, int V, typename T>
+__device__ __forceinline__ void load_sum(const Norm<T> &norm, const Plan &plan, int row, int start,
+                                         float (&sum)[V][N]) {
+    int64_t first = row;
+    bool merges = false;
+    if constexpr (PLANNED) {
+        const RowSources sources(plan.rows, row);
+        first = sources.row;
+        merges = sources.merges();
+    }
+    first *= norm.width;
+    float residual[V][N] = {};
+    if (norm.residual) load_row(norm.residual + first, norm.width, start, residual);
+    load_row(norm.hidden + first, norm.width, start, sum);
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+#pragma unroll
+        for (int i = 0; i < N; ++i) sum[v][i] += residual[v][i];
+    }
+    if constexpr (PLANNED) {
+        if (merges) merge_sum(norm, plan, RowSources(plan.rows, row), start, sum);
+    }
+}
+
+// The whole row in the registers of its threads.
+template <bool PLANNED, int VECTORS, typename T>
+__device__ __forceinline__ void in_registers(const Norm<T> &norm, const Plan &plan) {
+    const int row = row_of_thread();
+    const int start = threadIdx.x * EIGHT;
+    float r[VECTORS][EIGHT];
+    load_sum<PLANNED>(norm, plan, min(row, norm.rows - 1), start, r);
     float squares = 0.0f;
 #pragma unroll
     for (int v = 0; v < VECTORS; ++v) {
@@ -40,7 +115,7 @@ template <typename T, int VECTORS> __device__ __forceinline__ void finish(const 
     if (row >= norm.rows) return;
 #pragma unroll
     for (int v = 0; v < VECTORS; ++v) {
-        const int column = (threadIdx.x + v * blockDim.x) * EIGHT;
+        const int column = column_of<EIGHT>(start, v);
         if (column >= norm.width) break;
         const int64_t at = static_cast<int64_t>(row) * norm.width + column;
         if (norm.residual_out) store_eight(norm.residual_out + at, r[v]);
@@ -52,85 +127,22 @@ template <typename T, int VECTORS> __device__ __forceinline__ void finish(const 
     }
 }
 
-template <typename T, int VECTORS> __device__ __forceinline__ void dense(const Norm<T> &norm) {
-    const int row = row_of_thread();
-    const int64_t first = static_cast<int64_t>(min(row, norm.rows - 1)) * norm.width;
-    float r[VECTORS][EIGHT];
-#pragma unroll
-    for (int v = 0; v < VECTORS; ++v) {
-        const int column = (threadIdx.x + v * blockDim.x) * EIGHT;
-        float residual[EIGHT] = {};
-        if (column < norm.width) {
-            if (norm.residual) load_floats(norm.residual + first + column, residual);
-            load_floats(norm.hidden + first + column, r[v]);
-        } else {
-#pragma unroll
-            for (int i = 0; i < EIGHT; ++i) r[v][i] = 0.0f;
-        }
-#pragma unroll
-        for (int i = 0; i < EIGHT; ++i) r[v][i] += residual[i];
-    }
-    finish<T, VECTORS>(norm, row, r);
-}
-
-template <typename T, int VECTORS>
-__device__ __forceinline__ void planned(const Norm<T> &norm, const RowPlan &plan, const MergeWeights &hidden_weights,
-                                        const MergeWeights &residual_weights) {
-    const int row = row_of_thread();
-    const RowSources sources(plan, min(row, norm.rows - 1));
-    float r[VECTORS][EIGHT];
-#pragma unroll
-    for (int v = 0; v < VECTORS; ++v) {
-        const int column = (threadIdx.x + v * blockDim.x) * EIGHT;
-        float residual[EIGHT] = {};
-        if (column < norm.width) {
-            if (norm.residual) {
-                merged_row(norm.residual, norm.width, column, plan, residual_weights, sources, residual);
-            }
-            merged_row(norm.hidden, norm.width, column, plan, hidden_weights, sources, r[v]);
-        } else {
-#pragma unroll
-            for (int i = 0; i < EIGHT; ++i) r[v][i] = 0.0f;
-        }
-#pragma unroll
-        for (int i = 0; i < EIGHT; ++i) r[v][i] += residual[i];
-    }
-    finish<T, VECTORS>(norm, row, r);
-}
-
-// One element of r.
-template <typename T>
-__device__ __forceinline__ float sum_at(const Norm<T> &norm, const RowPlan &plan, const MergeWeights &hidden_weights,
-                                        const MergeWeights &residual_weights, int row, int column) {
-    float hidden[1];
-    float residual[1] = {0.0f};
-    if (plan.keep) {
-        const RowSources sources(plan, row);
-        merged_row(norm.hidden, norm.width, column, plan, hidden_weights, sources, hidden);
-        if (norm.residual) merged_row(norm.residual, norm.width, column, plan, residual_weights, sources, residual);
-    } else {
-        const int64_t at = static_cast<int64_t>(row) * norm.width + column;
-        hidden[0] = to_float(norm.hidden[at]);
-        if (norm.residual) residual[0] = norm.residual[at];
-    }
-    return hidden[0] + residual[0];
-}
-
-template <typename T>
-__device__ __forceinline__ void any_width(const Norm<T> &norm, const RowPlan &plan, const MergeWeights &hidden_weights,
-                                          const MergeWeights &residual_weights) {
+// One element at a time, twice over the row.
+template <bool PLANNED, typename T> __device__ __forceinline__ void any_width(const Norm<T> &norm, const Plan &plan) {
     const int row = blockIdx.x;
     float squares = 0.0f;
     for (int column = threadIdx.x; column < norm.width; column += blockDim.x) {
-        const float r = sum_at(norm, plan, hidden_weights, residual_weights, row, column);
-        squares = fmaf(r, r, squares);
+        float r[1][1];
+        load_sum<PLANNED>(norm, plan, row, column, r);
+        squares = fmaf(r[0][0], r[0][0], squares);
     }
     const float scale = rms_scale(row_sum(squares), norm.width, norm.eps);
     for (int column = threadIdx.x; column < norm.width; column += blockDim.x) {
+        float r[1][1];
+        load_sum<PLANNED>(norm, plan, row, column, r);
         const int64_t at = static_cast<int64_t>(row) * norm.width + column;
-        const float r = sum_at(norm, plan, hidden_weights, residual_weights, row, column);
-        if (norm.residual_out) norm.residual_out[at] = r;
-        norm.normed[at] = from_float<T>(r * scale * norm.weight[column]);
+        if (norm.residual_out) norm.residual_out[at] = r[0][0];
+        norm.normed[at] = from_float<T>(r[0][0] * scale * norm.weight[column]);
     }
 }
 
@@ -145,29 +157,34 @@ __device__ __forceinline__ void any_width(const Norm<T> &norm, const RowPlan &pl
 #define NORM(T)                                                                                                        \
     Norm<T> { hidden, residual, weight, normed, residual_out, rows, width, eps }
 #define PLAN                                                                                                           \
-    RowPlan{keep, edge_off, edge_src}, MergeWeights{hidden_edge, hidden_own}, MergeWeights {                           \
-        residual_edge, residual_own                                                                                    \
+    Plan {                                                                                                             \
+        {keep, edge_off, edge_src}, {hidden_edge, hidden_own}, { residual_edge, residual_own }                         \
     }
 
-#define ADD_RMS_NORM(T, SUFFIX, VECTORS, THREADS)                                                                      \
+#define ADD_RMS_NORM(T, SUFFIX, VECTORS, THREADS, BLOCKS)                                                              \
     extern "C" __global__ void __launch_bounds__(THREADS)                                                              \
         add_rms_norm_v##VECTORS##_##SUFFIX(NORM_PARAMETERS(T)) {                                                       \
-        dense<T, VECTORS>(NORM(T));                                                                                    \
+        wait_for_inputs();                                                                                             \
+        in_registers<false, VECTORS>(NORM(T), Plan{});                                                                 \
     }                                                                                                                  \
-    extern "C" __global__ void __launch_bounds__(THREADS)                                                              \
+    extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)                                                      \
         add_rms_norm_plan_v##VECTORS##_##SUFFIX(NORM_PARAMETERS(T), PLAN_PARAMETERS) {                                 \
-        planned<T, VECTORS>(NORM(T), PLAN);                                                                            \
+        wait_for_inputs();                                                                                             \
+        in_registers<true, VECTORS>(NORM(T), PLAN);                                                                    \
     }
 #define ADD_RMS_NORM_ANY(T, SUFFIX)                                                                                    \
     extern "C" __global__ void add_rms_norm_any_##SUFFIX(NORM_PARAMETERS(T), PLAN_PARAMETERS) {                        \
-        any_width<T>(NORM(T), PLAN);                                                                                   \
+        wait_for_inputs();                                                                                             \
+        if (keep) {                                                                                                    \
+            any_width<true>(NORM(T), PLAN);                                                                            \
+        } else {                                                                                                       \
+            any_width<false>(NORM(T), PLAN);                                                                           \
+        }                                                                                                              \
     }
 
-ADD_RMS_NORM(float, f32, 1, 1024)
-ADD_RMS_NORM(float, f32, 2, 1024)
-ADD_RMS_NORM(float, f32, 4, 512)
-ADD_RMS_NORM(bf16, bf16, 1, 1024)
-ADD_RMS_NORM(bf16, bf16, 2, 1024)
-ADD_RMS_NORM(bf16, bf16, 4, 512)
+ADD_RMS_NORM(float, f32, 1, 512, 2)
+ADD_RMS_NORM(float, f32, 2, 512, 1)
+ADD_RMS_NORM(bf16, bf16, 1, 512, 2)
+ADD_RMS_NORM(bf16, bf16, 2, 512, 1)
 ADD_RMS_NORM_ANY(float, f32)
 ADD_RMS_NORM_ANY(bf16, bf16)

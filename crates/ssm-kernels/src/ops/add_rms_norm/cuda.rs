@@ -42,7 +42,7 @@ pub(super) fn add_rms_norm(
     let (name, shape) = match (fast, plan) {
         (Some(shape), None) => (format!("add_rms_norm_v{}_{dtype}", shape.vectors), shape),
         (Some(shape), Some(_)) => (format!("add_rms_norm_plan_v{}_{dtype}", shape.vectors), shape),
-        (None, _) => (format!("add_rms_norm_any_{dtype}"), RowShape::whole_block(width)),
+        (None, _) => (format!("add_rms_norm_any_{dtype}"), RowShape::whole_block()),
     };
     match plan {
         Some(plan) => args.extend(plan.args(&gpu)?),

@@ -5,22 +5,22 @@
 // Inputs before a segment's first token come from the end of its parent (and of the parent's parent, where that is
 // short), before a root from `initial`, and are zero without it.
 //
-// x T [tokens, channels] with row stride ld (a view: the pointer is its first column), weight float32 [d_conv, channels]
-// (last row for the newest token), bias float32 [channels], seg_off int32 [segments + 1], parent int32 [segments] (-1 =
-// root), initial float32 [segments, channels, d_conv] or null (oldest first; read for roots only),
+// x T [tokens, channels] with row stride ld (a view: the pointer is its first column), weight float32 [d_conv,
+// channels] (last row for the newest token), bias float32 [channels], seg_off int32 [segments + 1], parent int32
+// [segments] (-1 = root), initial float32 [segments, channels, d_conv] or null (oldest first; read for roots only),
 // y T [tokens, channels] without gaps.
 // tiles int32 [n_tiles, 4]: (segment, first token counted from the segment's start, tokens, row of the first token).
-// Tiles cover every segment once, in order; their length is free and does not show in the result: 32 to 64 tokens for
-// long calls, down to 16 where there would be fewer threads than the device holds.
+// Tiles cover every segment once, in order; their length is free and does not show in the result. 16 tokens are
+// within a few percent of the best length at every size measured.
 //
-// Bound by memory: 2 * sizeof(T) bytes per element (21.5 KB a token at 5376 channels in bf16; 32768 tokens: 0.235 ms at
-// 3 TB/s), plus d_conv - 1 rows per tile that come from L2.
+// Bound by memory: 2 * sizeof(T) bytes per element (21.5 KB a token at 5376 channels in bf16; 32768 tokens: 0.235 ms
+// at 3 TB/s), plus d_conv - 1 rows per tile that come from L2.
 //
 // Launch of causal_conv1d_tK (d_conv = K): a thread takes eight channels of a tile; block 128, grid
-// ceil(n_tiles * (channels / 8) / 128), fewer than 2^31 threads. channels and ld multiples of 8, every pointer 16-byte
-// aligned. causal_conv1d_any: any shape, a thread takes one channel; block 128, grid ceil(n_tiles * channels / 128).
-// causal_conv1d_states: states float32 [segments, channels, d_conv], the last d_conv inputs of each segment, oldest
-// first; block 128, grid (segments, ceil(channels / 128)).
+// ceil(n_tiles * (channels / 8) / 128), fewer than 2^31 threads. channels and ld multiples of 8, every pointer
+// 16-byte aligned. causal_conv1d_any: any shape, a thread takes one channel; block 128, grid ceil(n_tiles * channels
+// / 128). causal_conv1d_states: states float32 [segments, channels, d_conv], the last d_conv inputs of each segment,
+// oldest first; block 128, grid (segments, ceil(channels / 128)).
 #include "rows.cuh"
 
 namespace {
@@ -55,8 +55,8 @@ struct Place {
 
 // Input `index` of `segment`, which may lie before it.
 template <typename T>
-__device__ __forceinline__ float input(const T *x, int64_t ld, const int *seg_off, const float *initial, int channels, int d_conv,
-                                       const Place &place, int channel) {
+__device__ __forceinline__ float input(const T *x, int64_t ld, const int *seg_off, const float *initial, int channels,
+                                       int d_conv, const Place &place, int channel) {
     if (place.index >= 0) return to_float(x[(seg_off[place.segment] + place.index) * ld + channel]);
     if (!initial) return 0.0f;
     return initial[(static_cast<int64_t>(place.segment) * channels + channel) * d_conv + d_conv + place.index];
@@ -149,23 +149,21 @@ template <typename T> __device__ __forceinline__ void one_channel(const Conv<T> 
 #define CONV(T)                                                                                                        \
     Conv<T> { x, ld, weight, bias, seg_off, parent, initial, tiles, n_tiles, y, channels }
 
-#ifndef CONV_BATCH
-#define CONV_BATCH 8
-#endif
-#ifndef MIN_BLOCKS
-#define MIN_BLOCKS 3
-#endif
-#define CAUSAL_CONV1D(T, SUFFIX, TAPS)                                                                                 \
-    extern "C" __global__ void __launch_bounds__(128, MIN_BLOCKS) causal_conv1d_t##TAPS##_##SUFFIX(CONV_PARAMETERS(T)) {           \
-        eight_channels<TAPS, CONV_BATCH>(CONV(T));                                                                          \
+// Four blocks a multiprocessor hide more than the few spilled registers cost.
+#define CAUSAL_CONV1D(T, SUFFIX, TAPS, BLOCKS)                                                                         \
+    extern "C" __global__ void __launch_bounds__(128, BLOCKS) causal_conv1d_t##TAPS##_##SUFFIX(CONV_PARAMETERS(T)) {   \
+        wait_for_inputs();                                                                                             \
+        eight_channels<TAPS, 4>(CONV(T));                                                                              \
     }
 #define CAUSAL_CONV1D_ANY(T, SUFFIX)                                                                                   \
     extern "C" __global__ void causal_conv1d_any_##SUFFIX(CONV_PARAMETERS(T), int d_conv) {                            \
+        wait_for_inputs();                                                                                             \
         one_channel(CONV(T), d_conv);                                                                                  \
     }                                                                                                                  \
     extern "C" __global__ void causal_conv1d_states_##SUFFIX(                                                          \
         const T *x, int64_t ld, const int *seg_off, const int *parent, const float *initial, float *states,            \
         int channels, int d_conv) {                                                                                    \
+        wait_for_inputs();                                                                                             \
         const int segment = blockIdx.x, channel = blockIdx.y * blockDim.x + threadIdx.x;                               \
         if (channel >= channels) return;                                                                               \
         float *to = states + (static_cast<int64_t>(segment) * channels + channel) * d_conv;                            \
@@ -176,11 +174,11 @@ template <typename T> __device__ __forceinline__ void one_channel(const Conv<T> 
         }                                                                                                              \
     }
 
-CAUSAL_CONV1D(float, f32, 2)
-CAUSAL_CONV1D(float, f32, 3)
-CAUSAL_CONV1D(float, f32, 4)
-CAUSAL_CONV1D(bf16, bf16, 2)
-CAUSAL_CONV1D(bf16, bf16, 3)
-CAUSAL_CONV1D(bf16, bf16, 4)
+CAUSAL_CONV1D(float, f32, 2, 3)
+CAUSAL_CONV1D(float, f32, 3, 3)
+CAUSAL_CONV1D(float, f32, 4, 3)
+CAUSAL_CONV1D(bf16, bf16, 2, 4)
+CAUSAL_CONV1D(bf16, bf16, 3, 4)
+CAUSAL_CONV1D(bf16, bf16, 4, 4)
 CAUSAL_CONV1D_ANY(float, f32)
 CAUSAL_CONV1D_ANY(bf16, bf16)

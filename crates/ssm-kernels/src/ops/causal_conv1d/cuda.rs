@@ -8,10 +8,8 @@ use crate::segments::Segments;
 static KERNELS: Image = image!("causal_conv1d");
 
 const THREADS: usize = 128;
-/// Tokens of a tile in long calls, and the fewest in short ones, where more tiles fill the device.
-const TILE: (usize, usize) = (48, 16);
-/// Rows from which a call counts as long.
-const LONG: usize = 8192;
+/// Tokens of a tile.
+const TILE: usize = 16;
 
 pub(super) fn causal_conv1d(input: &ConvInput<'_>) -> Result<ConvOutput, KernelError> {
     let gpu = Gpu::of(input.x, OP)?;
@@ -26,9 +24,8 @@ pub(super) fn causal_conv1d(input: &ConvInput<'_>) -> Result<ConvOutput, KernelE
     }
     let y = gpu.empty((rows, channels), input.x.dtype())?;
     let tables = input.segments.on_device(&gpu)?;
-    let tile = if rows >= LONG { TILE.0 } else { TILE.1 };
-    let tiles = tables.derive("conv", tile, || {
-        let table = tile_table(input.segments, tile);
+    let tiles = tables.derive("conv", 0, || {
+        let table = tile_table(input.segments, TILE);
         Ok((gpu.upload(&table)?, table.len() / 4))
     })?;
     let (tiles, n_tiles) = (&tiles.0, tiles.1);

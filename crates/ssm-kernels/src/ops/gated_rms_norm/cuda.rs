@@ -58,7 +58,7 @@ pub(super) fn gated_rms_norm(
     let fast = RowShape::in_registers(width).filter(|_| is_wide(&[width, ld_y, ld_z], &args));
     let (name, shape) = match fast {
         Some(shape) => (format!("gated_rms_norm_v{}_{dtype}", shape.vectors), shape),
-        None => (format!("gated_rms_norm_any_{dtype}"), RowShape::whole_block(width)),
+        None => (format!("gated_rms_norm_any_{dtype}"), RowShape::whole_block()),
     };
     gpu.launch(&KERNELS, &name, shape.grid(rows * norm.groups), &args)?;
     Ok(out)

@@ -6,8 +6,8 @@
 //
 // Bound by memory: each element is read and written once.
 //
-// Launch: block (x, y), y rows at a time, x threads striding over the columns; grid ceil(rows / y). The plain names take
-// eight columns a thread: width (n) and ld multiples of 8, pointers 16-byte aligned; the `_any_` ones take any.
+// Launch: block (x, y), y rows at a time, x threads striding over the columns; grid ceil(rows / y). The plain names
+// take eight columns a thread: width (n) and ld multiples of 8, pointers 16-byte aligned; the `_any_` ones take any.
 #include "rows.cuh"
 
 namespace {
@@ -25,12 +25,14 @@ __device__ __forceinline__ void copy_row(const From *from, To *to, int width) {
 
 #define GATHER(T, NAME, N)                                                                                             \
     extern "C" __global__ void gather_##NAME(const T *table, const uint32_t *ids, T *out, int rows, int width) {       \
+        wait_for_inputs();                                                                                             \
         const int row = row_of_thread();                                                                               \
         if (row >= rows) return;                                                                                       \
         copy_row<N>(table + static_cast<int64_t>(ids[row]) * width, out + static_cast<int64_t>(row) * width, width);   \
     }
 #define COPY_COLUMNS(FROM, TO, NAME, N)                                                                                \
     extern "C" __global__ void copy_columns_##NAME(const FROM *from, int64_t ld, TO *out, int rows, int n) {           \
+        wait_for_inputs();                                                                                             \
         const int row = row_of_thread();                                                                               \
         if (row >= rows) return;                                                                                       \
         copy_row<N>(from + row * ld, out + static_cast<int64_t>(row) * n, n);                                          \

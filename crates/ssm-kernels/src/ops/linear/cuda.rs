@@ -20,8 +20,7 @@ use candle_core::{DType, Tensor};
 use crate::cuda::{Arg, Gpu, profile, rows_of};
 use crate::error::KernelError;
 
-/// Numbers of rows for which an algorithm is chosen; a product takes the first that is not smaller, or the last. The last is
-/// the reference.
+/// Numbers of rows for which an algorithm is chosen; a product takes the first that is not smaller, or the last.
 const CLASSES: [usize; 5] = [128, 512, 1024, 2048, 8192];
 /// Algorithms that are tried for a class of row counts, and timed runs of each.
 const PROPOSALS: usize = 8;
@@ -44,8 +43,16 @@ struct Shape {
 struct Context {
     handle: sys::cublasLtHandle_t,
     workspace: CudaSlice<u8>,
-    /// One per class of rows; filled as they are needed.
-    algorithms: HashMap<Shape, [Option<sys::cublasLtMatmulAlgo_t>; CLASSES.len()]>,
+    algorithms: HashMap<Shape, Algorithms>,
+}
+
+/// What is known of a shape; filled as it is needed.
+#[derive(Clone, Copy, Default)]
+struct Algorithms {
+    /// Proposed first for many rows: the bits of all others are compared with its own.
+    reference: Option<sys::cublasLtMatmulAlgo_t>,
+    /// The fastest per class of rows.
+    fastest: [Option<sys::cublasLtMatmulAlgo_t>; CLASSES.len()],
 }
 
 // SAFETY: the library's handle may be used from any thread, one at a time; the mutex around the context sees to that.
@@ -109,18 +116,18 @@ impl Context {
     ) -> Result<sys::cublasLtMatmulAlgo_t, KernelError> {
         let last = CLASSES.len() - 1;
         let class = CLASSES.iter().position(|most| rows <= *most).unwrap_or(last);
-        let known = self.algorithms.entry(shape).or_insert([None; CLASSES.len()]);
-        if let Some(algorithm) = known[class] {
+        let mut known = self.algorithms.get(&shape).copied().unwrap_or_default();
+        if let Some(algorithm) = known.fastest[class] {
             return Ok(algorithm);
         }
-        let reference = match known[last] {
+        let reference = match known.reference {
             Some(reference) => reference,
             None => Call::new(shape, CLASSES[last])?.proposals(self.handle, shape.alignment, 1)?[0],
         };
         let fastest = self.fastest(gpu, shape, CLASSES[class], weight, reference)?;
-        let known = self.algorithms.entry(shape).or_insert([None; CLASSES.len()]);
-        known[last].get_or_insert(reference);
-        known[class] = Some(fastest);
+        known.reference = Some(reference);
+        known.fastest[class] = Some(fastest);
+        self.algorithms.insert(shape, known);
         Ok(fastest)
     }
 

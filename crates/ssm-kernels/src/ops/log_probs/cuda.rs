@@ -22,7 +22,7 @@ pub(super) fn log_probs(logits: &Tensor, targets: &[u32]) -> Result<Vec<TokenSco
     let wide = is_wide(&[vocabulary], &args[..1]);
     let name = format!("log_probs_{}{}", if wide { "" } else { "any_" }, suffix(logits.dtype(), OP)?);
     // The number of threads decides in which order a row is summed: it follows from the vocabulary alone.
-    let threads = (vocabulary / 16).next_multiple_of(32).clamp(32, 1024);
+    let threads = (vocabulary / 16).next_multiple_of(32).clamp(32, 256);
     gpu.launch(&KERNELS, &name, Grid { blocks: (rows, 1, 1), threads: (threads, 1), shared: 0 }, &args)?;
     let scores = log_prob.to_vec1::<f32>()?.into_iter().zip(greedy.to_vec1::<u32>()?);
     Ok(scores.map(|(log_prob, greedy)| TokenScore { log_prob, greedy }).collect())

@@ -8,7 +8,7 @@
 //
 // Bound by memory: sizeof(T) bytes per logit (4096 rows of 50288 in bf16: 0.14 ms at 3 TB/s).
 //
-// Launch: block of whole warps (the result's last bits depend on how many: choose by vocabulary alone), grid rows.
+// Launch: block 256 (fewer whole warps work too; the result's last bits depend on how many), grid rows.
 // `log_probs_` needs a vocabulary that 8 divides and 16-byte aligned logits; `log_probs_any_` takes any.
 #include <float.h>
 
@@ -16,36 +16,42 @@
 
 namespace {
 
-// What a thread knows of its logits. Starts from the lowest finite number, so that masked logits (-inf) add nothing
-// instead of making inf - inf.
+// What a thread knows of its logits.
 struct Running {
+    // Starts from the lowest finite number, so that masked logits (-inf) add nothing instead of making inf - inf.
     float largest = -FLT_MAX;
-    float sum = 0.0f; // of exp(logit - largest)
-    int index = INT32_MAX;
+    int group = 0; // where it stood first
 
-    // Takes the larger of two, the lower index among equals; the sum is the caller's business.
-    __device__ __forceinline__ void take_larger(float other, int other_index) {
-        if (other > largest || (other == largest && other_index < index)) {
-            largest = other;
-            index = other_index;
-        }
-    }
+    // sum of 2^(logit * LOG2_E - shift): one fused multiply-add and one power a logit. The shift may fall behind the
+    // largest logit by SLACK before the sum is rescaled, so that this branch is rare.
+    float sum = 0.0f;
+    float shift = -FLT_MAX;
 };
+constexpr float SLACK = 16.0f;
 
-template <int N> __device__ __forceinline__ void add(Running &running, const float (&logit)[N], int first) {
-    float largest = logit[0];
+// Adds COUNT loaded groups of N logits.
+template <int COUNT, int N>
+__device__ __forceinline__ void add(Running &running, const float (&logit)[COUNT][N], int group) {
+    float largest = logit[0][0];
 #pragma unroll
-    for (int i = 1; i < N; ++i) largest = fmaxf(largest, logit[i]);
+    for (int c = 0; c < COUNT; ++c) {
+#pragma unroll
+        for (int i = 0; i < N; ++i) largest = fmaxf(largest, logit[c][i]);
+    }
     if (largest > running.largest) {
-        running.sum *= exp_fast(running.largest - largest);
         running.largest = largest;
-#pragma unroll
-        for (int i = N - 1; i >= 0; --i) {
-            if (logit[i] == largest) running.index = first + i;
-        }
+        running.group = group;
+    }
+    if (largest * LOG2_E > running.shift + SLACK) {
+        const float shift = largest * LOG2_E;
+        running.sum *= exp2_fast(running.shift - shift);
+        running.shift = shift;
     }
 #pragma unroll
-    for (int i = 0; i < N; ++i) running.sum += exp_fast(logit[i] - running.largest);
+    for (int c = 0; c < COUNT; ++c) {
+#pragma unroll
+        for (int i = 0; i < N; ++i) running.sum += exp2_fast(fmaf(logit[c][i], LOG2_E, -running.shift));
+    }
 }
 
 template <int N, int AHEAD, typename T>
@@ -57,57 +63,77 @@ __device__ __forceinline__ void score(const T *logits, const uint32_t *targets, 
     const int row = blockIdx.x;
     logits += static_cast<int64_t>(row) * vocabulary;
 
+    // AHEAD loads in flight before the first use, one after the other at the end of the row.
     Running running;
     const int step = blockDim.x * N;
-    for (int first = threadIdx.x * N; first < vocabulary; first += AHEAD * step) {
-        // Several loads in flight before the first use.
+    int first = threadIdx.x * N;
+    for (; first + (AHEAD - 1) * step < vocabulary; first += AHEAD * step) {
         float logit[AHEAD][N];
 #pragma unroll
-        for (int a = 0; a < AHEAD; ++a) {
-            if (first + a * step < vocabulary) load_floats(logits + first + a * step, logit[a]);
-        }
-#pragma unroll
-        for (int a = 0; a < AHEAD; ++a) {
-            if (first + a * step < vocabulary) add(running, logit[a], first + a * step);
-        }
+        for (int a = 0; a < AHEAD; ++a) load_floats(logits + first + a * step, logit[a]);
+        add(running, logit, first);
+    }
+    for (; first < vocabulary; first += step) {
+        float logit[1][N];
+        load_floats(logits + first, logit[0]);
+        add(running, logit, first);
     }
 
-    Running best = running;
+    float largest = running.largest;
 #pragma unroll
     for (int offset = WARP / 2; offset > 0; offset /= 2) {
-        const float other = __shfl_xor_sync(ALL_LANES, best.largest, offset);
-        best.take_larger(other, __shfl_xor_sync(ALL_LANES, best.index, offset));
+        largest = fmaxf(largest, __shfl_xor_sync(ALL_LANES, largest, offset));
     }
     const int warps = blockDim.x / WARP, warp = threadIdx.x / WARP;
     const bool first_lane = threadIdx.x % WARP == 0;
-    if (first_lane) {
-        warp_largest[warp] = best.largest;
-        warp_index[warp] = best.index;
-    }
+    if (first_lane) warp_largest[warp] = largest;
     __syncthreads();
-    for (int w = 0; w < warps; ++w) best.take_larger(warp_largest[w], warp_index[w]);
+    for (int w = 0; w < warps; ++w) largest = fmaxf(largest, warp_largest[w]);
 
-    const double total =
-        warp_sum(static_cast<double>(running.sum) * static_cast<double>(exp_fast(running.largest - best.largest)));
-    if (first_lane) warp_total[warp] = total;
+    // Threads that saw the largest logit look up where: the first hit from its group on.
+    int index = INT32_MAX;
+    if (running.largest == largest) {
+        for (int a = AHEAD - 1; a >= 0; --a) {
+            for (int i = N - 1; i >= 0; --i) {
+                const int at = running.group + a * step + i;
+                if (at < vocabulary && to_float(logits[at]) == largest) index = at;
+            }
+        }
+    }
+    // The sum relative to the largest logit, exactly what the shift left out.
+    const double behind = running.shift - static_cast<double>(largest) * static_cast<double>(LOG2_E);
+    double total = static_cast<double>(running.sum) * static_cast<double>(exp2_fast(static_cast<float>(behind)));
+    total = warp_sum(total);
+    index = __reduce_min_sync(ALL_LANES, index);
+    if (first_lane) {
+        warp_total[warp] = total;
+        warp_index[warp] = index;
+    }
     __syncthreads();
     if (threadIdx.x != 0) return;
     double sum = 0.0;
-    for (int w = 0; w < warps; ++w) sum += warp_total[w];
+    for (int w = 0; w < warps; ++w) {
+        sum += warp_total[w];
+        index = min(index, warp_index[w]);
+    }
     const double target = to_float(logits[targets[row]]);
-    log_prob[row] = static_cast<float>(target - static_cast<double>(best.largest) - log(sum));
-    greedy[row] = best.index == INT32_MAX ? 0 : best.index;
+    log_prob[row] = static_cast<float>(target - static_cast<double>(largest) - log(sum));
+    greedy[row] = index == INT32_MAX ? 0 : index;
 }
 
 } // namespace
 
-#define LOG_PROBS(T, NAME, N, AHEAD)                                                                                   \
-    extern "C" __global__ void __launch_bounds__(1024)                                                                 \
-        log_probs_##NAME(const T *logits, const uint32_t *targets, float *log_prob, uint32_t *greedy, int vocabulary) { \
+// Threads and blocks per multiprocessor bound the registers: many small blocks hide the two barriers at the end of a
+// row.
+#define LOG_PROBS(T, NAME, N, AHEAD, BLOCKS)                                                                           \
+    extern "C" __global__ void __launch_bounds__(256, BLOCKS)                                                          \
+        log_probs_##NAME(const T *logits, const uint32_t *targets, float *log_prob, uint32_t *greedy,                  \
+                         int vocabulary) {                                                                             \
+        wait_for_inputs();                                                                                             \
         score<N, AHEAD>(logits, targets, log_prob, greedy, vocabulary);                                                \
     }
 
-LOG_PROBS(float, f32, EIGHT, 2)
-LOG_PROBS(bf16, bf16, EIGHT, 4)
-LOG_PROBS(float, any_f32, 1, 8)
-LOG_PROBS(bf16, any_bf16, 1, 8)
+LOG_PROBS(float, f32, EIGHT, 2, 8)
+LOG_PROBS(bf16, bf16, EIGHT, 2, 8)
+LOG_PROBS(float, any_f32, 1, 8, 4)
+LOG_PROBS(bf16, any_bf16, 1, 8, 4)

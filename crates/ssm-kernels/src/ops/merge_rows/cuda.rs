@@ -7,7 +7,8 @@ use crate::ops::row_plan::{BranchWeights, RowPlan};
 
 static KERNELS: Image = image!("merge_rows");
 
-const THREADS: usize = 128;
+/// Threads of a block that finds the largest values: channels, and how many share one.
+const TOP_THREADS: (usize, usize) = (32, 8);
 
 /// Host plans of one branch: copied to the device, then applied there.
 pub(super) fn merge_rows(x: &Tensor, segments: &[RowMerges<'_>]) -> Result<Tensor, KernelError> {
@@ -85,7 +86,8 @@ fn with_tops(x: &Tensor, segments: &[RowMerges<'_>], plan: &RowPlan) -> Result<T
         gpu.address(&kept),
         gpu.address(&tops),
     ];
-    let grid = Grid { blocks: (segments.len(), width.div_ceil(THREADS), 1), threads: (THREADS, 1), shared: 0 };
+    let blocks = (segments.len(), width.div_ceil(TOP_THREADS.0), 1);
+    let grid = Grid { blocks, threads: TOP_THREADS, shared: 0 };
     gpu.launch(&KERNELS, &format!("channel_top_{dtype}"), grid, &args)?;
     let rows = plan.rows_out();
     let out = gpu.empty((rows, width), x.dtype())?;

@@ -29,9 +29,11 @@ __device__ __forceinline__ void edge_similarity(const T *x, int width, const int
 
 extern "C" __global__ void edge_similarity_f32(const float *x, int width, const int *keep, const int *edge_off,
                                                const int *edge_src, int rows, float *similarity) {
+    wait_for_inputs();
     edge_similarity(x, width, keep, edge_off, edge_src, rows, similarity);
 }
 extern "C" __global__ void edge_similarity_bf16(const bf16 *x, int width, const int *keep, const int *edge_off,
                                                 const int *edge_src, int rows, float *similarity) {
+    wait_for_inputs();
     edge_similarity(x, width, keep, edge_off, edge_src, rows, similarity);
 }

@@ -17,6 +17,7 @@ extern "C" __global__ void __launch_bounds__(SELECT_THREADS, 1)
     partition(const float *__restrict__ scores, const uint8_t *__restrict__ is_protected,
               const int *__restrict__ seg_off, const int *__restrict__ src_off, const int *__restrict__ tgt_off,
               int *__restrict__ sources, int *__restrict__ targets, unsigned long long *__restrict__ edges) {
+    wait_for_inputs();
     __shared__ SelectShared shared;
     int begin = seg_off[blockIdx.x], n = seg_off[blockIdx.x + 1] - begin;
     int src = src_off[blockIdx.x], n_sources = src_off[blockIdx.x + 1] - src;

@@ -74,6 +74,7 @@ extern "C" __global__ void __launch_bounds__(SELECT_THREADS, 1)
                  float *__restrict__ weight_residual, float *__restrict__ own_hidden,
                  float *__restrict__ own_residual, float *__restrict__ sizes_out,
                  uint8_t *__restrict__ protected_out, int shared_ints, int *__restrict__ scratch) {
+    wait_for_inputs();
     extern __shared__ int dynamic[];
     __shared__ SelectShared shared;
     int s = blockIdx.x;

@@ -29,6 +29,7 @@ extern "C" __global__ void __launch_bounds__(SELECT_THREADS, 1)
                   const float *__restrict__ sizes, const int *__restrict__ seg_off, const int *__restrict__ out_off,
                   int keep_highest, int *__restrict__ keep, float *__restrict__ sizes_out,
                   uint8_t *__restrict__ protected_out) {
+    wait_for_inputs();
     __shared__ SelectShared shared;
     int begin = seg_off[blockIdx.x], n = seg_off[blockIdx.x + 1] - begin;
     int out = out_off[blockIdx.x], n_out = out_off[blockIdx.x + 1] - out;
@@ -75,6 +76,7 @@ extern "C" __global__ void __launch_bounds__(SELECT_THREADS, 1)
 extern "C" __global__ void gather_tokens(const int *__restrict__ keep, int rows_out, const float *__restrict__ sizes,
                                          const uint8_t *__restrict__ is_protected, float *__restrict__ sizes_out,
                                          uint8_t *__restrict__ protected_out) {
+    wait_for_inputs();
     int row = blockIdx.x * blockDim.x + threadIdx.x;
     TokenState state = {sizes, is_protected, sizes_out, protected_out};
     if (row < rows_out) state.copy(keep[row], row);

@@ -100,8 +100,10 @@ template <int BN, int STAGES> __device__ __forceinline__ void sim_argmax(const S
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2) sim_argmax_bf16(SIM_ARGMAX_PARAMETERS(bf16)) {
+    wait_for_inputs();
     sim_argmax<128, 3>(SIM_ARGS(bf16), clip != 0);
 }
 extern "C" __global__ void __launch_bounds__(THREADS, 1) sim_argmax_wide_bf16(SIM_ARGMAX_PARAMETERS(bf16)) {
+    wait_for_inputs();
     sim_argmax<256, 3>(SIM_ARGS(bf16), clip != 0);
 }

@@ -134,6 +134,7 @@ template <typename T, bool ALIGNED> __device__ __forceinline__ void sim_argmax(c
 
 #define SIM_ARGMAX_PLAIN(name, T, ALIGNED)                                                                             \
     extern "C" __global__ void __launch_bounds__(THREADS, 1) name(SIM_ARGMAX_PARAMETERS(T)) {                          \
+        wait_for_inputs();                                                                                             \
         sim_argmax<T, ALIGNED>(SIM_ARGS(T), clip != 0);                                                                \
     }
 

@@ -79,11 +79,14 @@ template <int BM, int BN, int STAGES> __device__ __forceinline__ void sim_argmax
 #endif
 
 extern "C" __global__ void __launch_bounds__(256, 1) sim_argmax_wgmma_bf16(SIM_ARGMAX_PARAMETERS(bf16)) {
+    wait_for_inputs();
     RUN(128, 256, 4);
 }
 extern "C" __global__ void __launch_bounds__(256, 1) sim_argmax_wgmma_narrow_bf16(SIM_ARGMAX_PARAMETERS(bf16)) {
+    wait_for_inputs();
     RUN(128, 128, 6);
 }
 extern "C" __global__ void __launch_bounds__(256, 1) sim_argmax_wgmma_small_bf16(SIM_ARGMAX_PARAMETERS(bf16)) {
+    wait_for_inputs();
     RUN(64, 128, 8);
 }

@@ -98,6 +98,7 @@ __device__ __forceinline__ void token_scores(const T *x, int64_t ld, int tokens,
     extern "C" __global__ void __launch_bounds__(ROWS_PER_BLOCK *WARP, 4)                                              \
         name(const T *__restrict__ x, int64_t ld, int tokens, int width, int metric, int clip_norm,                    \
              float *__restrict__ scores, float *__restrict__ inv_norm) {                                               \
+        wait_for_inputs();                                                                                             \
         token_scores<T, ALIGNED>(x, ld, tokens, width, metric, clip_norm, scores, inv_norm);                           \
     }
 

@@ -10,14 +10,18 @@ static KERNELS: Image = image!("selective_scan");
 /// States per channel that the fast kernels hold in registers.
 const D_STATE: usize = 16;
 
-/// Channels of all trees below which several lanes a channel are faster (measured on an H100; no result depends on it).
-const SPLIT_BELOW: usize = 20_000;
+/// Channels of all trees below which eight lanes a channel are fastest, and two (measured on an H100; no result depends on
+/// them).
+const SPLIT_BELOW: usize = 7_500;
+const PAIR_BELOW: usize = 34_000;
 
 /// A kernel: part of its name, threads of a block, channels of a block.
 type Variant = (&'static str, usize, usize);
 /// One lane a channel.
 const CHANNEL: Variant = ("", 128, 128);
-/// Several lanes a channel, for calls with few sequences; the same bits.
+/// Two lanes a channel, for calls that leave half of a GPU idle otherwise; the same bits.
+const PAIR: Variant = ("pair_", 128, 64);
+/// Eight lanes a channel, for calls with few sequences; the same bits.
 const SPLIT: Variant = ("split_", 128, 16);
 /// Any number of states.
 const ANY: Variant = ("any_", 64, 64);
@@ -41,12 +45,11 @@ pub(super) fn selective_scan(input: &SelectiveScanInput<'_>) -> Result<Selective
     let tables = segments.on_device(&gpu)?;
     let work = tables.derive("trees", 0, || gpu.upload(&trees(segments)))?;
     let n_trees = segments.trees().len();
-    let (kind, threads, channels) = if d_state != D_STATE {
-        ANY
-    } else if n_trees * d_inner < SPLIT_BELOW {
-        SPLIT
-    } else {
-        CHANNEL
+    let (kind, threads, channels) = match n_trees * d_inner {
+        _ if d_state != D_STATE => ANY,
+        ..SPLIT_BELOW => SPLIT,
+        SPLIT_BELOW..PAIR_BELOW => PAIR,
+        _ => CHANNEL,
     };
     let mut args = vec![
         gpu.contiguous(input.x, OP, "x")?,

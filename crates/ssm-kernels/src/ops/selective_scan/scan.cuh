@@ -5,6 +5,7 @@
 #include "common.cuh"
 
 constexpr int D_STATE = 16;
+constexpr int HALF = D_STATE / 2;
 
 // In order of the parameters of the kernels; see selective_scan.cu.
 template <typename T> struct ScanArguments {
@@ -91,4 +92,9 @@ __device__ __forceinline__ float reciprocal(float x) {
 // y silu(z).
 __device__ __forceinline__ float gate(float y, float z) {
     return __fmul_rn(y, __fmul_rn(z, reciprocal(__fadd_rn(1.0f, exp2_fast(__fmul_rn(-z, LOG2_E))))));
+}
+
+// Starts a copy of 16 bytes to shared memory, the last `16 - bytes` of them zeros.
+template <typename T> __device__ __forceinline__ void copy_wide(T *to, const T *from, int bytes) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((uint32_t)__cvta_generic_to_shared(to)), "l"(from), "r"(bytes));
 }

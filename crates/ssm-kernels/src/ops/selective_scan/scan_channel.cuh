@@ -4,7 +4,6 @@
 #include "scan.cuh"
 
 constexpr int CHANNEL_THREADS = 128;
-constexpr int HALF = D_STATE / 2;
 
 // Tokens unrolled, and the blocks that should fit one multiprocessor: measured, a trade of registers against warps.
 template <typename T> constexpr int CHANNEL_GROUP = sizeof(T) == 2 ? 4 : 2;
@@ -122,9 +121,6 @@ template <typename T> struct ChannelScan {
             }
             for (int t = max(end - row, 0); t < TILE; ++t) to.x[t][lane] = to.dt[t][lane] = from_float<T>(0.0f);
         }
-    }
-    static __device__ __forceinline__ void copy_wide(T *to, const T *from, int bytes) {
-        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((uint32_t)__cvta_generic_to_shared(to)), "l"(from), "r"(bytes));
     }
 
     __device__ __forceinline__ void store_gated(const T (*from)[WARP], int row, int end) const {

@@ -7,10 +7,11 @@
 // Launch: a one-dimensional grid of items * ceil(d_inner / channels) blocks, static shared memory, the longest items first.
 //     kernel                    threads   channels   legal
 //     selective_scan_T          128       128        d_state 16; any d_inner, strides and alignment
+//     selective_scan_pair_T     128       64         d_state 16; any d_inner, strides and alignment
 //     selective_scan_split_T    128       16         d_state 16; any d_inner, strides and alignment
 //     selective_scan_any_T      k         k          d_state * k * 4 bytes of dynamic shared memory
-// The first two give the same bits: the first has the higher throughput, the second 8 times as many threads, for when the
-// channels of all items together are too few to fill the device. The first is fastest (16-byte copies) where x, dt_raw, z
+// The first three give the same bits: the first has the highest throughput, the others 2 and 8 times as many threads, for
+// when the channels of all items together are too few to fill the device. The first two are fastest (16-byte copies) where x, dt_raw, z
 // and gated are 16-byte aligned and d_inner and ld_z whole multiples of 16 bytes. states must not be null where a segment
 // has a parent.
 //
@@ -19,6 +20,7 @@
 // 130 instructions besides. Measured time fell with the instructions, and rose where polynomials replaced exponentials.
 #include "scan_any.cuh"
 #include "scan_channel.cuh"
+#include "scan_pair.cuh"
 #include "scan_split.cuh"
 
 #define SCAN_PARAMETERS(T)                                                                                                \
@@ -32,12 +34,20 @@
 #define SCAN_KERNELS(T, suffix)                                                                                           \
     extern "C" __global__ void __launch_bounds__(CHANNEL_THREADS, CHANNEL_BLOCKS<T>)                                      \
         selective_scan_##suffix(SCAN_PARAMETERS(T)) {                                                                     \
+        wait_for_inputs();                                                                                                \
         channel_scan<T>({SCAN_ARGUMENTS});                                                                                \
     }                                                                                                                     \
+    extern "C" __global__ void __launch_bounds__(PAIR_THREADS, PAIR_BLOCKS<T>)                                            \
+        selective_scan_pair_##suffix(SCAN_PARAMETERS(T)) {                                                                \
+        wait_for_inputs();                                                                                                \
+        pair_scan<T>({SCAN_ARGUMENTS});                                                                                   \
+    }                                                                                                                     \
     extern "C" __global__ void __launch_bounds__(SPLIT_THREADS) selective_scan_split_##suffix(SCAN_PARAMETERS(T)) {       \
+        wait_for_inputs();                                                                                                \
         split_scan<T>({SCAN_ARGUMENTS});                                                                                  \
     }                                                                                                                     \
     extern "C" __global__ void selective_scan_any_##suffix(SCAN_PARAMETERS(T), int d_state) {                             \
+        wait_for_inputs();                                                                                                \
         any_scan<T>({SCAN_ARGUMENTS}, d_state);                                                                           \
     }
 

@@ -73,7 +73,10 @@ impl Uploaded {
             let combine: Vec<i32> = wave.combine.concat();
             let combine =
                 (!combine.is_empty()).then(|| Ok::<_, KernelError>((gpu.upload(&combine)?, wave.combine.len())));
-            Ok::<_, KernelError>((Launch::new(&wave.items, gpu, heads, heads.scan)?, combine.transpose()?))
+            // Few blocks leave multiprocessors idle in any case: small ones are quicker then.
+            let few = wave.items.len() * heads.nheads <= multiprocessors(gpu.device());
+            let per_block = if few { 1 } else { heads.scan };
+            Ok::<_, KernelError>((Launch::new(&wave.items, gpu, heads, per_block)?, combine.transpose()?))
         };
         let states = (schedule.states.len() > 0).then(|| Launch::new(&schedule.states, gpu, heads, heads.state));
         Ok(Self {

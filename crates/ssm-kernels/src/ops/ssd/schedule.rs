@@ -129,66 +129,124 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// `piece`: tokens of a piece of a long segment; none for kernels that walk any length.
+    /// `piece`: tokens of a piece of a long segment; none for kernels that walk any length. Those that have pieces also leave
+    /// the state in registers where a chunk neither carries nor stores it.
     pub(super) fn new(segments: &Segments, piece: Option<usize>, has_initial: bool, want_states: bool) -> Self {
-        let mut schedule = Self::default();
-        let mut wave_of = vec![0; segments.len()];
-        for tree in segments.trees() {
-            let mut tails: BTreeMap<usize, Vec<Chunk>> = BTreeMap::new();
-            for segment in tree.clone() {
-                let rows = segments.rows(segment);
-                let parent = segments.parent(segment);
-                let cut = piece.filter(|piece| rows.len() > *piece);
-                // The launch that combines the pieces reads the parent's state, which an earlier wave must have left.
-                let wave = parent.map_or(0, |parent| wave_of[parent] + usize::from(cut.is_some()));
-                wave_of[segment] = wave;
-                if schedule.waves.len() <= wave {
-                    schedule.waves.resize_with(wave + 1, Wave::default);
-                }
-                let start = match parent {
-                    Some(parent) => Start::Parent(parent),
-                    None if has_initial => Start::Initial(segment),
-                    None => Start::Zero,
-                };
-                let store = (want_states || segments.has_children(segment)).then_some(segment);
-                if rows.is_empty() && store.is_none() {
-                    continue;
-                }
-                let tail = tails.entry(wave).or_default();
-                match cut {
-                    None => tail.extend(chunks(rows, start, store)),
-                    Some(piece) => tail.extend(schedule.cut(rows, piece, wave, start, store)),
-                }
-            }
-            for (wave, tail) in tails.into_iter().filter(|(_, tail)| !tail.is_empty()) {
-                schedule.waves[wave].items.0.push(tail);
+        let mut children = vec![Vec::new(); segments.len()];
+        for segment in 0..segments.len() {
+            if let Some(parent) = segments.parent(segment) {
+                children[parent].push(segment);
             }
         }
+        let mut builder = Builder { segments, children, piece, want_states, schedule: Self::default() };
+        for root in segments.trees().iter().map(|tree| tree.start) {
+            if !builder.is_needed(root) {
+                continue;
+            }
+            let start = if has_initial { Start::Initial(root) } else { Start::Zero };
+            let mut tails = BTreeMap::new();
+            builder.emit(root, start, 0, &mut tails);
+            for (wave, tail) in tails {
+                builder.wave(wave).items.0.push(tail);
+            }
+        }
+        let mut schedule = builder.schedule;
         schedule.waves.retain(|wave| wave.items.len() > 0);
         schedule.states.finish();
         schedule.waves.iter_mut().for_each(|wave| wave.items.finish());
         schedule
     }
+}
+
+/// A schedule in the making.
+struct Builder<'a> {
+    segments: &'a Segments,
+    children: Vec<Vec<usize>>,
+    piece: Option<usize>,
+    want_states: bool,
+    schedule: Schedule,
+}
+
+impl Builder<'_> {
+    /// Whether anybody asks for what this segment computes.
+    fn is_needed(&self, segment: usize) -> bool {
+        self.want_states || !self.segments.rows(segment).is_empty() || !self.children[segment].is_empty()
+    }
+
+    fn is_long(&self, segment: usize) -> bool {
+        self.piece.is_some_and(|piece| self.segments.rows(segment).len() > piece)
+    }
+
+    /// A segment of one chunk whose state nobody reads: it starts from registers and leaves them as they were.
+    fn is_leaf(&self, segment: usize) -> bool {
+        let rows = self.segments.rows(segment).len();
+        self.piece.is_some() && !self.want_states && self.children[segment].is_empty() && (1..=CHUNK).contains(&rows)
+    }
+
+    fn wave(&mut self, wave: usize) -> &mut Wave {
+        if self.schedule.waves.len() <= wave {
+            self.schedule.waves.resize_with(wave + 1, Wave::default);
+        }
+        &mut self.schedule.waves[wave]
+    }
+
+    /// Appends the chunks of a segment and of those below it to the item of its tree in each wave. The leaves and the first
+    /// other child follow the segment and start from its state in registers; further children read it from memory, and long
+    /// ones in the next wave, because what combines their pieces must find it there.
+    fn emit(&mut self, segment: usize, start: Start, wave: usize, tails: &mut BTreeMap<usize, Vec<Chunk>>) {
+        let kids: Vec<usize> = self.children[segment].iter().copied().filter(|kid| self.is_needed(*kid)).collect();
+        let (far, kids): (Vec<usize>, Vec<usize>) = kids.into_iter().partition(|kid| self.is_long(*kid));
+        let (leaves, near): (Vec<usize>, Vec<usize>) = kids.into_iter().partition(|kid| self.is_leaf(*kid));
+        let store = (self.want_states || !far.is_empty() || near.len() > 1).then_some(segment);
+        let carry = !leaves.is_empty() || !near.is_empty();
+        let rows = self.segments.rows(segment);
+        let own = match self.piece.filter(|_| self.is_long(segment)) {
+            None => chunks(rows, start, store, carry),
+            Some(piece) => self.cut(rows, piece, wave, start, store, carry),
+        };
+        let tail = tails.entry(wave).or_default();
+        tail.extend(own);
+        for leaf in leaves {
+            tail.extend(chunks(self.segments.rows(leaf), Start::Continue, None, false));
+        }
+        for (position, kid) in near.into_iter().enumerate() {
+            let start = if position == 0 { Start::Continue } else { Start::Parent(segment) };
+            self.emit(kid, start, wave, tails);
+        }
+        for kid in far {
+            self.emit(kid, Start::Parent(segment), wave + 1, tails);
+        }
+    }
 
     /// Makes items of all pieces of a segment but the last, whose chunks are returned.
-    fn cut(&mut self, rows: Range<usize>, piece: usize, wave: usize, start: Start, store: Option<usize>) -> Vec<Chunk> {
+    fn cut(
+        &mut self,
+        rows: Range<usize>,
+        piece: usize,
+        wave: usize,
+        start: Start,
+        store: Option<usize>,
+        carry: bool,
+    ) -> Vec<Chunk> {
         let (kind, index) = start.code();
         let inner = rows.len().div_ceil(piece) - 1;
-        self.waves[wave].combine.push([self.slots as i32, inner as i32, index, kind]);
-        let before = |k: usize, slots: usize| if k == 0 { start } else { Start::Slot(slots + k - 1) };
+        let slots = self.schedule.slots;
+        self.wave(wave).combine.push([slots as i32, inner as i32, index, kind]);
+        let before = |k: usize| if k == 0 { start } else { Start::Slot(slots + k - 1) };
         for k in 0..inner {
             let first = rows.start + k * piece;
-            self.states.0.push(chunks(first..first + piece, Start::Zero, Some(self.slots + k)));
-            self.waves[wave].items.0.push(chunks(first..first + piece, before(k, self.slots), None));
+            let states = chunks(first..first + piece, Start::Zero, Some(slots + k), false);
+            self.schedule.states.0.push(states);
+            self.wave(wave).items.0.push(chunks(first..first + piece, before(k), None, false));
         }
-        let last = chunks(rows.start + inner * piece..rows.end, before(inner, self.slots), store);
-        self.slots += inner;
-        last
+        self.schedule.slots += inner;
+        chunks(rows.start + inner * piece..rows.end, before(inner), store, carry)
     }
 }
 
-/// Chunks of some rows; `store`: where the state after them is kept. No rows make one empty chunk, which hands the state on.
-fn chunks(rows: Range<usize>, start: Start, store: Option<usize>) -> Vec<Chunk> {
+/// Chunks of some rows; `store`: where the state after them is kept; `carry`: what follows in the item starts from it. No rows
+/// make one empty chunk, which hands the state on.
+fn chunks(rows: Range<usize>, start: Start, store: Option<usize>, carry: bool) -> Vec<Chunk> {
     let count = rows.len().div_ceil(CHUNK).max(1);
     (0..count)
         .map(|k| {
@@ -196,9 +254,10 @@ fn chunks(rows: Range<usize>, start: Start, store: Option<usize>) -> Vec<Chunk> 
             let (kind, index) = if k == 0 { start } else { Start::Continue }.code();
             let last = k + 1 == count;
             let mut flags = CHUNK.min(rows.end - first) as i32 | kind << 8;
-            if !last {
+            if carry || !last {
                 flags |= CARRY;
-            } else if store.is_some() {
+            }
+            if last && store.is_some() {
                 flags |= STORE;
             }
             [first as i32, flags, index, store.filter(|_| last).unwrap_or(0) as i32]
@@ -224,11 +283,26 @@ mod tests {
         assert_eq!(offsets, [0, 3, 4]);
         let expected = [
             [0, flags(64, 1, CARRY), 0, 0],
-            [64, flags(6, 0, STORE), 0, 0],
-            [70, flags(3, 3, LAST), 0, 0],
+            [64, flags(6, 0, CARRY), 0, 0],
+            [70, flags(3, 0, LAST), 0, 0],
             [73, flags(64, 1, LAST), 0, 0],
         ];
         assert_eq!(table, expected.concat());
+    }
+
+    #[test]
+    fn the_first_child_goes_on_and_others_read_what_was_kept() {
+        let segments = Segments::new(&[5, 70, 80, 2], &[None, Some(0), Some(0), Some(1)]).unwrap();
+        let schedule = Schedule::new(&segments, Some(PIECE), false, false);
+        let expected = [
+            [0, flags(5, 1, CARRY | STORE), 0, 0],
+            [5, flags(64, 0, CARRY), 0, 0],
+            [69, flags(6, 0, CARRY), 0, 0],
+            [155, flags(2, 0, 0), 0, 0],
+            [75, flags(64, 3, CARRY), 0, 0],
+            [139, flags(16, 0, LAST), 0, 0],
+        ];
+        assert_eq!(schedule.waves[0].items.tables().0, expected.concat());
     }
 
     #[test]

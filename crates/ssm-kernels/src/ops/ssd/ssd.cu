@@ -34,6 +34,7 @@
 #define SSD_SCAN(name, heads, state, state_only, blocks)                                                                       \
     extern "C" __global__ void __launch_bounds__(heads * 128, blocks)                                                          \
         name(SSD_ARGUMENTS(bf16), const int4 *works, int n_works, int ld, int nheads, int ngroups) {                           \
+        wait_for_inputs();                                                                                                     \
         ssd_scan<heads, state, state_only>({xbc, dt, a, d, initial, states, slots, slot_decay, y, chunks, nullptr, works,      \
                                             n_works, ld, nheads, HEADDIM, ngroups, state});                                    \
     }
@@ -49,6 +50,7 @@ SSD_SCAN(ssd_state_bf16_h2_n64, 2, 64, true, 2)
 #define SSD_ANY(name, T, narrow, middle, wide)                                                                                 \
     extern "C" __global__ void __launch_bounds__(ANY_WARPS * WARP)                                                             \
         name(SSD_ARGUMENTS(T), const int *item_off, int ld, int nheads, int headdim, int ngroups, int d_state) {               \
+        wait_for_inputs();                                                                                                     \
         const Ssd<T> ssd{xbc, dt, a, d, initial, states, slots, slot_decay, y, chunks, item_off, nullptr,                      \
                          0, ld, nheads, headdim, ngroups, d_state};                                                            \
         if (d_state <= WARP * narrow) ssd_any_scan<T, narrow>(ssd);                                                            \
@@ -66,6 +68,7 @@ SSD_ANY(ssd_any_wide_bf16, bf16, 8, 16, 16)
 extern "C" __global__ void __launch_bounds__(256)
     ssd_combine_f32(const int4 *segments, const float *initial, const float *states, float *slots, const float *slot_decay,
                     int nheads, int per_head) {
+    wait_for_inputs();
     constexpr int AHEAD = 8; // loads in flight
     const int4 segment = segments[blockIdx.x];
     const int head = blockIdx.y, at = (blockIdx.z * blockDim.x + threadIdx.x) * 4;

@@ -61,6 +61,8 @@ template <int N> __device__ __forceinline__ void publish_state(uint32_t tile, co
 
 template <int HEADS, int STATE, bool STATE_ONLY> __device__ __forceinline__ void ssd_scan(const Ssd<bf16> ssd) {
     using Shared = Layout<HEADS, STATE, STATE_ONLY>;
+    // Who sends pieces: a warp which waits for others anyway (each warp has the same to do in the state pass).
+    constexpr int SENDER = STATE_ONLY ? 0 : WARP;
     constexpr int N = STATE / 8;
     extern __shared__ __align__(1024) unsigned char shared[];
     const int lane = threadIdx.x % WARP;
@@ -101,6 +103,8 @@ template <int HEADS, int STATE, bool STATE_ONLY> __device__ __forceinline__ void
 
         const Piece &now = pieces[turn], &next = pieces[turn == 2 ? 0 : turn + 1];
         const bool more = next.work.z > 0, decays_next = warp == 0 && local < next.work.z;
+        Piece *const after = pieces + (turn == 0 ? 2 : turn - 1);
+        if (STATE_ONLY && threadIdx.x == SENDER && more) cursor.send(ssd, after, next.chunk.y & LAST);
         if (local >= now.work.z) { // no head for these warps; they help copying
             if (!more) break;
             copy_tiles<HEADS, STATE, STATE_ONLY>(ssd, base + (stage ^ 1) * Shared::STAGE, next);
@@ -163,7 +167,7 @@ template <int HEADS, int STATE, bool STATE_ONLY> __device__ __forceinline__ void
         }
         if (more) {
             copy_tiles<HEADS, STATE, STATE_ONLY>(ssd, base + (stage ^ 1) * Shared::STAGE, next);
-            if (threadIdx.x == SENDER) cursor.send(ssd, pieces + (turn == 0 ? 2 : turn - 1), next.chunk.y & LAST);
+            if (!STATE_ONLY && threadIdx.x == SENDER) cursor.send(ssd, after, next.chunk.y & LAST);
         }
         copy_commit();
 

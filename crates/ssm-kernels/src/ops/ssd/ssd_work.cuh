@@ -17,7 +17,6 @@ struct Piece {
 };
 
 // Walks the works of this block, and the chunks of each. One thread sends every piece to shared memory two steps ahead of its use.
-constexpr int SENDER = WARP; // in the second warp, which waits for others anyway
 struct Cursor {
     int work, at, coming; // the work, the chunk to send next, and the first chunk of the work after it (-1: none)
 
