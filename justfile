@@ -55,7 +55,7 @@ cuda-toolchain:
 
 # Build for a GPU on a machine without one (an H100 unless CUDA_COMPUTE_CAP says otherwise)
 build-cuda:
-    tools/cuda/build.sh build --release --features cuda --bin sweep
+    tools/cuda/build.sh build --profile carry --features cuda --bin sweep
 
 # Pack sweep and the GPU tests for a machine with a GPU and no toolkit
 pack-cuda:
@@ -68,3 +68,7 @@ test-gpu:
 # Measure prefill speed on a GPU; needs a GPU and the toolkit
 bench-gpu *ARGS:
     cargo run --release --features cuda --bin sweep -- bench --device cuda --random mamba2-2.7b,mamba-2.8b,mamba2-1.3b,mamba2-130m,mamba-130m --shape 16x2048,1x2048,300x40-180 --strategy utrc --out results/bench-gpu.parquet {{ARGS}}
+
+# Measure prefill speed on the CPU, beside candle-transformers' models of the same size, optimised as its users would have it
+bench-cpu *ARGS:
+    cargo run --release --features peer --config 'profile.release.package.candle-core.opt-level=3' --bin sweep -- bench --device cpu --peer --random mamba2-130m,mamba-130m --shape 1x512 {{ARGS}}

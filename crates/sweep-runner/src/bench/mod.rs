@@ -6,6 +6,8 @@
 mod ceilings;
 mod check;
 mod measure;
+#[cfg(feature = "peer")]
+mod peer;
 mod render;
 mod shapes;
 
@@ -41,6 +43,8 @@ pub struct Bench {
     pub repeats: usize,
     /// Seed of weights and tokens.
     pub seed: u64,
+    /// Measure candle-transformers beside it, on a CPU.
+    pub peer: bool,
 }
 
 /// Which rows pass through the head.
@@ -71,6 +75,9 @@ pub enum BenchError {
     /// A name that stands for nothing.
     #[error("{0}")]
     Name(String),
+    /// candle-transformers was asked for where it cannot be measured.
+    #[error("candle-transformers is measured on the CPU, by a program that was built with the feature `peer`")]
+    Peer,
     /// The check before the timing failed.
     #[error("{what}: off by {error:.2e} from the reference, at most {limit:.0e} is right; no speed is shown")]
     Check {
@@ -118,6 +125,9 @@ impl Bench {
             .iter()
             .map(|name| Ok((name.clone(), strategy(name)?)))
             .collect::<Result<Vec<_>, BenchError>>()?;
+        if self.peer && !(cfg!(feature = "peer") && placement.device.is_cpu()) {
+            return Err(BenchError::Peer);
+        }
         say("checking against the reference on the CPU");
         for mamba2 in [false, true] {
             if models.iter().any(|model| model.mamba2 == mamba2) {
@@ -142,6 +152,11 @@ impl Bench {
                 for (name, reduction) in cases {
                     say(&format!("{} {shape} {name}", published.short_name()));
                     measurements.push(measure::case(self, published.short_name(), &model, shape, &name, &reduction)?);
+                }
+                #[cfg(feature = "peer")]
+                if self.peer {
+                    say(&format!("{} {shape} {}", published.short_name(), peer::NAME));
+                    measurements.push(peer::case(&published, &config, shape)?);
                 }
             }
         }

@@ -11,11 +11,11 @@ pub(super) fn markdown(report: &Report) -> String {
     let ceilings = report.ceilings;
     let _ = writeln!(
         text,
-        "{}, {}. Ceilings of this run: product {:.0} TFLOP/s, copy {:.2} TB/s read and written.\n",
+        "{}, {}. Ceilings of this run: product {}FLOP/s, copy {}B/s read and written.\n",
         report.device,
         report.dtype.as_str(),
-        ceilings.gemm_flops_per_s * 1e-12,
-        ceilings.copy_bytes_per_s * 1e-12
+        scaled(ceilings.gemm_flops_per_s),
+        scaled(ceilings.copy_bytes_per_s)
     );
     text.push_str("| model | shape | strategy | tokens/s | spread | share of the product ceiling | over dense | reducing, ms | peak GiB |\n");
     text.push_str("|---|---|---|---:|---:|---:|---:|---:|---:|\n");
@@ -73,6 +73,11 @@ fn spread(measurement: &Measurement) -> (f64, f64) {
     let slowest = measurement.seconds.iter().copied().fold(0.0, f64::max);
     let fastest = measurement.seconds.iter().copied().fold(f64::INFINITY, f64::min);
     (median / slowest - 1.0, median / fastest - 1.0)
+}
+
+/// Three digits or more and the unit's prefix.
+fn scaled(value: f64) -> String {
+    if value >= 1e12 { format!("{:.2} T", value * 1e-12) } else { format!("{:.1} G", value * 1e-9) }
 }
 
 fn thousands(value: f64) -> String {

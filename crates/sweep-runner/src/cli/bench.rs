@@ -35,6 +35,9 @@ pub(super) struct BenchArgs {
     /// Seed of weights and tokens
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Also measure candle-transformers' models of these sizes on the CPU (needs a build with --features peer)
+    #[arg(long)]
+    peer: bool,
     /// Also write the measurements as Parquet
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -55,9 +58,11 @@ pub(super) fn run(args: BenchArgs) -> Result<ExitCode, Failure> {
         logits: args.logits,
         repeats: args.repeats,
         seed: args.seed,
+        peer: args.peer,
     };
     let report = bench.run(&placement, say).map_err(|error| match error {
         BenchError::Name(_) => refused(miette!("{error}")),
+        BenchError::Peer => refused(miette!(help = "run `just bench-cpu`", "{error}")),
         other => failed(miette!("{other}")),
     })?;
     if let Some(path) = args.out {
