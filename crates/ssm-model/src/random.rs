@@ -39,9 +39,14 @@ fn spread(name: &str, fan_in: f32) -> Box<dyn Fn(f32, usize) -> f32> {
     } else if name.ends_with("dt_bias") || name.ends_with("dt_proj.bias") {
         // The inverse softplus of step sizes between 0.001 and 0.1, evenly on a log scale.
         Box::new(|u, _| (0.001_f32 * 100.0_f32.powf(u)).exp_m1().ln())
+    } else if name.starts_with("gpt_neox.") && name.ends_with(".bias") {
+        Box::new(|u, _| 0.04 * (u - 0.5))
     } else if name.rsplit('.').next() == Some("D") || name.contains("norm") {
         Box::new(|u, _| 0.9 + 0.2 * u)
-    } else if name.ends_with("embedding.weight") || name.ends_with("lm_head.weight") {
+    } else if ["embedding.weight", "lm_head.weight", "embed_in.weight", "embed_out.weight"]
+        .iter()
+        .any(|end| name.ends_with(end))
+    {
         Box::new(|u, _| 0.04 * (u - 0.5))
     } else {
         Box::new(move |u, _| bound * (2.0 * u - 1.0))

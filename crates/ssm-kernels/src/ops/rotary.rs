@@ -130,8 +130,7 @@ mod tests {
                         let pair = channel % (dim / 2);
                         let angle = f64::from(*position) / 10_000_f64.powf(2.0 * pair as f64 / dim as f64);
                         let (a, b) = (f64::from(x[pair]), f64::from(x[pair + dim / 2]));
-                        let (real, imaginary) =
-                            (a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos());
+                        let (real, imaginary) = (a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos());
                         out.push(if channel < dim / 2 { real } else { imaginary } as f32);
                     }
                 }

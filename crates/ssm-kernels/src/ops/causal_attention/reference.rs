@@ -14,7 +14,9 @@ pub(super) fn causal_attention(input: &AttentionInput<'_>) -> Tensor {
     for segment in 0..input.segments.len() {
         let mut own = match (input.segments.parent(segment), input.initial) {
             (Some(parent), _) => seen[parent].clone(),
-            (None, Some(initial)) => rows(&initial[segment].keys).into_iter().zip(rows(&initial[segment].values)).collect(),
+            (None, Some(initial)) => {
+                rows(&initial[segment].keys).into_iter().zip(rows(&initial[segment].values)).collect()
+            }
             (None, None) => Vec::new(),
         };
         for row in input.segments.rows(segment) {
