@@ -62,12 +62,9 @@ impl ModelConfig {
                 let conv_dim = mixer.conv_dim(d_model);
                 (conv_dim, d_inner + 2 * conv_dim + 2 * d_inner / mixer.headdim + 64 * mixer.ngroups + 2 * d_inner)
             }
-            // The fused projection, its three parts, keys and values gathered by head (twice the rows where children share a
-            // parent), the attention's result and projection, the second normed input and its sum, and the MLP before and
-            // after its activation.
-            Architecture::GptNeoX(block) => {
-                return stream + 3 * d_model + 3 * d_model + 4 * d_model + 5 * d_model + 2 * block.d_mlp;
-            }
+            // The fused projection, its three parts, keys and values gathered by head, the attention's result, its projection
+            // and a copy as a signal, the second normed input and its sum, and the MLP before and after its activation.
+            Architecture::GptNeoX(block) => return stream + 15 * d_model + 2 * block.d_mlp,
         };
         stream + mixer + d_inner + 2 * conv_dim
     }

@@ -86,6 +86,15 @@ mod tests {
     }
 
     #[test]
+    fn norms_and_biases_of_a_transformer_are_those_of_training() {
+        let of = |name: &str| values(&format!("gpt_neox.layers.0.{name}"), &[1000], 0);
+        assert!(of("input_layernorm.weight").iter().all(|weight| (0.9..=1.1).contains(weight)));
+        for name in ["input_layernorm.bias", "attention.query_key_value.bias", "mlp.dense_h_to_4h.bias"] {
+            assert!(of(name).iter().all(|bias| bias.abs() <= 0.02), "{name}");
+        }
+    }
+
+    #[test]
     fn decays_and_steps_are_those_of_training() {
         assert_eq!(values("x.A_log", &[2, 3], 0), [0.0, 2.0_f32.ln(), 3.0_f32.ln(), 0.0, 2.0_f32.ln(), 3.0_f32.ln()]);
         let steps = values("x.dt_bias", &[1000], 0);

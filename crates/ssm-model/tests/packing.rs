@@ -6,7 +6,8 @@ mod common;
 use candle_core::Tensor;
 use common::{bits, largest_difference, logits, trained};
 use ssm_kernels::Segments;
-use ssm_model::{LayerRequest, LayerState, ModelError};
+use ssm_model::catalog::{Published, published};
+use ssm_model::{LanguageModel, LayerRequest, LayerState, ModelError, Placement, RandomWeights};
 
 const MODELS: [&str; 3] = ["mamba-world", "mamba2-world", "neox-world"];
 
@@ -81,6 +82,18 @@ fn a_child_continues_its_parent() {
         let difference = largest_difference(&want.narrow(0, 70, 20).unwrap(), &first);
         assert!(difference < 2e-4, "{name}: {difference}");
     }
+}
+
+/// The shapes of a Pythia, with weights made up: it loads, runs, and its logits are spread as an untrained model's are.
+#[test]
+fn a_pythia_of_random_weights_runs() {
+    let published = published().iter().find(|published| published.short_name() == "pythia-70m").unwrap();
+    let config = Published { d_model: 64, n_layer: 2, ..*published }.config().unwrap();
+    let model = LanguageModel::load(&config, &mut RandomWeights { seed: 1 }, &Placement::cpu()).unwrap();
+    let (logits, _) = logits(&model, &tokens(8, 70), &Segments::independent(&[70]), None);
+    assert_eq!(logits.dims(), [70, 50304]);
+    let largest = logits.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+    assert!(largest > 1e-3 && largest < 10.0, "{largest}");
 }
 
 #[test]
