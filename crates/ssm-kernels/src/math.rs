@@ -99,7 +99,7 @@ pub(crate) fn erf(x: f32) -> f32 {
     p = p.mul_add(s, -2.676_813_5e-2);
     p = p.mul_add(s, 1.128_199_25e-1);
     p = p.mul_add(s, -3.761_253_4e-1);
-    p = p.mul_add(s, 1.283_791_66e-1);
+    p = p.mul_add(s, 1.283_791_7e-1);
     let near = p.mul_add(x, x);
     let mut q = (-1.728_534_7e-5_f32).mul_add(t, 3.831_971_3e-4);
     let u = (-3.883_964_4e-3_f32).mul_add(t, 2.425_462_2e-2);
@@ -118,10 +118,10 @@ pub(crate) fn tanh(x: f32) -> f32 {
     let e = exp(-2.0 * t);
     let far = ((1.0 - e) / (1.0 + e)).copysign(x);
     let mut p = -5.704_988_7e-3_f32;
-    p = p.mul_add(s, 2.063_908_9e-2);
+    p = p.mul_add(s, 2.063_909e-2);
     p = p.mul_add(s, -5.373_971_5e-2);
     p = p.mul_add(s, 1.333_144_2e-1);
-    p = p.mul_add(s, -3.333_328_2e-1);
+    p = p.mul_add(s, -3.333_328e-1);
     let near = (p * s).mul_add(x, x);
     if t < 0.625 { near } else { far }
 }

@@ -10,7 +10,7 @@ use crate::error::{KernelError, expect_shape};
 use crate::host::{F32View, matrix};
 use crate::math::vectorised;
 
-/// LayerNorm of `hidden + residual` where there is a bias, RMSNorm where there is none, and the sum itself.
+/// `LayerNorm` of `hidden + residual` where there is a bias, RMSNorm where there is none, and the sum itself.
 pub(super) fn on_cpu(
     op: &'static str,
     hidden: &Tensor,
