@@ -6,9 +6,10 @@ mod on_gpu;
 use reduction_strategies::importance::Widths;
 use reduction_strategies::{Plan, Rule, SegmentTokens, SitePlan, TokenTable, plan_site};
 use ssm_kernels::Segments;
-use ssm_model::{Activations, LayerRequest, MambaLm, ModelConfig, SignalSet};
+use ssm_model::{Activations, LanguageModel, LayerRequest, ModelConfig, SignalSet};
 
 use crate::error::EvaluationError;
+use crate::positions::{Positions, token_pairs};
 use crate::protocol::Batch;
 
 /// Which tokens leave, where and how many.
@@ -22,13 +23,15 @@ pub struct Reduction {
     pub sites: Vec<usize>,
     /// Seed of everything random in the rule.
     pub seed: u64,
+    /// Positions of what is left, where the model reads them.
+    pub positions: Positions,
 }
 
 impl Reduction {
     /// No reduction at all.
     #[must_use]
     pub fn dense() -> Self {
-        Self { rule: Rule::Identity, keep_ratio: 1.0, sites: Vec::new(), seed: 0 }
+        Self { rule: Rule::Identity, keep_ratio: 1.0, sites: Vec::new(), seed: 0, positions: Positions::Original }
     }
 }
 
@@ -49,12 +52,14 @@ pub(crate) struct Driven {
     pub(crate) sites: Vec<SiteTrace>,
     /// Tokens alive in each layer, summed over layers.
     pub(crate) token_layers: u64,
+    /// Pairs of a token and one that it sees, summed over layers.
+    pub(crate) token_pairs: u64,
     /// FLOPs of similarity matching.
     pub(crate) matching_flops: f64,
 }
 
 pub(crate) fn drive(
-    model: &MambaLm,
+    model: &LanguageModel,
     batch: &Batch,
     reduction: &Reduction,
 ) -> Result<(Activations, Driven), EvaluationError> {
@@ -66,13 +71,15 @@ pub(crate) fn drive(
     let mut segments = batch.segments.clone();
     let mut table = batch.table.clone();
     let mut sites = Vec::new();
-    let (mut token_layers, mut matching_flops) = (0, 0.0);
+    let (mut token_layers, mut token_pairs, mut matching_flops) = (0, 0, 0.0);
     for layer in 0..model.config().n_layer {
         let reduces = reduction.sites.contains(&layer);
         let signals = if reduces { reduction.rule.signals() } else { SignalSet::default() };
-        let request = LayerRequest { signals, ..LayerRequest::default() };
+        let positions = model.config().uses_positions().then(|| positions(reduction.positions, &table, &segments));
+        let request = LayerRequest { signals, positions: positions.as_deref(), ..LayerRequest::default() };
         let output = model.layer(layer, &activations, &segments, request)?;
         token_layers += segments.n_tokens() as u64;
+        token_pairs += pairs(&segments);
         activations = output.activations;
         if !reduces {
             continue;
@@ -102,7 +109,20 @@ pub(crate) fn drive(
         table = table.apply(&plan)?;
         sites.push(SiteTrace { site: layer, plan, arriving, merged_similarity });
     }
-    Ok((activations, Driven { segments, table, sites, token_layers, matching_flops }))
+    Ok((activations, Driven { segments, table, sites, token_layers, token_pairs, matching_flops }))
+}
+
+/// Positions of all rows of a stream.
+fn positions(positions: Positions, table: &TokenTable, segments: &Segments) -> Vec<u32> {
+    let rows: Vec<usize> = (0..segments.len()).map(|index| segments.length(index)).collect();
+    let mut out = Vec::with_capacity(segments.n_tokens());
+    positions.extend(&table.segments, |index| segments.parent(index), &rows, &mut out);
+    out
+}
+
+/// [`token_pairs`] of a stream.
+fn pairs(segments: &Segments) -> u64 {
+    token_pairs((0..segments.len()).map(|index| segments.length(index)), |index| segments.parent(index))
 }
 
 /// A forward through all layers that keeps no trace: activations after the last layer and the segments that are left.
@@ -112,7 +132,7 @@ pub(crate) fn drive(
 /// # Errors
 /// As of an evaluation.
 pub fn forward(
-    model: &MambaLm,
+    model: &LanguageModel,
     tokens: Vec<u32>,
     segments: Segments,
     table: TokenTable,
@@ -131,7 +151,7 @@ pub fn forward(
 /// FLOPs of the matching behind the plan of one sequence.
 pub(crate) fn matching(rule: &Rule, config: &ModelConfig, arriving: &SegmentTokens, plan: &Plan) -> f64 {
     let d_inner = config.d_inner();
-    let widths = Widths { d_model: config.d_model, d_inner, dt: config.nheads().unwrap_or(d_inner) };
+    let widths = Widths { d_model: config.d_model, d_inner, dt: config.dt_width() };
     let n = arriving.protected.iter().filter(|protected| !**protected).count();
     rule.matching_flops(n, n - (plan.n_tokens() - plan.keep().len()), widths)
 }

@@ -1,7 +1,7 @@
 //! One task under one protocol and one reduction: items in, scores and traces out.
 
 use rayon::prelude::*;
-use ssm_model::{Activations, MambaLm};
+use ssm_model::{Activations, LanguageModel};
 
 use crate::drive::{Driven, Reduction, drive};
 use crate::error::EvaluationError;
@@ -64,6 +64,9 @@ pub struct Work {
     pub tokens_in: u64,
     /// Tokens alive in each layer, summed over layers.
     pub token_layers: u64,
+    /// Pairs of a token and a token that it sees (itself included), summed over layers: what attention computes, where a model
+    /// has some.
+    pub token_pairs: u64,
     /// Rows that passed through the head.
     pub head_rows: u64,
     /// FLOPs of similarity matching.
@@ -71,10 +74,12 @@ pub struct Work {
 }
 
 impl Work {
-    /// FLOPs counted from the shapes that ran: blocks, matching and head rows (an embedding look-up costs none).
+    /// FLOPs counted from the shapes that ran: blocks, attention over real lengths, matching and head rows (an
+    /// embedding look-up costs none).
     #[must_use]
     pub fn flops(&self, config: &ssm_model::ModelConfig) -> f64 {
         self.token_layers as f64 * config.layer_flops_per_token()
+            + self.token_pairs as f64 * config.attention_flops_per_pair()
             + self.head_rows as f64 * config.head_flops_per_row()
             + self.matching_flops
     }
@@ -107,7 +112,7 @@ pub struct Evaluation {
 #[derive(Clone, Copy, Debug)]
 pub struct Setup<'a> {
     /// The model.
-    pub model: &'a MambaLm,
+    pub model: &'a LanguageModel,
     /// How the items are scored.
     pub kind: TaskKind,
     /// The items.
@@ -163,6 +168,7 @@ fn run(setup: &Setup<'_>, scorer: Scorer<'_>, settings: Settings) -> Result<Eval
         }
         work.tokens_in += batch.segments.n_tokens() as u64;
         work.token_layers += driven.token_layers;
+        work.token_pairs += driven.token_pairs;
         work.matching_flops += driven.matching_flops;
         work.head_rows += head_rows;
         traces.add(&batch, &driven);
@@ -184,7 +190,7 @@ struct Ran {
 /// Scores the queries of a batch, by query; also returns how many rows the head saw.
 fn answer(
     scorer: Scorer<'_>,
-    model: &MambaLm,
+    model: &LanguageModel,
     protocol: Protocol,
     queries: &[Query],
     batch: &Batch,

@@ -3,7 +3,7 @@
 //! `upstream` fails some of them by nature; that failure, measured, is a result.
 
 use serde::Serialize;
-use ssm_model::MambaLm;
+use ssm_model::LanguageModel;
 
 use crate::drive::Reduction;
 use crate::error::EvaluationError;
@@ -82,7 +82,7 @@ pub fn alone(setup: &Setup<'_>) -> Result<GuardOutcome, EvaluationError> {
 ///
 /// # Errors
 /// As [`evaluate`].
-pub fn causal(model: &MambaLm, items: &[Item], reduction: &Reduction) -> Result<GuardOutcome, EvaluationError> {
+pub fn causal(model: &LanguageModel, items: &[Item], reduction: &Reduction) -> Result<GuardOutcome, EvaluationError> {
     let texts: Vec<Item> = items.iter().map(Item::as_running_text).collect();
     let changed: Vec<Item> = texts
         .iter()

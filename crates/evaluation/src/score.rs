@@ -1,7 +1,7 @@
 //! From readings to scores, by the model or by an oracle that knows every next token.
 
 use ssm_kernels::ops::{TokenScore, log_probs};
-use ssm_model::{Activations, MambaLm};
+use ssm_model::{Activations, LanguageModel};
 
 use crate::error::EvaluationError;
 use crate::protocol::Reading;
@@ -17,7 +17,7 @@ const ORACLE_MISS: f32 = -30.0;
 #[derive(Clone, Copy)]
 pub(crate) enum Scorer<'a> {
     /// The model's head.
-    Model(&'a MambaLm),
+    Model(&'a LanguageModel),
     /// A model that is certain of the true next token of whatever token stands in the row.
     Oracle,
 }

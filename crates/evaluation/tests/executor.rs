@@ -5,12 +5,12 @@ mod common;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use common::{model, reduction, task};
+use common::{model, reduction, sites, task};
 use evaluation::executor::{CellRequest, Event, ExecutorSettings, Sharing, evaluate_cells};
 use evaluation::tasks::{Task, TaskKind};
-use evaluation::{Evaluation, EvaluationError, Protocol, Reduction, Settings, Setup, evaluate};
+use evaluation::{Evaluation, EvaluationError, POSITIONS, Protocol, Reduction, Settings, Setup, evaluate};
 use reduction_strategies::{HostRule, Plan, PlanError, Rule, SequenceView, registry};
-use ssm_model::MambaLm;
+use ssm_model::{LanguageModel, SignalSet};
 
 const PLANS: usize = 2;
 
@@ -20,7 +20,7 @@ fn settings(max_tokens: usize, workers: usize) -> ExecutorSettings {
 
 type Results = Vec<Result<Evaluation, Arc<EvaluationError>>>;
 
-fn shared(model: &MambaLm, cells: &[CellRequest<'_>], settings: ExecutorSettings) -> (Results, Sharing) {
+fn shared(model: &LanguageModel, cells: &[CellRequest<'_>], settings: ExecutorSettings) -> (Results, Sharing) {
     let mut results: Vec<_> = cells.iter().map(|_| None).collect();
     let mut last = (0, 0);
     let sharing = evaluate_cells(model, cells, settings, &mut |event| {
@@ -34,7 +34,7 @@ fn shared(model: &MambaLm, cells: &[CellRequest<'_>], settings: ExecutorSettings
     (results.into_iter().map(Option::unwrap).collect(), sharing.unwrap())
 }
 
-fn alone(model: &MambaLm, cell: &CellRequest<'_>) -> Evaluation {
+fn alone(model: &LanguageModel, cell: &CellRequest<'_>) -> Evaluation {
     let settings = Settings { recorded_plans: PLANS, ..Settings::default() };
     let CellRequest { kind, items, protocol, reduction } = cell;
     let setup = Setup { model, kind: *kind, items, protocol: *protocol, reduction };
@@ -62,13 +62,19 @@ fn assert_same(place: &str, shared: &Evaluation, alone: &Evaluation) {
     assert_eq!(shared.work, alone.work, "{place}");
 }
 
-fn grid<'a>(tasks: &'a [Task], ratios: &[f64]) -> Vec<CellRequest<'a>> {
+/// All strategies that a model can serve, under every protocol, and both kinds of positions where it reads them.
+fn grid<'a>(model: &LanguageModel, tasks: &'a [Task], ratios: &[f64]) -> Vec<CellRequest<'a>> {
     let mut cells = Vec::new();
+    let shown = model.config().signals();
+    let kinds = if model.config().uses_positions() { &POSITIONS[..] } else { &POSITIONS[..1] };
     for protocol in [Protocol::Context, Protocol::Aligned, Protocol::Upstream { batch_size: 5 }] {
         for strategy in registry::all() {
             for ratio in ratios {
                 for task in tasks {
-                    let mut reduction = reduction(strategy.name, &[], *ratio);
+                    let mut reduction = Reduction { sites: sites(model), ..reduction(strategy.name, &[], *ratio) };
+                    if reduction.rule.signals().without(shown) != SignalSet::default() {
+                        continue;
+                    }
                     let dense = strategy.name == "dense";
                     if dense {
                         reduction = Reduction::dense();
@@ -77,7 +83,10 @@ fn grid<'a>(tasks: &'a [Task], ratios: &[f64]) -> Vec<CellRequest<'a>> {
                     if task.kind == TaskKind::RunningText && protocol == Protocol::Aligned && !dense {
                         continue;
                     }
-                    cells.push(CellRequest { kind: task.kind, items: &task.items, protocol, reduction });
+                    for (_, positions) in kinds {
+                        let reduction = Reduction { positions: *positions, ..reduction.clone() };
+                        cells.push(CellRequest { kind: task.kind, items: &task.items, protocol, reduction });
+                    }
                 }
             }
         }
@@ -91,7 +100,7 @@ fn compare(name: &str, ratios: &[f64], settings: ExecutorSettings) -> Sharing {
     let mut text = task("world_text", 1);
     text.items[0].contexts[0].tokens.truncate(150);
     tasks.push(text);
-    let cells = grid(&tasks, ratios);
+    let cells = grid(&model, &tasks, ratios);
     let (results, sharing) = shared(&model, &cells, settings);
     for (cell, result) in cells.iter().zip(results) {
         let place = format!("{name} {:?}", cell.protocol);
@@ -112,6 +121,31 @@ fn small_calls_and_one_worker_change_nothing() {
     let longest = 150;
     // Arriving activations wait at each of the three sites at most.
     assert!(sharing.peak_rows <= longest * (1 + common::SITES.len()), "{sharing:?}");
+}
+
+/// Attention reads positions: cells that keep the original ones share no branch with cells that do not once tokens are gone.
+#[test]
+fn a_transformer_shares_as_the_mambas_do_with_either_positions() {
+    compare("neox-world", &[0.9, 0.7], settings(256, 2));
+    let model = model("neox-world");
+    let task = task("world_lambada", 3);
+    let [original, compacted] = POSITIONS.map(|(_, positions)| {
+        let reduction = Reduction { sites: sites(&model), positions, ..reduction("uniform", &[], 0.7) };
+        let setup = common::setup(&model, &task, Protocol::Context, &reduction);
+        evaluate(&setup, Settings::default()).unwrap()
+    });
+    assert_eq!(original.work, compacted.work);
+    for (a, b) in original.items.iter().zip(&compacted.items) {
+        assert!((a.choices[0].loglikelihood - b.choices[0].loglikelihood).abs() > 1e-6, "positions matter");
+    }
+    // A reduction saves more of the attention than of the rest.
+    let dense = Reduction::dense();
+    let dense = evaluate(&common::setup(&model, &task, Protocol::Context, &dense), Settings::default()).unwrap();
+    let share = |a: u64, b: u64| a as f64 / b as f64;
+    assert!(
+        share(original.work.token_pairs, dense.work.token_pairs)
+            < share(original.work.token_layers, dense.work.token_layers)
+    );
 }
 
 /// Prunes from the front, except in item 1, where it fails.
@@ -135,7 +169,7 @@ impl HostRule for FailsOnItemOne {
 fn a_failing_rule_hurts_no_other_cell() {
     let model = model("mamba2-world");
     let tasks = [task("world_lambada", 3)];
-    let mut cells = grid(&tasks, &[0.7]);
+    let mut cells = grid(&model, &tasks, &[0.7]);
     cells.retain(|cell| cell.protocol == Protocol::Context);
     let rule = Rule::Host(Arc::new(FailsOnItemOne));
     let failing = Reduction { rule, ..reduction("random", &[], 0.7) };
@@ -176,7 +210,7 @@ fn equal_documents_run_once() {
 fn a_document_beyond_the_memory_fails_with_a_hint() {
     let model = model("mamba2-world");
     let tasks = [task("world_lambada", 1)];
-    let cells = grid(&tasks, &[0.7]);
+    let cells = grid(&model, &tasks, &[0.7]);
     let tight = ExecutorSettings { memory_bytes: 4_600_000, ..settings(512, 1) };
     let (results, sharing) = shared(&model, &cells, tight);
     for result in results {
@@ -190,7 +224,7 @@ fn a_document_beyond_the_memory_fails_with_a_hint() {
 fn breaking_off_leaves_the_rest_out() {
     let model = model("mamba2-world");
     let tasks = [task("world_lambada", 2), task("world_piqa", 2)];
-    let cells = grid(&tasks, &[0.7]);
+    let cells = grid(&model, &tasks, &[0.7]);
     let mut ended = 0;
     evaluate_cells(&model, &cells, settings(64, 2), &mut |event| match event {
         Event::Done(_) => {

@@ -10,11 +10,11 @@ use common::{model, reduction, setup, task};
 use evaluation::metrics::metrics;
 use evaluation::tasks::Task;
 use evaluation::{Protocol, Reduction, Settings, evaluate};
-use ssm_model::MambaLm;
+use ssm_model::LanguageModel;
 
 const CLIP: [(&str, &str); 2] = [("importance", "clip"), ("source", "block_output")];
 
-fn accuracy(model: &MambaLm, task: &Task, reduction: &Reduction) -> f64 {
+fn accuracy(model: &LanguageModel, task: &Task, reduction: &Reduction) -> f64 {
     let scores = evaluate(&setup(model, task, Protocol::Context, reduction), Settings::default()).unwrap();
     100.0 * metrics(task.kind, &task.items, &scores.items)[0].value().unwrap()
 }

@@ -8,13 +8,13 @@ use common::{model, reduction, setup, task};
 use evaluation::{Evaluation, Protocol, Reduction, Settings, evaluate};
 use reduction_strategies::registry;
 use ssm_kernels::device;
-use ssm_model::{MambaLm, Placement, catalog};
+use ssm_model::{LanguageModel, Placement, catalog};
 
-fn on_gpu(name: &str, dtype: DType) -> MambaLm {
+fn on_gpu(name: &str, dtype: DType) -> LanguageModel {
     let placement = Placement::new(device::open_cuda(0).unwrap(), dtype).unwrap();
     let checkpoint = catalog::builtin(name).unwrap().open().unwrap();
     let mut weights = checkpoint.weights;
-    MambaLm::load(&checkpoint.config, &mut weights, &placement).unwrap()
+    LanguageModel::load(&checkpoint.config, &mut weights, &placement).unwrap()
 }
 
 fn scores(evaluation: &Evaluation) -> Vec<f64> {
@@ -56,8 +56,9 @@ fn dense_items_in_float32_and_bfloat16() {
     for name in ["mamba-world", "mamba2-world"] {
         let task = task("world_hellaswag", 40);
         let dense = Reduction::dense();
-        let run =
-            |model: &MambaLm| evaluate(&setup(model, &task, Protocol::Context, &dense), Settings::default()).unwrap();
+        let run = |model: &LanguageModel| {
+            evaluate(&setup(model, &task, Protocol::Context, &dense), Settings::default()).unwrap()
+        };
         let want = scores(&run(&model(name)));
         for (dtype, limit) in [(DType::F32, 1e-3), (DType::BF16, 0.5)] {
             let got = scores(&run(&on_gpu(name, dtype)));

@@ -2,17 +2,17 @@
 
 mod common;
 
-use common::{model, reduction, setup, task};
+use common::{model, reduction, setup, sites, task};
 use evaluation::guards::{alone, identity, oracle};
 use evaluation::tasks::{Item, Task};
-use evaluation::{Evaluation, Protocol, Reduction, Settings, Setup, evaluate};
+use evaluation::{Evaluation, POSITIONS, Protocol, Reduction, Settings, Setup, evaluate};
 use reduction_strategies::registry;
-use ssm_model::MambaLm;
+use ssm_model::LanguageModel;
 
 const MODEL: &str = "mamba2-world";
 const KEEP: f64 = 0.8;
 
-fn run(model: &MambaLm, task: &Task, items: &[Item], protocol: Protocol, reduction: &Reduction) -> Evaluation {
+fn run(model: &LanguageModel, task: &Task, items: &[Item], protocol: Protocol, reduction: &Reduction) -> Evaluation {
     evaluate(&Setup { items, ..setup(model, task, protocol, reduction) }, Settings::default()).unwrap()
 }
 
@@ -48,6 +48,25 @@ fn every_strategy_passes_under_sound_protocols() {
             }
             // Where the end of every sequence goes no target may be covered, and the guard has nothing to ask.
             assert!(oracle_checked > 0 || strategy.name == "drop_suffix", "{} {}", strategy.name, protocol.name());
+        }
+    }
+}
+
+/// Both kinds of positions: a continuation must follow its context in either.
+#[test]
+fn a_transformer_passes_under_sound_protocols() {
+    let model = model("neox-world");
+    for (_, positions) in POSITIONS {
+        for strategy in ["uniform", "top_k", "tome", "utrc"] {
+            let reduction = Reduction { sites: sites(&model), positions, ..reduction(strategy, &[], KEEP) };
+            for protocol in [Protocol::Context, Protocol::Aligned] {
+                for task in sample() {
+                    for guard in [oracle, identity, alone] {
+                        let outcome = guard(&setup(&model, &task, protocol, &reduction)).unwrap();
+                        assert!(outcome.passed, "{strategy} {} {}: {outcome:?}", protocol.name(), task.name);
+                    }
+                }
+            }
         }
     }
 }

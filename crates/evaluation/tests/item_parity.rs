@@ -11,7 +11,7 @@ use evaluation::tasks::{Task, TaskKind, builtin_tasks};
 use evaluation::{ItemScore, Protocol, Reduction, Settings, evaluate};
 use serde::Deserialize;
 use serde_json::Value;
-use ssm_model::MambaLm;
+use ssm_model::LanguageModel;
 
 /// What the two programs may differ by, from rounding in the files and from the order of sums.
 const TOLERANCE: f64 = 1e-3;
@@ -43,7 +43,7 @@ fn stored(model: &str) -> BTreeMap<String, StoredItem> {
     items.map(|item| (item.id.clone(), item)).collect()
 }
 
-fn scores(model: &MambaLm, task: &Task, protocol: Protocol) -> Vec<ItemScore> {
+fn scores(model: &LanguageModel, task: &Task, protocol: Protocol) -> Vec<ItemScore> {
     let reduction = Reduction::dense();
     evaluate(&common::setup(model, task, protocol, &reduction), Settings::default()).unwrap().items
 }
@@ -123,10 +123,15 @@ fn mamba2_scores_every_stored_item_alike() {
     agrees("mamba2-world");
 }
 
+#[test]
+fn the_transformer_scores_every_stored_item_alike() {
+    agrees("neox-world");
+}
+
 /// Here each continuation is a child segment of its context: the state that crosses the border must be the right one.
 #[test]
 fn continuations_run_from_the_state_of_their_context() {
-    for name in ["mamba-world", "mamba2-world"] {
+    for name in ["mamba-world", "mamba2-world", "neox-world"] {
         let model = common::model(name);
         let stored = stored(name);
         for (task, limit) in [("world_lambada", 20), ("world_hellaswag", 20), ("world_winogrande", 20), ("mqar", 5)] {

@@ -1,4 +1,4 @@
-//! Tensor operations of state space models on packed sequences.
+//! Tensor operations of state space models, and of the Transformer they are compared with, on packed sequences.
 //!
 //! Activations of many sequences stand end to end as `[tokens, channels]`, token-major, with a [`Segments`] table; there
 //! is no padding. Every operation has a reference, written to be read, beside its fast path, and one test that compares
@@ -6,13 +6,16 @@
 //!
 //! | operation | what it does |
 //! |---|---|
-//! | [`ops::linear`] | matrix product with a weight, bits of a row independent of the other rows |
-//! | [`ops::add_rms_norm`] | residual add and RMSNorm |
+//! | [`ops::linear`], [`ops::linear_with_bias`] | matrix product with a weight, bits of a row independent of the other rows |
+//! | [`ops::add_rms_norm`], [`ops::add_layer_norm`] | residual add and the norm of the sum |
 //! | [`ops::gated_rms_norm`] | gate by SiLU(z), then (or after) grouped RMSNorm |
 //! | [`ops::causal_conv1d`] | depthwise causal convolution and SiLU |
 //! | [`ops::softplus`] | step sizes from their raw values |
 //! | [`ops::selective_scan`] | the recurrence of Mamba |
 //! | [`ops::ssd`] | the recurrence of Mamba-2, by chunks |
+//! | [`ops::rotary`] | queries, keys and values of a fused projection, turned by their positions |
+//! | [`ops::causal_attention`] | softmax attention over each segment and what came before it |
+//! | [`ops::gelu`] | GELU, exact or by tanh |
 //! | [`ops::merge_rows`] | gather kept rows, average merged ones into them |
 //! | [`ops::log_probs`] | log-probability of a target and the greedy token per row |
 

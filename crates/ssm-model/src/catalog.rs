@@ -51,6 +51,13 @@ const BUILTINS: &[Builtin] = &[
         safetensors: include_bytes!("../assets/reference-models/mamba2-world/model.safetensors"),
         tokenizer_json: TOKENIZER,
     },
+    Builtin {
+        name: "neox-world",
+        summary: "Transformer control (GPT-NeoX), 1.9 M parameters, 8 layers, trained on the same tiny world",
+        config_json: include_str!("../assets/reference-models/neox-world/config.json"),
+        safetensors: include_bytes!("../assets/reference-models/neox-world/model.safetensors"),
+        tokenizer_json: TOKENIZER,
+    },
 ];
 
 /// All embedded models.
@@ -68,12 +75,26 @@ pub fn builtin(name: &str) -> Option<Builtin> {
 pub struct Published {
     /// Repository on the hub.
     pub name: &'static str,
-    /// Whether its mixer is the one of Mamba-2.
-    pub mamba2: bool,
+    /// Its architecture.
+    pub family: Family,
     /// Width of the residual stream.
     pub d_model: usize,
     /// Number of blocks.
     pub n_layer: usize,
+}
+
+/// Architecture of a published model, with what its sizes leave open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// Mamba.
+    Mamba,
+    /// Mamba-2.
+    Mamba2,
+    /// GPT-NeoX as Pythia uses it: rotary positions on a quarter of each head, an MLP four times as wide as the model.
+    Pythia {
+        /// Heads of the attention.
+        heads: usize,
+    },
 }
 
 impl Published {
@@ -84,13 +105,24 @@ impl Published {
     }
 
     /// The configuration: upstream's defaults at these sizes, with the vocabulary of GPT-NeoX padded as upstream pads it.
+    /// Pythia's own is padded to 50,304.
     ///
     /// # Errors
     /// As [`ModelConfig::from_json`]; not for the models of this catalog.
     pub fn config(&self) -> Result<ModelConfig, ConfigError> {
-        let (mixer, vocabulary, multiple) =
-            if self.mamba2 { (r#"{"layer": "Mamba2"}"#, 50288, 16) } else { ("{}", 50277, 8) };
         let (d_model, n_layer) = (self.d_model, self.n_layer);
+        let (mixer, vocabulary, multiple) = match self.family {
+            Family::Mamba => ("{}", 50277, 8),
+            Family::Mamba2 => (r#"{"layer": "Mamba2"}"#, 50288, 16),
+            Family::Pythia { heads } => {
+                let d_mlp = 4 * d_model;
+                return ModelConfig::from_json(&format!(
+                    r#"{{"model_type": "gpt_neox", "hidden_size": {d_model}, "num_hidden_layers": {n_layer},
+                        "num_attention_heads": {heads}, "intermediate_size": {d_mlp}, "vocab_size": 50304, "hidden_act": "gelu",
+                        "rotary_pct": 0.25, "rotary_emb_base": 10000, "use_parallel_residual": true}}"#
+                ));
+            }
+        };
         ModelConfig::from_json(&format!(
             r#"{{"d_model": {d_model}, "n_layer": {n_layer}, "vocab_size": {vocabulary}, "ssm_cfg": {mixer},
                 "rms_norm": true, "residual_in_fp32": true, "fused_add_norm": true, "pad_vocab_size_multiple": {multiple}}}"#
@@ -99,19 +131,25 @@ impl Published {
 }
 
 const PUBLISHED: &[Published] = &[
-    Published { name: "state-spaces/mamba-130m", mamba2: false, d_model: 768, n_layer: 24 },
-    Published { name: "state-spaces/mamba-370m", mamba2: false, d_model: 1024, n_layer: 48 },
-    Published { name: "state-spaces/mamba-790m", mamba2: false, d_model: 1536, n_layer: 48 },
-    Published { name: "state-spaces/mamba-1.4b", mamba2: false, d_model: 2048, n_layer: 48 },
-    Published { name: "state-spaces/mamba-2.8b", mamba2: false, d_model: 2560, n_layer: 64 },
-    Published { name: "state-spaces/mamba2-130m", mamba2: true, d_model: 768, n_layer: 24 },
-    Published { name: "state-spaces/mamba2-370m", mamba2: true, d_model: 1024, n_layer: 48 },
-    Published { name: "state-spaces/mamba2-780m", mamba2: true, d_model: 1536, n_layer: 48 },
-    Published { name: "state-spaces/mamba2-1.3b", mamba2: true, d_model: 2048, n_layer: 48 },
-    Published { name: "state-spaces/mamba2-2.7b", mamba2: true, d_model: 2560, n_layer: 64 },
+    Published { name: "state-spaces/mamba-130m", family: Family::Mamba, d_model: 768, n_layer: 24 },
+    Published { name: "state-spaces/mamba-370m", family: Family::Mamba, d_model: 1024, n_layer: 48 },
+    Published { name: "state-spaces/mamba-790m", family: Family::Mamba, d_model: 1536, n_layer: 48 },
+    Published { name: "state-spaces/mamba-1.4b", family: Family::Mamba, d_model: 2048, n_layer: 48 },
+    Published { name: "state-spaces/mamba-2.8b", family: Family::Mamba, d_model: 2560, n_layer: 64 },
+    Published { name: "state-spaces/mamba2-130m", family: Family::Mamba2, d_model: 768, n_layer: 24 },
+    Published { name: "state-spaces/mamba2-370m", family: Family::Mamba2, d_model: 1024, n_layer: 48 },
+    Published { name: "state-spaces/mamba2-780m", family: Family::Mamba2, d_model: 1536, n_layer: 48 },
+    Published { name: "state-spaces/mamba2-1.3b", family: Family::Mamba2, d_model: 2048, n_layer: 48 },
+    Published { name: "state-spaces/mamba2-2.7b", family: Family::Mamba2, d_model: 2560, n_layer: 64 },
+    Published { name: "EleutherAI/pythia-70m", family: Family::Pythia { heads: 8 }, d_model: 512, n_layer: 6 },
+    Published { name: "EleutherAI/pythia-160m", family: Family::Pythia { heads: 12 }, d_model: 768, n_layer: 12 },
+    Published { name: "EleutherAI/pythia-410m", family: Family::Pythia { heads: 16 }, d_model: 1024, n_layer: 24 },
+    Published { name: "EleutherAI/pythia-1b", family: Family::Pythia { heads: 8 }, d_model: 2048, n_layer: 16 },
+    Published { name: "EleutherAI/pythia-1.4b", family: Family::Pythia { heads: 16 }, d_model: 2048, n_layer: 24 },
+    Published { name: "EleutherAI/pythia-2.8b", family: Family::Pythia { heads: 32 }, d_model: 2560, n_layer: 32 },
 ];
 
-/// The published models of the two papers.
+/// The published models of the two papers, and the Pythia models as Transformers of their sizes, trained on the same data.
 pub fn published() -> &'static [Published] {
     PUBLISHED
 }

@@ -2,16 +2,21 @@
 
 mod error;
 mod fields;
+mod gpt_neox;
 mod json;
 mod state_spaces;
 mod transformers;
 mod validate;
 mod weights;
 
+use ssm_kernels::ops::Gelu;
+
 pub use error::ConfigError;
 pub use weights::WeightSpec;
 
-/// Sizes and switches of a Mamba or Mamba-2 language model.
+use crate::signals::SignalSet;
+
+/// Sizes and switches of a language model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelConfig {
     /// Width of the residual stream.
@@ -20,21 +25,23 @@ pub struct ModelConfig {
     pub n_layer: usize,
     /// Rows of the embedding as stored, after upstream's padding (`pad_vocab_size_multiple`).
     pub vocab_size: usize,
-    /// Epsilon of every RMS norm, the gated one of Mamba-2 included.
+    /// Epsilon of every norm, the gated one of Mamba-2 included.
     pub norm_eps: f64,
-    /// Whether the head is the embedding; then a checkpoint needs no `lm_head.weight`.
+    /// Whether the head is the embedding; then a checkpoint needs no weight of the head.
     pub tie_embeddings: bool,
-    /// The mixer, the same in every block.
-    pub mixer: MixerConfig,
+    /// What stands in every block.
+    pub architecture: Architecture,
 }
 
-/// The mixer of every block.
+/// What stands in every block.
 #[derive(Clone, Debug, PartialEq)]
-pub enum MixerConfig {
+pub enum Architecture {
     /// Selective scan with a decay per channel and state (`Mamba1`, `model_type` mamba).
     Mamba(MambaConfig),
     /// State space duality with a scalar decay per head (`Mamba2`, `model_type` mamba2).
     Mamba2(Mamba2Config),
+    /// Attention and MLP of GPT-NeoX (`model_type` `gpt_neox`): the Pythia models.
+    GptNeoX(GptNeoXConfig),
 }
 
 /// Sizes of a Mamba mixer.
@@ -78,7 +85,7 @@ pub struct Mamba2Config {
 
 impl ModelConfig {
     /// Reads a `config.json` of either dialect: the one of `mamba_ssm` (`d_model`, `ssm_cfg`, ...) or the one of
-    /// transformers (`model_type` mamba or mamba2).
+    /// transformers (`model_type` mamba, mamba2 or `gpt_neox`).
     ///
     /// `Infinity`, `-Infinity` and `NaN`, which Python writes into JSON, are understood.
     ///
@@ -98,37 +105,66 @@ impl ModelConfig {
         Ok(config)
     }
 
-    /// Channels inside the mixer: `expand * d_model`.
+    /// Name of the architecture in messages and tables.
+    pub fn architecture_name(&self) -> &'static str {
+        match &self.architecture {
+            Architecture::Mamba(_) => "Mamba",
+            Architecture::Mamba2(_) => "Mamba-2",
+            Architecture::GptNeoX(_) => "GPT-NeoX",
+        }
+    }
+
+    /// Channels inside the mixer, which are those of the signal `ssm_output`: `expand * d_model`; for attention `d_model`.
     pub fn d_inner(&self) -> usize {
-        match &self.mixer {
-            MixerConfig::Mamba(mixer) => mixer.d_inner(self.d_model),
-            MixerConfig::Mamba2(mixer) => mixer.d_inner(self.d_model),
+        match &self.architecture {
+            Architecture::Mamba(mixer) => mixer.d_inner(self.d_model),
+            Architecture::Mamba2(mixer) => mixer.d_inner(self.d_model),
+            Architecture::GptNeoX(_) => self.d_model,
         }
     }
 
-    /// Heads of the mixer; a Mamba mixer has none.
-    pub fn nheads(&self) -> Option<usize> {
-        match &self.mixer {
-            MixerConfig::Mamba(_) => None,
-            MixerConfig::Mamba2(mixer) => Some(mixer.nheads(self.d_model)),
+    /// Step sizes of a token: one per channel (Mamba) or head (Mamba-2); attention has none.
+    pub fn dt_width(&self) -> usize {
+        match &self.architecture {
+            Architecture::Mamba(mixer) => mixer.d_inner(self.d_model),
+            Architecture::Mamba2(mixer) => mixer.nheads(self.d_model),
+            Architecture::GptNeoX(_) => 0,
         }
     }
 
-    /// Channels that the convolution sees.
-    pub fn conv_dim(&self) -> usize {
-        match &self.mixer {
-            MixerConfig::Mamba(mixer) => mixer.conv_dim(self.d_model),
-            MixerConfig::Mamba2(mixer) => mixer.conv_dim(self.d_model),
+    /// The internals that a layer can show.
+    pub fn signals(&self) -> SignalSet {
+        match &self.architecture {
+            Architecture::Mamba(_) | Architecture::Mamba2(_) => {
+                SignalSet { ssm_output: true, gated_output: true, dt: true, b: true, c: true }
+            }
+            Architecture::GptNeoX(_) => SignalSet { ssm_output: true, ..SignalSet::default() },
         }
     }
 
-    /// Rows of the input projection.
-    pub fn d_in_proj(&self) -> usize {
-        match &self.mixer {
-            MixerConfig::Mamba(mixer) => mixer.d_in_proj(self.d_model),
-            MixerConfig::Mamba2(mixer) => mixer.d_in_proj(self.d_model),
-        }
+    /// Whether a layer reads the positions of its rows; a recurrence reads their order alone.
+    pub fn uses_positions(&self) -> bool {
+        matches!(self.architecture, Architecture::GptNeoX(_))
     }
+}
+
+/// Sizes and switches of the blocks of GPT-NeoX: attention with rotary positions on a part of each head, and an MLP.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GptNeoXConfig {
+    /// Heads of the attention (`num_attention_heads`).
+    pub heads: usize,
+    /// Width of the MLP (`intermediate_size`).
+    pub d_mlp: usize,
+    /// Channels of a head that turn with the position: `rotary_pct` of them, rounded down.
+    pub rotary_dim: usize,
+    /// Base of the rotary frequencies (`rotary_emb_base`).
+    pub rotary_base: f64,
+    /// Whether attention and MLP read the same sum; otherwise the MLP reads the sum with the attention's output.
+    pub parallel_residual: bool,
+    /// Whether the projections of the attention have biases (`attention_bias`).
+    pub attention_bias: bool,
+    /// Activation of the MLP (`hidden_act`).
+    pub activation: Gelu,
 }
 
 impl MambaConfig {

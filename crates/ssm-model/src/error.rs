@@ -31,6 +31,28 @@ pub enum ModelError {
         /// Depth of the model.
         n_layer: usize,
     },
+    /// A state of another kind of layer.
+    #[error("the layer's initial state should be {expected}, got {got}")]
+    State {
+        /// What the layer continues from.
+        expected: &'static str,
+        /// What came.
+        got: &'static str,
+    },
+    /// A segment that a state does not have.
+    #[error("segment {segment} is beyond the state: it has {n_segments} segments")]
+    Segment {
+        /// What was asked.
+        segment: usize,
+        /// Segments of the state.
+        n_segments: usize,
+    },
+    /// An architecture without kernels for a GPU.
+    #[error("{architecture} is not available on CUDA yet: its operations have no kernels there")]
+    CpuOnly {
+        /// Name of the architecture.
+        architecture: &'static str,
+    },
 }
 
 impl ModelError {
@@ -41,6 +63,9 @@ impl ModelError {
             Self::Checkpoint(error) => Some(error.hint()),
             Self::Token { .. } => Some("the tokenizer does not fit this checkpoint".to_owned()),
             Self::Layer { .. } => Some("layers are 0-based".to_owned()),
+            Self::State { .. } => Some("a state continues in the model that it was taken from".to_owned()),
+            Self::Segment { .. } => Some("segments are 0-based".to_owned()),
+            Self::CpuOnly { .. } => Some("run it with --device cpu".to_owned()),
             Self::Kernel(_) | Self::Candle(_) => None,
         }
     }

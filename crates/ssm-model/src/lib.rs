@@ -1,7 +1,9 @@
-//! Mamba and Mamba-2 language models on packed sequences, driven layer by layer.
+//! Language models on packed sequences, driven layer by layer: Mamba, Mamba-2, and GPT-NeoX as the Transformer to compare
+//! them with.
 //!
 //! A model knows nothing of reduction: whoever drives it decides what happens between layers.
 
+mod block;
 pub mod catalog;
 pub mod checkpoint;
 pub mod config;
@@ -15,11 +17,11 @@ mod signals;
 mod state;
 
 pub use checkpoint::{Checkpoint, CheckpointError, Weights};
-pub use config::{ConfigError, Mamba2Config, MambaConfig, MixerConfig, ModelConfig};
+pub use config::{Architecture, ConfigError, GptNeoXConfig, Mamba2Config, MambaConfig, ModelConfig};
 pub use error::ModelError;
 pub use loader::WeightSource;
-pub use model::{Activations, LayerOutput, LayerRequest, MambaLm};
+pub use model::{Activations, LanguageModel, LayerOutput, LayerRequest};
 pub use random::RandomWeights;
 pub use signals::{SignalSet, Signals};
 pub use ssm_kernels::Placement;
-pub use state::{LayerState, ModelState};
+pub use state::{KeyValueCache, LayerState, ModelState, RecurrentState};

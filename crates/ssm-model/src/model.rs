@@ -1,4 +1,4 @@
-//! A Mamba language model, driven layer by layer.
+//! A language model, driven layer by layer.
 //!
 //! Whoever drives decides what happens between layers: reduce, fork, observe. A plain forward is a loop over `layer`.
 
@@ -6,19 +6,20 @@ use candle_core::{DType, Tensor};
 use ssm_kernels::ops::{self, RowPlan};
 use ssm_kernels::{Placement, Segments};
 
-use crate::config::ModelConfig;
+use crate::block::{Block, FinalNorm};
+use crate::config::{Architecture, ModelConfig};
 use crate::error::ModelError;
 use crate::loader::{Loader, WeightSource};
-use crate::mixer::{Mixer, MixerCall};
 use crate::signals::{SignalSet, Signals};
 use crate::state::{LayerState, ModelState};
 
 /// What flows from block to block, one row per token of the packed stream.
 ///
-/// As in mamba_ssm the two branches are kept apart: the block adds them, normalises the sum and runs its mixer on it.
+/// As in mamba_ssm the two branches are kept apart: the block adds them, normalises the sum and runs on it. A Transformer is
+/// driven the same way: `hidden` is what attention and MLP of the last block add.
 #[derive(Clone, Debug)]
 pub struct Activations {
-    /// `[tokens, d_model]`: output of the last mixer, or the embedding before the first block.
+    /// `[tokens, d_model]`: output of the last block, or the embedding before the first one.
     pub hidden: Tensor,
     /// `[tokens, d_model]`, float32: the residual stream; none before the first block.
     pub residual: Option<Tensor>,
@@ -35,6 +36,9 @@ pub struct LayerRequest<'a> {
     pub states: bool,
     /// Rows of the activations to gather and merge before the block reads them; the segments are those that are left.
     pub rows: Option<&'a RowPlan>,
+    /// Position of every row, for an architecture that reads them ([`ModelConfig::uses_positions`]). Where absent, the rows of
+    /// a segment are numbered one after the other from the end of its parent or initial state on.
+    pub positions: Option<&'a [u32]>,
 }
 
 /// What a layer returns.
@@ -47,52 +51,42 @@ pub struct LayerOutput {
     pub state: Option<LayerState>,
 }
 
-/// One block: add, norm, mixer.
+/// A language model on one device.
 #[derive(Debug)]
-struct Block {
-    norm: Tensor,
-    mixer: Mixer,
-}
-
-/// A Mamba or Mamba-2 language model on one device.
-#[derive(Debug)]
-pub struct MambaLm {
+pub struct LanguageModel {
     config: ModelConfig,
     placement: Placement,
     /// `[vocab_size, d_model]`
     embedding: Tensor,
     blocks: Vec<Block>,
-    norm_f: Tensor,
+    norm_f: FinalNorm,
     /// `[vocab_size, d_model]`; the embedding itself where they are tied.
     lm_head: Tensor,
 }
 
-impl MambaLm {
+impl LanguageModel {
     /// Takes every weight of the model and puts it where it computes; the caller finishes a checkpoint's weights to refuse
     /// surplus ones.
     ///
     /// # Errors
-    /// A missing or misshapen weight, by name.
+    /// A missing or misshapen weight, by name, or an architecture that has no kernels where it is to compute.
     pub fn load(
         config: &ModelConfig,
         weights: &mut dyn WeightSource,
         placement: &Placement,
     ) -> Result<Self, ModelError> {
+        if !placement.device.is_cpu() && matches!(config.architecture, Architecture::GptNeoX(_)) {
+            return Err(ModelError::CpuOnly { architecture: config.architecture_name() });
+        }
         let mut weights = Loader::new(weights, placement);
         let shape = [config.vocab_size, config.d_model];
-        let embedding = weights.matrix("backbone.embedding.weight", &shape)?;
+        let embedding = weights.matrix(config.embedding_name(), &shape)?;
         let blocks = (0..config.n_layer)
-            .map(|index| {
-                let prefix = format!("backbone.layers.{index}");
-                Ok(Block {
-                    norm: weights.placed(&format!("{prefix}.norm.weight"), &[config.d_model])?,
-                    mixer: Mixer::load(config, &mut weights, &format!("{prefix}.mixer"))?,
-                })
-            })
+            .map(|index| Block::load(config, &mut weights, index))
             .collect::<Result<_, ModelError>>()?;
-        let norm_f = weights.placed("backbone.norm_f.weight", &[config.d_model])?;
+        let norm_f = FinalNorm::load(config, &mut weights)?;
         let lm_head =
-            if config.tie_embeddings { embedding.clone() } else { weights.matrix("lm_head.weight", &shape)? };
+            if config.tie_embeddings { embedding.clone() } else { weights.matrix(config.head_name(), &shape)? };
         Ok(Self { config: config.clone(), placement: placement.clone(), embedding, blocks, norm_f, lm_head })
     }
 
@@ -122,7 +116,8 @@ impl MambaLm {
     /// Runs block `index` over a packed stream.
     ///
     /// # Errors
-    /// A layer that is not there, activations that do not fit `segments`, or an initial state of another shape.
+    /// A layer that is not there, activations or positions that do not fit `segments`, or an initial state of another shape or
+    /// architecture.
     pub fn layer(
         &self,
         index: usize,
@@ -132,17 +127,7 @@ impl MambaLm {
     ) -> Result<LayerOutput, ModelError> {
         let n_layer = self.blocks.len();
         let block = self.blocks.get(index).ok_or(ModelError::Layer { layer: index, n_layer })?;
-        let eps = self.config.norm_eps as f32;
-        let (normed, residual) =
-            ops::add_rms_norm(&activations.hidden, activations.residual.as_ref(), &block.norm, eps, request.rows)?;
-        let call =
-            MixerCall { segments, initial: request.initial, signals: request.signals, want_states: request.states };
-        let output = block.mixer.forward(&normed, &call)?;
-        Ok(LayerOutput {
-            activations: Activations { hidden: output.hidden, residual: Some(residual) },
-            signals: output.signals,
-            state: output.state,
-        })
+        block.forward(activations, segments, request, self.config.norm_eps as f32)
     }
 
     /// Logits of the given rows of the stream: `[rows, vocab_size]`, float32. The head runs at these rows only.
@@ -153,22 +138,21 @@ impl MambaLm {
         self.head_as(activations, rows, DType::F32)
     }
 
-    /// As [`MambaLm::head`], rounded to `dtype`.
+    /// As [`LanguageModel::head`], rounded to `dtype`.
     ///
     /// # Errors
-    /// As [`MambaLm::head`].
+    /// As [`LanguageModel::head`].
     pub fn head_as(&self, activations: &Activations, rows: &[u32], dtype: DType) -> Result<Tensor, ModelError> {
         let hidden = take(&activations.hidden, rows)?;
         let residual = activations.residual.as_ref().map(|residual| take(residual, rows)).transpose()?;
-        let eps = self.config.norm_eps as f32;
-        let (normed, _) = ops::add_rms_norm(&hidden, residual.as_ref(), &self.norm_f, eps, None)?;
+        let normed = self.norm_f.forward(&hidden, residual.as_ref(), self.config.norm_eps as f32)?;
         Ok(ops::linear_as(&normed, &self.lm_head, dtype)?)
     }
 
     /// Runs all layers over a packed stream, from zero states or from `initial`, and returns the states after it.
     ///
     /// # Errors
-    /// As [`MambaLm::layer`].
+    /// As [`LanguageModel::layer`].
     pub fn prefill(
         &self,
         tokens: &[u32],
@@ -178,12 +162,8 @@ impl MambaLm {
         let mut activations = self.embed(tokens)?;
         let mut states = Vec::with_capacity(self.blocks.len());
         for index in 0..self.blocks.len() {
-            let request = LayerRequest {
-                initial: initial.map(|state| &state.0[index]),
-                signals: SignalSet::default(),
-                states: true,
-                rows: None,
-            };
+            let request =
+                LayerRequest { initial: initial.map(|state| &state.0[index]), states: true, ..LayerRequest::default() };
             let output = self.layer(index, &activations, segments, request)?;
             activations = output.activations;
             states.extend(output.state);
@@ -195,7 +175,7 @@ impl MambaLm {
     /// vocab_size]` and the new states.
     ///
     /// # Errors
-    /// As [`MambaLm::layer`].
+    /// As [`LanguageModel::layer`].
     pub fn step(&self, tokens: &[u32], state: &ModelState) -> Result<(Tensor, ModelState), ModelError> {
         let segments = Segments::independent(&vec![1; tokens.len()]);
         let (activations, state) = self.prefill(tokens, &segments, Some(state))?;

@@ -39,9 +39,14 @@ fn spread(name: &str, fan_in: f32) -> Box<dyn Fn(f32, usize) -> f32> {
     } else if name.ends_with("dt_bias") || name.ends_with("dt_proj.bias") {
         // The inverse softplus of step sizes between 0.001 and 0.1, evenly on a log scale.
         Box::new(|u, _| (0.001_f32 * 100.0_f32.powf(u)).exp_m1().ln())
+    } else if name.starts_with("gpt_neox.") && name.rsplit('.').next() == Some("bias") {
+        Box::new(|u, _| 0.04 * (u - 0.5))
     } else if name.rsplit('.').next() == Some("D") || name.contains("norm") {
         Box::new(|u, _| 0.9 + 0.2 * u)
-    } else if name.ends_with("embedding.weight") || name.ends_with("lm_head.weight") {
+    } else if ["embedding.weight", "lm_head.weight", "embed_in.weight", "embed_out.weight"]
+        .iter()
+        .any(|end| name.ends_with(end))
+    {
         Box::new(|u, _| 0.04 * (u - 0.5))
     } else {
         Box::new(move |u, _| bound * (2.0 * u - 1.0))
@@ -78,6 +83,15 @@ mod tests {
         let mean: f32 = first.iter().sum::<f32>() / 6400.0;
         assert!(mean.abs() < 0.003 && first.iter().all(|value| value.abs() <= 0.1), "{mean}");
         assert!(first.iter().any(|value| *value > 0.095) && first.iter().any(|value| *value < -0.095));
+    }
+
+    #[test]
+    fn norms_and_biases_of_a_transformer_are_those_of_training() {
+        let of = |name: &str| values(&format!("gpt_neox.layers.0.{name}"), &[1000], 0);
+        assert!(of("input_layernorm.weight").iter().all(|weight| (0.9..=1.1).contains(weight)));
+        for name in ["input_layernorm.bias", "attention.query_key_value.bias", "mlp.dense_h_to_4h.bias"] {
+            assert!(of(name).iter().all(|bias| bias.abs() <= 0.02), "{name}");
+        }
     }
 
     #[test]

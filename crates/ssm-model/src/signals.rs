@@ -6,7 +6,8 @@ use candle_core::Tensor;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each signal is asked for or not, independently")]
 pub struct SignalSet {
-    /// SSM output y (with the skip D x), before the gate.
+    /// SSM output y (with the skip D x), before the gate. Of a Transformer: what the attention gathered, before its output
+    /// projection, which stands in the same place.
     pub ssm_output: bool,
     /// SSM output after the gate, y * silu(z), before any norm.
     pub gated_output: bool,
@@ -19,6 +20,26 @@ pub struct SignalSet {
 }
 
 impl SignalSet {
+    /// Names of those that are asked for, in the order of the fields.
+    #[must_use]
+    pub fn names(self) -> Vec<&'static str> {
+        let Self { ssm_output, gated_output, dt, b, c } = self;
+        let all = [(ssm_output, "ssm_output"), (gated_output, "gated_output"), (dt, "dt"), (b, "b"), (c, "c")];
+        all.into_iter().filter(|(asked, _)| *asked).map(|(_, name)| name).collect()
+    }
+
+    /// Those of this set that `shown` lacks.
+    #[must_use]
+    pub fn without(self, shown: Self) -> Self {
+        Self {
+            ssm_output: self.ssm_output && !shown.ssm_output,
+            gated_output: self.gated_output && !shown.gated_output,
+            dt: self.dt && !shown.dt,
+            b: self.b && !shown.b,
+            c: self.c && !shown.c,
+        }
+    }
+
     /// Everything that either set asks for.
     #[must_use]
     pub fn union(self, other: Self) -> Self {
@@ -45,4 +66,17 @@ pub struct Signals {
     pub b: Option<Tensor>,
     /// `[tokens, ngroups * d_state]`
     pub c: Option<Tensor>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_layer_cannot_show_is_named() {
+        let asked = SignalSet { ssm_output: true, dt: true, c: true, ..SignalSet::default() };
+        let shown = SignalSet { ssm_output: true, b: true, ..SignalSet::default() };
+        assert_eq!(asked.without(shown).names(), ["dt", "c"]);
+        assert_eq!(asked.without(asked), SignalSet::default());
+    }
 }

@@ -1,18 +1,36 @@
-//! Recurrent states as values: take them, clone them, hand them to children, continue.
+//! What a layer carries from token to token, as values: take them, clone them, hand them to children, continue.
 
 use candle_core::Tensor;
+use ssm_kernels::Segments;
+use ssm_kernels::ops::KeysValues;
 
 use crate::error::ModelError;
 
 /// What one layer carries from token to token, for every segment of a packed call.
-///
-/// Float32, as upstream keeps it.
 #[derive(Clone, Debug)]
-pub struct LayerState {
+pub enum LayerState {
+    /// Of a Mamba or Mamba-2.
+    Recurrent(RecurrentState),
+    /// Of a Transformer.
+    Attention(KeyValueCache),
+}
+
+/// State of a recurrent layer: the same size after any number of tokens. Float32, as upstream keeps it.
+#[derive(Clone, Debug)]
+pub struct RecurrentState {
     /// The last inputs of the convolution, oldest first: `[segments, conv_channels, d_conv]`.
     pub conv: Tensor,
     /// State of the scan: `[segments, d_inner, d_state]` (Mamba) or `[segments, nheads, headdim, d_state]` (Mamba-2).
     pub ssm: Tensor,
+}
+
+/// Keys and values of all tokens of a segment and of those before it: they grow with every token that was not removed.
+#[derive(Clone, Debug)]
+pub struct KeyValueCache {
+    /// One entry per segment, `[tokens, d_model]` each: keys are already turned by the positions of their rows.
+    pub segments: Vec<KeysValues>,
+    /// Position of the token that follows each segment.
+    pub next_positions: Vec<u32>,
 }
 
 impl LayerState {
@@ -21,8 +39,84 @@ impl LayerState {
     /// # Errors
     /// A segment that is not there.
     pub fn select(&self, segments: &[u32]) -> Result<Self, ModelError> {
-        let index = Tensor::new(segments, self.conv.device())?;
-        Ok(Self { conv: self.conv.index_select(&index, 0)?, ssm: self.ssm.index_select(&index, 0)? })
+        Ok(match self {
+            Self::Recurrent(state) => {
+                let index = Tensor::new(segments, state.conv.device())?;
+                let (conv, ssm) = (state.conv.index_select(&index, 0)?, state.ssm.index_select(&index, 0)?);
+                Self::Recurrent(RecurrentState { conv, ssm })
+            }
+            Self::Attention(cache) => {
+                let n_segments = cache.segments.len();
+                if let Some(&segment) = segments.iter().find(|&&segment| segment as usize >= n_segments) {
+                    return Err(ModelError::Segment { segment: segment as usize, n_segments });
+                }
+                let at = |segment: &u32| *segment as usize;
+                Self::Attention(KeyValueCache {
+                    segments: segments.iter().map(|segment| cache.segments[at(segment)].clone()).collect(),
+                    next_positions: segments.iter().map(|segment| cache.next_positions[at(segment)]).collect(),
+                })
+            }
+        })
+    }
+
+    /// The state of a recurrent layer.
+    ///
+    /// # Errors
+    /// [`ModelError::State`] where it is one of a Transformer.
+    pub fn recurrent(&self) -> Result<&RecurrentState, ModelError> {
+        match self {
+            Self::Recurrent(state) => Ok(state),
+            Self::Attention(_) => Err(ModelError::State { expected: "recurrent", got: "a KV cache" }),
+        }
+    }
+
+    /// The KV cache of a layer of a Transformer.
+    ///
+    /// # Errors
+    /// [`ModelError::State`] where it is a recurrent state.
+    pub fn cache(&self) -> Result<&KeyValueCache, ModelError> {
+        match self {
+            Self::Attention(cache) => Ok(cache),
+            Self::Recurrent(_) => Err(ModelError::State { expected: "a KV cache", got: "recurrent" }),
+        }
+    }
+}
+
+impl KeyValueCache {
+    /// The caches after a packed call whose rows have these keys, values and positions; `initial` is what stood before the
+    /// root segments. A segment's cache begins with that of its parent.
+    pub(crate) fn after(
+        keys: &Tensor,
+        values: &Tensor,
+        positions: &[u32],
+        segments: &Segments,
+        initial: Option<&Self>,
+    ) -> Result<Self, ModelError> {
+        let mut after = Self { segments: Vec::with_capacity(segments.len()), next_positions: Vec::new() };
+        for segment in 0..segments.len() {
+            let rows = segments.rows(segment);
+            let own = KeysValues {
+                keys: keys.narrow(0, rows.start, rows.len())?,
+                values: values.narrow(0, rows.start, rows.len())?,
+            };
+            let (before, first) = match segments.parent(segment) {
+                Some(parent) => (Some(&after.segments[parent]), after.next_positions[parent]),
+                None => initial.map_or((None, 0), |cache| {
+                    (cache.segments.get(segment), cache.next_positions.get(segment).copied().unwrap_or(0))
+                }),
+            };
+            let both = |before: &Tensor, own: &Tensor| Tensor::cat(&[before, own], 0);
+            let whole = match before {
+                Some(before) => {
+                    KeysValues { keys: both(&before.keys, &own.keys)?, values: both(&before.values, &own.values)? }
+                }
+                // A copy: the cache must not keep the whole stream alive.
+                None => KeysValues { keys: own.keys.force_contiguous()?, values: own.values.force_contiguous()? },
+            };
+            after.segments.push(whole);
+            after.next_positions.push(positions[rows].last().map_or(first, |position| position + 1));
+        }
+        Ok(after)
     }
 }
 

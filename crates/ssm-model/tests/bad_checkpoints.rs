@@ -273,7 +273,7 @@ fn configs_of_transformers() {
             r#"{{"model_type": "mamba", "hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 8, "state_size": 4, {more}}}"#
         ))
     };
-    assert_snapshot!(config_refusal(r#"{"model_type": "gpt_neox"}"#), @r#"`model_type` = "gpt_neox" is not supported; supported: "mamba", "mamba2""#);
+    assert_snapshot!(config_refusal(r#"{"model_type": "llama"}"#), @r#"`model_type` = "llama" is not supported; supported: "mamba", "mamba2", "gpt_neox""#);
     assert_snapshot!(config_refusal(r#"{"model_type": "mamba"}"#), @"`hidden_size` is missing");
     assert_snapshot!(with(r#""use_bias": true"#), @"`use_bias` = true is not supported; supported: false (no bias in the projections)");
     assert_snapshot!(with(r#""hidden_act": "gelu""#), @r#"`hidden_act` = "gelu" is not supported; supported: "silu""#);
@@ -284,16 +284,55 @@ fn configs_of_transformers() {
 }
 
 #[test]
+fn configs_of_gpt_neox() {
+    const SIZES: &str = r#""model_type": "gpt_neox", "hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 8, "num_attention_heads": 4, "intermediate_size": 256"#;
+    let with = |more: &str| {
+        let error = ModelConfig::from_json(&format!("{{{SIZES}, {more}}}")).unwrap_err();
+        assert!(!error.hint().is_empty());
+        error.to_string()
+    };
+    assert_snapshot!(config_refusal(r#"{"model_type": "gpt_neox"}"#), @"`hidden_size` is missing");
+    assert_snapshot!(with(r#""hidden_act": "relu""#), @r#"`hidden_act` = "relu" is not supported; supported: "gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh""#);
+    assert_snapshot!(with(r#""rope_scaling": {"type": "linear", "factor": 2.0}"#), @r#"`rope_scaling` = {"factor":2.0,"type":"linear"} is not supported; supported: null (positions are not stretched)"#);
+    assert_snapshot!(with(r#""rope_parameters": {"rope_type": "yarn"}"#), @r#"`rope_parameters.rope_type` = "yarn" is not supported; supported: "default" (positions are not stretched)"#);
+    assert_snapshot!(with(r#""rope_parameters": {"factor": 2}"#), @"unknown setting `rope_parameters.factor`");
+    assert_snapshot!(with(r#""rotary_pct": 0.5, "rope_parameters": {"partial_rotary_factor": 0.25}"#), @"`rotary_pct` is 0.5, but the same setting elsewhere is 0.25");
+    assert_snapshot!(with(r#""rotary_emb_base": 10000, "rope_theta": 500"#), @"`rope_theta` is 500, but the same setting elsewhere is 10000");
+    assert_snapshot!(with(r#""rotary_pct": 1.5"#), @"rotary_pct is 1.5, expected between 0 and 1");
+    assert_snapshot!(with(r#""rotary_pct": 0.2"#), @"rotary_pct turns 3 of the 16 channels of a head, expected an even number of at most all");
+    assert_snapshot!(with(r#""rotary_emb_base": 0"#), @"rotary_emb_base is 0, expected more than 1");
+    assert_snapshot!(with(r#""use_parallel_residual": "yes""#), @r#"`use_parallel_residual` must be true or false, got "yes""#);
+    assert_snapshot!(with(r#""num_key_value_heads": 1"#), @"unknown setting `num_key_value_heads`");
+    let heads = SIZES.replace("\"num_attention_heads\": 4", "\"num_attention_heads\": 5");
+    assert_snapshot!(config_refusal(&format!("{{{heads}}}")), @"num_attention_heads is 5, which does not divide hidden_size = 64");
+    let heads = SIZES.replace("\"num_attention_heads\": 4", "\"num_attention_heads\": 0");
+    assert_snapshot!(config_refusal(&format!("{{{heads}}}")), @"num_attention_heads is 0, expected 1 to 64");
+}
+
+/// `config.json` of `EleutherAI/pythia-70m` as published, which older versions of transformers wrote.
+#[test]
+fn a_published_pythia() {
+    let config = ModelConfig::from_json(
+        r#"{"architectures": ["GPTNeoXForCausalLM"], "bos_token_id": 0, "eos_token_id": 0, "hidden_act": "gelu", "hidden_size": 512,
+            "initializer_range": 0.02, "intermediate_size": 2048, "layer_norm_eps": 1e-05, "max_position_embeddings": 2048,
+            "model_type": "gpt_neox", "num_attention_heads": 8, "num_hidden_layers": 6, "rotary_emb_base": 10000, "rotary_pct": 0.25,
+            "tie_word_embeddings": false, "torch_dtype": "float16", "transformers_version": "4.24.0", "use_cache": true,
+            "use_parallel_residual": true, "vocab_size": 50304}"#,
+    )
+    .unwrap();
+    assert_eq!((config.n_layer, config.tie_embeddings, config.parameters()), (6, false, 70_426_624));
+    assert_snapshot!(format!("{:?}", config.architecture), @"GptNeoX(GptNeoXConfig { heads: 8, d_mlp: 2048, rotary_dim: 16, rotary_base: 10000.0, parallel_residual: true, attention_bias: true, activation: Exact })");
+}
+
+#[test]
 fn upstream_defaults() {
     let mamba =
         ModelConfig::from_json(r#"{"d_model": 776, "n_layer": 1, "vocab_size": 50277, "ssm_cfg": {}}"#).unwrap();
     assert_eq!(mamba.vocab_size, 50280);
-    assert_snapshot!(format!("{:?}", mamba.mixer), @"Mamba(MambaConfig { d_state: 16, d_conv: 4, expand: 2, dt_rank: 49, conv_bias: true })");
+    assert_snapshot!(format!("{:?}", mamba.architecture), @"Mamba(MambaConfig { d_state: 16, d_conv: 4, expand: 2, dt_rank: 49, conv_bias: true })");
     let text = r#"{"d_model": 768, "n_layer": 1, "vocab_size": 50277, "pad_vocab_size_multiple": 16, "ssm_cfg": {"layer": "Mamba2"}}"#;
     let mamba2 = ModelConfig::from_json(text).unwrap();
-    assert_eq!(
-        (mamba2.vocab_size, mamba2.nheads(), mamba2.conv_dim(), mamba2.d_in_proj()),
-        (50288, Some(24), 1792, 3352)
-    );
-    assert_snapshot!(format!("{:?}", mamba2.mixer), @"Mamba2(Mamba2Config { d_state: 128, d_conv: 4, expand: 2, headdim: 64, ngroups: 1, norm_groups: 1, norm_before_gate: false, dt_limit: (0.0, inf), conv_bias: true })");
+    let in_proj = mamba2.weights().into_iter().find(|weight| weight.name.ends_with("in_proj.weight")).unwrap();
+    assert_eq!((mamba2.vocab_size, mamba2.dt_width(), in_proj.shape), (50288, 24, vec![3352, 768]));
+    assert_snapshot!(format!("{:?}", mamba2.architecture), @"Mamba2(Mamba2Config { d_state: 128, d_conv: 4, expand: 2, headdim: 64, ngroups: 1, norm_groups: 1, norm_before_gate: false, dt_limit: (0.0, inf), conv_bias: true })");
 }

@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use ssm_model::catalog::{builtin, builtins, published};
-use ssm_model::{Checkpoint, MixerConfig, ModelConfig, WeightSource};
+use ssm_model::catalog::{Family, builtin, builtins, published};
+use ssm_model::{Architecture, Checkpoint, ModelConfig, WeightSource};
 
 fn golden(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(path)
@@ -44,6 +44,16 @@ fn formats_and_dialects_hold_the_same_model() {
     }
 }
 
+/// Old checkpoints of a GPT-NeoX hold masks and frequencies besides weights; a tied head may be stored too.
+#[test]
+fn a_gpt_neox_holds_what_its_config_implies() {
+    for model in ["neox_parallel", "neox_sequential"] {
+        let mut checkpoint = Checkpoint::open(&golden(model)).unwrap();
+        checkpoint.digest().unwrap();
+        takes_everything(checkpoint);
+    }
+}
+
 #[test]
 fn dialects_say_the_same_about_a_model() {
     for model in ["mamba1", "mamba2_g1"] {
@@ -55,9 +65,9 @@ fn dialects_say_the_same_about_a_model() {
 
 #[test]
 fn dialects_differ_in_the_gated_norm_of_several_groups() {
-    let norm_groups = |folder: PathBuf| match Checkpoint::open(&folder).unwrap().config.mixer {
-        MixerConfig::Mamba2(mixer) => (mixer.ngroups, mixer.norm_groups),
-        MixerConfig::Mamba(_) => unreachable!("a Mamba-2 checkpoint"),
+    let norm_groups = |folder: PathBuf| match Checkpoint::open(&folder).unwrap().config.architecture {
+        Architecture::Mamba2(mixer) => (mixer.ngroups, mixer.norm_groups),
+        Architecture::Mamba(_) | Architecture::GptNeoX(_) => unreachable!("a Mamba-2 checkpoint"),
     };
     assert_eq!(norm_groups(golden("mamba2_g2")), (2, 2));
     assert_eq!(norm_groups(golden("mamba2_g2/hf")), (2, 1));
@@ -87,7 +97,11 @@ fn embedded_models_open() {
 #[test]
 fn published_sizes_give_the_parameters_in_the_names() {
     for model in published() {
-        let ssm_cfg = if model.mamba2 { r#"{"layer": "Mamba2"}"# } else { "{}" };
+        let ssm_cfg = match model.family {
+            Family::Mamba => "{}",
+            Family::Mamba2 => r#"{"layer": "Mamba2"}"#,
+            Family::Pythia { .. } => continue,
+        };
         let (d_model, n_layer) = (model.d_model, model.n_layer);
         let text =
             format!(r#"{{"d_model": {d_model}, "n_layer": {n_layer}, "vocab_size": 50277, "ssm_cfg": {ssm_cfg}}}"#);

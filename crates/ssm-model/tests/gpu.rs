@@ -6,22 +6,23 @@ mod common;
 use candle_core::{DType, Tensor};
 use common::{GOLDEN, Golden, bits, golden, largest_difference};
 use ssm_kernels::{Segments, device, host, ops};
+use ssm_model::catalog::Family;
 use ssm_model::checkpoint::Checkpoint;
-use ssm_model::{MambaLm, Placement, RandomWeights, catalog};
+use ssm_model::{LanguageModel, Placement, RandomWeights, catalog};
 
 fn on_gpu(dtype: DType) -> Placement {
     Placement::new(device::open_cuda(0).unwrap(), dtype).unwrap()
 }
 
-fn load(checkpoint: Checkpoint, placement: &Placement) -> MambaLm {
+fn load(checkpoint: Checkpoint, placement: &Placement) -> LanguageModel {
     let mut weights = checkpoint.weights;
-    let model = MambaLm::load(&checkpoint.config, &mut weights, placement).unwrap();
+    let model = LanguageModel::load(&checkpoint.config, &mut weights, placement).unwrap();
     weights.finish().unwrap();
     model
 }
 
 /// Last hidden states and logits of every row, on the host.
-fn run(model: &MambaLm, tokens: &[u32], segments: &Segments) -> (Tensor, Tensor) {
+fn run(model: &LanguageModel, tokens: &[u32], segments: &Segments) -> (Tensor, Tensor) {
     let (activations, _) = model.prefill(tokens, segments, None).unwrap();
     let rows: Vec<u32> = (0..tokens.len() as u32).collect();
     let logits = model.head(&activations, &rows).unwrap();
@@ -33,6 +34,16 @@ fn run(model: &MambaLm, tokens: &[u32], segments: &Segments) -> (Tensor, Tensor)
 fn relative(want: &Tensor, got: &Tensor) -> f64 {
     let norm = |x: &Tensor| f64::from(x.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap()).sqrt();
     norm(&(want - got).unwrap()) / norm(want)
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn a_transformer_is_refused_with_a_hint() {
+    let checkpoint = catalog::builtin("neox-world").unwrap().open().unwrap();
+    let mut weights = checkpoint.weights;
+    let error = LanguageModel::load(&checkpoint.config, &mut weights, &on_gpu(DType::F32)).unwrap_err();
+    assert_eq!(error.to_string(), "GPT-NeoX is not available on CUDA yet: its operations have no kernels there");
+    assert_eq!(error.hint().unwrap(), "run it with --device cpu");
 }
 
 #[test]
@@ -82,23 +93,23 @@ fn trained_models_in_both_dtypes() {
 #[test]
 #[ignore = "needs a GPU"]
 fn a_sequence_has_the_same_bits_alone_and_packed() {
-    for mamba2 in [false, true] {
-        let published = catalog::published().iter().find(|published| published.mamba2 == mamba2).unwrap();
+    for family in [Family::Mamba, Family::Mamba2] {
+        let published = catalog::published().iter().find(|published| published.family == family).unwrap();
         let config = catalog::Published { d_model: 512, n_layer: 3, ..*published }.config().unwrap();
         for dtype in [DType::F32, DType::BF16] {
-            let model = MambaLm::load(&config, &mut RandomWeights { seed: 3 }, &on_gpu(dtype)).unwrap();
+            let model = LanguageModel::load(&config, &mut RandomWeights { seed: 3 }, &on_gpu(dtype)).unwrap();
             let lengths = [5, 2500, 64, 1, 133];
             let segments = Segments::independent(&lengths);
             let tokens: Vec<u32> = (0..segments.n_tokens() as u32).map(|index| index * 977 % 50_000).collect();
             let (hidden, logits) = run(&model, &tokens, &segments);
             let (again, _) = run(&model, &tokens, &segments);
-            assert_eq!(bits(&hidden), bits(&again), "mamba2 {mamba2} {dtype:?}: the same twice");
+            assert_eq!(bits(&hidden), bits(&again), "{family:?} {dtype:?}: the same twice");
             for index in 0..lengths.len() {
                 let rows = segments.rows(index);
                 let (alone, alone_logits) = run(&model, &tokens[rows.clone()], &Segments::independent(&[rows.len()]));
                 let packed = |x: &Tensor| bits(&x.narrow(0, rows.start, rows.len()).unwrap());
-                assert!(bits(&alone) == packed(&hidden), "mamba2 {mamba2} {dtype:?}: segment {index}");
-                assert!(bits(&alone_logits) == packed(&logits), "mamba2 {mamba2} {dtype:?}: logits of segment {index}");
+                assert!(bits(&alone) == packed(&hidden), "{family:?} {dtype:?}: segment {index}");
+                assert!(bits(&alone_logits) == packed(&logits), "{family:?} {dtype:?}: logits of segment {index}");
             }
         }
     }

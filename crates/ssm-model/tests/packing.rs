@@ -3,14 +3,25 @@
 
 mod common;
 
+use candle_core::Tensor;
 use common::{bits, largest_difference, logits, trained};
 use ssm_kernels::Segments;
+use ssm_model::catalog::{Published, published};
+use ssm_model::{LanguageModel, LayerRequest, LayerState, ModelError, Placement, RandomWeights};
 
-const MODELS: [&str; 2] = ["mamba-world", "mamba2-world"];
+const MODELS: [&str; 3] = ["mamba-world", "mamba2-world", "neox-world"];
 
 /// Some token ids, different for every seed.
 fn tokens(seed: u32, length: usize) -> Vec<u32> {
     (0..length as u32).map(|index| (index.wrapping_mul(2_654_435_761).wrapping_add(seed * 977) >> 7) % 1100).collect()
+}
+
+/// The tensors of a state of one segment.
+fn parts(state: &LayerState) -> [Tensor; 2] {
+    match state {
+        LayerState::Recurrent(state) => [state.conv.clone(), state.ssm.clone()],
+        LayerState::Attention(cache) => [cache.segments[0].keys.clone(), cache.segments[0].values.clone()],
+    }
 }
 
 #[test]
@@ -27,8 +38,9 @@ fn a_sequence_alone_equals_the_same_sequence_packed_bit_for_bit() {
             assert!(bits(&part) == bits(&alone), "{name}: logits of length {}", row.len());
             let selected = packed_state.select(&[index as u32]).unwrap();
             for (layer, (a, b)) in selected.0.iter().zip(&state.0).enumerate() {
-                assert!(bits(&a.conv) == bits(&b.conv), "{name}: conv state {layer}");
-                assert!(bits(&a.ssm) == bits(&b.ssm), "{name}: ssm state {layer}");
+                for (part, (a, b)) in parts(a).iter().zip(parts(b)).enumerate() {
+                    assert!(bits(a) == bits(&b), "{name}: layer {layer}, part {part} of the state");
+                }
             }
             start += row.len();
         }
@@ -72,10 +84,60 @@ fn a_child_continues_its_parent() {
     }
 }
 
+/// The shapes of a Pythia, with weights made up: it loads, runs, and its logits are spread as an untrained model's are.
+#[test]
+fn a_pythia_of_random_weights_runs() {
+    let published = published().iter().find(|published| published.short_name() == "pythia-70m").unwrap();
+    let config = Published { d_model: 64, n_layer: 2, ..*published }.config().unwrap();
+    let model = LanguageModel::load(&config, &mut RandomWeights { seed: 1 }, &Placement::cpu()).unwrap();
+    let (logits, _) = logits(&model, &tokens(8, 70), &Segments::independent(&[70]), None);
+    assert_eq!(logits.dims(), [70, 50304]);
+    let largest = logits.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+    assert!(largest > 1e-3 && largest < 10.0, "{largest}");
+}
+
 #[test]
 fn a_token_outside_the_vocabulary_is_refused() {
     let (model, _) = trained("mamba2-world");
     let error = model.embed(&[3, 1104]).unwrap_err();
     assert_eq!(error.to_string(), "token 1104 is outside the vocabulary of 1104");
     assert_eq!(error.hint().unwrap(), "the tokenizer does not fit this checkpoint");
+}
+
+#[test]
+fn a_state_of_another_architecture_or_segment_is_refused() {
+    let ((mamba, _), (neox, _)) = (trained("mamba2-world"), trained("neox-world"));
+    let (_, state) = mamba.prefill(&[3, 4], &Segments::independent(&[2]), None).unwrap();
+    let error = neox.step(&[5], &state).unwrap_err();
+    assert_eq!(error.to_string(), "the layer's initial state should be a KV cache, got recurrent");
+    assert!(matches!(error, ModelError::State { .. }) && error.hint().is_some());
+    let (_, state) = neox.prefill(&[3, 4], &Segments::independent(&[2]), None).unwrap();
+    assert_eq!(state.select(&[1]).unwrap_err().to_string(), "segment 1 is beyond the state: it has 1 segments");
+}
+
+/// A rotary embedding sees distances alone: shifting all positions changes nothing but rounding, leaving a gap does.
+#[test]
+fn attention_reads_the_positions_that_it_is_given() {
+    let (model, _) = trained("neox-world");
+    let row = tokens(7, 40);
+    let segments = Segments::independent(&[40]);
+    let last = |positions: Option<&[u32]>| {
+        let mut activations = model.embed(&row).unwrap();
+        for layer in 0..model.config().n_layer {
+            let request = LayerRequest { positions, ..LayerRequest::default() };
+            activations = model.layer(layer, &activations, &segments, request).unwrap().activations;
+        }
+        model.head(&activations, &[39]).unwrap()
+    };
+    let plain = last(None);
+    let original: Vec<u32> = (0..40).collect();
+    assert!(bits(&plain) == bits(&last(Some(&original))));
+    let shifted: Vec<u32> = (100..140).collect();
+    assert!(largest_difference(&plain, &last(Some(&shifted))) < 1e-3);
+    let gap: Vec<u32> = (0..20).chain(60..80).collect();
+    assert!(largest_difference(&plain, &last(Some(&gap))) > 1e-2);
+    let segments = Segments::independent(&[2]);
+    let request = LayerRequest { positions: Some(&[0]), ..LayerRequest::default() };
+    let error = model.layer(0, &model.embed(&[3, 4]).unwrap(), &segments, request).err().unwrap();
+    assert_eq!(error.to_string(), "rotary: positions has shape [1], expected [2]");
 }

@@ -6,7 +6,7 @@ mod common;
 use candle_core::Tensor;
 use common::{GOLDEN, Golden, golden, largest_difference, logits, open, trained};
 use ssm_kernels::Segments;
-use ssm_model::LayerRequest;
+use ssm_model::{Activations, LayerRequest, SignalSet};
 
 /// Both rows of a fixture as one packed stream.
 fn packed(tokens: &Tensor) -> (Vec<u32>, Segments) {
@@ -62,8 +62,8 @@ fn golden_layers_and_states() {
             let got = [
                 ("mixer_out", activations.hidden.clone()),
                 ("residual", residual),
-                ("conv_state", state.conv),
-                ("ssm_state", state.ssm),
+                ("conv_state", state.recurrent().unwrap().conv.clone()),
+                ("ssm_state", state.recurrent().unwrap().ssm.clone()),
             ];
             for (what, got) in got {
                 let want = &reference[&format!("layer{layer}.{what}.L37")];
@@ -93,9 +93,91 @@ fn steps_from_a_prefilled_state_equal_the_reference() {
     }
 }
 
+const NEOX: [&str; 2] = ["neox_parallel", "neox_sequential"];
+
+#[test]
+fn golden_transformers_layer_by_layer_and_in_their_logits() {
+    for name in NEOX {
+        let Golden { dialects, reference } = golden(name);
+        let model = open(&dialects[0].1);
+        let (tokens, segments) = packed(&reference["tokens"]);
+        let mut activations = model.embed(&tokens).unwrap();
+        for layer in 0..model.config().n_layer {
+            let signals = SignalSet { ssm_output: true, ..SignalSet::default() };
+            let output = model
+                .layer(layer, &activations, &segments, LayerRequest { signals, ..LayerRequest::default() })
+                .unwrap();
+            activations = output.activations;
+            let got = [
+                ("block_out", activations.hidden.clone()),
+                ("residual", activations.residual.clone().unwrap()),
+                ("ssm_output", output.signals.ssm_output.unwrap()),
+            ];
+            for (what, got) in got {
+                let want = &reference[&format!("layer{layer}.{what}")];
+                let difference = largest_difference(want, &got.reshape(want.dims()).unwrap());
+                assert!(difference < 1e-4, "{name} layer {layer} {what}: {difference}");
+            }
+        }
+        let rows: Vec<u32> = (0..tokens.len() as u32).collect();
+        let got = model.head(&activations, &rows).unwrap();
+        let difference = largest_difference(&reference["logits"].reshape(got.dims()).unwrap(), &got);
+        assert!(difference < 1e-4, "{name}: {difference}");
+    }
+}
+
+#[test]
+fn golden_transformers_step_from_their_caches() {
+    for name in NEOX {
+        let Golden { dialects, reference } = golden(name);
+        let model = open(&dialects[0].1);
+        let (tokens, segments) = packed(&reference["tokens"]);
+        let (_, mut state) = model.prefill(&tokens, &segments, None).unwrap();
+        let next: Vec<Vec<i64>> = reference["decode.tokens"].to_vec2().unwrap();
+        for (step, (first, second)) in next[0].iter().zip(&next[1]).enumerate() {
+            let (got, new_state) = model.step(&[*first as u32, *second as u32], &state).unwrap();
+            state = new_state;
+            let want = reference["decode.logits"].narrow(1, step, 1).unwrap().squeeze(1).unwrap();
+            let difference = largest_difference(&want.contiguous().unwrap(), &got);
+            assert!(difference < 1e-4, "{name} step {step}: {difference}");
+        }
+    }
+}
+
+/// Rows leave after the first layer; those that stay keep their positions, or are numbered anew.
+#[test]
+fn golden_transformers_go_on_with_fewer_rows() {
+    for name in NEOX {
+        let Golden { dialects, reference } = golden(name);
+        let model = open(&dialects[0].1);
+        let tokens: Vec<u32> =
+            reference["tokens"].to_vec2::<i64>().unwrap()[0].iter().map(|token| *token as u32).collect();
+        let kept: Vec<u32> = reference["kept"].to_vec1::<i64>().unwrap().iter().map(|row| *row as u32).collect();
+        for (positions, key) in [(Some(kept.as_slice()), "original"), (None, "compacted")] {
+            let activations = model.embed(&tokens).unwrap();
+            let segments = Segments::independent(&[tokens.len()]);
+            let whole = model.layer(0, &activations, &segments, LayerRequest::default()).unwrap().activations;
+            let index = Tensor::new(kept.as_slice(), whole.hidden.device()).unwrap();
+            let mut activations = Activations {
+                hidden: whole.hidden.index_select(&index, 0).unwrap(),
+                residual: whole.residual.map(|residual| residual.index_select(&index, 0).unwrap()),
+            };
+            let segments = Segments::independent(&[kept.len()]);
+            for layer in 1..model.config().n_layer {
+                let request = LayerRequest { positions, ..LayerRequest::default() };
+                activations = model.layer(layer, &activations, &segments, request).unwrap().activations;
+            }
+            let rows: Vec<u32> = (0..kept.len() as u32).collect();
+            let got = model.head(&activations, &rows).unwrap();
+            let difference = largest_difference(&reference[&format!("logits.kept.{key}")], &got);
+            assert!(difference < 1e-4, "{name} {key}: {difference}");
+        }
+    }
+}
+
 #[test]
 fn trained_models_reproduce_their_stored_logits() {
-    for name in ["mamba-world", "mamba2-world"] {
+    for name in ["mamba-world", "mamba2-world", "neox-world"] {
         let (model, reference) = trained(name);
         let (tokens, segments) = packed(&reference["tokens"]);
         let (all, _) = logits(&model, &tokens, &segments, None);

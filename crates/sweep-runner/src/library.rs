@@ -11,7 +11,7 @@ use miette::Diagnostic;
 use reduction_strategies::registry::nearest;
 use ssm_model::catalog::{self, Builtin};
 use ssm_model::checkpoint::{Checkpoint, CheckpointError};
-use ssm_model::{MambaLm, ModelError, Placement};
+use ssm_model::{LanguageModel, ModelError, Placement};
 use thiserror::Error;
 
 use crate::config::{Catalog, CatalogError, ModelFacts, TaskFacts, TaskKind};
@@ -92,11 +92,11 @@ impl Library {
     ///
     /// # Errors
     /// No such model, or a checkpoint that is damaged, incomplete or has surplus weights.
-    pub fn load_model(&self, reference: &str, placement: &Placement) -> Result<MambaLm, LibraryError> {
+    pub fn load_model(&self, reference: &str, placement: &Placement) -> Result<LanguageModel, LibraryError> {
         let waiting = self.opened.lock().unwrap_or_else(PoisonError::into_inner).remove(reference);
         let checkpoint = waiting.map_or_else(|| open(reference), Ok)?;
         let mut weights = checkpoint.weights;
-        let model = MambaLm::load(&checkpoint.config, &mut weights, placement)
+        let model = LanguageModel::load(&checkpoint.config, &mut weights, placement)
             .map_err(|error| LibraryError::Model { reference: reference.to_owned(), error: Box::new(error) })?;
         weights
             .finish()
@@ -251,8 +251,12 @@ impl Catalog for Library {
             .map_err(as_catalog_error)?;
         Ok(ModelFacts {
             reference: reference.to_owned(),
+            architecture: config.architecture_name(),
             n_layer: config.n_layer,
+            signals: config.signals(),
+            uses_positions: config.uses_positions(),
             flops_per_token_layer: config.layer_flops_per_token(),
+            flops_per_token_pair: config.attention_flops_per_pair(),
             flops_per_token_head: config.head_flops_per_row(),
             weights_digest,
             tokenizer_digest,

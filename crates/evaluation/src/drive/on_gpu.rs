@@ -7,9 +7,9 @@ use reduction_strategies::{Rule, SitePlan};
 use ssm_kernels::Segments;
 use ssm_kernels::ops::RowPlan;
 use ssm_kernels::ops::reduction::edge_similarity;
-use ssm_model::{Activations, LayerRequest, MambaLm, SignalSet};
+use ssm_model::{Activations, LanguageModel, LayerRequest, SignalSet};
 
-use super::{Driven, Reduction, SiteTrace, matching};
+use super::{Driven, Reduction, SiteTrace, matching, pairs};
 use crate::error::EvaluationError;
 use crate::protocol::Batch;
 
@@ -25,12 +25,12 @@ struct Site {
 }
 
 /// Whether the loop of this module serves this reduction.
-pub(super) fn takes(model: &MambaLm, reduction: &Reduction) -> bool {
+pub(super) fn takes(model: &LanguageModel, reduction: &Reduction) -> bool {
     model.placement().device.is_cuda() && on_gpu::plans_on_gpu(&reduction.rule, reduction.keep_ratio)
 }
 
 pub(super) fn drive(
-    model: &MambaLm,
+    model: &LanguageModel,
     batch: &Batch,
     reduction: &Reduction,
 ) -> Result<(Activations, Driven), EvaluationError> {
@@ -47,11 +47,12 @@ pub(super) struct Queued {
     protected: Vec<on_gpu::Protected>,
     sites: Vec<Site>,
     token_layers: u64,
+    token_pairs: u64,
 }
 
 /// The loop. `traces`: whether similarities of merged pairs are computed for the record.
 pub(super) fn forward(
-    model: &MambaLm,
+    model: &LanguageModel,
     batch: &Batch,
     reduction: &Reduction,
     traces: bool,
@@ -62,7 +63,7 @@ pub(super) fn forward(
     let mut segments = batch.segments.clone();
     let mut pending: Option<RowPlan> = None;
     let mut sites = Vec::new();
-    let mut token_layers = 0;
+    let (mut token_layers, mut token_pairs) = (0, 0);
     for layer in 0..model.config().n_layer {
         let reduces = reduction.sites.contains(&layer);
         let signals = if reduces { reduction.rule.signals() } else { SignalSet::default() };
@@ -70,6 +71,7 @@ pub(super) fn forward(
         let output = model.layer(layer, &activations, &segments, request)?;
         pending = None;
         token_layers += segments.n_tokens() as u64;
+        token_pairs += pairs(&segments);
         activations = output.activations;
         if !reduces {
             continue;
@@ -103,12 +105,17 @@ pub(super) fn forward(
             activations.residual.as_ref().map(|residual| rows.apply(residual, &rows.residual)).transpose()?;
         activations = Activations { hidden: rows.apply(&activations.hidden, &rows.hidden)?, residual };
     }
-    Ok(Queued { activations, segments, protected, sites, token_layers })
+    Ok(Queued { activations, segments, protected, sites, token_layers, token_pairs })
 }
 
 /// Turns what the sites left on the GPU into traces.
-fn read_back(model: &MambaLm, batch: &Batch, reduction: &Reduction, queued: Queued) -> Result<Driven, EvaluationError> {
-    let Queued { segments, protected, sites, token_layers, .. } = queued;
+fn read_back(
+    model: &LanguageModel,
+    batch: &Batch,
+    reduction: &Reduction,
+    queued: Queued,
+) -> Result<Driven, EvaluationError> {
+    let Queued { segments, protected, sites, token_layers, token_pairs, .. } = queued;
     let protected = &protected;
     let mut table = batch.table.clone();
     let mut traces = Vec::with_capacity(sites.len());
@@ -129,7 +136,7 @@ fn read_back(model: &MambaLm, batch: &Batch, reduction: &Reduction, queued: Queu
         table = table.apply(&plan)?;
         traces.push(SiteTrace { site: site.layer, plan, arriving, merged_similarity });
     }
-    Ok(Driven { segments, table, sites: traces, token_layers, matching_flops })
+    Ok(Driven { segments, table, sites: traces, token_layers, token_pairs, matching_flops })
 }
 
 fn identity(segments: &Segments, protected: &[on_gpu::Protected]) -> SitePlan {

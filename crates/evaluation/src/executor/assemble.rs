@@ -78,6 +78,7 @@ impl<'a> Assembly<'a> {
             tokens[item].1 += lane.end.tokens_kept;
             work.tokens_in += lane.tokens_in;
             work.token_layers += lane.token_layers;
+            work.token_pairs += lane.token_pairs;
             work.head_rows += lane.end.head_rows;
             work.matching_flops += lane.matching_flops;
             for step in &lane.steps {

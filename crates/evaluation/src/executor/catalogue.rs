@@ -159,7 +159,8 @@ fn operations(cells: &[CellRequest<'_>]) -> Vec<Operation> {
         let reduction = &cell.reduction;
         let seed = reduction.rule.draws().then_some(reduction.seed);
         let next = known.len();
-        Operation(*known.entry((reduction.rule.fingerprint(), reduction.keep_ratio.to_bits(), seed)).or_insert(next))
+        let key = (reduction.rule.fingerprint(), reduction.keep_ratio.to_bits(), seed, reduction.positions);
+        Operation(*known.entry(key).or_insert(next))
     };
     cells.iter().map(operation).collect()
 }

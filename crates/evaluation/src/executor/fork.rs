@@ -11,6 +11,7 @@ use super::catalogue::Operation;
 use super::walk::{Branch, Pack, Walk};
 use crate::drive::{Reduction, matching};
 use crate::error::EvaluationError;
+use crate::positions::Positions;
 use crate::trace::{Decision, Step};
 
 /// A branch as it leaves a site.
@@ -63,7 +64,8 @@ impl Walk<'_> {
                 match planned {
                     Ok((plans, similarities)) => {
                         self.log(branch, &asking, site, &plans, &similarities);
-                        join(&mut children[asking.branch], branch, &asking, plans)?;
+                        let positions = self.reduction(branch, asking.lanes[0]).positions;
+                        join(&mut children[asking.branch], branch, &asking, plans, positions)?;
                     }
                     Err(error) => {
                         let error = Arc::new(error);
@@ -215,17 +217,18 @@ struct Lane {
     item: u64,
 }
 
-/// Adds lanes to the child of the same plan, or makes one. The first child is the one that nothing leaves.
+/// Adds lanes to the child of the same plan and positions, or makes one. The first child is the one that nothing leaves.
 fn join(
     children: &mut Vec<Child>,
     branch: &Branch,
     asking: &Asking,
     plans: Vec<Option<Plan>>,
+    positions: Positions,
 ) -> Result<(), EvaluationError> {
     let child = if plans.iter().flatten().all(Plan::is_identity) {
         Some(&mut children[0])
     } else {
-        children.iter_mut().find(|child| child.plans.as_ref() == Some(&plans))
+        children.iter_mut().find(|child| child.plans.as_ref() == Some(&plans) && child.branch.positions == positions)
     };
     if let Some(child) = child {
         child.branch.lanes.extend_from_slice(&asking.lanes);
@@ -236,7 +239,7 @@ fn join(
     children.push(Child {
         parent: asking.branch,
         plans: Some(site.plans),
-        branch: Branch { document: branch.document, lanes: asking.lanes.clone(), table, rows: Vec::new() },
+        branch: Branch { document: branch.document, lanes: asking.lanes.clone(), table, rows: Vec::new(), positions },
     });
     Ok(())
 }

@@ -29,7 +29,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 
-use ssm_model::MambaLm;
+use ssm_model::LanguageModel;
 
 use crate::drive::Reduction;
 use crate::error::EvaluationError;
@@ -138,7 +138,7 @@ struct Message {
 /// # Errors
 /// No worker could be started. What goes wrong in a cell is that cell's result and hurts no other.
 pub fn evaluate_cells(
-    model: &MambaLm,
+    model: &LanguageModel,
     cells: &[CellRequest<'_>],
     settings: ExecutorSettings,
     observe: &mut dyn FnMut(Event) -> ControlFlow<()>,
@@ -207,7 +207,7 @@ fn pools(workers: usize) -> Result<Vec<Option<rayon::ThreadPool>>, EvaluationErr
 
 /// Runs some documents together; where that fails, each by itself, so that an error stays with its own document.
 fn run_batch(
-    model: &MambaLm,
+    model: &LanguageModel,
     cells: &[CellRequest<'_>],
     catalogue: &Catalogue,
     batch: &[usize],

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use reduction_strategies::{Fork, Plan, PlanError, SegmentTokens, apply_forks};
 use ssm_kernels::{KernelError, Segments};
-use ssm_model::{Activations, LayerRequest, MambaLm, SignalSet};
+use ssm_model::{Activations, LanguageModel, LayerRequest, SignalSet};
 
 use super::budget::Budget;
 use super::catalogue::{Catalogue, Lane};
@@ -14,6 +14,7 @@ use super::fork::Child;
 use super::{CellRequest, Sharing};
 use crate::error::EvaluationError;
 use crate::outcome::Choice;
+use crate::positions::{Positions, token_pairs};
 use crate::trace::Step;
 
 /// One document under one history of plans, and the lanes that share it.
@@ -27,6 +28,8 @@ pub(super) struct Branch {
     pub(super) table: Vec<SegmentTokens>,
     /// Rows of each segment that are executed: fewer where nobody reads the last ones (`horizon.rs`).
     pub(super) rows: Vec<usize>,
+    /// Positions of the rows. As long as nothing has left, all are the same, and lanes of either kind share a branch.
+    pub(super) positions: Positions,
 }
 
 /// Branches that run in one packed call.
@@ -42,7 +45,8 @@ pub(super) struct Pack {
 pub(super) struct LaneLog {
     pub(super) steps: Vec<Arc<Step>>,
     pub(super) token_layers: u64,
-    /// Of them, those of the root segment.
+    token_pairs: u64,
+    /// Of [`LaneLog::token_layers`], those of the root segment.
     root_layers: u64,
     pub(super) matching_flops: f64,
     /// Rows executed for it, each divided by the number of lanes it was executed for.
@@ -71,13 +75,14 @@ pub(super) struct LaneOutcome {
     pub(super) end: End,
     pub(super) tokens_in: u64,
     pub(super) token_layers: u64,
+    pub(super) token_pairs: u64,
     pub(super) matching_flops: f64,
     pub(super) steps: Vec<Arc<Step>>,
 }
 
 /// A micro-batch on its way through the layers.
 pub(super) struct Walk<'a> {
-    pub(super) model: &'a MambaLm,
+    pub(super) model: &'a LanguageModel,
     pub(super) cells: &'a [CellRequest<'a>],
     pub(super) catalogue: &'a Catalogue,
     /// Indices into the catalogue's documents.
@@ -94,7 +99,7 @@ pub(super) struct Walk<'a> {
 impl<'a> Walk<'a> {
     /// Runs `documents` through the model for all their lanes.
     pub(super) fn run(
-        model: &'a MambaLm,
+        model: &'a LanguageModel,
         cells: &'a [CellRequest<'a>],
         catalogue: &'a Catalogue,
         documents: &'a [usize],
@@ -122,7 +127,8 @@ impl<'a> Walk<'a> {
             for (segment, rows) in rows.iter().enumerate() {
                 tokens.extend_from_slice(&document.tokens[document.segments.rows(segment)][..*rows]);
             }
-            branches.push(Branch { document: index, lanes, table: document.table.clone(), rows });
+            let positions = Positions::Original;
+            branches.push(Branch { document: index, lanes, table: document.table.clone(), rows, positions });
         }
         let segments = walk.segments(&branches)?;
         budget.check(segments.n_tokens())?;
@@ -136,7 +142,12 @@ impl<'a> Walk<'a> {
     fn descend(&mut self, mut pack: Pack, first_layer: usize) -> Result<(), EvaluationError> {
         for layer in first_layer..self.model.config().n_layer {
             let signals = self.signals(&pack, layer);
-            let request = LayerRequest { signals: signals.unwrap_or_default(), ..LayerRequest::default() };
+            let positions = self.model.config().uses_positions().then(|| self.positions(&pack));
+            let request = LayerRequest {
+                signals: signals.unwrap_or_default(),
+                positions: positions.as_deref(),
+                ..LayerRequest::default()
+            };
             let output = self.model.layer(layer, &pack.activations, &pack.segments, request)?;
             self.count(&pack);
             pack.activations = output.activations;
@@ -180,9 +191,13 @@ impl<'a> Walk<'a> {
         for branch in &pack.branches {
             let asked: usize = branch.table.iter().map(|segment| segment.positions.len()).sum();
             let rows: usize = branch.rows.iter().sum();
+            let tree = &self.catalogue.documents[self.documents[branch.document]].segments;
+            let lengths = branch.table.iter().map(|segment| segment.positions.len());
+            let pairs = token_pairs(lengths, |index| tree.parent(index));
             for lane in &branch.lanes {
                 let log = &mut self.logs[branch.document][*lane];
                 log.token_layers += asked as u64;
+                log.token_pairs += pairs;
                 log.root_layers += branch.table[0].positions.len() as u64;
                 log.share += rows as f64 / branch.lanes.len() as f64;
             }
@@ -260,6 +275,16 @@ impl<'a> Walk<'a> {
         Ok(Segments::new(&lengths, &parents)?)
     }
 
+    /// Positions of all rows of a pack.
+    fn positions(&self, pack: &Pack) -> Vec<u32> {
+        let mut positions = Vec::with_capacity(pack.segments.n_tokens());
+        for branch in &pack.branches {
+            let tree = &self.catalogue.documents[self.documents[branch.document]].segments;
+            branch.positions.extend(&branch.table, |index| tree.parent(index), &branch.rows, &mut positions);
+        }
+        positions
+    }
+
     /// The lane of that index in the branch's document.
     pub(super) fn lane(&self, branch: &Branch, index: usize) -> Lane {
         self.catalogue.documents[self.documents[branch.document]].lanes[index]
@@ -281,6 +306,7 @@ impl<'a> Walk<'a> {
                         end,
                         tokens_in: document.tokens.len() as u64,
                         token_layers: log.token_layers,
+                        token_pairs: log.token_pairs,
                         matching_flops: log.matching_flops,
                         steps: log.steps,
                     }

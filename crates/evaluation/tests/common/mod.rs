@@ -5,27 +5,37 @@ use std::collections::BTreeMap;
 
 use evaluation::tasks::{self, Task};
 use evaluation::tokenizer::Tokenizer;
-use evaluation::{Protocol, Reduction, Setup};
+use evaluation::{Positions, Protocol, Reduction, Setup};
 use reduction_strategies::options::OptionValue;
 use reduction_strategies::registry::Strategy;
-use ssm_model::{MambaLm, Placement, catalog};
+use ssm_model::{LanguageModel, Placement, catalog};
 
 pub(crate) const SITES: [usize; 3] = [4, 8, 12];
 
-pub(crate) fn model(name: &str) -> MambaLm {
+pub(crate) fn model(name: &str) -> LanguageModel {
     let checkpoint = catalog::builtin(name).unwrap().open().unwrap();
     let mut weights = checkpoint.weights;
-    MambaLm::load(&checkpoint.config, &mut weights, &Placement::cpu()).unwrap()
+    LanguageModel::load(&checkpoint.config, &mut weights, &Placement::cpu()).unwrap()
 }
 
-/// The first items of a task, in the tokens that both builtin models share.
+/// Three sites within a model: those of [`SITES`], or at the same share of a shallower one's depth.
+pub(crate) fn sites(model: &LanguageModel) -> Vec<usize> {
+    SITES.iter().map(|site| site * model.config().n_layer / 16).collect()
+}
+
+/// The first items of a task, in the tokens that all builtin models share.
 pub(crate) fn task(name: &str, limit: usize) -> Task {
     let tokenizer = Tokenizer::from_json(catalog::builtins()[0].tokenizer_json).unwrap();
     tasks::load(name, &tokenizer, Some(limit)).unwrap()
 }
 
 /// A task under a protocol and a reduction.
-pub(crate) fn setup<'a>(model: &'a MambaLm, task: &'a Task, protocol: Protocol, reduction: &'a Reduction) -> Setup<'a> {
+pub(crate) fn setup<'a>(
+    model: &'a LanguageModel,
+    task: &'a Task,
+    protocol: Protocol,
+    reduction: &'a Reduction,
+) -> Setup<'a> {
     Setup { model, kind: task.kind, items: &task.items, protocol, reduction }
 }
 
@@ -33,5 +43,6 @@ pub(crate) fn reduction(strategy: &str, options: &[(&str, &str)], keep_ratio: f6
     let options: BTreeMap<String, OptionValue> =
         options.iter().map(|(name, value)| ((*name).to_owned(), OptionValue::Word((*value).to_owned()))).collect();
     let strategy = Strategy::new(strategy, &options).unwrap();
-    Reduction { rule: strategy.rule(), keep_ratio, sites: SITES.to_vec(), seed: 0 }
+    let positions = Positions::Original;
+    Reduction { rule: strategy.rule(), keep_ratio, sites: SITES.to_vec(), seed: 0, positions }
 }

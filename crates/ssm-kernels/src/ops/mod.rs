@@ -1,26 +1,35 @@
 //! The operations, one file or folder each: public function, readable reference, fast path, and their comparison.
 
+mod add_layer_norm;
+mod add_norm;
 mod add_rms_norm;
+mod causal_attention;
 mod causal_conv1d;
 mod gated_rms_norm;
 mod gather_rows;
+mod gelu;
 mod linear;
 mod log_probs;
 mod merge_rows;
 #[cfg(feature = "cuda")]
 pub mod reduction;
+mod rotary;
 mod row_plan;
 mod selective_scan;
 mod softplus;
 mod ssd;
 
+pub use add_layer_norm::add_layer_norm;
 pub use add_rms_norm::add_rms_norm;
+pub use causal_attention::{AttentionInput, KeysValues, causal_attention};
 pub use causal_conv1d::{ConvInput, ConvOutput, causal_conv1d};
 pub use gated_rms_norm::{GateOrder, GatedNorm, gate, gated_rms_norm};
 pub use gather_rows::gather_rows;
-pub use linear::{linear, linear_as};
+pub use gelu::{Gelu, gelu};
+pub use linear::{linear, linear_as, linear_with_bias};
 pub use log_probs::{TokenScore, log_probs};
 pub use merge_rows::{MergeGroup, MergeRule, RowMerges, merge_rows};
+pub use rotary::{Rotary, Rotated, rotary};
 pub use row_plan::{BranchWeights, RowPlan};
 pub use selective_scan::{SelectiveScanInput, SelectiveScanOutput, selective_scan};
 pub use softplus::softplus;

@@ -104,7 +104,7 @@ pub enum CheckpointError {
         names: Vec<String>,
     },
     /// A head that is called tied and is not.
-    #[error("the config ties the head to the embedding, but `lm_head.weight` differs from it")]
+    #[error("the config ties the head to the embedding, but the head's weight differs from it")]
     UntiedHead,
     /// An error of the tensor library.
     #[error(transparent)]

@@ -1,7 +1,8 @@
 //! Checkpoints: a config and the weights it goes with, in any of the formats that published models come in.
 //!
 //! Names are the canonical ones of `mamba_ssm` (`backbone.layers.{i}.mixer.in_proj.weight`, ...); those of transformers
-//! are mapped. Weights are read one at a time, when they are taken, and arrive as contiguous float32 on the CPU.
+//! are mapped. A GPT-NeoX is known by its names in transformers (`gpt_neox.layers.{i}.attention.dense.weight`, ...). Weights
+//! are read one at a time, when they are taken, and arrive as contiguous float32 on the CPU.
 
 mod error;
 mod folder;
@@ -44,7 +45,7 @@ impl Checkpoint {
         let text = std::fs::read_to_string(&config_file).map_err(|error| CheckpointError::io(&config_file, error))?;
         let config = ModelConfig::from_json(&text)
             .map_err(|source| CheckpointError::Config { file: config_file.display().to_string(), source })?;
-        let weights = Weights::new(folder::open_weights(folder)?, config.tie_embeddings)?;
+        let weights = Weights::new(folder::open_weights(folder)?, &config)?;
         Ok(Self { config, weights })
     }
 
@@ -58,7 +59,7 @@ impl Checkpoint {
             .map_err(|source| CheckpointError::Config { file: file.clone(), source })?;
         let reader = std::io::Cursor::new(safetensors.to_vec());
         let archive = safetensors_file::SafetensorsFile::new(file, Box::new(reader))?;
-        let weights = Weights::new(vec![Box::new(archive)], config.tie_embeddings)?;
+        let weights = Weights::new(vec![Box::new(archive)], &config)?;
         Ok(Self { config, weights })
     }
 

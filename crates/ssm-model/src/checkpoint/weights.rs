@@ -6,10 +6,8 @@ use std::fmt;
 use candle_core::{DType, Device, Tensor};
 
 use super::{CheckpointError, names};
+use crate::config::ModelConfig;
 use crate::loader::WeightSource;
-
-const EMBEDDING: &str = "backbone.embedding.weight";
-const HEAD: &str = "lm_head.weight";
 
 /// A file of named tensors. Names are the file's own.
 pub(super) trait Archive: Send + Sync {
@@ -32,7 +30,8 @@ pub struct Weights {
     archives: Vec<Box<dyn Archive>>,
     entries: BTreeMap<String, Entry>,
     taken: BTreeSet<String>,
-    tie_embeddings: bool,
+    /// Names of embedding and head, where they are tied.
+    tied: Option<(&'static str, &'static str)>,
 }
 
 impl fmt::Debug for Weights {
@@ -64,11 +63,11 @@ impl WeightSource for Weights {
 }
 
 impl Weights {
-    pub(super) fn new(archives: Vec<Box<dyn Archive>>, tie_embeddings: bool) -> Result<Self, CheckpointError> {
+    pub(super) fn new(archives: Vec<Box<dyn Archive>>, config: &ModelConfig) -> Result<Self, CheckpointError> {
         let mut entries = BTreeMap::<String, Entry>::new();
         for (index, archive) in archives.iter().enumerate() {
             for (name, shape) in archive.entries() {
-                let canonical = names::canonical(&name).to_string();
+                let Some(canonical) = names::canonical(&name).map(str::to_string) else { continue };
                 if let Some(first) = entries.get(&canonical) {
                     return Err(CheckpointError::Duplicate {
                         name: canonical,
@@ -79,7 +78,8 @@ impl Weights {
                 entries.insert(canonical, Entry { archive: index, name, shape });
             }
         }
-        Ok(Self { archives, entries, taken: BTreeSet::new(), tie_embeddings })
+        let tied = config.tie_embeddings.then(|| (config.embedding_name(), config.head_name()));
+        Ok(Self { archives, entries, taken: BTreeSet::new(), tied })
     }
 
     /// Canonical names of all weights present, in order.
@@ -89,12 +89,12 @@ impl Weights {
 
     /// Refuses weights that nobody took.
     ///
-    /// A tied `lm_head.weight` may stay if it equals the embedding bit for bit: `mamba_ssm` stores it twice.
+    /// The weight of a tied head may stay if it equals the embedding bit for bit: `mamba_ssm` stores it twice.
     ///
     /// # Errors
     /// The names of surplus weights, or a head that differs from the embedding it is tied to.
     pub fn finish(mut self) -> Result<(), CheckpointError> {
-        let left = |name: &String| !(self.taken.contains(name) || self.tie_embeddings && name == HEAD);
+        let left = |name: &String| !(self.taken.contains(name) || self.is_tied_head(name));
         let names: Vec<_> = self.entries.iter().filter(|(name, _)| left(name)).map(|(_, e)| e.name.clone()).collect();
         if !names.is_empty() {
             return Err(CheckpointError::Surplus { names });
@@ -104,8 +104,7 @@ impl Weights {
 
     pub(super) fn digest(&mut self) -> Result<String, CheckpointError> {
         let mut hasher = blake3::Hasher::new();
-        let names: Vec<_> =
-            self.entries.keys().filter(|name| !(self.tie_embeddings && *name == HEAD)).cloned().collect();
+        let names: Vec<_> = self.entries.keys().filter(|name| !self.is_tied_head(name)).cloned().collect();
         for name in names {
             let tensor = self.read(&name)?;
             hasher.update(name.as_bytes());
@@ -121,14 +120,19 @@ impl Weights {
         Ok(hasher.finalize().to_hex().to_string())
     }
 
+    fn is_tied_head(&self, name: &str) -> bool {
+        self.tied.is_some_and(|(_, head)| head == name)
+    }
+
     fn check_tied_head(&mut self) -> Result<(), CheckpointError> {
-        if !self.tie_embeddings || !self.entries.contains_key(HEAD) || self.taken.contains(HEAD) {
+        let Some((embedding, head)) = self.tied else { return Ok(()) };
+        if !self.entries.contains_key(head) || self.taken.contains(head) {
             return Ok(());
         }
-        if !self.entries.contains_key(EMBEDDING) {
-            return Err(self.missing(EMBEDDING));
+        if !self.entries.contains_key(embedding) {
+            return Err(self.missing(embedding));
         }
-        let (head, embedding) = (self.read(HEAD)?, self.read(EMBEDDING)?);
+        let (head, embedding) = (self.read(head)?, self.read(embedding)?);
         let same_bits = |a: &[f32], b: &[f32]| a.iter().map(|x| x.to_bits()).eq(b.iter().map(|x| x.to_bits()));
         if head.dims() == embedding.dims()
             && same_bits(&head.flatten_all()?.to_vec1()?, &embedding.flatten_all()?.to_vec1()?)

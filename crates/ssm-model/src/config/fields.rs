@@ -91,6 +91,17 @@ impl Fields {
         }
     }
 
+    /// Refuses a number that is present and differs from what other settings already say.
+    pub(super) fn agrees_float(&mut self, key: &str, expected: f64, meaning: &str) -> Result<(), ConfigError> {
+        match self.float(key)? {
+            Some(got) if (got - expected).abs() > 1e-9 * expected.abs() => {
+                let key = self.name(key);
+                Err(ConfigError::Sizes(format!("`{key}` is {got}, but {meaning} is {expected}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Refuses what was not read and is not known to leave the forward pass alone.
     pub(super) fn finish(self, without_effect: &[&str]) -> Result<(), ConfigError> {
         match self.object.keys().find(|key| !without_effect.contains(&key.as_str())) {

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::fields::Fields;
-use super::{ConfigError, Mamba2Config, MambaConfig, MixerConfig, ModelConfig};
+use super::{Architecture, ConfigError, Mamba2Config, MambaConfig, ModelConfig};
 
 /// `norm_epsilon` of `MixerModel`, which no config can change; the gated norm of Mamba-2 uses the same value.
 const NORM_EPS: f64 = 1e-5;
@@ -43,10 +43,10 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
     let vocab_size = vocab_size
         .checked_next_multiple_of(multiple)
         .ok_or_else(|| ConfigError::Sizes(format!("`vocab_size` is {vocab_size}, which cannot be padded")))?;
-    Ok(ModelConfig { d_model, n_layer, vocab_size, norm_eps: NORM_EPS, tie_embeddings, mixer })
+    Ok(ModelConfig { d_model, n_layer, vocab_size, norm_eps: NORM_EPS, tie_embeddings, architecture: mixer })
 }
 
-fn parse_mixer(mut fields: Fields, d_model: usize) -> Result<MixerConfig, ConfigError> {
+fn parse_mixer(mut fields: Fields, d_model: usize) -> Result<Architecture, ConfigError> {
     // Checkpoints from before Mamba-2 have no `layer`.
     let layer = fields.text("layer")?.unwrap_or_else(|| "Mamba1".into());
     let d_conv = fields.size("d_conv")?.unwrap_or(4);
@@ -57,7 +57,7 @@ fn parse_mixer(mut fields: Fields, d_model: usize) -> Result<MixerConfig, Config
         "Mamba1" => {
             let d_state = fields.size("d_state")?.unwrap_or(16);
             let dt_rank = fields.dt_rank("dt_rank", d_model)?;
-            MixerConfig::Mamba(MambaConfig { d_state, d_conv, expand, dt_rank, conv_bias })
+            Architecture::Mamba(MambaConfig { d_state, d_conv, expand, dt_rank, conv_bias })
         }
         "Mamba2" => {
             let d_state = fields.size("d_state")?.unwrap_or(128);
@@ -70,7 +70,7 @@ fn parse_mixer(mut fields: Fields, d_model: usize) -> Result<MixerConfig, Config
             fields.only("learnable_init_states", &[json!(false)], "false (states start at zero)")?;
             fields.only("activation", &[json!("swish"), json!("silu")], "\"swish\"")?;
             fields.agrees("d_ssm", expand.saturating_mul(d_model), "expand * d_model (no MLP path in the mixer)")?;
-            MixerConfig::Mamba2(Mamba2Config {
+            Architecture::Mamba2(Mamba2Config {
                 d_state,
                 d_conv,
                 expand,

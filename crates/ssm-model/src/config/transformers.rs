@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::fields::Fields;
-use super::{ConfigError, Mamba2Config, MambaConfig, MixerConfig, ModelConfig};
+use super::{Architecture, ConfigError, Mamba2Config, MambaConfig, ModelConfig, gpt_neox};
 
 /// Bookkeeping, generation, initialisation of new weights, choices among kernels, and leftovers of conversion scripts.
 ///
@@ -40,11 +40,12 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
     let (default_tie, is_mamba2) = match model_type.as_str() {
         "mamba" => (true, false),
         "mamba2" => (false, true),
+        "gpt_neox" => return gpt_neox::parse(fields),
         _ => {
             return Err(ConfigError::Unsupported {
                 key: "model_type".into(),
                 value: format!("\"{model_type}\""),
-                supported: "\"mamba\", \"mamba2\"",
+                supported: "\"mamba\", \"mamba2\", \"gpt_neox\"",
             });
         }
     };
@@ -77,7 +78,7 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
                 "num_heads * head_dim is {num_heads} * {headdim}, but expand * hidden_size is {d_inner}"
             )));
         }
-        MixerConfig::Mamba2(Mamba2Config {
+        Architecture::Mamba2(Mamba2Config {
             d_state,
             d_conv,
             expand,
@@ -90,8 +91,8 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
         })
     } else {
         let dt_rank = fields.dt_rank("time_step_rank", d_model)?;
-        MixerConfig::Mamba(MambaConfig { d_state, d_conv, expand, dt_rank, conv_bias })
+        Architecture::Mamba(MambaConfig { d_state, d_conv, expand, dt_rank, conv_bias })
     };
     fields.finish(WITHOUT_EFFECT)?;
-    Ok(ModelConfig { d_model, n_layer, vocab_size, norm_eps, tie_embeddings, mixer })
+    Ok(ModelConfig { d_model, n_layer, vocab_size, norm_eps, tie_embeddings, architecture: mixer })
 }

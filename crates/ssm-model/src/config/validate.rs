@@ -1,6 +1,6 @@
 //! Sizes that no model has are refused before anything is allocated from them.
 
-use super::{ConfigError, Mamba2Config, MixerConfig, ModelConfig};
+use super::{Architecture, ConfigError, GptNeoXConfig, Mamba2Config, ModelConfig};
 
 impl ModelConfig {
     /// Checks that sizes are within what models have and fit each other.
@@ -14,15 +14,16 @@ impl ModelConfig {
         if !(self.norm_eps > 0.0 && self.norm_eps < 1.0) {
             return Err(ConfigError::Sizes(format!("norm_eps is {}, expected between 0 and 1", self.norm_eps)));
         }
-        match &self.mixer {
-            MixerConfig::Mamba(mixer) => {
+        match &self.architecture {
+            Architecture::Mamba(mixer) => {
                 shared_sizes(mixer.d_state, mixer.d_conv, mixer.expand)?;
                 within("dt_rank", mixer.dt_rank, mixer.d_inner(self.d_model))
             }
-            MixerConfig::Mamba2(mixer) => {
+            Architecture::Mamba2(mixer) => {
                 shared_sizes(mixer.d_state, mixer.d_conv, mixer.expand)?;
                 mamba2(mixer, self.d_model)
             }
+            Architecture::GptNeoX(block) => gpt_neox(block, self.d_model),
         }
     }
 }
@@ -48,6 +49,23 @@ fn mamba2(mixer: &Mamba2Config, d_model: usize) -> Result<(), ConfigError> {
     } else {
         Err(ConfigError::Sizes(format!("dt_limit is ({low}, {high}), expected 0 <= low < high")))
     }
+}
+
+fn gpt_neox(block: &GptNeoXConfig, d_model: usize) -> Result<(), ConfigError> {
+    within("num_attention_heads", block.heads, d_model)?;
+    divides("num_attention_heads", block.heads, "hidden_size", d_model)?;
+    within("intermediate_size", block.d_mlp, 1 << 20)?;
+    let head_dim = d_model / block.heads;
+    if block.rotary_dim > head_dim || !block.rotary_dim.is_multiple_of(2) {
+        return Err(ConfigError::Sizes(format!(
+            "rotary_pct turns {} of the {head_dim} channels of a head, expected an even number of at most all",
+            block.rotary_dim
+        )));
+    }
+    if !(block.rotary_base > 1.0 && block.rotary_base.is_finite()) {
+        return Err(ConfigError::Sizes(format!("rotary_emb_base is {}, expected more than 1", block.rotary_base)));
+    }
+    Ok(())
 }
 
 fn within(name: &str, value: usize, max: usize) -> Result<(), ConfigError> {

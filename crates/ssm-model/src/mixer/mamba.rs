@@ -8,7 +8,7 @@ use crate::config::{MambaConfig, ModelConfig};
 use crate::error::ModelError;
 use crate::loader::Loader;
 use crate::signals::Signals;
-use crate::state::LayerState;
+use crate::state::RecurrentState;
 
 #[derive(Debug)]
 pub(crate) struct MambaMixer {
@@ -96,7 +96,7 @@ impl MambaMixer {
                 gated_output: call.signals.gated_output.then_some(scan.gated),
                 dt: scan.dt,
             },
-            state: conv.states.zip(scan.states).map(|(conv, ssm)| LayerState { conv, ssm }),
+            state: conv.states.zip(scan.states).map(|(conv, ssm)| RecurrentState { conv, ssm }),
         })
     }
 }

@@ -8,7 +8,7 @@ use crate::config::{Mamba2Config, ModelConfig};
 use crate::error::ModelError;
 use crate::loader::Loader;
 use crate::signals::Signals;
-use crate::state::LayerState;
+use crate::state::RecurrentState;
 
 #[derive(Debug)]
 pub(crate) struct Mamba2Mixer {
@@ -38,7 +38,7 @@ impl Mamba2Mixer {
         prefix: &str,
     ) -> Result<Self, ModelError> {
         let (d_model, d_inner) = (config.d_model, config.d_inner());
-        let (nheads, conv_dim) = (d_inner / mixer.headdim, config.conv_dim());
+        let (nheads, conv_dim) = (d_inner / mixer.headdim, mixer.conv_dim(d_model));
         let (conv_weight, conv_bias) = conv_weights(weights, prefix, conv_dim, mixer.d_conv, mixer.conv_bias)?;
         let a_log = weights.vector(&format!("{prefix}.A_log"), &[nheads])?;
         Ok(Self {
@@ -100,7 +100,7 @@ impl Mamba2Mixer {
                 gated_output,
                 dt: call.signals.dt.then_some(dt),
             },
-            state: conv.states.zip(scan.states).map(|(conv, ssm)| LayerState { conv, ssm }),
+            state: conv.states.zip(scan.states).map(|(conv, ssm)| RecurrentState { conv, ssm }),
         })
     }
 }

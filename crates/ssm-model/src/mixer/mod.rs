@@ -6,11 +6,11 @@ mod mamba2;
 use candle_core::{DType, Device, Tensor};
 use ssm_kernels::Segments;
 
-use crate::config::{MixerConfig, ModelConfig};
+use crate::config::{Mamba2Config, MambaConfig, ModelConfig};
 use crate::error::ModelError;
 use crate::loader::Loader;
 use crate::signals::{SignalSet, Signals};
-use crate::state::LayerState;
+use crate::state::RecurrentState;
 
 /// A mixer of either kind.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(crate) enum Mixer {
 /// Arguments of a mixer besides its input.
 pub(crate) struct MixerCall<'a> {
     pub(crate) segments: &'a Segments,
-    pub(crate) initial: Option<&'a LayerState>,
+    pub(crate) initial: Option<&'a RecurrentState>,
     pub(crate) signals: SignalSet,
     pub(crate) want_states: bool,
 }
@@ -31,16 +31,28 @@ pub(crate) struct MixerCall<'a> {
 pub(crate) struct MixerOutput {
     pub(crate) hidden: Tensor,
     pub(crate) signals: Signals,
-    pub(crate) state: Option<LayerState>,
+    pub(crate) state: Option<RecurrentState>,
 }
 
 impl Mixer {
-    /// Takes the weights under `prefix` (for example `backbone.layers.3.mixer`).
-    pub(crate) fn load(config: &ModelConfig, weights: &mut Loader<'_>, prefix: &str) -> Result<Self, ModelError> {
-        Ok(match &config.mixer {
-            MixerConfig::Mamba(mixer) => Self::Mamba(mamba::MambaMixer::load(config, mixer, weights, prefix)?),
-            MixerConfig::Mamba2(mixer) => Self::Mamba2(mamba2::Mamba2Mixer::load(config, mixer, weights, prefix)?),
-        })
+    /// Takes the weights of a Mamba under `prefix` (for example `backbone.layers.3.mixer`).
+    pub(crate) fn mamba(
+        config: &ModelConfig,
+        mixer: &MambaConfig,
+        weights: &mut Loader<'_>,
+        prefix: &str,
+    ) -> Result<Self, ModelError> {
+        Ok(Self::Mamba(mamba::MambaMixer::load(config, mixer, weights, prefix)?))
+    }
+
+    /// As [`Mixer::mamba`], of a Mamba-2.
+    pub(crate) fn mamba2(
+        config: &ModelConfig,
+        mixer: &Mamba2Config,
+        weights: &mut Loader<'_>,
+        prefix: &str,
+    ) -> Result<Self, ModelError> {
+        Ok(Self::Mamba2(mamba2::Mamba2Mixer::load(config, mixer, weights, prefix)?))
     }
 
     pub(crate) fn forward(&self, x: &Tensor, call: &MixerCall<'_>) -> Result<MixerOutput, ModelError> {

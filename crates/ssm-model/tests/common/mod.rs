@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 use ssm_kernels::Segments;
 use ssm_model::checkpoint::Checkpoint;
-use ssm_model::{MambaLm, ModelState, Placement, catalog};
+use ssm_model::{LanguageModel, ModelState, Placement, catalog};
 
 pub(crate) const GOLDEN: [&str; 3] = ["mamba1", "mamba2_g1", "mamba2_g2"];
 
@@ -33,19 +33,19 @@ pub(crate) fn golden(name: &str) -> Golden {
     Golden { dialects: vec![("state-spaces", folder), ("hf", hf)], reference }
 }
 
-pub(crate) fn open(folder: &Path) -> MambaLm {
+pub(crate) fn open(folder: &Path) -> LanguageModel {
     build(Checkpoint::open(folder).unwrap())
 }
 
-fn build(checkpoint: Checkpoint) -> MambaLm {
+fn build(checkpoint: Checkpoint) -> LanguageModel {
     let mut weights = checkpoint.weights;
-    let model = MambaLm::load(&checkpoint.config, &mut weights, &Placement::cpu()).unwrap();
+    let model = LanguageModel::load(&checkpoint.config, &mut weights, &Placement::cpu()).unwrap();
     weights.finish().unwrap();
     model
 }
 
 /// An embedded trained model and its stored values.
-pub(crate) fn trained(name: &str) -> (MambaLm, HashMap<String, Tensor>) {
+pub(crate) fn trained(name: &str) -> (LanguageModel, HashMap<String, Tensor>) {
     let builtin = catalog::builtin(name).unwrap();
     let model = build(Checkpoint::from_bytes(builtin.config_json, builtin.safetensors).unwrap());
     (model, load(&tests().join("trained").join(name).join("logits.safetensors")))
@@ -53,7 +53,7 @@ pub(crate) fn trained(name: &str) -> (MambaLm, HashMap<String, Tensor>) {
 
 /// Logits of every row of a packed stream, and the states after it.
 pub(crate) fn logits(
-    model: &MambaLm,
+    model: &LanguageModel,
     tokens: &[u32],
     segments: &Segments,
     initial: Option<&ModelState>,

@@ -5,7 +5,8 @@ use evaluation::Reduction;
 use reduction_strategies::registry::Strategy;
 use reduction_strategies::{SegmentTokens, TokenTable};
 use ssm_kernels::{Placement, Segments, host};
-use ssm_model::{MambaLm, ModelConfig, RandomWeights, catalog};
+use ssm_model::catalog::Published;
+use ssm_model::{LanguageModel, ModelConfig, RandomWeights};
 
 use super::BenchError;
 
@@ -16,21 +17,26 @@ const LENGTHS: [usize; 7] = [1, 63, 64, 65, 200, 2048, 2500];
 ///
 /// A reduction is compared with itself on the CPU only as far as tokens go through: the same number of them, and finite. Two
 /// devices may disagree where scores are closer than their rounding.
-pub(super) fn run(mamba2: bool, placement: &Placement, strategies: &[(String, Strategy)]) -> Result<(), BenchError> {
+pub(super) fn run(
+    published: &Published,
+    placement: &Placement,
+    strategies: &[(String, Strategy)],
+) -> Result<(), BenchError> {
     if placement.device.is_cpu() {
         return Ok(());
     }
-    let config = small(mamba2)?;
+    let config = small(published)?;
     let weights = || RandomWeights { seed: 1 };
-    let reference = MambaLm::load(&config, &mut weights(), &Placement::cpu())?;
-    let model = MambaLm::load(&config, &mut weights(), placement)?;
-    let name = if mamba2 { "mamba2" } else { "mamba" };
+    let reference = LanguageModel::load(&config, &mut weights(), &Placement::cpu())?;
+    let model = LanguageModel::load(&config, &mut weights(), placement)?;
+    let name = config.architecture_name();
     let limit = if placement.dtype == DType::BF16 { 3e-2 } else { 1e-4 };
     let dense = Reduction::dense();
     let error = difference(&last_hidden(&reference, &dense)?.0, &last_hidden(&model, &dense)?.0)?;
     refuse(format!("{name}, {}", placement.dtype.as_str()), error, limit)?;
     for (strategy, built) in strategies {
-        let reduction = Reduction { rule: built.rule(), keep_ratio: 0.8, sites: vec![0], seed: 1 };
+        let rule = built.rule();
+        let reduction = Reduction { rule, keep_ratio: 0.8, sites: vec![0], seed: 1, ..Reduction::dense() };
         let (_, want) = last_hidden(&reference, &reduction)?;
         let (hidden, got) = last_hidden(&model, &reduction)?;
         let finite = hidden.abs()?.sum_all()?.to_scalar::<f32>()?.is_finite();
@@ -45,15 +51,13 @@ fn refuse(what: String, error: f64, limit: f64) -> Result<(), BenchError> {
 }
 
 /// Two layers of width 256 in the shapes that the fast kernels are made for.
-fn small(mamba2: bool) -> Result<ModelConfig, BenchError> {
-    let published = catalog::published().iter().find(|published| published.mamba2 == mamba2);
-    let published = published.unwrap_or_else(|| unreachable!("the catalog holds both kinds"));
-    let small = catalog::Published { d_model: 256, n_layer: 2, ..*published };
+fn small(published: &Published) -> Result<ModelConfig, BenchError> {
+    let small = Published { d_model: 256, n_layer: 2, ..*published };
     small.config().map_err(|error| BenchError::Name(error.to_string()))
 }
 
 /// Hidden states after the last layer, on the host, and the segments that are left.
-fn last_hidden(model: &MambaLm, reduction: &Reduction) -> Result<(Tensor, Segments), BenchError> {
+fn last_hidden(model: &LanguageModel, reduction: &Reduction) -> Result<(Tensor, Segments), BenchError> {
     let segments = Segments::independent(&LENGTHS);
     let table = TokenTable::new(
         LENGTHS.iter().enumerate().map(|(item, n)| SegmentTokens::reducible(item as u64, *n)).collect(),

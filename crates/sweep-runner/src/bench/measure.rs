@@ -4,7 +4,7 @@ use evaluation::Reduction;
 use reduction_strategies::{SegmentTokens, TokenTable};
 use ssm_kernels::Segments;
 use ssm_kernels::device::{self, KernelTime};
-use ssm_model::{Activations, MambaLm};
+use ssm_model::{Activations, LanguageModel};
 
 use super::{Bench, BenchError, Logits, Shape};
 
@@ -59,7 +59,7 @@ impl Measurement {
 pub(super) fn case(
     bench: &Bench,
     name: &str,
-    model: &MambaLm,
+    model: &LanguageModel,
     shape: &Shape,
     strategy: &str,
     reduction: &Reduction,
@@ -98,7 +98,9 @@ pub(super) fn case(
         Logits::Last => shape.lengths().len(),
     };
     let config = model.config();
+    let pairs: usize = shape.lengths().iter().map(|length| length * (length + 1) / 2).sum();
     let dense_flops = (shape.n_tokens() * config.n_layer) as f64 * config.layer_flops_per_token()
+        + (pairs * config.n_layer) as f64 * config.attention_flops_per_pair()
         + head_rows as f64 * config.head_flops_per_row();
     Ok(Measurement {
         model: name.to_owned(),
@@ -115,7 +117,12 @@ pub(super) fn case(
 
 /// Logits of the rows asked for, in the compute dtype. Blocks of rows follow each other, so a large vocabulary needs no more
 /// memory than a block.
-fn head(model: &MambaLm, activations: &Activations, segments: &Segments, logits: Logits) -> Result<(), BenchError> {
+fn head(
+    model: &LanguageModel,
+    activations: &Activations,
+    segments: &Segments,
+    logits: Logits,
+) -> Result<(), BenchError> {
     let rows: Vec<u32> = match logits {
         Logits::All => (0..segments.n_tokens() as u32).collect(),
         Logits::Last => (0..segments.len()).map(|index| segments.rows(index).end as u32 - 1).collect(),

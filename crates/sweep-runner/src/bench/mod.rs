@@ -19,7 +19,7 @@ use reduction_strategies::registry::Strategy;
 use reduction_strategies::schedule::Sites;
 use ssm_kernels::{KernelError, Placement};
 use ssm_model::catalog::{self, Published};
-use ssm_model::{MambaLm, ModelError, RandomWeights};
+use ssm_model::{LanguageModel, ModelError, RandomWeights};
 use thiserror::Error;
 
 pub use ceilings::Ceilings;
@@ -129,9 +129,10 @@ impl Bench {
             return Err(BenchError::Peer);
         }
         say("checking against the reference on the CPU");
-        for mamba2 in [false, true] {
-            if models.iter().any(|model| model.mamba2 == mamba2) {
-                check::run(mamba2, placement, &reductions)?;
+        let kind = |published: &Published| std::mem::discriminant(&published.family);
+        for (index, published) in models.iter().enumerate() {
+            if models[..index].iter().all(|earlier| kind(earlier) != kind(published)) {
+                check::run(published, placement, &reductions)?;
             }
         }
         say("measuring the ceilings");
@@ -140,14 +141,15 @@ impl Bench {
         for published in models {
             say(&format!("{}: making weights", published.short_name()));
             let config = published.config().map_err(|error| BenchError::Name(error.to_string()))?;
-            let model = MambaLm::load(&config, &mut RandomWeights { seed: self.seed }, placement)?;
+            let model = LanguageModel::load(&config, &mut RandomWeights { seed: self.seed }, placement)?;
             for shape in &self.shapes {
                 let mut cases = vec![("dense".to_owned(), Reduction::dense())];
                 for (name, strategy) in &reductions {
                     let sites =
                         Sites::Paper.resolve(config.n_layer).map_err(|error| BenchError::Name(error.to_string()))?;
                     let rule = strategy.rule();
-                    cases.push((name.clone(), Reduction { rule, keep_ratio: self.keep_ratio, sites, seed: self.seed }));
+                    let (keep_ratio, seed) = (self.keep_ratio, self.seed);
+                    cases.push((name.clone(), Reduction { rule, keep_ratio, sites, seed, ..Reduction::dense() }));
                 }
                 for (name, reduction) in cases {
                     say(&format!("{} {shape} {name}", published.short_name()));

@@ -7,7 +7,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use miette::miette;
 use reduction_strategies::registry;
 use reduction_strategies::schedule::Sites;
-use ssm_model::{MixerConfig, ModelConfig, catalog};
+use ssm_model::{ModelConfig, catalog};
 
 use super::sweep::ignore_closed_pipe;
 use super::{Failure, failed};
@@ -37,7 +37,8 @@ pub(super) fn strategies() -> Result<ExitCode, Failure> {
 }
 
 pub(super) fn models() -> Result<ExitCode, Failure> {
-    let header = ["model", "mixer", "layers", "d_model", "parameters", "paper sites", "float32", "bfloat16", "what"];
+    let header =
+        ["model", "architecture", "layers", "d_model", "parameters", "paper sites", "float32", "bfloat16", "what"];
     let mut builtins = table(&header);
     for builtin in catalog::builtins() {
         let config = ModelConfig::from_json(builtin.config_json)
@@ -64,13 +65,9 @@ fn model_row(name: &str, config: &ModelConfig, what: &str) -> Result<[String; 9]
     let sites = Sites::Paper.resolve(config.n_layer).map_err(|error| failed(miette!("{name}: {error}")))?;
     let sites: Vec<String> = sites.iter().map(usize::to_string).collect();
     let parameters = config.parameters();
-    let mixer = match config.mixer {
-        MixerConfig::Mamba(_) => "Mamba",
-        MixerConfig::Mamba2(_) => "Mamba-2",
-    };
     Ok([
         name.to_owned(),
-        mixer.to_owned(),
+        config.architecture_name().to_owned(),
         config.n_layer.to_string(),
         config.d_model.to_string(),
         format!("{:.1} M", parameters as f64 / 1e6),

@@ -1,6 +1,7 @@
 //! What planning must know of models and tasks, without loading either.
 
 use serde::Serialize;
+use ssm_model::SignalSet;
 use thiserror::Error;
 
 /// Answers questions about the models and tasks that an experiment names.
@@ -23,10 +24,19 @@ pub trait Catalog {
 pub struct ModelFacts {
     /// The reference as written in the experiment.
     pub reference: String,
+    /// Name of its architecture, for messages.
+    pub architecture: &'static str,
     /// Number of layers.
     pub n_layer: usize,
+    /// What a layer can show to a strategy.
+    #[serde(skip)]
+    pub signals: SignalSet,
+    /// Whether its layers read the positions of tokens.
+    pub uses_positions: bool,
     /// FLOPs of one token in one layer.
     pub flops_per_token_layer: f64,
+    /// FLOPs of one pair of a token and a token that it attends to in one layer; 0 without attention.
+    pub flops_per_token_pair: f64,
     /// FLOPs of one scored row in the output head.
     pub flops_per_token_head: f64,
     /// Digest of weights and model configuration; part of every id.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use evaluation::Positions;
 use reduction_strategies::options::OptionValue;
 use reduction_strategies::registry::Strategy;
 use reduction_strategies::schedule::{ScheduleError, Sites, solve_keep_ratio};
@@ -26,6 +27,8 @@ pub struct Experiment {
     pub protocols: Vec<Protocol>,
     /// Strategies with one value per option: the product of each entry's option axes, in file order.
     pub strategies: Vec<Variant>,
+    /// Positions of what is left of a sequence, for models that read them; in file order.
+    pub positions: Vec<Positions>,
     /// Blocks whose union is the schedule axis; empty where every strategy is `dense`.
     pub schedules: Vec<Schedule>,
     /// Cells to leave out.
@@ -222,6 +225,8 @@ pub enum Condition {
     Protocol(Vec<Protocol>),
     /// Strategy name.
     Strategy(Vec<String>),
+    /// Positions of what is left.
+    Positions(Vec<Positions>),
     /// An option of a strategy.
     Option(String, Vec<OptionValue>),
     /// Asked FLOPs reduction.
@@ -250,6 +255,10 @@ impl fmt::Display for Condition {
             Self::Task(values) => write!(f, "task: {}", any_of(values)),
             Self::Protocol(values) => write!(f, "protocol: {}", any_of(values)),
             Self::Strategy(values) => write!(f, "strategy: {}", any_of(values)),
+            Self::Positions(values) => {
+                let names: Vec<_> = values.iter().map(|value| value.name()).collect();
+                write!(f, "positions: {}", any_of(&names))
+            }
             Self::Option(name, values) => write!(f, "{name}: {}", any_of(values)),
             Self::FlopsReduction(values) => write!(f, "flops_reduction: {}", any_of(values)),
             Self::KeepRatio(values) => write!(f, "keep_ratio: {}", any_of(values)),

@@ -1,10 +1,11 @@
 //! A catalog for tests: two small models and a handful of tasks.
 
 use reduction_strategies::registry::nearest;
+use ssm_model::SignalSet;
 
 use super::catalog::{Catalog, CatalogError, ModelFacts, TaskFacts, TaskKind};
 
-/// Both builtin models at 16 and 12 layers, the reference tasks, one task of running text.
+/// Two of the builtin models at 16 and 12 layers and the Transformer at 8, the reference tasks, one task of running text.
 pub(crate) struct FakeCatalog {
     /// Appended to every weights digest, to see what a change of weights does.
     pub(crate) weights: &'static str,
@@ -15,8 +16,9 @@ pub(crate) struct FakeCatalog {
 /// The catalog of most tests.
 pub(crate) const CATALOG: FakeCatalog = FakeCatalog { weights: "w", data: "d" };
 
-const MODELS: [(&str, usize); 2] = [("builtin:mamba2-world", 16), ("builtin:mamba-world", 12)];
-const TASKS: [(&str, usize); 7] = [
+const MODELS: [(&str, usize); 3] =
+    [("builtin:mamba2-world", 16), ("builtin:mamba-world", 12), ("builtin:neox-world", 8)];
+const TASKS: [(&str, usize); 9] = [
     ("world_lambada", 1),
     ("world_hellaswag", 4),
     ("world_piqa", 2),
@@ -24,16 +26,23 @@ const TASKS: [(&str, usize); 7] = [
     ("world_arc_challenge", 4),
     ("world_winogrande", 2),
     ("world_text", 1),
+    ("mqar", 1),
+    ("induction", 1),
 ];
 
 impl Catalog for FakeCatalog {
     fn model(&self, reference: &str) -> Result<ModelFacts, CatalogError> {
         let known = MODELS.iter().find(|(name, _)| *name == reference);
         let (_, n_layer) = known.ok_or_else(|| unknown("model", reference, MODELS.iter().map(|(name, _)| *name)))?;
+        let attends = reference.contains("neox");
         Ok(ModelFacts {
             reference: reference.to_owned(),
+            architecture: if attends { "GPT-NeoX" } else { "Mamba" },
             n_layer: *n_layer,
+            signals: SignalSet { ssm_output: true, gated_output: !attends, dt: !attends, b: !attends, c: !attends },
+            uses_positions: attends,
             flops_per_token_layer: 1e6,
+            flops_per_token_pair: if attends { 1e3 } else { 0.0 },
             flops_per_token_head: 2e5,
             weights_digest: format!("{reference}-{}", self.weights),
             tokenizer_digest: "t".to_owned(),

@@ -1,5 +1,6 @@
 //! From the file as written to a valid experiment.
 
+use evaluation::{POSITIONS, Positions};
 use reduction_strategies::registry::{self, nearest};
 
 use super::catalog::{Catalog, CatalogError, ModelFacts, TaskFacts};
@@ -14,7 +15,12 @@ use super::wire::WireExperiment;
 impl WireExperiment {
     pub(super) fn resolve(self, text: &str, catalog: &dyn Catalog) -> Result<Experiment, Fault> {
         check_name(&self.name)?;
-        for (list, what) in [(&self.models, "`models`"), (&self.tasks, "`tasks`"), (&self.protocols, "`protocols`")] {
+        for (list, what) in [
+            (&self.models, "`models`"),
+            (&self.tasks, "`tasks`"),
+            (&self.protocols, "`protocols`"),
+            (&self.positions, "`positions`"),
+        ] {
             refuse_duplicates(list, what, PartialEq::eq, Clone::clone)?;
         }
         let protocols = protocols(&self.protocols)?;
@@ -22,6 +28,7 @@ impl WireExperiment {
         let baseline = baseline(&self)?;
         let models = models(&self.models, catalog)?;
         let tasks = tasks(&self.tasks, catalog)?;
+        let positions = positions(&self.positions, &models)?;
         let schedules = schedules::resolve(&self.schedules, &models)?;
         if schedules.is_empty() && strategies.iter().any(|variant| !variant.is_dense()) {
             return Err(Fault::new(
@@ -35,6 +42,7 @@ impl WireExperiment {
             tasks: &tasks,
             protocols: &protocols,
             strategies: &strategies,
+            positions: &positions,
             schedules: &schedules,
             seed: self.seed,
         };
@@ -48,6 +56,7 @@ impl WireExperiment {
             tasks,
             protocols,
             strategies,
+            positions,
             schedules,
             exclude,
             zip,
@@ -96,6 +105,36 @@ fn protocols(names: &[Located<String>]) -> Result<Vec<Protocol>, Fault> {
             }
         })
         .collect()
+}
+
+fn positions(names: &[Located<String>], models: &[ModelFacts]) -> Result<Vec<Positions>, Fault> {
+    if names.is_empty() {
+        return Ok(vec![Positions::default()]);
+    }
+    names
+        .iter()
+        .map(|name| {
+            let positions = find_positions(&name.value).ok_or_else(|| {
+                let known = POSITIONS.map(|(name, _)| name);
+                let hint = match nearest(&name.value, known.into_iter()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("known positions: {}", known.join(", ")),
+                };
+                name.fault(format!("unknown positions `{}`", name.value)).label("unknown").hint(hint)
+            })?;
+            if positions != Positions::default() && models.iter().all(|model| !model.uses_positions) {
+                return Err(name
+                    .fault(format!("`{}` would change nothing: no listed model reads positions", name.value))
+                    .label("without effect")
+                    .hint("a recurrence knows the order of its tokens alone; remove `positions`, or add builtin:neox-world"));
+            }
+            Ok(positions)
+        })
+        .collect()
+}
+
+pub(super) fn find_positions(name: &str) -> Option<Positions> {
+    POSITIONS.iter().find(|(known, _)| *known == name).map(|(_, positions)| *positions)
 }
 
 pub(super) fn find_protocol(name: &str) -> Option<Protocol> {

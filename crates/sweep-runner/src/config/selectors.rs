@@ -1,12 +1,13 @@
 //! Maps of `exclude` and `zip`: every value must be one that the grid has, so that a typo cannot select nothing.
 
+use evaluation::Positions;
 use reduction_strategies::registry::nearest;
 
 use super::catalog::{ModelFacts, TaskFacts};
 use super::error::Fault;
 use super::experiment::{Amount, Condition, Protocol, Schedule, Selector, SiteAxis, Variant};
 use super::node::{Located, Node, Value, unknown_key};
-use super::resolve::find_protocol;
+use super::resolve::{find_positions, find_protocol};
 use super::strategies::same_value;
 use super::wire::{WireSelector, option_value};
 use reduction_strategies::schedule::Sites;
@@ -17,11 +18,13 @@ pub(super) struct Axes<'a> {
     pub(super) tasks: &'a [TaskFacts],
     pub(super) protocols: &'a [Protocol],
     pub(super) strategies: &'a [Variant],
+    pub(super) positions: &'a [Positions],
     pub(super) schedules: &'a [Schedule],
     pub(super) seed: u64,
 }
 
-const KEYS: [&str; 8] = ["model", "task", "protocol", "strategy", "flops_reduction", "keep_ratio", "seed", "sites"];
+const KEYS: [&str; 9] =
+    ["model", "task", "protocol", "strategy", "positions", "flops_reduction", "keep_ratio", "seed", "sites"];
 
 pub(super) fn resolve(selectors: &[WireSelector], axes: &Axes<'_>, text: &str) -> Result<Vec<Selector>, Fault> {
     selectors
@@ -49,6 +52,10 @@ impl Axes<'_> {
             "protocol" => {
                 let names = words(value, name, self.protocols.iter().map(|protocol| protocol.name()))?;
                 Condition::Protocol(names.iter().filter_map(|name| find_protocol(name)).collect())
+            }
+            "positions" => {
+                let names = words(value, name, self.positions.iter().map(|positions| positions.name()))?;
+                Condition::Positions(names.iter().filter_map(|name| find_positions(name)).collect())
             }
             "flops_reduction" => Condition::FlopsReduction(numbers(value, name, &self.amounts(name))?),
             "keep_ratio" => Condition::KeepRatio(numbers(value, name, &self.amounts(name))?),

@@ -98,6 +98,19 @@ fn refusals_of_names() {
 }
 
 #[test]
+fn refusals_of_positions() {
+    let neox = "models: [builtin:neox-world]\npositions";
+    snapshot!(refusals(&[
+        edit("typo", &format!("{neox}: compactd")),
+        edit("another word", &format!("{neox}: [original, relative]")),
+        edit("a number", &format!("{neox}: 3")),
+        edit("twice", &format!("{neox}: [original, original]")),
+        edit("nothing reads them", "positions: [original, compacted]"),
+        edit("exclude what is not planned", "exclude: [{ positions: compacted }]"),
+    ]));
+}
+
+#[test]
 fn refusals_of_schedules() {
     snapshot!(refusals(&[
         edit("percent", "schedule: { sites: paper, flops_reduction: [10, 20] }"),

@@ -14,6 +14,7 @@ pub(super) struct WireExperiment {
     pub(super) tasks: Vec<Located<String>>,
     pub(super) protocols: Vec<Located<String>>,
     pub(super) strategies: Located<Vec<WireStrategy>>,
+    pub(super) positions: Vec<Located<String>>,
     pub(super) schedules: Vec<WireSchedule>,
     pub(super) exclude: Vec<WireSelector>,
     pub(super) zip: Vec<WireSelector>,
@@ -86,6 +87,7 @@ pub(super) const KEYS: &[&str] = &[
     "tasks",
     "protocols",
     "strategies",
+    "positions",
     "schedule",
     "exclude",
     "zip",
@@ -117,6 +119,13 @@ impl WireExperiment {
             strategies: Located {
                 value: strategies.list("`strategies`")?.iter().map(WireStrategy::read).collect::<Result<_, _>>()?,
                 span: fields.key("strategies").unwrap_or(strategies.span),
+            },
+            positions: match fields.get("positions") {
+                Some(node) => {
+                    let nodes = node.one_or_more("`positions`")?;
+                    nodes.iter().map(|item| item.text("an entry of `positions`")).collect::<Result<_, _>>()?
+                }
+                None => Vec::new(),
             },
             schedules: match fields.get("schedule") {
                 Some(node) => {

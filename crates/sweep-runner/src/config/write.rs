@@ -28,6 +28,7 @@ pub(super) fn to_yaml(experiment: &Experiment) -> String {
         }
     }
     yaml.list("strategies", strategies);
+    yaml.key("positions", &experiment.positions.iter().map(|positions| positions.name()).collect::<Vec<_>>());
     yaml.list("schedule", experiment.schedules.iter().map(schedule));
     yaml.list("exclude", experiment.exclude.iter().map(selector));
     yaml.list("zip", experiment.zip.iter().map(selector));
@@ -116,6 +117,9 @@ fn condition(condition: &Condition) -> (&str, String) {
         Condition::Task(values) => ("task", json(values)),
         Condition::Protocol(values) => ("protocol", json(values)),
         Condition::Strategy(values) => ("strategy", json(values)),
+        Condition::Positions(values) => {
+            ("positions", json(&values.iter().map(|value| value.name()).collect::<Vec<_>>()))
+        }
         Condition::Option(name, values) => (name, json::<Vec<OptionValue>>(values)),
         Condition::FlopsReduction(values) => ("flops_reduction", json(values)),
         Condition::KeepRatio(values) => ("keep_ratio", json(values)),

@@ -38,6 +38,23 @@ pub enum PlanError {
         /// Task of the lonely cells.
         task: String,
     },
+    /// A strategy that reads what the layers of a model do not have.
+    #[error("`{strategy}` reads {signal}, which a layer of {model} ({architecture}) does not have")]
+    #[diagnostic(help(
+        "choose an importance and a source that it has, or leave these cells out: `exclude: [{{ model: {model}, strategy: {name} }}]`"
+    ))]
+    NoSignal {
+        /// The strategy with its options.
+        strategy: String,
+        /// Its name.
+        name: String,
+        /// What it reads.
+        signal: String,
+        /// The model.
+        model: String,
+        /// Its architecture.
+        architecture: &'static str,
+    },
     /// A schedule that does not fit a model. Loading checks this; a hand-made experiment may not have.
     #[error("{0}")]
     Schedule(#[from] reduction_strategies::schedule::ScheduleError),
@@ -108,7 +125,28 @@ pub fn build(experiment: &Experiment, setting: &Setting) -> Result<Plan, PlanErr
         ));
     }
     check_baseline(&plan)?;
+    check_signals(&plan)?;
     Ok(plan)
+}
+
+/// Every rule must find what it reads: better refused here than by a layer in the middle of a run.
+fn check_signals(plan: &Plan) -> Result<(), PlanError> {
+    for trial in &plan.trials {
+        let model = &plan.models[trial.model];
+        let missing = trial.strategy.rule().signals().without(model.signals).names();
+        if !missing.is_empty() {
+            let name = trial.key.strategy.clone();
+            let options = if trial.key.strategy_params == "{}" { "" } else { &trial.key.strategy_params };
+            return Err(PlanError::NoSignal {
+                strategy: format!("{name} {options}").trim_end().to_owned(),
+                name,
+                signal: missing.join(" and "),
+                model: model.reference.clone(),
+                architecture: model.architecture,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Cells that would report a number which means something else than it says.

@@ -47,8 +47,15 @@ impl Estimate {
                 (kept * (task.choices as f64 * task.mean_context_tokens + choice_tokens), choice_tokens)
             }
         };
-        let per_item =
-            block_tokens * model.n_layer as f64 * model.flops_per_token_layer + head_rows * model.flops_per_token_head;
+        // Every token attends to half of its context, a continuation to all of it.
+        let context = kept * task.mean_context_tokens;
+        let pairs = match (trial.key.protocol.as_str(), task.kind) {
+            ("context", TaskKind::LogLikelihood) => (0.5 * context + choice_tokens) * context,
+            (_, TaskKind::RunningText) => 0.5 * block_tokens * block_tokens,
+            (_, TaskKind::LogLikelihood) => 0.5 * block_tokens * (context + kept * task.mean_choice_tokens),
+        };
+        let per_layer = block_tokens * model.flops_per_token_layer + pairs * model.flops_per_token_pair;
+        let per_item = model.n_layer as f64 * per_layer + head_rows * model.flops_per_token_head;
         let flops = items as f64 * per_item;
         let rate = if trial.key.device == "cuda" { ASSUMED_CUDA_FLOPS_PER_S } else { ASSUMED_CPU_FLOPS_PER_S };
         Self { flops, seconds: flops / rate }

@@ -1,7 +1,8 @@
 //! The product of the axes: every trial of an experiment, once, in the order of the file.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
+use evaluation::Positions;
 use reduction_strategies::options::OptionValue;
 use reduction_strategies::schedule::nominal_flops_reduction;
 
@@ -37,16 +38,30 @@ pub(super) fn expand(experiment: &Experiment, setting: &Setting) -> Result<Grid,
                 let points = if variant.is_dense() { &dense[..] } else { &points };
                 let own_seed = [experiment.seed];
                 let seeds = if variant.seeds.is_empty() { &own_seed[..] } else { &variant.seeds };
-                let size = points.len().saturating_mul(seeds.len()).saturating_add(grid.trials.len());
+                // Nothing reads positions in a recurrence, and where nothing leaves all are the same.
+                let positions: Vec<Option<Positions>> = if model.uses_positions && !variant.is_dense() {
+                    experiment.positions.iter().copied().map(Some).collect()
+                } else {
+                    vec![None]
+                };
+                let each = positions.len().saturating_mul(seeds.len());
+                let size = points.len().saturating_mul(each).saturating_add(grid.trials.len());
                 if size.saturating_mul(experiment.tasks.len()) > MAX_CELLS {
                     return Err(PlanError::TooLarge);
                 }
-                for (point, &seed) in points.iter().flat_map(|point| seeds.iter().map(move |seed| (point, seed))) {
+                let how = positions.iter().flat_map(|positions| seeds.iter().map(move |seed| (*positions, *seed)));
+                let how: Vec<(Option<Positions>, u64)> = how.collect();
+                for (point, &(positions, seed)) in
+                    points.iter().flat_map(|point| how.iter().map(move |how| (point, how)))
+                {
+                    let mut key = key(experiment, setting, model, protocol, variant, point, seed);
+                    key.strategy_params = params(variant, positions);
                     let mut trial = PlannedTrial {
-                        key: key(experiment, setting, model, protocol, variant, point, seed),
+                        key,
                         strategy: variant.strategy.clone(),
                         model: index,
                         asked: point.asked,
+                        positions,
                     };
                     trial.key.trial_id = ids::trial_id(&trial, model, experiment.upstream_batch_size);
                     if seen.insert(trial.key.trial_id.clone()) {
@@ -59,6 +74,15 @@ pub(super) fn expand(experiment: &Experiment, setting: &Setting) -> Result<Grid,
         }
     }
     Ok(grid)
+}
+
+/// Options as compact JSON with sorted keys; positions stand among them where they are not the default.
+fn params(variant: &Variant, positions: Option<Positions>) -> String {
+    let options = variant.strategy.options.to_json();
+    let Some(positions) = positions.filter(|positions| *positions != Positions::default()) else { return options };
+    let mut all: BTreeMap<String, serde_json::Value> = serde_json::from_str(&options).unwrap_or_default();
+    all.insert("positions".to_owned(), positions.name().into());
+    serde_json::to_string(&all).unwrap_or(options)
 }
 
 fn points(experiment: &Experiment, model: &ModelFacts) -> Result<Vec<Point>, PlanError> {
@@ -100,7 +124,7 @@ fn key(
         experiment: experiment.name.clone(),
         model: model.reference.clone(),
         strategy: variant.strategy.registration.name.to_owned(),
-        strategy_params: options.to_json(),
+        strategy_params: String::new(),
         importance: word("importance"),
         importance_source: word("source"),
         schedule: point.schedule.clone(),

@@ -3,6 +3,7 @@
 //! Hashed is compact JSON with sorted keys, numbers in their shortest exact form. A change of what enters here makes every
 //! earlier record look unfinished, which is safe; leaving something out would pass off an old number as a new one.
 
+use evaluation::Positions;
 use serde_json::{Value, json};
 
 use super::PlannedTrial;
@@ -33,6 +34,10 @@ pub(super) fn trial_id(trial: &PlannedTrial, model: &ModelFacts, upstream_batch_
     // The released evaluation pads to the longest row of a batch, so that the batch changes scores; nothing else does.
     if key.protocol == "upstream" {
         parts["upstream_batch_size"] = json!(upstream_batch_size);
+    }
+    // Only a Transformer that was reduced has positions to choose, and the default is what records without them had.
+    if let Some(positions) = trial.positions.filter(|positions| *positions != Positions::default()) {
+        parts["positions"] = json!(positions.name());
     }
     digest(&parts)
 }

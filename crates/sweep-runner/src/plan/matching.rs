@@ -47,6 +47,7 @@ fn holds(condition: &Condition, trial: &PlannedTrial, task: &TaskFacts) -> Optio
         Condition::Task(values) => Some(values.contains(&task.name)),
         Condition::Protocol(values) => Some(values.iter().any(|value| value.name() == key.protocol)),
         Condition::Strategy(values) => Some(values.contains(&key.strategy)),
+        Condition::Positions(values) => trial.positions.map(|positions| values.contains(&positions)),
         Condition::Option(name, values) => {
             let own = trial.strategy.options.get(name)?;
             Some(values.iter().any(|value| same_value(value, own)))

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent, presets};
+use evaluation::Positions;
 use reduction_strategies::options::OptionValue;
-use reduction_strategies::registry::Strategy;
 
-use super::{Cell, Estimate, Plan};
+use super::{Cell, Estimate, Plan, PlannedTrial};
 use crate::config::Amount;
 
 /// Cells that share model, protocol, strategy and options.
@@ -128,7 +128,7 @@ fn groups(plan: &Plan) -> Vec<Group> {
                 model: key.model.clone(),
                 protocol: key.protocol.clone(),
                 strategy: trial.strategy.registration.name,
-                options: telling_options(plan, &trial.strategy),
+                options: telling_options(plan, trial),
                 seeds: BTreeSet::new(),
                 sites: Vec::new(),
                 asked: Vec::new(),
@@ -185,8 +185,9 @@ impl Group {
     }
 }
 
-/// Options that tell this variant from its defaults or from other variants of the plan.
-fn telling_options(plan: &Plan, strategy: &Strategy) -> Vec<String> {
+/// Options, and positions, that tell this variant from its defaults or from other variants of the plan.
+fn telling_options(plan: &Plan, trial: &PlannedTrial) -> Vec<String> {
+    let strategy = &trial.strategy;
     let varies = |name: &str, value: &OptionValue| {
         plan.trials
             .iter()
@@ -197,10 +198,17 @@ fn telling_options(plan: &Plan, strategy: &Strategy) -> Vec<String> {
         strategy.registration.options.iter().any(|info| info.name == name && OptionValue::from(info.default) == *value)
     };
     let options = strategy.options.iter();
-    options
+    let mut telling: Vec<String> = options
         .filter(|(name, value)| varies(name, value) || !is_default(name, value))
         .map(|(name, value)| format!("{name} {value}"))
-        .collect()
+        .collect();
+    let others = || plan.trials.iter().filter_map(|other| other.positions);
+    if let Some(positions) = trial.positions
+        && (positions != Positions::default() || others().any(|other| other != positions))
+    {
+        telling.push(format!("positions {}", positions.name()));
+    }
+    telling
 }
 
 fn add_new(list: &mut Vec<String>, word: String) {

@@ -1,6 +1,8 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use evaluation::Positions;
+
 use super::{Cell, Plan, PlanError, Reason, Setting, build, to_json, write_table};
 use crate::config::fake::{CATALOG, FakeCatalog, edited};
 use crate::config::{Catalog, load, load_str, render_plain};
@@ -229,6 +231,47 @@ fn ids_are_pinned() {
     snapshot!(pinned.join("\n"));
 }
 
+const TRANSFORMER: &str = "models: [builtin:mamba2-world, builtin:neox-world]";
+
+#[test]
+fn positions_are_an_axis_of_reduced_transformers_alone() {
+    let one = plan(TRANSFORMER);
+    let both = plan(&format!("{TRANSFORMER}\npositions: [original, compacted]"));
+    assert_eq!((one.trials.len(), both.trials.len(), both.duplicates), (4, 5, 0));
+    assert!(ids(&one).is_subset(&ids(&both)), "the default is no part of an id");
+    let of = |plan: &Plan| -> Vec<_> { plan.trials.iter().map(|trial| trial.positions.map(Positions::name)).collect() };
+    assert_eq!(of(&both), [None, None, None, Some("original"), Some("compacted")]);
+    let params: Vec<_> = both.trials[3..].iter().map(|trial| trial.key.strategy_params.as_str()).collect();
+    assert!(!params[0].contains("positions") && params[1].contains(r#""positions":"compacted""#), "{params:?}");
+    let shown = table(&both);
+    assert!(shown.contains("positions original") && shown.contains("positions compacted"), "{shown}");
+    assert!(!table(&one).contains("positions"));
+
+    let left = |lines: &str| plan(&format!("{TRANSFORMER}\npositions: [original, compacted]\n{lines}")).trials.len();
+    assert_eq!(left("exclude: [{ positions: compacted }]"), 4);
+    assert_eq!(left("zip: [{ positions: [compacted] }]"), 4, "what reads no positions stays");
+}
+
+#[test]
+fn a_strategy_that_reads_what_a_model_lacks_is_refused_unless_it_is_left_out() {
+    let lines = format!("{TRANSFORMER}\nstrategies: [dense, {{ top_k: {{ importance: [clip, dt_mean] }} }}]");
+    let error = plan_with(&lines, &Setting::default(), &CATALOG).unwrap_err();
+    assert!(matches!(&error, PlanError::NoSignal { signal, .. } if signal == "dt"));
+    snapshot!(render_plain(&error));
+    let left_out = format!("{lines}\nexclude: [{{ model: builtin:neox-world, importance: dt_mean }}]");
+    assert_eq!(plan(&left_out).trials.len(), 3 + 2);
+    let gated = format!("{TRANSFORMER}\nstrategies: [dense, {{ top_k: {{ source: gated_output }} }}]");
+    assert!(plan_with(&gated, &Setting::default(), &CATALOG).unwrap_err().to_string().contains("reads gated_output"));
+}
+
+#[test]
+fn attention_over_a_context_enters_the_estimate() {
+    let flops = |model: &str| plan(&format!("models: [{model}]\nlimit: 1\nstrategies: [dense]")).total.flops;
+    // 80 context tokens see half of themselves, 5 further ones all of them; 8 layers of 85 tokens, 5 head rows.
+    let want = 8.0 * (85.0 * 1e6 + (0.5 * 80.0 * 80.0 + 5.0 * 80.0) * 1e3) + 5.0 * 2e5;
+    assert!((flops("builtin:neox-world") - want).abs() < 1.0);
+}
+
 #[test]
 fn per_token_perplexity_is_refused_where_it_would_leak() {
     let plan = plan("tasks: [world_text, world_lambada]\nprotocols: [aligned, context, upstream]");
@@ -278,6 +321,7 @@ fn tables_of_the_committed_experiments() {
     snapshot!("ablation", table(&committed("ablation")));
     snapshot!("smoke", table(&committed("smoke")));
     snapshot!("layers", table(&committed("layers")));
+    snapshot!("transformer_control", table(&committed("transformer-control")));
 }
 
 #[test]

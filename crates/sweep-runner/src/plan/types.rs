@@ -1,5 +1,6 @@
 //! The plan as data.
 
+use evaluation::Positions;
 use reduction_strategies::registry::Strategy;
 use serde::Serialize;
 
@@ -66,6 +67,9 @@ pub struct PlannedTrial {
     pub model: usize,
     /// The reduction asked for; none for `dense`.
     pub asked: Option<Amount>,
+    /// Positions of what is left; none where nothing reads them: a recurrence, or `dense`.
+    #[serde(skip)]
+    pub positions: Option<Positions>,
 }
 
 /// One trial on one task.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use evaluation::metrics::{self, Aggregate as MetricAggregate};
 use evaluation::tasks::Task;
 use evaluation::{Evaluation, EvaluationError, Protocol, Reduction, Setup};
-use ssm_model::MambaLm;
+use ssm_model::LanguageModel;
 
 use super::batch::BatchRows;
 use super::memory;
@@ -38,6 +38,7 @@ pub(crate) fn reduction(trial: &PlannedTrial) -> Reduction {
         keep_ratio: trial.key.keep_ratio,
         sites: trial.key.sites.clone(),
         seed: trial.key.seed,
+        positions: trial.positions.unwrap_or_default(),
     }
 }
 
@@ -45,7 +46,7 @@ pub(crate) fn reduction(trial: &PlannedTrial) -> Reduction {
 #[derive(Clone, Copy)]
 pub(super) struct Context<'a> {
     pub(super) experiment: &'a Experiment,
-    pub(super) model: &'a MambaLm,
+    pub(super) model: &'a LanguageModel,
     pub(super) library: &'a Library,
     pub(super) batch: &'a BatchRows,
 }
@@ -101,7 +102,7 @@ fn fail(record: &mut CellRecord, error: &EvaluationError) {
 fn fill(
     record: &mut CellRecord,
     evaluation: &Evaluation,
-    model: &MambaLm,
+    model: &LanguageModel,
     task: &Task,
     library: &Library,
     wall_s: f64,

@@ -3,7 +3,7 @@
 use evaluation::guards::{self, GuardOutcome};
 use evaluation::tasks::{Task, TaskKind};
 use evaluation::{EvaluationError, Protocol, Reduction, Setup};
-use ssm_model::MambaLm;
+use ssm_model::LanguageModel;
 
 use super::cell::{protocol, reduction};
 use super::{RunError, Tasks};
@@ -17,7 +17,7 @@ pub(super) fn run(
     experiment: &Experiment,
     plan: &Plan,
     model_index: usize,
-    model: &MambaLm,
+    model: &LanguageModel,
     library: &Library,
     tasks: &mut Tasks,
     rows: &mut Vec<GuardRow>,
@@ -68,7 +68,7 @@ pub(super) fn run(
 
 /// All guards of one reduction over some tasks.
 fn outcomes(
-    model: &MambaLm,
+    model: &LanguageModel,
     tasks: &[&Task],
     protocol: Protocol,
     reduction: &Reduction,

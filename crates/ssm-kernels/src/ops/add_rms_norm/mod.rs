@@ -2,12 +2,9 @@
 mod cuda;
 
 use candle_core::{Device, Tensor};
-use rayon::prelude::*;
 
-use super::{ROWS_PER_TASK, RowPlan};
-use crate::error::{KernelError, expect_shape, unsupported};
-use crate::host::{F32View, matrix};
-use crate::math::vectorised;
+use super::{RowPlan, add_norm};
+use crate::error::{KernelError, unsupported};
 
 const OP: &str = "add_rms_norm";
 
@@ -31,69 +28,10 @@ pub fn add_rms_norm(
     rows: Option<&RowPlan>,
 ) -> Result<(Tensor, Tensor), KernelError> {
     match hidden.device() {
-        Device::Cpu => match rows {
-            None => on_cpu(hidden, residual, weight, eps),
-            Some(rows) => {
-                let residual = residual.map(|residual| rows.apply(residual, &rows.residual)).transpose()?;
-                on_cpu(&rows.apply(hidden, &rows.hidden)?, residual.as_ref(), weight, eps)
-            }
-        },
+        Device::Cpu => add_norm::on_cpu(OP, hidden, residual, weight, None, eps, rows),
         #[cfg(feature = "cuda")]
         Device::Cuda(_) => cuda::add_rms_norm(hidden, residual, weight, eps, rows),
         other => Err(unsupported(OP, other, hidden.dtype())),
-    }
-}
-
-fn on_cpu(
-    hidden: &Tensor,
-    residual: Option<&Tensor>,
-    weight: &Tensor,
-    eps: f32,
-) -> Result<(Tensor, Tensor), KernelError> {
-    let (hs, rows, width) = matrix(hidden, OP, "hidden")?;
-    expect_shape(OP, "weight", weight.dims(), &[width])?;
-    let weight = F32View::new(weight, OP, "weight")?;
-    let mut sum = vec![0.0; rows * width];
-    let mut normed = vec![0.0; rows * width];
-    let residual = match residual {
-        Some(residual) => {
-            expect_shape(OP, "residual", residual.dims(), &[rows, width])?;
-            Some(F32View::new(residual, OP, "residual")?)
-        }
-        None => None,
-    };
-    let (hs, residual, weight) = (&*hs, residual.as_deref(), &*weight);
-    let block = ROWS_PER_TASK * width;
-    sum.par_chunks_mut(block).zip(normed.par_chunks_mut(block)).enumerate().for_each(|(index, (sum, normed))| {
-        let (first, last) = (index * block, index * block + sum.len());
-        let residual = residual.map(|residual| &residual[first..last]);
-        some_rows((&hs[first..last], residual, weight, eps, sum, normed));
-    });
-    let device = hidden.device();
-    Ok((Tensor::from_vec(normed, (rows, width), device)?, Tensor::from_vec(sum, (rows, width), device)?))
-}
-
-/// Some rows of hidden, residual, sum and normed sum.
-type Rows<'a> = (&'a [f32], Option<&'a [f32]>, &'a [f32], f32, &'a mut [f32], &'a mut [f32]);
-
-vectorised! {
-    fn some_rows(rows: Rows<'_>) {
-        let (hidden, residual, weight, eps, sum, normed) = rows;
-        let width = weight.len();
-        match residual {
-            Some(residual) => add(hidden, residual, sum),
-            None => sum.copy_from_slice(hidden),
-        }
-        for (sum, normed) in sum.chunks_exact(width).zip(normed.chunks_exact_mut(width)) {
-            normalise(sum, weight, eps, normed);
-        }
-    }
-}
-
-#[inline(always)]
-fn add(a: &[f32], b: &[f32], out: &mut [f32]) {
-    for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
-        *out = a + b;
     }
 }
 

@@ -2,9 +2,12 @@
 mod cuda;
 
 use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
 
+use super::ROWS_PER_TASK;
 use crate::error::{KernelError, expect_shape, unsupported};
 use crate::host::{F32View, matrix};
+use crate::math::vectorised;
 
 const OP: &str = "linear";
 
@@ -32,6 +35,20 @@ pub fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor, KernelError> {
     linear_as(x, weight, x.dtype())
 }
 
+/// `y = x W^T + b`: a linear layer with bias. The bias is added to the finished product. Runs on the CPU alone.
+///
+/// # Shapes
+/// As [`linear`]; `bias`: `[n]`
+///
+/// # Errors
+/// As [`linear`].
+pub fn linear_with_bias(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor, KernelError> {
+    match x.device() {
+        Device::Cpu => on_cpu(&x.contiguous()?, weight, Some(bias)),
+        other => Err(unsupported("linear_with_bias", other, x.dtype())),
+    }
+}
+
 /// As [`linear`] with a result of this dtype, rounded once: float32 for logits that become scores. The CPU knows float32
 /// alone.
 ///
@@ -39,14 +56,14 @@ pub fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor, KernelError> {
 /// As [`linear`].
 pub fn linear_as(x: &Tensor, weight: &Tensor, dtype: DType) -> Result<Tensor, KernelError> {
     match x.device() {
-        Device::Cpu => on_cpu(&x.contiguous()?, weight),
+        Device::Cpu => on_cpu(&x.contiguous()?, weight, None),
         #[cfg(feature = "cuda")]
         Device::Cuda(_) => cuda::linear(x, weight, dtype),
         other => Err(unsupported(OP, other, dtype)),
     }
 }
 
-fn on_cpu(x: &Tensor, weight: &Tensor) -> Result<Tensor, KernelError> {
+fn on_cpu(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, KernelError> {
     let (xs, rows, k) = matrix(x, OP, "x")?;
     let n = weight.dim(0)?;
     expect_shape(OP, "weight", weight.dims(), &[n, k])?;
@@ -64,7 +81,25 @@ fn on_cpu(x: &Tensor, weight: &Tensor) -> Result<Tensor, KernelError> {
         out
     };
     out.truncate(rows * n);
+    if let Some(bias) = bias {
+        expect_shape(OP, "bias", bias.dims(), &[n])?;
+        let bias = F32View::new(bias, OP, "bias")?;
+        let bias = &*bias;
+        out.par_chunks_mut(ROWS_PER_TASK * n).for_each(|out| add_to_rows((out, bias)));
+    }
     Ok(Tensor::from_vec(out, (rows, n), x.device())?)
+}
+
+vectorised! {
+    /// Adds a vector to every row.
+    fn add_to_rows(task: (&mut [f32], &[f32])) {
+        let (rows, bias) = task;
+        for row in rows.chunks_exact_mut(bias.len()) {
+            for (value, bias) in row.iter_mut().zip(bias) {
+                *value += bias;
+            }
+        }
+    }
 }
 
 /// `out[m, n] = x[m, k] w[n, k]^T`, all row-major.
@@ -124,6 +159,20 @@ mod tests {
             let (x, w) = (values.tensor(&[m, k], -1.0, 1.0), values.tensor(&[n, k], -1.0, 1.0));
             assert_close("y", &reference(&x, &w), &linear(&x, &w).unwrap(), 1e-5);
         }
+    }
+
+    #[test]
+    fn a_bias_is_added_to_every_row() {
+        let mut values = Values(16);
+        for (m, k, n) in [(1, 3, 5), (70, 33, 17)] {
+            let (x, w) = (values.tensor(&[m, k], -1.0, 1.0), values.tensor(&[n, k], -1.0, 1.0));
+            let bias = values.tensor(&[n], -1.0, 1.0);
+            let want = linear(&x, &w).unwrap().broadcast_add(&bias).unwrap();
+            assert!(bits(&want) == bits(&linear_with_bias(&x, &w, &bias).unwrap()));
+        }
+        let (x, w) = (values.tensor(&[2, 3], 0.0, 1.0), values.tensor(&[4, 3], 0.0, 1.0));
+        let error = linear_with_bias(&x, &w, &values.tensor(&[3], 0.0, 1.0)).unwrap_err();
+        assert_eq!(error.to_string(), "linear: bias has shape [3], expected [4]");
     }
 
     #[test]

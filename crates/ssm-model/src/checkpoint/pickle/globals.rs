@@ -23,7 +23,8 @@ pub(super) fn resolve(module: &str, name: &str) -> Result<Global, PickleError> {
         ("torch", "BFloat16Storage") => Ok(Global::Storage(DType::BF16)),
         ("torch", "DoubleStorage") => Ok(Global::Storage(DType::F64)),
         ("torch", "LongStorage") => Ok(Global::Storage(DType::I64)),
-        ("torch", "ByteStorage") => Ok(Global::Storage(DType::U8)),
+        // A byte each: the masks that older checkpoints of GPT-NeoX carry.
+        ("torch", "BoolStorage" | "ByteStorage") => Ok(Global::Storage(DType::U8)),
         _ => Err(PickleError::Forbidden(format!("{module}.{name}"))),
     }
 }

@@ -1,0 +1,211 @@
+mod cpu;
+#[cfg(test)]
+mod reference;
+
+use candle_core::{Device, Tensor};
+
+use crate::error::{KernelError, expect_shape, unsupported};
+use crate::host::{F32View, matrix};
+use crate::segments::Segments;
+
+const OP: &str = "causal_attention";
+
+/// Keys and values of the tokens before a segment: what a KV cache holds of one layer.
+#[derive(Clone, Debug)]
+pub struct KeysValues {
+    /// `[tokens, heads * head_dim]`, turned by their positions.
+    pub keys: Tensor,
+    /// `[tokens, heads * head_dim]`
+    pub values: Tensor,
+}
+
+/// Arguments of [`causal_attention`].
+#[derive(Clone, Copy)]
+pub struct AttentionInput<'a> {
+    /// `[tokens, heads * head_dim]`
+    pub queries: &'a Tensor,
+    /// `[tokens, heads * head_dim]`
+    pub keys: &'a Tensor,
+    /// `[tokens, heads * head_dim]`
+    pub values: &'a Tensor,
+    /// Heads.
+    pub heads: usize,
+    /// Which rows belong to which sequence.
+    pub segments: &'a Segments,
+    /// What stands before each segment, one entry per segment; only those of root segments are read. Nothing where absent.
+    pub initial: Option<&'a [KeysValues]>,
+}
+
+/// Softmax attention with a causal mask: `softmax(q K^T / sqrt(head_dim)) V`, head by head.
+///
+/// A row sees the initial keys of its tree's root, all rows of the segments that its own one descends from, and the rows of
+/// its own segment up to itself. Its bits depend on these alone, not on what else stands in the stream or behind it. Runs on
+/// the CPU alone.
+///
+/// # Shapes
+/// - result: `[tokens, heads * head_dim]`
+///
+/// # Errors
+/// Shapes, dtypes or devices that do not fit.
+pub fn causal_attention(input: &AttentionInput<'_>) -> Result<Tensor, KernelError> {
+    match input.queries.device() {
+        Device::Cpu => on_cpu(input),
+        other => Err(unsupported(OP, other, input.queries.dtype())),
+    }
+}
+
+fn on_cpu(input: &AttentionInput<'_>) -> Result<Tensor, KernelError> {
+    let (queries, rows, width) = matrix(input.queries, OP, "queries")?;
+    expect_shape(OP, "queries", input.queries.dims(), &[input.segments.n_tokens(), width])?;
+    if input.heads == 0 || !width.is_multiple_of(input.heads) {
+        expect_shape(OP, "queries", &[rows, width], &[rows, width.next_multiple_of(input.heads.max(1)).max(1)])?;
+    }
+    let same = |tensor: &Tensor, name| expect_shape(OP, name, tensor.dims(), &[rows, width]);
+    same(input.keys, "keys")?;
+    same(input.values, "values")?;
+    let (keys, values) = (F32View::new(input.keys, OP, "keys")?, F32View::new(input.values, OP, "values")?);
+    let mut initial = Vec::new();
+    if let Some(caches) = input.initial {
+        expect_shape(OP, "initial", &[caches.len()], &[input.segments.len()])?;
+        for cache in caches {
+            let (keys, length, _) = matrix(&cache.keys, OP, "initial keys")?;
+            expect_shape(OP, "initial keys", cache.keys.dims(), &[length, width])?;
+            expect_shape(OP, "initial values", cache.values.dims(), &[length, width])?;
+            initial.push((keys, F32View::new(&cache.values, OP, "initial values")?));
+        }
+    }
+    let attention = cpu::Attention {
+        queries: &queries,
+        keys: &keys,
+        values: &values,
+        width,
+        head_dim: width / input.heads,
+        segments: input.segments,
+        initial: initial.iter().map(|(keys, values)| (&**keys, &**values)).collect(),
+    };
+    Ok(Tensor::from_vec(attention.run(), (rows, width), input.queries.device())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Values, assert_close, awkward_segments, bits};
+    use super::*;
+
+    struct Case {
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+    }
+
+    impl Case {
+        fn new(values: &mut Values, rows: usize, width: usize) -> Self {
+            let mut tensor = || values.tensor(&[rows, width], -2.0, 2.0);
+            Self { queries: tensor(), keys: tensor(), values: tensor() }
+        }
+
+        fn input<'a>(
+            &'a self,
+            heads: usize,
+            segments: &'a Segments,
+            initial: Option<&'a [KeysValues]>,
+        ) -> AttentionInput<'a> {
+            let Self { queries, keys, values } = self;
+            AttentionInput { queries, keys, values, heads, segments, initial }
+        }
+
+        fn rows(&self, start: usize, length: usize) -> Self {
+            let part = |x: &Tensor| x.narrow(0, start, length).unwrap().contiguous().unwrap();
+            Self { queries: part(&self.queries), keys: part(&self.keys), values: part(&self.values) }
+        }
+    }
+
+    #[test]
+    fn equals_the_reference_over_awkward_segments() {
+        let mut values = Values(21);
+        for (segments, (heads, head_dim)) in
+            awkward_segments().iter().zip([(1, 1), (4, 32), (2, 80), (3, 7), (2, 16), (1, 33)])
+        {
+            let width = heads * head_dim;
+            let case = Case::new(&mut values, segments.n_tokens(), width);
+            let caches: Vec<KeysValues> = (0..segments.len())
+                .map(|index| {
+                    let mut tensor = || values.tensor(&[index * 9 % 20, width], -2.0, 2.0);
+                    KeysValues { keys: tensor(), values: tensor() }
+                })
+                .collect();
+            for initial in [None, Some(caches.as_slice())] {
+                let input = case.input(heads, segments, initial);
+                let want = reference::causal_attention(&input);
+                assert_close("attention", &want, &causal_attention(&input).unwrap(), 3e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn a_segment_alone_has_the_bits_of_the_same_segment_packed() {
+        let mut values = Values(22);
+        let segments = Segments::independent(&[5, 70, 2]);
+        let case = Case::new(&mut values, 77, 64);
+        let packed = causal_attention(&case.input(2, &segments, None)).unwrap();
+        let alone = case.rows(5, 70);
+        let alone = causal_attention(&alone.input(2, &Segments::independent(&[70]), None)).unwrap();
+        assert_eq!(bits(&packed.narrow(0, 5, 70).unwrap()), bits(&alone));
+    }
+
+    #[test]
+    fn rows_behind_a_row_leave_its_bits_alone() {
+        let mut values = Values(23);
+        let case = Case::new(&mut values, 70, 64);
+        let whole = causal_attention(&case.input(2, &Segments::independent(&[70]), None)).unwrap();
+        for length in [1, 2, 3, 4, 5, 15, 16, 17, 63, 69] {
+            let cut = case.rows(0, length);
+            let cut = causal_attention(&cut.input(2, &Segments::independent(&[length]), None)).unwrap();
+            assert_eq!(bits(&whole.narrow(0, 0, length).unwrap()), bits(&cut), "{length}");
+        }
+    }
+
+    #[test]
+    fn children_have_the_bits_of_a_stored_cache() {
+        let mut values = Values(24);
+        let case = Case::new(&mut values, 30 + 6 + 6, 64);
+        let tree = Segments::new(&[30, 6, 6], &[None, Some(0), Some(1)]).unwrap();
+        let forked = causal_attention(&case.input(2, &tree, None)).unwrap();
+        let before = case.rows(0, 36);
+        let cache = [KeysValues { keys: before.keys, values: before.values }];
+        let stored = case.rows(36, 6);
+        let stored = causal_attention(&stored.input(2, &Segments::independent(&[6]), Some(&cache))).unwrap();
+        assert_eq!(bits(&forked.narrow(0, 36, 6).unwrap()), bits(&stored));
+    }
+
+    #[test]
+    fn large_scores_neither_overflow_nor_let_masked_keys_through() {
+        let segments = Segments::independent(&[20]);
+        let mut case = Case::new(&mut Values(25), 20, 16);
+        case.queries = (case.queries * 1e3).unwrap();
+        case.keys = (case.keys * -1e3).unwrap();
+        let input = case.input(1, &segments, None);
+        let got = causal_attention(&input).unwrap();
+        assert_close("attention", &reference::causal_attention(&input), &got, 1e-5);
+        let first = got.narrow(0, 0, 1).unwrap();
+        assert_eq!(bits(&first), bits(&case.values.narrow(0, 0, 1).unwrap()), "the first row sees itself alone");
+    }
+
+    #[test]
+    fn shapes_that_do_not_fit_are_refused() {
+        let case = Case::new(&mut Values(26), 4, 6);
+        let segments = Segments::independent(&[4]);
+        let refusal = |input: AttentionInput<'_>| causal_attention(&input).unwrap_err().to_string();
+        assert_eq!(
+            refusal(case.input(4, &segments, None)),
+            "causal_attention: queries has shape [4, 6], expected [4, 8]"
+        );
+        assert_eq!(
+            refusal(case.input(2, &Segments::independent(&[3]), None)),
+            "causal_attention: queries has shape [4, 6], expected [3, 6]"
+        );
+        assert_eq!(
+            refusal(case.input(2, &segments, Some(&[]))),
+            "causal_attention: initial has shape [0], expected [1]"
+        );
+    }
+}
