@@ -5,6 +5,7 @@ mod cell;
 mod guard;
 mod memory;
 mod progress;
+mod shard;
 mod shared;
 
 use std::collections::BTreeSet;
@@ -32,6 +33,7 @@ use cell::Context;
 use progress::Progress;
 
 pub use memory::parse_bytes;
+pub use shard::Shard;
 
 /// How a run behaves.
 #[derive(Clone, Debug)]
@@ -44,12 +46,14 @@ pub struct RunOptions {
     pub memory_bytes: Option<u64>,
     /// Where models compute; the plan says the same in its setting.
     pub placement: Placement,
+    /// Take the units of this share only; all of them if not given.
+    pub shard: Option<Shard>,
 }
 
 impl Default for RunOptions {
     /// On the CPU, past failures, sharing work.
     fn default() -> Self {
-        Self { fail_fast: false, no_sharing: false, memory_bytes: None, placement: Placement::cpu() }
+        Self { fail_fast: false, no_sharing: false, memory_bytes: None, placement: Placement::cpu(), shard: None }
     }
 }
 
