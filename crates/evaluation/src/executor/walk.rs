@@ -13,7 +13,7 @@ use super::catalogue::{Catalogue, Lane};
 use super::fork::Child;
 use super::{CellRequest, Sharing};
 use crate::error::EvaluationError;
-use crate::outcome::Choice;
+use crate::outcome::Answer;
 use crate::trace::Step;
 
 /// One document under one history of plans, and the lanes that share it.
@@ -55,7 +55,7 @@ pub(super) struct LaneLog {
 /// The end of a lane that reached the head.
 #[derive(Clone)]
 pub(super) struct End {
-    pub(super) choices: Vec<(usize, Choice)>,
+    pub(super) answers: Vec<Answer>,
     pub(super) head_rows: u64,
     pub(super) tokens_kept: u64,
 }
@@ -79,7 +79,7 @@ pub(super) struct LaneOutcome {
 pub(super) struct Walk<'a> {
     pub(super) model: &'a MambaLm,
     pub(super) cells: &'a [CellRequest<'a>],
-    pub(super) catalogue: &'a Catalogue,
+    pub(super) catalogue: &'a Catalogue<'a>,
     /// Indices into the catalogue's documents.
     pub(super) documents: &'a [usize],
     pub(super) recorded_plans: usize,
@@ -96,7 +96,7 @@ impl<'a> Walk<'a> {
     pub(super) fn run(
         model: &'a MambaLm,
         cells: &'a [CellRequest<'a>],
-        catalogue: &'a Catalogue,
+        catalogue: &'a Catalogue<'a>,
         documents: &'a [usize],
         budget: Budget,
         recorded_plans: usize,
