@@ -1,9 +1,10 @@
 //! Leases: which process runs which piece of work, as files in the results folder.
 //!
 //! A lease is a file `leases/<work>.<generation>.json`. To take one, a process looks at the leases of the work; where all of
-//! them are stale it creates the file of the next generation, which only one process can, and looks again. If another lease
-//! has appeared meanwhile it gives way. Since everybody creates before looking again, of two processes at least one sees the
-//! other's file: never do both go on. No lock of the file system is needed, and no two clocks are compared.
+//! them are stale it creates a file of a new generation and looks again. If another lease has appeared meanwhile it gives way.
+//! Since everybody creates before looking again, of two processes at least one sees the other's file: never do both go on.
+//! No lock of the file system is needed, and no two clocks are compared. Generations count up from the microsecond in which
+//! the first one was made, so that no name is used twice and who removes a stale lease removes that one.
 //!
 //! A lease is stale where its process is known to have ended, or where nobody can look and it has given no sign of life for
 //! [`SILENCE`], measured by the clock of whoever waits. The sign is the file's time of change, set through the file that the
@@ -106,7 +107,7 @@ impl Leases {
         if let Some(held) = before.iter().find(|found| !self.is_stale(found)) {
             return Ok(Taken::Held(Box::new(held.clone())));
         }
-        let generation = before.iter().map(|found| found.generation + 1).max().unwrap_or(0);
+        let generation = before.iter().map(|found| found.generation + 1).max().unwrap_or_else(microseconds);
         let path = self.folder.join(format!("{name}.{generation}.json"));
         let record = self.record(work);
         let Some(file) = create(&path, &record)? else {
@@ -173,6 +174,19 @@ impl Leases {
         }
     }
 
+    /// Removes the leases of processes that have ended.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn clean(&self) -> io::Result<()> {
+        for found in self.list(None)? {
+            if found.record.as_ref().is_some_and(|record| record.owner.life(&self.me) == Life::Gone) {
+                let _ = fs::remove_file(found.path);
+            }
+        }
+        Ok(())
+    }
+
     fn record(&self, work: &str) -> LeaseRecord {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -184,6 +198,10 @@ impl Leases {
             since_unix_s: now.as_secs(),
         }
     }
+}
+
+fn microseconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_micros() as u64)
 }
 
 impl Found {

@@ -147,7 +147,9 @@ impl Store {
             }
             files::clean(&path).map_err(|error| io("clean", &path, error))?;
         }
-        Ok(Self::at(folder))
+        let store = Self::at(folder);
+        store.leases.clean().map_err(|error| io("clean", store.leases.folder(), error))?;
+        Ok(store)
     }
 
     /// A folder that is there, for looking at it.

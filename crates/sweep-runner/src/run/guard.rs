@@ -21,6 +21,9 @@ use crate::record::store::{Store, StoreError, io};
 /// The lease of the file with the rows of all models, for as long as it takes to write it.
 const FILE: &str = "guards";
 
+/// Shares are rounded to twelve digits.
+const DIGITS: f64 = 1e12;
+
 /// Outcomes of the guards of a plan.
 pub(super) struct Guards<'a> {
     store: &'a Store,
@@ -160,7 +163,8 @@ fn rows_of(
         keep_ratio: trial.key.keep_ratio,
         guard: guard.to_owned(),
         passed,
-        measured,
+        // The file is read and written again by every process that adds to it: numbers of few digits stay what they are.
+        measured: (f64::round(measured * DIGITS)) / DIGITS,
         checked,
         meaning: meaning.to_owned(),
     };
