@@ -228,7 +228,7 @@ fn a_document_beyond_the_memory_fails_with_a_hint() {
 #[test]
 fn groups_put_together_have_the_bits_of_the_whole() {
     let model = model("mamba2-world");
-    let tasks = [task("world_lambada", 5), task("world_hellaswag", 3)];
+    let tasks = [task("world_lambada", 7), task("world_hellaswag", 3)];
     let mut cells = grid(&tasks, &[0.8]);
     cells.retain(|cell| {
         !matches!(cell.reduction.rule, Rule::Host(_)) || matches!(cell.protocol, Protocol::Upstream { .. })

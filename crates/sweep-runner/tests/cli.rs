@@ -4,10 +4,9 @@ mod desk;
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use polars::prelude::*;
 use ssm_model::Placement;
 use sweep_runner::config::{self, Experiment};
 use sweep_runner::library::Library;

@@ -89,7 +89,7 @@ impl Desk {
     /// Waits for a part of a cell that will lack other groups for a while, and kills the process there.
     fn kill_at_a_part(&self, child: &mut Child) -> PathBuf {
         let started = Instant::now();
-        self.wait_for("number of groups", "out/leases");
+        self.wait_for("part", "out/parts");
         let groups = self.json("out/groups.json");
         let stays = |name: &String| {
             let family = name.split('-').next().and_then(|family| groups[family].as_u64());
