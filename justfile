@@ -28,6 +28,10 @@ time-analysis:
 test:
     cargo test --release --workspace
 
+# Kill a sweep at fifty random moments and compare its frames with those of an undisturbed one; some minutes
+test-survival:
+    cargo test --release --workspace --test survival -- --ignored --nocapture
+
 # Check the format and run clippy
 lint:
     cargo fmt --all --check

@@ -1,16 +1,21 @@
 //! One task under one protocol and one reduction: items in, scores and traces out.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use ssm_model::{Activations, LanguageModel};
 
 use crate::drive::{Driven, Reduction, drive};
 use crate::error::EvaluationError;
-use crate::outcome::{Choice, collect};
+use crate::layout::Layout;
+use crate::outcome::Answer;
+use crate::partial::{Partial, bits};
 use crate::protocol::{After, Batch, Protocol};
-use crate::query::{Query, queries};
+use crate::query::Query;
 use crate::score::{ScoredTarget, Scorer, score};
 use crate::tasks::{Item, TaskKind};
-use crate::trace::{ItemPlan, SiteTotals, Traces};
+use crate::trace::{ItemPlan, SiteTotals};
 
 /// How an evaluation runs; none of it changes a score (save that `upstream` fixes its own batches).
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +63,7 @@ pub struct ItemScore {
 }
 
 /// What an evaluation executed.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Work {
     /// Tokens that entered the model.
     pub tokens_in: u64,
@@ -70,17 +75,33 @@ pub struct Work {
     /// Rows that passed through the head.
     pub head_rows: u64,
     /// FLOPs of similarity matching.
+    #[serde(with = "bits")]
     pub matching_flops: f64,
 }
 
+impl std::ops::Add for Work {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            tokens_in: self.tokens_in + other.tokens_in,
+            token_layers: self.token_layers + other.token_layers,
+            token_pairs: self.token_pairs + other.token_pairs,
+            head_rows: self.head_rows + other.head_rows,
+            matching_flops: self.matching_flops + other.matching_flops,
+        }
+    }
+}
+
 impl Work {
-    /// FLOPs counted from the shapes that ran: blocks, attention over real lengths, matching and head rows (an
-    /// embedding look-up costs none).
+    /// FLOPs counted from the shapes that ran: blocks, attention over real lengths, matching and head rows (an embedding look-up
+    /// costs none), from those of a token in a layer, of a pair of tokens and of a row in the head
+    /// (`ModelConfig::layer_flops_per_token`, `attention_flops_per_pair`, `head_flops_per_row`).
     #[must_use]
-    pub fn flops(&self, config: &ssm_model::ModelConfig) -> f64 {
-        self.token_layers as f64 * config.layer_flops_per_token()
-            + self.token_pairs as f64 * config.attention_flops_per_pair()
-            + self.head_rows as f64 * config.head_flops_per_row()
+    pub fn flops(&self, per_token_layer: f64, per_pair: f64, per_head_row: f64) -> f64 {
+        self.token_layers as f64 * per_token_layer
+            + self.token_pairs as f64 * per_pair
+            + self.head_rows as f64 * per_head_row
             + self.matching_flops
     }
 
@@ -141,53 +162,80 @@ pub fn evaluate_oracle(setup: &Setup<'_>, settings: Settings) -> Result<Evaluati
 }
 
 fn run(setup: &Setup<'_>, scorer: Scorer<'_>, settings: Settings) -> Result<Evaluation, EvaluationError> {
-    let Setup { model, kind, items, protocol, reduction } = *setup;
-    let queries = queries(kind, items, protocol);
-    let mut choices: Vec<Option<Choice>> = vec![None; queries.len()];
-    let mut work = Work::default();
-    let mut traces = Traces::new(settings.recorded_plans);
-    let mut tokens = vec![(0_u64, 0_u64); items.len()];
+    let layout = Layout::new(setup.kind, setup.items, setup.protocol);
+    let partial = run_span(setup.model, &layout, layout.whole(), setup.reduction, scorer, settings)?;
+    Ok(layout.evaluation([partial]))
+}
+
+/// As [`evaluate`], for some consecutive units of a layout.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_span(
+    model: &LanguageModel,
+    layout: &Layout,
+    span: Range<usize>,
+    reduction: &Reduction,
+    settings: Settings,
+) -> Result<Partial, EvaluationError> {
+    run_span(model, layout, span, reduction, Scorer::Model(model), settings)
+}
+
+fn run_span(
+    model: &LanguageModel,
+    layout: &Layout,
+    span: Range<usize>,
+    reduction: &Reduction,
+    scorer: Scorer<'_>,
+    settings: Settings,
+) -> Result<Partial, EvaluationError> {
+    let mut partial = Partial::default();
     // Batches run beside each other and are gathered in order: no result depends on which one ends first.
     let one = |batch: Batch| {
         let (activations, driven) = drive(model, &batch, reduction)?;
-        let (choices, head_rows) = answer(scorer, model, protocol, &queries, &batch, &activations, &driven)?;
-        Ok(Ran { batch, driven, choices, head_rows })
+        let (answers, head_rows) =
+            answer(scorer, model, layout.protocol, &layout.queries, &batch, &activations, &driven)?;
+        Ok(Ran { batch, driven, answers, head_rows })
     };
-    let batches = protocol.layout(&queries, settings.max_tokens)?;
+    let batches = layout.batches(span, settings.max_tokens)?;
     // A GPU has one queue of work; on the CPU batches fill all cores.
     let batches: Vec<Ran> = if model.placement().device.is_cpu() {
         batches.into_par_iter().map(one).collect::<Result<_, EvaluationError>>()?
     } else {
         batches.into_iter().map(one).collect::<Result<_, EvaluationError>>()?
     };
-    for Ran { batch, driven, choices: answered, head_rows } in batches {
+    for Ran { batch, driven, answers, head_rows } in batches {
         for segment in 0..batch.segments.len() {
-            let counts = &mut tokens[batch.table.segments[segment].item as usize];
-            counts.0 += batch.segments.length(segment) as u64;
-            counts.1 += driven.segments.length(segment) as u64;
+            let item = batch.table.segments[segment].item as usize;
+            let (tokens_in, kept) = (batch.segments.length(segment) as u64, driven.segments.length(segment) as u64);
+            match partial.tokens.last_mut().filter(|last| last.0 == item) {
+                Some(last) => *last = (item, last.1 + tokens_in, last.2 + kept),
+                None => partial.tokens.push((item, tokens_in, kept)),
+            }
         }
-        work.tokens_in += batch.segments.n_tokens() as u64;
-        work.token_layers += driven.token_layers;
-        work.token_pairs += driven.token_pairs;
-        work.matching_flops += driven.matching_flops;
-        work.head_rows += head_rows;
-        traces.add(&batch, &driven);
-        for (query, choice) in answered {
-            choices[query] = Some(choice);
-        }
+        partial.work = partial.work
+            + Work {
+                tokens_in: batch.segments.n_tokens() as u64,
+                token_layers: driven.token_layers,
+                token_pairs: driven.token_pairs,
+                head_rows,
+                matching_flops: driven.matching_flops,
+            };
+        partial.traces.add(&batch, &driven, settings.recorded_plans);
+        partial.answers.extend(answers);
     }
-    Ok(Evaluation { items: collect(&queries, choices, &tokens), sites: traces.sites(), plans: traces.plans(), work })
+    Ok(partial)
 }
 
 /// A batch that ran: what it decided and what it scored.
 struct Ran {
     batch: Batch,
     driven: Driven,
-    choices: Vec<(usize, Choice)>,
+    answers: Vec<Answer>,
     head_rows: u64,
 }
 
-/// Scores the queries of a batch, by query; also returns how many rows the head saw.
+/// Answers the queries of a batch; also returns how many rows the head saw.
 fn answer(
     scorer: Scorer<'_>,
     model: &LanguageModel,
@@ -196,7 +244,7 @@ fn answer(
     batch: &Batch,
     activations: &Activations,
     driven: &Driven,
-) -> Result<(Vec<(usize, Choice)>, u64), EvaluationError> {
+) -> Result<(Vec<Answer>, u64), EvaluationError> {
     let after = After { before: &batch.segments, segments: &driven.segments, table: &driven.table };
     let mut readings = Vec::new();
     let mut counts = Vec::with_capacity(batch.placements.len());
@@ -207,12 +255,12 @@ fn answer(
         readings.extend(own.into_iter().map(|reading| (query, reading)));
     }
     let mut scores = score(scorer, model.config().vocab_size, activations, &readings)?.into_iter();
-    let mut choices = Vec::with_capacity(batch.placements.len());
+    let mut answers = Vec::with_capacity(batch.placements.len());
     for (placement, count) in batch.placements.iter().zip(counts) {
         let own: Vec<ScoredTarget> = scores.by_ref().take(count).collect();
         let survivors = &driven.table.segments[placement.segment].positions;
-        choices.push((placement.query, Choice::new(&queries[placement.query], own, survivors)?));
+        answers.push(Answer::new(placement.query, &queries[placement.query], own, survivors)?);
     }
     let head_rows = readings.iter().filter(|(_, reading)| reading.row.is_some()).count() as u64;
-    Ok((choices, head_rows))
+    Ok((answers, head_rows))
 }

@@ -5,8 +5,10 @@ mod error;
 mod evaluate;
 pub mod executor;
 pub mod guards;
+mod layout;
 pub mod metrics;
 mod outcome;
+mod partial;
 mod positions;
 mod protocol;
 mod query;
@@ -17,7 +19,11 @@ mod trace;
 
 pub use drive::{Reduction, forward};
 pub use error::EvaluationError;
-pub use evaluate::{ChoiceScore, Evaluation, ItemScore, Settings, Setup, Work, evaluate, evaluate_oracle};
+pub use evaluate::{
+    ChoiceScore, Evaluation, ItemScore, Settings, Setup, Work, evaluate, evaluate_oracle, evaluate_span,
+};
+pub use layout::Layout;
+pub use partial::Partial;
 pub use positions::{POSITIONS, Positions};
 pub use protocol::Protocol;
 pub use score::ScoredTarget;

@@ -1,43 +1,71 @@
-//! From scored targets to choices, and from choices to items.
+//! From scored targets to answers, and from answers to items.
+
+use serde::{Deserialize, Serialize};
 
 use crate::error::EvaluationError;
 use crate::evaluate::{ChoiceScore, ItemScore};
 use crate::query::Query;
 use crate::score::ScoredTarget;
 
-/// A scored query.
-#[derive(Clone, Debug)]
-pub(crate) struct Choice {
-    score: ChoiceScore,
-    /// Necessary context tokens that survive, and how many there are.
-    necessary: (usize, usize),
+/// What a query was answered: no more than the query itself does not say.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "(usize, Vec<ScoredTarget>, usize)", into = "(usize, Vec<ScoredTarget>, usize)")]
+pub(crate) struct Answer {
+    /// Index of the query in its layout.
+    pub(crate) query: usize,
+    targets: Vec<ScoredTarget>,
+    /// Necessary context tokens that survive.
+    necessary_kept: usize,
 }
 
-impl Choice {
-    /// The answer to `query` from its scored targets. `survivors`: original positions, ascending, of the tokens left of
-    /// the sequence that holds the context.
-    pub(crate) fn new(query: &Query, own: Vec<ScoredTarget>, survivors: &[u32]) -> Result<Self, EvaluationError> {
-        let kept = query.necessary.iter().filter(|position| survivors.binary_search(position).is_ok()).count();
-        let loglikelihood: f64 = own.iter().map(|target| f64::from(target.log_prob)).sum();
-        if !loglikelihood.is_finite() {
-            return Err(EvaluationError::NotFinite { item: query.item, value: loglikelihood });
+impl Answer {
+    /// The answer to `query`, the one of index `index`, from its scored targets. `survivors`: original positions, ascending, of
+    /// the tokens left of the sequence that holds the context.
+    pub(crate) fn new(
+        index: usize,
+        query: &Query,
+        targets: Vec<ScoredTarget>,
+        survivors: &[u32],
+    ) -> Result<Self, EvaluationError> {
+        let value = loglikelihood(&targets);
+        if !value.is_finite() {
+            return Err(EvaluationError::NotFinite { item: query.item, value });
         }
-        Ok(Self {
-            score: ChoiceScore {
-                loglikelihood,
-                greedy: own.iter().all(|target| target.hit),
-                context_len: query.context.len(),
-                asked: query.scored.len(),
-                covered: own.iter().filter(|target| target.covered).count(),
-                tokens: own,
-            },
-            necessary: (kept, query.necessary.len()),
-        })
+        let necessary_kept =
+            query.necessary.iter().filter(|position| survivors.binary_search(position).is_ok()).count();
+        Ok(Self { query: index, targets, necessary_kept })
+    }
+
+    fn score(self, query: &Query) -> ChoiceScore {
+        ChoiceScore {
+            loglikelihood: loglikelihood(&self.targets),
+            greedy: self.targets.iter().all(|target| target.hit),
+            context_len: query.context.len(),
+            asked: query.scored.len(),
+            covered: self.targets.iter().filter(|target| target.covered).count(),
+            tokens: self.targets,
+        }
     }
 }
 
-/// Items from the choices of all queries and from the tokens in and kept of each item.
-pub(crate) fn collect(queries: &[Query], choices: Vec<Option<Choice>>, tokens: &[(u64, u64)]) -> Vec<ItemScore> {
+fn loglikelihood(targets: &[ScoredTarget]) -> f64 {
+    targets.iter().map(|target| f64::from(target.log_prob)).sum()
+}
+
+impl From<(usize, Vec<ScoredTarget>, usize)> for Answer {
+    fn from((query, targets, necessary_kept): (usize, Vec<ScoredTarget>, usize)) -> Self {
+        Self { query, targets, necessary_kept }
+    }
+}
+
+impl From<Answer> for (usize, Vec<ScoredTarget>, usize) {
+    fn from(answer: Answer) -> Self {
+        (answer.query, answer.targets, answer.necessary_kept)
+    }
+}
+
+/// Items from the answers to all queries and from the tokens in and kept of each item.
+pub(crate) fn collect(queries: &[Query], answers: Vec<Option<Answer>>, tokens: &[(u64, u64)]) -> Vec<ItemScore> {
     let mut items: Vec<ItemScore> = tokens
         .iter()
         .map(|&(tokens_in, tokens_kept)| ItemScore {
@@ -48,13 +76,13 @@ pub(crate) fn collect(queries: &[Query], choices: Vec<Option<Choice>>, tokens: &
         })
         .collect();
     let mut necessary: Vec<Vec<f64>> = vec![Vec::new(); items.len()];
-    for (query, choice) in queries.iter().zip(choices) {
-        let choice = choice.unwrap_or_else(|| unreachable!("every query is placed in one batch"));
+    for (query, answer) in queries.iter().zip(answers) {
+        let answer = answer.unwrap_or_else(|| unreachable!("every query is placed in one stretch"));
         let item = query.item as usize;
-        if choice.necessary.1 > 0 {
-            necessary[item].push(choice.necessary.0 as f64 / choice.necessary.1 as f64);
+        if !query.necessary.is_empty() {
+            necessary[item].push(answer.necessary_kept as f64 / query.necessary.len() as f64);
         }
-        items[item].choices.push(choice.score);
+        items[item].choices.push(answer.score(query));
     }
     for (item, shares) in items.iter_mut().zip(necessary) {
         if !shares.is_empty() {

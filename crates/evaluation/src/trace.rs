@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use reduction_strategies::Plan;
+use serde::{Deserialize, Serialize};
 
 use crate::drive::Driven;
 use crate::protocol::Batch;
@@ -21,7 +22,7 @@ pub struct SiteTotals {
 }
 
 /// What was decided for one item at one site, in original positions.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ItemPlan {
     /// Index of the item.
     pub item: usize,
@@ -70,19 +71,26 @@ impl Decision {
     }
 }
 
+/// Everything that happened at the sites, in the order of the layout.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Traces {
-    recorded: usize,
-    sites: BTreeMap<usize, (SiteTotals, f64, u64)>,
-    /// By item and site; only an item's first reducible sequence is recorded.
-    plans: BTreeMap<(usize, usize), ItemPlan>,
+    sites: BTreeMap<usize, Site>,
+    /// Of an item's reducible sequences only the first one is recorded.
+    plans: Vec<ItemPlan>,
+}
+
+/// One site. Similarities are kept one by one: the bits of their sum depend on its order.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Site {
+    tokens_in: u64,
+    tokens_out: u64,
+    /// Bits of the mean similarity of each sequence that merged something.
+    similarities: Vec<u64>,
 }
 
 impl Traces {
-    pub(crate) fn new(recorded: usize) -> Self {
-        Self { recorded, sites: BTreeMap::new(), plans: BTreeMap::new() }
-    }
-
-    pub(crate) fn add(&mut self, batch: &Batch, driven: &Driven) {
+    /// Adds all sequences of a batch; the plans of the first `recorded` items are kept.
+    pub(crate) fn add(&mut self, batch: &Batch, driven: &Driven, recorded: usize) {
         for trace in &driven.sites {
             for (segment, plan) in trace.plan.plans.iter().enumerate() {
                 let Some(plan) = plan else { continue };
@@ -93,27 +101,22 @@ impl Traces {
                     tokens_in: plan.n_tokens() as u64,
                     tokens_out: plan.keep().len() as u64,
                     merged_similarity: trace.merged_similarity[segment],
-                    decision: (item < self.recorded).then(|| Decision::new(plan, positions)),
+                    decision: (item < recorded).then(|| Decision::new(plan, positions)),
                 };
-                self.add_step(item, &step);
+                self.add_step(item, &step, recorded);
             }
         }
     }
 
-    /// Adds one sequence. Sequences come in the order of the protocol's layout, whatever batches they ran in, so that
-    /// sums have the same bits. Under `upstream` that is longest first, and of an item's several sequences the plan of the
-    /// first one is kept.
-    pub(crate) fn add_step(&mut self, item: usize, step: &Step) {
-        let (totals, sum, count) = self.sites.entry(step.site).or_default();
-        totals.site = step.site;
-        totals.tokens_in += step.tokens_in;
-        totals.tokens_out += step.tokens_out;
-        if let Some(similarity) = step.merged_similarity {
-            *sum += similarity;
-            *count += 1;
-        }
-        if let Some(decision) = step.decision.as_ref().filter(|_| item < self.recorded) {
-            self.plans.entry((item, step.site)).or_insert_with(|| ItemPlan {
+    /// Adds one sequence. Sequences come in the order of the layout, whatever batches they ran in. Under `upstream` that is longest
+    /// first, and of an item's several sequences the plan of the first one is kept.
+    pub(crate) fn add_step(&mut self, item: usize, step: &Step, recorded: usize) {
+        let site = self.sites.entry(step.site).or_default();
+        site.tokens_in += step.tokens_in;
+        site.tokens_out += step.tokens_out;
+        site.similarities.extend(step.merged_similarity.map(f64::to_bits));
+        if let Some(decision) = step.decision.as_ref().filter(|_| item < recorded) {
+            self.add_plan(ItemPlan {
                 item,
                 site: step.site,
                 kept: decision.kept.clone(),
@@ -123,15 +126,43 @@ impl Traces {
         }
     }
 
-    pub(crate) fn sites(&self) -> Vec<SiteTotals> {
-        let with_mean = self.sites.values().map(|(totals, sum, count)| SiteTotals {
-            merged_similarity: (*count > 0).then(|| sum / *count as f64),
-            ..*totals
-        });
-        with_mean.collect()
+    fn add_plan(&mut self, plan: ItemPlan) {
+        if self.plans.iter().all(|known| (known.item, known.site) != (plan.item, plan.site)) {
+            self.plans.push(plan);
+        }
     }
 
-    pub(crate) fn plans(self) -> Vec<ItemPlan> {
-        self.plans.into_values().collect()
+    /// Adds what follows in the layout.
+    pub(crate) fn append(&mut self, next: Self) {
+        for (index, site) in next.sites {
+            let own = self.sites.entry(index).or_default();
+            own.tokens_in += site.tokens_in;
+            own.tokens_out += site.tokens_out;
+            own.similarities.extend(site.similarities);
+        }
+        for plan in next.plans {
+            self.add_plan(plan);
+        }
+    }
+
+    pub(crate) fn sites(&self) -> Vec<SiteTotals> {
+        let totals = self.sites.iter().map(|(index, site)| {
+            let (sum, count) = site
+                .similarities
+                .iter()
+                .fold((0.0, 0_u64), |(sum, count), similarity| (sum + f64::from_bits(*similarity), count + 1));
+            SiteTotals {
+                site: *index,
+                tokens_in: site.tokens_in,
+                tokens_out: site.tokens_out,
+                merged_similarity: (count > 0).then(|| sum / count as f64),
+            }
+        });
+        totals.collect()
+    }
+
+    pub(crate) fn plans(mut self) -> Vec<ItemPlan> {
+        self.plans.sort_by_key(|plan| (plan.item, plan.site));
+        self.plans
     }
 }

@@ -5,10 +5,12 @@ mod common;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use common::{model, reduction, sites, task};
-use evaluation::executor::{CellRequest, Event, ExecutorSettings, Sharing, evaluate_cells};
+use common::{model, reduction, setup, sites, task};
+use evaluation::executor::{CellRequest, Event, ExecutorSettings, Sharing, evaluate_jobs};
 use evaluation::tasks::{Task, TaskKind};
-use evaluation::{Evaluation, EvaluationError, POSITIONS, Protocol, Reduction, Settings, Setup, evaluate};
+use evaluation::{
+    Evaluation, EvaluationError, Layout, POSITIONS, Partial, Protocol, Reduction, Settings, evaluate, evaluate_span,
+};
 use reduction_strategies::{HostRule, Plan, PlanError, Rule, SequenceView, registry};
 use ssm_model::{LanguageModel, SignalSet};
 
@@ -20,25 +22,61 @@ fn settings(max_tokens: usize, workers: usize) -> ExecutorSettings {
 
 type Results = Vec<Result<Evaluation, Arc<EvaluationError>>>;
 
-fn shared(model: &LanguageModel, cells: &[CellRequest<'_>], settings: ExecutorSettings) -> (Results, Sharing) {
-    let mut results: Vec<_> = cells.iter().map(|_| None).collect();
-    let mut last = (0, 0);
-    let sharing = evaluate_cells(model, cells, settings, &mut |event| {
-        match event {
-            Event::Done(outcome) => results[outcome.cell] = Some(outcome.result),
-            Event::Progress { done, total } => last = (done, total),
-        }
-        ControlFlow::Continue(())
-    });
-    assert_eq!(last.0, last.1, "progress ends at the end");
-    (results.into_iter().map(Option::unwrap).collect(), sharing.unwrap())
+/// A cell of a grid.
+#[derive(Clone)]
+struct Cell<'a> {
+    task: &'a Task,
+    protocol: Protocol,
+    reduction: Reduction,
 }
 
-fn alone(model: &LanguageModel, cell: &CellRequest<'_>) -> Evaluation {
+/// All layouts of a grid, once each, and which one each cell has.
+fn layouts(cells: &[Cell<'_>]) -> (Vec<Layout>, Vec<usize>) {
+    let mut known: Vec<(&Task, Protocol)> = Vec::new();
+    let mut of = Vec::new();
+    for cell in cells {
+        let same = |(task, protocol): &(&Task, Protocol)| std::ptr::eq(*task, cell.task) && *protocol == cell.protocol;
+        let index = known.iter().position(same).unwrap_or_else(|| {
+            known.push((cell.task, cell.protocol));
+            known.len() - 1
+        });
+        of.push(index);
+    }
+    (known.into_iter().map(|(task, protocol)| Layout::new(task.kind, &task.items, protocol)).collect(), of)
+}
+
+/// All cells in one job.
+fn shared(model: &LanguageModel, cells: &[Cell<'_>], settings: ExecutorSettings) -> (Results, Sharing) {
+    let (layouts, of) = layouts(cells);
+    let request = |(cell, layout): (&Cell<'_>, &usize)| {
+        let layout = &layouts[*layout];
+        CellRequest { layout, span: layout.whole(), reduction: cell.reduction.clone() }
+    };
+    let mut jobs = vec![cells.iter().zip(&of).map(request).collect::<Vec<_>>()].into_iter();
+    let (mut parts, mut last, mut saved) = (Vec::new(), 0.0, Sharing::default());
+    evaluate_jobs(model, settings, &mut || jobs.next(), &|| false, &mut |event| {
+        match event {
+            Event::Done { job, cells, sharing } => {
+                assert_eq!(job, 0);
+                saved = sharing;
+                parts = cells;
+            }
+            Event::Progress { share, .. } => last = share,
+        }
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    assert!((last - 1.0).abs() < 1e-12, "progress ends at the end");
+    let results = parts.into_iter().zip(of).map(|(outcome, layout)| {
+        let part = outcome.result?;
+        Ok(layouts[layout].evaluation([part]))
+    });
+    (results.collect(), saved)
+}
+
+fn alone(model: &LanguageModel, cell: &Cell<'_>) -> Evaluation {
     let settings = Settings { recorded_plans: PLANS, ..Settings::default() };
-    let CellRequest { kind, items, protocol, reduction } = cell;
-    let setup = Setup { model, kind: *kind, items, protocol: *protocol, reduction };
-    evaluate(&setup, settings).unwrap()
+    evaluate(&setup(model, cell.task, cell.protocol, &cell.reduction), settings).unwrap()
 }
 
 /// Every log-likelihood and log-probability bit for bit, and all that records are made of.
@@ -63,7 +101,7 @@ fn assert_same(place: &str, shared: &Evaluation, alone: &Evaluation) {
 }
 
 /// All strategies that a model can serve, under every protocol, and both kinds of positions where it reads them.
-fn grid<'a>(model: &LanguageModel, tasks: &'a [Task], ratios: &[f64]) -> Vec<CellRequest<'a>> {
+fn grid<'a>(model: &LanguageModel, tasks: &'a [Task], ratios: &[f64]) -> Vec<Cell<'a>> {
     let mut cells = Vec::new();
     let shown = model.config().signals();
     let kinds = if model.config().uses_positions() { &POSITIONS[..] } else { &POSITIONS[..1] };
@@ -85,7 +123,7 @@ fn grid<'a>(model: &LanguageModel, tasks: &'a [Task], ratios: &[f64]) -> Vec<Cel
                     }
                     for (_, positions) in kinds {
                         let reduction = Reduction { positions: *positions, ..reduction.clone() };
-                        cells.push(CellRequest { kind: task.kind, items: &task.items, protocol, reduction });
+                        cells.push(Cell { task, protocol, reduction });
                     }
                 }
             }
@@ -173,7 +211,7 @@ fn a_failing_rule_hurts_no_other_cell() {
     cells.retain(|cell| cell.protocol == Protocol::Context);
     let rule = Rule::Host(Arc::new(FailsOnItemOne));
     let failing = Reduction { rule, ..reduction("random", &[], 0.7) };
-    cells.insert(1, CellRequest { reduction: failing, ..cells[0].clone() });
+    cells.insert(1, Cell { reduction: failing, ..cells[0].clone() });
     let (results, _) = shared(&model, &cells, settings(512, 2));
     for (index, (cell, result)) in cells.iter().zip(results).enumerate() {
         match result {
@@ -194,7 +232,7 @@ fn equal_documents_run_once() {
     for strategy in ["dense", "tome", "random"] {
         let cells = [&first, &second].map(|task| {
             let reduction = reduction(strategy, &[], 0.7);
-            CellRequest { kind: task.kind, items: &task.items, protocol: Protocol::Context, reduction }
+            Cell { task, protocol: Protocol::Context, reduction }
         });
         let (results, sharing) = shared(&model, &cells, settings(512, 1));
         for (cell, result) in cells.iter().zip(results) {
@@ -220,14 +258,70 @@ fn a_document_beyond_the_memory_fails_with_a_hint() {
     assert_eq!(sharing.token_layers_executed, 0);
 }
 
+/// Cells cut into groups, which run as jobs one after the other, are written to JSON, read back and put together.
+#[test]
+fn groups_put_together_have_the_bits_of_the_whole() {
+    let model = model("mamba2-world");
+    let tasks = [task("world_lambada", 7), task("world_hellaswag", 3)];
+    let mut cells = grid(&tasks, &[0.8]);
+    cells.retain(|cell| {
+        !matches!(cell.reduction.rule, Rule::Host(_)) || matches!(cell.protocol, Protocol::Upstream { .. })
+    });
+    let (layouts, of) = layouts(&cells);
+    let groups = layouts.iter().enumerate().flat_map(|(index, layout)| {
+        let spans = layout.spans(100);
+        assert!(spans.len() > 1, "several groups");
+        spans.into_iter().map(move |span| (index, span))
+    });
+    let groups: Vec<_> = groups.collect();
+    let of_layout = |index: usize| (0..cells.len()).filter(|cell| of[*cell] == index).collect::<Vec<_>>();
+    let mut jobs = groups.iter().map(|(index, span)| {
+        let request = |cell: usize| {
+            let reduction = cells[cell].reduction.clone();
+            CellRequest { layout: &layouts[*index], span: span.clone(), reduction }
+        };
+        of_layout(*index).into_iter().map(request).collect::<Vec<_>>()
+    });
+    let mut parts: Vec<Vec<(usize, Partial)>> = vec![Vec::new(); cells.len()];
+    evaluate_jobs(&model, settings(64, 2), &mut || jobs.next(), &|| false, &mut |event| {
+        if let Event::Done { job, cells, .. } = event {
+            for (cell, outcome) in of_layout(groups[job].0).into_iter().zip(cells) {
+                let json = serde_json::to_string(&outcome.result.unwrap()).unwrap();
+                parts[cell].push((groups[job].1.start, serde_json::from_str(&json).unwrap()));
+            }
+        }
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    for (index, (cell, mut parts)) in cells.iter().zip(parts).enumerate() {
+        parts.sort_by_key(|(start, _)| *start);
+        let joined = layouts[of[index]].evaluation(parts.into_iter().map(|(_, part)| part));
+        let whole = alone(&model, cell);
+        assert_same(&format!("{:?} {:?}", cell.protocol, cell.reduction), &joined, &whole);
+        // The reference in groups is the reference in one piece.
+        let (layout, options) = (&layouts[of[index]], Settings { recorded_plans: PLANS, ..Settings::default() });
+        let span = |span| evaluate_span(&model, layout, span, &cell.reduction, options).unwrap();
+        assert_same("spans", &layout.evaluation(layout.spans(150).into_iter().map(span)), &whole);
+    }
+}
+
 #[test]
 fn breaking_off_leaves_the_rest_out() {
     let model = model("mamba2-world");
     let tasks = [task("world_lambada", 2), task("world_piqa", 2)];
     let cells = grid(&model, &tasks, &[0.7]);
-    let mut ended = 0;
-    evaluate_cells(&model, &cells, settings(64, 2), &mut |event| match event {
-        Event::Done(_) => {
+    let (layouts, of) = layouts(&cells);
+    let request = |cell: usize| {
+        let layout = &layouts[of[cell]];
+        CellRequest { layout, span: layout.whole(), reduction: cells[cell].reduction.clone() }
+    };
+    let (mut begun, mut ended) = (0, 0);
+    let mut next = || {
+        begun += 1;
+        (begun <= cells.len()).then(|| vec![request(begun - 1)])
+    };
+    evaluate_jobs(&model, settings(64, 2), &mut next, &|| false, &mut |event| match event {
+        Event::Done { .. } => {
             ended += 1;
             ControlFlow::Break(())
         }
@@ -235,4 +329,8 @@ fn breaking_off_leaves_the_rest_out() {
     })
     .unwrap();
     assert_eq!(ended, 1);
+    assert!(begun < cells.len(), "{begun} of {} jobs were begun", cells.len());
+    let mut next = || Some(vec![request(0)]);
+    evaluate_jobs(&model, settings(64, 2), &mut next, &|| true, &mut |_| panic!("stopped before anything ran"))
+        .unwrap();
 }

@@ -1,129 +1,19 @@
-//! The binary `sweep` as its users meet it: what it refuses, and that a run can be repeated, interrupted and resumed.
+//! The binary `sweep` as its users meet it: what it refuses, and that a run can be repeated. How it survives: `survival.rs`.
 
-use std::collections::BTreeMap;
+mod desk;
+
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use polars::prelude::*;
 use ssm_model::Placement;
 use sweep_runner::config::{self, Experiment};
 use sweep_runner::library::Library;
 use sweep_runner::plan::{self, Plan, Setting};
 use sweep_runner::run::{self, RunError, RunOptions};
-use tempfile::TempDir;
 
-/// One model, two tasks, two trials.
-const TINY: &str = "\
-name: tiny
-models: [builtin:mamba2-world]
-tasks: [world_lambada, world_piqa]
-strategies:
-  - dense
-  - random: { seeds: [0] }
-schedule: { sites: [4, 8], keep_ratio: [0.8] }
-limit: 2
-";
-
-/// Columns that tell how long something took or how much memory it used.
-const TIMINGS: [&str; 3] = ["tokens_per_s", "peak_mem_bytes", "wall_s"];
-
-/// A folder with an experiment; the program runs inside it, so that messages hold no path of this machine.
-struct Desk(TempDir);
-
-impl Desk {
-    fn new(experiment: &str) -> Self {
-        let desk = Self(TempDir::new().unwrap());
-        fs::write(desk.path("tiny.yaml"), experiment).unwrap();
-        desk
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("sweep"));
-        command.args(arguments).current_dir(self.0.path()).env_remove("SWEEP_LOG");
-        command
-    }
-
-    fn sweep(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
-    }
-
-    /// Runs the experiment into `out`; returns stderr.
-    fn run(&self, out: &str) -> String {
-        let output = self.sweep(&["run", "tiny.yaml", "--out", out]);
-        let stderr = text(&output.stderr);
-        assert!(output.status.success(), "{stderr}");
-        stderr
-    }
-
-    /// Runs the experiment, which must be refused before anything is written; returns stderr.
-    fn refused(&self) -> String {
-        let before = self.listing();
-        let output = self.sweep(&["run", "tiny.yaml", "--out", "out"]);
-        let stderr = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{stderr}");
-        assert_eq!(text(&output.stdout), "");
-        assert_eq!(self.listing(), before, "nothing is written");
-        stderr
-    }
-
-    fn listing(&self) -> Vec<PathBuf> {
-        let mut names: Vec<_> = fs::read_dir(self.0.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
-        names.sort();
-        names
-    }
-
-    fn cells(&self, out: &str) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.path(out).join("cells")).into_iter().flatten();
-        let mut cells: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-        cells.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
-        cells.sort();
-        cells
-    }
-
-    /// The frames of a results folder: `trials.csv` without timings, the others byte for byte.
-    fn frames(&self, out: &str) -> BTreeMap<String, Vec<u8>> {
-        let mut frames = BTreeMap::new();
-        for name in ["items.parquet", "item_metrics.parquet", "sites.parquet", "overlaps.parquet"] {
-            frames.insert(name.to_owned(), fs::read(self.path(out).join(name)).unwrap());
-        }
-        let trials = without_timings(&self.path(out).join("trials.parquet"));
-        frames.insert("trials".to_owned(), trials.into_bytes());
-        frames
-    }
-
-    /// A model folder with the weights of the smaller Mamba-2, which a test then damages.
-    fn model_folder(&self) -> PathBuf {
-        let builtin = ssm_model::catalog::builtin("mamba2-world").unwrap();
-        let folder = self.path("model");
-        fs::create_dir(&folder).unwrap();
-        fs::write(folder.join("config.json"), builtin.config_json).unwrap();
-        fs::write(folder.join("model.safetensors"), builtin.safetensors).unwrap();
-        fs::write(folder.join("tokenizer.json"), builtin.tokenizer_json).unwrap();
-        folder
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-fn parquet(path: &Path) -> DataFrame {
-    ParquetReader::new(fs::File::open(path).unwrap()).finish().unwrap()
-}
-
-fn without_timings(path: &Path) -> String {
-    let mut frame = parquet(path).drop_many(TIMINGS);
-    let mut bytes = Vec::new();
-    CsvWriter::new(&mut bytes).finish(&mut frame).unwrap();
-    text(&bytes)
-}
+use desk::{Desk, TINY, parquet, text};
 
 fn folder_experiment() -> String {
     TINY.replace("builtin:mamba2-world", "model")
@@ -281,7 +171,8 @@ fn sharing_changes_no_record() {
     assert!(alone.status.success(), "{}", text(&alone.stderr));
     assert_eq!(desk.frames("shared"), desk.frames("alone"));
     let sharing = |out: &str| {
-        let manifest = fs::read_to_string(desk.path(out).join("manifest.json")).unwrap();
+        let mut manifests = fs::read_dir(desk.path(out).join("manifests")).unwrap();
+        let manifest = fs::read_to_string(manifests.next().unwrap().unwrap().path()).unwrap();
         serde_json::from_str::<serde_json::Value>(&manifest).unwrap()["sharing"].clone()
     };
     let count = |name: &str| sharing("shared")[name].as_u64().unwrap();
@@ -324,26 +215,6 @@ fn guards_run_again_where_something_that_they_depend_on_changed() {
     fs::remove_file(desk.path("out/guards.json")).unwrap();
     assert!(desk.run("out").contains("0 cells run"));
     assert_eq!(ids().len(), 2);
-}
-
-#[test]
-fn a_killed_run_goes_on_where_it_stopped() {
-    let desk = Desk::new(&TINY.replace("[0.8]", "[0.9, 0.8, 0.7]").replace("limit: 2", "limit: 40"));
-    let arguments = ["run", "tiny.yaml", "--out", "killed"];
-    let mut child = desk.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let started = Instant::now();
-    while desk.cells("killed").is_empty() {
-        assert!(started.elapsed() < Duration::from_mins(1), "no cell within a minute");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    child.kill().unwrap();
-    assert!(!child.wait().unwrap().success(), "the run had ended before it was killed");
-    let done = desk.cells("killed").len();
-    assert!((1..8).contains(&done), "{done} cells");
-    let said = desk.run("killed");
-    assert!(said.contains(&format!("{} cells run, {done} already there, 0 failed", 8 - done)), "{said}");
-    desk.run("undisturbed");
-    assert_eq!(desk.frames("killed"), desk.frames("undisturbed"));
 }
 
 #[test]
@@ -442,25 +313,29 @@ fn failing_cells_are_rows_and_the_others_go_on() {
     let errors: Vec<_> = trials.column("error").unwrap().str().unwrap().iter().map(|error| error.is_some()).collect();
     assert_eq!(failed.iter().filter(|failed| **failed).count(), 2);
     assert_eq!(failed, errors);
-    // Failed cells are not finished: they run again, the others do not.
+    // Failed cells are left alone, until they are retried; the others are not run again.
     let again = run::run(&experiment, &plan, &library, &out, &RunOptions::default()).unwrap();
-    assert_eq!((again.ran, again.reused, again.failed), (2, 4, 2));
+    assert_eq!((again.ran, again.reused, again.failed, again.left_failed), (0, 4, 0, 2));
+    let options = RunOptions { retry_failed: true, ..RunOptions::default() };
+    let retried = run::run(&experiment, &plan, &library, &out, &options).unwrap();
+    assert_eq!((retried.ran, retried.reused, retried.failed, retried.left_failed), (2, 4, 2, 0));
 }
 
 #[test]
-fn fail_fast_stops_at_the_first_failure() {
+fn a_run_stops_at_as_many_failures_as_are_allowed() {
     let (library, desk) = (Library::new(), Desk::new(TINY));
     let (experiment, plan) = spoiled(&library);
-    let first = plan.cells.iter().position(|cell| plan.trial_of(cell).key.keep_ratio > 1.0).unwrap();
-    let cells = |out: &str, no_sharing: bool| {
-        let options = RunOptions { fail_fast: true, no_sharing, ..RunOptions::default() };
-        let stopped = run::run(&experiment, &plan, &library, &desk.path(out), &options);
-        assert!(matches!(stopped, Err(RunError::FailFast { .. })), "{stopped:?}");
-        desk.cells(out)
-    };
-    assert_eq!(cells("alone", true).len(), first + 1, "the failed cell is recorded, later ones did not run");
-    // Cells that share work end task by task: those of the other task are not heard of.
-    let shared = cells("shared", false);
-    let is_first = |path: &PathBuf| path.to_string_lossy().contains(&plan.cells[first].cell_id);
-    assert!(shared.iter().any(is_first) && shared.len() <= plan.cells.len() / 2, "{shared:?}");
+    for no_sharing in [false, true] {
+        let out = desk.path(if no_sharing { "alone" } else { "shared" });
+        let options = RunOptions { max_failures: Some(1), no_sharing, ..RunOptions::default() };
+        let stopped = run::run(&experiment, &plan, &library, &out, &options);
+        assert!(matches!(stopped, Err(RunError::Failures { failures: 1, .. })), "{stopped:?}");
+        // The failed cell is recorded; those of the other task were not run.
+        let recorded = desk.cells(out.file_name().unwrap().to_str().unwrap()).len();
+        assert_eq!(recorded, plan.cells.len() / 2);
+        let options = RunOptions { max_failures: Some(2), no_sharing, ..RunOptions::default() };
+        let summary = run::run(&experiment, &plan, &library, &out, &options);
+        // What failed before does not count.
+        assert!(summary.is_ok_and(|summary| summary.failed == 1 && summary.left_failed == 1));
+    }
 }

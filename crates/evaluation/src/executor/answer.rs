@@ -9,7 +9,7 @@ use ssm_kernels::Segments;
 use super::catalogue::Catalogue;
 use super::walk::{Branch, End, Pack, Walk};
 use crate::error::EvaluationError;
-use crate::outcome::Choice;
+use crate::outcome::Answer;
 use crate::protocol::{After, Reading};
 use crate::query::Query;
 use crate::score::{ScoredTarget, Scorer, score};
@@ -32,7 +32,7 @@ impl<'a> Walk<'a> {
         let mut asked = Vec::new();
         let mut first_row = 0;
         for (index, branch) in pack.branches.iter().enumerate() {
-            let catalogue: &'a Catalogue = self.catalogue;
+            let catalogue: &'a Catalogue<'a> = self.catalogue;
             let document = &catalogue.documents[self.documents[branch.document]];
             let lengths: Vec<usize> = branch.table.iter().map(|segment| segment.positions.len()).collect();
             let segments = document.segments.with_lengths(&lengths);
@@ -79,10 +79,10 @@ impl<'a> Walk<'a> {
         lane: usize,
         after: &After<'_>,
     ) -> Result<Vec<QueryReadings<'a>>, EvaluationError> {
-        let catalogue: &'a Catalogue = self.catalogue;
+        let catalogue: &'a Catalogue<'a> = self.catalogue;
         let lane = catalogue.documents[self.documents[document]].lanes[lane];
         let (queries, unit) = catalogue.unit_of(lane);
-        let protocol = self.cells[lane.cell].protocol;
+        let protocol = self.cells[lane.cell].layout.protocol;
         let readings = |placement: &crate::protocol::Placement| {
             let query = &queries[placement.query];
             Ok((placement.query, query, protocol.readings(query, placement, after)?))
@@ -90,10 +90,10 @@ impl<'a> Walk<'a> {
         unit.placements.iter().map(readings).collect()
     }
 
-    /// Choices of a lane from the scores of the distinct readings.
+    /// Answers of a lane from the scores of the distinct readings.
     fn end(&self, branch: &Branch, asked: &Asked, scores: &[ScoredTarget]) -> Result<End, EvaluationError> {
         let (queries, unit) = self.catalogue.unit_of(self.lane(branch, asked.lane));
-        let mut choices = Vec::with_capacity(asked.placements.len());
+        let mut answers = Vec::with_capacity(asked.placements.len());
         let mut head_rows = 0;
         for (placement, (query, readings)) in unit.placements.iter().zip(&asked.placements) {
             // Index and coverage are the lane's own; log-probability and hit belong to row and target.
@@ -103,11 +103,11 @@ impl<'a> Walk<'a> {
                 ..scores[*place]
             });
             let survivors = &branch.table[placement.segment].positions;
-            choices.push((*query, Choice::new(&queries[*query], own.collect(), survivors)?));
+            answers.push(Answer::new(*query, &queries[*query], own.collect(), survivors)?);
             head_rows += readings.iter().filter(|(_, reading)| reading.row.is_some()).count() as u64;
         }
         let tokens_kept = branch.table.iter().map(|segment| segment.positions.len() as u64).sum();
-        Ok(End { choices, head_rows, tokens_kept })
+        Ok(End { answers, head_rows, tokens_kept })
     }
 }
 

@@ -2,97 +2,84 @@
 
 use std::sync::Arc;
 
-use super::catalogue::{Catalogue, Lane};
+use super::catalogue::Lane;
 use super::walk::{LaneOutcome, LaneResult};
-use super::{CellOutcome, CellRequest};
+use super::{CellOutcome, Job};
 use crate::error::EvaluationError;
-use crate::evaluate::{Evaluation, Work};
-use crate::outcome::{Choice, collect};
-use crate::trace::Traces;
+use crate::evaluate::Work;
+use crate::partial::Partial;
 
 /// A cell whose lanes come in.
 struct Pending {
-    /// By unit.
+    /// By unit, counted from the first one of the cell's stretch.
     lanes: Vec<Option<Result<LaneOutcome, Arc<EvaluationError>>>>,
-    missing: usize,
     seconds: f64,
 }
 
-/// All cells whose lanes come in.
-pub(super) struct Assembly<'a> {
-    cells: &'a [CellRequest<'a>],
-    catalogue: &'a Catalogue,
+/// All cells of a job whose lanes come in.
+pub(super) struct Assembly {
     recorded_plans: usize,
     pending: Vec<Pending>,
-    done: usize,
+    missing: usize,
     total: usize,
 }
 
-impl<'a> Assembly<'a> {
-    pub(super) fn new(cells: &'a [CellRequest<'a>], catalogue: &'a Catalogue, recorded_plans: usize) -> Self {
-        let pending = catalogue.layout_of.iter().map(|layout| {
-            let units = catalogue.layouts[*layout].units.len();
-            Pending { lanes: (0..units).map(|_| None).collect(), missing: units, seconds: 0.0 }
-        });
-        let pending: Vec<Pending> = pending.collect();
-        let total = pending.iter().map(|pending| pending.missing).sum();
-        Self { cells, catalogue, recorded_plans, pending, done: 0, total }
+impl Assembly {
+    pub(super) fn new(job: &Job<'_>, recorded_plans: usize) -> Self {
+        let lanes = |cell: usize| job.catalogue.stretch(cell).span.len();
+        let pending = |cell| Pending { lanes: (0..lanes(cell)).map(|_| None).collect(), seconds: 0.0 };
+        let total = (0..job.cells.len()).map(lanes).sum();
+        Self { recorded_plans, pending: (0..job.cells.len()).map(pending).collect(), missing: total, total }
     }
 
-    /// Lanes that came in.
-    pub(super) fn done(&self) -> usize {
-        self.done
+    /// Share of the lanes that came in.
+    pub(super) fn share(&self) -> f64 {
+        (self.total - self.missing) as f64 / self.total.max(1) as f64
     }
 
-    /// All lanes.
-    pub(super) fn total(&self) -> usize {
-        self.total
-    }
-
-    /// Takes a lane in; returns its cell where it was the last one.
-    pub(super) fn add(&mut self, lane: Lane, result: LaneResult) -> Option<CellOutcome> {
-        self.done += 1;
+    /// Takes a lane in.
+    pub(super) fn add(&mut self, job: &Job<'_>, lane: Lane, result: LaneResult) {
         let pending = &mut self.pending[lane.cell];
         pending.seconds += result.share;
-        pending.lanes[lane.unit] = Some(result.result);
-        pending.missing -= 1;
-        if pending.missing > 0 {
-            return None;
-        }
-        let lanes = std::mem::take(&mut pending.lanes).into_iter().flatten();
-        let seconds = pending.seconds;
-        let result = lanes.collect::<Result<Vec<_>, _>>().map(|lanes| self.evaluation(lane.cell, lanes));
-        Some(CellOutcome { cell: lane.cell, result, seconds })
+        pending.lanes[lane.unit - job.catalogue.stretch(lane.cell).span.start] = Some(result.result);
+        self.missing -= 1;
     }
 
-    /// The evaluation of a cell from its units, in layout order.
-    fn evaluation(&self, cell: usize, lanes: Vec<LaneOutcome>) -> Evaluation {
-        let layout = &self.catalogue.layouts[self.catalogue.layout_of[cell]];
-        let mut choices: Vec<Option<Choice>> = vec![None; layout.queries.len()];
-        let mut tokens = vec![(0_u64, 0_u64); self.cells[cell].items.len()];
-        let mut work = Work::default();
-        let mut traces = Traces::new(self.recorded_plans);
-        for (unit, lane) in layout.units.iter().zip(lanes) {
-            let item = unit.item as usize;
-            tokens[item].0 += lane.tokens_in;
-            tokens[item].1 += lane.end.tokens_kept;
-            work.tokens_in += lane.tokens_in;
-            work.token_layers += lane.token_layers;
-            work.token_pairs += lane.token_pairs;
-            work.head_rows += lane.end.head_rows;
-            work.matching_flops += lane.matching_flops;
-            for step in &lane.steps {
-                traces.add_step(item, step);
-            }
-            for (query, choice) in lane.end.choices {
-                choices[query] = Some(choice);
-            }
-        }
-        Evaluation {
-            items: collect(&layout.queries, choices, &tokens),
-            sites: traces.sites(),
-            plans: traces.plans(),
-            work,
-        }
+    /// Whether all lanes came in.
+    pub(super) fn is_complete(&self) -> bool {
+        self.missing == 0
     }
+
+    /// All cells, in the order in which they were requested.
+    pub(super) fn finish(self, job: &Job<'_>) -> Vec<CellOutcome> {
+        let outcome = |(cell, pending): (usize, Pending)| {
+            let lanes = pending.lanes.into_iter().flatten().collect::<Result<Vec<_>, _>>();
+            let result = lanes.map(|lanes| partial(job, cell, lanes, self.recorded_plans));
+            CellOutcome { result, seconds: pending.seconds }
+        };
+        self.pending.into_iter().enumerate().map(outcome).collect()
+    }
+}
+
+/// What a cell got, from its units in layout order.
+fn partial(job: &Job<'_>, cell: usize, lanes: Vec<LaneOutcome>, recorded_plans: usize) -> Partial {
+    let stretch = job.catalogue.stretch(cell);
+    let mut partial = Partial::default();
+    for (unit, lane) in stretch.layout.units[stretch.span.clone()].iter().zip(lanes) {
+        let item = unit.item() as usize;
+        partial.tokens.push((item, lane.tokens_in, lane.end.tokens_kept));
+        partial.work = partial.work
+            + Work {
+                tokens_in: lane.tokens_in,
+                token_layers: lane.token_layers,
+                token_pairs: lane.token_pairs,
+                head_rows: lane.end.head_rows,
+                matching_flops: lane.matching_flops,
+            };
+        for step in &lane.steps {
+            partial.traces.add_step(item, step, recorded_plans);
+        }
+        partial.answers.extend(lane.end.answers);
+    }
+    partial
 }

@@ -1,25 +1,20 @@
 //! What is to be computed, before anything runs: distinct documents, and which cells want each of them.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use reduction_strategies::SegmentTokens;
 use ssm_kernels::Segments;
 
 use super::CellRequest;
-use crate::protocol::{Placement, Unit};
-use crate::query::{Query, queries};
+use crate::layout::Layout;
+use crate::protocol::Unit;
+use crate::query::Query;
 
-/// Queries of one task under one protocol, with the places of each unit.
-pub(super) struct Layout {
-    pub(super) queries: Vec<Query>,
-    /// In the order in which `evaluate` runs and records them.
-    pub(super) units: Vec<LaidOut>,
-}
-
-/// A unit without its tokens.
-pub(super) struct LaidOut {
-    pub(super) item: u64,
-    pub(super) placements: Vec<Placement>,
+/// Units of one layout that some cells want.
+pub(super) struct Stretch<'a> {
+    pub(super) layout: &'a Layout,
+    pub(super) span: Range<usize>,
 }
 
 /// One tree of segments, wanted by one or more lanes.
@@ -34,7 +29,7 @@ pub(super) struct Document {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lane {
     pub(super) cell: usize,
-    /// Index into [`Layout::units`].
+    /// Index into the units of the cell's layout.
     pub(super) unit: usize,
     /// The unit's item; random choices depend on it.
     pub(super) item: u64,
@@ -44,14 +39,14 @@ pub(super) struct Lane {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Operation(usize);
 
-/// All work of a run.
-pub(super) struct Catalogue {
-    pub(super) layouts: Vec<Layout>,
-    /// Layout of each cell.
-    pub(super) layout_of: Vec<usize>,
+/// All work of a job.
+pub(super) struct Catalogue<'a> {
+    stretches: Vec<Stretch<'a>>,
+    /// Stretch of each cell.
+    stretch_of: Vec<usize>,
     /// Operation of each cell.
     pub(super) operation_of: Vec<Operation>,
-    /// In the order of the layouts, so that the cells of one layout end together.
+    /// In the order of the layouts.
     pub(super) documents: Vec<Document>,
 }
 
@@ -79,37 +74,34 @@ impl DocumentKey {
     }
 }
 
-impl Catalogue {
-    pub(super) fn new(cells: &[CellRequest<'_>]) -> Self {
-        let mut catalogue =
-            Self { layouts: Vec::new(), layout_of: Vec::new(), operation_of: operations(cells), documents: Vec::new() };
-        let mut firsts: Vec<&CellRequest<'_>> = Vec::new();
+impl<'a> Catalogue<'a> {
+    pub(super) fn new(cells: &[CellRequest<'a>]) -> Self {
+        let mut catalogue = Self {
+            stretches: Vec::new(),
+            stretch_of: Vec::new(),
+            operation_of: operations(cells),
+            documents: Vec::new(),
+        };
         for cell in cells {
-            let same = |other: &&CellRequest<'_>| {
-                std::ptr::eq(other.items, cell.items) && other.kind == cell.kind && other.protocol == cell.protocol
-            };
-            let known = firsts.iter().position(same);
-            catalogue.layout_of.push(known.unwrap_or(firsts.len()));
+            let same = |other: &Stretch<'_>| std::ptr::eq(other.layout, cell.layout) && other.span == cell.span;
+            let known = catalogue.stretches.iter().position(same);
+            catalogue.stretch_of.push(known.unwrap_or(catalogue.stretches.len()));
             if known.is_none() {
-                firsts.push(cell);
+                catalogue.stretches.push(Stretch { layout: cell.layout, span: cell.span.clone() });
             }
         }
         let mut documents = HashMap::new();
-        for (index, first) in firsts.into_iter().enumerate() {
-            let queries = queries(first.kind, first.items, first.protocol);
-            let units = first.protocol.units(&queries);
-            let cells = (0..cells.len()).filter(|cell| catalogue.layout_of[*cell] == index).collect::<Vec<_>>();
-            for (unit_index, unit) in units.iter().enumerate() {
+        for (index, stretch) in catalogue.stretches.iter().enumerate() {
+            let cells = (0..cells.len()).filter(|cell| catalogue.stretch_of[*cell] == index).collect::<Vec<_>>();
+            for unit_index in stretch.span.clone() {
+                let unit = &stretch.layout.units[unit_index];
                 let document = *documents.entry(DocumentKey::new(unit)).or_insert_with(|| {
                     catalogue.documents.push(Document::new(unit));
                     catalogue.documents.len() - 1
                 });
-                let item = unit.sequences[0].table.item;
-                let lanes = cells.iter().map(|cell| Lane { cell: *cell, unit: unit_index, item });
+                let lanes = cells.iter().map(|cell| Lane { cell: *cell, unit: unit_index, item: unit.item() });
                 catalogue.documents[document].lanes.extend(lanes);
             }
-            let laid_out = |unit: Unit| LaidOut { item: unit.sequences[0].table.item, placements: unit.placements };
-            catalogue.layouts.push(Layout { queries, units: units.into_iter().map(laid_out).collect() });
         }
         catalogue
     }
@@ -132,9 +124,14 @@ impl Catalogue {
         batches
     }
 
-    /// The queries and the laid out unit of a lane.
-    pub(super) fn unit_of(&self, lane: Lane) -> (&[Query], &LaidOut) {
-        let layout = &self.layouts[self.layout_of[lane.cell]];
+    /// What a cell wants.
+    pub(super) fn stretch(&self, cell: usize) -> &Stretch<'a> {
+        &self.stretches[self.stretch_of[cell]]
+    }
+
+    /// The queries and the unit of a lane.
+    pub(super) fn unit_of(&self, lane: Lane) -> (&'a [Query], &'a Unit) {
+        let layout = self.stretch(lane.cell).layout;
         (&layout.queries, &layout.units[lane.unit])
     }
 }

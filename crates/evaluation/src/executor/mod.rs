@@ -1,13 +1,13 @@
 //! The sharing executor: many cells of one model at once, each piece of work done once.
 //!
 //! ```text
-//! cells -> catalogue: distinct documents, each with its lanes (cell, unit)
-//!            |  micro-batches of documents, one worker each
+//! jobs of cells -> catalogue of a job: distinct documents, each with its lanes (cell, unit)
+//!            |  micro-batches of documents; a worker that finds none left asks for the next job
 //!          walk: all layers, every live branch of the micro-batch in one packed call
 //!            |  at a site: fork (plan once per rule and ratio, one branch per distinct plan)
-//!          answer: rows that are read -> choices of every lane
+//!          answer: rows that are read -> answers of every lane
 //!            |
-//!          assemble: units of a cell in layout order -> Evaluation
+//!          assemble: units of a cell in layout order -> Partial
 //! ```
 //!
 //! [`crate::evaluate()`] is the readable reference: one cell after the other, item by item. The two give the same bits,
@@ -20,12 +20,12 @@ mod budget;
 mod catalogue;
 mod fork;
 mod horizon;
+mod queue;
 mod walk;
 
-use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::collections::HashMap;
+use std::ops::{ControlFlow, Range};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Instant;
 
@@ -33,24 +33,24 @@ use ssm_model::LanguageModel;
 
 use crate::drive::Reduction;
 use crate::error::EvaluationError;
-use crate::evaluate::Evaluation;
-use crate::protocol::Protocol;
-use crate::tasks::{Item, TaskKind};
+use crate::layout::Layout;
+use crate::partial::Partial;
 use assemble::Assembly;
 use budget::Budget;
 use catalogue::Catalogue;
+use queue::Queue;
 use walk::{LaneResult, Walk};
 
-/// One cell to evaluate. Cells that name the very same slice of items share its documents at once; equal documents of
-/// different tasks are found by their tokens.
+pub use queue::NextJob;
+
+/// Some units of one cell. Requests that name the very same layout and units share their documents at once; equal documents of
+/// different layouts in one job are found by their tokens.
 #[derive(Clone, Debug)]
 pub struct CellRequest<'a> {
-    /// How the items are scored.
-    pub kind: TaskKind,
-    /// The items.
-    pub items: &'a [Item],
-    /// The scoring protocol.
-    pub protocol: Protocol,
+    /// Items and protocol.
+    pub layout: &'a Layout,
+    /// Which units of the layout.
+    pub span: Range<usize>,
     /// The reduction.
     pub reduction: Reduction,
 }
@@ -71,10 +71,8 @@ pub struct ExecutorSettings {
 /// A cell that has ended.
 #[derive(Debug)]
 pub struct CellOutcome {
-    /// Index of the request.
-    pub cell: usize,
-    /// Its scores, or the error of its first unit (in layout order) that has one.
-    pub result: Result<Evaluation, Arc<EvaluationError>>,
+    /// Its outcome, or the error of its first unit (in layout order) that has one.
+    pub result: Result<Partial, Arc<EvaluationError>>,
     /// Its share of the time: each executed row counts in equal parts for the cells that it was executed for.
     pub seconds: f64,
 }
@@ -82,15 +80,22 @@ pub struct CellOutcome {
 /// What the executor tells while it works.
 #[derive(Debug)]
 pub enum Event {
-    /// `done` of `total` lanes (a unit of a cell: a context with its continuations) have ended.
+    /// A part of a job has ended.
     Progress {
-        /// Lanes that ended.
-        done: usize,
-        /// All lanes.
-        total: usize,
+        /// Number of the job, in the order in which jobs were asked for.
+        job: usize,
+        /// Share of its work that is done.
+        share: f64,
     },
-    /// A cell has ended. Cells end in groups: those of one task and protocol together.
-    Done(Box<CellOutcome>),
+    /// A job has ended.
+    Done {
+        /// Number of the job.
+        job: usize,
+        /// Its cells, in the order of the requests.
+        cells: Vec<CellOutcome>,
+        /// What sharing saved in it.
+        sharing: Sharing,
+    },
 }
 
 /// What sharing saved.
@@ -126,41 +131,54 @@ impl Sharing {
     }
 }
 
-/// Results of one micro-batch.
-struct Message {
-    lanes: Vec<(catalogue::Lane, LaneResult)>,
-    sharing: Sharing,
+/// Cells that are evaluated together, with everything that is known before they run.
+struct Job<'a> {
+    number: usize,
+    cells: Vec<CellRequest<'a>>,
+    catalogue: Catalogue<'a>,
+    /// Indices of documents that run together.
+    batches: Vec<Vec<usize>>,
+    budget: Budget,
 }
 
-/// Evaluates all `cells` together. `observe` hears of progress and of each cell as soon as it has ended, and stops the
-/// work with [`ControlFlow::Break`]: cells that have not ended by then are not heard of.
+/// Results of one micro-batch.
+struct Message<'a> {
+    job: Arc<Job<'a>>,
+    ended: Ended,
+}
+
+/// Lanes that ended, and what they shared.
+type Ended = (Vec<(catalogue::Lane, LaneResult)>, Sharing);
+
+/// Evaluates jobs, one after the other: a worker that finds no micro-batch left calls `next`, which hands out the cells of the next
+/// job, or none to end. So all workers stay busy from the first job to the last, and as many jobs as there are workers are begun at
+/// any time, most often one. `observe` hears of progress and of each job as soon as it has ended, and drops what has not with
+/// [`ControlFlow::Break`]; so does `stop` when it returns true, which is asked before each micro-batch.
 ///
 /// # Errors
 /// No worker could be started. What goes wrong in a cell is that cell's result and hurts no other.
-pub fn evaluate_cells(
+pub fn evaluate_jobs<'a>(
     model: &LanguageModel,
-    cells: &[CellRequest<'_>],
     settings: ExecutorSettings,
+    next: &mut NextJob<'_, 'a>,
+    stop: &(dyn Fn() -> bool + Sync),
     observe: &mut dyn FnMut(Event) -> ControlFlow<()>,
-) -> Result<Sharing, EvaluationError> {
-    let catalogue = Catalogue::new(cells);
-    let budget = Budget::new(model.config(), cells, &settings);
-    let batches = catalogue.micro_batches(budget.rows_per_call);
-    let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
+) -> Result<(), EvaluationError> {
+    let queue = Queue::new(model, settings, next);
     let pools = pools(settings.workers)?;
-    let mut assembly = Assembly::new(cells, &catalogue, settings.recorded_plans);
-    let mut sharing = Sharing::default();
+    let mut open: HashMap<usize, (Assembly, Sharing)> = HashMap::new();
     thread::scope(|scope| {
         let (sender, receiver) = mpsc::channel();
         for pool in &pools {
-            let (sender, catalogue, batches) = (sender.clone(), &catalogue, &batches);
-            let (next, stopped) = (&next, &stopped);
+            let (sender, queue) = (sender.clone(), &queue);
             scope.spawn(move || {
                 let work = || {
-                    while let Some(batch) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let message = run_batch(model, cells, catalogue, batch, budget, settings);
+                    while !stop()
+                        && let Some((job, batch)) = queue.take()
+                    {
+                        let ended = run_batch(model, &job, &job.batches[batch], settings);
                         // A receiver that is gone has been stopped.
-                        if stopped.load(Ordering::Relaxed) || sender.send(message).is_err() {
+                        if sender.send(Message { job, ended }).is_err() {
                             return;
                         }
                     }
@@ -172,23 +190,28 @@ pub fn evaluate_cells(
             });
         }
         drop(sender);
-        for message in receiver {
-            sharing = sharing.and(message.sharing);
-            for (lane, result) in message.lanes {
-                if let Some(outcome) = assembly.add(lane, result)
-                    && observe(Event::Done(Box::new(outcome))).is_break()
-                {
-                    stopped.store(true, Ordering::Relaxed);
-                    return;
-                }
+        for Message { job, ended: (lanes, sharing) } in receiver {
+            let (assembly, shared) = open
+                .entry(job.number)
+                .or_insert_with(|| (Assembly::new(&job, settings.recorded_plans), Sharing::default()));
+            *shared = shared.and(sharing);
+            for (lane, result) in lanes {
+                assembly.add(&job, lane, result);
             }
-            if observe(Event::Progress { done: assembly.done(), total: assembly.total() }).is_break() {
-                stopped.store(true, Ordering::Relaxed);
+            let mut told = observe(Event::Progress { job: job.number, share: assembly.share() });
+            if told.is_continue()
+                && assembly.is_complete()
+                && let Some((assembly, sharing)) = open.remove(&job.number)
+            {
+                told = observe(Event::Done { job: job.number, cells: assembly.finish(&job), sharing });
+            }
+            if told.is_break() {
+                queue.close();
                 return;
             }
         }
     });
-    Ok(sharing)
+    Ok(())
 }
 
 /// One pool per worker with its part of the threads, so that a worker never waits for (or starts) another one's work; none
@@ -206,31 +229,23 @@ fn pools(workers: usize) -> Result<Vec<Option<rayon::ThreadPool>>, EvaluationErr
 }
 
 /// Runs some documents together; where that fails, each by itself, so that an error stays with its own document.
-fn run_batch(
-    model: &LanguageModel,
-    cells: &[CellRequest<'_>],
-    catalogue: &Catalogue,
-    batch: &[usize],
-    budget: Budget,
-    settings: ExecutorSettings,
-) -> Message {
+fn run_batch(model: &LanguageModel, job: &Job<'_>, batch: &[usize], settings: ExecutorSettings) -> Ended {
     let started = Instant::now();
-    let walk = |documents: &[usize]| Walk::run(model, cells, catalogue, documents, budget, settings.recorded_plans);
-    let (mut lanes, sharing) = match walk(batch) {
+    let walked = Walk::run(model, &job.cells, &job.catalogue, batch, job.budget, settings.recorded_plans);
+    let (mut lanes, sharing) = match walked {
         Ok(ended) => ended,
         Err(_) if batch.len() > 1 => {
             let mut all = (Vec::new(), Sharing::default());
             for document in batch {
-                let message = run_batch(model, cells, catalogue, &[*document], budget, settings);
-                all.0.extend(message.lanes);
-                all.1 = all.1.and(message.sharing);
+                let (lanes, sharing) = run_batch(model, job, &[*document], settings);
+                all.0.extend(lanes);
+                all.1 = all.1.and(sharing);
             }
-            let (lanes, sharing) = all;
-            return Message { lanes, sharing };
+            return all;
         }
         Err(error) => {
             let error = Arc::new(error);
-            let lanes = batch.iter().flat_map(|document| &catalogue.documents[*document].lanes);
+            let lanes = batch.iter().flat_map(|document| &job.catalogue.documents[*document].lanes);
             let failed = |lane: &catalogue::Lane| (*lane, LaneResult { share: 1.0, result: Err(Arc::clone(&error)) });
             (lanes.map(failed).collect(), Sharing::default())
         }
@@ -241,5 +256,5 @@ fn run_batch(
     for (_, lane) in &mut lanes {
         lane.share *= seconds / total.max(f64::MIN_POSITIVE);
     }
-    Message { lanes, sharing }
+    (lanes, sharing)
 }

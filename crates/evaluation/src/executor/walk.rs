@@ -13,7 +13,7 @@ use super::catalogue::{Catalogue, Lane};
 use super::fork::Child;
 use super::{CellRequest, Sharing};
 use crate::error::EvaluationError;
-use crate::outcome::Choice;
+use crate::outcome::Answer;
 use crate::positions::{Positions, token_pairs};
 use crate::trace::Step;
 
@@ -59,7 +59,7 @@ pub(super) struct LaneLog {
 /// The end of a lane that reached the head.
 #[derive(Clone)]
 pub(super) struct End {
-    pub(super) choices: Vec<(usize, Choice)>,
+    pub(super) answers: Vec<Answer>,
     pub(super) head_rows: u64,
     pub(super) tokens_kept: u64,
 }
@@ -84,7 +84,7 @@ pub(super) struct LaneOutcome {
 pub(super) struct Walk<'a> {
     pub(super) model: &'a LanguageModel,
     pub(super) cells: &'a [CellRequest<'a>],
-    pub(super) catalogue: &'a Catalogue,
+    pub(super) catalogue: &'a Catalogue<'a>,
     /// Indices into the catalogue's documents.
     pub(super) documents: &'a [usize],
     pub(super) recorded_plans: usize,
@@ -101,7 +101,7 @@ impl<'a> Walk<'a> {
     pub(super) fn run(
         model: &'a LanguageModel,
         cells: &'a [CellRequest<'a>],
-        catalogue: &'a Catalogue,
+        catalogue: &'a Catalogue<'a>,
         documents: &'a [usize],
         budget: Budget,
         recorded_plans: usize,

@@ -89,12 +89,11 @@ impl Protocol {
         }
     }
 
-    /// Batches of at most about `max_tokens` rows (a single item may exceed it); `upstream` has its own.
-    pub(crate) fn layout(self, queries: &[Query], max_tokens: usize) -> Result<Vec<Batch>, EvaluationError> {
-        let units = self.units(queries);
+    /// Rows that are padded to one length, and so run together.
+    pub(crate) fn padded_rows(self) -> usize {
         match self {
-            Self::Context | Self::Aligned => pack(units, max_tokens),
-            Self::Upstream { batch_size } => units.chunks(batch_size).map(batch).collect(),
+            Self::Context | Self::Aligned => 1,
+            Self::Upstream { batch_size } => batch_size,
         }
     }
 
@@ -125,6 +124,7 @@ pub(crate) struct After<'a> {
 }
 
 /// One segment to be packed.
+#[derive(Debug)]
 pub(crate) struct Sequence {
     pub(crate) tokens: Vec<u32>,
     /// Index of the parent within the same unit.
@@ -134,34 +134,44 @@ pub(crate) struct Sequence {
 }
 
 /// Sequences that must stand together (a context and its continuations), with the placements inside.
+#[derive(Debug)]
 pub(crate) struct Unit {
     /// One tree: the first is the root.
     pub(crate) sequences: Vec<Sequence>,
     pub(crate) placements: Vec<Placement>,
 }
 
+impl Unit {
+    /// Tokens that enter the model.
+    pub(crate) fn tokens(&self) -> usize {
+        self.sequences.iter().map(|sequence| sequence.tokens.len()).sum()
+    }
+
+    /// The item that it belongs to.
+    pub(crate) fn item(&self) -> u64 {
+        self.sequences[0].table.item
+    }
+}
+
 /// Packs whole units into batches of about `max_tokens` rows, in order.
-fn pack(units: Vec<Unit>, max_tokens: usize) -> Result<Vec<Batch>, EvaluationError> {
+pub(crate) fn pack(units: &[Unit], max_tokens: usize) -> Result<Vec<Batch>, EvaluationError> {
     let mut batches = Vec::new();
-    let mut current: Vec<Unit> = Vec::new();
-    let mut size = 0;
-    for unit in units {
-        let length: usize = unit.sequences.iter().map(|sequence| sequence.tokens.len()).sum();
-        if size + length > max_tokens && !current.is_empty() {
-            batches.push(batch(&current)?);
-            current.clear();
-            size = 0;
+    let (mut first, mut size) = (0, 0);
+    for (index, unit) in units.iter().enumerate() {
+        let length = unit.tokens();
+        if size + length > max_tokens && first < index {
+            batches.push(batch(&units[first..index])?);
+            (first, size) = (index, 0);
         }
         size += length;
-        current.push(unit);
     }
-    if !current.is_empty() {
-        batches.push(batch(&current)?);
+    if first < units.len() {
+        batches.push(batch(&units[first..])?);
     }
     Ok(batches)
 }
 
-fn batch(units: &[Unit]) -> Result<Batch, EvaluationError> {
+pub(crate) fn batch(units: &[Unit]) -> Result<Batch, EvaluationError> {
     let (mut tokens, mut lengths, mut parents) = (Vec::new(), Vec::new(), Vec::new());
     let mut tables = Vec::new();
     let mut placements = Vec::new();

@@ -3,7 +3,7 @@
 use reduction_strategies::{SegmentTokens, TokenTable};
 use ssm_kernels::Segments;
 
-use super::{After, Placement, Protocol, Reading};
+use super::{After, Placement, Protocol, Reading, batch, pack};
 use crate::error::EvaluationError;
 use crate::query::Query;
 
@@ -72,7 +72,7 @@ fn context_refuses_a_context_that_lost_its_last_token() {
 #[test]
 fn context_lays_choices_out_as_children_of_one_context() {
     let queries = [query(4, 3), query(4, 1), Query { context_index: 1, ..query(4, 2) }];
-    let batches = Protocol::Context.layout(&queries, 100).unwrap();
+    let batches = pack(&Protocol::Context.units(&queries), 100).unwrap();
     assert_eq!(batches.len(), 1);
     let batch = &batches[0];
     let parents: Vec<_> = (0..batch.segments.len()).map(|segment| batch.segments.parent(segment)).collect();
@@ -152,7 +152,10 @@ fn upstream_may_be_left_with_fewer_rows_or_none() {
 #[test]
 fn upstream_batches_the_longest_first_and_pads_with_zero() {
     let queries = [query(2, 2), query(5, 2), query(3, 2)];
-    let batches = Protocol::Upstream { batch_size: 2 }.layout(&queries, 1).unwrap();
+    let batches = {
+        let units = Protocol::Upstream { batch_size: 2 }.units(&queries);
+        units.chunks(2).map(batch).collect::<Result<Vec<_>, _>>().unwrap()
+    };
     let placed: Vec<Vec<usize>> =
         batches.iter().map(|batch| batch.placements.iter().map(|placement| placement.query).collect()).collect();
     assert_eq!(placed, [vec![1, 2], vec![0]]);

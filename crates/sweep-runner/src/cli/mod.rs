@@ -4,6 +4,8 @@ mod bench;
 mod device;
 mod list;
 mod logits;
+mod run_args;
+mod status;
 mod sweep;
 
 use std::io::IsTerminal;
@@ -16,6 +18,7 @@ use tracing_subscriber::EnvFilter;
 use crate::run::RunOptions;
 use bench::BenchArgs;
 use device::DeviceArgs;
+use run_args::RunArgs;
 
 /// Ablations of token reduction on state space models.
 #[derive(Parser)]
@@ -40,7 +43,7 @@ enum Command {
         #[command(flatten)]
         device: DeviceArgs,
     },
-    /// Run an experiment, then analyse and report it; finished cells are not run again
+    /// Run an experiment, then analyse and report it; cells that are recorded are not run again
     Run {
         /// Experiment file
         file: PathBuf,
@@ -50,17 +53,33 @@ enum Command {
         /// Results folder, in place of results/<experiment>
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
-        /// Stop at the first cell that fails
-        #[arg(long)]
-        fail_fast: bool,
-        /// Run cell by cell, without sharing work among them
-        #[arg(long)]
-        no_sharing: bool,
-        /// Memory that activations may use, for example 4GiB; half of what is available if left out
-        #[arg(long, value_name = "SIZE", value_parser = crate::run::parse_bytes, conflicts_with = "no_sharing")]
-        memory: Option<u64>,
+        #[command(flatten)]
+        how: RunArgs,
         #[command(flatten)]
         device: DeviceArgs,
+    },
+    /// Run the failed cells of an experiment again, and whatever is missing
+    Retry {
+        /// Results folder, or experiment file
+        target: PathBuf,
+        /// Run the failed cells again; nothing else is retried
+        #[arg(long, required = true)]
+        failed: bool,
+        /// Results folder, in place of results/<experiment>; where TARGET is a file
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        how: RunArgs,
+        #[command(flatten)]
+        device: DeviceArgs,
+    },
+    /// Show what of an experiment is done, failed, missing and running; loads no model
+    Status {
+        /// Results folder
+        folder: PathBuf,
+        /// Print everything as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Turn recorded cells into frames with statistics (Parquet)
     Analyse {
@@ -102,7 +121,8 @@ enum Command {
 /// Exit code where nothing was done because the input was refused.
 const REFUSED: u8 = 2;
 
-/// Runs the command line. Exit codes: 0 done, 1 something failed while running, 2 refused before work started.
+/// Runs the command line. Exit codes: 0 done, 1 something failed while running, 2 refused before work started; 130, 143 and 75
+/// where a run was ended by SIGINT, SIGTERM or SIGUSR1 ([`crate::run::Interrupt::exit_code`]).
 pub fn main() -> ExitCode {
     let filter = EnvFilter::try_from_env("SWEEP_LOG")
         .unwrap_or_else(|_| EnvFilter::new("warn,usvg=error,resvg=error,krilla=error,krilla_svg=error"));
@@ -115,10 +135,12 @@ pub fn main() -> ExitCode {
         .init();
     let result = match Cli::parse().command {
         Command::Plan { file, limit, json, device } => sweep::plan(&file, limit, json, &device),
-        Command::Run { file, limit, out, fail_fast, no_sharing, memory, device } => {
-            let options = RunOptions { fail_fast, no_sharing, memory_bytes: memory, ..RunOptions::default() };
-            sweep::run(&file, limit, out, options, &device)
+        Command::Run { file, limit, out, how, device } => sweep::run(&file, limit, out, how.options(), &device),
+        Command::Retry { target, failed, out, how, device } => {
+            let options = RunOptions { retry_failed: failed, ..how.options() };
+            sweep::retry(&target, out, options, &device)
         }
+        Command::Status { folder, json } => status::show(&folder, json),
         Command::Analyse { folder } => sweep::analyse(&folder),
         Command::Report { folder, splice } => sweep::report(&folder, splice.as_deref()),
         Command::Strategies => list::strategies(),

@@ -11,8 +11,7 @@ use super::{Failure, failed, refused};
 use crate::config::{self, Experiment};
 use crate::library::Library;
 use crate::plan::{self, Plan, Setting};
-use crate::record::store::StoreError;
-use crate::run::{self, RunError, RunOptions};
+use crate::run::{self, RunError, RunOptions, Stop};
 use crate::{analyse as analysis, report as reporting};
 
 /// Reads and plans an experiment; nothing is written.
@@ -59,11 +58,23 @@ pub(super) fn run(
     let (experiment, plan) = prepare(file, limit, &setting, &library)?;
     let folder = out.unwrap_or_else(|| Path::new("results").join(&experiment.name));
     options.placement = placement;
+    let (stop, listening) = Stop::listen().map_err(|error| failed(miette!("cannot listen to signals: {error}")))?;
+    options.stop = stop;
     let summary = run::run(&experiment, &plan, &library, &folder, &options).map_err(|error| match error {
-        RunError::Store(StoreError::OtherExperiment { .. }) => refused(error),
+        RunError::Store(refusal) if refusal.is_refusal() => refused(refusal),
+        RunError::Interrupted(interrupt) => Failure { report: error.into(), code: interrupt.exit_code() },
         other => failed(other),
     })?;
+    // Drawing is quick and can be made again: from here on a signal ends the program.
+    drop(listening);
     say(&format!("{} cells run, {} already there, {} failed", summary.ran, summary.reused, summary.failed));
+    if summary.left_failed > 0 {
+        say(&format!(
+            "{} cells failed in an earlier run and were left alone; `sweep retry --failed {}` runs them again",
+            summary.left_failed,
+            folder.display()
+        ));
+    }
     if let Some(sharing) = summary.sharing {
         let executed = sharing.token_layers_executed as f64;
         let share = |of: u64| 100.0 * executed / (of as f64).max(1.0);
@@ -74,8 +85,33 @@ pub(super) fn run(
             share(sharing.token_layers_by_request)
         ));
     }
-    report(&folder, None)?;
-    Ok(if summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    if options.shard.is_some() {
+        say(&format!(
+            "this shard is done; {} cells lack groups of other shards; `sweep report {}` merges when all are done",
+            summary.unfinished,
+            folder.display()
+        ));
+    } else {
+        report(&folder, None)?;
+    }
+    Ok(if summary.failed + summary.left_failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+pub(super) fn retry(
+    target: &Path,
+    out: Option<PathBuf>,
+    options: RunOptions,
+    device: &DeviceArgs,
+) -> Result<ExitCode, Failure> {
+    if !target.is_dir() {
+        return run(target, None, out, options, device);
+    }
+    if out.is_some() {
+        let help = "name the experiment file to choose a folder, or the folder alone";
+        return Err(refused(miette!(help = help, "{} is a results folder; --out names another one", target.display())));
+    }
+    // What was run, with the limit that it was run with.
+    run(&target.join("experiment.yaml"), None, Some(target.to_owned()), options, device)
 }
 
 pub(super) fn analyse(folder: &Path) -> Result<ExitCode, Failure> {

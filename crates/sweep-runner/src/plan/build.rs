@@ -76,6 +76,7 @@ pub fn build(experiment: &Experiment, setting: &Setting) -> Result<Plan, PlanErr
         baseline: experiment.baseline.clone(),
         seed: experiment.seed,
         setting: setting.clone(),
+        upstream_batch_size: experiment.upstream_batch_size,
         models: experiment.models.clone(),
         tasks: experiment.tasks.clone(),
         trials: Vec::new(),

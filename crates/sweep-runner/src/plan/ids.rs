@@ -46,6 +46,36 @@ pub(super) fn cell_id(trial: &PlannedTrial, task: &TaskFacts) -> String {
     digest(&json!({ "trial": trial.key.trial_id, "task": task.name, "data": task.data_digest }))
 }
 
+/// Raised whenever the content of a part, the way in which layouts are made, or the budgets of groups change: groups that were
+/// finished before are then run again.
+const GROUPS_VERSION: u32 = 1;
+
+/// Stable name of how the items of a task are laid out, cut into groups and run.
+pub(super) fn family_id(
+    trial: &PlannedTrial,
+    model: &ModelFacts,
+    task: &TaskFacts,
+    upstream_batch_size: usize,
+) -> String {
+    let key = &trial.key;
+    let mut parts = json!({
+        "schema_version": SCHEMA_VERSION,
+        "groups_version": GROUPS_VERSION,
+        "weights": model.weights_digest,
+        "tokenizer": model.tokenizer_digest,
+        "task": task.name,
+        "data": task.data_digest,
+        "protocol": key.protocol,
+        "limit": key.limit,
+        "device": key.device,
+        "dtype": key.dtype,
+    });
+    if key.protocol == "upstream" {
+        parts["upstream_batch_size"] = json!(upstream_batch_size);
+    }
+    digest(&parts)
+}
+
 /// Stable name of what the guards of a trial may find: the trial, everything that they score, and how they do it.
 pub(super) fn guard_id(trial: &PlannedTrial, tasks: &[TaskFacts]) -> String {
     let tasks: Vec<_> = tasks.iter().map(|task| json!({ "task": task.name, "data": task.data_digest })).collect();

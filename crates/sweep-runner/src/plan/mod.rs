@@ -18,4 +18,4 @@ mod types;
 pub use build::{MAX_CELLS, PlanError, build};
 pub use estimate::{ASSUMED_CPU_FLOPS_PER_S, ASSUMED_CUDA_FLOPS_PER_S, Estimate};
 pub use render::{to_json, write_table};
-pub use types::{Cell, Excluded, Plan, PlanIndex, PlannedTrial, Reason, Setting};
+pub use types::{Cell, Excluded, Family, Plan, PlanIndex, PlannedTrial, Reason, Setting};

@@ -1,11 +1,14 @@
 //! The plan as data.
 
+use std::collections::BTreeMap;
+
 use evaluation::Positions;
 use reduction_strategies::registry::Strategy;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Estimate, ids};
 use crate::config::{Amount, ModelFacts, TaskFacts};
+use crate::record::identity::Digests;
 use crate::record::schema::TrialKey;
 
 /// Where a plan will run, as far as it can change results.
@@ -36,6 +39,8 @@ pub struct Plan {
     pub seed: u64,
     /// Where it will run.
     pub setting: Setting,
+    /// Rows that the protocol `upstream` pads together.
+    pub upstream_batch_size: usize,
     /// The models of the cells.
     pub models: Vec<ModelFacts>,
     /// The tasks of the cells.
@@ -141,6 +146,25 @@ pub struct PlanIndex<'a> {
     pub seed: u64,
     /// Cell ids, in order.
     pub cells: Vec<&'a str>,
+    /// The same cells by what they have in common.
+    pub families: Vec<Family>,
+    /// Digests of weights, tokenizers and data, by what they belong to.
+    pub digests: Digests,
+}
+
+/// Cells of one model, task and protocol. They score the same items in the same way and differ in the reduction alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Family {
+    /// Stable hash of everything that decides how the items are laid out and cut into groups, and of where they run.
+    pub family_id: String,
+    /// Model reference.
+    pub model: String,
+    /// Task name.
+    pub task: String,
+    /// Protocol name.
+    pub protocol: String,
+    /// Indices into the cells of the plan.
+    pub cells: Vec<usize>,
 }
 
 impl Plan {
@@ -152,7 +176,51 @@ impl Plan {
             baseline: &self.baseline,
             seed: self.seed,
             cells: self.cells.iter().map(|cell| cell.cell_id.as_str()).collect(),
+            families: self.families(),
+            digests: self.digests(),
         }
+    }
+
+    /// Digests of weights, tokenizers and data.
+    pub fn digests(&self) -> Digests {
+        let models = self.models.iter().flat_map(|model| {
+            [
+                (format!("weights of {}", model.reference), model.weights_digest.clone()),
+                (format!("tokenizer of {}", model.reference), model.tokenizer_digest.clone()),
+            ]
+        });
+        let tasks = self.tasks.iter().map(|task| (format!("data of {}", task.name), task.data_digest.clone()));
+        models.chain(tasks).collect()
+    }
+
+    /// The families of all cells, by model, then task, then protocol.
+    pub fn families(&self) -> Vec<Family> {
+        let mut families: BTreeMap<(usize, usize, usize), Family> = BTreeMap::new();
+        let mut protocols: Vec<&str> = Vec::new();
+        for (index, cell) in self.cells.iter().enumerate() {
+            let trial = self.trial_of(cell);
+            let place = |known: Option<usize>| known.unwrap_or_else(|| unreachable!("cells are made from these lists"));
+            let task = place(self.tasks.iter().position(|task| task.name == cell.task));
+            let protocol = trial.key.protocol.as_str();
+            if !protocols.contains(&protocol) {
+                protocols.push(protocol);
+            }
+            let protocol = place(protocols.iter().position(|known| *known == protocol));
+            let family = families.entry((trial.model, task, protocol)).or_insert_with(|| Family {
+                family_id: ids::family_id(
+                    trial,
+                    &self.models[trial.model],
+                    &self.tasks[task],
+                    self.upstream_batch_size,
+                ),
+                model: trial.key.model.clone(),
+                task: cell.task.clone(),
+                protocol: trial.key.protocol.clone(),
+                cells: Vec::new(),
+            });
+            family.cells.push(index);
+        }
+        families.into_values().collect()
     }
 
     /// Trials to be guarded on one model, with the ids of what their guards find: of each protocol, strategy and options

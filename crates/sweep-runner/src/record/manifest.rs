@@ -4,14 +4,19 @@ use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use evaluation::executor::Sharing;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::owner::Owner;
 use crate::config::{Experiment, Override};
 use crate::plan::Plan;
 
-/// Provenance of a results folder, as of the last run into it.
+/// Provenance of one process that ran into a results folder.
 #[derive(Clone, Debug, Serialize)]
 pub struct Manifest {
+    /// Name of the machine.
+    pub host: String,
+    /// Process id.
+    pub pid: u32,
     /// Version of this program.
     pub version: &'static str,
     /// Git revision it was built from, with `-dirty` where the tree had changes.
@@ -36,12 +41,31 @@ pub struct Manifest {
     pub models: Vec<(String, String, String)>,
     /// Name and digest of each task's data.
     pub tasks: Vec<(String, String)>,
-    /// What sharing saved; none before the run has ended, and where cells ran one by one.
+    /// Groups of items that this process ran, so far.
+    pub groups: usize,
+    /// What sharing saved in them; none where cells ran one by one.
+    pub sharing: Option<SharingRecord>,
+}
+
+impl Manifest {
+    /// Name among the manifests of a results folder.
+    pub fn name(&self) -> String {
+        let host: String = self.host.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        format!("{}-{host}-{}", self.started_unix_s, self.pid)
+    }
+}
+
+/// What `sweep status` reads of a manifest.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Contribution {
+    /// Groups that the process ran.
+    pub groups: usize,
+    /// What sharing saved in them.
     pub sharing: Option<SharingRecord>,
 }
 
 /// What the cells of the run asked for, and what was executed. A token-layer is one token in one layer.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct SharingRecord {
     /// Token-layers where every choice of every cell runs by itself with a context of its own.
     pub token_layers_by_request: u64,
@@ -53,6 +77,16 @@ pub struct SharingRecord {
     pub head_rows_asked: u64,
     /// Rows that passed through the head.
     pub head_rows_executed: u64,
+}
+
+impl std::ops::AddAssign for SharingRecord {
+    fn add_assign(&mut self, other: Self) {
+        self.token_layers_by_request += other.token_layers_by_request;
+        self.token_layers_asked += other.token_layers_asked;
+        self.token_layers_executed += other.token_layers_executed;
+        self.head_rows_asked += other.head_rows_asked;
+        self.head_rows_executed += other.head_rows_executed;
+    }
 }
 
 impl From<Sharing> for SharingRecord {
@@ -76,6 +110,8 @@ pub fn collect(experiment: &Experiment, plan: &Plan) -> Manifest {
     };
     let memory_kib = field("/proc/meminfo", "MemTotal").split_whitespace().next().and_then(|kib| kib.parse().ok());
     Manifest {
+        host: Owner::me().host.clone(),
+        pid: Owner::me().pid,
         version: env!("CARGO_PKG_VERSION"),
         git_revision: env!("SSM_REDUCE_GIT_REVISION"),
         rustc: env!("SSM_REDUCE_RUSTC"),
@@ -92,6 +128,7 @@ pub fn collect(experiment: &Experiment, plan: &Plan) -> Manifest {
             .map(|model| (model.reference.clone(), model.weights_digest.clone(), model.tokenizer_digest.clone()))
             .collect(),
         tasks: plan.tasks.iter().map(|task| (task.name.clone(), task.data_digest.clone())).collect(),
+        groups: 0,
         sharing: None,
     }
 }

@@ -1,22 +1,30 @@
 //! The results folder: everything is written aside and renamed, so that a file is whole or absent.
 //!
 //! ```text
-//! results/<experiment>/experiment.yaml   the experiment as it was run, defaults and overrides included
-//!                      plan.json         what was asked, with the order of all cells
-//!                      manifest.json     where and with what it ran
-//!                      guards.json       outcome of the guards
-//!                      cells/<id>.json   one record per finished cell
+//! results/<experiment>/experiment.yaml      the experiment as it was run, defaults and overrides included
+//!                      plan.json            what was asked: all cells in order, and the digests of what they depend on
+//!                      groups.json          how many groups of items the cells of each family have
+//!                      guards.json          outcome of the guards
+//!                      cells/<id>.json      one record per finished cell
+//!                      parts/<group>.json   finished groups of cells that are not whole yet
+//!                      leases/<group>.json  who is running what
+//!                      manifests/<run>.json where and with what each process ran
 //! ```
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use miette::Diagnostic;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::files::{self, Durability};
 use super::guards::GuardRow;
+use super::identity::{self, Change, Digests};
+use super::lease::Leases;
 use super::manifest::Manifest;
+use super::parts::Parts;
 use super::schema::{CellRecord, SCHEMA_VERSION, Status};
 use crate::config::Experiment;
 use crate::plan::Plan;
@@ -26,11 +34,22 @@ use crate::plan::Plan;
 pub enum StoreError {
     /// A file or folder that cannot be read or written.
     #[error("cannot {action} {path}: {error}")]
-    #[diagnostic(help("finished cells are safe; free space or fix permissions and run the same command again"))]
+    #[diagnostic(help("finished groups are safe; fix permissions or the disk and run the same command again"))]
     Io {
         /// `read`, `write` or `create`.
         action: &'static str,
         /// What.
+        path: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// No room for a file.
+    #[error("no room for {path}: {error}")]
+    #[diagnostic(help(
+        "free space (or raise the quota or `ulimit -f`) and run the same command again: it goes on where this run stopped"
+    ))]
+    Full {
+        /// The file.
         path: String,
         /// Why.
         error: std::io::Error,
@@ -55,30 +74,98 @@ pub enum StoreError {
         /// Whose were to be written.
         expected: String,
     },
+    /// Weights, a tokenizer or data that are not what they were when the results were made.
+    #[error("{path} was made with something else:\n{}", list(changes))]
+    #[diagnostic(help(
+        "choose another folder with --out, or put the old files back; with --accept-changes cells are run anew with what is \
+         there now, and the old ones stay on disk but leave the frames"
+    ))]
+    Changed {
+        /// The folder.
+        path: String,
+        /// What differs.
+        changes: Vec<Change>,
+    },
+}
+
+fn list(changes: &[Change]) -> String {
+    changes.iter().map(|change| format!("  {change}")).collect::<Vec<_>>().join("\n")
+}
+
+impl StoreError {
+    /// Whether the folder was refused before anything was written.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::OtherExperiment { .. } | Self::Changed { .. })
+    }
+}
+
+/// What of `plan.json` a later run compares itself with.
+#[derive(Deserialize)]
+struct Earlier {
+    experiment: String,
+    #[serde(default)]
+    digests: Digests,
+}
+
+/// What of a record says how the cell ended.
+#[derive(Deserialize)]
+struct Ending {
+    schema_version: u32,
+    status: Status,
 }
 
 /// A results folder.
 pub struct Store {
     folder: PathBuf,
+    parts: Parts,
+    leases: Leases,
 }
 
 impl Store {
-    /// Opens or creates the folder of an experiment.
+    /// Opens or creates the folder of an experiment, and removes what dead processes left half written.
     ///
     /// # Errors
-    /// The folder belongs to another experiment (nothing is written then), or cannot be created.
-    pub fn open(folder: &Path, experiment: &str) -> Result<Self, StoreError> {
-        let found = read_if_there(&folder.join("plan.json"))?.and_then(|text| {
-            let value: serde_json::Value = serde_json::from_str(&text).ok()?;
-            Some(value.get("experiment")?.as_str()?.to_owned())
-        });
-        if let Some(found) = found.filter(|found| found != experiment) {
-            let (path, expected) = (folder.display().to_string(), experiment.to_owned());
-            return Err(StoreError::OtherExperiment { path, found, expected });
+    /// The folder belongs to another experiment, or was made with other weights or data than `plan` names and `accept_changes`
+    /// is not given (nothing is written then); or it cannot be created.
+    pub fn open(folder: &Path, plan: &Plan, accept_changes: bool) -> Result<Self, StoreError> {
+        let earlier = read_if_there(&folder.join("plan.json"))?;
+        if let Some(earlier) = earlier.and_then(|text| serde_json::from_str::<Earlier>(&text).ok()) {
+            let path = folder.display().to_string();
+            if earlier.experiment != plan.experiment {
+                let (found, expected) = (earlier.experiment, plan.experiment.clone());
+                return Err(StoreError::OtherExperiment { path, found, expected });
+            }
+            let changes = identity::changes(&earlier.digests, &plan.digests());
+            if !changes.is_empty() && !accept_changes {
+                return Err(StoreError::Changed { path, changes });
+            }
         }
-        let cells = folder.join("cells");
-        fs::create_dir_all(&cells).map_err(|error| io("create", &cells, error))?;
-        Ok(Self { folder: folder.to_owned() })
+        for name in ["", "cells", "parts", "leases", "manifests", "tables", "figures"] {
+            let path = folder.join(name);
+            if !matches!(name, "tables" | "figures") {
+                fs::create_dir_all(&path).map_err(|error| io("create", &path, error))?;
+            }
+            files::clean(&path).map_err(|error| io("clean", &path, error))?;
+        }
+        let store = Self::at(folder);
+        store.leases.clean().map_err(|error| io("clean", store.leases.folder(), error))?;
+        Ok(store)
+    }
+
+    /// A folder that is there, for looking at it.
+    pub fn at(folder: &Path) -> Self {
+        let (parts, leases) = (Parts::open(&folder.join("parts")), Leases::open(&folder.join("leases")));
+        Self { folder: folder.to_owned(), parts, leases }
+    }
+
+    /// Outcomes of groups.
+    pub fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// Who runs what.
+    pub fn leases(&self) -> &Leases {
+        &self.leases
     }
 
     /// Keeps the resolved experiment and the plan beside the results.
@@ -86,33 +173,92 @@ impl Store {
     /// # Errors
     /// The folder cannot be written.
     pub fn write_plan(&self, experiment: &Experiment, plan: &Plan) -> Result<(), StoreError> {
-        write(&self.folder.join("experiment.yaml"), experiment.to_yaml().as_bytes())?;
-        self.write_json("plan.json", &plan.index())
+        let path = self.folder.join("experiment.yaml");
+        let text = experiment.to_yaml();
+        files::write(&path, text.as_bytes(), Durability::Synced).map_err(|error| io("write", &path, error))?;
+        self.write_json("plan.json", &plan.index(), Durability::Synced)
     }
 
-    /// Writes where and with what the run happens.
+    /// Keeps the number of groups of each family.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn write_groups(&self, groups: &BTreeMap<String, usize>) -> Result<(), StoreError> {
+        self.write_json("groups.json", groups, Durability::Plain)
+    }
+
+    /// Writes where and with what a process runs, under a name of its own. It is made again after every group.
     ///
     /// # Errors
     /// The file cannot be written.
     pub fn write_manifest(&self, manifest: &Manifest) -> Result<(), StoreError> {
-        self.write_json("manifest.json", manifest)
+        self.write_json(&format!("manifests/{}.json", manifest.name()), manifest, Durability::Plain)
     }
 
-    /// Whether a cell has a record of this schema that did not fail. Failed cells run again.
-    pub fn is_done(&self, cell_id: &str) -> bool {
-        let text = fs::read_to_string(self.cell_path(cell_id)).ok();
-        let record = text.and_then(|text| serde_json::from_str::<CellRecord>(&text).ok());
-        record.is_some_and(|record| record.status == Status::Done && record.schema_version == SCHEMA_VERSION)
-    }
-
-    /// Records a finished cell.
+    /// How a cell ended; none where it has no record. A record that is not whole is removed: its cell runs again.
     ///
     /// # Errors
-    /// The file cannot be written.
-    pub fn write_cell(&self, record: &CellRecord) -> Result<(), StoreError> {
-        let path = self.cell_path(&record.cell_id);
-        let text = serde_json::to_vec(record).map_err(|error| damaged(&path, error))?;
-        write(&path, &text)
+    /// The record cannot be read.
+    pub fn ending(&self, cell_id: &str) -> Result<Option<Status>, StoreError> {
+        let ending = self.look(cell_id)?;
+        if ending.is_none() && self.cell_path(cell_id).exists() {
+            tracing::warn!(cell_id, "a damaged record is removed; its cell runs again");
+            self.remove_cell(cell_id);
+        }
+        Ok(ending)
+    }
+
+    /// How a cell ended; none where it has no whole record.
+    ///
+    /// # Errors
+    /// The record cannot be read.
+    pub fn look(&self, cell_id: &str) -> Result<Option<Status>, StoreError> {
+        let Some(text) = read_if_there(&self.cell_path(cell_id))? else { return Ok(None) };
+        let whole = serde_json::from_str::<Ending>(&text).ok().filter(|ending| ending.schema_version == SCHEMA_VERSION);
+        Ok(whole.map(|ending| ending.status))
+    }
+
+    /// Why a cell failed; none where it did not, or has no record.
+    pub fn error_of(&self, cell_id: &str) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Failure {
+            error: Option<String>,
+        }
+        let text = fs::read_to_string(self.cell_path(cell_id)).ok()?;
+        serde_json::from_str::<Failure>(&text).ok()?.error
+    }
+
+    /// Ids of all cells that have a record.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn recorded(&self) -> Result<BTreeSet<String>, StoreError> {
+        let folder = self.folder.join("cells");
+        let mut ids = BTreeSet::new();
+        for entry in fs::read_dir(&folder).map_err(|error| io("read", &folder, error))? {
+            let name = entry.map_err(|error| io("read", &folder, error))?.file_name();
+            ids.extend(name.to_str().and_then(|name| name.strip_suffix(".json")).map(str::to_owned));
+        }
+        Ok(ids)
+    }
+
+    /// Records finished cells. They last from here on.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn write_cells(&self, records: &[CellRecord]) -> Result<(), StoreError> {
+        for record in records {
+            let path = self.cell_path(&record.cell_id);
+            let text = serde_json::to_vec(record).map_err(|error| damaged(&path, error))?;
+            files::write(&path, &text, Durability::Unordered).map_err(|error| io("write", &path, error))?;
+        }
+        let folder = self.folder.join("cells");
+        files::sync_folder(&folder).map_err(|error| io("write", &folder, error))
+    }
+
+    /// Removes the record of a cell, so that it runs again.
+    pub fn remove_cell(&self, cell_id: &str) {
+        let _ = fs::remove_file(self.cell_path(cell_id));
     }
 
     /// Guards that ran before; none where there is no file.
@@ -132,26 +278,36 @@ impl Store {
     /// # Errors
     /// The file cannot be written.
     pub fn write_guards(&self, rows: &[GuardRow]) -> Result<(), StoreError> {
-        self.write_json("guards.json", rows)
+        self.write_json("guards.json", rows, Durability::Synced)
     }
 
     fn cell_path(&self, cell_id: &str) -> PathBuf {
         self.folder.join("cells").join(format!("{cell_id}.json"))
     }
 
-    fn write_json<T: Serialize + ?Sized>(&self, name: &str, value: &T) -> Result<(), StoreError> {
+    fn write_json<T: Serialize + ?Sized>(
+        &self,
+        name: &str,
+        value: &T,
+        durability: Durability,
+    ) -> Result<(), StoreError> {
         let path = self.folder.join(name);
         let mut text = serde_json::to_vec_pretty(value).map_err(|error| damaged(&path, error))?;
         text.push(b'\n');
-        write(&path, &text)
+        files::write(&path, &text, durability).map_err(|error| io("write", &path, error))
     }
 }
 
-fn io(action: &'static str, path: &Path, error: std::io::Error) -> StoreError {
-    StoreError::Io { action, path: path.display().to_string(), error }
+pub(crate) fn io(action: &'static str, path: &Path, error: std::io::Error) -> StoreError {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    let path = path.display().to_string();
+    match error.kind() {
+        StorageFull | QuotaExceeded | FileTooLarge => StoreError::Full { path, error },
+        _ => StoreError::Io { action, path, error },
+    }
 }
 
-fn damaged(path: &Path, error: serde_json::Error) -> StoreError {
+pub(super) fn damaged(path: &Path, error: serde_json::Error) -> StoreError {
     StoreError::Damaged { path: path.display().to_string(), error }
 }
 
@@ -159,17 +315,8 @@ fn read_if_there(path: &Path) -> Result<Option<String>, StoreError> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        // A file with bytes that are no text is damaged, and treated as such by who asked.
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Ok(Some(String::new())),
         Err(error) => Err(io("read", path, error)),
     }
-}
-
-/// Writes aside, then renames: a reader sees the whole file or none. The disk is not waited for: a record that a power
-/// cut damages is no finished cell, and runs again.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let aside = path.with_extension(format!("tmp{}", std::process::id()));
-    let written = fs::write(&aside, bytes).and_then(|()| fs::rename(&aside, path));
-    written.map_err(|error| {
-        let _ = fs::remove_file(&aside);
-        io("write", path, error)
-    })
 }

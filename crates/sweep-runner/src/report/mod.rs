@@ -24,6 +24,7 @@ pub use error::ReportError;
 pub use splice::splice;
 
 use crate::analyse;
+use crate::record::files::{self, Durability};
 
 /// What [`run`] read and wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,10 +113,8 @@ fn write_figures(figures: &[figures::Figure], folder: &Path) -> Result<Vec<PathB
 /// Written beside and renamed, so that a reader never sees half a file.
 fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<PathBuf, ReportError> {
     let path = folder.join(name);
-    let aside = folder.join(format!("{name}.tmp"));
     fs::create_dir_all(folder)
-        .and_then(|()| fs::write(&aside, bytes))
-        .and_then(|()| fs::rename(&aside, &path))
+        .and_then(|()| files::write(&path, bytes, Durability::Plain))
         .map_err(|source| ReportError::Write { path: path.clone(), source })?;
     Ok(path)
 }

@@ -1,8 +1,10 @@
 //! How many rows run in one call: fixed on the CPU, on a GPU as many as its memory turns out to hold.
 
 use std::cell::Cell;
+use std::ops::Range;
 
-use evaluation::{Evaluation, EvaluationError, Protocol, Settings, Setup, evaluate};
+use evaluation::{EvaluationError, Layout, Partial, Protocol, Reduction, Settings, evaluate_span};
+use ssm_model::LanguageModel;
 use tracing::warn;
 
 /// Rows of a call on a GPU before it is known to be too many.
@@ -20,13 +22,20 @@ impl BatchRows {
         Self(Cell::new(if on_cpu { Settings::default().max_tokens } else { GPU_ROWS }))
     }
 
-    /// Evaluates; where the GPU runs out of memory, again with half the rows. No result depends on the number, save under
-    /// `upstream`, which fixes its batches itself and is not tried again.
-    pub(super) fn evaluate(&self, setup: &Setup<'_>, recorded_plans: usize) -> Result<Evaluation, EvaluationError> {
+    /// Evaluates some units; where the GPU runs out of memory, again with half the rows. No result depends on the number, save
+    /// under `upstream`, which fixes its batches itself and is not tried again.
+    pub(super) fn evaluate(
+        &self,
+        model: &LanguageModel,
+        layout: &Layout,
+        span: Range<usize>,
+        reduction: &Reduction,
+        recorded_plans: usize,
+    ) -> Result<Partial, EvaluationError> {
         loop {
             let max_tokens = self.0.get();
-            let result = evaluate(setup, Settings { recorded_plans, max_tokens });
-            let fixed = matches!(setup.protocol, Protocol::Upstream { .. });
+            let result = evaluate_span(model, layout, span.clone(), reduction, Settings { recorded_plans, max_tokens });
+            let fixed = matches!(layout.protocol(), Protocol::Upstream { .. });
             match result {
                 Err(error) if error.is_out_of_memory() && !fixed && max_tokens > FEWEST => {
                     self.0.set(max_tokens / 2);

@@ -1,16 +1,12 @@
 //! One cell: a trial on a task, from model and items to its record.
 
-use std::collections::BTreeSet;
-use std::time::Instant;
+use std::collections::{BTreeMap, BTreeSet};
 
 use evaluation::metrics::{self, Aggregate as MetricAggregate};
 use evaluation::tasks::Task;
-use evaluation::{Evaluation, EvaluationError, Protocol, Reduction, Setup};
-use ssm_model::LanguageModel;
+use evaluation::{Evaluation, Protocol, Reduction};
 
-use super::batch::BatchRows;
-use super::memory;
-use crate::config::{self, Experiment};
+use crate::config::{self, Experiment, ModelFacts};
 use crate::library::Library;
 use crate::plan::{Cell, PlannedTrial};
 use crate::record::schema::{
@@ -42,78 +38,25 @@ pub(crate) fn reduction(trial: &PlannedTrial) -> Reduction {
     }
 }
 
-/// What a cell's record is made from, besides its scores.
-#[derive(Clone, Copy)]
-pub(super) struct Context<'a> {
-    pub(super) experiment: &'a Experiment,
-    pub(super) model: &'a LanguageModel,
-    pub(super) library: &'a Library,
-    pub(super) batch: &'a BatchRows,
-}
-
-/// Evaluates one cell by itself; a failure becomes a record with its error.
-pub(super) fn evaluate_cell(context: Context<'_>, trial: &PlannedTrial, cell: &Cell, task: &Task) -> CellRecord {
-    memory::reset_peak();
-    let started = Instant::now();
-    let protocol = protocol(context.experiment, &trial.key.protocol);
-    let reduction = reduction(trial);
-    let setup = Setup { model: context.model, kind: task.kind, items: &task.items, protocol, reduction: &reduction };
-    let result = context.batch.evaluate(&setup, RECORDED_PLANS);
-    record(context, trial, cell, task, result.as_ref(), started.elapsed().as_secs_f64())
-}
-
-/// The record of a cell. `wall_s`: the time that it took, or its share where cells were run together.
+/// The record of a cell that was scored. `cost`: the time that it took, or its share where cells were run together, and the peak
+/// memory meanwhile.
 pub(super) fn record(
-    context: Context<'_>,
     trial: &PlannedTrial,
     cell: &Cell,
     task: &Task,
-    result: Result<&Evaluation, &EvaluationError>,
-    wall_s: f64,
-) -> CellRecord {
-    let mut record = CellRecord {
-        schema_version: SCHEMA_VERSION,
-        cell_id: cell.cell_id.clone(),
-        trial: trial.key.clone(),
-        task: task.name.clone(),
-        primary_metric: task.primary_metric.to_owned(),
-        status: Status::Done,
-        error: None,
-        cost: CostRecord::default(),
-        metrics: Vec::new(),
-        items: Vec::new(),
-        sites: Vec::new(),
-        plans: Vec::new(),
-        plan_items: Vec::new(),
-        notes: std::collections::BTreeMap::new(),
-    };
-    match result {
-        Ok(evaluation) => fill(&mut record, evaluation, context.model, task, context.library, wall_s),
-        Err(error) => fail(&mut record, error),
-    }
-    record
-}
-
-fn fail(record: &mut CellRecord, error: &EvaluationError) {
-    record.status = Status::Failed;
-    record.error = Some(error.to_string());
-}
-
-fn fill(
-    record: &mut CellRecord,
-    evaluation: &Evaluation,
-    model: &LanguageModel,
-    task: &Task,
+    model: &ModelFacts,
     library: &Library,
-    wall_s: f64,
-) {
+    evaluation: &Evaluation,
+    (wall_s, peak_mem_bytes): (f64, u64),
+) -> CellRecord {
     let work = &evaluation.work;
+    let mut record = empty(trial, cell, task);
     record.cost = CostRecord {
-        flops_reduction_achieved: work.flops_reduction(model.config().n_layer),
-        flops_executed: work.flops(model.config()),
+        flops_reduction_achieved: work.flops_reduction(model.n_layer),
+        flops_executed: work.flops(model.flops_per_token_layer, model.flops_per_token_pair, model.flops_per_token_head),
         tokens_in: work.tokens_in,
         tokens_per_s: work.tokens_in as f64 / wall_s.max(1e-9),
-        peak_mem_bytes: memory::peak_bytes_of(&model.placement().device),
+        peak_mem_bytes,
         wall_s,
     };
     record.metrics = metrics::metrics(task.kind, &task.items, &evaluation.items)
@@ -171,7 +114,32 @@ fn fill(
             merged: plan.merged.clone(),
         })
         .collect();
-    record.plan_items = plan_items(record, task, library);
+    record.plan_items = plan_items(&record, task, library);
+    record
+}
+
+/// The record of a cell that failed.
+pub(super) fn failure(trial: &PlannedTrial, cell: &Cell, task: &Task, error: &str) -> CellRecord {
+    CellRecord { status: Status::Failed, error: Some(error.to_owned()), ..empty(trial, cell, task) }
+}
+
+fn empty(trial: &PlannedTrial, cell: &Cell, task: &Task) -> CellRecord {
+    CellRecord {
+        schema_version: SCHEMA_VERSION,
+        cell_id: cell.cell_id.clone(),
+        trial: trial.key.clone(),
+        task: task.name.clone(),
+        primary_metric: task.primary_metric.to_owned(),
+        status: Status::Done,
+        error: None,
+        cost: CostRecord::default(),
+        metrics: Vec::new(),
+        items: Vec::new(),
+        sites: Vec::new(),
+        plans: Vec::new(),
+        plan_items: Vec::new(),
+        notes: BTreeMap::new(),
+    }
 }
 
 /// Tokens of the items whose plans are recorded: the first context, and its first continuation where the protocol

@@ -1,69 +1,187 @@
-//! The guards of every protocol that an experiment uses, before its cells run.
+//! The guards of every protocol that an experiment uses, before its cells run. One process runs those of a model.
+
+use std::thread;
+use std::time::Duration;
 
 use evaluation::guards::{self, GuardOutcome};
 use evaluation::tasks::{Task, TaskKind};
 use evaluation::{EvaluationError, Protocol, Reduction, Setup};
 use ssm_model::LanguageModel;
 
+use super::RunError;
 use super::cell::{protocol, reduction};
-use super::{RunError, Tasks};
+use super::recorder::Recorder;
+use super::tasks::Tasks;
 use crate::config::Experiment;
-use crate::library::Library;
-use crate::plan::Plan;
+use crate::plan::{Plan, PlannedTrial};
 use crate::record::guards::{ERROR, GuardRow};
+use crate::record::lease::{Lease, Taken};
+use crate::record::store::{Store, StoreError, io};
 
-/// Guards the strategies of one model, each at the lowest keep ratio asked of it; known rows are not run again.
-pub(super) fn run(
-    experiment: &Experiment,
-    plan: &Plan,
-    model_index: usize,
-    model: &LanguageModel,
-    library: &Library,
-    tasks: &mut Tasks,
-    rows: &mut Vec<GuardRow>,
-) -> Result<(), RunError> {
-    let reference = &plan.models[model_index].reference;
-    for facts in &plan.tasks {
-        tasks.get(library, reference, &facts.name, experiment.limit)?;
+/// The lease of the file with the rows of all models, for as long as it takes to write it.
+const FILE: &str = "guards";
+
+/// Shares are rounded to twelve digits.
+const DIGITS: f64 = 1e12;
+
+/// Outcomes of the guards of a plan.
+pub(super) struct Guards<'a> {
+    store: &'a Store,
+    plan: &'a Plan,
+    /// Ids of the guards, by model.
+    wanted: Vec<Vec<String>>,
+    rows: Vec<GuardRow>,
+}
+
+impl<'a> Guards<'a> {
+    /// What earlier runs found. Rows of other plans are dropped, and so are those that an error left: what went wrong may have been
+    /// the machine.
+    pub(super) fn read(store: &'a Store, plan: &'a Plan) -> Result<Self, StoreError> {
+        let ids = |model| plan.guarded(model).into_iter().map(|(guard_id, _)| guard_id).collect();
+        let wanted = (0..plan.models.len()).map(ids).collect();
+        let mut guards = Self { store, plan, wanted, rows: Vec::new() };
+        guards.update(Vec::new(), false)?;
+        Ok(guards)
     }
-    let guarded: Vec<&Task> = plan.tasks.iter().filter_map(|facts| tasks.loaded(reference, &facts.name)).collect();
-    for (guard_id, trial) in plan.guarded(model_index) {
-        if rows.iter().any(|row| row.guard_id == guard_id) {
-            continue;
-        }
-        let (protocol, reduction) = (protocol(experiment, &trial.key.protocol), reduction(trial));
-        let row = |guard: &str, passed, measured, checked, meaning: &str| GuardRow {
-            guard_id: guard_id.clone(),
-            model: reference.clone(),
-            protocol: trial.key.protocol.clone(),
-            strategy: trial.key.strategy.clone(),
-            strategy_params: trial.key.strategy_params.clone(),
-            keep_ratio: trial.key.keep_ratio,
-            guard: guard.to_owned(),
-            passed,
-            measured,
-            checked,
-            meaning: meaning.to_owned(),
-        };
-        let causal = trial.strategy.is_causal();
-        let outcomes = match outcomes(model, &guarded, protocol, &reduction, causal) {
-            Ok(outcomes) => outcomes,
-            Err(error) => {
-                // The cells of this strategy will record the error too; the others go on.
-                rows.push(row(ERROR, false, 0.0, 0, &error.to_string()));
-                continue;
+
+    /// Whether a model has guards that were not run yet.
+    pub(super) fn are_missing(&self, model: usize) -> bool {
+        self.wanted[model].iter().any(|guard_id| !self.know(guard_id))
+    }
+
+    /// Models that have.
+    pub(super) fn missing_models(&self) -> impl Iterator<Item = usize> {
+        (0..self.wanted.len()).filter(|model| self.are_missing(*model))
+    }
+
+    /// Whether nobody runs the guards of a model.
+    pub(super) fn are_free(&self, model: usize) -> Result<bool, StoreError> {
+        let leases = self.store.leases();
+        let holder = leases.holder(&self.lease(model)).map_err(|error| io("read", leases.folder(), error))?;
+        Ok(holder.is_none())
+    }
+
+    /// Looks at what other processes found.
+    pub(super) fn refresh(&mut self) -> Result<(), StoreError> {
+        let rows = self.store.read_guards()?;
+        self.keep(rows, true);
+        Ok(())
+    }
+
+    fn lease(&self, model: usize) -> String {
+        let facts = &self.plan.models[model];
+        format!("{FILE}-{}-{}", facts.weights_digest, self.plan.setting.device)
+    }
+
+    fn know(&self, guard_id: &str) -> bool {
+        self.rows.iter().any(|row| row.guard_id == guard_id)
+    }
+
+    /// Takes what this plan wants, in its order.
+    fn keep(&mut self, rows: Vec<GuardRow>, with_errors: bool) {
+        let place = |row: &GuardRow| self.wanted.iter().flatten().position(|guard_id| *guard_id == row.guard_id);
+        let mut placed: Vec<(usize, GuardRow)> = rows
+            .into_iter()
+            .filter(|row| with_errors || row.guard != ERROR)
+            .filter_map(|row| Some((place(&row)?, row)))
+            .collect();
+        placed.sort_by_key(|(place, _)| *place);
+        self.rows = placed.into_iter().map(|(_, row)| row).collect();
+    }
+
+    /// Adds rows to the file, which other processes may add to as well.
+    fn update(&mut self, added: Vec<GuardRow>, with_errors: bool) -> Result<(), StoreError> {
+        let leases = self.store.leases();
+        let _lease = loop {
+            match leases.take(FILE, "the file of the guards").map_err(|error| io("write", leases.folder(), error))? {
+                Taken::Mine(lease) => break lease,
+                Taken::Held(_) => thread::sleep(Duration::from_millis(20)),
             }
         };
-        rows.extend(["oracle", "identity", "alone", "causal"].into_iter().filter_map(|guard| {
-            let own: Vec<&GuardOutcome> = outcomes.iter().filter(|outcome| outcome.guard == guard).collect();
-            let checked: usize = own.iter().map(|outcome| outcome.checked).sum();
-            let right: f64 = own.iter().map(|outcome| outcome.measured * outcome.checked as f64).sum();
-            let first = own.first()?;
-            let measured = if checked == 0 { 1.0 } else { right / checked as f64 };
-            Some(row(guard, own.iter().all(|outcome| outcome.passed), measured, checked, first.meaning))
-        }));
+        let mut rows = self.store.read_guards()?;
+        rows.retain(|row| added.iter().all(|new| new.guard_id != row.guard_id));
+        rows.extend(added);
+        self.keep(rows, with_errors);
+        self.store.write_guards(&self.rows)
     }
+}
+
+/// Guards the strategies of one model, each at the lowest keep ratio asked of it; known rows are not run again, and neither is
+/// anything while another process is at it.
+pub(super) fn run(
+    experiment: &Experiment,
+    model_index: usize,
+    model: &LanguageModel,
+    recorder: &Recorder<'_>,
+    tasks: &mut Tasks,
+    guards: &mut Guards<'_>,
+) -> Result<(), RunError> {
+    if !guards.are_missing(model_index) {
+        return Ok(());
+    }
+    let plan = guards.plan;
+    let reference = &plan.models[model_index].reference;
+    let leases = guards.store.leases();
+    let taken = leases.take(&guards.lease(model_index), &format!("{reference} guards"));
+    let Taken::Mine(lease) = taken.map_err(|error| io("write", leases.folder(), error))? else {
+        return Ok(());
+    };
+    guards.refresh()?;
+    for facts in &plan.tasks {
+        tasks.get(recorder.library, reference, &facts.name, experiment.limit)?;
+    }
+    let guarded: Vec<&Task> = plan.tasks.iter().filter_map(|facts| tasks.loaded(reference, &facts.name)).collect();
+    let mut rows = Vec::new();
+    for (guard_id, trial) in plan.guarded(model_index) {
+        if recorder.options.stop.requested().is_some() {
+            break;
+        }
+        if !guards.know(&guard_id) {
+            rows.extend(rows_of(experiment, &guard_id, trial, model, &guarded));
+        }
+    }
+    guards.update(rows, true)?;
+    drop::<Lease>(lease);
     Ok(())
+}
+
+/// What the guards of one trial find.
+fn rows_of(
+    experiment: &Experiment,
+    guard_id: &str,
+    trial: &PlannedTrial,
+    model: &LanguageModel,
+    guarded: &[&Task],
+) -> Vec<GuardRow> {
+    let (protocol, reduction) = (protocol(experiment, &trial.key.protocol), reduction(trial));
+    let row = |guard: &str, passed, measured, checked, meaning: &str| GuardRow {
+        guard_id: guard_id.to_owned(),
+        model: trial.key.model.clone(),
+        protocol: trial.key.protocol.clone(),
+        strategy: trial.key.strategy.clone(),
+        strategy_params: trial.key.strategy_params.clone(),
+        keep_ratio: trial.key.keep_ratio,
+        guard: guard.to_owned(),
+        passed,
+        // The file is read and written again by every process that adds to it: numbers of few digits stay what they are.
+        measured: (f64::round(measured * DIGITS)) / DIGITS,
+        checked,
+        meaning: meaning.to_owned(),
+    };
+    let outcomes = match outcomes(model, guarded, protocol, &reduction, trial.strategy.is_causal()) {
+        Ok(outcomes) => outcomes,
+        // The cells of this strategy will record the error too; the others go on.
+        Err(error) => return vec![row(ERROR, false, 0.0, 0, &error.to_string())],
+    };
+    let rows = ["oracle", "identity", "alone", "causal"].into_iter().filter_map(|guard| {
+        let own: Vec<&GuardOutcome> = outcomes.iter().filter(|outcome| outcome.guard == guard).collect();
+        let checked: usize = own.iter().map(|outcome| outcome.checked).sum();
+        let right: f64 = own.iter().map(|outcome| outcome.measured * outcome.checked as f64).sum();
+        let first = own.first()?;
+        let measured = if checked == 0 { 1.0 } else { right / checked as f64 };
+        Some(row(guard, own.iter().all(|outcome| outcome.passed), measured, checked, first.meaning))
+    });
+    rows.collect()
 }
 
 /// All guards of one reduction over some tasks.

@@ -21,10 +21,10 @@ pub(super) struct Progress {
     last_line: Instant,
     /// Cells of this run.
     total: usize,
-    /// Cells of the models before this one, and of this one.
-    cells: (usize, usize),
-    /// Work done, in cells.
+    /// Work of finished groups, in cells.
     position: f64,
+    /// Work of begun groups, in cells.
+    begun: f64,
     /// The last cell that ended.
     latest: String,
 }
@@ -43,8 +43,8 @@ impl Progress {
             started: now,
             last_line: now,
             total: missing,
-            cells: (0, 0),
             position: 0.0,
+            begun: 0.0,
             latest: String::new(),
         };
         progress.say(&format!("{missing} cells to run, {reused} already there"));
@@ -61,15 +61,16 @@ impl Progress {
         }
     }
 
-    /// A model with so many cells follows.
-    pub(super) fn begin(&mut self, cells: usize) {
-        self.cells = (self.cells.0 + self.cells.1, cells);
+    /// A group has ended, which was worth so many cells.
+    pub(super) fn finished(&mut self, cells: f64) {
+        self.position += cells;
+        self.underway(0.0);
     }
 
-    /// `share` of the work on this model's cells is done.
-    pub(super) fn advance(&mut self, share: f64) {
-        self.position = self.cells.0 as f64 + share * self.cells.1 as f64;
-        self.bar.set_position(self.position as u64);
+    /// So much is done of the groups that have not ended, in cells.
+    pub(super) fn underway(&mut self, cells: f64) {
+        self.begun = cells;
+        self.bar.set_position((self.position + cells) as u64);
         if self.last_line.elapsed() >= LINE_EVERY {
             self.line();
         }
@@ -90,9 +91,10 @@ impl Progress {
     fn line(&mut self) {
         self.last_line = Instant::now();
         if !self.terminal {
-            let rate = self.started.elapsed().as_secs_f64() / self.position.max(f64::MIN_POSITIVE);
-            let left = rate * (self.total as f64 - self.position);
-            let done = self.position as usize;
+            let position = self.position + self.begun;
+            let rate = self.started.elapsed().as_secs_f64() / position.max(f64::MIN_POSITIVE);
+            let left = rate * (self.total as f64 - position).max(0.0);
+            let done = position.round() as usize;
             self.say(&format!("{done}/{} cells, about {left:.0} s left · {}", self.total, self.latest));
         }
     }

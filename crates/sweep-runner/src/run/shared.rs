@@ -1,60 +1,89 @@
-//! All missing cells of one model together: the sharing executor runs them and hands back one evaluation per cell.
+//! Groups whose cells share work: the executor runs them one after the other, all cells of a group at once.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
 
-use evaluation::executor::{CellRequest, Event, ExecutorSettings, Sharing, evaluate_cells};
-use evaluation::tasks::Task;
+use evaluation::executor::{CellRequest, Event, ExecutorSettings, evaluate_jobs};
 
-use super::cell::{self, Context, RECORDED_PLANS};
-use super::{Recorder, RunError, memory};
-use crate::plan::Cell;
+use super::cell::RECORDED_PLANS;
+use super::ledger::Claim;
+use super::recorder::{GroupOutcome, Recorder};
+use super::turn::Loaded;
+use super::{RunError, memory};
+use crate::record::store::StoreError;
 
 /// Rows of a packed call on a CPU: many enough to read weights once for many rows, few enough for a core's caches
 /// (docs/performance.md).
 const MAX_TOKENS: usize = 1024;
 
-/// Runs `work`, the missing cells of one model with their tasks. Each cell is recorded as soon as its last item has ended.
+/// Runs the groups of one model that nobody else has. Each is recorded as soon as it has ended.
 ///
 /// The time of a record is an attribution: the time of each micro-batch is divided among the cells by the rows executed
 /// for them, where a row executed for several cells counts in equal parts for each.
-pub(super) fn run(
-    context: Context<'_>,
-    work: &[(&Cell, &Task)],
-    recorder: &mut Recorder<'_>,
-) -> Result<Sharing, RunError> {
+pub(super) fn run(loaded: &Loaded<'_>, recorder: &mut Recorder<'_>) -> Result<(), RunError> {
     memory::reset_peak();
-    let plan = recorder.plan;
-    let request = |(cell, task): &(&Cell, &'_ Task)| {
-        let trial = plan.trial_of(cell);
-        (cell::protocol(context.experiment, &trial.key.protocol), cell::reduction(trial), task.kind)
-    };
-    let requests: Vec<CellRequest<'_>> = work
-        .iter()
-        .map(|pair| {
-            let (protocol, reduction, kind) = request(pair);
-            CellRequest { kind, items: &pair.1.items, protocol, reduction }
-        })
-        .collect();
+    let ledger = recorder.ledger;
+    let options = recorder.options;
     let settings = ExecutorSettings {
         max_tokens: MAX_TOKENS,
         recorded_plans: RECORDED_PLANS,
-        memory_bytes: recorder.options.memory_bytes.unwrap_or_else(memory::default_budget),
+        memory_bytes: options.memory_bytes.unwrap_or_else(memory::default_budget),
         // One worker per core: each computes for itself, and none waits for another one inside an operation.
         workers: rayon::current_num_threads(),
     };
+    // Groups that were begun, by the number that the executor gives them, and what kept a worker from beginning another one.
+    let claims: Mutex<BTreeMap<usize, Claim>> = Mutex::default();
+    let refused: Mutex<Option<StoreError>> = Mutex::default();
+    let mut groups = loaded.groups.iter();
+    let mut begun = 0;
+    let mut next = || {
+        for group in groups.by_ref() {
+            let claim = match ledger.claim(*group) {
+                Ok(Some(claim)) => claim,
+                Ok(None) => continue,
+                Err(error) => {
+                    *refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                    return None;
+                }
+            };
+            let span = &ledger.families[group.family].spans[group.index];
+            let request = |cell: &usize| CellRequest {
+                layout: &loaded.layouts[&group.family],
+                span: span.clone(),
+                reduction: loaded.reduction(*cell),
+            };
+            let requests = claim.cells.iter().map(request).collect();
+            claims.lock().unwrap_or_else(PoisonError::into_inner).insert(begun, claim);
+            begun += 1;
+            return Some(requests);
+        }
+        None
+    };
+    let mut underway: BTreeMap<usize, f64> = BTreeMap::new();
     let mut stopped = None;
-    let sharing = evaluate_cells(context.model, &requests, settings, &mut |event| {
+    let mut observe = |event| {
+        let mut claims = claims.lock().unwrap_or_else(PoisonError::into_inner);
         let recorded = match event {
-            Event::Progress { done, total } => {
-                recorder.progress.advance(done as f64 / total.max(1) as f64);
+            Event::Progress { job, share } => {
+                let claim = &claims[&job];
+                let cells = ledger.families[claim.group.family].share(claim.group.index) * claim.cells.len() as f64;
+                underway.insert(job, share * cells);
+                recorder.progress.underway(underway.values().sum());
                 Ok(())
             }
-            Event::Done(outcome) => {
-                let (cell, task) = work[outcome.cell];
-                let result = outcome.result.as_ref().map_err(std::convert::AsRef::as_ref);
-                let record = cell::record(context, plan.trial_of(cell), cell, task, result, outcome.seconds);
-                recorder.record(cell, &record, Duration::from_secs_f64(outcome.seconds))
+            Event::Done { job, cells, sharing } => {
+                underway.remove(&job);
+                let Some(claim) = claims.remove(&job) else { return ControlFlow::Continue(()) };
+                // Workers go on to the next group meanwhile.
+                drop(claims);
+                let layout = &loaded.layouts[&claim.group.family];
+                let outcome = |cell: evaluation::executor::CellOutcome| GroupOutcome {
+                    result: cell.result.map_err(|error| error.to_string()),
+                    seconds: cell.seconds,
+                };
+                let outcomes = cells.into_iter().map(outcome).collect();
+                recorder.finish(claim, outcomes, memory::peak_bytes(), Some(sharing), layout, loaded.tasks)
             }
         };
         match recorded {
@@ -64,6 +93,9 @@ pub(super) fn run(
                 ControlFlow::Break(())
             }
         }
-    })?;
-    stopped.map_or(Ok(sharing), Err)
+    };
+    let stop = || options.stop.requested().is_some();
+    evaluate_jobs(loaded.model, settings, &mut next, &stop, &mut observe)?;
+    let refused = refused.into_inner().unwrap_or_else(PoisonError::into_inner);
+    stopped.or(refused.map(RunError::from)).map_or(Ok(()), Err)
 }

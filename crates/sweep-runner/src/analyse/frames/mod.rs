@@ -4,7 +4,6 @@ mod items;
 mod sites;
 mod trials;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use polars::prelude::*;
@@ -12,6 +11,7 @@ use polars::prelude::*;
 use super::error::AnalyseError;
 use super::overlaps::{mean_overlaps, overlaps};
 use super::study::Study;
+use crate::record::files::{self, Durability};
 
 /// Builds and writes all frames; returns the files and the number of rows of `trials`.
 pub(super) fn write_all(study: &Study, dir: &Path) -> Result<(Vec<PathBuf>, usize), AnalyseError> {
@@ -52,9 +52,7 @@ fn write_csv(frame: &'static str, data: &mut DataFrame, dir: &Path) -> Result<Pa
 
 /// Written beside and renamed, so that a reader never sees half a file.
 fn write_aside(path: PathBuf, bytes: &[u8]) -> Result<PathBuf, AnalyseError> {
-    let aside = path.with_extension("tmp");
-    fs::write(&aside, bytes)
-        .and_then(|()| fs::rename(&aside, &path))
+    files::write(&path, bytes, Durability::Plain)
         .map_err(|source| AnalyseError::Write { path: path.clone(), source })?;
     Ok(path)
 }

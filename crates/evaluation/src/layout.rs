@@ -1,0 +1,145 @@
+//! A task under a protocol, laid out in the order in which it is evaluated and recorded, and cut into groups.
+
+use std::ops::Range;
+
+use crate::error::EvaluationError;
+use crate::evaluate::Evaluation;
+use crate::outcome::collect;
+use crate::partial::Partial;
+use crate::protocol::{Batch, Protocol, Unit, batch, pack};
+use crate::query::{Query, queries};
+use crate::tasks::{Item, TaskKind};
+
+/// The sequences of all items of a task under a protocol. Cells that share a layout differ in the reduction alone.
+///
+/// A layout is a list of *units*: a context with its continuations, or one padded row. What a unit gives does not depend on the
+/// others, so that a layout can be evaluated in any number of stretches and be put together again ([`Layout::evaluation`]).
+#[derive(Debug)]
+pub struct Layout {
+    pub(crate) protocol: Protocol,
+    pub(crate) queries: Vec<Query>,
+    pub(crate) units: Vec<Unit>,
+    n_items: usize,
+}
+
+impl Layout {
+    /// Lays the items out.
+    #[must_use]
+    pub fn new(kind: TaskKind, items: &[Item], protocol: Protocol) -> Self {
+        let queries = queries(kind, items, protocol);
+        let units = protocol.units(&queries);
+        Self { protocol, queries, units, n_items: items.len() }
+    }
+
+    /// The protocol.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// All units.
+    #[must_use]
+    pub fn whole(&self) -> Range<usize> {
+        0..self.units.len()
+    }
+
+    /// Tokens that enter the model in some units.
+    #[must_use]
+    pub fn tokens(&self, span: Range<usize>) -> usize {
+        self.units[span].iter().map(Unit::tokens).sum()
+    }
+
+    /// Cuts the layout into stretches of at most about `tokens` tokens: a longer unit stands alone, and the rows that `upstream`
+    /// pads together stay together. Depends on nothing but the items, the protocol and `tokens`.
+    #[must_use]
+    pub fn spans(&self, tokens: usize) -> Vec<Range<usize>> {
+        let step = self.protocol.padded_rows();
+        let mut spans: Vec<Range<usize>> = Vec::new();
+        let mut size = 0;
+        for start in (0..self.units.len()).step_by(step) {
+            let end = (start + step).min(self.units.len());
+            let length = self.tokens(start..end);
+            match spans.last_mut() {
+                Some(span) if size + length <= tokens => span.end = end,
+                _ => {
+                    spans.push(start..end);
+                    size = 0;
+                }
+            }
+            size += length;
+        }
+        spans
+    }
+
+    /// Batches of at most about `max_tokens` rows (a single unit may exceed it); `upstream` has its own.
+    pub(crate) fn batches(&self, span: Range<usize>, max_tokens: usize) -> Result<Vec<Batch>, EvaluationError> {
+        let units = &self.units[span];
+        match self.protocol {
+            Protocol::Context | Protocol::Aligned => pack(units, max_tokens),
+            Protocol::Upstream { batch_size } => units.chunks(batch_size).map(batch).collect(),
+        }
+    }
+
+    /// The evaluation of a cell, from the parts of all stretches in their order: the same bits as if it had run in one piece.
+    ///
+    /// # Panics
+    /// Parts that are not those of this layout, each stretch once.
+    #[must_use]
+    pub fn evaluation(&self, parts: impl IntoIterator<Item = Partial>) -> Evaluation {
+        let whole = parts.into_iter().reduce(Partial::then).unwrap_or_default();
+        let mut tokens = vec![(0_u64, 0_u64); self.n_items];
+        for (item, tokens_in, tokens_kept) in whole.tokens {
+            tokens[item].0 += tokens_in;
+            tokens[item].1 += tokens_kept;
+        }
+        let mut answers = vec![None; self.queries.len()];
+        for answer in whole.answers {
+            let query = answer.query;
+            answers[query] = Some(answer);
+        }
+        Evaluation {
+            items: collect(&self.queries, answers, &tokens),
+            sites: whole.traces.sites(),
+            plans: whole.traces.plans(),
+            work: whole.work,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tasks::{Context, Request};
+
+    fn items(lengths: &[usize]) -> Vec<Item> {
+        let item = |length: &usize| Item {
+            id: length.to_string(),
+            gold: Some(0),
+            contexts: vec![Context { tokens: vec![1; *length], necessary: Vec::new() }],
+            requests: vec![Request { context: 0, continuation: vec![1], scored: vec![0], bytes: 1 }; 2],
+            recalls: Vec::new(),
+        };
+        lengths.iter().map(item).collect()
+    }
+
+    #[test]
+    fn spans_follow_the_budget_and_a_long_unit_stands_alone() {
+        let layout = Layout::new(TaskKind::MultipleChoice, &items(&[5, 5, 30, 4, 6, 1]), Protocol::Context);
+        assert_eq!(layout.spans(10), [0..2, 2..3, 3..5, 5..6]);
+        assert_eq!(layout.spans(usize::MAX), [layout.whole()]);
+        assert_eq!(layout.spans(0).len(), 6);
+        assert_eq!(layout.tokens(1..3), 35);
+    }
+
+    #[test]
+    fn rows_that_are_padded_together_stay_together() {
+        let layout = Layout::new(TaskKind::MultipleChoice, &items(&[5, 5, 5, 5]), Protocol::Upstream { batch_size: 3 });
+        assert_eq!(layout.spans(0), [0..3, 3..6, 6..8]);
+        assert_eq!(layout.spans(30), [0..6, 6..8]);
+    }
+
+    #[test]
+    fn nothing_has_no_spans() {
+        assert!(Layout::new(TaskKind::MultipleChoice, &[], Protocol::Aligned).spans(10).is_empty());
+    }
+}

@@ -1,0 +1,81 @@
+//! `status`: how far an experiment is.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use comfy_table::{CellAlignment, Table, presets};
+use miette::miette;
+
+use super::sweep::ignore_closed_pipe;
+use super::{Failure, failed, refused};
+use crate::record::status::{self, LeaseStatus, Status};
+
+/// Failures that are shown one by one.
+const SHOWN: usize = 10;
+
+pub(super) fn show(folder: &Path, json: bool) -> Result<ExitCode, Failure> {
+    let Some(status) = status::read(folder).map_err(failed)? else {
+        let help = "name the folder that `sweep run` wrote, for example results/smoke";
+        return Err(refused(miette!(help = help, "{} holds no plan.json", folder.display())));
+    };
+    let mut out = io::stdout().lock();
+    let written = if json {
+        let text = serde_json::to_string_pretty(&status).map_err(|error| failed(miette!("cannot print: {error}")))?;
+        writeln!(out, "{text}")
+    } else {
+        write(&status, &mut out)
+    };
+    ignore_closed_pipe(written)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write(status: &Status, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "experiment  {}", status.experiment)?;
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(["model", "cells", "done", "failed", "missing", "groups done"]);
+    for model in &status.models {
+        let groups = model.groups.map_or_else(|| "?".to_owned(), |all| format!("{} of {all}", model.groups_done));
+        let counts = [model.cells, model.done, model.failed, model.missing].map(|count| count.to_string());
+        table.add_row(std::iter::once(model.model.clone()).chain(counts).chain([groups]));
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    writeln!(out, "\n{}", table.trim_fmt())?;
+    section(out, "running", status.leases.iter().filter(|lease| !lease.stale))?;
+    section(out, "stale, taken over by the next run", status.leases.iter().filter(|lease| lease.stale))?;
+    if status.sharing.token_layers_asked > 0 {
+        let sharing = &status.sharing;
+        writeln!(
+            out,
+            "\nsharing     {:.2} million token-layers executed, {:.1} % of cell by cell, in {} processes so far",
+            sharing.token_layers_executed as f64 / 1e6,
+            100.0 * sharing.token_layers_executed as f64 / sharing.token_layers_asked as f64,
+            status.processes,
+        )?;
+    }
+    if !status.failures.is_empty() {
+        writeln!(out, "\nfailed (`sweep retry --failed` runs them again)")?;
+        for (cell, error) in status.failures.iter().take(SHOWN) {
+            writeln!(out, "  {cell}  {error}")?;
+        }
+        if status.failures.len() > SHOWN {
+            writeln!(out, "  and {} more", status.failures.len() - SHOWN)?;
+        }
+    }
+    Ok(())
+}
+
+fn section<'a>(out: &mut dyn Write, title: &str, leases: impl Iterator<Item = &'a LeaseStatus>) -> io::Result<()> {
+    for (index, lease) in leases.enumerate() {
+        if index == 0 {
+            writeln!(out, "\n{title}")?;
+        }
+        let holder = lease.holder.as_ref();
+        let holder = holder.map_or_else(|| "unknown".to_owned(), |(host, pid)| format!("process {pid} on {host}"));
+        let LeaseStatus { work, held_s, silent_s, .. } = lease;
+        writeln!(out, "  {work}: {holder}, for {held_s} s, last sign of life {silent_s} s ago")?;
+    }
+    Ok(())
+}

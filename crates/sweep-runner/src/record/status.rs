@@ -1,0 +1,185 @@
+//! How far an experiment is, from its results folder alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::time::SystemTime;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::lease::{Found, SILENCE};
+use super::manifest::{Contribution, SharingRecord};
+use super::owner::{Life, Owner};
+use super::parts::PartHead;
+use super::schema::Status as Ending;
+use super::store::{Store, StoreError, damaged, io};
+use crate::plan::Family;
+
+/// How far an experiment is.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// Its name.
+    pub experiment: String,
+    /// Models, in the order of the plan.
+    pub models: Vec<ModelStatus>,
+    /// Cells that failed, with their errors, by cell id.
+    pub failures: BTreeMap<String, String>,
+    /// What processes are running.
+    pub leases: Vec<LeaseStatus>,
+    /// Processes that took part so far.
+    pub processes: usize,
+    /// What sharing saved so far.
+    pub sharing: SharingRecord,
+}
+
+/// How far a model is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ModelStatus {
+    /// Reference.
+    pub model: String,
+    /// Planned cells.
+    pub cells: usize,
+    /// Of them, those that are done.
+    pub done: usize,
+    /// Those that failed.
+    pub failed: usize,
+    /// Those that have no record.
+    pub missing: usize,
+    /// Groups that no cell lacks.
+    pub groups_done: usize,
+    /// All groups; none where no run has counted them yet.
+    pub groups: Option<usize>,
+}
+
+/// A lease.
+#[derive(Clone, Debug, Serialize)]
+pub struct LeaseStatus {
+    /// What is run, in words.
+    pub work: String,
+    /// Machine and process id of the holder.
+    pub holder: Option<(String, u32)>,
+    /// Seconds since it was taken, by the clocks of the two machines.
+    pub held_s: u64,
+    /// Seconds since the last sign of life.
+    pub silent_s: u64,
+    /// Whether the next run takes it over.
+    pub stale: bool,
+}
+
+/// What of `plan.json` counts here.
+#[derive(Deserialize)]
+struct PlanFile {
+    experiment: String,
+    cells: Vec<String>,
+    #[serde(default)]
+    families: Vec<Family>,
+}
+
+/// Looks at a results folder; none where it has no plan.
+///
+/// # Errors
+/// A file that cannot be read or is damaged.
+pub fn read(folder: &Path) -> Result<Option<Status>, StoreError> {
+    let Some(plan) = json::<PlanFile>(&folder.join("plan.json"))? else { return Ok(None) };
+    let groups: BTreeMap<String, usize> = json(&folder.join("groups.json"))?.unwrap_or_default();
+    let store = Store::at(folder);
+    let parts: Vec<PartHead> =
+        if_there(store.parts().names())?.iter().filter_map(|name| store.parts().head(name)).collect();
+    let mut models: Vec<ModelStatus> = Vec::new();
+    let mut failures = BTreeMap::new();
+    for family in &plan.families {
+        if models.last().is_none_or(|last| last.model != family.model) {
+            models.push(ModelStatus { model: family.model.clone(), groups: Some(0), ..ModelStatus::default() });
+        }
+        let Some(model) = models.last_mut() else { continue };
+        let mut unrecorded = BTreeSet::new();
+        for id in family.cells.iter().filter_map(|cell| plan.cells.get(*cell)) {
+            model.cells += 1;
+            match store.look(id)? {
+                Some(Ending::Done) => model.done += 1,
+                Some(Ending::Failed) => {
+                    model.failed += 1;
+                    failures.insert(id.clone(), store.error_of(id).unwrap_or_default());
+                }
+                None => {
+                    model.missing += 1;
+                    unrecorded.insert(id.as_str());
+                }
+            }
+        }
+        let count = groups.get(&family.family_id).copied();
+        model.groups = model.groups.zip(count).map(|(all, own)| all + own);
+        let done = |group: &usize| {
+            let there = parts.iter().filter(|part| part.family == family.family_id && part.group == *group);
+            let there: BTreeSet<&str> = there.flat_map(|part| part.cells.iter().map(String::as_str)).collect();
+            unrecorded.is_subset(&there)
+        };
+        model.groups_done += (0..count.unwrap_or(0)).filter(done).count();
+    }
+    let (mut processes, mut sharing) = (0, SharingRecord::default());
+    for contribution in contributions(folder)? {
+        processes += 1;
+        sharing += contribution.sharing.unwrap_or_default();
+    }
+    let leases = match store.leases().list(None) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        leases => leases.map_err(|error| io("read", store.leases().folder(), error))?,
+    };
+    let leases = leases.iter().map(lease).collect();
+    Ok(Some(Status { experiment: plan.experiment, models, failures, leases, processes, sharing }))
+}
+
+fn lease(found: &Found) -> LeaseStatus {
+    let silent_s = SystemTime::now().duration_since(found.beat).map_or(0, |silence| silence.as_secs());
+    let Some(record) = &found.record else {
+        let (work, holder, held_s) = ("something that is just beginning".to_owned(), None, silent_s);
+        return LeaseStatus { work, holder, held_s, silent_s, stale: silent_s > SILENCE.as_secs() };
+    };
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    let stale = match record.owner.life(Owner::me()) {
+        Life::Alive => false,
+        Life::Gone => true,
+        // A run watches for a minute by its own clock; here the two clocks have to do.
+        Life::Unknown => silent_s > SILENCE.as_secs(),
+    };
+    LeaseStatus {
+        work: record.work.clone(),
+        holder: Some((record.owner.host.clone(), record.owner.pid)),
+        held_s: now.saturating_sub(record.since_unix_s),
+        silent_s,
+        stale,
+    }
+}
+
+fn contributions(folder: &Path) -> Result<Vec<Contribution>, StoreError> {
+    let folder = folder.join("manifests");
+    let entries = match fs::read_dir(&folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|error| io("read", &folder, error))?,
+    };
+    let mut all = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| io("read", &folder, error))?.path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            all.extend(json(&path)?);
+        }
+    }
+    Ok(all)
+}
+
+/// Folders of earlier versions have no parts.
+fn if_there(names: Result<Vec<String>, StoreError>) -> Result<Vec<String>, StoreError> {
+    match names {
+        Err(StoreError::Io { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        names => names,
+    }
+}
+
+fn json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
+    match fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| damaged(path, error)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io("read", path, error)),
+    }
+}

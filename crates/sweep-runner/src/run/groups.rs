@@ -1,0 +1,99 @@
+//! Groups: the units of work. A group is some consecutive items of one task under one protocol, for one model; all cells that
+//! lack them run together. It is leased, recorded and lost as a whole.
+
+use std::ops::Range;
+
+use evaluation::Layout;
+
+use super::Shard;
+use super::cell::protocol;
+use super::tasks::Tasks;
+use crate::config::Experiment;
+use crate::library::{Library, LibraryError};
+use crate::plan::{self, Plan};
+
+/// Tokens of a group on the CPU: a few packed calls. Small enough that a kill costs seconds (minutes for the largest models that one
+/// would run there), large enough that recording costs little beside computing.
+const CPU_TOKENS: usize = 4096;
+/// Tokens of a group on a GPU: a few calls that fill it.
+const GPU_TOKENS: usize = 262_144;
+
+/// A family of the plan with its groups.
+pub(super) struct Family {
+    pub(super) planned: plan::Family,
+    /// Index of the model in the plan.
+    pub(super) model: usize,
+    /// Units of the layout, by group.
+    pub(super) spans: Vec<Range<usize>>,
+    /// Tokens of each group.
+    pub(super) tokens: Vec<usize>,
+}
+
+/// One group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Group {
+    /// Index of the family.
+    pub(super) family: usize,
+    /// Number within the family.
+    pub(super) index: usize,
+}
+
+impl Family {
+    /// Name of a group's lease.
+    pub(super) fn lease(&self, group: usize) -> String {
+        format!("{}-{group:05}", self.planned.family_id)
+    }
+
+    /// A group in words.
+    pub(super) fn describe(&self, group: usize) -> String {
+        let plan::Family { model, task, protocol, .. } = &self.planned;
+        format!("{model} {task} {protocol} group {} of {}", group + 1, self.spans.len())
+    }
+
+    /// Share of the family's work in a group.
+    pub(super) fn share(&self, group: usize) -> f64 {
+        self.tokens[group] as f64 / self.tokens.iter().sum::<usize>().max(1) as f64
+    }
+}
+
+/// The layout of a family.
+pub(super) fn layout(
+    experiment: &Experiment,
+    family: &plan::Family,
+    library: &Library,
+    tasks: &mut Tasks,
+) -> Result<Layout, LibraryError> {
+    let task = tasks.get(library, &family.model, &family.task, experiment.limit)?;
+    Ok(Layout::new(task.kind, &task.items, protocol(experiment, &family.protocol)))
+}
+
+/// All families with their groups, in the order of the plan. Depends on the plan alone, so that all processes cut alike.
+pub(super) fn families(
+    experiment: &Experiment,
+    plan: &Plan,
+    library: &Library,
+    tasks: &mut Tasks,
+) -> Result<Vec<Family>, LibraryError> {
+    let budget = if plan.setting.device == "cpu" { CPU_TOKENS } else { GPU_TOKENS };
+    let family = |planned: plan::Family| {
+        let layout = layout(experiment, &planned, library, tasks)?;
+        let spans = layout.spans(budget);
+        let tokens = spans.iter().map(|span| layout.tokens(span.clone())).collect();
+        let model = plan.models.iter().position(|model| model.reference == planned.model);
+        let model = model.unwrap_or_else(|| unreachable!("families are made of the plan's models"));
+        Ok(Family { planned, model, spans, tokens })
+    };
+    plan.families().into_iter().map(family).collect()
+}
+
+/// The groups of a shard, in order; all of them where there is none.
+pub(super) fn groups(plan: &Plan, families: &[Family], shard: Option<Shard>) -> Vec<Group> {
+    let all = families.iter().enumerate().flat_map(|(family, facts)| {
+        let cost: f64 = facts.planned.cells.iter().map(|cell| plan.cells[*cell].estimate.flops).sum();
+        (0..facts.spans.len()).map(move |index| (Group { family, index }, cost * facts.share(index)))
+    });
+    let all: Vec<(Group, f64)> = all.collect();
+    let Some(shard) = shard else { return all.into_iter().map(|(group, _)| group).collect() };
+    let costs: Vec<f64> = all.iter().map(|(_, cost)| *cost).collect();
+    all.iter().zip(shard.assign(&costs)).filter(|(_, mine)| *mine).map(|((group, _), _)| *group).collect()
+}

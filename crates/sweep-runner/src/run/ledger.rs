@@ -1,0 +1,163 @@
+//! What is there and what is missing, as all processes on the folder left it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::groups::{Family, Group};
+use crate::plan::Plan;
+use crate::record::lease::{Lease, Taken};
+use crate::record::parts::PartHead;
+use crate::record::store::{Store, StoreError, io};
+
+/// Records and parts of a results folder, read again whenever something may have changed.
+pub(super) struct Ledger<'a> {
+    pub(super) store: &'a Store,
+    pub(super) plan: &'a Plan,
+    pub(super) families: &'a [Family],
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    recorded: BTreeSet<String>,
+    /// Heads by file name.
+    parts: BTreeMap<String, PartHead>,
+}
+
+/// A group that this process runs.
+pub(super) struct Claim {
+    pub(super) group: Group,
+    /// Cells that lack it, as indices into the plan.
+    pub(super) cells: Vec<usize>,
+    /// Given back where this is dropped.
+    pub(super) lease: Lease,
+}
+
+impl<'a> Ledger<'a> {
+    pub(super) fn new(store: &'a Store, plan: &'a Plan, families: &'a [Family]) -> Result<Self, StoreError> {
+        let ledger = Self { store, plan, families, seen: Mutex::default() };
+        ledger.refresh()?;
+        Ok(ledger)
+    }
+
+    /// Looks at the folder again.
+    pub(super) fn refresh(&self) -> Result<(), StoreError> {
+        // Parts before records: a part goes away after its cells are recorded, so that nothing is ever in neither.
+        let names = self.store.parts().names()?;
+        let recorded = self.store.recorded()?;
+        let mut seen = self.seen();
+        let mut parts = BTreeMap::new();
+        for name in names {
+            if let Some(head) = seen.parts.remove(&name).or_else(|| self.store.parts().head(&name)) {
+                parts.insert(name, head);
+            }
+        }
+        *seen = Seen { recorded, parts };
+        Ok(())
+    }
+
+    /// Whether a cell has its record.
+    pub(super) fn is_recorded(&self, cell: usize) -> bool {
+        self.seen().recorded.contains(&self.plan.cells[cell].cell_id)
+    }
+
+    /// Cells that have neither their record nor their part of this group.
+    pub(super) fn missing(&self, group: Group) -> Vec<usize> {
+        let seen = self.seen();
+        let family = &self.families[group.family];
+        let parts: Vec<&PartHead> = seen.parts.values().filter(|part| is_of(part, family, group.index)).collect();
+        let lacks = |cell: &usize| {
+            let id = &self.plan.cells[*cell].cell_id;
+            !seen.recorded.contains(id) && parts.iter().all(|part| !part.cells.contains(id))
+        };
+        family.planned.cells.iter().copied().filter(lacks).collect()
+    }
+
+    /// Takes a group, if nobody has it and some cell lacks it.
+    pub(super) fn claim(&self, group: Group) -> Result<Option<Claim>, StoreError> {
+        let family = &self.families[group.family];
+        let leases = self.store.leases();
+        let taken = leases.take(&family.lease(group.index), &family.describe(group.index));
+        let Taken::Mine(lease) = taken.map_err(|error| io("write", leases.folder(), error))? else {
+            return Ok(None);
+        };
+        // Only now: who held it before may have finished it since the last look.
+        self.refresh()?;
+        let cells = self.missing(group);
+        Ok((!cells.is_empty()).then_some(Claim { group, cells, lease }))
+    }
+
+    /// Names of the parts of a family's group that hold one of `cells`.
+    pub(super) fn parts(&self, group: Group, cells: &BTreeSet<&str>) -> Vec<String> {
+        let seen = self.seen();
+        let family = &self.families[group.family];
+        let wanted = seen.parts.iter().filter(|(_, part)| {
+            is_of(part, family, group.index) && part.cells.iter().any(|cell| cells.contains(cell.as_str()))
+        });
+        wanted.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Cells of a family that can be recorded: those whose groups are all there, and those of which a group failed and all before it
+    /// are there, with the error of that group.
+    pub(super) fn ready(&self, family: usize) -> Vec<(usize, Option<String>)> {
+        let seen = self.seen();
+        let facts = &self.families[family];
+        let own = |part: &&PartHead| part.family == facts.planned.family_id;
+        let mut ready = Vec::new();
+        for &cell in &facts.planned.cells {
+            let id = &self.plan.cells[cell].cell_id;
+            if seen.recorded.contains(id) {
+                continue;
+            }
+            let mut groups: BTreeMap<usize, Option<&String>> = BTreeMap::new();
+            for part in seen.parts.values().filter(own).filter(|part| part.cells.contains(id)) {
+                groups.insert(part.group, part.errors.get(id));
+            }
+            let there = (0..facts.spans.len()).map_while(|group| groups.get(&group));
+            let mut there = there.peekable();
+            let mut count = 0;
+            let mut failed = None;
+            while let Some(error) = there.next().filter(|_| failed.is_none()) {
+                count += 1;
+                failed = *error;
+            }
+            if failed.is_some() || count == facts.spans.len() {
+                ready.push((cell, failed.cloned()));
+            }
+        }
+        ready
+    }
+
+    /// Cells of a family that failed in some group and have no record, with the error of the first such group that is there.
+    pub(super) fn failing(&self, family: usize) -> BTreeMap<usize, String> {
+        let seen = self.seen();
+        let facts = &self.families[family];
+        let mut failing = BTreeMap::new();
+        for part in seen.parts.values().filter(|part| part.family == facts.planned.family_id) {
+            for &cell in &facts.planned.cells {
+                let id = &self.plan.cells[cell].cell_id;
+                if let Some(error) = part.errors.get(id).filter(|_| !seen.recorded.contains(id)) {
+                    failing.entry(cell).or_insert_with(|| error.clone());
+                }
+            }
+        }
+        failing
+    }
+
+    /// Removes the parts all of whose cells are recorded, of this plan or of another one.
+    pub(super) fn tidy(&self) {
+        let seen = self.seen();
+        let useless = seen.parts.iter().filter(|(_, part)| part.cells.iter().all(|cell| seen.recorded.contains(cell)));
+        for (name, _) in useless {
+            self.store.parts().remove(name);
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_of(part: &PartHead, family: &Family, group: usize) -> bool {
+    part.group == group && part.family == family.planned.family_id
+}

@@ -1,0 +1,183 @@
+//! Where finished groups and cells go.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use evaluation::executor::Sharing;
+use evaluation::{Layout, Partial};
+use tracing::warn;
+
+use super::cell;
+use super::groups::Group;
+use super::ledger::{Claim, Ledger};
+use super::progress::Progress;
+use super::tasks::Tasks;
+use super::{RunError, RunOptions};
+use crate::library::Library;
+use crate::record::manifest::Manifest;
+use crate::record::parts::{Outcome, PartHead};
+use crate::record::schema::{CellRecord, Status};
+
+/// Writes down what ends, and counts it.
+pub(super) struct Recorder<'a> {
+    pub(super) ledger: &'a Ledger<'a>,
+    pub(super) library: &'a Library,
+    pub(super) options: &'a RunOptions,
+    pub(super) progress: Progress,
+    pub(super) manifest: Manifest,
+    /// Cells that this process recorded.
+    pub(super) ran: usize,
+    /// Cells of which a group failed in this process.
+    pub(super) failed: BTreeSet<usize>,
+}
+
+/// What a group gave one of its cells.
+pub(super) struct GroupOutcome {
+    pub(super) result: Result<Partial, String>,
+    pub(super) seconds: f64,
+}
+
+impl Recorder<'_> {
+    /// Writes a group down, gives it back, and records the cells that are whole now. Stops the run where too many cells failed.
+    pub(super) fn finish(
+        &mut self,
+        claim: Claim,
+        outcomes: Vec<GroupOutcome>,
+        peak_mem_bytes: u64,
+        sharing: Option<Sharing>,
+        layout: &Layout,
+        tasks: &Tasks,
+    ) -> Result<(), RunError> {
+        let Claim { group, cells, lease } = claim;
+        let plan = self.ledger.plan;
+        let mut head = PartHead {
+            family: self.ledger.families[group.family].planned.family_id.clone(),
+            group: group.index,
+            cells: cells.iter().map(|cell| plan.cells[*cell].cell_id.clone()).collect(),
+            errors: BTreeMap::new(),
+            peak_mem_bytes,
+        };
+        let mut payload: Vec<Outcome> = Vec::with_capacity(cells.len());
+        for (cell, outcome) in cells.iter().zip(outcomes) {
+            let partial = outcome.result.map_err(|error| {
+                let (trial, cell_facts) = (plan.trial_of(&plan.cells[*cell]), &plan.cells[*cell]);
+                if self.failed.insert(*cell) {
+                    warn!(trial = trial.describe(), task = cell_facts.task, error, "cell failed; the others go on");
+                }
+                head.errors.insert(cell_facts.cell_id.clone(), error);
+            });
+            payload.push((outcome.seconds, partial.ok()));
+        }
+        self.ledger.store.parts().write(&head, &payload)?;
+        drop(lease);
+        self.manifest.groups += 1;
+        if let Some(sharing) = sharing {
+            *self.manifest.sharing.get_or_insert_default() += sharing.into();
+        }
+        self.ledger.store.write_manifest(&self.manifest)?;
+        self.progress.finished(self.ledger.families[group.family].share(group.index) * cells.len() as f64);
+        self.ledger.refresh()?;
+        self.assemble(group.family, layout, tasks)?;
+        self.check_failures(group.family, tasks)
+    }
+
+    /// Records the cells of a family that are whole, and removes the parts that nobody needs any more.
+    pub(super) fn assemble(&mut self, family: usize, layout: &Layout, tasks: &Tasks) -> Result<(), RunError> {
+        let ready = self.ledger.ready(family);
+        if ready.is_empty() {
+            return Ok(());
+        }
+        let (failed, whole): (Vec<_>, Vec<_>) = ready.into_iter().partition(|(_, error)| error.is_some());
+        let mut records: Vec<CellRecord> =
+            failed.into_iter().filter_map(|(cell, error)| self.failure(cell, &error?, tasks)).collect();
+        let whole: Vec<usize> = whole.into_iter().map(|(cell, _)| cell).collect();
+        records.extend(self.whole(family, &whole, layout, tasks));
+        self.record(&records)
+    }
+
+    /// The records of cells whose groups are all there.
+    fn whole(&self, family: usize, cells: &[usize], layout: &Layout, tasks: &Tasks) -> Vec<CellRecord> {
+        let plan = self.ledger.plan;
+        let facts = &self.ledger.families[family];
+        let ids: BTreeSet<&str> = cells.iter().map(|cell| plan.cells[*cell].cell_id.as_str()).collect();
+        // Time, peak memory, and parts in the order of the groups.
+        let mut gathered: BTreeMap<String, (f64, u64, Vec<Partial>)> = BTreeMap::new();
+        for index in 0..facts.spans.len() {
+            for name in self.ledger.parts(Group { family, index }, &ids) {
+                let Some((head, outcomes)) = self.ledger.store.parts().outcomes(&name) else {
+                    warn!(part = name, "a part cannot be read; its group runs again");
+                    self.ledger.store.parts().remove(&name);
+                    continue;
+                };
+                for (cell, (seconds, partial)) in head.cells.into_iter().zip(outcomes) {
+                    let Some(partial) = partial.filter(|_| ids.contains(cell.as_str())) else { continue };
+                    let cell = gathered.entry(cell).or_default();
+                    // Two processes may have run the same group where one was believed dead; they agree.
+                    if cell.2.len() == index {
+                        (cell.0, cell.1) = (cell.0 + seconds, cell.1.max(head.peak_mem_bytes));
+                        cell.2.push(partial);
+                    }
+                }
+            }
+        }
+        let record = |cell: &usize| {
+            let cell = &plan.cells[*cell];
+            let (seconds, peak, parts) = gathered.remove(&cell.cell_id)?;
+            // One of its parts went away or was damaged.
+            let parts = (parts.len() == facts.spans.len()).then_some(parts)?;
+            let trial = plan.trial_of(cell);
+            let task = tasks.loaded(&trial.key.model, &cell.task)?;
+            let evaluation = layout.evaluation(parts);
+            let model = &plan.models[trial.model];
+            Some(cell::record(trial, cell, task, model, self.library, &evaluation, (seconds, peak)))
+        };
+        let records: Vec<CellRecord> = cells.iter().filter_map(record).collect();
+        records
+    }
+
+    fn failure(&self, cell: usize, error: &str, tasks: &Tasks) -> Option<CellRecord> {
+        let cell = &self.ledger.plan.cells[cell];
+        let trial = self.ledger.plan.trial_of(cell);
+        Some(cell::failure(trial, cell, tasks.loaded(&trial.key.model, &cell.task)?, error))
+    }
+
+    /// Writes records and tidies up behind them.
+    fn record(&mut self, records: &[CellRecord]) -> Result<(), RunError> {
+        if records.is_empty() {
+            return Ok(self.ledger.refresh()?);
+        }
+        self.ledger.store.write_cells(records)?;
+        self.ledger.refresh()?;
+        self.ledger.tidy();
+        self.ledger.refresh()?;
+        self.ran += records.len();
+        let plan = self.ledger.plan;
+        for record in records {
+            let cell = plan.cells.iter().position(|cell| cell.cell_id == record.cell_id);
+            let Some(cell) = cell else { continue };
+            if record.status == Status::Failed {
+                self.failed.insert(cell);
+            }
+            let cell = &plan.cells[cell];
+            self.progress.done(plan.trial_of(cell), cell, record, Duration::from_secs_f64(record.cost.wall_s));
+        }
+        Ok(())
+    }
+
+    /// Ends the run where as many cells failed as are allowed; these are recorded, whatever groups they still lack.
+    fn check_failures(&mut self, family: usize, tasks: &Tasks) -> Result<(), RunError> {
+        let Some(allowed) = self.options.max_failures.filter(|allowed| self.failed.len() >= *allowed) else {
+            return Ok(());
+        };
+        let failing = self.ledger.failing(family);
+        let records: Vec<CellRecord> =
+            failing.iter().filter_map(|(cell, error)| self.failure(*cell, error, tasks)).collect();
+        self.record(&records)?;
+        let plan = self.ledger.plan;
+        let last = self.failed.iter().next_back().map(|cell| &plan.cells[*cell]);
+        let last = last.unwrap_or_else(|| unreachable!("at least {allowed} failed"));
+        let error = self.ledger.store.error_of(&last.cell_id).unwrap_or_default();
+        let (trial, task) = (plan.trial_of(last).describe(), last.task.clone());
+        Err(RunError::Failures { failures: self.failed.len(), trial, task, error })
+    }
+}

@@ -1,0 +1,88 @@
+//! One turn over all models: whatever is missing and free is run. What others hold is left for the next turn.
+
+use std::collections::BTreeMap;
+
+use evaluation::{Layout, Reduction};
+use ssm_model::LanguageModel;
+
+use super::groups::{self, Group};
+use super::guard::{self, Guards};
+use super::recorder::Recorder;
+use super::tasks::Tasks;
+use super::{RunError, alone, cell, shared};
+use crate::config::Experiment;
+use crate::plan::Plan;
+use crate::record::store::{StoreError, io};
+
+/// A model with what it is to run.
+pub(super) struct Loaded<'a> {
+    plan: &'a Plan,
+    pub(super) model: &'a LanguageModel,
+    pub(super) tasks: &'a Tasks,
+    /// By family.
+    pub(super) layouts: &'a BTreeMap<usize, Layout>,
+    pub(super) groups: Vec<Group>,
+}
+
+impl Loaded<'_> {
+    pub(super) fn reduction(&self, cell: usize) -> Reduction {
+        cell::reduction(self.plan.trial_of(&self.plan.cells[cell]))
+    }
+}
+
+/// Runs every group of `mine` and every guard that is missing and that nobody else runs, and records all cells that are whole.
+pub(super) fn run(
+    experiment: &Experiment,
+    mine: &[Group],
+    guards: &mut Guards<'_>,
+    tasks: &mut Tasks,
+    recorder: &mut Recorder<'_>,
+) -> Result<(), RunError> {
+    let ledger = recorder.ledger;
+    let plan = ledger.plan;
+    // One model at a time: two large ones may not fit.
+    for (index, facts) in plan.models.iter().enumerate() {
+        let of_model = |group: &&Group| ledger.families[group.family].model == index;
+        let mut open = Vec::new();
+        for group in mine.iter().filter(of_model) {
+            if !ledger.missing(*group).is_empty() && is_free(recorder, *group)? {
+                open.push(*group);
+            }
+        }
+        let mut layouts = BTreeMap::new();
+        for (family, own) in ledger.families.iter().enumerate().filter(|(_, family)| family.model == index) {
+            let is_open = open.iter().any(|group| group.family == family);
+            if is_open || !ledger.ready(family).is_empty() {
+                let layout = groups::layout(experiment, &own.planned, recorder.library, tasks)?;
+                recorder.assemble(family, &layout, tasks)?;
+                layouts.insert(family, layout);
+            }
+        }
+        let unguarded = guards.are_missing(index) && guards.are_free(index)?;
+        if recorder.options.stop.requested().is_some() || (open.is_empty() && !unguarded) {
+            continue;
+        }
+        recorder.progress.say(&format!("loading {}", facts.reference));
+        let model = recorder.library.load_model(&facts.reference, &recorder.options.placement)?;
+        guard::run(experiment, index, &model, recorder, tasks, guards)?;
+        let loaded = Loaded { plan, model: &model, tasks, layouts: &layouts, groups: open };
+        let on_cpu = recorder.options.placement.device.is_cpu();
+        if recorder.options.no_sharing || !on_cpu {
+            if !recorder.options.no_sharing {
+                recorder
+                    .progress
+                    .say("on a GPU cells run one by one: sharing plans on the host, which costs more there");
+            }
+            alone::run(&loaded, recorder)?;
+        } else {
+            shared::run(&loaded, recorder)?;
+        }
+    }
+    Ok(())
+}
+
+fn is_free(recorder: &Recorder<'_>, group: Group) -> Result<bool, StoreError> {
+    let leases = recorder.ledger.store.leases();
+    let name = recorder.ledger.families[group.family].lease(group.index);
+    Ok(leases.holder(&name).map_err(|error| io("read", leases.folder(), error))?.is_none())
+}
