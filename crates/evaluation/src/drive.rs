@@ -1,7 +1,7 @@
 //! Runs a batch through the model, reducing at the sites: the loop between model and strategies.
 
 #[cfg(feature = "cuda")]
-mod on_gpu;
+pub(crate) mod on_gpu;
 
 use reduction_strategies::importance::Widths;
 use reduction_strategies::{Plan, Rule, SegmentTokens, SitePlan, TokenTable, plan_site};

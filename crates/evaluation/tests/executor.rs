@@ -5,132 +5,11 @@ mod common;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use common::{model, reduction, setup, sites, task};
+use common::grid::{Cell, PLANS, alone, assert_same, grid, layouts, settings, shared};
+use common::{model, reduction, sites, task};
 use evaluation::executor::{CellRequest, Event, ExecutorSettings, Sharing, evaluate_jobs};
-use evaluation::tasks::{Task, TaskKind};
-use evaluation::{
-    Evaluation, EvaluationError, Layout, POSITIONS, Partial, Protocol, Reduction, Settings, evaluate, evaluate_span,
-};
-use reduction_strategies::{HostRule, Plan, PlanError, Rule, SequenceView, registry};
-use ssm_model::{LanguageModel, SignalSet};
-
-const PLANS: usize = 2;
-
-fn settings(max_tokens: usize, workers: usize) -> ExecutorSettings {
-    ExecutorSettings { max_tokens, recorded_plans: PLANS, memory_bytes: 1 << 30, workers }
-}
-
-type Results = Vec<Result<Evaluation, Arc<EvaluationError>>>;
-
-/// A cell of a grid.
-#[derive(Clone)]
-struct Cell<'a> {
-    task: &'a Task,
-    protocol: Protocol,
-    reduction: Reduction,
-}
-
-/// All layouts of a grid, once each, and which one each cell has.
-fn layouts(cells: &[Cell<'_>]) -> (Vec<Layout>, Vec<usize>) {
-    let mut known: Vec<(&Task, Protocol)> = Vec::new();
-    let mut of = Vec::new();
-    for cell in cells {
-        let same = |(task, protocol): &(&Task, Protocol)| std::ptr::eq(*task, cell.task) && *protocol == cell.protocol;
-        let index = known.iter().position(same).unwrap_or_else(|| {
-            known.push((cell.task, cell.protocol));
-            known.len() - 1
-        });
-        of.push(index);
-    }
-    (known.into_iter().map(|(task, protocol)| Layout::new(task.kind, &task.items, protocol)).collect(), of)
-}
-
-/// All cells in one job.
-fn shared(model: &LanguageModel, cells: &[Cell<'_>], settings: ExecutorSettings) -> (Results, Sharing) {
-    let (layouts, of) = layouts(cells);
-    let request = |(cell, layout): (&Cell<'_>, &usize)| {
-        let layout = &layouts[*layout];
-        CellRequest { layout, span: layout.whole(), reduction: cell.reduction.clone() }
-    };
-    let mut jobs = vec![cells.iter().zip(&of).map(request).collect::<Vec<_>>()].into_iter();
-    let (mut parts, mut last, mut saved) = (Vec::new(), 0.0, Sharing::default());
-    evaluate_jobs(model, settings, &mut || jobs.next(), &|| false, &mut |event| {
-        match event {
-            Event::Done { job, cells, sharing } => {
-                assert_eq!(job, 0);
-                saved = sharing;
-                parts = cells;
-            }
-            Event::Progress { share, .. } => last = share,
-        }
-        ControlFlow::Continue(())
-    })
-    .unwrap();
-    assert!((last - 1.0).abs() < 1e-12, "progress ends at the end");
-    let results = parts.into_iter().zip(of).map(|(outcome, layout)| {
-        let part = outcome.result?;
-        Ok(layouts[layout].evaluation([part]))
-    });
-    (results.collect(), saved)
-}
-
-fn alone(model: &LanguageModel, cell: &Cell<'_>) -> Evaluation {
-    let settings = Settings { recorded_plans: PLANS, ..Settings::default() };
-    evaluate(&setup(model, cell.task, cell.protocol, &cell.reduction), settings).unwrap()
-}
-
-/// Every log-likelihood and log-probability bit for bit, and all that records are made of.
-fn assert_same(place: &str, shared: &Evaluation, alone: &Evaluation) {
-    assert_eq!(shared.items.len(), alone.items.len(), "{place}");
-    for (index, (a, b)) in shared.items.iter().zip(&alone.items).enumerate() {
-        assert_eq!(a, b, "{place}: item {index}");
-        for (a, b) in a.choices.iter().zip(&b.choices) {
-            assert_eq!(a.loglikelihood.to_bits(), b.loglikelihood.to_bits(), "{place}: item {index}");
-            for (a, b) in a.tokens.iter().zip(&b.tokens) {
-                assert_eq!(a.log_prob.to_bits(), b.log_prob.to_bits(), "{place}: item {index}");
-            }
-        }
-    }
-    assert_eq!(shared.sites.len(), alone.sites.len(), "{place}");
-    for (a, b) in shared.sites.iter().zip(&alone.sites) {
-        assert_eq!(a, b, "{place}");
-        assert_eq!(a.merged_similarity.map(f64::to_bits), b.merged_similarity.map(f64::to_bits), "{place}");
-    }
-    assert_eq!(shared.plans, alone.plans, "{place}");
-    assert_eq!(shared.work, alone.work, "{place}");
-}
-
-/// All strategies that a model can serve, under every protocol, and both kinds of positions where it reads them.
-fn grid<'a>(model: &LanguageModel, tasks: &'a [Task], ratios: &[f64]) -> Vec<Cell<'a>> {
-    let mut cells = Vec::new();
-    let shown = model.config().signals();
-    let kinds = if model.config().uses_positions() { &POSITIONS[..] } else { &POSITIONS[..1] };
-    for protocol in [Protocol::Context, Protocol::Aligned, Protocol::Upstream { batch_size: 5 }] {
-        for strategy in registry::all() {
-            for ratio in ratios {
-                for task in tasks {
-                    let mut reduction = Reduction { sites: sites(model), ..reduction(strategy.name, &[], *ratio) };
-                    if reduction.rule.signals().without(shown) != SignalSet::default() {
-                        continue;
-                    }
-                    let dense = strategy.name == "dense";
-                    if dense {
-                        reduction = Reduction::dense();
-                    }
-                    // Refused by the plan: later tokens would decide which earlier ones stay.
-                    if task.kind == TaskKind::RunningText && protocol == Protocol::Aligned && !dense {
-                        continue;
-                    }
-                    for (_, positions) in kinds {
-                        let reduction = Reduction { positions: *positions, ..reduction.clone() };
-                        cells.push(Cell { task, protocol, reduction });
-                    }
-                }
-            }
-        }
-    }
-    cells
-}
+use evaluation::{EvaluationError, POSITIONS, Partial, Protocol, Reduction, Settings, evaluate, evaluate_span};
+use reduction_strategies::{HostRule, Plan, PlanError, Rule, SequenceView};
 
 fn compare(name: &str, ratios: &[f64], settings: ExecutorSettings) -> Sharing {
     let model = model(name);
@@ -263,7 +142,7 @@ fn a_document_beyond_the_memory_fails_with_a_hint() {
 fn groups_put_together_have_the_bits_of_the_whole() {
     let model = model("mamba2-world");
     let tasks = [task("world_lambada", 7), task("world_hellaswag", 3)];
-    let mut cells = grid(&tasks, &[0.8]);
+    let mut cells = grid(&model, &tasks, &[0.8]);
     cells.retain(|cell| {
         !matches!(cell.reduction.rule, Rule::Host(_)) || matches!(cell.protocol, Protocol::Upstream { .. })
     });

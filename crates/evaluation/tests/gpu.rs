@@ -3,7 +3,8 @@
 
 mod common;
 
-use candle_core::DType;
+use candle_core::{DType, Tensor};
+use common::grid::{Cell, alone, assert_same, grid, settings, shared};
 use common::{model, reduction, setup, task};
 use evaluation::{Evaluation, Protocol, Reduction, Settings, evaluate};
 use reduction_strategies::registry;
@@ -67,4 +68,46 @@ fn dense_items_in_float32_and_bfloat16() {
             assert!(worst < limit, "{name} {dtype:?}: {worst}");
         }
     }
+}
+
+/// Sharing decides on the GPU and forks on the host; the bits are those of each cell alone there.
+#[test]
+#[ignore = "needs a GPU"]
+fn a_shared_grid_has_the_bits_of_its_cells_run_alone() {
+    for name in ["mamba-world", "mamba2-world"] {
+        for dtype in [DType::F32, DType::BF16] {
+            let model = on_gpu(name, dtype);
+            let tasks = [task("world_lambada", 3), task("world_piqa", 2), task("world_winogrande", 2)];
+            let cells = grid(&model, &tasks, &[0.95, 0.7]);
+            let (results, sharing) = shared(&model, &cells, settings(2048, 1));
+            for (cell, result) in cells.iter().zip(results) {
+                let place = format!("{name} {dtype:?} {:?} {:?}", cell.protocol, cell.reduction);
+                assert_same(&place, &result.unwrap(), &alone(&model, cell));
+            }
+            assert!(sharing.token_layers_executed < sharing.token_layers_asked * 9 / 10, "{sharing:?}");
+        }
+    }
+}
+
+/// A GPU on which others have left little memory: fewer rows a call, the same bits.
+#[test]
+#[ignore = "needs a GPU"]
+fn a_gpu_without_memory_runs_fewer_rows_a_call() {
+    const LEFT: usize = 96 << 20;
+    let model = on_gpu("mamba2-world", DType::F32);
+    let gpu = &model.placement().device;
+    let task = task("world_hellaswag", 500);
+    let cells = ["dense", "top_k", "utrc"].map(|strategy| {
+        let reduction = reduction(strategy, &[], 0.8);
+        Cell { task: &task, protocol: Protocol::Context, reduction }
+    });
+    let (free, _) = device::memory(gpu).unwrap().unwrap();
+    let ballast = Tensor::zeros(free - LEFT, DType::U8, gpu).unwrap();
+    let (scarce, few) = shared(&model, &cells, settings(32_768, 1));
+    drop(ballast);
+    let (plenty, many) = shared(&model, &cells, settings(32_768, 1));
+    for (a, b) in scarce.into_iter().zip(plenty) {
+        assert_same("scarce", &a.unwrap(), &b.unwrap());
+    }
+    assert!(few.peak_rows <= many.peak_rows / 2, "{few:?} {many:?}");
 }

@@ -3,11 +3,11 @@
 
 use candle_core::Tensor;
 use reduction_strategies::on_gpu::{self, Stream};
-use reduction_strategies::{Rule, SitePlan};
+use reduction_strategies::{Rule, SitePlan, TokenTable};
 use ssm_kernels::Segments;
 use ssm_kernels::ops::RowPlan;
-use ssm_kernels::ops::reduction::edge_similarity;
-use ssm_model::{Activations, LanguageModel, LayerRequest, SignalSet};
+use ssm_kernels::ops::reduction::{Reduced, edge_similarity};
+use ssm_model::{Activations, LanguageModel, LayerRequest, SignalSet, Signals};
 
 use super::{Driven, Reduction, SiteTrace, matching, pairs};
 use crate::error::EvaluationError;
@@ -24,9 +24,76 @@ struct Site {
     similarity: Option<Tensor>,
 }
 
-/// Whether the loop of this module serves this reduction.
-pub(super) fn takes(model: &LanguageModel, reduction: &Reduction) -> bool {
+impl Site {
+    /// Queues the decision of `rule` for a stream that left `layer`, and where `traces` the similarities of what it merges.
+    fn plan(
+        rule: &Rule,
+        keep_ratio: f64,
+        layer: usize,
+        stream: &Stream<'_>,
+        traces: bool,
+    ) -> Result<(Self, Option<Reduced>), EvaluationError> {
+        let reduced = on_gpu::reduce(rule, keep_ratio, stream)?;
+        let left = reduced.as_ref().map_or(stream.segments, |reduced| &reduced.segments);
+        let similarity = match &reduced {
+            Some(reduced) if traces && matches!(rule, Rule::Pair(_)) => {
+                Some(edge_similarity(stream.hidden, &reduced.rows)?)
+            }
+            _ => None,
+        };
+        let site = Self {
+            layer,
+            segments: stream.segments.clone(),
+            rows: reduced.as_ref().map(|reduced| reduced.rows.clone()),
+            lengths: (0..left.len()).map(|index| left.length(index)).collect(),
+            similarity,
+        };
+        Ok((site, reduced))
+    }
+
+    /// The plans, and the mean similarity of merged pairs per segment. Waits for the GPU.
+    fn read(&self, protected: &[on_gpu::Protected]) -> Result<PlannedSite, EvaluationError> {
+        let Some(rows) = &self.rows else {
+            return Ok((identity(&self.segments, protected), vec![None; self.lengths.len()]));
+        };
+        let plan = on_gpu::site_plan(rows, &self.lengths, &self.segments, protected)?;
+        let merged_similarity = match &self.similarity {
+            Some(similarity) => on_gpu::merged_similarity(similarity, rows, &self.lengths)?,
+            None => vec![None; self.lengths.len()],
+        };
+        Ok((plan, merged_similarity))
+    }
+}
+
+/// Plans of a site, and the mean similarity of merged pairs per segment.
+pub(crate) type PlannedSite = (SitePlan, Vec<Option<f64>>);
+
+/// Whether rules of this kind are decided on the GPU where the model lies there.
+pub(crate) fn takes(model: &LanguageModel, reduction: &Reduction) -> bool {
     model.placement().device.is_cuda() && on_gpu::plans_on_gpu(&reduction.rule, reduction.keep_ratio)
+}
+
+/// The decision of a rule that [`takes`] for one site, made on the GPU and read back.
+pub(crate) fn plan(
+    reduction: &Reduction,
+    layer: usize,
+    table: &TokenTable,
+    segments: &Segments,
+    activations: &Activations,
+    signals: &Signals,
+) -> Result<PlannedSite, EvaluationError> {
+    let protected = on_gpu::protected(table);
+    let tokens = on_gpu::token_state(table, activations.hidden.device())?;
+    let stream = Stream {
+        tokens: &tokens,
+        protected: &protected,
+        segments,
+        hidden: &activations.hidden,
+        residual: activations.residual.as_ref().unwrap_or(&activations.hidden),
+        signals,
+    };
+    let (site, _) = Site::plan(&reduction.rule, reduction.keep_ratio, layer, &stream, true)?;
+    site.read(&protected)
 }
 
 pub(super) fn drive(
@@ -85,18 +152,12 @@ pub(super) fn forward(
             residual,
             signals: &output.signals,
         };
-        let arrived = segments.clone();
-        let mut site = Site { layer, segments: arrived, rows: None, lengths: Vec::new(), similarity: None };
-        if let Some(reduced) = on_gpu::reduce(&reduction.rule, reduction.keep_ratio, &stream)? {
-            if traces && matches!(reduction.rule, Rule::Pair(_)) {
-                site.similarity = Some(edge_similarity(&activations.hidden, &reduced.rows)?);
-            }
-            site.rows = Some(reduced.rows.clone());
+        let (site, reduced) = Site::plan(&reduction.rule, reduction.keep_ratio, layer, &stream, traces)?;
+        if let Some(reduced) = reduced {
             pending = Some(reduced.rows);
             tokens = reduced.tokens;
             segments = reduced.segments;
         }
-        site.lengths = (0..segments.len()).map(|index| segments.length(index)).collect();
         sites.push(site);
     }
     if let Some(rows) = pending {
@@ -121,14 +182,7 @@ fn read_back(
     let mut traces = Vec::with_capacity(sites.len());
     let mut matching_flops = 0.0;
     for site in sites {
-        let plan = match &site.rows {
-            Some(rows) => on_gpu::site_plan(rows, &site.lengths, &site.segments, protected)?,
-            None => identity(&site.segments, protected),
-        };
-        let merged_similarity = match (&site.similarity, &site.rows) {
-            (Some(similarity), Some(rows)) => on_gpu::merged_similarity(similarity, rows, &site.lengths)?,
-            _ => vec![None; site.lengths.len()],
-        };
+        let (plan, merged_similarity) = site.read(protected)?;
         let arriving = table.clone();
         for (tokens, plan) in arriving.segments.iter().zip(&plan.plans) {
             matching_flops += plan.as_ref().map_or(0.0, |plan| matching(&reduction.rule, model.config(), tokens, plan));

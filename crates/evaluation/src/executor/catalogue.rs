@@ -106,16 +106,16 @@ impl<'a> Catalogue<'a> {
         catalogue
     }
 
-    /// Documents that run together: at most `rows` rows, or one document.
-    pub(super) fn micro_batches(&self, rows: usize) -> Vec<Vec<usize>> {
+    /// Of `documents` those that run together: at most `rows` rows, or one document.
+    pub(super) fn micro_batches(&self, documents: &[usize], rows: usize) -> Vec<Vec<usize>> {
         let mut batches: Vec<Vec<usize>> = Vec::new();
         let mut size = 0;
-        for (index, document) in self.documents.iter().enumerate() {
-            let length = document.tokens.len();
+        for index in documents {
+            let length = self.documents[*index].tokens.len();
             match batches.last_mut() {
-                Some(batch) if size + length <= rows => batch.push(index),
+                Some(batch) if size + length <= rows => batch.push(*index),
                 _ => {
-                    batches.push(vec![index]);
+                    batches.push(vec![*index]);
                     size = 0;
                 }
             }

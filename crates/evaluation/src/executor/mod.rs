@@ -36,7 +36,7 @@ use crate::error::EvaluationError;
 use crate::layout::Layout;
 use crate::partial::Partial;
 use assemble::Assembly;
-use budget::Budget;
+use budget::{Budget, RowLimit};
 use catalogue::Catalogue;
 use queue::Queue;
 use walk::{LaneResult, Walk};
@@ -166,17 +166,18 @@ pub fn evaluate_jobs<'a>(
 ) -> Result<(), EvaluationError> {
     let queue = Queue::new(model, settings, next);
     let pools = pools(settings.workers)?;
+    let limit = RowLimit::default();
     let mut open: HashMap<usize, (Assembly, Sharing)> = HashMap::new();
     thread::scope(|scope| {
         let (sender, receiver) = mpsc::channel();
         for pool in &pools {
-            let (sender, queue) = (sender.clone(), &queue);
+            let (sender, queue, limit) = (sender.clone(), &queue, &limit);
             scope.spawn(move || {
                 let work = || {
                     while !stop()
                         && let Some((job, batch)) = queue.take()
                     {
-                        let ended = run_batch(model, &job, &job.batches[batch], settings);
+                        let ended = run_batch(model, &job, &job.batches[batch], limit, settings);
                         // A receiver that is gone has been stopped.
                         if sender.send(Message { job, ended }).is_err() {
                             return;
@@ -228,21 +229,34 @@ fn pools(workers: usize) -> Result<Vec<Option<rayon::ThreadPool>>, EvaluationErr
     (0..workers).map(pool).collect()
 }
 
-/// Runs some documents together; where that fails, each by itself, so that an error stays with its own document.
-fn run_batch(model: &LanguageModel, job: &Job<'_>, batch: &[usize], settings: ExecutorSettings) -> Ended {
+/// Runs some documents together, as many as a call may hold. Where a GPU runs out of memory, again with half the rows a call;
+/// where something else fails, each document by itself, so that an error stays with its own.
+fn run_batch(
+    model: &LanguageModel,
+    job: &Job<'_>,
+    batch: &[usize],
+    limit: &RowLimit,
+    settings: ExecutorSettings,
+) -> Ended {
+    let all = |parts: Vec<Vec<usize>>| {
+        let ended = parts.iter().map(|part| run_batch(model, job, part, limit, settings));
+        ended.fold((Vec::new(), Sharing::default()), |(mut lanes, sharing), (others, shared)| {
+            lanes.extend(others);
+            (lanes, sharing.and(shared))
+        })
+    };
+    let rows = limit.get().min(job.budget.rows_per_call);
+    let parts = job.catalogue.micro_batches(batch, rows);
+    if parts.len() > 1 {
+        return all(parts);
+    }
     let started = Instant::now();
-    let walked = Walk::run(model, &job.cells, &job.catalogue, batch, job.budget, settings.recorded_plans);
+    let budget = job.budget.with_rows(rows);
+    let walked = Walk::run(model, &job.cells, &job.catalogue, batch, budget, settings.recorded_plans);
     let (mut lanes, sharing) = match walked {
         Ok(ended) => ended,
-        Err(_) if batch.len() > 1 => {
-            let mut all = (Vec::new(), Sharing::default());
-            for document in batch {
-                let (lanes, sharing) = run_batch(model, job, &[*document], settings);
-                all.0.extend(lanes);
-                all.1 = all.1.and(sharing);
-            }
-            return all;
-        }
+        Err(error) if error.is_out_of_memory() && limit.lower(rows) => return all(vec![batch.to_vec()]),
+        Err(_) if batch.len() > 1 => return all(batch.iter().map(|document| vec![*document]).collect()),
         Err(error) => {
             let error = Arc::new(error);
             let lanes = batch.iter().flat_map(|document| &job.catalogue.documents[*document].lanes);

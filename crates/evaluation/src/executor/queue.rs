@@ -48,7 +48,8 @@ impl<'q, 'f, 'a> Queue<'q, 'f, 'a> {
             };
             let catalogue = Catalogue::new(&cells);
             let budget = Budget::new(self.model.config(), &cells, &self.settings);
-            let batches = catalogue.micro_batches(budget.rows_per_call);
+            let documents: Vec<usize> = (0..catalogue.documents.len()).collect();
+            let batches = catalogue.micro_batches(&documents, budget.rows_per_call);
             state.current = Some((Arc::new(Job { number: state.begun, cells, catalogue, batches, budget }), 0));
             state.begun += 1;
         }

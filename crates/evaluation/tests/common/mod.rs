@@ -1,6 +1,8 @@
 //! Models and tasks shared by the integration tests.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod grid;
+
 use std::collections::BTreeMap;
 
 use evaluation::tasks::{self, Task};

@@ -1,14 +1,12 @@
-//! Groups whose cells run one after the other: the reference that sharing is compared with, and what a GPU does.
+//! Groups whose cells run one after the other: the reference that sharing is compared with.
 
 use std::time::Instant;
-
-use ssm_kernels::device;
 
 use super::batch::BatchRows;
 use super::cell::RECORDED_PLANS;
 use super::recorder::{GroupOutcome, Recorder};
 use super::turn::Loaded;
-use super::{RunError, memory};
+use super::{RunError, lost, memory};
 
 /// Runs the groups of one model that nobody else has. Each is recorded as soon as its last cell has ended.
 pub(super) fn run(loaded: &Loaded<'_>, recorder: &mut Recorder<'_>) -> Result<(), RunError> {
@@ -31,12 +29,9 @@ pub(super) fn run(loaded: &Loaded<'_>, recorder: &mut Recorder<'_>) -> Result<()
             let started = Instant::now();
             let (span, reduction) = (family.spans[group.index].clone(), loaded.reduction(*cell));
             let result = batch.evaluate(loaded.model, layout, span, &reduction, RECORDED_PLANS);
-            if result.is_err() {
-                // Most errors of a cell leave the device as it was; a few make everything after them fail, and are not the cell's.
-                device::synchronize(device).map_err(|error| RunError::Device { error: error.to_string() })?;
-            }
             let result = result.map_err(|error| error.to_string());
             outcomes.push(GroupOutcome { result, seconds: started.elapsed().as_secs_f64() });
+            lost::check(device, &outcomes[index..])?;
             recorder.progress.underway((index + 1) as f64 * family.share(group.index));
         }
         recorder.finish(claim, outcomes, memory::peak_bytes_of(device), None, layout, loaded.tasks)?;

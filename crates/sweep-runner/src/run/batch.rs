@@ -7,8 +7,8 @@ use evaluation::{EvaluationError, Layout, Partial, Protocol, Reduction, Settings
 use ssm_model::LanguageModel;
 use tracing::warn;
 
-/// Rows of a call on a GPU before it is known to be too many.
-const GPU_ROWS: usize = 32_768;
+use super::shared::GPU_ROWS;
+
 /// Fewer rows than this do not make a call small enough if it was too large before.
 const FEWEST: usize = 256;
 

@@ -37,8 +37,11 @@ const DEFAULT_SHARE: u64 = 2;
 /// What activations may use where the system does not tell what is available.
 const UNKNOWN: u64 = 1 << 30;
 
-/// Bytes that activations may use by default: half of what is available now.
-pub(super) fn default_budget() -> u64 {
+/// Bytes that activations may use by default: half of what is available now, on the device that computes.
+pub(super) fn default_budget(device: &Device) -> u64 {
+    if let Ok(Some((free, _))) = device::memory(device) {
+        return free as u64 / DEFAULT_SHARE;
+    }
     let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
     let kib = line.and_then(|rest| rest.split_whitespace().next()).and_then(|number| number.parse::<u64>().ok());

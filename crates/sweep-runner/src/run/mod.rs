@@ -15,6 +15,7 @@ mod error;
 mod groups;
 mod guard;
 mod ledger;
+mod lost;
 mod memory;
 mod progress;
 mod recorder;

@@ -10,8 +10,11 @@ use super::cell::RECORDED_PLANS;
 use super::ledger::Claim;
 use super::recorder::{GroupOutcome, Recorder};
 use super::turn::Loaded;
-use super::{RunError, memory};
+use super::{RunError, lost, memory};
 use crate::record::store::StoreError;
+
+/// Rows of a packed call on a GPU, which they fill; fewer where its memory turns out not to hold them.
+pub(super) const GPU_ROWS: usize = 32_768;
 
 /// Rows of a packed call on a CPU: many enough to read weights once for many rows, few enough for a core's caches
 /// (docs/performance.md).
@@ -25,12 +28,14 @@ pub(super) fn run(loaded: &Loaded<'_>, recorder: &mut Recorder<'_>) -> Result<()
     memory::reset_peak();
     let ledger = recorder.ledger;
     let options = recorder.options;
+    let device = &options.placement.device;
     let settings = ExecutorSettings {
-        max_tokens: MAX_TOKENS,
+        max_tokens: if device.is_cpu() { MAX_TOKENS } else { GPU_ROWS },
         recorded_plans: RECORDED_PLANS,
-        memory_bytes: options.memory_bytes.unwrap_or_else(memory::default_budget),
-        // One worker per core: each computes for itself, and none waits for another one inside an operation.
-        workers: rayon::current_num_threads(),
+        memory_bytes: options.memory_bytes.unwrap_or_else(|| memory::default_budget(device)),
+        // One worker per core: each computes for itself, and none waits for another one inside an operation. A GPU has one
+        // queue of work.
+        workers: if device.is_cpu() { rayon::current_num_threads() } else { 1 },
     };
     // Groups that were begun, by the number that the executor gives them, and what kept a worker from beginning another one.
     let claims: Mutex<BTreeMap<usize, Claim>> = Mutex::default();
@@ -82,8 +87,11 @@ pub(super) fn run(loaded: &Loaded<'_>, recorder: &mut Recorder<'_>) -> Result<()
                     result: cell.result.map_err(|error| error.to_string()),
                     seconds: cell.seconds,
                 };
-                let outcomes = cells.into_iter().map(outcome).collect();
-                recorder.finish(claim, outcomes, memory::peak_bytes(), Some(sharing), layout, loaded.tasks)
+                let outcomes: Vec<GroupOutcome> = cells.into_iter().map(outcome).collect();
+                lost::check(device, &outcomes).and_then(|()| {
+                    let peak = memory::peak_bytes_of(device);
+                    recorder.finish(claim, outcomes, peak, Some(sharing), layout, loaded.tasks)
+                })
             }
         };
         match recorded {

@@ -66,13 +66,7 @@ pub(super) fn run(
         let model = recorder.library.load_model(&facts.reference, &recorder.options.placement)?;
         guard::run(experiment, index, &model, recorder, tasks, guards)?;
         let loaded = Loaded { plan, model: &model, tasks, layouts: &layouts, groups: open };
-        let on_cpu = recorder.options.placement.device.is_cpu();
-        if recorder.options.no_sharing || !on_cpu {
-            if !recorder.options.no_sharing {
-                recorder
-                    .progress
-                    .say("on a GPU cells run one by one: sharing plans on the host, which costs more there");
-            }
+        if recorder.options.no_sharing {
             alone::run(&loaded, recorder)?;
         } else {
             shared::run(&loaded, recorder)?;
