@@ -34,6 +34,10 @@ impl Sequence {
             ssm_output: None,
             gated_output: None,
             dt: None,
+            x: None,
+            b: None,
+            c: None,
+            scan: None,
             draw: Draw::default(),
             memo: None,
         }

@@ -37,6 +37,15 @@ impl<'a> Matrix<'a> {
     }
 }
 
+/// What of a layer's scan does not depend on the token; see [`ssm_model::ScanConstants`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ScanView<'a> {
+    /// Groups of heads that share B and C; 1 in Mamba.
+    pub ngroups: usize,
+    /// `-exp(A_log)`: `[d_state, d_inner]`, row-major (Mamba), or `[nheads]` (Mamba-2).
+    pub a: &'a [f32],
+}
+
 /// What a random choice depends on, and nothing else: not the neighbours in the batch, not the order of work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Draw {
@@ -69,6 +78,14 @@ pub struct SequenceView<'a> {
     pub gated_output: Option<Matrix<'a>>,
     /// Step sizes, `[tokens, d_inner]` (Mamba) or `[tokens, nheads]` (Mamba-2).
     pub dt: Option<Matrix<'a>>,
+    /// Input of the scan, `[tokens, d_inner]`.
+    pub x: Option<Matrix<'a>>,
+    /// Input maps B, `[tokens, ngroups * d_state]`.
+    pub b: Option<Matrix<'a>>,
+    /// Output maps C, `[tokens, ngroups * d_state]`.
+    pub c: Option<Matrix<'a>>,
+    /// The same for every token.
+    pub scan: Option<ScanView<'a>>,
     /// Source of random numbers.
     pub draw: Draw,
     /// What other rules computed from this very view, where several plan it.
@@ -106,6 +123,9 @@ impl SequenceView<'_> {
             ("ssm_output", self.ssm_output),
             ("gated_output", self.gated_output),
             ("dt", self.dt),
+            ("x", self.x),
+            ("b", self.b),
+            ("c", self.c),
         ];
         let rows = matrices
             .into_iter()

@@ -92,6 +92,10 @@ impl Case {
             ssm_output: None,
             gated_output: None,
             dt: None,
+            x: None,
+            b: None,
+            c: None,
+            scan: None,
             draw: Draw::default(),
             memo: None,
         };

@@ -20,6 +20,6 @@ pub use error::ModelError;
 pub use loader::WeightSource;
 pub use model::{Activations, LayerOutput, LayerRequest, MambaLm};
 pub use random::RandomWeights;
-pub use signals::{SignalSet, Signals};
+pub use signals::{ScanConstants, SignalSet, Signals};
 pub use ssm_kernels::Placement;
 pub use state::{LayerState, ModelState};

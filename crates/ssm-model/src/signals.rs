@@ -16,6 +16,10 @@ pub struct SignalSet {
     pub b: bool,
     /// Output maps C.
     pub c: bool,
+    /// Input x of the scan: convolved and activated.
+    pub x: bool,
+    /// What of the scan does not depend on the token.
+    pub scan: bool,
 }
 
 impl SignalSet {
@@ -28,6 +32,8 @@ impl SignalSet {
             dt: self.dt || other.dt,
             b: self.b || other.b,
             c: self.c || other.c,
+            x: self.x || other.x,
+            scan: self.scan || other.scan,
         }
     }
 }
@@ -45,4 +51,17 @@ pub struct Signals {
     pub b: Option<Tensor>,
     /// `[tokens, ngroups * d_state]`
     pub c: Option<Tensor>,
+    /// `[tokens, d_inner]`
+    pub x: Option<Tensor>,
+    /// The same for every token.
+    pub scan: Option<ScanConstants>,
+}
+
+/// What of a layer's scan does not depend on the token.
+#[derive(Clone, Debug)]
+pub struct ScanConstants {
+    /// Groups of heads that share B and C; 1 in Mamba.
+    pub ngroups: usize,
+    /// `-exp(A_log)`, float32: `[d_state, d_inner]` (Mamba) or `[nheads]` (Mamba-2).
+    pub a: Tensor,
 }

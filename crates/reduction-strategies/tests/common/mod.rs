@@ -7,13 +7,18 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Tensor};
 use reduction_strategies::options::{OptionKind, OptionValue};
 use reduction_strategies::registry::{self, Strategy};
-use reduction_strategies::{Draw, Matrix, SegmentTokens, SequenceView, TokenTable};
+use reduction_strategies::{Draw, Matrix, ScanView, SegmentTokens, SequenceView, TokenTable};
 use ssm_kernels::Segments;
-use ssm_model::Signals;
+use ssm_model::{ScanConstants, Signals};
 
 pub(crate) const D_MODEL: usize = 6;
-pub(crate) const D_INNER: usize = 10;
+pub(crate) const D_INNER: usize = 12;
 pub(crate) const N_HEADS: usize = 3;
+pub(crate) const D_STATE: usize = 2;
+/// `-exp(A_log)` of each head.
+const A: [f32; N_HEADS] = [-0.5, -1.0, -4.0];
+/// Columns of the matrices of a sequence.
+const COLUMNS: [usize; 8] = [D_MODEL, D_MODEL, D_INNER, D_INNER, N_HEADS, D_INNER, D_STATE, D_STATE];
 
 /// Numbers that depend on the seed alone (`SplitMix64`).
 pub(crate) struct Numbers(u64);
@@ -58,6 +63,9 @@ pub(crate) struct Sequence {
     pub(crate) ssm_output: Vec<f32>,
     pub(crate) gated_output: Vec<f32>,
     pub(crate) dt: Vec<f32>,
+    pub(crate) x: Vec<f32>,
+    pub(crate) b: Vec<f32>,
+    pub(crate) c: Vec<f32>,
 }
 
 impl Sequence {
@@ -80,11 +88,12 @@ impl Sequence {
         let (hidden, residual) = (matrix(D_MODEL), matrix(D_MODEL));
         let (ssm_output, gated_output) = (matrix(D_INNER), matrix(D_INNER));
         let dt = matrix(N_HEADS).into_iter().map(f32::abs).collect();
+        let (x, b, c) = (matrix(D_INNER), matrix(D_STATE), matrix(D_STATE));
         let mut tokens = SegmentTokens::reducible(item, n);
         for size in &mut tokens.sizes {
             *size = (1 + numbers.next() % 4) as f32;
         }
-        Self { tokens, hidden, residual, ssm_output, gated_output, dt }
+        Self { tokens, hidden, residual, ssm_output, gated_output, dt, x, b, c }
     }
 
     /// Protects about one token of `one_in`.
@@ -100,24 +109,16 @@ impl Sequence {
         self.tokens.positions.len()
     }
 
-    fn matrices(&self) -> [(&Vec<f32>, usize); 5] {
-        [
-            (&self.hidden, D_MODEL),
-            (&self.residual, D_MODEL),
-            (&self.ssm_output, D_INNER),
-            (&self.gated_output, D_INNER),
-            (&self.dt, N_HEADS),
-        ]
+    fn matrices(&self) -> [(&Vec<f32>, usize); 8] {
+        let Self { hidden, residual, ssm_output, gated_output, dt, x, b, c, .. } = self;
+        let matrices = [hidden, residual, ssm_output, gated_output, dt, x, b, c];
+        std::array::from_fn(|index| (matrices[index], COLUMNS[index]))
     }
 
-    fn matrices_mut(&mut self) -> [(&mut Vec<f32>, usize); 5] {
-        [
-            (&mut self.hidden, D_MODEL),
-            (&mut self.residual, D_MODEL),
-            (&mut self.ssm_output, D_INNER),
-            (&mut self.gated_output, D_INNER),
-            (&mut self.dt, N_HEADS),
-        ]
+    fn matrices_mut(&mut self) -> [(&mut Vec<f32>, usize); 8] {
+        let Self { hidden, residual, ssm_output, gated_output, dt, x, b, c, .. } = self;
+        let mut columns = COLUMNS.into_iter();
+        [hidden, residual, ssm_output, gated_output, dt, x, b, c].map(|values| (values, columns.next().unwrap()))
     }
 
     /// The first `n` tokens.
@@ -144,7 +145,7 @@ impl Sequence {
     }
 
     pub(crate) fn view(&self, seed: u64) -> SequenceView<'_> {
-        let [hidden, residual, ssm_output, gated_output, dt] =
+        let [hidden, residual, ssm_output, gated_output, dt, x, b, c] =
             self.matrices().map(|(values, columns)| Matrix { values, rows: self.len(), columns });
         SequenceView {
             positions: &self.tokens.positions,
@@ -155,6 +156,10 @@ impl Sequence {
             ssm_output: Some(ssm_output),
             gated_output: Some(gated_output),
             dt: Some(dt),
+            x: Some(x),
+            b: Some(b),
+            c: Some(c),
+            scan: Some(ScanView { ngroups: 1, a: &A }),
             draw: Draw { seed, item: self.tokens.item, site: 3 },
             memo: None,
         }
@@ -174,8 +179,8 @@ impl Stream {
     pub(crate) fn of(sequences: &[&Sequence]) -> Self {
         let lengths: Vec<usize> = sequences.iter().map(|sequence| sequence.len()).collect();
         let total: usize = lengths.iter().sum();
-        let [hidden, residual, ssm_output, gated_output, dt] = [0, 1, 2, 3, 4].map(|index| {
-            let columns = [D_MODEL, D_MODEL, D_INNER, D_INNER, N_HEADS][index];
+        let [hidden, residual, ssm_output, gated_output, dt, x, b, c] = [0, 1, 2, 3, 4, 5, 6, 7].map(|index| {
+            let columns = COLUMNS[index];
             let values: Vec<f32> =
                 sequences.iter().flat_map(|sequence| sequence.matrices()[index].0.iter().copied()).collect();
             Tensor::from_vec(values, (total, columns), &Device::Cpu).unwrap()
@@ -189,7 +194,10 @@ impl Stream {
                 ssm_output: Some(ssm_output),
                 gated_output: Some(gated_output),
                 dt: Some(dt),
-                ..Signals::default()
+                x: Some(x),
+                b: Some(b),
+                c: Some(c),
+                scan: Some(ScanConstants { ngroups: 1, a: Tensor::new(&A, &Device::Cpu).unwrap() }),
             },
         }
     }

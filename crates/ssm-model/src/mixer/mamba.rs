@@ -7,7 +7,7 @@ use super::{MixerCall, MixerOutput, columns, conv_weights};
 use crate::config::{MambaConfig, ModelConfig};
 use crate::error::ModelError;
 use crate::loader::Loader;
-use crate::signals::Signals;
+use crate::signals::{ScanConstants, Signals};
 use crate::state::LayerState;
 
 #[derive(Debug)]
@@ -95,6 +95,8 @@ impl MambaMixer {
                 ssm_output: scan.y,
                 gated_output: call.signals.gated_output.then_some(scan.gated),
                 dt: scan.dt,
+                x: call.signals.x.then_some(conv.y),
+                scan: call.signals.scan.then(|| ScanConstants { ngroups: 1, a: self.a.clone() }),
             },
             state: conv.states.zip(scan.states).map(|(conv, ssm)| LayerState { conv, ssm }),
         })

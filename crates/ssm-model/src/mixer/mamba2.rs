@@ -7,7 +7,7 @@ use super::{MixerCall, MixerOutput, columns, conv_weights};
 use crate::config::{Mamba2Config, ModelConfig};
 use crate::error::ModelError;
 use crate::loader::Loader;
-use crate::signals::Signals;
+use crate::signals::{ScanConstants, Signals};
 use crate::state::LayerState;
 
 #[derive(Debug)]
@@ -99,6 +99,8 @@ impl Mamba2Mixer {
                 ssm_output: call.signals.ssm_output.then_some(scan.y),
                 gated_output,
                 dt: call.signals.dt.then_some(dt),
+                x: columns(call.signals.x, &conv.y, 0, self.d_inner)?,
+                scan: call.signals.scan.then(|| ScanConstants { ngroups: self.ngroups, a: self.a.clone() }),
             },
             state: conv.states.zip(scan.states).map(|(conv, ssm)| LayerState { conv, ssm }),
         })
