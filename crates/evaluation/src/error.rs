@@ -21,6 +21,11 @@ pub enum EvaluationError {
         /// Index of the item.
         item: u64,
     },
+    /// A rule that looks at later tokens, under the protocol that forbids it.
+    #[error(
+        "protocol `causal` scores rules that decide each token from tokens up to it; this one looks at later tokens"
+    )]
+    NotCausal,
     /// Scores that are not numbers.
     #[error("item {item}: log-likelihood is {value}")]
     NotFinite {
@@ -59,6 +64,7 @@ impl EvaluationError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Memory { .. } => Some("grant more with --memory"),
+            Self::NotCausal => Some("use `aligned` and read its coverage, or `context`"),
             _ => None,
         }
     }

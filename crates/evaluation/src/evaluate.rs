@@ -137,6 +137,7 @@ pub fn evaluate_oracle(setup: &Setup<'_>, settings: Settings) -> Result<Evaluati
 
 fn run(setup: &Setup<'_>, scorer: Scorer<'_>, settings: Settings) -> Result<Evaluation, EvaluationError> {
     let Setup { model, kind, items, protocol, reduction } = *setup;
+    protocol.check(reduction)?;
     let queries = queries(kind, items, protocol);
     let mut choices: Vec<Option<Choice>> = vec![None; queries.len()];
     let mut work = Work::default();

@@ -9,7 +9,7 @@ use common::{model, reduction, task};
 use evaluation::executor::{CellRequest, Event, ExecutorSettings, Sharing, evaluate_cells};
 use evaluation::tasks::{Task, TaskKind};
 use evaluation::{Evaluation, EvaluationError, Protocol, Reduction, Settings, Setup, evaluate};
-use reduction_strategies::{HostRule, Plan, PlanError, Rule, SequenceView, registry};
+use reduction_strategies::{Causality, HostRule, Plan, PlanError, Rule, SequenceView, registry};
 use ssm_model::MambaLm;
 
 const PLANS: usize = 2;
@@ -64,7 +64,7 @@ fn assert_same(place: &str, shared: &Evaluation, alone: &Evaluation) {
 
 fn grid<'a>(tasks: &'a [Task], ratios: &[f64]) -> Vec<CellRequest<'a>> {
     let mut cells = Vec::new();
-    for protocol in [Protocol::Context, Protocol::Aligned, Protocol::Upstream { batch_size: 5 }] {
+    for protocol in [Protocol::Context, Protocol::Aligned, Protocol::Causal, Protocol::Upstream { batch_size: 5 }] {
         for strategy in registry::all() {
             for ratio in ratios {
                 for task in tasks {
@@ -72,6 +72,9 @@ fn grid<'a>(tasks: &'a [Task], ratios: &[f64]) -> Vec<CellRequest<'a>> {
                     let dense = strategy.name == "dense";
                     if dense {
                         reduction = Reduction::dense();
+                    }
+                    if protocol == Protocol::Causal && reduction.rule.causality() == Causality::None {
+                        continue;
                     }
                     // Refused by the plan: later tokens would decide which earlier ones stay.
                     if task.kind == TaskKind::RunningText && protocol == Protocol::Aligned && !dense {
@@ -201,4 +204,19 @@ fn breaking_off_leaves_the_rest_out() {
     })
     .unwrap();
     assert_eq!(ended, 1);
+}
+
+#[test]
+fn a_rule_that_looks_ahead_is_refused_under_the_causal_protocol() {
+    let model = model("mamba2-world");
+    let tasks = [task("world_lambada", 2)];
+    let cell = |strategy| CellRequest {
+        kind: tasks[0].kind,
+        items: &tasks[0].items,
+        protocol: Protocol::Causal,
+        reduction: reduction(strategy, &[], 0.7),
+    };
+    let (results, _) = shared(&model, &[cell("top_k"), cell("block_causal")], settings(512, 1));
+    assert!(matches!(**results[0].as_ref().unwrap_err(), EvaluationError::NotCausal));
+    assert!(results[1].is_ok());
 }

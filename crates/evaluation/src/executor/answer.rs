@@ -6,6 +6,7 @@ use std::sync::Arc;
 use reduction_strategies::TokenTable;
 use ssm_kernels::Segments;
 
+use super::CellRequest;
 use super::catalogue::Catalogue;
 use super::walk::{Branch, End, Pack, Walk};
 use crate::error::EvaluationError;
@@ -82,7 +83,8 @@ impl<'a> Walk<'a> {
         let catalogue: &'a Catalogue = self.catalogue;
         let lane = catalogue.documents[self.documents[document]].lanes[lane];
         let (queries, unit) = catalogue.unit_of(lane);
-        let protocol = self.cells[lane.cell].protocol;
+        let CellRequest { protocol, reduction, .. } = &self.cells[lane.cell];
+        protocol.check(reduction)?;
         let readings = |placement: &crate::protocol::Placement| {
             let query = &queries[placement.query];
             Ok((placement.query, query, protocol.readings(query, placement, after)?))
