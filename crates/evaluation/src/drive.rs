@@ -70,7 +70,9 @@ pub(crate) fn drive(
     for layer in 0..model.config().n_layer {
         let reduces = reduction.sites.contains(&layer);
         let signals = if reduces { reduction.rule.signals() } else { SignalSet::default() };
-        let request = LayerRequest { signals, ..LayerRequest::default() };
+        let lengths = (0..segments.len()).map(|index| segments.length(index));
+        let times = TokenTable::times(table.segments.iter().zip(lengths));
+        let request = LayerRequest { signals, time: times.as_deref(), ..LayerRequest::default() };
         let output = model.layer(layer, &activations, &segments, request)?;
         token_layers += segments.n_tokens() as u64;
         activations = output.activations;

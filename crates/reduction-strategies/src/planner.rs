@@ -60,6 +60,7 @@ pub fn plan_blind(rule: &Rule, keep_ratio: f64, draw: Draw, tokens: &SegmentToke
         positions: &tokens.positions,
         sizes: &tokens.sizes,
         protected: &tokens.protected,
+        times: &tokens.times,
         hidden: nothing,
         residual: nothing,
         ssm_output: None,

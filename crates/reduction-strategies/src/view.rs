@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use ssm_model::RowTime;
+
 use crate::error::PlanError;
 use crate::memo::Memo;
 
@@ -68,6 +70,8 @@ pub struct SequenceView<'a> {
     pub sizes: &'a [f32],
     /// Tokens that no rule may remove or merge into.
     pub protected: &'a [bool],
+    /// How long each row lasted for the scan of this layer; step sizes are shown without it.
+    pub times: &'a [RowTime],
     /// Output of the block, `[tokens, d_model]`.
     pub hidden: Matrix<'a>,
     /// Residual stream that the next block adds it to, `[tokens, d_model]`.
@@ -127,10 +131,11 @@ impl SequenceView<'_> {
             ("b", self.b),
             ("c", self.c),
         ];
-        let rows = matrices
-            .into_iter()
-            .filter_map(|(name, matrix)| matrix.map(|matrix| (name, matrix.rows)))
-            .chain([("sizes", self.sizes.len()), ("protected", self.protected.len())]);
+        let rows = matrices.into_iter().filter_map(|(name, matrix)| matrix.map(|matrix| (name, matrix.rows))).chain([
+            ("sizes", self.sizes.len()),
+            ("protected", self.protected.len()),
+            ("times", self.times.len()),
+        ]);
         for (part, got) in rows {
             if got != n {
                 return Err(PlanError::View { part, got, expected: n });

@@ -23,6 +23,14 @@ pub enum ModelError {
         /// Rows of the embedding.
         vocab_size: usize,
     },
+    /// Factors of step sizes that do not fit the stream.
+    #[error("{got} factors of step sizes for {rows} rows, each finite and positive")]
+    Time {
+        /// Factors given.
+        got: usize,
+        /// Rows of the stream.
+        rows: usize,
+    },
     /// A layer that the model does not have.
     #[error("layer {layer} is beyond the model: it has {n_layer} layers")]
     Layer {
@@ -41,6 +49,7 @@ impl ModelError {
             Self::Checkpoint(error) => Some(error.hint()),
             Self::Token { .. } => Some("the tokenizer does not fit this checkpoint".to_owned()),
             Self::Layer { .. } => Some("layers are 0-based".to_owned()),
+            Self::Time { .. } => Some("one `RowTime` per row of the stream; `RowTime::ONE` changes nothing".to_owned()),
             Self::Kernel(_) | Self::Candle(_) => None,
         }
     }

@@ -13,6 +13,7 @@ mod model;
 mod random;
 mod signals;
 mod state;
+mod time;
 
 pub use checkpoint::{Checkpoint, CheckpointError, Weights};
 pub use config::{ConfigError, Mamba2Config, MambaConfig, MixerConfig, ModelConfig};
@@ -23,3 +24,4 @@ pub use random::RandomWeights;
 pub use signals::{ScanConstants, SignalSet, Signals};
 pub use ssm_kernels::Placement;
 pub use state::{LayerState, ModelState};
+pub use time::RowTime;

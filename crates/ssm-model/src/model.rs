@@ -12,6 +12,7 @@ use crate::loader::{Loader, WeightSource};
 use crate::mixer::{Mixer, MixerCall};
 use crate::signals::{SignalSet, Signals};
 use crate::state::{LayerState, ModelState};
+use crate::time::RowTime;
 
 /// What flows from block to block, one row per token of the packed stream.
 ///
@@ -35,6 +36,8 @@ pub struct LayerRequest<'a> {
     pub states: bool,
     /// Rows of the activations to gather and merge before the block reads them; the segments are those that are left.
     pub rows: Option<&'a RowPlan>,
+    /// Factors on the step sizes, one per row that the scan sees; all 1 where absent.
+    pub time: Option<&'a [RowTime]>,
 }
 
 /// What a layer returns.
@@ -135,8 +138,13 @@ impl MambaLm {
         let eps = self.config.norm_eps as f32;
         let (normed, residual) =
             ops::add_rms_norm(&activations.hidden, activations.residual.as_ref(), &block.norm, eps, request.rows)?;
-        let call =
-            MixerCall { segments, initial: request.initial, signals: request.signals, want_states: request.states };
+        let call = MixerCall {
+            segments,
+            initial: request.initial,
+            signals: request.signals,
+            want_states: request.states,
+            time: request.time,
+        };
         let output = block.mixer.forward(&normed, &call)?;
         Ok(LayerOutput {
             activations: Activations { hidden: output.hidden, residual: Some(residual) },
@@ -183,6 +191,7 @@ impl MambaLm {
                 signals: SignalSet::default(),
                 states: true,
                 rows: None,
+                time: None,
             };
             let output = self.layer(index, &activations, segments, request)?;
             activations = output.activations;

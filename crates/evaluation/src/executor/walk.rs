@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use candle_core::Tensor;
-use reduction_strategies::{Fork, Plan, PlanError, SegmentTokens, apply_forks};
+use reduction_strategies::{Fork, Plan, PlanError, SegmentTokens, TokenTable, apply_forks};
 use ssm_kernels::{KernelError, Segments};
 use ssm_model::{Activations, LayerRequest, MambaLm, SignalSet};
 
@@ -136,7 +136,10 @@ impl<'a> Walk<'a> {
     fn descend(&mut self, mut pack: Pack, first_layer: usize) -> Result<(), EvaluationError> {
         for layer in first_layer..self.model.config().n_layer {
             let signals = self.signals(&pack, layer);
-            let request = LayerRequest { signals: signals.unwrap_or_default(), ..LayerRequest::default() };
+            let rows = pack.branches.iter().flat_map(|branch| branch.table.iter().zip(branch.rows.iter().copied()));
+            let times = TokenTable::times(rows);
+            let signals_wanted = signals.unwrap_or_default();
+            let request = LayerRequest { signals: signals_wanted, time: times.as_deref(), ..LayerRequest::default() };
             let output = self.model.layer(layer, &pack.activations, &pack.segments, request)?;
             self.count(&pack);
             pack.activations = output.activations;

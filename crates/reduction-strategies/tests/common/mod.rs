@@ -130,6 +130,7 @@ impl Sequence {
         prefix.tokens.positions.truncate(n);
         prefix.tokens.sizes.truncate(n);
         prefix.tokens.protected.truncate(n);
+        prefix.tokens.times.truncate(n);
         prefix
     }
 
@@ -151,6 +152,7 @@ impl Sequence {
             positions: &self.tokens.positions,
             sizes: &self.tokens.sizes,
             protected: &self.tokens.protected,
+            times: &self.tokens.times,
             hidden,
             residual,
             ssm_output: Some(ssm_output),

@@ -9,6 +9,7 @@ use crate::error::ModelError;
 use crate::loader::Loader;
 use crate::signals::{ScanConstants, Signals};
 use crate::state::LayerState;
+use crate::time::RowTimes;
 
 #[derive(Debug)]
 pub(crate) struct MambaMixer {
@@ -70,12 +71,16 @@ impl MambaMixer {
         })?;
         let projected = ops::linear(&conv.y, &self.x_proj)?;
         let dt_raw = ops::linear(&projected.narrow(1, 0, self.dt_rank)?, &self.dt_proj)?;
+        let times = call.time.map(|times| RowTimes::new(times, &conv.y)).transpose()?;
+        let timed =
+            times.as_ref().map(|times| times.on_input_map(&projected, self.dt_rank, self.d_state)).transpose()?;
         let scan = ops::selective_scan(&SelectiveScanInput {
             x: &conv.y,
             dt_raw: &dt_raw,
             dt_bias: &self.dt_bias,
             a: &self.a,
-            projected: &projected,
+            dt_factor: times.as_ref().map(|times| &times.decay),
+            projected: timed.as_ref().unwrap_or(&projected),
             b_start: self.dt_rank,
             c_start: self.dt_rank + self.d_state,
             d: &self.d,

@@ -9,6 +9,7 @@ use crate::error::ModelError;
 use crate::loader::Loader;
 use crate::signals::{ScanConstants, Signals};
 use crate::state::LayerState;
+use crate::time::RowTimes;
 
 #[derive(Debug)]
 pub(crate) struct Mamba2Mixer {
@@ -77,9 +78,15 @@ impl Mamba2Mixer {
             want_states: call.want_states,
         })?;
         let dt = ops::softplus(&zxbcdt, self.d_inner + conv_dim, &self.dt_bias, self.dt_limit)?;
+        let times = call.time.map(|times| RowTimes::new(times, &conv.y)).transpose()?;
+        let timed = match &times {
+            Some(times) => Some((times.on_input_map(&conv.y, self.d_inner, maps)?, dt.broadcast_mul(&times.decay)?)),
+            None => None,
+        };
+        let (xbc, steps) = timed.as_ref().map_or((&conv.y, &dt), |(xbc, steps)| (xbc, steps));
         let scan = ops::ssd(&SsdInput {
-            xbc: &conv.y,
-            dt: &dt,
+            xbc,
+            dt: steps,
             a: &self.a,
             d: &self.d,
             headdim: self.headdim,
