@@ -9,6 +9,7 @@ use ssm_kernels::Segments;
 use ssm_model::{Activations, LayerRequest, MambaLm, ModelConfig, SignalSet};
 
 use crate::error::EvaluationError;
+use crate::influence::{Leaving, leave_one_out};
 use crate::protocol::Batch;
 
 /// Which tokens leave, where and how many.
@@ -81,6 +82,12 @@ pub(crate) fn drive(
         }
         let residual = activations.residual.as_ref().unwrap_or(&activations.hidden);
         let (keep_ratio, seed) = (reduction.keep_ratio, reduction.seed);
+        let mut signals = output.signals;
+        if reduction.rule.signals().influence {
+            let leaving = Leaving { layer, activations: &activations, segments: &segments };
+            let tokens: Vec<_> = table.segments.iter().map(Some).collect();
+            signals.influence = Some(leave_one_out(model, leaving, &tokens)?);
+        }
         let plan = plan_site(
             &reduction.rule,
             keep_ratio,
@@ -90,7 +97,7 @@ pub(crate) fn drive(
             &segments,
             &activations.hidden,
             residual,
-            &output.signals,
+            &signals,
         )?;
         let planned =
             table.segments.iter().zip(&plan.plans).filter_map(|(tokens, plan)| Some((tokens, plan.as_ref()?)));

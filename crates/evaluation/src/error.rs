@@ -26,6 +26,14 @@ pub enum EvaluationError {
         "protocol `causal` scores rules that decide each token from tokens up to it; this one looks at later tokens"
     )]
     NotCausal,
+    /// A sequence that is too long to leave out one token after the other.
+    #[error("importance `oracle` runs the model once per token; a sequence of {tokens} tokens exceeds {most}")]
+    OracleLength {
+        /// Its tokens.
+        tokens: usize,
+        /// Most that are measured.
+        most: usize,
+    },
     /// Scores that are not numbers.
     #[error("item {item}: log-likelihood is {value}")]
     NotFinite {
@@ -64,6 +72,7 @@ impl EvaluationError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Memory { .. } => Some("grant more with --memory"),
+            Self::OracleLength { .. } => Some("leave the task out for `oracle`, or choose one of shorter contexts"),
             Self::NotCausal => Some("use `aligned` and read its coverage, or `context`"),
             _ => None,
         }

@@ -14,6 +14,7 @@
 //! | `write_norm` | `sqrt(sum_h dt_h^2 |B_g|^2 |x_h|^2)`: Frobenius norm of what the token writes into the state |
 //! | `hidden_attention` | influence on later outputs, `sum_{i >= t} mean_h |a_h(i, t)|`; see [`crate::scan_scores`] |
 //! | `hidden_attention_no_decay` | the same without the decay between the two tokens |
+//! | `oracle` | `KL(p, p without t)` after the last token: leave-one-out, measured by the driver on small inputs |
 //!
 //! Those with `dt` in them read what they need whatever `source` says. Sums run over the columns in order in float64 and are
 //! rounded to float32 once.
@@ -48,6 +49,8 @@ pub enum Metric {
         /// Whether the decay between the tokens counts.
         decay: bool,
     },
+    /// Change of the outcome when the token leaves, as the driver measured it.
+    Oracle,
 }
 
 /// A tensor of the site that rules read.
@@ -171,6 +174,7 @@ impl Importance {
             "dt_l2" => Metric::DtL2,
             "write_norm" => Metric::WriteNorm,
             "hidden_attention" => Metric::HiddenAttention { decay: true },
+            "oracle" => Metric::Oracle,
             "hidden_attention_no_decay" => Metric::HiddenAttention { decay: false },
             word => panic!("no importance is called `{word}`"),
         };
@@ -194,6 +198,7 @@ impl Importance {
     pub fn signals(self) -> SignalSet {
         let set = self.source.signals();
         match self.metric {
+            Metric::Oracle => SignalSet { influence: true, ..SignalSet::default() },
             Metric::WriteNorm => SignalSet { x: true, b: true, scan: true, ..set },
             Metric::HiddenAttention { .. } => SignalSet { b: true, c: true, scan: true, ..set },
             _ => set,
@@ -208,6 +213,7 @@ impl Importance {
         let scores = || match self.metric {
             Metric::WriteNorm => scan_scores::write_norm(view),
             Metric::HiddenAttention { decay } => scan_scores::hidden_attention(view, decay),
+            Metric::Oracle => Ok(view.influence.ok_or(PlanError::MissingSignal("influence"))?.values.to_vec()),
             metric => {
                 let matrix = self.source.of(view)?;
                 Ok((0..matrix.rows).map(|row| metric.of(matrix.row(row))).collect::<Vec<f32>>())
@@ -221,13 +227,13 @@ impl Metric {
     /// Whether it is a function of one row of one tensor ([`Metric::of`]).
     #[must_use]
     pub fn reads_one_row(self) -> bool {
-        !matches!(self, Self::WriteNorm | Self::HiddenAttention { .. })
+        !matches!(self, Self::WriteNorm | Self::HiddenAttention { .. } | Self::Oracle)
     }
 
     /// Whether a token's score depends on later tokens.
     #[must_use]
     pub fn looks_ahead(self) -> bool {
-        matches!(self, Self::HiddenAttention { .. })
+        matches!(self, Self::HiddenAttention { .. } | Self::Oracle)
     }
 
     /// The score of one row.
@@ -243,7 +249,9 @@ impl Metric {
             Self::L1 => mean(f64::abs),
             Self::Sum | Self::DtMean => mean(|value| value),
             Self::L2 | Self::DtL2 => sum(|value| value * value).sqrt(),
-            Self::WriteNorm | Self::HiddenAttention { .. } => panic!("{self:?} is no function of one row"),
+            Self::WriteNorm | Self::HiddenAttention { .. } | Self::Oracle => {
+                panic!("{self:?} is no function of one row")
+            }
         };
         score as f32
     }
@@ -262,9 +270,10 @@ pub const IMPORTANCE_OPTION: OptionInfo = OptionInfo {
         "write_norm",
         "hidden_attention",
         "hidden_attention_no_decay",
+        "oracle",
     ]),
     default: OptionDefault::Word("clip"),
-    help: "what makes a token important; from dt_mean on, metrics of the scan, which read what they need",
+    help: "what makes a token important; from dt_mean on they read what they need; oracle: leave-one-out, small inputs only",
 };
 
 /// [`IMPORTANCE_OPTION`] without the metrics that look at later tokens.

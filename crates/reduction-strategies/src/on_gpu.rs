@@ -185,7 +185,7 @@ fn metric(metric: Metric) -> Result<ScoreMetric, PlanError> {
         Metric::L1 => ScoreMetric::L1,
         Metric::L2 | Metric::DtL2 => ScoreMetric::L2,
         Metric::Sum | Metric::DtMean => ScoreMetric::Mean,
-        Metric::WriteNorm | Metric::HiddenAttention { .. } => return Err(PlanError::NotOnGpu),
+        Metric::WriteNorm | Metric::HiddenAttention { .. } | Metric::Oracle => return Err(PlanError::NotOnGpu),
     })
 }
 

@@ -70,6 +70,7 @@ pub fn plan_blind(rule: &Rule, keep_ratio: f64, draw: Draw, tokens: &SegmentToke
         b: None,
         c: None,
         scan: None,
+        influence: None,
         draw,
         memo: None,
     };

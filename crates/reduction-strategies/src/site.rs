@@ -79,13 +79,14 @@ pub fn plan_site_with(
         (&signals.x, wanted.x, "x"),
         (&signals.b, wanted.b, "b"),
         (&signals.c, wanted.c, "c"),
+        (&signals.influence, wanted.influence, "influence"),
     ];
     let read = |(tensor, wanted, name): (&Option<Tensor>, _, _)| HostMatrix::wanted(tensor.as_ref(), wanted, name, n);
     let shown = shown.into_iter().map(read).collect::<Result<Vec<_>, PlanError>>()?;
     let shown: Vec<_> =
         shown.iter().map(|matrix| matrix.as_ref().map(HostMatrix::view).transpose()).collect::<Result<_, _>>()?;
-    let [ssm_output, gated_output, dt, x, b, c] =
-        [0, 1, 2, 3, 4, 5].map(|index| shown[index].as_ref().map(HostView::matrix));
+    let [ssm_output, gated_output, dt, x, b, c, influence] =
+        [0, 1, 2, 3, 4, 5, 6].map(|index| shown[index].as_ref().map(HostView::matrix));
     let scan = signals.scan.as_ref().filter(|_| wanted.scan);
     let scan = scan.map(|scan| Ok::<_, PlanError>((scan.ngroups, flat(&scan.a)?))).transpose()?;
     let stream = SequenceView {
@@ -102,6 +103,7 @@ pub fn plan_site_with(
         b,
         c,
         scan: scan.as_ref().map(|(ngroups, a)| ScanView { ngroups: *ngroups, a }),
+        influence,
         draw: Draw { seed, item: 0, site },
         memo: None,
     };
@@ -272,6 +274,7 @@ fn cut<'a>(stream: &SequenceView<'a>, rows: std::ops::Range<usize>, tokens: &'a 
         b: stream.b.map(part),
         c: stream.c.map(part),
         scan: stream.scan,
+        influence: stream.influence.map(part),
         draw: Draw { item: tokens.item, ..stream.draw },
         memo: None,
     }

@@ -43,6 +43,7 @@ impl Sequence {
             b: None,
             c: None,
             scan: None,
+            influence: None,
             draw: Draw::default(),
             memo: None,
         }

@@ -90,6 +90,8 @@ pub struct SequenceView<'a> {
     pub c: Option<Matrix<'a>>,
     /// The same for every token.
     pub scan: Option<ScanView<'a>>,
+    /// Influence on the outcome as the driver measured it, `[tokens, 1]`.
+    pub influence: Option<Matrix<'a>>,
     /// Source of random numbers.
     pub draw: Draw,
     /// What other rules computed from this very view, where several plan it.
@@ -130,6 +132,7 @@ impl SequenceView<'_> {
             ("x", self.x),
             ("b", self.b),
             ("c", self.c),
+            ("influence", self.influence),
         ];
         let rows = matrices.into_iter().filter_map(|(name, matrix)| matrix.map(|matrix| (name, matrix.rows))).chain([
             ("sizes", self.sizes.len()),

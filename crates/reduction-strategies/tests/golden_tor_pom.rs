@@ -97,6 +97,7 @@ impl Case {
             b: None,
             c: None,
             scan: None,
+            influence: None,
             draw: Draw::default(),
             memo: None,
         };

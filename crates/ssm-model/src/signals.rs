@@ -20,6 +20,8 @@ pub struct SignalSet {
     pub x: bool,
     /// What of the scan does not depend on the token.
     pub scan: bool,
+    /// Influence of a row on the outcome. No layer knows it: a driver that can measure it fills it in.
+    pub influence: bool,
 }
 
 impl SignalSet {
@@ -34,6 +36,7 @@ impl SignalSet {
             c: self.c || other.c,
             x: self.x || other.x,
             scan: self.scan || other.scan,
+            influence: self.influence || other.influence,
         }
     }
 }
@@ -55,6 +58,8 @@ pub struct Signals {
     pub x: Option<Tensor>,
     /// The same for every token.
     pub scan: Option<ScanConstants>,
+    /// `[tokens, 1]`, from the driver.
+    pub influence: Option<Tensor>,
 }
 
 /// What of a layer's scan does not depend on the token.

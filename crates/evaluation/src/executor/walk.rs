@@ -13,6 +13,7 @@ use super::catalogue::{Catalogue, Lane};
 use super::fork::Child;
 use super::{CellRequest, Sharing};
 use crate::error::EvaluationError;
+use crate::influence::{Leaving, leave_one_out};
 use crate::outcome::Choice;
 use crate::trace::Step;
 
@@ -146,8 +147,12 @@ impl<'a> Walk<'a> {
             if signals.is_none() {
                 continue;
             }
-            let children = self.fork(&pack, &output.signals, layer)?;
-            drop(output.signals);
+            let mut shown = output.signals;
+            if signals_wanted.influence {
+                shown.influence = Some(self.influence(&pack, layer)?);
+            }
+            let children = self.fork(&pack, &shown, layer)?;
+            drop(shown);
             let goes_on =
                 |child: &Child| child.plans.is_none() && child.branch.rows == pack.branches[child.parent].rows;
             if children.iter().all(goes_on) && children.len() == pack.branches.len() {
@@ -173,6 +178,20 @@ impl<'a> Walk<'a> {
         let reductions = lanes.map(|lane| &self.cells[lane.cell].reduction);
         let here = reductions.filter(|reduction| reduction.sites.contains(&layer));
         here.map(|reduction| reduction.rule.signals()).reduce(SignalSet::union)
+    }
+
+    /// Leave-one-out influence in the branches of lanes that ask for it; a branch that asks has all its rows.
+    fn influence(&self, pack: &Pack, layer: usize) -> Result<Tensor, EvaluationError> {
+        let mut tokens = Vec::new();
+        for branch in &pack.branches {
+            let asks = branch.lanes.iter().any(|lane| {
+                let reduction = &self.cells[self.lane(branch, *lane).cell].reduction;
+                reduction.sites.contains(&layer) && reduction.rule.signals().influence
+            });
+            tokens.extend(branch.table.iter().map(|segment| asks.then_some(segment)));
+        }
+        let leaving = Leaving { layer, activations: &pack.activations, segments: &pack.segments };
+        leave_one_out(self.model, leaving, &tokens)
     }
 
     /// Counts a layer that ran.

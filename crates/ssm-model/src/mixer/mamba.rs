@@ -102,6 +102,7 @@ impl MambaMixer {
                 dt: scan.dt,
                 x: call.signals.x.then_some(conv.y),
                 scan: call.signals.scan.then(|| ScanConstants { ngroups: 1, a: self.a.clone() }),
+                influence: None,
             },
             state: conv.states.zip(scan.states).map(|(conv, ssm)| LayerState { conv, ssm }),
         })

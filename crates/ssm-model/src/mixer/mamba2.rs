@@ -108,6 +108,7 @@ impl Mamba2Mixer {
                 dt: call.signals.dt.then_some(dt),
                 x: columns(call.signals.x, &conv.y, 0, self.d_inner)?,
                 scan: call.signals.scan.then(|| ScanConstants { ngroups: self.ngroups, a: self.a.clone() }),
+                influence: None,
             },
             state: conv.states.zip(scan.states).map(|(conv, ssm)| LayerState { conv, ssm }),
         })
