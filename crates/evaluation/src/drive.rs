@@ -9,6 +9,7 @@ use ssm_kernels::Segments;
 use ssm_model::{Activations, LanguageModel, LayerRequest, ModelConfig, SignalSet};
 
 use crate::error::EvaluationError;
+use crate::influence::{Leaving, leave_one_out};
 use crate::positions::{Positions, token_pairs};
 use crate::protocol::Batch;
 
@@ -75,8 +76,11 @@ pub(crate) fn drive(
     for layer in 0..model.config().n_layer {
         let reduces = reduction.sites.contains(&layer);
         let signals = if reduces { reduction.rule.signals() } else { SignalSet::default() };
+        let lengths = (0..segments.len()).map(|index| segments.length(index));
+        let times = TokenTable::times(table.segments.iter().zip(lengths));
         let positions = model.config().uses_positions().then(|| positions(reduction.positions, &table, &segments));
-        let request = LayerRequest { signals, positions: positions.as_deref(), ..LayerRequest::default() };
+        let (time, positions) = (times.as_deref(), positions.as_deref());
+        let request = LayerRequest { signals, time, positions, ..LayerRequest::default() };
         let output = model.layer(layer, &activations, &segments, request)?;
         token_layers += segments.n_tokens() as u64;
         token_pairs += pairs(&segments);
@@ -86,6 +90,12 @@ pub(crate) fn drive(
         }
         let residual = activations.residual.as_ref().unwrap_or(&activations.hidden);
         let (keep_ratio, seed) = (reduction.keep_ratio, reduction.seed);
+        let mut signals = output.signals;
+        if reduction.rule.signals().influence {
+            let leaving = Leaving { layer, activations: &activations, segments: &segments };
+            let tokens: Vec<_> = table.segments.iter().map(Some).collect();
+            signals.influence = Some(leave_one_out(model, leaving, &tokens)?);
+        }
         let plan = plan_site(
             &reduction.rule,
             keep_ratio,
@@ -95,7 +105,7 @@ pub(crate) fn drive(
             &segments,
             &activations.hidden,
             residual,
-            &output.signals,
+            &signals,
         )?;
         let planned =
             table.segments.iter().zip(&plan.plans).filter_map(|(tokens, plan)| Some((tokens, plan.as_ref()?)));

@@ -21,6 +21,19 @@ pub enum EvaluationError {
         /// Index of the item.
         item: u64,
     },
+    /// A rule that looks at later tokens, under the protocol that forbids it.
+    #[error(
+        "protocol `causal` scores rules that decide each token from tokens up to it; this one looks at later tokens"
+    )]
+    NotCausal,
+    /// A sequence that is too long to leave out one token after the other.
+    #[error("importance `oracle` runs the model once per token; a sequence of {tokens} tokens exceeds {most}")]
+    OracleLength {
+        /// Its tokens.
+        tokens: usize,
+        /// Most that are measured.
+        most: usize,
+    },
     /// Scores that are not numbers.
     #[error("item {item}: log-likelihood is {value}")]
     NotFinite {
@@ -59,6 +72,8 @@ impl EvaluationError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Memory { .. } => Some("grant more with --memory"),
+            Self::OracleLength { .. } => Some("leave the task out for `oracle`, or choose one of shorter contexts"),
+            Self::NotCausal => Some("use `aligned` and read its coverage, or `context`"),
             _ => None,
         }
     }

@@ -189,6 +189,7 @@ fn run_span(
     scorer: Scorer<'_>,
     settings: Settings,
 ) -> Result<Partial, EvaluationError> {
+    layout.protocol.check(reduction)?;
     let mut partial = Partial::default();
     // Batches run beside each other and are gathered in order: no result depends on which one ends first.
     let one = |batch: Batch| {

@@ -34,20 +34,20 @@ impl GuardOutcome {
 }
 
 /// An oracle, certain of the true successor of the token in every surviving row, must be right on every target. Under
-/// `aligned` this is asked of the covered targets: the protocol itself says which ones are not.
+/// `aligned` and `causal` this is asked of the covered targets: the protocol itself says which ones are not.
 ///
 /// # Errors
 /// As [`evaluate`].
 pub fn oracle(setup: &Setup<'_>) -> Result<GuardOutcome, EvaluationError> {
     let evaluation = evaluate_oracle(setup, Settings::default())?;
     let choices = evaluation.items.iter().flat_map(|item| &item.choices);
-    let aligned = setup.protocol == Protocol::Aligned;
+    let partial = setup.protocol.reports_coverage();
     let (mut right, mut checked) = (0, 0);
     for choice in choices {
-        let counts = |covered: bool| covered || !aligned;
+        let counts = |covered: bool| covered || !partial;
         right += choice.tokens.iter().filter(|target| counts(target.covered) && target.hit).count();
         // Rows that `upstream` cuts away count as wrong: they were asked for.
-        checked += if aligned { choice.covered } else { choice.asked };
+        checked += if partial { choice.covered } else { choice.asked };
     }
     Ok(GuardOutcome::new("oracle", "targets that an oracle gets right", right, checked))
 }
@@ -81,7 +81,7 @@ pub fn alone(setup: &Setup<'_>) -> Result<GuardOutcome, EvaluationError> {
 /// Where a strategy claims causality: changing the second half of the tokens must not change the scores of the first.
 ///
 /// # Errors
-/// As [`evaluate`].
+/// As [`evaluate`]; a rule that claims no causality is refused.
 pub fn causal(model: &LanguageModel, items: &[Item], reduction: &Reduction) -> Result<GuardOutcome, EvaluationError> {
     let texts: Vec<Item> = items.iter().map(Item::as_running_text).collect();
     let changed: Vec<Item> = texts
@@ -95,7 +95,7 @@ pub fn causal(model: &LanguageModel, items: &[Item], reduction: &Reduction) -> R
         })
         .collect();
     let run = |items: &[Item]| {
-        let setup = Setup { model, kind: TaskKind::RunningText, items, protocol: Protocol::Aligned, reduction };
+        let setup = Setup { model, kind: TaskKind::RunningText, items, protocol: Protocol::Causal, reduction };
         evaluate(&setup, Settings::default())
     };
     let (before, after) = (run(&texts)?, run(&changed)?);

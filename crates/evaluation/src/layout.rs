@@ -75,7 +75,7 @@ impl Layout {
     pub(crate) fn batches(&self, span: Range<usize>, max_tokens: usize) -> Result<Vec<Batch>, EvaluationError> {
         let units = &self.units[span];
         match self.protocol {
-            Protocol::Context | Protocol::Aligned => pack(units, max_tokens),
+            Protocol::Context | Protocol::Aligned | Protocol::Causal => pack(units, max_tokens),
             Protocol::Upstream { batch_size } => units.chunks(batch_size).map(batch).collect(),
         }
     }

@@ -5,6 +5,7 @@ mod error;
 mod evaluate;
 pub mod executor;
 pub mod guards;
+pub mod influence;
 mod layout;
 pub mod metrics;
 mod outcome;

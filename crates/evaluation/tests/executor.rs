@@ -213,3 +213,14 @@ fn breaking_off_leaves_the_rest_out() {
     evaluate_jobs(&model, settings(64, 2), &mut next, &|| true, &mut |_| panic!("stopped before anything ran"))
         .unwrap();
 }
+
+#[test]
+fn a_rule_that_looks_ahead_is_refused_under_the_causal_protocol() {
+    let model = model("mamba2-world");
+    let tasks = [task("world_lambada", 2)];
+    let cell =
+        |strategy| Cell { task: &tasks[0], protocol: Protocol::Causal, reduction: reduction(strategy, &[], 0.7) };
+    let (results, _) = shared(&model, &[cell("top_k"), cell("block_causal")], settings(512, 1));
+    assert!(matches!(**results[0].as_ref().unwrap_err(), EvaluationError::NotCausal));
+    assert!(results[1].is_ok());
+}

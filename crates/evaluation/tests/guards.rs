@@ -3,10 +3,10 @@
 mod common;
 
 use common::{model, reduction, setup, sites, task};
-use evaluation::guards::{alone, identity, oracle};
+use evaluation::guards::{alone, causal, identity, oracle};
 use evaluation::tasks::{Item, Task};
-use evaluation::{Evaluation, POSITIONS, Protocol, Reduction, Settings, Setup, evaluate};
-use reduction_strategies::registry;
+use evaluation::{Evaluation, EvaluationError, POSITIONS, Protocol, Reduction, Settings, Setup, evaluate};
+use reduction_strategies::{Causality, Rule, registry};
 use ssm_model::LanguageModel;
 
 const MODEL: &str = "mamba2-world";
@@ -69,6 +69,54 @@ fn a_transformer_passes_under_sound_protocols() {
             }
         }
     }
+}
+
+/// Every strategy that claims causality, with the options under which it does.
+fn causal_reductions() -> Vec<(String, Reduction)> {
+    let online = ("local_merge", vec![("decide", "online")]);
+    let plain = registry::all().into_iter().map(|strategy| (strategy.name, Vec::new()));
+    let all = plain.chain([online, ("block_causal", vec![("removed", "merge"), ("importance", "write_norm")])]);
+    let all = all.map(|(name, options)| (format!("{name} {options:?}"), reduction(name, &options, KEEP)));
+    all.filter(|(_, reduction)| reduction.rule.causality() != Causality::None).collect()
+}
+
+#[test]
+fn causal_strategies_pass_under_the_causal_protocol_and_leak_nothing() {
+    for name in [MODEL, "mamba-world"] {
+        let model = model(name);
+        let mut tasks = sample();
+        tasks.push(task("world_text", 1));
+        tasks[3].items[0].contexts[0].tokens.truncate(200);
+        let reductions = causal_reductions();
+        assert!(reductions.len() >= 4, "{reductions:?}");
+        for (what, reduction) in &reductions {
+            let mut asked_of_the_oracle = 0;
+            for task in &tasks {
+                let setup = setup(&model, task, Protocol::Causal, reduction);
+                let sure = oracle(&setup).unwrap();
+                assert!(sure.passed, "{name} {what} {}: {sure:?}", task.name);
+                asked_of_the_oracle += sure.checked;
+                for outcome in [identity(&setup), alone(&setup), causal(&model, &task.items, reduction)] {
+                    let outcome = outcome.unwrap();
+                    assert!(outcome.passed && outcome.checked > 0, "{name} {what} {}: {outcome:?}", task.name);
+                }
+            }
+            assert!(asked_of_the_oracle > 0, "{name} {what}");
+        }
+    }
+}
+
+#[test]
+fn the_causal_protocol_refuses_rules_that_look_ahead() {
+    let model = model(MODEL);
+    let task = task("world_text", 1);
+    for strategy in ["top_k", "uniform", "tome", "local_merge"] {
+        let reduction = reduction(strategy, &[], KEEP);
+        let refused = evaluate(&setup(&model, &task, Protocol::Causal, &reduction), Settings::default()).unwrap_err();
+        assert!(matches!(refused, EvaluationError::NotCausal) && refused.hint().is_some(), "{strategy}: {refused}");
+    }
+    let dense = Reduction { rule: Rule::Identity, ..reduction("top_k", &[], KEEP) };
+    assert!(evaluate(&setup(&model, &task, Protocol::Causal, &dense), Settings::default()).is_ok());
 }
 
 /// A guard that passes because nothing was reduced would prove nothing.

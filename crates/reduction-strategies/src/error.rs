@@ -26,6 +26,16 @@ pub enum PlanError {
         /// What is wrong.
         reason: String,
     },
+    /// A kept token that would last for an impossible time.
+    #[error("token {token} cannot last {decay} steps of decay and {write} of writing, or is out of order or not kept")]
+    Time {
+        /// The token.
+        token: u32,
+        /// Factor of its decay.
+        decay: f32,
+        /// Factor of its write.
+        write: f32,
+    },
     /// A ratio outside (0, 1].
     #[error("keep_ratio {0} is outside (0, 1]")]
     KeepRatio(f64),
@@ -91,6 +101,7 @@ impl PlanError {
         match self {
             Self::Keep { .. } => Some("sort the kept tokens and remove repetitions"),
             Self::Group { .. } => Some("each removed token goes into at most one kept token per branch"),
+            Self::Time { .. } => Some("factors are finite and positive, one per kept token at most, ascending"),
             Self::KeepRatio(_) => {
                 Some("keep_ratio is the share of tokens that STAYS: 0.9 removes a tenth, 1 removes none")
             }

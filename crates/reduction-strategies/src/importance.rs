@@ -11,14 +11,20 @@
 //! | `dt_mean` | `(1/D) sum_d dt_d`: the step size as informativeness (MTR 2025, DTP 2026) |
 //! | `dt_l2` | `sqrt(sum_d dt_d^2)`: `DeciMamba` 2025 |
 //!
-//! The last two read the step sizes whatever `source` says; records then hold `dt` as the source. Sums run over the
-//! columns in order in float64 and are rounded to float32 once.
+//! | `write_norm` | `sqrt(sum_h dt_h^2 |B_g|^2 |x_h|^2)`: Frobenius norm of what the token writes into the state |
+//! | `hidden_attention` | influence on later outputs, `sum_{i >= t} mean_h |a_h(i, t)|`; see [`crate::scan_scores`] |
+//! | `hidden_attention_no_decay` | the same without the decay between the two tokens |
+//! | `oracle` | `KL(p, p without t)` after the last token: leave-one-out, measured by the driver on small inputs |
+//!
+//! Those with `dt` in them read what they need whatever `source` says. Sums run over the columns in order in float64 and are
+//! rounded to float32 once.
 
 use ssm_model::SignalSet;
 
 use crate::error::PlanError;
 use crate::memo::{MemoKey, remember};
 use crate::options::{OptionDefault, OptionInfo, OptionKind, ResolvedOptions};
+use crate::scan_scores;
 use crate::view::{Matrix, SequenceView};
 
 /// How a row becomes one number.
@@ -36,6 +42,15 @@ pub enum Metric {
     DtMean,
     /// Euclidean norm of the step sizes.
     DtL2,
+    /// Norm of what the token writes into the state.
+    WriteNorm,
+    /// Influence on the outputs of all later tokens.
+    HiddenAttention {
+        /// Whether the decay between the tokens counts.
+        decay: bool,
+    },
+    /// Change of the outcome when the token leaves, as the driver measured it.
+    Oracle,
 }
 
 /// A tensor of the site that rules read.
@@ -136,10 +151,11 @@ pub struct Importance {
 }
 
 impl Importance {
-    /// `metric` of `source`; the two step-size metrics read the step sizes whatever `source` is.
+    /// `metric` of `source`; metrics of the scan read the step sizes and what else they need whatever `source` is.
     #[must_use]
     pub fn new(metric: Metric, source: Source) -> Self {
-        let source = if matches!(metric, Metric::DtMean | Metric::DtL2) { Source::Dt } else { source };
+        let of_source = matches!(metric, Metric::Clip | Metric::L1 | Metric::L2 | Metric::Sum);
+        let source = if of_source { source } else { Source::Dt };
         Self { metric, source }
     }
 
@@ -156,6 +172,10 @@ impl Importance {
             "sum" => Metric::Sum,
             "dt_mean" => Metric::DtMean,
             "dt_l2" => Metric::DtL2,
+            "write_norm" => Metric::WriteNorm,
+            "hidden_attention" => Metric::HiddenAttention { decay: true },
+            "oracle" => Metric::Oracle,
+            "hidden_attention_no_decay" => Metric::HiddenAttention { decay: false },
             word => panic!("no importance is called `{word}`"),
         };
         Self::new(metric, Source::from_word(options.word("source")))
@@ -167,7 +187,7 @@ impl Importance {
         self.metric
     }
 
-    /// What it really reads; the column `importance_source` of a record.
+    /// What it really reads; the step sizes stand for all that metrics of the scan read.
     #[must_use]
     pub fn source(self) -> Source {
         self.source
@@ -176,7 +196,13 @@ impl Importance {
     /// What a layer must show for it.
     #[must_use]
     pub fn signals(self) -> SignalSet {
-        self.source.signals()
+        let set = self.source.signals();
+        match self.metric {
+            Metric::Oracle => SignalSet { influence: true, ..SignalSet::default() },
+            Metric::WriteNorm => SignalSet { x: true, b: true, scan: true, ..set },
+            Metric::HiddenAttention { .. } => SignalSet { b: true, c: true, scan: true, ..set },
+            _ => set,
+        }
     }
 
     /// One score per token of the view, protected ones included.
@@ -184,16 +210,36 @@ impl Importance {
     /// # Errors
     /// [`PlanError::MissingSignal`] where the layer did not show the source.
     pub fn scores(self, view: &SequenceView<'_>) -> Result<Vec<f32>, PlanError> {
-        let scores = || {
-            let matrix = self.source.of(view)?;
-            Ok((0..matrix.rows).map(|row| self.metric.of(matrix.row(row))).collect::<Vec<f32>>())
+        let scores = || match self.metric {
+            Metric::WriteNorm => scan_scores::write_norm(view),
+            Metric::HiddenAttention { decay } => scan_scores::hidden_attention(view, decay),
+            Metric::Oracle => Ok(view.influence.ok_or(PlanError::MissingSignal("influence"))?.values.to_vec()),
+            metric => {
+                let matrix = self.source.of(view)?;
+                Ok((0..matrix.rows).map(|row| metric.of(matrix.row(row))).collect::<Vec<f32>>())
+            }
         };
         Ok(remember(view.memo, || MemoKey::Scores(self), scores)?.to_vec())
     }
 }
 
 impl Metric {
+    /// Whether it is a function of one row of one tensor ([`Metric::of`]).
+    #[must_use]
+    pub fn reads_one_row(self) -> bool {
+        !matches!(self, Self::WriteNorm | Self::HiddenAttention { .. } | Self::Oracle)
+    }
+
+    /// Whether a token's score depends on later tokens.
+    #[must_use]
+    pub fn looks_ahead(self) -> bool {
+        matches!(self, Self::HiddenAttention { .. } | Self::Oracle)
+    }
+
     /// The score of one row.
+    ///
+    /// # Panics
+    /// For a metric of several tensors ([`Metric::reads_one_row`]).
     #[must_use]
     pub fn of(self, row: &[f32]) -> f32 {
         let sum = |f: fn(f64) -> f64| row.iter().map(|value| f(f64::from(*value))).sum::<f64>();
@@ -203,6 +249,9 @@ impl Metric {
             Self::L1 => mean(f64::abs),
             Self::Sum | Self::DtMean => mean(|value| value),
             Self::L2 | Self::DtL2 => sum(|value| value * value).sqrt(),
+            Self::WriteNorm | Self::HiddenAttention { .. } | Self::Oracle => {
+                panic!("{self:?} is no function of one row")
+            }
         };
         score as f32
     }
@@ -211,9 +260,26 @@ impl Metric {
 /// The option `importance` of every strategy that ranks by it.
 pub const IMPORTANCE_OPTION: OptionInfo = OptionInfo {
     name: "importance",
-    kind: OptionKind::Choice(&["clip", "l1", "l2", "sum", "dt_mean", "dt_l2"]),
+    kind: OptionKind::Choice(&[
+        "clip",
+        "l1",
+        "l2",
+        "sum",
+        "dt_mean",
+        "dt_l2",
+        "write_norm",
+        "hidden_attention",
+        "hidden_attention_no_decay",
+        "oracle",
+    ]),
     default: OptionDefault::Word("clip"),
-    help: "what makes a token important; dt_mean and dt_l2 read the step sizes, whatever `source` says",
+    help: "what makes a token important; from dt_mean on they read what they need; oracle: leave-one-out, small inputs only",
+};
+
+/// [`IMPORTANCE_OPTION`] without the metrics that look at later tokens.
+pub const CAUSAL_IMPORTANCE_OPTION: OptionInfo = OptionInfo {
+    kind: OptionKind::Choice(&["clip", "l1", "l2", "sum", "dt_mean", "dt_l2", "write_norm"]),
+    ..IMPORTANCE_OPTION
 };
 
 /// The option `source` that goes with [`IMPORTANCE_OPTION`].
@@ -221,7 +287,7 @@ pub const SOURCE_OPTION: OptionInfo = OptionInfo {
     name: "source",
     kind: OptionKind::Choice(&["block_output", "ssm_output", "gated_output", "residual"]),
     default: OptionDefault::Word("ssm_output"),
-    help: "the tensor that importance is computed from; ignored by dt_mean and dt_l2",
+    help: "the tensor that clip, l1, l2 and sum are computed from; ignored by the metrics of the scan",
 };
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! [`SitePlan::apply`] carries it out on hidden states and residual.
 //!
 //! A strategy is composed of blocks, each in its file: score ([`importance`], [`random`]), partition ([`partition`]),
-//! match ([`matching`]), select ([`select`]), combine ([`combine`]).
+//! match ([`matching`]), select ([`select`]), combine ([`combine`]). Rules that decide tokens in order: [`online`].
 
 pub mod combine;
 pub mod error;
@@ -14,6 +14,7 @@ pub mod matching;
 pub mod memo;
 #[cfg(feature = "cuda")]
 pub mod on_gpu;
+pub mod online;
 pub mod options;
 mod pairing;
 pub mod partition;
@@ -24,6 +25,7 @@ pub mod rank;
 pub mod registry;
 pub mod released;
 pub mod rule;
+pub mod scan_scores;
 pub mod schedule;
 pub mod select;
 pub mod site;
@@ -37,7 +39,7 @@ pub use error::PlanError;
 pub use memo::Memo;
 pub use plan::{BranchMerges, Plan, SizesAfter};
 pub use planner::{n_left, plan_blind, plan_sequence};
-pub use rule::{HostRule, Rule};
+pub use rule::{Causality, HostRule, Rule};
 pub use site::{Fork, SitePlan, apply_forks, plan_site, plan_site_with};
 pub use tokens::{SegmentTokens, TokenTable};
-pub use view::{Draw, Matrix, SequenceView};
+pub use view::{Draw, Matrix, ScanView, SequenceView};

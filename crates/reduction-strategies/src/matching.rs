@@ -1,5 +1,7 @@
 //! Block: one edge from each source to its most similar target.
 
+use std::ops::Range;
+
 use candle_core::{Device, Tensor};
 use ssm_kernels::host::F32View;
 use ssm_kernels::{KernelError, ops};
@@ -25,9 +27,11 @@ pub struct Edge {
 }
 
 impl Features {
-    /// One edge per source, in order of the sources. A tie goes to the lowest target.
+    /// One edge per source, in order of the sources. A tie goes to the lowest target; a source without a target in its
+    /// window has no edge.
     ///
-    /// `similarity(a, b) = a . b / (|a| |b|)`, 0 where either is zero. Cost: `sources * targets * columns`.
+    /// `similarity(a, b) = a . b / (|a| |b|)`, 0 where either is zero. Cost: `sources * targets * columns`, within a window
+    /// `sources * (2 window - 1) * columns`.
     ///
     /// # Errors
     /// A signal that the layer did not show.
@@ -35,13 +39,50 @@ impl Features {
         let matrix = self.source.of(view)?;
         let sources = unit_rows(matrix, &split.sources, self.clip);
         let targets = unit_rows(matrix, &split.targets, self.clip);
-        let mut edges = Vec::with_capacity(split.sources.len());
-        let best = best_matches(&sources, &targets, matrix.columns)?;
-        for (source, (target, similarity)) in split.sources.iter().zip(best) {
-            edges.push(Edge { source: *source, target: split.targets[target as usize], similarity });
-        }
-        Ok(edges)
+        let best: Vec<Option<(u32, f32)>> = match self.window {
+            Some(window) => nearby_matches(&sources, &targets, matrix.columns, window),
+            None => best_matches(&sources, &targets, matrix.columns)?.into_iter().map(Some).collect(),
+        };
+        let edge = |(source, best): (&u32, Option<(u32, f32)>)| {
+            best.map(|(target, similarity)| Edge {
+                source: *source,
+                target: split.targets[target as usize],
+                similarity,
+            })
+        };
+        Ok(split.sources.iter().zip(best).filter_map(edge).collect())
     }
+
+    /// How many edges [`Features::match_up`] finds, and how many similarities it computes for them.
+    #[must_use]
+    pub fn counts(self, sources: usize, targets: usize) -> (usize, usize) {
+        let Some(window) = self.window else { return (if targets == 0 { 0 } else { sources }, sources * targets) };
+        let reach = (0..sources).map(|source| nearby(source, targets, window).len());
+        (reach.clone().filter(|count| *count > 0).count(), reach.sum())
+    }
+}
+
+/// The targets that source number `source` is compared with.
+fn nearby(source: usize, targets: usize, window: usize) -> Range<usize> {
+    let end = source.saturating_add(window).min(targets);
+    (source + 1).saturating_sub(window).min(end)..end
+}
+
+/// As [`best_matches`], each row of `a` with the rows of `b` in its window alone. Dot products run in order in float64.
+fn nearby_matches(a: &[f32], b: &[f32], columns: usize, window: usize) -> Vec<Option<(u32, f32)>> {
+    let targets = b.len() / columns.max(1);
+    let best = |(index, row): (usize, &[f32])| {
+        let range = nearby(index, targets, window);
+        let products: Vec<f32> =
+            range.clone().map(|target| dot(row, &b[target * columns..(target + 1) * columns]) as f32).collect();
+        rank::argmax(&products).map(|(offset, product)| (range.start as u32 + offset, product))
+    };
+    a.chunks_exact(columns.max(1)).enumerate().map(best).collect()
+}
+
+/// Dot product, summed in order in float64.
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
 }
 
 /// For each row of `a` the row of `b` with the largest dot product, and that product; both `[_, columns]`.
@@ -97,7 +138,8 @@ mod tests {
     fn edges(rows: &[[f32; 2]], sources: &[u32], targets: &[u32], clip: bool) -> Vec<(u32, u32, f32)> {
         let sequence = Sequence::of_rows(rows);
         let split = Split { sources: sources.to_vec(), targets: targets.to_vec() };
-        let edges = Features { source: Source::BlockOutput, clip }.match_up(&sequence.view(), &split).unwrap();
+        let edges =
+            Features { source: Source::BlockOutput, clip, window: None }.match_up(&sequence.view(), &split).unwrap();
         edges.iter().map(|edge| (edge.source, edge.target, edge.similarity)).collect()
     }
 
@@ -115,6 +157,27 @@ mod tests {
         assert_eq!(edges(&rows, &[0], &[1, 2], false), [(0, 1, 1.0)]);
         assert_eq!(edges(&rows, &[3], &[1, 2], false), [(3, 1, 0.0)]);
         assert_eq!(edges(&rows, &[4], &[1, 3], false), [(4, 3, 0.0)]);
+    }
+
+    #[test]
+    fn a_window_hides_what_is_farther() {
+        // Sources 0, 2, 4, 6 and targets 1, 3, 5: the best target of all is far away.
+        let rows = [[1.0, 0.0], [0.6, 0.8], [1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [1.0, 0.0], [1.0, 0.0]];
+        let sequence = Sequence::of_rows(&rows);
+        let split = Split { sources: vec![0, 2, 4, 6], targets: vec![1, 3, 5] };
+        let within = |window| {
+            let features = Features { source: Source::BlockOutput, clip: false, window };
+            let edges = features.match_up(&sequence.view(), &split).unwrap();
+            assert_eq!(features.counts(4, 3).0, edges.len());
+            edges.iter().map(|edge| (edge.source, edge.target)).collect::<Vec<_>>()
+        };
+        assert_eq!(within(None), [(0, 5), (2, 5), (4, 1), (6, 5)]);
+        assert_eq!(within(Some(1)), [(0, 1), (2, 3), (4, 5)]);
+        assert_eq!(within(Some(2)), [(0, 3), (2, 5), (4, 3), (6, 5)]);
+        assert_eq!(within(Some(9)), within(None));
+        let features = Features { source: Source::BlockOutput, clip: false, window: Some(2) };
+        // 0: 1, 3; 2: 1, 3, 5; 4: 3, 5; 6: 5.
+        assert_eq!((features.counts(4, 3), features.counts(3, 0)), ((4, 8), (0, 0)));
     }
 
     #[test]

@@ -51,13 +51,17 @@ pub fn token_state(table: &TokenTable, device: &Device) -> Result<TokenState, Pl
 }
 
 /// Whether the GPU can plan this rule at this ratio: rules of the blocks whose plan depends on activations, in one round of
-/// pairing. Places and chance need no activations, and host rules run where they say.
+/// pairing without a window. Places and chance need no activations, metrics of the scan read several tensors, tokens decided in
+/// order are a loop, and host rules run where they say.
 #[must_use]
 pub fn plans_on_gpu(rule: &Rule, keep_ratio: f64) -> bool {
     match rule {
-        Rule::Prune(Score::Importance { .. }) => true,
+        Rule::Prune(Score::Importance { importance, .. }) => importance.metric().reads_one_row(),
         // At least half of the tokens stay, so one round has enough sources whatever the length.
-        Rule::Pair(_) => keep_ratio >= 0.5,
+        Rule::Pair(rule) => {
+            let one_row = |importance: Importance| importance.metric().reads_one_row();
+            keep_ratio >= 0.5 && rule.features.window.is_none() && rule.importances().all(one_row)
+        }
         _ => false,
     }
 }
@@ -98,7 +102,7 @@ pub fn reduce(rule: &Rule, keep_ratio: f64, stream: &Stream<'_>) -> Result<Optio
             reduction::select_tokens(&scores, stream.tokens, stream.segments, &lengths, highest)?
         }
         Rule::Pair(rule) => pair(rule, stream, &lengths, &candidates)?,
-        Rule::Identity | Rule::Prune(_) | Rule::Host(_) => return Err(PlanError::NotOnGpu),
+        Rule::Identity | Rule::Prune(_) | Rule::Online(_) | Rule::Host(_) => return Err(PlanError::NotOnGpu),
     };
     Ok(Some(reduced))
 }
@@ -128,8 +132,11 @@ fn pair(rule: &PairRule, stream: &Stream<'_>, lengths: &[usize], candidates: &[u
     };
     // Importance of the very tensor that is compared comes with its norms in one read.
     let together = partition.filter(|importance| importance.source() == rule.features.source);
-    let (shared, inverse_norms) =
-        reduction::token_scores(features, together.map(|importance| metric(importance.metric())), Some(norm))?;
+    let (shared, inverse_norms) = reduction::token_scores(
+        features,
+        together.map(|importance| metric(importance.metric())).transpose()?,
+        Some(norm),
+    )?;
     let inverse_norms = inverse_norms.ok_or(PlanError::NotOnGpu)?;
     let partition_scores = match (partition, shared) {
         (Some(importance), None) => Some(stream.scores(importance)?),
@@ -172,13 +179,14 @@ fn carry(combine: Combine) -> Carry {
     }
 }
 
-fn metric(metric: Metric) -> ScoreMetric {
-    match metric {
+fn metric(metric: Metric) -> Result<ScoreMetric, PlanError> {
+    Ok(match metric {
         Metric::Clip => ScoreMetric::Clip,
         Metric::L1 => ScoreMetric::L1,
         Metric::L2 | Metric::DtL2 => ScoreMetric::L2,
         Metric::Sum | Metric::DtMean => ScoreMetric::Mean,
-    }
+        Metric::WriteNorm | Metric::HiddenAttention { .. } | Metric::Oracle => return Err(PlanError::NotOnGpu),
+    })
 }
 
 impl Stream<'_> {
@@ -195,7 +203,7 @@ impl Stream<'_> {
 
     fn scores(&self, importance: Importance) -> Result<Tensor, PlanError> {
         let (scores, _) =
-            reduction::token_scores(self.source(importance.source())?, Some(metric(importance.metric())), None)?;
+            reduction::token_scores(self.source(importance.source())?, Some(metric(importance.metric())?), None)?;
         scores.ok_or(PlanError::NotOnGpu)
     }
 }

@@ -3,10 +3,11 @@
 use ssm_kernels::ops::{MergeGroup, MergeRule};
 
 use crate::error::PlanError;
-use crate::importance::Widths;
+use crate::importance::{Importance, Widths};
+use crate::matching::Edge;
 use crate::memo::{MemoKey, remember};
 use crate::plan::{BranchMerges, Plan};
-use crate::rule::{Combine, PairRule};
+use crate::rule::{Combine, PairRule, Partition, Pruned};
 use crate::select::strongest;
 use crate::view::SequenceView;
 
@@ -54,11 +55,36 @@ impl PairRule {
         let (mut candidates, mut flops) = (n, 0.0);
         while candidates > n_keep && candidates > 1 {
             let (sources, targets) = self.partition.counts(candidates);
-            flops += 2.0 * sources as f64 * targets as f64 * width as f64;
-            candidates -= sources.min(candidates - n_keep);
+            let (edges, comparisons) = self.features.counts(sources, targets);
+            flops += 2.0 * comparisons as f64 * width as f64;
+            candidates -= edges.min(candidates - n_keep);
         }
         flops
     }
+}
+
+impl PairRule {
+    /// Every importance that it reads.
+    pub fn importances(&self) -> impl Iterator<Item = Importance> {
+        let partition = match self.partition {
+            Partition::ByImportance(importance) => Some(importance),
+            Partition::EvenOdd => None,
+        };
+        let pruned = |combine| match combine {
+            Combine::Hybrid { pruned: Pruned::LeastImportant(importance), .. } => Some(importance),
+            _ => None,
+        };
+        [partition, pruned(self.hidden), pruned(self.residual)].into_iter().flatten()
+    }
+}
+
+/// What the targets of `edges` take in; every source ends where its edge points. Targets must stay.
+pub(crate) fn merges_of(view: &SequenceView<'_>, edges: &[Edge], combine: Combine) -> BranchMerges {
+    let mut fates = Fates::new(view.len());
+    for edge in edges {
+        fates.0[edge.source as usize] = Fate::Into(edge.target);
+    }
+    fates.merges(view, combine)
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -114,7 +140,7 @@ mod tests {
     use crate::testing::Sequence;
 
     fn rule(hidden: Combine, residual: Combine) -> PairRule {
-        let features = Features { source: Source::BlockOutput, clip: false };
+        let features = Features { source: Source::BlockOutput, clip: false, window: None };
         PairRule { partition: Partition::EvenOdd, features, hidden, residual }
     }
 
@@ -141,7 +167,7 @@ mod tests {
         assert!((even_odd.matching_flops(7, 2, widths) - 280.0).abs() < 1e-9);
         // The less important half is rounded down: 3 sources, then of 4 two, then of 2 one.
         let importance = crate::importance::Importance::new(crate::importance::Metric::Sum, Source::SsmOutput);
-        let features = Features { source: Source::SsmOutput, clip: false };
+        let features = Features { source: Source::SsmOutput, clip: false, window: None };
         let halves = PairRule { partition: Partition::ByImportance(importance), features, ..even_odd };
         let by_hand = 2.0 * 20.0 * f64::from(3 * 4 + 2 * 2 + 1);
         assert!((halves.matching_flops(7, 1, widths) - by_hand).abs() < 1e-9);

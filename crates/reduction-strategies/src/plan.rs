@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use ssm_kernels::ops::{MergeGroup, MergeRule};
+use ssm_model::RowTime;
 
 use crate::error::PlanError;
 
@@ -32,6 +33,7 @@ pub struct Plan {
     keep: Vec<u32>,
     hidden: BranchMerges,
     residual: BranchMerges,
+    times: Vec<(u32, RowTime)>,
 }
 
 /// Sizes of the tokens after a plan.
@@ -63,14 +65,51 @@ impl Plan {
         }
         check_branch("hidden", &hidden, n_tokens, &keep)?;
         check_branch("residual", &residual, n_tokens, &keep)?;
-        Ok(Self { n_tokens, keep, hidden, residual })
+        Ok(Self { n_tokens, keep, hidden, residual, times: Vec::new() })
     }
 
     /// Every token stays.
     #[must_use]
     pub fn identity(n_tokens: usize) -> Self {
         let keep = (0..n_tokens as u32).collect();
-        Self { n_tokens, keep, hidden: BranchMerges::default(), residual: BranchMerges::default() }
+        let (hidden, residual) = (BranchMerges::default(), BranchMerges::default());
+        Self { n_tokens, keep, hidden, residual, times: Vec::new() }
+    }
+
+    /// The same plan, after which some kept tokens last longer or shorter for the scans of later layers.
+    ///
+    /// # Errors
+    /// Tokens that do not increase strictly or are not kept; factors that are not finite and positive.
+    pub fn with_times(mut self, times: Vec<(u32, RowTime)>) -> Result<Self, PlanError> {
+        for (entry, (token, time)) in times.iter().enumerate() {
+            let in_order = entry == 0 || times[entry - 1].0 < *token;
+            if !in_order || !time.is_valid() || self.keep.binary_search(token).is_err() {
+                return Err(PlanError::Time { token: *token, decay: time.decay, write: time.write });
+            }
+        }
+        self.times = times;
+        Ok(self)
+    }
+
+    /// How long tokens last after the plan where that changes, ascending.
+    #[must_use]
+    pub fn times(&self) -> &[(u32, RowTime)] {
+        &self.times
+    }
+
+    /// How long each kept token lasts after the plan.
+    ///
+    /// # Errors
+    /// Another number of times than tokens.
+    pub fn times_after(&self, times: &[RowTime]) -> Result<Vec<RowTime>, PlanError> {
+        if times.len() != self.n_tokens {
+            return Err(PlanError::Length { got: self.n_tokens, expected: times.len() });
+        }
+        let after = |token: &u32| {
+            let changed = self.times.binary_search_by_key(token, |(token, _)| *token);
+            changed.map_or(times[*token as usize], |entry| self.times[entry].1)
+        };
+        Ok(self.keep.iter().map(after).collect())
     }
 
     /// `keep` stays, the rest is dropped.
@@ -210,6 +249,9 @@ struct PlanRecord {
     keep: Vec<u32>,
     hidden: BranchRecord,
     residual: BranchRecord,
+    /// `(token, decay, write)`
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    times: Vec<(u32, f32, f32)>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -236,7 +278,13 @@ struct GroupRecord {
 
 impl From<Plan> for PlanRecord {
     fn from(plan: Plan) -> Self {
-        Self { n_tokens: plan.n_tokens, keep: plan.keep, hidden: plan.hidden.into(), residual: plan.residual.into() }
+        Self {
+            n_tokens: plan.n_tokens,
+            keep: plan.keep,
+            hidden: plan.hidden.into(),
+            residual: plan.residual.into(),
+            times: plan.times.into_iter().map(|(token, time)| (token, time.decay, time.write)).collect(),
+        }
     }
 }
 
@@ -244,7 +292,9 @@ impl TryFrom<PlanRecord> for Plan {
     type Error = PlanError;
 
     fn try_from(record: PlanRecord) -> Result<Self, PlanError> {
-        Self::new(record.n_tokens, record.keep, record.hidden.into(), record.residual.into())
+        let times = record.times.into_iter().map(|(token, decay, write)| (token, RowTime { decay, write }));
+        Self::new(record.n_tokens, record.keep, record.hidden.into(), record.residual.into())?
+            .with_times(times.collect())
     }
 }
 

@@ -42,6 +42,7 @@ pub fn plan_sequence(rule: &Rule, view: &SequenceView<'_>, keep_ratio: f64) -> R
         Rule::Identity => Plan::identity(view.len()),
         Rule::Prune(score) => prune(*score, view, &candidates, n_keep)?,
         Rule::Pair(rule) => rule.plan(view, n_keep)?,
+        Rule::Online(rule) => rule.plan(view, keep_ratio)?,
         Rule::Host(rule) => rule.plan(view, n_keep)?,
     };
     verify(&plan, view, expected)?;
@@ -59,11 +60,17 @@ pub fn plan_blind(rule: &Rule, keep_ratio: f64, draw: Draw, tokens: &SegmentToke
         positions: &tokens.positions,
         sizes: &tokens.sizes,
         protected: &tokens.protected,
+        times: &tokens.times,
         hidden: nothing,
         residual: nothing,
         ssm_output: None,
         gated_output: None,
         dt: None,
+        x: None,
+        b: None,
+        c: None,
+        scan: None,
+        influence: None,
         draw,
         memo: None,
     };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use thiserror::Error;
 
 use crate::options::{OptionError, OptionInfo, OptionValue, ResolvedOptions};
-use crate::rule::Rule;
+use crate::rule::{Causality, Rule};
 
 /// What a strategy file says about itself, and how to build its rule.
 pub struct Registration {
@@ -25,19 +25,11 @@ pub struct Registration {
     pub options: &'static [OptionInfo],
     /// Whether the rule draws random numbers (it then takes `seeds: [..]` in an experiment).
     pub seeded: bool,
-    /// Whether, with these options, token t is decided and merged from tokens <= t only.
-    pub causal: fn(&ResolvedOptions) -> bool,
     /// Builds the rule.
     pub build: fn(&ResolvedOptions) -> Rule,
 }
 
 inventory::collect!(Registration);
-
-/// For [`Registration::causal`] of the many rules that rank over the whole sequence.
-#[must_use]
-pub fn never_causal(_options: &ResolvedOptions) -> bool {
-    false
-}
 
 /// A strategy with its options resolved.
 #[derive(Clone)]
@@ -66,10 +58,10 @@ impl Strategy {
         (self.registration.build)(&self.options)
     }
 
-    /// Whether this strategy claims causality with these options.
+    /// Whether this strategy claims causality with these options; see [`Causality`].
     #[must_use]
     pub fn is_causal(&self) -> bool {
-        (self.registration.causal)(&self.options)
+        self.rule().causality() != Causality::None
     }
 }
 

@@ -19,6 +19,8 @@ pub enum Rule {
     Prune(Score),
     /// Tokens are paired; one of each pair leaves.
     Pair(PairRule),
+    /// Tokens are decided one after the other, each from what came before it.
+    Online(OnlineRule),
     /// A plan computed on the host, sequence by sequence: simple to write, slower on a device.
     Host(Arc<dyn HostRule>),
 }
@@ -89,6 +91,56 @@ pub struct Features {
     pub source: Source,
     /// Whether negative values count as zero.
     pub clip: bool,
+    /// Source `i` is compared with the targets `j` of `|i - j| < window` alone, counted in their lists; none: with all.
+    pub window: Option<usize>,
+}
+
+/// Tokens are decided in order: block by block of `block` tokens, each block with the quota that makes its end have
+/// `ceil(keep_ratio * n)` of the `n` tokens so far.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OnlineRule {
+    /// What a token is worth, from itself and tokens before it.
+    pub score: OnlineScore,
+    /// Tokens of a block, at least 1. In blocks of one the quota decides alone.
+    pub block: usize,
+    /// What becomes of a token that leaves.
+    pub removed: Removed,
+}
+
+/// Worth of a token where tokens are decided in order; higher = keep.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum OnlineScore {
+    /// An importance that reads the token's own row.
+    Importance(Importance),
+    /// By chance.
+    Random,
+    /// How little it resembles the tokens just before it: minus the largest cosine similarity with the `window` rows before
+    /// (all of them where there is no window).
+    Novelty(Features),
+}
+
+/// What becomes of a token that is decided to leave, where tokens are decided in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removed {
+    /// It is dropped.
+    Dropped,
+    /// It is merged into the next token that stays and is not protected, by size-weighted mean; dropped if none follows.
+    IntoNext,
+}
+
+/// From which tokens the fate of a token follows.
+///
+/// Counts are known before anything runs: they follow from the length. A rule whose fates followed from earlier tokens alone,
+/// in sequences of any length, would keep `k(t) - k(t - 1)` of token `t` whatever it holds, with `k` the count: places and
+/// nothing else. So a rule that looks at values is told how long the sequence is, and uses it as late as possible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Causality {
+    /// From any tokens.
+    None,
+    /// From tokens up to itself, and from where the sequence ends, if that is within its block of this many unprotected tokens.
+    WithinBlock(usize),
+    /// From tokens up to itself, however long the sequence is.
+    Streaming,
 }
 
 /// What the target of an edge takes from its sources.
@@ -140,6 +192,11 @@ pub trait HostRule: Send + Sync + Debug {
         None
     }
 
+    /// From which tokens fates follow; the laws hold a rule to it.
+    fn causality(&self) -> Causality {
+        Causality::None
+    }
+
     /// FLOPs of comparing tokens with each other when `n_left` of `n` reducible tokens remain, one multiply-add counting
     /// as two. 0 for a rule that compares none, which is the default; scores, norms and sorting count nothing anywhere.
     fn matching_flops(&self, n: usize, n_left: usize, widths: Widths) -> f64 {
@@ -167,6 +224,7 @@ impl Rule {
                 .fold(rule.features.source.signals().union(rule.partition.signals()), |set, combine| {
                     set.union(combine.signals())
                 }),
+            Self::Online(rule) => rule.score.signals(),
             Self::Host(rule) => rule.signals(),
         }
     }
@@ -180,7 +238,7 @@ impl Rule {
         match self {
             Self::Identity => n,
             Self::Host(rule) => rule.kept(n_keep, n).min(n),
-            Self::Prune(_) | Self::Pair(_) => n_keep.min(n),
+            Self::Prune(_) | Self::Pair(_) | Self::Online(_) => n_keep.min(n),
         }
     }
 
@@ -201,7 +259,8 @@ impl Rule {
     /// draw, so it counts as if it did.
     #[must_use]
     pub fn draws(&self) -> bool {
-        matches!(self, Self::Prune(Score::Random) | Self::Host(_))
+        let online = matches!(self, Self::Online(OnlineRule { score: OnlineScore::Random, .. }));
+        online || matches!(self, Self::Prune(Score::Random) | Self::Host(_))
     }
 
     /// Why this rule leaves another number of tokens than asked for; none where it leaves exactly that.
@@ -210,7 +269,7 @@ impl Rule {
         match self {
             Self::Identity => Some("every token stays"),
             Self::Host(rule) => rule.own_count(),
-            Self::Prune(_) | Self::Pair(_) => None,
+            Self::Prune(_) | Self::Pair(_) | Self::Online(_) => None,
         }
     }
 
@@ -221,8 +280,20 @@ impl Rule {
         match self {
             _ if n_left >= n => 0.0,
             Self::Pair(rule) => rule.matching_flops(n, n_left, widths),
+            Self::Online(rule) => rule.matching_flops(n, widths),
             Self::Host(rule) => rule.matching_flops(n, n_left, widths),
             Self::Identity | Self::Prune(_) => 0.0,
+        }
+    }
+
+    /// From which tokens the fate of a token follows.
+    #[must_use]
+    pub fn causality(&self) -> Causality {
+        match self {
+            Self::Identity => Causality::Streaming,
+            Self::Online(rule) => rule.causality(),
+            Self::Host(rule) => rule.causality(),
+            Self::Prune(_) | Self::Pair(_) => Causality::None,
         }
     }
 
@@ -236,6 +307,18 @@ impl Rule {
     #[must_use]
     pub fn planned_on_host(&self) -> bool {
         matches!(self, Self::Host(_))
+    }
+}
+
+impl OnlineScore {
+    /// What a layer must show for it.
+    #[must_use]
+    pub fn signals(self) -> SignalSet {
+        match self {
+            Self::Importance(importance) => importance.signals(),
+            Self::Random => SignalSet::default(),
+            Self::Novelty(features) => features.source.signals(),
+        }
     }
 }
 

@@ -8,13 +8,13 @@ use ssm_kernels::{KernelError, Segments};
 use ssm_model::Signals;
 
 use crate::error::PlanError;
-use crate::matching::norm;
+use crate::matching::{dot, norm};
 use crate::memo::Memo;
 use crate::plan::{BranchMerges, Plan};
 use crate::planner::plan_sequence;
 use crate::rule::Rule;
 use crate::tokens::{SegmentTokens, TokenTable};
-use crate::view::{Draw, Matrix, SequenceView};
+use crate::view::{Draw, Matrix, ScanView, SequenceView};
 
 /// One plan per segment of a packed stream; `None` leaves the segment untouched.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,22 +72,38 @@ pub fn plan_site_with(
         |tensor, name| if rule.reads_values() { HostMatrix::new(tensor, name, n) } else { HostMatrix::unread(n) };
     let (hidden, residual) = (branch(hidden, "hidden")?, branch(residual, "residual")?);
     let (hidden, residual) = (hidden.view()?, residual.view()?);
-    let signal = |tensor, wanted, name| HostMatrix::wanted(tensor, wanted, name, n);
-    let ssm_output = signal(signals.ssm_output.as_ref(), wanted.ssm_output, "ssm_output")?;
-    let gated_output = signal(signals.gated_output.as_ref(), wanted.gated_output, "gated_output")?;
-    let dt = signal(signals.dt.as_ref(), wanted.dt, "dt")?;
-    let ssm_output = ssm_output.as_ref().map(HostMatrix::view).transpose()?;
-    let gated_output = gated_output.as_ref().map(HostMatrix::view).transpose()?;
-    let dt = dt.as_ref().map(HostMatrix::view).transpose()?;
+    let shown = [
+        (&signals.ssm_output, wanted.ssm_output, "ssm_output"),
+        (&signals.gated_output, wanted.gated_output, "gated_output"),
+        (&signals.dt, wanted.dt, "dt"),
+        (&signals.x, wanted.x, "x"),
+        (&signals.b, wanted.b, "b"),
+        (&signals.c, wanted.c, "c"),
+        (&signals.influence, wanted.influence, "influence"),
+    ];
+    let read = |(tensor, wanted, name): (&Option<Tensor>, _, _)| HostMatrix::wanted(tensor.as_ref(), wanted, name, n);
+    let shown = shown.into_iter().map(read).collect::<Result<Vec<_>, PlanError>>()?;
+    let shown: Vec<_> =
+        shown.iter().map(|matrix| matrix.as_ref().map(HostMatrix::view).transpose()).collect::<Result<_, _>>()?;
+    let [ssm_output, gated_output, dt, x, b, c, influence] =
+        [0, 1, 2, 3, 4, 5, 6].map(|index| shown[index].as_ref().map(HostView::matrix));
+    let scan = signals.scan.as_ref().filter(|_| wanted.scan);
+    let scan = scan.map(|scan| Ok::<_, PlanError>((scan.ngroups, flat(&scan.a)?))).transpose()?;
     let stream = SequenceView {
         positions: &[],
         sizes: &[],
         protected: &[],
+        times: &[],
         hidden: hidden.matrix(),
         residual: residual.matrix(),
-        ssm_output: ssm_output.as_ref().map(HostView::matrix),
-        gated_output: gated_output.as_ref().map(HostView::matrix),
-        dt: dt.as_ref().map(HostView::matrix),
+        ssm_output,
+        gated_output,
+        dt,
+        x,
+        b,
+        c,
+        scan: scan.as_ref().map(|(ngroups, a)| ScanView { ngroups: *ngroups, a }),
+        influence,
         draw: Draw { seed, item: 0, site },
         memo: None,
     };
@@ -248,11 +264,17 @@ fn cut<'a>(stream: &SequenceView<'a>, rows: std::ops::Range<usize>, tokens: &'a 
         positions: &tokens.positions,
         sizes: &tokens.sizes,
         protected: &tokens.protected,
+        times: &tokens.times,
         hidden: part(stream.hidden),
         residual: part(stream.residual),
         ssm_output: stream.ssm_output.map(part),
         gated_output: stream.gated_output.map(part),
         dt: stream.dt.map(part),
+        x: stream.x.map(part),
+        b: stream.b.map(part),
+        c: stream.c.map(part),
+        scan: stream.scan,
+        influence: stream.influence.map(part),
         draw: Draw { item: tokens.item, ..stream.draw },
         memo: None,
     }
@@ -307,8 +329,13 @@ impl HostView<'_> {
     }
 }
 
+/// All values of a tensor, in order.
+fn flat(tensor: &Tensor) -> Result<Vec<f32>, PlanError> {
+    let values = host::copy(tensor)?.flatten_all().and_then(|tensor| tensor.to_vec1()).map_err(KernelError::from)?;
+    Ok(values)
+}
+
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let lengths = norm(a) * norm(b);
-    let dot: f64 = a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-    if lengths > 0.0 { dot / lengths } else { 0.0 }
+    if lengths > 0.0 { dot(a, b) / lengths } else { 0.0 }
 }

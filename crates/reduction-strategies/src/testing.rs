@@ -1,5 +1,7 @@
 //! Sequences for unit tests.
 
+use ssm_model::RowTime;
+
 use crate::view::{Draw, Matrix, SequenceView};
 
 /// An owned sequence; hidden states and residual are the same rows.
@@ -7,6 +9,7 @@ pub(crate) struct Sequence {
     pub(crate) positions: Vec<u32>,
     pub(crate) sizes: Vec<f32>,
     pub(crate) protected: Vec<bool>,
+    pub(crate) times: Vec<RowTime>,
     pub(crate) hidden: Vec<f32>,
     pub(crate) columns: usize,
 }
@@ -18,6 +21,7 @@ impl Sequence {
             positions: (0..n as u32).collect(),
             sizes: vec![1.0; n],
             protected: vec![false; n],
+            times: vec![RowTime::ONE; n],
             hidden: rows.as_flattened().to_vec(),
             columns: D,
         }
@@ -29,11 +33,17 @@ impl Sequence {
             positions: &self.positions,
             sizes: &self.sizes,
             protected: &self.protected,
+            times: &self.times,
             hidden: matrix,
             residual: matrix,
             ssm_output: None,
             gated_output: None,
             dt: None,
+            x: None,
+            b: None,
+            c: None,
+            scan: None,
+            influence: None,
             draw: Draw::default(),
             memo: None,
         }

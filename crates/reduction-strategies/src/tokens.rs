@@ -1,5 +1,7 @@
 //! Bookkeeping of a packed stream: which original tokens the live rows are.
 
+use ssm_model::RowTime;
+
 use crate::error::PlanError;
 use crate::site::SitePlan;
 
@@ -12,6 +14,8 @@ pub struct SegmentTokens {
     pub sizes: Vec<f32>,
     /// Tokens that no rule may remove or merge into.
     pub protected: Vec<bool>,
+    /// How long each row lasts for the scans of later layers.
+    pub times: Vec<RowTime>,
     /// Whether rules see this segment at all.
     pub reducible: bool,
     /// The example that the segment belongs to; random choices depend on it.
@@ -28,6 +32,7 @@ impl SegmentTokens {
             positions: (0..n as u32).collect(),
             sizes: vec![1.0; n],
             protected: vec![false; n],
+            times: vec![RowTime::ONE; n],
             reducible: true,
             item,
             dropped: 0.0,
@@ -68,6 +73,18 @@ pub struct TokenTable {
 }
 
 impl TokenTable {
+    /// What a layer must be told of the first `rows[i]` rows of each segment `i`; none where every row lasts as long as ever.
+    #[must_use]
+    pub fn times<'a>(segments: impl Iterator<Item = (&'a SegmentTokens, usize)>) -> Option<Vec<RowTime>> {
+        let mut any = false;
+        let mut times = Vec::new();
+        for (segment, rows) in segments {
+            any |= segment.times[..rows].iter().any(|time| *time != RowTime::ONE);
+            times.extend_from_slice(&segment.times[..rows]);
+        }
+        any.then_some(times)
+    }
+
     /// A table from its segments.
     #[must_use]
     pub fn new(segments: Vec<SegmentTokens>) -> Self {
@@ -91,6 +108,7 @@ impl TokenTable {
                 positions: plan.keep().iter().map(|row| segment.positions[kept(row)]).collect(),
                 sizes: sizes.kept,
                 protected: plan.keep().iter().map(|row| segment.protected[kept(row)]).collect(),
+                times: plan.times_after(&segment.times)?,
                 reducible: segment.reducible,
                 item: segment.item,
                 dropped: segment.dropped + sizes.dropped,

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use ssm_model::RowTime;
+
 use crate::error::PlanError;
 use crate::memo::Memo;
 
@@ -37,6 +39,15 @@ impl<'a> Matrix<'a> {
     }
 }
 
+/// What of a layer's scan does not depend on the token; see [`ssm_model::ScanConstants`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ScanView<'a> {
+    /// Groups of heads that share B and C; 1 in Mamba.
+    pub ngroups: usize,
+    /// `-exp(A_log)`: `[d_state, d_inner]`, row-major (Mamba), or `[nheads]` (Mamba-2).
+    pub a: &'a [f32],
+}
+
 /// What a random choice depends on, and nothing else: not the neighbours in the batch, not the order of work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Draw {
@@ -59,6 +70,8 @@ pub struct SequenceView<'a> {
     pub sizes: &'a [f32],
     /// Tokens that no rule may remove or merge into.
     pub protected: &'a [bool],
+    /// How long each row lasted for the scan of this layer; step sizes are shown without it.
+    pub times: &'a [RowTime],
     /// Output of the block, `[tokens, d_model]`.
     pub hidden: Matrix<'a>,
     /// Residual stream that the next block adds it to, `[tokens, d_model]`.
@@ -69,6 +82,16 @@ pub struct SequenceView<'a> {
     pub gated_output: Option<Matrix<'a>>,
     /// Step sizes, `[tokens, d_inner]` (Mamba) or `[tokens, nheads]` (Mamba-2).
     pub dt: Option<Matrix<'a>>,
+    /// Input of the scan, `[tokens, d_inner]`.
+    pub x: Option<Matrix<'a>>,
+    /// Input maps B, `[tokens, ngroups * d_state]`.
+    pub b: Option<Matrix<'a>>,
+    /// Output maps C, `[tokens, ngroups * d_state]`.
+    pub c: Option<Matrix<'a>>,
+    /// The same for every token.
+    pub scan: Option<ScanView<'a>>,
+    /// Influence on the outcome as the driver measured it, `[tokens, 1]`.
+    pub influence: Option<Matrix<'a>>,
     /// Source of random numbers.
     pub draw: Draw,
     /// What other rules computed from this very view, where several plan it.
@@ -106,11 +129,16 @@ impl SequenceView<'_> {
             ("ssm_output", self.ssm_output),
             ("gated_output", self.gated_output),
             ("dt", self.dt),
+            ("x", self.x),
+            ("b", self.b),
+            ("c", self.c),
+            ("influence", self.influence),
         ];
-        let rows = matrices
-            .into_iter()
-            .filter_map(|(name, matrix)| matrix.map(|matrix| (name, matrix.rows)))
-            .chain([("sizes", self.sizes.len()), ("protected", self.protected.len())]);
+        let rows = matrices.into_iter().filter_map(|(name, matrix)| matrix.map(|matrix| (name, matrix.rows))).chain([
+            ("sizes", self.sizes.len()),
+            ("protected", self.protected.len()),
+            ("times", self.times.len()),
+        ]);
         for (part, got) in rows {
             if got != n {
                 return Err(PlanError::View { part, got, expected: n });

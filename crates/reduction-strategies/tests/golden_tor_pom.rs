@@ -11,7 +11,7 @@ use reduction_strategies::{Draw, Matrix, Plan, SegmentTokens, SequenceView, Site
 use safetensors::SafeTensors;
 use serde_json::Value;
 use ssm_kernels::Segments;
-use ssm_model::Signals;
+use ssm_model::{RowTime, Signals};
 
 const CASES: [&str; 4] = ["n40", "n37", "n40_noclip", "n64"];
 
@@ -87,11 +87,17 @@ impl Case {
             positions: &positions,
             sizes: &vec![1.0; self.n],
             protected: &vec![false; self.n],
+            times: &vec![RowTime::ONE; self.n],
             hidden: self.matrix(&self.hidden, sequence),
             residual: self.matrix(&self.residual, sequence),
             ssm_output: None,
             gated_output: None,
             dt: None,
+            x: None,
+            b: None,
+            c: None,
+            scan: None,
+            influence: None,
             draw: Draw::default(),
             memo: None,
         };

@@ -228,6 +228,7 @@ fn selective_scan() {
                         x,
                         dt_raw,
                         dt_bias,
+                        dt_factor: None,
                         a,
                         projected,
                         b_start: 3,

@@ -136,9 +136,18 @@ impl ModelConfig {
     pub fn signals(&self) -> SignalSet {
         match &self.architecture {
             Architecture::Mamba(_) | Architecture::Mamba2(_) => {
-                SignalSet { ssm_output: true, gated_output: true, dt: true, b: true, c: true }
+                let all = SignalSet {
+                    ssm_output: true,
+                    gated_output: true,
+                    dt: true,
+                    b: true,
+                    c: true,
+                    ..SignalSet::default()
+                };
+                SignalSet { x: true, scan: true, influence: true, ..all }
             }
-            Architecture::GptNeoX(_) => SignalSet { ssm_output: true, ..SignalSet::default() },
+            // Influence is measured by the driver, whatever the model.
+            Architecture::GptNeoX(_) => SignalSet { ssm_output: true, influence: true, ..SignalSet::default() },
         }
     }
 

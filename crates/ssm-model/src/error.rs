@@ -23,6 +23,17 @@ pub enum ModelError {
         /// Rows of the embedding.
         vocab_size: usize,
     },
+    /// Factors of step sizes that do not fit the stream.
+    #[error("{got} factors of step sizes for {rows} rows, each finite and positive")]
+    Time {
+        /// Factors given.
+        got: usize,
+        /// Rows of the stream.
+        rows: usize,
+    },
+    /// Factors of step sizes for a layer without a recurrence.
+    #[error("a Transformer has no scan whose steps could last longer")]
+    NoScan,
     /// A layer that the model does not have.
     #[error("layer {layer} is beyond the model: it has {n_layer} layers")]
     Layer {
@@ -66,6 +77,8 @@ impl ModelError {
             Self::State { .. } => Some("a state continues in the model that it was taken from".to_owned()),
             Self::Segment { .. } => Some("segments are 0-based".to_owned()),
             Self::CpuOnly { .. } => Some("run it with --device cpu".to_owned()),
+            Self::NoScan => Some("leave rules that set times, such as state_merge, to the Mambas".to_owned()),
+            Self::Time { .. } => Some("one `RowTime` per row of the stream; `RowTime::ONE` changes nothing".to_owned()),
             Self::Kernel(_) | Self::Candle(_) => None,
         }
     }

@@ -15,6 +15,7 @@ mod model;
 mod random;
 mod signals;
 mod state;
+mod time;
 
 pub use checkpoint::{Checkpoint, CheckpointError, Weights};
 pub use config::{Architecture, ConfigError, GptNeoXConfig, Mamba2Config, MambaConfig, ModelConfig};
@@ -22,6 +23,7 @@ pub use error::ModelError;
 pub use loader::WeightSource;
 pub use model::{Activations, LanguageModel, LayerOutput, LayerRequest};
 pub use random::RandomWeights;
-pub use signals::{SignalSet, Signals};
+pub use signals::{ScanConstants, SignalSet, Signals};
 pub use ssm_kernels::Placement;
 pub use state::{KeyValueCache, LayerState, ModelState, RecurrentState};
+pub use time::RowTime;

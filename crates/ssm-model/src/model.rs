@@ -12,6 +12,7 @@ use crate::error::ModelError;
 use crate::loader::{Loader, WeightSource};
 use crate::signals::{SignalSet, Signals};
 use crate::state::{LayerState, ModelState};
+use crate::time::RowTime;
 
 /// What flows from block to block, one row per token of the packed stream.
 ///
@@ -39,6 +40,8 @@ pub struct LayerRequest<'a> {
     /// Position of every row, for an architecture that reads them ([`ModelConfig::uses_positions`]). Where absent, the rows of
     /// a segment are numbered one after the other from the end of its parent or initial state on.
     pub positions: Option<&'a [u32]>,
+    /// Factors on the step sizes, one per row that the scan sees; all 1 where absent.
+    pub time: Option<&'a [RowTime]>,
 }
 
 /// What a layer returns.

@@ -17,14 +17,29 @@ pub struct SignalSet {
     pub b: bool,
     /// Output maps C.
     pub c: bool,
+    /// Input x of the scan: convolved and activated.
+    pub x: bool,
+    /// What of the scan does not depend on the token.
+    pub scan: bool,
+    /// Influence of a row on the outcome. No layer knows it: a driver that can measure it fills it in.
+    pub influence: bool,
 }
 
 impl SignalSet {
     /// Names of those that are asked for, in the order of the fields.
     #[must_use]
     pub fn names(self) -> Vec<&'static str> {
-        let Self { ssm_output, gated_output, dt, b, c } = self;
-        let all = [(ssm_output, "ssm_output"), (gated_output, "gated_output"), (dt, "dt"), (b, "b"), (c, "c")];
+        let Self { ssm_output, gated_output, dt, b, c, x, scan, influence } = self;
+        let all = [
+            (ssm_output, "ssm_output"),
+            (gated_output, "gated_output"),
+            (dt, "dt"),
+            (b, "b"),
+            (c, "c"),
+            (x, "x"),
+            (scan, "scan"),
+            (influence, "influence"),
+        ];
         all.into_iter().filter(|(asked, _)| *asked).map(|(_, name)| name).collect()
     }
 
@@ -37,6 +52,9 @@ impl SignalSet {
             dt: self.dt && !shown.dt,
             b: self.b && !shown.b,
             c: self.c && !shown.c,
+            x: self.x && !shown.x,
+            scan: self.scan && !shown.scan,
+            influence: self.influence && !shown.influence,
         }
     }
 
@@ -49,6 +67,9 @@ impl SignalSet {
             dt: self.dt || other.dt,
             b: self.b || other.b,
             c: self.c || other.c,
+            x: self.x || other.x,
+            scan: self.scan || other.scan,
+            influence: self.influence || other.influence,
         }
     }
 }
@@ -66,6 +87,21 @@ pub struct Signals {
     pub b: Option<Tensor>,
     /// `[tokens, ngroups * d_state]`
     pub c: Option<Tensor>,
+    /// `[tokens, d_inner]`
+    pub x: Option<Tensor>,
+    /// The same for every token.
+    pub scan: Option<ScanConstants>,
+    /// `[tokens, 1]`, from the driver.
+    pub influence: Option<Tensor>,
+}
+
+/// What of a layer's scan does not depend on the token.
+#[derive(Clone, Debug)]
+pub struct ScanConstants {
+    /// Groups of heads that share B and C; 1 in Mamba.
+    pub ngroups: usize,
+    /// `-exp(A_log)`, float32: `[d_state, d_inner]` (Mamba) or `[nheads]` (Mamba-2).
+    pub a: Tensor,
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use reduction_strategies::TokenTable;
 use ssm_kernels::Segments;
 
+use super::CellRequest;
 use super::catalogue::Catalogue;
 use super::walk::{Branch, End, Pack, Walk};
 use crate::error::EvaluationError;
@@ -82,7 +83,9 @@ impl<'a> Walk<'a> {
         let catalogue: &'a Catalogue<'a> = self.catalogue;
         let lane = catalogue.documents[self.documents[document]].lanes[lane];
         let (queries, unit) = catalogue.unit_of(lane);
-        let protocol = self.cells[lane.cell].layout.protocol;
+        let CellRequest { layout, reduction, .. } = &self.cells[lane.cell];
+        let protocol = layout.protocol;
+        protocol.check(reduction)?;
         let readings = |placement: &crate::protocol::Placement| {
             let query = &queries[placement.query];
             Ok((placement.query, query, protocol.readings(query, placement, after)?))

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use candle_core::Tensor;
-use reduction_strategies::{Fork, Plan, PlanError, SegmentTokens, apply_forks};
+use reduction_strategies::{Fork, Plan, PlanError, SegmentTokens, TokenTable, apply_forks};
 use ssm_kernels::{KernelError, Segments};
 use ssm_model::{Activations, LanguageModel, LayerRequest, SignalSet};
 
@@ -13,6 +13,7 @@ use super::catalogue::{Catalogue, Lane};
 use super::fork::Child;
 use super::{CellRequest, Sharing};
 use crate::error::EvaluationError;
+use crate::influence::{Leaving, leave_one_out};
 use crate::outcome::Answer;
 use crate::positions::{Positions, token_pairs};
 use crate::trace::Step;
@@ -142,9 +143,12 @@ impl<'a> Walk<'a> {
     fn descend(&mut self, mut pack: Pack, first_layer: usize) -> Result<(), EvaluationError> {
         for layer in first_layer..self.model.config().n_layer {
             let signals = self.signals(&pack, layer);
+            let rows = pack.branches.iter().flat_map(|branch| branch.table.iter().zip(branch.rows.iter().copied()));
+            let times = TokenTable::times(rows);
             let positions = self.model.config().uses_positions().then(|| self.positions(&pack));
             let request = LayerRequest {
                 signals: signals.unwrap_or_default(),
+                time: times.as_deref(),
                 positions: positions.as_deref(),
                 ..LayerRequest::default()
             };
@@ -154,8 +158,12 @@ impl<'a> Walk<'a> {
             if signals.is_none() {
                 continue;
             }
-            let children = self.fork(&pack, &output.signals, layer)?;
-            drop(output.signals);
+            let mut shown = output.signals;
+            if signals.is_some_and(|signals| signals.influence) {
+                shown.influence = Some(self.influence(&pack, layer)?);
+            }
+            let children = self.fork(&pack, &shown, layer)?;
+            drop(shown);
             let goes_on =
                 |child: &Child| child.plans.is_none() && child.branch.rows == pack.branches[child.parent].rows;
             if children.iter().all(goes_on) && children.len() == pack.branches.len() {
@@ -181,6 +189,20 @@ impl<'a> Walk<'a> {
         let reductions = lanes.map(|lane| &self.cells[lane.cell].reduction);
         let here = reductions.filter(|reduction| reduction.sites.contains(&layer));
         here.map(|reduction| reduction.rule.signals()).reduce(SignalSet::union)
+    }
+
+    /// Leave-one-out influence in the branches of lanes that ask for it; a branch that asks has all its rows.
+    fn influence(&self, pack: &Pack, layer: usize) -> Result<Tensor, EvaluationError> {
+        let mut tokens = Vec::new();
+        for branch in &pack.branches {
+            let asks = branch.lanes.iter().any(|lane| {
+                let reduction = &self.cells[self.lane(branch, *lane).cell].reduction;
+                reduction.sites.contains(&layer) && reduction.rule.signals().influence
+            });
+            tokens.extend(branch.table.iter().map(|segment| asks.then_some(segment)));
+        }
+        let leaving = Leaving { layer, activations: &pack.activations, segments: &pack.segments };
+        leave_one_out(self.model, leaving, &tokens)
     }
 
     /// Counts a layer that ran.

@@ -10,9 +10,10 @@ mod context;
 mod tests;
 mod upstream;
 
-use reduction_strategies::{SegmentTokens, TokenTable};
+use reduction_strategies::{Causality, SegmentTokens, TokenTable};
 use ssm_kernels::Segments;
 
+use crate::drive::Reduction;
 use crate::error::EvaluationError;
 use crate::query::Query;
 
@@ -24,6 +25,9 @@ pub enum Protocol {
     Context,
     /// The whole input may be reduced; a target is read from the nearest surviving row at or before its predecessor.
     Aligned,
+    /// [`Protocol::Aligned`] for rules whose fates follow from earlier tokens alone ([`Causality`]); every other rule is refused.
+    /// The only one under which the perplexity of every token of a reduced text means what it says.
+    Causal,
     /// The released evaluation code, bug for bug: for reproduction only.
     Upstream {
         /// Rows per padded batch (96 in the released script).
@@ -38,6 +42,7 @@ impl Protocol {
         match self {
             Self::Context => "context",
             Self::Aligned => "aligned",
+            Self::Causal => "causal",
             Self::Upstream { .. } => "upstream",
         }
     }
@@ -79,12 +84,26 @@ pub(crate) struct Reading {
 }
 
 impl Protocol {
+    /// Refuses a reduction whose scores would not mean what the protocol promises.
+    pub(crate) fn check(self, reduction: &Reduction) -> Result<(), EvaluationError> {
+        let reduces = !reduction.sites.is_empty() && reduction.keep_ratio < 1.0;
+        if self == Self::Causal && reduces && reduction.rule.causality() == Causality::None {
+            return Err(EvaluationError::NotCausal);
+        }
+        Ok(())
+    }
+
+    /// Whether targets may be read from rows that are not their predecessors', and say so.
+    pub(crate) fn reports_coverage(self) -> bool {
+        matches!(self, Self::Aligned | Self::Causal)
+    }
+
     /// The sequences of all queries, in the order in which they are evaluated and recorded. Units do not depend on each
     /// other: padding, where there is some, is part of them.
     pub(crate) fn units(self, queries: &[Query]) -> Vec<Unit> {
         match self {
             Self::Context => context::units(queries),
-            Self::Aligned => aligned::units(queries),
+            Self::Aligned | Self::Causal => aligned::units(queries),
             Self::Upstream { batch_size } => upstream::units(queries, batch_size),
         }
     }
@@ -92,7 +111,7 @@ impl Protocol {
     /// Rows that are padded to one length, and so run together.
     pub(crate) fn padded_rows(self) -> usize {
         match self {
-            Self::Context | Self::Aligned => 1,
+            Self::Context | Self::Aligned | Self::Causal => 1,
             Self::Upstream { batch_size } => batch_size,
         }
     }
@@ -106,7 +125,7 @@ impl Protocol {
     ) -> Result<Vec<Reading>, EvaluationError> {
         match self {
             Self::Context => context::readings(query, placement, after),
-            Self::Aligned => Ok(aligned::readings(query, placement, after)),
+            Self::Aligned | Self::Causal => Ok(aligned::readings(query, placement, after)),
             Self::Upstream { .. } => Ok(upstream::readings(query, placement, after)),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use evaluation::executor::{CellRequest, Event, ExecutorSettings, Sharing, evaluate_jobs};
 use evaluation::tasks::{Task, TaskKind};
 use evaluation::{Evaluation, EvaluationError, Layout, POSITIONS, Protocol, Reduction, Settings, evaluate};
-use reduction_strategies::registry;
+use reduction_strategies::{Causality, registry};
 use ssm_model::{LanguageModel, SignalSet};
 
 use super::{reduction, setup, sites};
@@ -102,7 +102,7 @@ pub(crate) fn grid<'a>(model: &LanguageModel, tasks: &'a [Task], ratios: &[f64])
     let mut cells = Vec::new();
     let shown = model.config().signals();
     let kinds = if model.config().uses_positions() { &POSITIONS[..] } else { &POSITIONS[..1] };
-    for protocol in [Protocol::Context, Protocol::Aligned, Protocol::Upstream { batch_size: 5 }] {
+    for protocol in [Protocol::Context, Protocol::Aligned, Protocol::Causal, Protocol::Upstream { batch_size: 5 }] {
         for strategy in registry::all() {
             for ratio in ratios {
                 for task in tasks {
@@ -113,6 +113,9 @@ pub(crate) fn grid<'a>(model: &LanguageModel, tasks: &'a [Task], ratios: &[f64])
                     let dense = strategy.name == "dense";
                     if dense {
                         reduction = Reduction::dense();
+                    }
+                    if protocol == Protocol::Causal && reduction.rule.causality() == Causality::None {
+                        continue;
                     }
                     // Refused by the plan: later tokens would decide which earlier ones stay.
                     if task.kind == TaskKind::RunningText && protocol == Protocol::Aligned && !dense {

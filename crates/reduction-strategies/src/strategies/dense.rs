@@ -14,7 +14,6 @@ inventory::submit! {
         differs: "",
         options: &[],
         seeded: false,
-        causal: |_| true,
         build: |_| Rule::Identity,
     }
 }

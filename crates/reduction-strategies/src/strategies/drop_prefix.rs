@@ -3,7 +3,7 @@
 //! The control for rules that thin the start of the sequence, as the released code of Zhan et al. does (see
 //! `utrc_released`). Formula: keep the last `n_keep` unprotected tokens.
 
-use crate::registry::{Registration, never_causal};
+use crate::registry::Registration;
 use crate::rule::{Placement, Rule, Score};
 
 inventory::submit! {
@@ -16,7 +16,6 @@ inventory::submit! {
         differs: "",
         options: &[],
         seeded: false,
-        causal: never_causal,
         build: |_| Rule::Prune(Score::Position(Placement::Last)),
     }
 }

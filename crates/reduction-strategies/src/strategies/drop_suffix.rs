@@ -2,7 +2,7 @@
 //!
 //! The control for rules that hurt what the model read last. Formula: keep the first `n_keep` unprotected tokens.
 
-use crate::registry::{Registration, never_causal};
+use crate::registry::Registration;
 use crate::rule::{Placement, Rule, Score};
 
 inventory::submit! {
@@ -15,7 +15,6 @@ inventory::submit! {
         differs: "",
         options: &[],
         seeded: false,
-        causal: never_causal,
         build: |_| Rule::Prune(Score::Position(Placement::First)),
     }
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::error::PlanError;
 use crate::plan::Plan;
 use crate::rank;
-use crate::registry::{Registration, never_causal};
+use crate::registry::Registration;
 use crate::released::{METRIC_OPTION, clips};
 use crate::rule::{HostRule, Rule};
 use crate::view::SequenceView;
@@ -64,7 +64,6 @@ inventory::submit! {
                   too many. The release keeps all ties at the threshold, here ties go by index.",
         options: &[METRIC_OPTION],
         seeded: false,
-        causal: never_causal,
         build: |options| Rule::Host(Arc::new(EvitReleased { clip: clips(options) })),
     }
 }

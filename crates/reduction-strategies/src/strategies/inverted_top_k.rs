@@ -4,7 +4,7 @@
 //! removing the least important (`top_k`) or random tokens. Formula: keep the `n_keep` lowest `S_t`.
 
 use crate::importance::{IMPORTANCE_OPTION, Importance, SOURCE_OPTION};
-use crate::registry::{Registration, never_causal};
+use crate::registry::Registration;
 use crate::rule::{Extreme, Rule, Score};
 
 inventory::submit! {
@@ -17,7 +17,6 @@ inventory::submit! {
         differs: "",
         options: &[IMPORTANCE_OPTION, SOURCE_OPTION],
         seeded: false,
-        causal: never_causal,
         build: |options| {
             Rule::Prune(Score::Importance { importance: Importance::from_options(options), keep: Extreme::Lowest })
         },

@@ -9,7 +9,7 @@
 //! sizes do not weigh. Unlike the release (`pumer_released`), each source merges into its own match.
 
 use crate::importance::Source;
-use crate::registry::{Registration, never_causal};
+use crate::registry::Registration;
 use crate::rule::{Combine, Features, PairRule, Partition, Rule};
 
 inventory::submit! {
@@ -24,11 +24,10 @@ inventory::submit! {
                   mixes up (pumer_released); further rounds where more than the sources must leave.",
         options: &[],
         seeded: false,
-        causal: never_causal,
         build: |_| {
             Rule::Pair(PairRule {
                 partition: Partition::EvenOdd,
-                features: Features { source: Source::BlockOutput, clip: true },
+                features: Features { source: Source::BlockOutput, clip: true, window: None },
                 hidden: Combine::Mean,
                 residual: Combine::Mean,
             })

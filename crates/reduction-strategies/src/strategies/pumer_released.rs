@@ -18,7 +18,7 @@ use crate::error::PlanError;
 use crate::importance::Widths;
 use crate::memo::{MemoKey, remember};
 use crate::plan::Plan;
-use crate::registry::{Registration, never_causal};
+use crate::registry::Registration;
 use crate::released::{METRIC_OPTION, ReleasedCombine, clips, kept_at_most_half_removed, matching_flops, token_edges};
 use crate::rule::{HostRule, Rule};
 use crate::view::SequenceView;
@@ -65,7 +65,6 @@ inventory::submit! {
                   site. Ties by index.",
         options: &[METRIC_OPTION],
         seeded: false,
-        causal: never_causal,
         build: |options| Rule::Host(Arc::new(PumerReleased { clip: clips(options) })),
     }
 }

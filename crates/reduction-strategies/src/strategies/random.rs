@@ -4,7 +4,7 @@
 //! pruning as hard to beat. Use several seeds. Formula: `u_t ~ U[0, 1)` per token from (seed, item, site), keep the
 //! `n_keep` highest.
 
-use crate::registry::{Registration, never_causal};
+use crate::registry::Registration;
 use crate::rule::{Rule, Score};
 
 inventory::submit! {
@@ -17,7 +17,6 @@ inventory::submit! {
         differs: "",
         options: &[],
         seeded: true,
-        causal: never_causal,
         build: |_| Rule::Prune(Score::Random),
     }
 }

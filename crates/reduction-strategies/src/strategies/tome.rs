@@ -10,7 +10,7 @@
 //! where more than the sources must leave, further rounds follow (upstream caps a site at half).
 
 use crate::importance::Source;
-use crate::registry::{Registration, never_causal};
+use crate::registry::Registration;
 use crate::rule::{Combine, Features, PairRule, Partition, Rule};
 
 inventory::submit! {
@@ -24,11 +24,10 @@ inventory::submit! {
                   merge alike; further rounds where more than the sources must leave.",
         options: &[],
         seeded: false,
-        causal: never_causal,
         build: |_| {
             Rule::Pair(PairRule {
                 partition: Partition::EvenOdd,
-                features: Features { source: Source::BlockOutput, clip: false },
+                features: Features { source: Source::BlockOutput, clip: false, window: None },
                 hidden: Combine::SizeWeightedMean,
                 residual: Combine::SizeWeightedMean,
             })

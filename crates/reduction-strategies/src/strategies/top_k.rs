@@ -10,7 +10,7 @@
 //! important tokens: see `evit_released`.
 
 use crate::importance::{IMPORTANCE_OPTION, Importance, SOURCE_OPTION};
-use crate::registry::{Registration, never_causal};
+use crate::registry::Registration;
 use crate::rule::{Extreme, Rule, Score};
 
 inventory::submit! {
@@ -23,7 +23,6 @@ inventory::submit! {
         differs: "No class-token attention (a causal model has none) and no fused token for what is removed.",
         options: &[IMPORTANCE_OPTION, SOURCE_OPTION],
         seeded: false,
-        causal: never_causal,
         build: |options| {
             Rule::Prune(Score::Importance { importance: Importance::from_options(options), keep: Extreme::Highest })
         },

@@ -9,7 +9,7 @@
 //! 0.93 seven tokens in a row would vanish where two are enough. A phase that differs from site to site does not cure that:
 //! holes of two sites have different periods, so that they meet somewhere whatever their phases.
 
-use crate::registry::{Registration, never_causal};
+use crate::registry::Registration;
 use crate::rule::{Placement, Rule, Score};
 
 inventory::submit! {
@@ -22,7 +22,6 @@ inventory::submit! {
         differs: "",
         options: &[],
         seeded: false,
-        causal: never_causal,
         build: |_| Rule::Prune(Score::Position(Placement::Evenly)),
     }
 }

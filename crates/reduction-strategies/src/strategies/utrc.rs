@@ -15,7 +15,7 @@
 
 use crate::importance::{IMPORTANCE_OPTION, Importance, SOURCE_OPTION, Source};
 use crate::options::{OptionDefault, OptionInfo, OptionKind, ResolvedOptions};
-use crate::registry::{Registration, never_causal};
+use crate::registry::Registration;
 use crate::rule::{Combine, Features, PairRule, Partition, Pruned, Rule};
 
 const Q: OptionInfo = OptionInfo {
@@ -53,7 +53,6 @@ inventory::submit! {
                   instead of pair after pair; further rounds where more than half must leave.",
         options: &[IMPORTANCE_OPTION, SOURCE_OPTION, Q, PRUNED, MATCH_ON],
         seeded: false,
-        causal: never_causal,
         build,
     }
 }
@@ -67,7 +66,7 @@ fn build(options: &ResolvedOptions) -> Rule {
     };
     Rule::Pair(PairRule {
         partition: Partition::ByImportance(importance),
-        features: Features { source: Source::from_word(options.word("match_on")), clip: false },
+        features: Features { source: Source::from_word(options.word("match_on")), clip: false, window: None },
         hidden: Combine::Hybrid { q: options.number("q"), pruned },
         residual: Combine::Mean,
     })

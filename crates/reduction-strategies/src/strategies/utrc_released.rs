@@ -20,7 +20,7 @@ use crate::error::PlanError;
 use crate::importance::Widths;
 use crate::memo::{MemoKey, remember};
 use crate::plan::Plan;
-use crate::registry::{Registration, never_causal};
+use crate::registry::Registration;
 use crate::released::{METRIC_OPTION, ReleasedCombine, clips, kept_at_most_half_removed, matching_flops, rank_edges};
 use crate::rule::{HostRule, Rule};
 use crate::view::SequenceView;
@@ -68,7 +68,6 @@ inventory::submit! {
                   output instead of SSM output; targets mispaired; q acts per channel; at most half leave at a site. Ties by index.",
         options: &[METRIC_OPTION],
         seeded: false,
-        causal: never_causal,
         build: |options| Rule::Host(Arc::new(UtrcReleased { clip: clips(options) })),
     }
 }

@@ -109,6 +109,9 @@ impl GptNeoXBlock {
         request: LayerRequest<'_>,
         eps: f32,
     ) -> Result<LayerOutput, ModelError> {
+        if request.time.is_some() {
+            return Err(ModelError::NoScan);
+        }
         let initial = request.initial.map(LayerState::cache).transpose()?;
         let positions = match request.positions {
             Some(positions) => positions.to_vec(),

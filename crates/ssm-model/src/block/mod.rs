@@ -68,6 +68,7 @@ impl Block {
             initial: request.initial.map(LayerState::recurrent).transpose()?,
             signals: request.signals,
             want_states: request.states,
+            time: request.time,
         };
         let output = mixer.forward(&normed, &call)?;
         Ok(LayerOutput {

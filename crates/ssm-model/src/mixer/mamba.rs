@@ -7,8 +7,9 @@ use super::{MixerCall, MixerOutput, columns, conv_weights};
 use crate::config::{MambaConfig, ModelConfig};
 use crate::error::ModelError;
 use crate::loader::Loader;
-use crate::signals::Signals;
+use crate::signals::{ScanConstants, Signals};
 use crate::state::RecurrentState;
+use crate::time::RowTimes;
 
 #[derive(Debug)]
 pub(crate) struct MambaMixer {
@@ -70,12 +71,16 @@ impl MambaMixer {
         })?;
         let projected = ops::linear(&conv.y, &self.x_proj)?;
         let dt_raw = ops::linear(&projected.narrow(1, 0, self.dt_rank)?, &self.dt_proj)?;
+        let times = call.time.map(|times| RowTimes::new(times, &conv.y)).transpose()?;
+        let timed =
+            times.as_ref().map(|times| times.on_input_map(&projected, self.dt_rank, self.d_state)).transpose()?;
         let scan = ops::selective_scan(&SelectiveScanInput {
             x: &conv.y,
             dt_raw: &dt_raw,
             dt_bias: &self.dt_bias,
             a: &self.a,
-            projected: &projected,
+            dt_factor: times.as_ref().map(|times| &times.decay),
+            projected: timed.as_ref().unwrap_or(&projected),
             b_start: self.dt_rank,
             c_start: self.dt_rank + self.d_state,
             d: &self.d,
@@ -95,6 +100,9 @@ impl MambaMixer {
                 ssm_output: scan.y,
                 gated_output: call.signals.gated_output.then_some(scan.gated),
                 dt: scan.dt,
+                x: call.signals.x.then_some(conv.y),
+                scan: call.signals.scan.then(|| ScanConstants { ngroups: 1, a: self.a.clone() }),
+                influence: None,
             },
             state: conv.states.zip(scan.states).map(|(conv, ssm)| RecurrentState { conv, ssm }),
         })

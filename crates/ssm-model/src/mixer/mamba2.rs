@@ -7,8 +7,9 @@ use super::{MixerCall, MixerOutput, columns, conv_weights};
 use crate::config::{Mamba2Config, ModelConfig};
 use crate::error::ModelError;
 use crate::loader::Loader;
-use crate::signals::Signals;
+use crate::signals::{ScanConstants, Signals};
 use crate::state::RecurrentState;
+use crate::time::RowTimes;
 
 #[derive(Debug)]
 pub(crate) struct Mamba2Mixer {
@@ -77,9 +78,15 @@ impl Mamba2Mixer {
             want_states: call.want_states,
         })?;
         let dt = ops::softplus(&zxbcdt, self.d_inner + conv_dim, &self.dt_bias, self.dt_limit)?;
+        let times = call.time.map(|times| RowTimes::new(times, &conv.y)).transpose()?;
+        let timed = match &times {
+            Some(times) => Some((times.on_input_map(&conv.y, self.d_inner, maps)?, dt.broadcast_mul(&times.decay)?)),
+            None => None,
+        };
+        let (xbc, steps) = timed.as_ref().map_or((&conv.y, &dt), |(xbc, steps)| (xbc, steps));
         let scan = ops::ssd(&SsdInput {
-            xbc: &conv.y,
-            dt: &dt,
+            xbc,
+            dt: steps,
             a: &self.a,
             d: &self.d,
             headdim: self.headdim,
@@ -99,6 +106,9 @@ impl Mamba2Mixer {
                 ssm_output: call.signals.ssm_output.then_some(scan.y),
                 gated_output,
                 dt: call.signals.dt.then_some(dt),
+                x: columns(call.signals.x, &conv.y, 0, self.d_inner)?,
+                scan: call.signals.scan.then(|| ScanConstants { ngroups: self.ngroups, a: self.a.clone() }),
+                influence: None,
             },
             state: conv.states.zip(scan.states).map(|(conv, ssm)| RecurrentState { conv, ssm }),
         })

@@ -11,6 +11,7 @@ use crate::error::ModelError;
 use crate::loader::Loader;
 use crate::signals::{SignalSet, Signals};
 use crate::state::RecurrentState;
+use crate::time::RowTime;
 
 /// A mixer of either kind.
 #[derive(Debug)]
@@ -25,6 +26,7 @@ pub(crate) struct MixerCall<'a> {
     pub(crate) initial: Option<&'a RecurrentState>,
     pub(crate) signals: SignalSet,
     pub(crate) want_states: bool,
+    pub(crate) time: Option<&'a [RowTime]>,
 }
 
 /// Output of a mixer: `[tokens, d_model]` and what was asked for besides.

@@ -100,16 +100,6 @@ impl Protocol {
     pub fn name(self) -> &'static str {
         PROTOCOLS[self as usize].0
     }
-
-    /// Why this protocol cannot be asked for yet, where it cannot.
-    pub fn refusal(self) -> Option<&'static str> {
-        match self {
-            Self::Causal => Some(
-                "protocol `causal` is not implemented yet: its check that later tokens change no earlier decision is missing",
-            ),
-            Self::Context | Self::Aligned | Self::Upstream => None,
-        }
-    }
 }
 
 impl fmt::Display for Protocol {

@@ -89,20 +89,14 @@ fn protocols(names: &[Located<String>]) -> Result<Vec<Protocol>, Fault> {
     names
         .iter()
         .map(|name| {
-            let protocol = find_protocol(&name.value).ok_or_else(|| {
+            find_protocol(&name.value).ok_or_else(|| {
                 let known: Vec<_> = PROTOCOLS.iter().map(|(name, _)| *name).collect();
                 let hint = match nearest(&name.value, known.iter().copied()) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("known protocols: {}", known.join(", ")),
                 };
                 name.fault(format!("unknown protocol `{}`", name.value)).label("unknown").hint(hint)
-            })?;
-            match protocol.refusal() {
-                Some(reason) => {
-                    Err(name.fault(reason).label("refused").hint("use `aligned` and read its coverage, or `context`"))
-                }
-                None => Ok(protocol),
-            }
+            })
         })
         .collect()
 }

@@ -89,7 +89,6 @@ fn refusals_of_names() {
         edit("hub model without revision", "models: [hub:state-spaces/mamba2-130m]"),
         edit("task", "tasks: [world_lambda]"),
         edit("protocol", "protocols: [contxt]"),
-        edit("protocol that is not there yet", "protocols: [context, causal]"),
         edit("baseline not listed", "baseline: uniform"),
         edit("default baseline not listed", "strategies: [top_k]"),
         edit("option value", "strategies: [dense, { top_k: { importance: [clip, dt_men] } }]"),

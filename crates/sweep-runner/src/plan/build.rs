@@ -61,7 +61,11 @@ pub enum PlanError {
 }
 
 const LEAKS: &str = "running text scored per token after a reduction leaks the future: later tokens decide which earlier ones \
-                     stay. Use protocol `context`, which scores the second half of a text after its reduced first half";
+                     stay. Use protocol `context`, which scores the second half of a text after its reduced first half, or \
+                     `causal` with a causal strategy";
+
+const NOT_CAUSAL: &str = "protocol `causal` takes strategies that decide each token from tokens up to it (block_causal, local_merge \
+                          with decide: online); this one looks at later tokens. Use `aligned` and read its coverage, or `context`";
 
 /// Multiplies an experiment out.
 ///
@@ -152,10 +156,14 @@ fn check_signals(plan: &Plan) -> Result<(), PlanError> {
 
 /// Cells that would report a number which means something else than it says.
 pub(super) fn refusal(trial: &PlannedTrial, task: &TaskFacts) -> Option<Reason> {
+    let reduces = !trial.key.sites.is_empty();
+    if trial.key.protocol == "causal" && reduces && !trial.strategy.is_causal() {
+        return Some(Reason::Nature(NOT_CAUSAL));
+    }
     // Only `causal` may report what these would: the perplexity of every token of a text that was reduced. Where nothing is
     // reduced nothing leaks.
     let per_token = matches!(trial.key.protocol.as_str(), "aligned" | "upstream");
-    let leaks = task.kind == TaskKind::RunningText && per_token && !trial.key.sites.is_empty();
+    let leaks = task.kind == TaskKind::RunningText && per_token && reduces;
     leaks.then_some(Reason::Nature(LEAKS))
 }
 

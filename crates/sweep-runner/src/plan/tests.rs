@@ -287,6 +287,20 @@ fn per_token_perplexity_is_refused_where_it_would_leak() {
 }
 
 #[test]
+fn causal_takes_causal_strategies_only_and_running_text_of_them() {
+    let plan = plan(
+        "tasks: [world_text, world_lambada]\nprotocols: [causal]\n\
+         strategies: [dense, top_k, { local_merge: { decide: [whole, online] } }, block_causal]",
+    );
+    let says = |why: &str| why.contains("looks at later tokens") && why.contains("Use `aligned`");
+    assert!(plan.excluded.iter().all(|excluded| matches!(excluded.reason, Reason::Nature(why) if says(why))));
+    // Of the two tasks: top_k and local_merge decided over the whole sequence.
+    assert_eq!((plan.excluded.len(), plan.cells.len()), (4, 6));
+    let strategies: Vec<_> = plan.trials.iter().map(|trial| trial.key.strategy.as_str()).collect();
+    assert_eq!(strategies, ["dense", "local_merge", "block_causal"]);
+}
+
+#[test]
 fn a_cell_costs_less_reduced_and_more_upstream() {
     let plan = plan("protocols: [context, upstream]\ntasks: [world_piqa]\nlimit: 10");
     let flops: Vec<_> = plan.cells.iter().map(|cell| cell.estimate.flops).collect();

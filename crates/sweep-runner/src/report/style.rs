@@ -86,7 +86,9 @@ pub(super) fn family(strategy: &str, baseline: &str) -> Family {
     match name {
         _ if strategy == baseline => Family::Baseline,
         _ if name.ends_with("_released") => Family::Released,
-        "random" | "uniform" | "drop_prefix" | "drop_suffix" | "inverted_top_k" => Family::Control,
+        "random" | "block_causal_random" | "uniform" | "drop_prefix" | "drop_suffix" | "inverted_top_k" => {
+            Family::Control
+        }
         "top_k" | "ltmp" => Family::Pruning,
         "state_merge" | "hold_state" | "mtr" | "decimate" => Family::StateAware,
         _ => Family::Merging,

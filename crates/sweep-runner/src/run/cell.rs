@@ -22,6 +22,7 @@ pub(crate) fn protocol(experiment: &Experiment, name: &str) -> Protocol {
     match name {
         "context" => Protocol::Context,
         "aligned" => Protocol::Aligned,
+        "causal" => Protocol::Causal,
         "upstream" => Protocol::Upstream { batch_size: experiment.upstream_batch_size },
         other => unreachable!("the configuration knows no protocol `{other}` (of {:?})", config::PROTOCOLS),
     }

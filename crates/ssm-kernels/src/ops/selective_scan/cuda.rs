@@ -27,6 +27,11 @@ const SPLIT: Variant = ("split_", 128, 16);
 const ANY: Variant = ("any_", 64, 64);
 
 pub(super) fn selective_scan(input: &SelectiveScanInput<'_>) -> Result<SelectiveScanOutput, KernelError> {
+    if input.dt_factor.is_some() {
+        return Err(KernelError::Device(format!(
+            "{OP}: factors of step sizes are computed on the CPU alone; run with --device cpu"
+        )));
+    }
     let gpu = Gpu::of(input.x, OP)?;
     let (rows, d_inner) = input.x.dims2()?;
     let (d_state, _) = input.a.dims2()?;

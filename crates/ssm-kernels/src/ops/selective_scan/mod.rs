@@ -23,6 +23,9 @@ pub struct SelectiveScanInput<'a> {
     pub dt_raw: &'a Tensor,
     /// `[d_inner]`, float32.
     pub dt_bias: &'a Tensor,
+    /// `[tokens, 1]`, float32: factor on the step sizes after softplus, in the decay and in what is written; 1 where absent. On
+    /// the CPU alone.
+    pub dt_factor: Option<&'a Tensor>,
     /// `[d_state, d_inner]`: `-exp(A_log)` transposed, so that channels are contiguous.
     pub a: &'a Tensor,
     /// `[tokens, width]`: holds B and C, read in place.
@@ -55,7 +58,7 @@ pub struct SelectiveScanOutput {
     pub gated: Tensor,
     /// `[tokens, d_inner]`: C h + D x, where asked for.
     pub y: Option<Tensor>,
-    /// `[tokens, d_inner]`, float32: step sizes after bias and softplus, where asked for.
+    /// `[tokens, d_inner]`, float32: step sizes after bias and softplus, without the factor, where asked for.
     pub dt: Option<Tensor>,
     /// `[segments, d_inner, d_state]`, float32: state after the last token of each segment, where asked for.
     pub states: Option<Tensor>,
@@ -77,9 +80,10 @@ pub fn selective_scan(input: &SelectiveScanInput<'_>) -> Result<SelectiveScanOut
 
 fn on_cpu(input: &SelectiveScanInput<'_>) -> Result<SelectiveScanOutput, KernelError> {
     let dt = softplus(input.dt_raw, 0, input.dt_bias, (0.0, f32::INFINITY))?;
+    let steps = input.dt_factor.map(|factor| dt.broadcast_mul(factor)).transpose()?;
     let (y, states) = recurrence(&Recurrence {
         x: input.x,
-        dt: &dt,
+        dt: steps.as_ref().unwrap_or(&dt),
         a: input.a,
         projected: input.projected,
         b_start: input.b_start,

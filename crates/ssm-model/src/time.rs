@@ -1,0 +1,61 @@
+//! How long a row lasts for the recurrence: the seam by which a driver lets one row stand for several tokens, or for a part of
+//! one.
+
+use candle_core::Tensor;
+use ssm_kernels::KernelError;
+
+use crate::error::ModelError;
+
+/// Factors on the step size of one row, one for each of its two roles.
+///
+/// A step size both forgets and writes: `h_t = exp(dt_t A) h_{t-1} + dt_t B_t x_t`. With factors the scan computes
+/// `h_t = exp(decay dt_t A) h_{t-1} + write dt_t B_t x_t`; convolution, skip and gate do not change.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RowTime {
+    /// Factor in the exponential: of a row that stands for two tokens of equal steps, 2.
+    pub decay: f32,
+    /// Factor of what is written.
+    pub write: f32,
+}
+
+impl RowTime {
+    /// An ordinary token.
+    pub const ONE: Self = Self { decay: 1.0, write: 1.0 };
+
+    /// Whether the scan can compute with it: both factors finite and positive.
+    #[must_use]
+    pub fn is_valid(self) -> bool {
+        [self.decay, self.write].into_iter().all(|factor| factor.is_finite() && factor > 0.0)
+    }
+}
+
+/// The factors of a stream as columns that multiply rows.
+pub(crate) struct RowTimes {
+    /// `[tokens, 1]`, on step sizes.
+    pub(crate) decay: Tensor,
+    /// `[tokens, 1]`, on B, which only what is written reads: `write / decay`.
+    input_map: Tensor,
+}
+
+impl RowTimes {
+    /// Refuses another number of factors than rows, and factors that are not finite and positive.
+    pub(crate) fn new(times: &[RowTime], like: &Tensor) -> Result<Self, ModelError> {
+        let rows = like.dim(0)?;
+        if times.len() != rows || !times.iter().all(|time| time.is_valid()) {
+            return Err(ModelError::Time { got: times.len(), rows });
+        }
+        let column = |factor: fn(&RowTime) -> f32| {
+            let values: Vec<f32> = times.iter().map(factor).collect();
+            Tensor::from_vec(values, (rows, 1), like.device()).map_err(KernelError::from)
+        };
+        Ok(Self { decay: column(|time| time.decay)?, input_map: column(|time| time.write / time.decay)? })
+    }
+
+    /// `x` with the columns of B, `start..start + width`, multiplied.
+    pub(crate) fn on_input_map(&self, x: &Tensor, start: usize, width: usize) -> Result<Tensor, ModelError> {
+        let end = start + width;
+        let b = x.narrow(1, start, width)?;
+        let b = b.broadcast_mul(&self.input_map.to_dtype(x.dtype())?)?;
+        Ok(Tensor::cat(&[x.narrow(1, 0, start)?, b, x.narrow(1, end, x.dim(1)? - end)?], 1)?)
+    }
+}
