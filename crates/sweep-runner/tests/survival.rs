@@ -80,9 +80,8 @@ impl Desk {
             assert_eq!(self.names(&format!("out/{folder}")), BTreeSet::new(), "{folder}");
         }
         for folder in ["", "cells", "manifests", "tables", "figures"] {
-            let left: Vec<_> =
-                self.names(&format!("out/{folder}")).into_iter().filter(|name| name.ends_with(".tmp")).collect();
-            assert!(left.is_empty(), "{left:?}");
+            let names = self.names(&format!("out/{folder}"));
+            assert!(names.iter().all(|name| !name.starts_with('.')), "{names:?}");
         }
     }
 
@@ -160,6 +159,7 @@ fn kill_at_random_moments(kills: usize, seed: u64) {
             child.kill().unwrap();
             child.wait().unwrap();
             killed += 1;
+            eprintln!("killed after {life:?}");
             desk.assert_whole();
         }
         // No finished group was run again (a process may have been killed before it counted its last one).
@@ -169,7 +169,7 @@ fn kill_at_random_moments(kills: usize, seed: u64) {
         assert_eq!(desk.frames("out"), frames, "after {killed} kills");
         desk.assert_tidy();
     }
-    println!("{killed} kills, an undisturbed run takes {took:?}");
+    eprintln!("{killed} kills; an undisturbed run takes {took:?}");
 }
 
 #[test]

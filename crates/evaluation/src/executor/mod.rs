@@ -157,10 +157,10 @@ type Ended = (Vec<(catalogue::Lane, LaneResult)>, Sharing);
 ///
 /// # Errors
 /// No worker could be started. What goes wrong in a cell is that cell's result and hurts no other.
-pub fn evaluate_jobs<'a>(
+pub fn evaluate_jobs(
     model: &LanguageModel,
     settings: ExecutorSettings,
-    next: &mut NextJob<'_, 'a>,
+    next: &mut NextJob<'_, '_>,
     stop: &(dyn Fn() -> bool + Sync),
     observe: &mut dyn FnMut(Event) -> ControlFlow<()>,
 ) -> Result<(), EvaluationError> {

@@ -68,7 +68,8 @@ impl Parts {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.folder).map_err(|error| io("read", &self.folder, error))? {
             let name = entry.map_err(|error| io("read", &self.folder, error))?.file_name();
-            names.extend(name.into_string().ok().filter(|name| name.ends_with(".json") && !name.starts_with('.')));
+            let is_whole = |name: &String| name.strip_suffix(".json").is_some_and(|name| !name.starts_with('.'));
+            names.extend(name.into_string().ok().filter(is_whole));
         }
         names.sort();
         Ok(names)
@@ -131,7 +132,7 @@ mod tests {
         let parts = Parts::open(folder.path());
         let outcomes = vec![(0.25, Some(Partial::default())), (0.5, None)];
         let name = parts.write(&head(&["two"]), &outcomes).unwrap();
-        assert_eq!(parts.names().unwrap(), [name.clone()]);
+        assert_eq!(parts.names().unwrap(), std::slice::from_ref(&name));
         assert_eq!(parts.head(&name), Some(head(&["two"])));
         assert_eq!(parts.outcomes(&name), Some((head(&["two"]), outcomes)));
         let path = folder.path().join(&name);
