@@ -38,7 +38,7 @@ const DEFAULT_SHARE: u64 = 2;
 const UNKNOWN: u64 = 1 << 30;
 
 /// Bytes that activations may use by default: half of what is available now.
-pub(super) fn default_budget() -> u64 {
+pub fn default_budget() -> u64 {
     let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
     let kib = line.and_then(|rest| rest.split_whitespace().next()).and_then(|number| number.parse::<u64>().ok());
