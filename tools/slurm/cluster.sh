@@ -6,7 +6,7 @@
 #   tools/slurm/cluster.sh sinfo
 #
 # The command finds the cluster through SLURM_CONF, as every SLURM client does. SWEEP_SLURM_CPUS: CPUs that the node
-# claims (default 4: tasks of a test share what is really there). SWEEP_SLURM_KEEP=1 leaves the folder with the logs.
+# claims (default 16: tasks of a test share what is really there). SWEEP_SLURM_KEEP=1 leaves the folder with the logs.
 set -euo pipefail
 
 missing=()
@@ -54,7 +54,7 @@ free_port() {
     echo "$port"
 }
 
-cpus=${SWEEP_SLURM_CPUS:-4}
+cpus=${SWEEP_SLURM_CPUS:-16}
 host=$(hostname -s)
 mkdir -p "$folder"/{state,spool,log,munge}
 
@@ -97,8 +97,8 @@ MinJobAge=600
 GresTypes=gpu
 # The node claims more than the machine may have.
 SlurmdParameters=config_overrides
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$cpus RealMemory=1024 Gres=gpu:2 State=UNKNOWN
-PartitionName=test Nodes=$host Default=YES MaxTime=60 State=UP
+NodeName=$host NodeAddr=127.0.0.1 CPUs=$cpus RealMemory=65536 Gres=gpu:2 State=UNKNOWN
+PartitionName=test Nodes=$host Default=YES MaxTime=INFINITE State=UP
 END
 # Devices that are there everywhere: only which task gets which one is looked at.
 cat > "$folder/gres.conf" << END
