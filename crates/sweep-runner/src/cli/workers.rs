@@ -113,7 +113,8 @@ fn round(command: &Command, args: &RunCommand, workers: &[Worker], signals: &Sig
         own.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         (worker.name.clone(), own)
     });
-    children::run(commands, signals, args.how.fail_fast).map_err(|error| failed(miette!("cannot start a process: {error}")))
+    children::run(commands, signals, args.how.fail_fast)
+        .map_err(|error| failed(miette!("cannot start a process: {error}")))
 }
 
 /// Arguments of every process but its device.
