@@ -102,7 +102,7 @@ fn what_sbatch_refuses_is_said_with_its_reason() {
     assert_eq!(output.status.code(), Some(1));
     let stderr = text(&output.stderr);
     assert!(
-        stderr.contains("invalid partition specified: gpus") && stderr.contains("nothing was submitted"),
+        stderr.contains("sbatch: error: invalid partition") && stderr.contains("nothing was submitted"),
         "{stderr}"
     );
 
@@ -143,12 +143,15 @@ fn what_cannot_be_submitted_is_refused_before_anything_is_written() {
     assert_eq!(desk.listing(), before, "neither a script nor a call");
 }
 
+/// What SLURM tells task 3, the last one of an array: its job id is that of the array.
+const TASK: [(&str, &str); 3] = [("SLURM_JOB_ID", "7"), ("SLURM_ARRAY_JOB_ID", "7"), ("SLURM_ARRAY_TASK_ID", "3")];
+
 /// Runs the task script with a stand-in for `sweep run`; returns status, stderr and the calls of `scontrol`.
 fn task(command: &str, restarts: Option<&str>) -> (Option<i32>, String, String) {
     let desk = desk_with("scontrol", "echo \"$@\" >> calls");
     let script = TEMPLATE.replace("{{run}}", command);
     let mut bash = Command::new("bash");
-    bash.args(["-c", &script]).current_dir(desk.path(".")).env("SLURM_JOB_ID", "7").env_remove("SLURM_RESTART_COUNT");
+    bash.args(["-c", &script]).current_dir(desk.path(".")).envs(TASK).env_remove("SLURM_RESTART_COUNT");
     bash.envs(restarts.map(|count| ("SLURM_RESTART_COUNT", count)));
     let output = with_path(&desk, &mut bash);
     (output.status.code(), text(&output.stderr), read(&desk, "calls"))
@@ -156,7 +159,7 @@ fn task(command: &str, restarts: Option<&str>) -> (Option<i32>, String, String) 
 
 #[test]
 fn a_task_is_queued_again_only_where_that_helps_and_not_for_ever() {
-    let requeued = "requeue 7\n";
+    let requeued = "requeue 7_3\n";
     for (command, restarts, status, calls) in [
         ("true", None, 0, ""),
         // Stopped; killed.
@@ -184,7 +187,7 @@ fn signalled(signal: &str, stand_in: &str) -> (Option<i32>, String) {
     let script = TEMPLATE.replace("{{run}}", "work");
     let path = format!("{}:{}", desk.path("bin").display(), std::env::var("PATH").unwrap());
     let mut bash = Command::new("bash");
-    bash.args(["-c", &script]).current_dir(desk.path(".")).env("PATH", path).env("SLURM_JOB_ID", "7");
+    bash.args(["-c", &script]).current_dir(desk.path(".")).env("PATH", path).envs(TASK);
     let mut child = bash.env_remove("SLURM_RESTART_COUNT").spawn().unwrap();
     let started = Instant::now();
     while !desk.path("started").exists() {
@@ -198,7 +201,7 @@ fn signalled(signal: &str, stand_in: &str) -> (Option<i32>, String) {
 #[test]
 fn a_signal_reaches_the_run_and_its_own_status_counts() {
     let work = "trap 'sleep 0.3; exit 75' USR1; trap 'exit 143' TERM; touch started; while :; do sleep 0.05; done";
-    assert_eq!(signalled("USR1", work), (Some(0), "requeue 7\n".to_owned()));
+    assert_eq!(signalled("USR1", work), (Some(0), "requeue 7_3\n".to_owned()));
     // Who cancels a task does not want it back.
     assert_eq!(signalled("TERM", work), (Some(143), String::new()));
     let deaf = "trap '' USR1; touch started; sleep 1; exit 0";
