@@ -53,6 +53,14 @@ findings:
     cp results/ablation-full/figures/accuracy_vs_flops_mamba2-world_context.svg docs/figures/ablation-mamba2-context.svg
     cp results/ablation-full/figures/protocol_comparison_20.svg docs/figures/ablation-protocols.svg
 
+# Show the scripts of an experiment for SLURM; `sweep submit slurm FILE` submits them
+submit FILE *ARGS:
+    cargo run --release --bin sweep -- submit slurm {{FILE}} --dry-run {{ARGS}}
+
+# Test submitting on a real SLURM of one node; needs root and the packages slurmctld, slurmd, slurm-client, munge
+test-slurm *ARGS:
+    tools/slurm/test.sh {{ARGS}}
+
 # Fetch a CUDA compiler and link-time stand-ins, for building on a machine without GPU and toolkit
 cuda-toolchain:
     tools/cuda/toolchain.sh

@@ -38,17 +38,32 @@ impl Placement {
     }
 }
 
+#[cfg(not(feature = "cuda"))]
+const WITHOUT_CUDA: &str = "this program was built without CUDA; build it with `--features cuda`";
+
 /// Opens the GPU of this number.
 ///
 /// # Errors
 /// A build without the feature `cuda`, or the driver's reason.
 #[cfg(not(feature = "cuda"))]
 pub fn open_cuda(_ordinal: usize) -> Result<Device, KernelError> {
-    Err(KernelError::Device("this program was built without CUDA; build it with `--features cuda`".to_owned()))
+    Err(KernelError::Device(WITHOUT_CUDA.to_owned()))
 }
 
 #[cfg(feature = "cuda")]
 pub use crate::cuda::open as open_cuda;
+
+/// How many GPUs the driver lets this program see.
+///
+/// # Errors
+/// A build without the feature `cuda`, or the driver's reason.
+#[cfg(not(feature = "cuda"))]
+pub fn count_cuda() -> Result<usize, KernelError> {
+    Err(KernelError::Device(WITHOUT_CUDA.to_owned()))
+}
+
+#[cfg(feature = "cuda")]
+pub use crate::cuda::count as count_cuda;
 
 /// The device's name.
 ///

@@ -13,3 +13,4 @@ pub mod plan;
 pub mod record;
 pub mod report;
 pub mod run;
+mod submit;

@@ -12,11 +12,8 @@ pub fn open(ordinal: usize) -> Result<Device, KernelError> {
     let refuse = |error: candle_core::Error| {
         KernelError::Device(format!("GPU {ordinal} cannot be used: {}", first_line(&error.to_string())))
     };
-    // The bindings panic where the driver's library itself is missing or too old.
-    let count = std::panic::catch_unwind(CudaContext::device_count)
-        .map_err(|_| KernelError::Device("the CUDA driver's library cannot be loaded".to_owned()))?
-        .map_err(|error| KernelError::Device(format!("the CUDA driver does not start: {error}")))?;
-    if ordinal >= count as usize {
+    let count = count()?;
+    if ordinal >= count {
         return Err(KernelError::Device(format!("there is no GPU {ordinal}: the driver sees {count}")));
     }
     // A stream of its own: the default one differs from thread to thread.
@@ -25,6 +22,18 @@ pub fn open(ordinal: usize) -> Result<Device, KernelError> {
     unsafe { device.disable_event_tracking() };
     keep_memory(&device).map_err(refuse)?;
     Ok(Device::Cuda(device))
+}
+
+/// How many GPUs the driver lets this program see; opens none.
+///
+/// # Errors
+/// The driver's reason.
+pub fn count() -> Result<usize, KernelError> {
+    // The bindings panic where the driver's library itself is missing or too old.
+    std::panic::catch_unwind(CudaContext::device_count)
+        .map_err(|_| KernelError::Device("the CUDA driver's library cannot be loaded".to_owned()))?
+        .map(|count| count.max(0) as usize)
+        .map_err(|error| KernelError::Device(format!("the CUDA driver does not start: {error}")))
 }
 
 /// Keeps freed memory in the pool; by default it goes back to the driver whenever the host waits.

@@ -1,12 +1,17 @@
 //! The command line: one sub-command per stage. Data goes to stdout, everything else to stderr.
 
 mod bench;
+mod children;
 mod device;
 mod list;
 mod logits;
+mod run;
 mod run_args;
+mod shard;
 mod status;
+mod submit;
 mod sweep;
+mod workers;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -15,10 +20,12 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::run::RunOptions;
+use crate::run::{Interrupt, RunOptions};
 use bench::BenchArgs;
 use device::DeviceArgs;
+use run::RunCommand;
 use run_args::RunArgs;
+use submit::SubmitCommand;
 
 /// Ablations of token reduction on state space models.
 #[derive(Parser)]
@@ -44,20 +51,7 @@ enum Command {
         device: DeviceArgs,
     },
     /// Run an experiment, then analyse and report it; cells that are recorded are not run again
-    Run {
-        /// Experiment file
-        file: PathBuf,
-        /// Largest number of items per task, in place of the file's
-        #[arg(long, value_name = "N")]
-        limit: Option<usize>,
-        /// Results folder, in place of results/<experiment>
-        #[arg(long, value_name = "DIR")]
-        out: Option<PathBuf>,
-        #[command(flatten)]
-        how: RunArgs,
-        #[command(flatten)]
-        device: DeviceArgs,
-    },
+    Run(RunCommand),
     /// Run the failed cells of an experiment again, and whatever is missing
     Retry {
         /// Results folder, or experiment file
@@ -81,6 +75,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Hand an experiment to a cluster
+    #[command(subcommand)]
+    Submit(SubmitCommand),
     /// Turn recorded cells into frames with statistics (Parquet)
     Analyse {
         /// Results folder
@@ -93,6 +90,9 @@ enum Command {
         /// Also fill the blocks `<!-- BEGIN: tables/NAME.md -->` ... `<!-- END -->` of this Markdown file
         #[arg(long, value_name = "FILE")]
         splice: Option<PathBuf>,
+        /// End with exit code 1 if cells are missing or failed
+        #[arg(long)]
+        complete: bool,
     },
     /// List the strategies with source, formula and options
     Strategies,
@@ -121,8 +121,12 @@ enum Command {
 /// Exit code where nothing was done because the input was refused.
 const REFUSED: u8 = 2;
 
+/// Exit code of a run that goes on where it is started again: it was told that its time is up, or its GPU was lost. Batch scripts
+/// queue it again.
+const TEMPORARY: u8 = Interrupt::Usr1.exit_code();
+
 /// Runs the command line. Exit codes: 0 done, 1 something failed while running, 2 refused before work started; 130, 143 and 75
-/// where a run was ended by SIGINT, SIGTERM or SIGUSR1 ([`crate::run::Interrupt::exit_code`]).
+/// where a run was ended by SIGINT, SIGTERM or SIGUSR1 ([`crate::run::Interrupt::exit_code`]), 75 also where the GPU was lost.
 pub fn main() -> ExitCode {
     let filter = EnvFilter::try_from_env("SWEEP_LOG")
         .unwrap_or_else(|_| EnvFilter::new("warn,usvg=error,resvg=error,krilla=error,krilla_svg=error"));
@@ -135,14 +139,15 @@ pub fn main() -> ExitCode {
         .init();
     let result = match Cli::parse().command {
         Command::Plan { file, limit, json, device } => sweep::plan(&file, limit, json, &device),
-        Command::Run { file, limit, out, how, device } => sweep::run(&file, limit, out, how.options(), &device),
+        Command::Run(command) => run::run(command),
         Command::Retry { target, failed, out, how, device } => {
             let options = RunOptions { retry_failed: failed, ..how.options() };
             sweep::retry(&target, out, options, &device)
         }
         Command::Status { folder, json } => status::show(&folder, json),
+        Command::Submit(SubmitCommand::Slurm(args)) => submit::slurm(args),
         Command::Analyse { folder } => sweep::analyse(&folder),
-        Command::Report { folder, splice } => sweep::report(&folder, splice.as_deref()),
+        Command::Report { folder, splice, complete } => sweep::report(&folder, splice.as_deref(), complete),
         Command::Strategies => list::strategies(),
         Command::Models => list::models(),
         Command::Tasks => list::tasks(),

@@ -10,16 +10,16 @@ pub(super) struct RunArgs {
     max_failures: Option<u32>,
     /// Stop at the first cell that fails
     #[arg(long, conflicts_with = "max_failures")]
-    fail_fast: bool,
+    pub(super) fail_fast: bool,
     /// Go on in a folder that was made with other weights or data; the cells that they touch run anew
     #[arg(long)]
-    accept_changes: bool,
+    pub(super) accept_changes: bool,
     /// Run cell by cell, without sharing work among them
     #[arg(long)]
-    no_sharing: bool,
+    pub(super) no_sharing: bool,
     /// Memory that activations may use, for example 4GiB; half of what is available if left out
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes, conflicts_with = "no_sharing")]
-    memory: Option<u64>,
+    pub(super) memory: Option<u64>,
 }
 
 impl RunArgs {
@@ -33,5 +33,21 @@ impl RunArgs {
             accept_changes: self.accept_changes,
             ..RunOptions::default()
         }
+    }
+
+    /// The same as words of a command line, for another process that may use `memory`.
+    pub(super) fn words(&self, memory: Option<u64>) -> Vec<String> {
+        let flags = [
+            ("--fail-fast", self.fail_fast),
+            ("--accept-changes", self.accept_changes),
+            ("--no-sharing", self.no_sharing),
+        ];
+        let values = [
+            ("--max-failures", self.max_failures.map(|count| count.to_string())),
+            ("--memory", memory.map(|bytes| format!("{}K", (bytes / 1024).max(1)))),
+        ];
+        let flags = flags.into_iter().filter(|(_, given)| *given).map(|(flag, _)| flag.to_owned());
+        let values = values.into_iter().filter_map(|(option, value)| Some([option.to_owned(), value?])).flatten();
+        flags.chain(values).collect()
     }
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use miette::miette;
 
 use super::device::DeviceArgs;
-use super::{Failure, failed, refused};
+use super::{Failure, TEMPORARY, failed, refused};
 use crate::config::{self, Experiment};
 use crate::library::Library;
 use crate::plan::{self, Plan, Setting};
@@ -15,7 +15,7 @@ use crate::run::{self, RunError, RunOptions, Stop};
 use crate::{analyse as analysis, report as reporting};
 
 /// Reads and plans an experiment; nothing is written.
-fn prepare(
+pub(super) fn prepare(
     file: &Path,
     limit: Option<usize>,
     setting: &Setting,
@@ -46,6 +46,11 @@ pub(super) fn plan(file: &Path, limit: Option<usize>, json: bool, device: &Devic
     Ok(ExitCode::SUCCESS)
 }
 
+/// `--out`, or the experiment's own folder.
+pub(super) fn results_folder(out: Option<PathBuf>, experiment: &Experiment) -> PathBuf {
+    out.unwrap_or_else(|| Path::new("results").join(&experiment.name))
+}
+
 pub(super) fn run(
     file: &Path,
     limit: Option<usize>,
@@ -56,13 +61,15 @@ pub(super) fn run(
     let library = Library::new();
     let (placement, setting) = device.open()?;
     let (experiment, plan) = prepare(file, limit, &setting, &library)?;
-    let folder = out.unwrap_or_else(|| Path::new("results").join(&experiment.name));
+    let folder = results_folder(out, &experiment);
     options.placement = placement;
     let (stop, listening) = Stop::listen().map_err(|error| failed(miette!("cannot listen to signals: {error}")))?;
     options.stop = stop;
     let summary = run::run(&experiment, &plan, &library, &folder, &options).map_err(|error| match error {
         RunError::Store(refusal) if refusal.is_refusal() => refused(refusal),
         RunError::Interrupted(interrupt) => Failure { report: error.into(), code: interrupt.exit_code() },
+        // Another one may be there where the run is started again.
+        RunError::Device { .. } => Failure { report: error.into(), code: TEMPORARY },
         other => failed(other),
     })?;
     // Drawing is quick and can be made again: from here on a signal ends the program.
@@ -92,7 +99,7 @@ pub(super) fn run(
             folder.display()
         ));
     } else {
-        report(&folder, None)?;
+        report(&folder, None, false)?;
     }
     Ok(if summary.failed + summary.left_failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
@@ -120,7 +127,8 @@ pub(super) fn analyse(folder: &Path) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn report(folder: &Path, splice: Option<&Path>) -> Result<ExitCode, Failure> {
+/// Analyses and reports; where the results must be `complete`, missing and failed cells are a failure.
+pub(super) fn report(folder: &Path, splice: Option<&Path>, complete: bool) -> Result<ExitCode, Failure> {
     let summary = reporting::run(folder).map_err(|error| with_hint(&error.to_string(), error.hint()))?;
     if let Some(file) = splice {
         reporting::splice(folder, file).map_err(|error| with_hint(&error.to_string(), error.hint()))?;
@@ -136,7 +144,8 @@ pub(super) fn report(folder: &Path, splice: Option<&Path>) -> Result<ExitCode, F
         folder.join("tables").display(),
     ));
     list(&[summary.report])?;
-    Ok(ExitCode::SUCCESS)
+    let lacks = summary.unfinished + summary.failed > 0;
+    Ok(if complete && lacks { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
 fn with_hint(message: &str, hint: Option<String>) -> Failure {
@@ -162,6 +171,6 @@ pub(super) fn ignore_closed_pipe(written: io::Result<()>) -> Result<(), Failure>
 }
 
 #[expect(clippy::print_stderr, reason = "summaries are not data")]
-fn say(text: &str) {
+pub(super) fn say(text: &str) {
     eprintln!("{text}");
 }

@@ -38,7 +38,7 @@ const DEFAULT_SHARE: u64 = 2;
 const UNKNOWN: u64 = 1 << 30;
 
 /// Bytes that activations may use by default: half of what is available now, on the device that computes.
-pub(super) fn default_budget(device: &Device) -> u64 {
+pub fn default_budget(device: &Device) -> u64 {
     if let Ok(Some((free, _))) = device::memory(device) {
         return free as u64 / DEFAULT_SHARE;
     }

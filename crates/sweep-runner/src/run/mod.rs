@@ -45,7 +45,7 @@ use tasks::Tasks;
 use wait::Next;
 
 pub use error::RunError;
-pub use memory::parse_bytes;
+pub use memory::{default_budget, parse_bytes};
 pub use shard::Shard;
 pub use signals::{Interrupt, Listening, Stop};
 

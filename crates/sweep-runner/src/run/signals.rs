@@ -32,7 +32,7 @@ impl Interrupt {
 
     /// Exit code of a process that it ended: 128 + signal as shells have it, and 75 (`EX_TEMPFAIL` of sysexits.h: try again) for
     /// the warning that a job is about to be taken away.
-    pub fn exit_code(self) -> u8 {
+    pub const fn exit_code(self) -> u8 {
         match self {
             Self::Int => 130,
             Self::Term => 143,

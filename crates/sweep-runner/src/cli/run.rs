@@ -1,0 +1,52 @@
+//! `run`: in this process, or in several.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::device::DeviceArgs;
+use super::run_args::RunArgs;
+use super::shard::{self, Found, ShardArg, Written};
+use super::{Failure, refused, sweep, workers};
+use crate::run::{RunOptions, Shard};
+
+/// What to run, and how.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct RunCommand {
+    /// Experiment file
+    pub(super) file: PathBuf,
+    /// Largest number of items per task, in place of the file's
+    #[arg(long, value_name = "N")]
+    pub(super) limit: Option<usize>,
+    /// Results folder, in place of results/<experiment>
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) how: RunArgs,
+    /// Share of the work to run, COUNTED FROM 1: 1/4 to 4/4 are all of it; such a run does not report. `auto`: the share of
+    /// this task of a SLURM array, HyperQueue array or Kubernetes Indexed Job (the last two with SWEEP_SHARDS), which is also
+    /// the default inside one; `none`: everything
+    #[arg(long, value_name = "I/N")]
+    pub(super) shard: Option<ShardArg>,
+    /// Processes to run on the CPU, each with its part of the threads and of the memory
+    #[arg(long, value_name = "N")]
+    pub(super) workers: Option<usize>,
+    #[command(flatten)]
+    pub(super) device: DeviceArgs,
+}
+
+pub(super) fn run(command: RunCommand) -> Result<ExitCode, Failure> {
+    let shard = shard_of(command.shard)?;
+    if let Some(team) = workers::team(&command)? {
+        return workers::run(&command, shard, team);
+    }
+    let options = RunOptions { shard, ..command.how.options() };
+    sweep::run(&command.file, command.limit, command.out, options, &command.device)
+}
+
+fn shard_of(asked: Option<ShardArg>) -> Result<Option<Shard>, Failure> {
+    let found = shard::resolve(asked, |name| std::env::var(name).ok()).map_err(refused)?;
+    if let Some(Found { shard, variables: Some(variables) }) = &found {
+        sweep::say(&format!("shard {} of the work, from {variables}", Written(*shard)));
+    }
+    Ok(found.map(|found| found.shard))
+}
