@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use candle_transformers::models::{mamba, mamba2};
 use ssm_model::catalog::Published;
-use ssm_model::{MixerConfig, ModelConfig};
+use ssm_model::{Architecture, ModelConfig};
 
 use super::{BenchError, Measurement, Shape};
 
@@ -21,8 +21,8 @@ pub(super) const NAME: &str = "candle-transformers";
 pub(super) fn case(published: &Published, config: &ModelConfig, shape: &Shape) -> Result<Measurement, BenchError> {
     let variables = VarMap::new();
     let weights = VarBuilder::from_varmap(&variables, DType::F32, &Device::Cpu);
-    let run: Box<dyn Fn(usize) -> candle_core::Result<()>> = match &config.mixer {
-        MixerConfig::Mamba(_) => {
+    let run: Box<dyn Fn(usize) -> candle_core::Result<()>> = match &config.architecture {
+        Architecture::Mamba(_) => {
             let config = mamba::Config {
                 d_model: config.d_model,
                 n_layer: config.n_layer,
@@ -38,7 +38,7 @@ pub(super) fn case(published: &Published, config: &ModelConfig, shape: &Shape) -
                 Ok(())
             })
         }
-        MixerConfig::Mamba2(mixer) => {
+        Architecture::Mamba2(mixer) => {
             let config = mamba2::Config {
                 d_model: config.d_model,
                 n_layer: config.n_layer,
@@ -56,6 +56,10 @@ pub(super) fn case(published: &Published, config: &ModelConfig, shape: &Shape) -
                 model.forward_prefill(&tokens, &mut state, CHUNK)?;
                 Ok(())
             })
+        }
+        Architecture::GptNeoX(_) => {
+            let message = format!("{}: candle-transformers has no model of this architecture", published.short_name());
+            return Err(BenchError::Name(message));
         }
     };
     // It runs one sequence at a time here: packed sequences of unequal length are not among what it offers.
