@@ -45,16 +45,23 @@ pub(crate) fn leave_one_out(
     Ok(Tensor::from_vec(influence, shape, &Device::Cpu).map_err(KernelError::from)?)
 }
 
+/// Refuses a sequence that is too long to be measured.
+pub(crate) fn check(tokens: &SegmentTokens) -> Result<(), EvaluationError> {
+    let n = tokens.positions.len();
+    if tokens.reducible && n > MOST_TOKENS {
+        return Err(EvaluationError::OracleLength { tokens: n, most: MOST_TOKENS });
+    }
+    Ok(())
+}
+
 fn of_segment(
     model: &LanguageModel,
     leaving: Leaving<'_>,
     segment: usize,
     tokens: &SegmentTokens,
 ) -> Result<Vec<f32>, EvaluationError> {
+    check(tokens)?;
     let n = tokens.positions.len();
-    if n > MOST_TOKENS {
-        return Err(EvaluationError::OracleLength { tokens: n, most: MOST_TOKENS });
-    }
     let whole = [Plan::identity(n)];
     let reference = last_log_probs(model, leaving, segment, tokens, &whole)?.remove(0);
     let removed: Vec<u32> = (0..n as u32).filter(|row| !tokens.protected[*row as usize]).collect();

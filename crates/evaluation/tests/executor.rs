@@ -224,3 +224,33 @@ fn a_rule_that_looks_ahead_is_refused_under_the_causal_protocol() {
     assert!(matches!(**results[0].as_ref().unwrap_err(), EvaluationError::NotCausal));
     assert!(results[1].is_ok());
 }
+
+/// The oracle runs the model itself: the same bits in company, and too long a document fails for it alone.
+#[test]
+fn the_oracle_is_measured_for_those_who_ask() {
+    let model = model("mamba-world");
+    let (short, mut long) = (task("world_winogrande", 2), task("world_text", 1));
+    let tokens = &mut long.items[0].contexts[0].tokens;
+    *tokens = tokens.iter().copied().cycle().take(560).collect();
+    let oracle = |task| {
+        let reduction = reduction("top_k", &[("importance", "oracle")], 0.7);
+        CellRequest { reduction, ..plain(task) }
+    };
+    let cells = [oracle(&short), plain(&short), oracle(&long), plain(&long)];
+    let (results, _) = shared(&model, &cells, settings(512, 1));
+    for index in [0, 1, 3] {
+        assert_same("beside an oracle", results[index].as_ref().unwrap(), &alone(&model, &cells[index]));
+    }
+    let refused = results[2].as_ref().unwrap_err();
+    assert!(matches!(**refused, EvaluationError::OracleLength { tokens: 280, .. }), "{refused}");
+    let lost = |result: &Result<Evaluation, Arc<EvaluationError>>| {
+        let items = &result.as_ref().unwrap().items;
+        items.iter().map(|item| item.choices[0].loglikelihood.to_bits()).collect::<Vec<_>>()
+    };
+    assert_ne!(lost(&results[0]), lost(&results[1]), "the oracle chooses other tokens");
+}
+
+fn plain(task: &Task) -> CellRequest<'_> {
+    let reduction = reduction("top_k", &[], 0.7);
+    CellRequest { kind: task.kind, items: &task.items, protocol: Protocol::Context, reduction }
+}

@@ -13,6 +13,7 @@ use super::walk::{Branch, Pack, Walk};
 use crate::drive::on_gpu;
 use crate::drive::{Reduction, matching};
 use crate::error::EvaluationError;
+use crate::influence;
 use crate::positions::Positions;
 use crate::trace::{Decision, Step};
 
@@ -150,6 +151,12 @@ impl Walk<'_> {
 
     fn plan_together(&self, arriving: &Arriving<'_>, asking: &[Asking]) -> Result<Vec<Planned>, EvaluationError> {
         let Arriving { pack, signals, site, memos } = arriving;
+        for asker in asking {
+            let branch = &pack.branches[asker.branch];
+            if self.reduction(branch, asker.lanes[0]).rule.signals().influence {
+                branch.table.iter().try_for_each(influence::check)?;
+            }
+        }
         let mut askers = asking.iter().peekable();
         let (mut tables, mut places) = (Vec::with_capacity(pack.segments.len()), Vec::with_capacity(asking.len()));
         for (index, branch) in pack.branches.iter().enumerate() {

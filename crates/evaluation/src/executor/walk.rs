@@ -13,7 +13,7 @@ use super::catalogue::{Catalogue, Lane};
 use super::fork::Child;
 use super::{CellRequest, Sharing};
 use crate::error::EvaluationError;
-use crate::influence::{Leaving, leave_one_out};
+use crate::influence::{self, Leaving, leave_one_out};
 use crate::outcome::Answer;
 use crate::positions::{Positions, token_pairs};
 use crate::trace::Step;
@@ -199,7 +199,9 @@ impl<'a> Walk<'a> {
                 let reduction = &self.cells[self.lane(branch, *lane).cell].reduction;
                 reduction.sites.contains(&layer) && reduction.rule.signals().influence
             });
-            tokens.extend(branch.table.iter().map(|segment| asks.then_some(segment)));
+            // Where a sequence is too long, who asks fails at the fork and hurts nobody else.
+            let measured = asks && branch.table.iter().all(|segment| influence::check(segment).is_ok());
+            tokens.extend(branch.table.iter().map(|segment| measured.then_some(segment)));
         }
         let leaving = Leaving { layer, activations: &pack.activations, segments: &pack.segments };
         leave_one_out(self.model, leaving, &tokens)
