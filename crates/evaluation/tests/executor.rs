@@ -8,7 +8,10 @@ use std::sync::Arc;
 use common::grid::{Cell, PLANS, alone, assert_same, grid, layouts, settings, shared};
 use common::{model, reduction, sites, task};
 use evaluation::executor::{CellRequest, Event, ExecutorSettings, Sharing, evaluate_jobs};
-use evaluation::{EvaluationError, POSITIONS, Partial, Protocol, Reduction, Settings, evaluate, evaluate_span};
+use evaluation::tasks::Task;
+use evaluation::{
+    Evaluation, EvaluationError, POSITIONS, Partial, Protocol, Reduction, Settings, evaluate, evaluate_span,
+};
 use reduction_strategies::{HostRule, Plan, PlanError, Rule, SequenceView};
 
 fn compare(name: &str, ratios: &[f64], settings: ExecutorSettings) -> Sharing {
@@ -234,7 +237,7 @@ fn the_oracle_is_measured_for_those_who_ask() {
     *tokens = tokens.iter().copied().cycle().take(560).collect();
     let oracle = |task| {
         let reduction = reduction("top_k", &[("importance", "oracle")], 0.7);
-        CellRequest { reduction, ..plain(task) }
+        Cell { reduction, ..plain(task) }
     };
     let cells = [oracle(&short), plain(&short), oracle(&long), plain(&long)];
     let (results, _) = shared(&model, &cells, settings(512, 1));
@@ -250,7 +253,6 @@ fn the_oracle_is_measured_for_those_who_ask() {
     assert_ne!(lost(&results[0]), lost(&results[1]), "the oracle chooses other tokens");
 }
 
-fn plain(task: &Task) -> CellRequest<'_> {
-    let reduction = reduction("top_k", &[], 0.7);
-    CellRequest { kind: task.kind, items: &task.items, protocol: Protocol::Context, reduction }
+fn plain(task: &Task) -> Cell<'_> {
+    Cell { task, protocol: Protocol::Context, reduction: reduction("top_k", &[], 0.7) }
 }
