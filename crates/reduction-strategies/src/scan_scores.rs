@@ -91,8 +91,9 @@ pub fn hidden_attention(view: &SequenceView<'_>, decay: bool) -> Result<Vec<f32>
         let mut left = vec![1.0_f64; heads * own];
         let mut sum = 0.0;
         for i in t..view.len() {
-            if decay && i > t {
-                for (left, decay) in left.iter_mut().zip(&decays[i]) {
+            // There are no decays where they do not count.
+            if let Some(decays) = decays.get(i).filter(|_| i > t) {
+                for (left, decay) in left.iter_mut().zip(decays) {
                     *left *= decay;
                 }
             }

@@ -52,12 +52,13 @@ mod tests {
     fn holding_is_dropping() {
         let (dt, write) = ([0.5_f64, 0.1, 0.9, 0.3, 0.7], [1.0_f64, -2.0, 0.5, 3.0, -1.0]);
         let kept = [true, false, true, false, true];
-        let step = |h: f64, t: usize| (-dt[t]).exp() * h + dt[t] * write[t];
-        let (mut held, mut shorter) = (0.0, 0.0);
-        for t in 0..5 {
-            held = if kept[t] { step(held, t) } else { held };
-            if kept[t] {
-                shorter = step(shorter, t);
+        let (mut held, mut shorter) = (0.0_f64, 0.0_f64);
+        for ((dt, write), kept) in dt.into_iter().zip(write).zip(kept) {
+            let step = |h: f64, dt: f64| (-dt).exp() * h + dt * write;
+            // In its place, with a step of no length, a removed position holds the state.
+            held = step(held, if kept { dt } else { 0.0 });
+            if kept {
+                shorter = step(shorter, dt);
                 assert_eq!(held.to_bits(), shorter.to_bits());
             }
         }
