@@ -3,6 +3,7 @@
 
 mod desk;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -78,18 +79,24 @@ impl Jobs<'_> {
     /// Waits until the report has ended, which is behind the tasks.
     fn finish(&self) {
         let over = ["COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL"];
+        let mut seen = BTreeMap::new();
         until("the report has ended", || {
-            self.hurry();
+            self.hurry(&mut seen);
             over.contains(&Self::field(&self.report, "JobState").as_str())
         });
     }
 
-    /// SLURM lets a task that is queued again wait for two minutes; these need not.
-    fn hurry(&self) {
+    /// SLURM lets a task that is queued again wait for two minutes; for these it is enough that their first start has been
+    /// cleared away.
+    fn hurry(&self, seen: &mut BTreeMap<String, Instant>) {
         let waiting = slurm("squeue", &["--noheader", "--array", "--jobs", &self.array, "--format", "%i %r"]);
-        for task in waiting.lines().filter_map(|line| line.trim().strip_suffix(" BeginTime")) {
-            // It may have started meanwhile.
-            let _ = Command::new("scontrol").args(["update", &format!("JobId={task}"), "StartTime=now"]).output();
+        let waiting: Vec<&str> = waiting.lines().filter_map(|line| line.trim().strip_suffix(" BeginTime")).collect();
+        seen.retain(|task, _| waiting.contains(&task.as_str()));
+        for task in waiting {
+            if seen.entry(task.to_owned()).or_insert_with(Instant::now).elapsed() > Duration::from_secs(15) {
+                // It may have started meanwhile.
+                let _ = Command::new("scontrol").args(["update", &format!("JobId={task}"), "StartTime=now"]).output();
+            }
         }
     }
 
