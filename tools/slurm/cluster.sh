@@ -33,6 +33,11 @@ pids=()
 
 stop() {
     local status=$?
+    # Tasks that are still there would outlive their cluster.
+    if ((${#pids[@]} == 3)) && squeue --noheader --format %i > "$folder/left" 2> /dev/null && [[ -s $folder/left ]]; then
+        xargs scancel < "$folder/left" || true
+        for _ in {1..30}; do [[ $(squeue --noheader) ]] || break; sleep 0.5; done
+    fi
     for ((i = ${#pids[@]} - 1; i >= 0; i--)); do
         kill "${pids[i]}" 2> /dev/null || true
         wait "${pids[i]}" 2> /dev/null || true

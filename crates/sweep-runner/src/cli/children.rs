@@ -39,7 +39,7 @@ impl Signals {
         for (index, signal) in PASSED_ON.into_iter().enumerate() {
             if self.arrived[index].swap(false, Ordering::SeqCst) {
                 self.seen[index].store(true, Ordering::SeqCst);
-                children.iter().for_each(|child| child.send(signal));
+                send(children, signal);
             }
         }
     }
@@ -111,6 +111,12 @@ impl Running {
     }
 }
 
+fn send(children: &[Running], signal: Signal) {
+    for child in children {
+        child.send(signal);
+    }
+}
+
 /// Runs the commands beside each other, each with a name for its lines, and waits for all; returns how each ended, in order.
 /// With `fail_fast` the first one that fails ends the others.
 ///
@@ -127,7 +133,7 @@ pub(super) fn run(
         match Running::start(name, &mut command) {
             Ok(child) => children.push(child),
             Err(error) => {
-                children.iter().for_each(|child| child.send(Signal::SIGTERM));
+                send(&children, Signal::SIGTERM);
                 trouble = Some(error);
                 break;
             }
@@ -140,7 +146,7 @@ pub(super) fn run(
             failed |= child.look()?;
         }
         if failed && fail_fast {
-            children.iter().for_each(|child| child.send(Signal::SIGTERM));
+            send(&children, Signal::SIGTERM);
         }
         thread::sleep(EVERY);
     }

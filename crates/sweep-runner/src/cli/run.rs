@@ -23,7 +23,7 @@ pub(super) struct RunCommand {
     #[command(flatten)]
     pub(super) how: RunArgs,
     /// Share of the work to run, COUNTED FROM 1: 1/4 to 4/4 are all of it; such a run does not report. `auto`: the share of
-    /// this task of a SLURM array, HyperQueue array or Kubernetes Indexed Job (the last two with SWEEP_SHARDS), which is also
+    /// this task of a SLURM array, HyperQueue array or Kubernetes Indexed Job (the last two with `SWEEP_SHARDS`), which is also
     /// the default inside one; `none`: everything
     #[arg(long, value_name = "I/N")]
     pub(super) shard: Option<ShardArg>,

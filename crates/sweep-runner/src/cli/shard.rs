@@ -178,8 +178,8 @@ mod tests {
         resolve(None, lookup).map(|found| found.map(|found| found.shard))
     }
 
-    fn shard(index: usize, count: usize) -> Option<Shard> {
-        Some(Shard { index, count })
+    fn shard(index: usize, count: usize) -> Shard {
+        Shard { index, count }
     }
 
     fn array<'a>(id: &'a str, min: &'a str, max: &'a str, step: &'a str, count: &'a str) -> Vec<(&'a str, &'a str)> {
@@ -214,14 +214,14 @@ mod tests {
 
     #[test]
     fn slurm_arrays_may_start_anywhere() {
-        assert_eq!(found(&array("0", "0", "7", "1", "8")), Ok(shard(0, 8)));
-        assert_eq!(found(&array("8", "1", "8", "1", "8")), Ok(shard(7, 8)));
-        assert_eq!(found(&array("12", "4", "16", "4", "4")), Ok(shard(2, 4)));
+        assert_eq!(found(&array("0", "0", "7", "1", "8")), Ok(Some(shard(0, 8))));
+        assert_eq!(found(&array("8", "1", "8", "1", "8")), Ok(Some(shard(7, 8))));
+        assert_eq!(found(&array("12", "4", "16", "4", "4")), Ok(Some(shard(2, 4))));
         // A task that is submitted again by itself takes whatever is left.
-        assert_eq!(found(&array("3", "3", "3", "1", "1")), Ok(shard(0, 1)));
+        assert_eq!(found(&array("3", "3", "3", "1", "1")), Ok(Some(shard(0, 1))));
         // Older versions do not say the largest index and the step.
         let old = [("SLURM_ARRAY_TASK_ID", "2"), ("SLURM_ARRAY_TASK_MIN", "1"), ("SLURM_ARRAY_TASK_COUNT", "2")];
-        assert_eq!(found(&old), Ok(shard(1, 2)));
+        assert_eq!(found(&old), Ok(Some(shard(1, 2))));
     }
 
     #[test]
@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn indexed_jobs_count_from_zero_and_need_their_number() {
         for variable in ["JOB_COMPLETION_INDEX", "HQ_TASK_ID"] {
-            assert_eq!(found(&[(variable, "2"), ("SWEEP_SHARDS", "3")]), Ok(shard(2, 3)));
+            assert_eq!(found(&[(variable, "2"), ("SWEEP_SHARDS", "3")]), Ok(Some(shard(2, 3))));
             let error = found(&[(variable, "3"), ("SWEEP_SHARDS", "3")]).unwrap_err();
             assert_eq!(error.to_string(), format!("{variable} is 3, which is none of 3 shards"));
             assert!(error.help().unwrap().to_string().contains("from 0"), "{error:?}");
@@ -255,7 +255,7 @@ mod tests {
     fn the_innermost_scheduler_is_asked_and_the_command_line_comes_first() {
         let mut both = array("1", "0", "1", "1", "2");
         both.extend([("HQ_TASK_ID", "4"), ("SWEEP_SHARDS", "5")]);
-        assert_eq!(found(&both), Ok(shard(4, 5)));
+        assert_eq!(found(&both), Ok(Some(shard(4, 5))));
         let lookup = |name: &str| both.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
         assert_eq!(resolve(Some(ShardArg::None), lookup), Ok(None));
         let one = Shard { index: 0, count: 9 };
