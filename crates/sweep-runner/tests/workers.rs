@@ -13,16 +13,20 @@ fn longer() -> String {
     TINY.replace("[0.8]", "[0.9, 0.8, 0.7]").replace("limit: 2", "limit: 40")
 }
 
-/// A run with two workers, once one of them has recorded something; with the ids of both.
-fn at_work(desk: &Desk, out: &str) -> (Child, Vec<String>) {
+/// A run with two workers.
+fn start(desk: &Desk, out: &str) -> Child {
     let arguments = ["run", "tiny.yaml", "--out", out, "--device", "cpu", "--workers", "2"];
-    let child = desk.command(&arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    desk.command(&arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// The ids of both workers, once one of them has recorded something.
+fn at_work(desk: &Desk, out: &str, child: &Child) -> Vec<String> {
     let started = Instant::now();
     let children = format!("/proc/{0}/task/{0}/children", child.id());
     loop {
         let ids: Vec<String> = fs::read_to_string(&children).unwrap().split_whitespace().map(str::to_owned).collect();
         if ids.len() == 2 && !desk.cells(out).is_empty() {
-            return (child, ids);
+            return ids;
         }
         assert!(started.elapsed() < Duration::from_mins(2), "no cell within two minutes");
         std::thread::sleep(Duration::from_millis(2));
@@ -48,7 +52,8 @@ fn several_processes_make_the_frames_of_one() {
 #[test]
 fn a_process_that_is_killed_does_not_end_the_others() {
     let desk = Desk::new(&longer());
-    let (child, ids) = at_work(&desk, "killed");
+    let child = start(&desk, "killed");
+    let ids = at_work(&desk, "killed", &child);
     kill("KILL", &ids[0]);
     let output = child.wait_with_output().unwrap();
     let stderr = text(&output.stderr);
@@ -61,7 +66,8 @@ fn a_process_that_is_killed_does_not_end_the_others() {
 #[test]
 fn a_run_that_is_told_to_stop_stops_all_its_processes_and_goes_on_later() {
     let desk = Desk::new(&longer());
-    let (child, _) = at_work(&desk, "stopped");
+    let child = start(&desk, "stopped");
+    at_work(&desk, "stopped", &child);
     kill("USR1", &child.id().to_string());
     let output = child.wait_with_output().unwrap();
     let stderr = text(&output.stderr);
