@@ -8,6 +8,7 @@
 //! `docs/experiment-format.md`.
 
 mod catalog;
+mod claim;
 mod error;
 mod experiment;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
+pub use claim::{Claim, Comparison, Quantity, Share};
 pub use catalog::{Catalog, CatalogError, ModelFacts, TaskFacts, TaskKind};
 pub use error::{ConfigError, render_plain};
 pub use experiment::{
