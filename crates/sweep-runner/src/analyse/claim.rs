@@ -42,7 +42,11 @@ impl ClaimResult {
 
     /// The smallest effect that the widest of the intervals could have seen, by the unit of its quantity.
     pub(crate) fn blindest(&self) -> Option<(f64, Quantity)> {
-        let rows = self.rows.iter().zip(&self.claim.comparisons).map(|(row, planned)| (row.smallest_effect(), planned.quantity));
+        let rows = self
+            .rows
+            .iter()
+            .zip(&self.claim.comparisons)
+            .map(|(row, planned)| (row.smallest_effect(), planned.quantity));
         rows.filter(|(width, _)| width.is_finite()).max_by(|a, b| a.0.total_cmp(&b.0))
     }
 }
@@ -154,7 +158,8 @@ fn costs(study: &Study, comparison: &PlannedComparison) -> Result<Found, String>
         let complete = cells.len() == name.trials.len();
         complete.then_some(cells).ok_or_else(|| format!("`{}` did not finish on {task}", name.label))
     };
-    let mean = |cells: &[&Cell], of: fn(&Cell) -> f64| cells.iter().map(|cell| of(cell)).sum::<f64>() / cells.len() as f64;
+    let mean =
+        |cells: &[&Cell], of: fn(&Cell) -> f64| cells.iter().map(|cell| of(cell)).sum::<f64>() / cells.len() as f64;
     let cost: fn(&Cell) -> f64 = match comparison.quantity {
         Quantity::TokensPerS => |cell| cell.record.cost.tokens_per_s,
         _ => |cell| cell.record.cost.flops_executed,

@@ -96,7 +96,9 @@ impl CompareError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Read(error) => error.hint(),
-            Self::Changed { .. } => Some("run both with the same models and data; only then are items paired".to_owned()),
+            Self::Changed { .. } => {
+                Some("run both with the same models and data; only then are items paired".to_owned())
+            }
             Self::Items { .. } => Some("run both with the same `limit`".to_owned()),
             Self::Pairs { hint, .. } => Some(hint.clone()),
         }
@@ -178,7 +180,8 @@ pub fn compare(first: &Path, second: &Path, a: Option<&Pick>, b: Option<&Pick>) 
     if pairs.is_empty() {
         let list = |kinds: BTreeSet<String>| kinds.into_iter().collect::<Vec<_>>().join(", ");
         return Err(CompareError::Pairs {
-            problem: "no trial of the first has a partner in the second: same model, protocol, sites and keep ratio".to_owned(),
+            problem: "no trial of the first has a partner in the second: same model, protocol, sites and keep ratio"
+                .to_owned(),
             hint: format!(
                 "name the strategies with --a and --b; the first has {}; the second has {}",
                 list(left_kinds),
@@ -295,7 +298,12 @@ impl Averaged {
     }
 }
 
-fn compare_task(task: &str, left: &Averaged, right: &Averaged, seed: u64) -> Result<(Row, [Vec<f64>; 2]), CompareError> {
+fn compare_task(
+    task: &str,
+    left: &Averaged,
+    right: &Averaged,
+    seed: u64,
+) -> Result<(Row, [Vec<f64>; 2]), CompareError> {
     let places: BTreeMap<&str, usize> = right.items.iter().enumerate().map(|(i, item)| (item.as_str(), i)).collect();
     let partners: Vec<usize> = left.items.iter().filter_map(|item| places.get(item.as_str()).copied()).collect();
     let (only_a, only_b) = (left.items.len() - partners.len(), right.items.len() - partners.len());

@@ -4,7 +4,7 @@
 
 mod arms;
 mod claim;
-pub(crate) mod compare;
+pub mod compare;
 mod error;
 mod frames;
 mod input;
@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 
 pub use error::AnalyseError;
 
-pub(crate) use claim::{ClaimResult, ComparisonResult};
 pub(crate) use arms::{Arm, TaskMean, arms, comparable};
+pub(crate) use claim::{ClaimResult, ComparisonResult};
 pub(crate) use statistics::{Difference, Estimate, Interval, Verdict, difference_of_replicates};
 pub(crate) use study::{Cell, Study};
 

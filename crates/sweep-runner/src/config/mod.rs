@@ -28,8 +28,8 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
-pub use claim::{Claim, Comparison, Quantity, Share};
 pub use catalog::{Catalog, CatalogError, ModelFacts, TaskFacts, TaskKind};
+pub use claim::{Claim, Comparison, Quantity, Share};
 pub use error::{ConfigError, render_plain};
 pub use experiment::{
     Amount, Condition, Experiment, Override, PROTOCOLS, Protocol, Sample, Schedule, Selector, SiteAxis, Variant,

@@ -59,7 +59,8 @@ impl Yaml {
     }
 
     fn claim(&mut self, claim: &Claim) {
-        let _ = writeln!(self.0, "claim:\n  expect: {}\n  share: {}\n  decide:", json(&claim.expect), claim.share.name());
+        let _ =
+            writeln!(self.0, "claim:\n  expect: {}\n  share: {}\n  decide:", json(&claim.expect), claim.share.name());
         for entry in claim.decide.iter().map(comparison) {
             let _ = writeln!(self.0, "    - {entry}");
         }

@@ -68,7 +68,9 @@ pub enum PlanError {
     },
     /// More comparisons than the resamples can tell apart after a correction.
     #[error("the claim makes {0} comparisons, more than {most}", most = claim::MOST_COMPARISONS)]
-    #[diagnostic(help("name fewer arms, or split the claim: intervals of a single one of so many are beyond what the resamples show"))]
+    #[diagnostic(help(
+        "name fewer arms, or split the claim: intervals of a single one of so many are beyond what the resamples show"
+    ))]
     ClaimTooWide(usize),
     /// A schedule that does not fit a model. Loading checks this; a hand-made experiment may not have.
     #[error("{0}")]

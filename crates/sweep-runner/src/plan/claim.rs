@@ -4,6 +4,7 @@
 //! differ between them, every other one is the same on both. What a trial does not have (sites of `dense`, positions of a recurrence)
 //! meets everything.
 
+use reduction_strategies::options::OptionValue;
 use serde::{Deserialize, Serialize};
 
 use super::{Plan, PlanError, PlannedTrial, matching};
@@ -110,9 +111,8 @@ fn stands_on(arm: &Arm, side: &Selector, plan: &Plan) -> bool {
 }
 
 fn nothing(entry: &Comparison, arms: &[Arm], plan: &Plan) -> PlanError {
-    let empty = [&entry.lower, &entry.higher]
-        .into_iter()
-        .find(|side| !arms.iter().any(|arm| stands_on(arm, side, plan)));
+    let empty =
+        [&entry.lower, &entry.higher].into_iter().find(|side| !arms.iter().any(|arm| stands_on(arm, side, plan)));
     let line = entry.lower.line;
     match empty {
         Some(side) => PlanError::Claim {
@@ -122,7 +122,10 @@ fn nothing(entry: &Comparison, arms: &[Arm], plan: &Plan) -> PlanError {
         },
         None => PlanError::Claim {
             line,
-            problem: format!("{} and {} have no model, protocol, reduction and task in common", entry.lower, entry.higher),
+            problem: format!(
+                "{} and {} have no model, protocol, reduction and task in common",
+                entry.lower, entry.higher
+            ),
             help: "an axis on which the sides shall differ must be named on both of them",
         },
     }
@@ -213,7 +216,10 @@ fn percent(share: f64) -> f64 {
 /// Strategy, the options that select it, and whatever tells it from the other side.
 fn label(trial: &PlannedTrial, side: &Selector, free: impl Fn(Axis) -> bool) -> String {
     let options = side.conditions.iter().filter_map(|condition| match condition {
-        Condition::Option(name, _) => trial.strategy.options.get(name).map(|value| format!("{name} {value}")),
+        Condition::Option(name, _) => trial.strategy.options.get(name).map(|value| match value {
+            OptionValue::Word(word) => word.clone(),
+            number => format!("{name} {number}"),
+        }),
         _ => None,
     });
     let axes = [Axis::Model, Axis::Protocol, Axis::Positions, Axis::Sites, Axis::Amount];
@@ -221,4 +227,92 @@ fn label(trial: &PlannedTrial, side: &Selector, free: impl Fn(Axis) -> bool) -> 
     let words: Vec<String> = options.chain(axes).collect();
     let name = &trial.key.strategy;
     if words.is_empty() { name.clone() } else { format!("{name} ({})", words.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::config::fake::{CATALOG, edited};
+    use crate::config::{load, load_str};
+    use crate::plan::{Setting, build};
+
+    fn claim(grid: &str, entry: &str) -> Result<PlannedClaim, PlanError> {
+        let text = edited(&format!("{grid}\nclaim:\n  expect: something\n  decide: [{{ {entry}, margin: 2 }}]"));
+        let experiment = load_str("x.yaml", &text, &CATALOG).unwrap_or_else(|error| panic!("{}", error.render()));
+        build(&experiment, &Setting::default()).map(|plan| plan.claim.unwrap())
+    }
+
+    /// Every comparison as `where: lower < higher`.
+    fn words(claim: &PlannedClaim) -> Vec<String> {
+        let word = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+        let words = |c: &PlannedComparison| {
+            format!("{} {} {}: {} < {}", word(&c.model), word(&c.protocol), c.setting, c.lower.label, c.higher.label)
+        };
+        claim.comparisons.iter().map(words).collect()
+    }
+
+    const GRID: &str = "protocols: [context, upstream]\n\
+        strategies: [dense, { random: { seeds: [0, 1] } }, { top_k: { importance: [clip, l1] } }]\n\
+        schedule: { sites: paper, flops_reduction: [0.1, 0.2] }";
+
+    #[test]
+    fn what_neither_side_names_is_the_same_on_both() {
+        let claim = claim(GRID, "lower: { strategy: random }, higher: { strategy: top_k, importance: clip }").unwrap();
+        assert_eq!(
+            words(&claim),
+            [
+                "builtin:mamba2-world context 10 % fewer FLOPs: random < top_k (clip)",
+                "builtin:mamba2-world context 20 % fewer FLOPs: random < top_k (clip)",
+                "builtin:mamba2-world upstream 10 % fewer FLOPs: random < top_k (clip)",
+                "builtin:mamba2-world upstream 20 % fewer FLOPs: random < top_k (clip)",
+            ]
+        );
+        // Seeds are one arm, and the baseline, which is not reduced, meets every reduction.
+        assert_eq!(claim.comparisons[0].lower.trials.len(), 2);
+        let dense =
+            self::claim(GRID, "lower: { strategy: top_k, flops_reduction: 0.2 }, higher: { strategy: dense }").unwrap();
+        assert_eq!(dense.comparisons.len(), 4, "two importances under two protocols: {:?}", words(&dense));
+    }
+
+    #[test]
+    fn what_both_sides_name_may_differ() {
+        let sides = "lower: { strategy: random, protocol: upstream }, higher: { strategy: random, protocol: context }";
+        let claim = claim(GRID, sides).unwrap();
+        assert_eq!(
+            words(&claim),
+            [
+                "builtin:mamba2-world - 10 % fewer FLOPs: random (upstream) < random (context)",
+                "builtin:mamba2-world - 20 % fewer FLOPs: random (upstream) < random (context)",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_side_that_does_not_run_is_refused() {
+        let excluded = format!("{GRID}\nexclude: [{{ strategy: random }}]");
+        let sides = "lower: { strategy: random }, higher: { strategy: dense }";
+        let error = claim(&excluded, sides).unwrap_err();
+        assert!(error.to_string().contains("no trial that runs is {strategy: random}"), "{error}");
+        let apart = "lower: { strategy: random, flops_reduction: 0.1 }, higher: { strategy: top_k, protocol: upstream, keep_ratio: 0.9 }";
+        let mixed =
+            format!("{GRID}\nschedule: [{{ sites: paper, flops_reduction: 0.1 }}, {{ sites: [3], keep_ratio: 0.9 }}]");
+        let error = claim(&mixed, apart).unwrap_err();
+        assert!(error.to_string().contains("in common"), "{error}");
+    }
+
+    #[test]
+    fn every_committed_claim_has_its_comparisons() {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../experiments/claims");
+        let mut files = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let experiment = load(&path, &CATALOG).unwrap_or_else(|error| panic!("{}", error.render()));
+            let claim = build(&experiment, &Setting::default()).unwrap().claim.expect("a claim");
+            assert!(claim.comparisons.len() >= 4, "{}", path.display());
+            files += 1;
+        }
+        assert!(files >= 9);
+    }
 }

@@ -70,7 +70,11 @@ pub fn run(dir: &Path) -> Result<ReportSummary, ReportError> {
         figures: write_figures(&figures, &dir.join("figures"))?,
         tables: write_tables(&tables, &dir.join("tables"))?,
         report: write(dir, "report.md", page.as_bytes())?,
-        verdict: study.claim.as_ref().map(|result| write(dir, "verdict.md", claim::text(result).as_bytes())).transpose()?,
+        verdict: study
+            .claim
+            .as_ref()
+            .map(|result| write(dir, "verdict.md", claim::text(result).as_bytes()))
+            .transpose()?,
         frames: analysis.files,
         done: analysis.done,
         failed: analysis.failed,

@@ -86,7 +86,10 @@ mod tests {
     fn blocks_of_other_experiments_are_left_alone() {
         let text = "<!-- BEGIN: x:t.md -->old<!-- END -->\n<!-- BEGIN: y:t.md -->\nkept\n<!-- END -->";
         let spliced = replace(text, "d", "x", |name| Ok(name.to_owned())).unwrap();
-        assert_eq!(spliced, "<!-- BEGIN: x:t.md -->\n\nt.md\n\n<!-- END -->\n<!-- BEGIN: y:t.md -->\nkept\n<!-- END -->");
+        assert_eq!(
+            spliced,
+            "<!-- BEGIN: x:t.md -->\n\nt.md\n\n<!-- END -->\n<!-- BEGIN: y:t.md -->\nkept\n<!-- END -->"
+        );
         assert!(replace(text, "d", "z", |name| Ok(name.to_owned())).is_err());
     }
 

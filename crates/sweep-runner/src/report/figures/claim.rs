@@ -32,7 +32,8 @@ fn draw(result: &ClaimResult, name: &str, costs: bool, unit: &str) -> Result<Opt
         return Ok(None);
     }
     let panels = distinct(entries.iter().map(|entry| panel_of(entry)));
-    let rows = distinct(entries.iter().map(|entry| label_of(entry)));
+    let labels: Vec<String> = entries.iter().map(|entry| label_of(entry, &entries)).collect();
+    let rows = distinct(labels.iter().cloned());
     let range = padded(entries.iter().flat_map(shown), 0.05);
     let left = 8.0 + rows.iter().map(|row| text_width(row, LABEL_TEXT, false)).fold(0.0, f64::max);
     let width = (FULL_WIDTH - left - 8.0 - GAP * (panels.len() as f64 - 1.0)) / panels.len() as f64;
@@ -51,9 +52,8 @@ fn draw(result: &ClaimResult, name: &str, costs: bool, unit: &str) -> Result<Opt
                 if column == 0 {
                     canvas.text((left - 4.0, y), label, Text::new(LABEL_TEXT).align(Align::End))?;
                 }
-                for entry in entries.iter().filter(|entry| label_of(entry) == *label && panel_of(entry) == *title) {
-                    whisker(canvas, &panel, y, entry)?;
-                }
+                let own = entries.iter().zip(&labels).filter(|(entry, own)| *own == label && panel_of(entry) == *title);
+                own.map(|(entry, _)| entry).try_for_each(|entry| whisker(canvas, &panel, y, entry))?;
             }
         }
         let middle = left + (FULL_WIDTH - left) / 2.0;
@@ -98,18 +98,22 @@ fn panel_of((planned, _): &Entry) -> String {
     planned.model.as_deref().map_or("between models", |model| model.trim_start_matches("builtin:")).to_owned()
 }
 
-fn label_of((planned, _): &Entry) -> String {
-    let mut label = match (&planned.name, planned.quantity) {
-        (Some(name), Quantity::Accuracy | Quantity::Loss) => name.clone(),
-        (Some(name), quantity) => format!("{name}, {quantity}"),
-        (None, _) => format!("{} − {}", planned.higher.label, planned.lower.label),
+/// The comparison's name where it is the only one of that name in its panel and setting, otherwise the sides.
+fn label_of((planned, _): &Entry, all: &[Entry]) -> String {
+    let place = |of: &PlannedComparison| (of.name.clone(), of.model.clone(), of.protocol.clone(), of.setting.clone());
+    let alone = all.iter().filter(|(other, _)| place(other) == place(planned)).count() == 1;
+    let mut label = match &planned.name {
+        Some(name) if alone => name.clone(),
+        _ => format!("{} \u{2212} {}", planned.higher.label, planned.lower.label),
     };
-    for word in [planned.protocol.as_deref().filter(|protocol| *protocol != "context"), Some(planned.setting.as_str())] {
-        if let Some(word) = word.filter(|word| !word.is_empty()) {
-            label = format!("{label}, {}", word.replace(" fewer FLOPs", ""));
-        }
+    if planned.quantity == Quantity::Loss && !alone {
+        label = format!("loss of {label}");
     }
-    label
+    let protocol = planned.protocol.as_deref().filter(|protocol| *protocol != "context");
+    for word in protocol.into_iter().chain([planned.setting.as_str()]).filter(|word| !word.is_empty()) {
+        label = format!("{label}, {}", word.replace(" fewer FLOPs", "").replace("builtin:", ""));
+    }
+    label.replace("builtin:", "")
 }
 
 /// In order of appearance.
