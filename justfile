@@ -53,6 +53,15 @@ findings:
     cp results/ablation-full/figures/accuracy_vs_flops_mamba2-world_context.svg docs/figures/ablation-mamba2-context.svg
     cp results/ablation-full/figures/protocol_comparison_20.svg docs/figures/ablation-protocols.svg
 
+# Decide the claims of experiments/claims and put verdicts and figures into docs/findings.md (some minutes each on two cores)
+claims *ARGS:
+    for claim in c01 c03 c04 c05 c06 c07 c08 c10; do cargo run --release --bin sweep -- run experiments/claims/$claim.yaml {{ARGS}}; done
+    cargo run --release --bin sweep -- run experiments/claims/c11.yaml --no-sharing {{ARGS}}
+    for claim in c01 c03 c04 c05 c06 c07 c08 c10 c11; do cargo run --release --bin sweep -- report results/$claim --splice docs/findings.md; done
+    mkdir -p docs/figures/claims
+    for claim in c01 c03 c04 c05 c06 c07 c08 c10; do cp results/$claim/figures/claim.svg docs/figures/claims/$claim.svg; done
+    cp results/c11/figures/claim_costs.svg docs/figures/claims/c11.svg
+
 # Show the scripts of an experiment for SLURM; `sweep submit slurm FILE` submits them
 submit FILE *ARGS:
     cargo run --release --bin sweep -- submit slurm {{FILE}} --dry-run {{ARGS}}

@@ -1,11 +1,15 @@
 //! Laws that hold for every registered strategy with every option set.
 
 mod common;
+// The example of `docs/adding-a-strategy.md`: registered here, so that the laws are tried on it too.
+#[path = "example/small_steps.rs"]
+mod small_steps;
 
 use common::{D_MODEL, KINDS, Kind, Sequence, Stream, strategies};
 use proptest::prelude::*;
 use reduction_strategies::registry::Strategy;
 use reduction_strategies::{HostRule, Plan, n_left, plan_sequence, plan_site, schedule};
+use reduction_strategies::{importance, options, registry, rule};
 
 const SIZES: [usize; 7] = [1, 2, 3, 36, 37, 64, 200];
 const RATIOS: [f64; 5] = [0.3, 0.5, 0.9, 0.9729, 1.0];

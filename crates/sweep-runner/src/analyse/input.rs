@@ -9,7 +9,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::error::AnalyseError;
+use crate::plan::PlannedClaim;
 use crate::record::guards::GuardRow;
+use crate::record::identity::Digests;
 use crate::record::schema::{CellRecord, SCHEMA_VERSION, Status};
 
 /// The part of `plan.json` that the analysis needs.
@@ -18,11 +20,17 @@ pub(crate) struct PlanFile {
     pub(crate) experiment: String,
     #[serde(default)]
     pub(crate) question: Option<String>,
+    /// A claim to decide.
+    #[serde(default)]
+    pub(crate) claim: Option<PlannedClaim>,
     /// Strategy that every other one is compared to.
     #[serde(default = "dense")]
     pub(crate) baseline: String,
     #[serde(default)]
     pub(crate) seed: u64,
+    /// What the results were made from.
+    #[serde(default)]
+    pub(crate) digests: Digests,
     /// Cell ids in the order of the grid; the order of all rows.
     pub(crate) cells: Vec<String>,
 }

@@ -3,6 +3,8 @@
 //! Everything is a function of the records and the experiment's seed; two runs write the same bytes.
 
 mod arms;
+mod claim;
+pub mod compare;
 mod error;
 mod frames;
 mod input;
@@ -15,7 +17,8 @@ use std::path::{Path, PathBuf};
 pub use error::AnalyseError;
 
 pub(crate) use arms::{Arm, TaskMean, arms, comparable};
-pub(crate) use statistics::{Difference, Estimate, Interval, difference_of_replicates};
+pub(crate) use claim::{ClaimResult, ComparisonResult};
+pub(crate) use statistics::{Difference, Estimate, Interval, Verdict, difference_of_replicates};
 pub(crate) use study::{Cell, Study};
 
 /// What [`run`] read and wrote.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::claim::{self, ClaimResult};
 use super::error::AnalyseError;
 use super::input::{self, PlanFile};
 use super::statistics::{Contributions, Difference, Estimate, ResampleBank, estimate, paired_difference};
@@ -21,6 +22,8 @@ pub(crate) struct Study {
     pub(crate) guards: Vec<GuardRow>,
     /// Planned cells that are not on disk.
     pub(crate) unfinished: usize,
+    /// What became of the experiment's claim; none where it makes none.
+    pub(crate) claim: Option<ClaimResult>,
 }
 
 /// One recorded cell and what its metrics say.
@@ -75,7 +78,9 @@ pub(crate) fn study(dir: &Path) -> Result<Study, AnalyseError> {
             Cell { record, metrics, replicates: Arc::new(replicates), items_key }
         })
         .collect();
-    Ok(Study { plan, cells, guards, unfinished })
+    let mut study = Study { plan, cells, guards, unfinished, claim: None };
+    study.claim = study.plan.claim.clone().map(|claim| claim::decide(&study, claim));
+    Ok(study)
 }
 
 #[derive(Default)]

@@ -2,6 +2,7 @@
 
 mod bench;
 mod children;
+mod compare;
 mod device;
 mod list;
 mod logits;
@@ -22,6 +23,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::run::{Interrupt, RunOptions};
 use bench::BenchArgs;
+use compare::CompareArgs;
 use device::DeviceArgs;
 use run::RunCommand;
 use run_args::RunArgs;
@@ -94,6 +96,8 @@ enum Command {
         #[arg(long)]
         complete: bool,
     },
+    /// Compare two rules item by item: two results folders, or two strategies of one
+    Compare(CompareArgs),
     /// List the strategies with source, formula and options
     Strategies,
     /// List the models that experiments can name
@@ -148,6 +152,7 @@ pub fn main() -> ExitCode {
         Command::Submit(SubmitCommand::Slurm(args)) => submit::slurm(args),
         Command::Analyse { folder } => sweep::analyse(&folder),
         Command::Report { folder, splice, complete } => sweep::report(&folder, splice.as_deref(), complete),
+        Command::Compare(args) => compare::run(&args),
         Command::Strategies => list::strategies(),
         Command::Models => list::models(),
         Command::Tasks => list::tasks(),

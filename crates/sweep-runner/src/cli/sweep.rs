@@ -131,7 +131,8 @@ pub(super) fn analyse(folder: &Path) -> Result<ExitCode, Failure> {
 pub(super) fn report(folder: &Path, splice: Option<&Path>, complete: bool) -> Result<ExitCode, Failure> {
     let summary = reporting::run(folder).map_err(|error| with_hint(&error.to_string(), error.hint()))?;
     if let Some(file) = splice {
-        reporting::splice(folder, file).map_err(|error| with_hint(&error.to_string(), error.hint()))?;
+        reporting::splice(folder, &summary.experiment, file)
+            .map_err(|error| with_hint(&error.to_string(), error.hint()))?;
     }
     say(&format!(
         "{} cells done, {} failed, {} unfinished; {} figures in {}, {} tables in {}",

@@ -9,6 +9,7 @@ use reduction_strategies::schedule::{ScheduleError, Sites, solve_keep_ratio};
 use serde::{Serialize, Serializer};
 
 use super::catalog::{ModelFacts, TaskFacts};
+use super::claim::Claim;
 
 /// An experiment file that was read, resolved and found possible.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub struct Experiment {
     pub question: Option<String>,
     /// What its author expects to see, written down beforehand.
     pub expect: Option<String>,
+    /// A claim with the comparisons that decide it.
+    pub claim: Option<Claim>,
     /// Models, in file order.
     pub models: Vec<ModelFacts>,
     /// Tasks, in file order.

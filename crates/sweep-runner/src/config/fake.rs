@@ -18,7 +18,7 @@ pub(crate) const CATALOG: FakeCatalog = FakeCatalog { weights: "w", data: "d" };
 
 const MODELS: [(&str, usize); 3] =
     [("builtin:mamba2-world", 16), ("builtin:mamba-world", 12), ("builtin:neox-world", 8)];
-const TASKS: [(&str, usize); 9] = [
+const TASKS: [(&str, usize); 10] = [
     ("world_lambada", 1),
     ("world_hellaswag", 4),
     ("world_piqa", 2),
@@ -28,6 +28,7 @@ const TASKS: [(&str, usize); 9] = [
     ("world_text", 1),
     ("mqar", 1),
     ("induction", 1),
+    ("passkey", 1),
 ];
 
 impl Catalog for FakeCatalog {

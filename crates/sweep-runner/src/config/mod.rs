@@ -8,6 +8,7 @@
 //! `docs/experiment-format.md`.
 
 mod catalog;
+mod claim;
 mod error;
 mod experiment;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use std::io::Read;
 use std::path::Path;
 
 pub use catalog::{Catalog, CatalogError, ModelFacts, TaskFacts, TaskKind};
+pub use claim::{Claim, Comparison, Quantity, Share};
 pub use error::{ConfigError, render_plain};
 pub use experiment::{
     Amount, Condition, Experiment, Override, PROTOCOLS, Protocol, Sample, Schedule, Selector, SiteAxis, Variant,

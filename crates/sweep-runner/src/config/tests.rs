@@ -247,3 +247,34 @@ fn committed_experiments_load() {
     }
     assert!(count >= 3);
 }
+
+#[test]
+fn refusals_of_claims() {
+    let claim = |rest: &str| format!("claim:\n  expect: top_k loses\n  {rest}");
+    let decide = |entry: &str| claim(&format!("decide: [{{ {entry} }}]"));
+    let sides = "lower: { strategy: top_k }, higher: { strategy: dense }";
+    snapshot!(refusals(&[
+        edit("no words", "claim: { decide: [] }"),
+        edit("nothing to decide by", &claim("share: all")),
+        edit("another share", &claim("share: some\n  decide: []")),
+        edit("no margin", &decide(sides)),
+        edit("a margin in words", &decide(&format!("{sides}, margin: large"))),
+        edit("a margin beyond all", &decide(&format!("{sides}, margin: 200"))),
+        edit("one side alone", &decide("lower: { strategy: top_k }, margin: 1")),
+        edit("an unknown arm", &decide("lower: { strategy: topk }, higher: { strategy: dense }, margin: 1")),
+        edit(
+            "an arm that is not listed",
+            &decide("lower: { strategy: random }, higher: { strategy: dense }, margin: 1")
+        ),
+        edit(
+            "an option of another strategy",
+            &decide("lower: { strategy: dense, importance: clip }, higher: { strategy: top_k }, margin: 1")
+        ),
+        edit(
+            "an unplanned ratio",
+            &decide("lower: { strategy: top_k, flops_reduction: 0.9 }, higher: { strategy: dense }, margin: 1")
+        ),
+        edit("another quantity", &decide(&format!("{sides}, margin: 1, quantity: accuraccy"))),
+        edit("a typo", &decide(&format!("{sides}, margn: 1"))),
+    ]));
+}

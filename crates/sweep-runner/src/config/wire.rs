@@ -2,6 +2,7 @@
 
 use reduction_strategies::options::OptionValue;
 
+use super::claim::WireClaim;
 use super::error::{Fault, Span};
 use super::node::{Fields, Located, Node, Value, unknown_key};
 
@@ -10,6 +11,7 @@ pub(super) struct WireExperiment {
     pub(super) name: Located<String>,
     pub(super) question: Option<String>,
     pub(super) expect: Option<String>,
+    pub(super) claim: Option<WireClaim>,
     pub(super) models: Vec<Located<String>>,
     pub(super) tasks: Vec<Located<String>>,
     pub(super) protocols: Vec<Located<String>>,
@@ -83,6 +85,7 @@ pub(super) const KEYS: &[&str] = &[
     "name",
     "question",
     "expect",
+    "claim",
     "models",
     "tasks",
     "protocols",
@@ -113,6 +116,7 @@ impl WireExperiment {
             name: fields.need("name", "give the experiment a name; results go to results/<name>/")?.text("`name`")?,
             question: optional_text(&fields, "question")?,
             expect: optional_text(&fields, "expect")?,
+            claim: fields.get("claim").map(WireClaim::read).transpose()?,
             models: texts(fields.need("models", "for example `models: [builtin:mamba2-world]`")?, "`models`")?,
             tasks: texts(fields.need("tasks", "for example `tasks: [world_lambada]`")?, "`tasks`")?,
             protocols: fields.get("protocols").map_or(Ok(Vec::new()), |node| texts(node, "`protocols`"))?,
@@ -277,7 +281,7 @@ impl WireSites {
 }
 
 impl WireSelector {
-    fn read(node: &Node, list: &str) -> Result<Self, Fault> {
+    pub(super) fn read(node: &Node, list: &str) -> Result<Self, Fault> {
         let entries = node.entries(&format!("an entry of `{list}`"))?;
         let mut selector = Self { span: node.span, conditions: Vec::new(), reason: None };
         for (key, value) in entries {

@@ -9,6 +9,7 @@ use reduction_strategies::options::OptionValue;
 use reduction_strategies::schedule::Sites;
 use serde::Serialize;
 
+use super::claim::{Claim, Comparison};
 use super::experiment::{Amount, Condition, Experiment, Schedule, Selector, SiteAxis, Variant};
 
 /// The experiment as a file.
@@ -17,6 +18,9 @@ pub(super) fn to_yaml(experiment: &Experiment) -> String {
     yaml.key("name", &experiment.name);
     yaml.optional("question", experiment.question.as_ref());
     yaml.optional("expect", experiment.expect.as_ref());
+    if let Some(claim) = &experiment.claim {
+        yaml.claim(claim);
+    }
     yaml.key("models", &experiment.models.iter().map(|model| &model.reference).collect::<Vec<_>>());
     yaml.key("tasks", &experiment.tasks.iter().map(|task| &task.name).collect::<Vec<_>>());
     yaml.key("protocols", &experiment.protocols);
@@ -54,6 +58,14 @@ impl Yaml {
         }
     }
 
+    fn claim(&mut self, claim: &Claim) {
+        let _ =
+            writeln!(self.0, "claim:\n  expect: {}\n  share: {}\n  decide:", json(&claim.expect), claim.share.name());
+        for entry in claim.decide.iter().map(comparison) {
+            let _ = writeln!(self.0, "    - {entry}");
+        }
+    }
+
     /// One line per entry; no key at all where there is none, since an empty list is refused.
     fn list(&mut self, key: &str, entries: impl IntoIterator<Item = String>) {
         for (index, entry) in entries.into_iter().enumerate() {
@@ -63,6 +75,17 @@ impl Yaml {
             let _ = writeln!(self.0, "  - {entry}");
         }
     }
+}
+
+fn comparison(comparison: &Comparison) -> String {
+    let name = comparison.name.iter().map(|name| ("name", json(name)));
+    let rest = [
+        ("lower", selector(&comparison.lower)),
+        ("higher", selector(&comparison.higher)),
+        ("quantity", comparison.quantity.name().to_owned()),
+        ("margin", json(&comparison.margin)),
+    ];
+    map(&name.chain(rest).collect::<Vec<_>>())
 }
 
 fn json<T: Serialize>(value: &T) -> String {
@@ -141,7 +164,9 @@ mod tests {
     /// no longer has.
     fn meaning(experiment: &Experiment) -> String {
         let mut experiment = experiment.clone();
-        for selector in experiment.exclude.iter_mut().chain(&mut experiment.zip) {
+        let sides = experiment.claim.iter_mut().flat_map(|claim| &mut claim.decide);
+        let claimed = sides.flat_map(|comparison| [&mut comparison.lower, &mut comparison.higher]);
+        for selector in experiment.exclude.iter_mut().chain(&mut experiment.zip).chain(claimed) {
             selector.line = 0;
         }
         let mut plan = build(&experiment, &Setting::default()).unwrap();
@@ -162,7 +187,8 @@ mod tests {
     fn every_committed_experiment_round_trips() {
         let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../experiments");
         let mut files = 0;
-        for entry in std::fs::read_dir(folder).unwrap() {
+        let entries = ["", "claims"].map(|below| std::fs::read_dir(folder.join(below)).unwrap());
+        for entry in entries.into_iter().flatten() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "yaml") {
                 assert_round_trip(&load(&path, &CATALOG).unwrap_or_else(|error| panic!("{}", error.render())));
@@ -187,7 +213,10 @@ mod tests {
              exclude: [{ strategy: utrc, q: 0.25, flops_reduction: 0.1, reason: 'too: slow' }, { sites: [3, 5], model: builtin:mamba-world }, \
              { keep_ratio: 0.9, task: world_piqa }, { protocol: [upstream], seed: 1 }, { sites: paper, strategy: uniform }]\n\
              zip: [{ model: builtin:mamba2-world }, { model: builtin:mamba-world, flops_reduction: 0.2 }]\n\
-             sample: { count: 20, seed: 3 }\nlimit: 7\nbaseline: dense\nseed: 5\nupstream_batch_size: 8",
+             claim: { expect: 'a: \"b\"', share: most, decide: [{ lower: { strategy: top_k, importance: clip }, \
+             higher: { strategy: utrc, q: [0, 1] }, margin: -1.5, quantity: loss }, { name: one, lower: { strategy: random }, \
+             higher: { strategy: dense }, margin: 2 }] }\n\
+             sample: { count: 200, seed: 3 }\nlimit: 7\nbaseline: dense\nseed: 5\nupstream_batch_size: 8",
         );
         assert_round_trip(&load_str("x.yaml", &all, &CATALOG).unwrap_or_else(|error| panic!("{}", error.render())));
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use miette::Diagnostic;
 use thiserror::Error;
 
-use super::{Cell, Estimate, Excluded, Plan, PlannedTrial, Reason, Setting, grid, ids, matching, sample};
+use super::{Cell, Estimate, Excluded, Plan, PlannedTrial, Reason, Setting, claim, grid, ids, matching, sample};
 use crate::config::{Experiment, TaskFacts, TaskKind};
 
 /// Most cells that one experiment may have; more is a slip of the pen.
@@ -55,6 +55,23 @@ pub enum PlanError {
         /// Its architecture.
         architecture: &'static str,
     },
+    /// A comparison of the claim that the grid cannot make.
+    #[error("the comparison on line {line} compares nothing: {problem}")]
+    #[diagnostic(help("{help}"))]
+    Claim {
+        /// 1-based line of its lower side.
+        line: usize,
+        /// What is missing.
+        problem: String,
+        /// What to do.
+        help: &'static str,
+    },
+    /// More comparisons than the resamples can tell apart after a correction.
+    #[error("the claim makes {0} comparisons, more than {most}", most = claim::MOST_COMPARISONS)]
+    #[diagnostic(help(
+        "name fewer arms, or split the claim: intervals of a single one of so many are beyond what the resamples show"
+    ))]
+    ClaimTooWide(usize),
     /// A schedule that does not fit a model. Loading checks this; a hand-made experiment may not have.
     #[error("{0}")]
     Schedule(#[from] reduction_strategies::schedule::ScheduleError),
@@ -77,6 +94,7 @@ pub fn build(experiment: &Experiment, setting: &Setting) -> Result<Plan, PlanErr
     let mut plan = Plan {
         experiment: experiment.name.clone(),
         question: experiment.question.clone(),
+        claim: None,
         baseline: experiment.baseline.clone(),
         seed: experiment.seed,
         setting: setting.clone(),
@@ -131,6 +149,7 @@ pub fn build(experiment: &Experiment, setting: &Setting) -> Result<Plan, PlanErr
     }
     check_baseline(&plan)?;
     check_signals(&plan)?;
+    plan.claim = experiment.claim.as_ref().map(|claim| claim::resolve(claim, &plan)).transpose()?;
     Ok(plan)
 }
 

@@ -35,7 +35,8 @@ pub(super) fn reason(selector: &Selector) -> String {
     }
 }
 
-fn matches(selector: &Selector, trial: &PlannedTrial, task: &TaskFacts, absent: bool) -> bool {
+/// Whether all conditions hold; `absent` is what a condition says of a trial that has no such thing.
+pub(super) fn matches(selector: &Selector, trial: &PlannedTrial, task: &TaskFacts, absent: bool) -> bool {
     selector.conditions.iter().all(|condition| holds(condition, trial, task).unwrap_or(absent))
 }
 

@@ -5,6 +5,7 @@
 //! a result and nothing else: neither the experiment's name nor the order of its lists.
 
 mod build;
+mod claim;
 mod estimate;
 mod grid;
 mod ids;
@@ -16,6 +17,7 @@ mod tests;
 mod types;
 
 pub use build::{MAX_CELLS, PlanError, build};
+pub use claim::{ArmName, PlannedClaim, PlannedComparison};
 pub use estimate::{ASSUMED_CPU_FLOPS_PER_S, ASSUMED_CUDA_FLOPS_PER_S, Estimate};
 pub use render::{to_json, write_table};
 pub use types::{Cell, Excluded, Family, Plan, PlanIndex, PlannedTrial, Reason, Setting};

@@ -6,7 +6,7 @@ use evaluation::Positions;
 use reduction_strategies::registry::Strategy;
 use serde::{Deserialize, Serialize};
 
-use super::{Estimate, ids};
+use super::{Estimate, PlannedClaim, ids};
 use crate::config::{Amount, ModelFacts, TaskFacts};
 use crate::record::identity::Digests;
 use crate::record::schema::TrialKey;
@@ -33,6 +33,9 @@ pub struct Plan {
     pub experiment: String,
     /// What it asks.
     pub question: Option<String>,
+    /// A claim to decide, with its comparisons.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claim: Option<PlannedClaim>,
     /// Strategy that every other one is compared to.
     pub baseline: String,
     /// Seed of the experiment.
@@ -134,12 +137,15 @@ impl std::fmt::Display for Reason {
 }
 
 /// Content of `plan.json`: what the analysis must know of the plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PlanIndex<'a> {
     /// Name of the experiment.
     pub experiment: &'a str,
     /// What it asks.
     pub question: Option<&'a str>,
+    /// A claim to decide, with its comparisons.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claim: Option<&'a PlannedClaim>,
     /// Strategy that every other one is compared to.
     pub baseline: &'a str,
     /// Seed of the experiment.
@@ -173,6 +179,7 @@ impl Plan {
         PlanIndex {
             experiment: &self.experiment,
             question: self.question.as_deref(),
+            claim: self.claim.as_ref(),
             baseline: &self.baseline,
             seed: self.seed,
             cells: self.cells.iter().map(|cell| cell.cell_id.as_str()).collect(),

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::claim;
 use super::figures::Figure;
 use super::guards;
 use super::tables::Table;
@@ -15,6 +16,9 @@ pub(super) fn page(study: &Study, analysis: &Analysis, view: &View, figures: &[F
         let _ = writeln!(page, "**Question.** {question}\n");
     }
     page += &warnings(study, analysis, view);
+    if let Some(result) = &study.claim {
+        let _ = writeln!(page, "## Verdict\n\n{}", claim::text(result));
+    }
     page += &headline(view, &study.plan.baseline);
     page += "## Figures\n\n";
     if figures.is_empty() {
@@ -26,7 +30,8 @@ pub(super) fn page(study: &Study, analysis: &Analysis, view: &View, figures: &[F
         let _ = writeln!(page, "![{name}](figures/{name}.svg)\n\n*{}* Files: {files}.\n", figure.caption);
     }
     page += "## Tables\n\n";
-    for table in tables {
+    // The table of the claim stands under the verdict.
+    for table in tables.iter().filter(|table| table.name != claim::TABLE) {
         let name = &table.name;
         let files = ["md", "csv", "tex"].map(|kind| format!("[{kind}](tables/{name}.{kind})")).join(", ");
         let _ = writeln!(page, "### {name}\n\n{}\n*{}* Files: {files}.\n", table.markdown(), table.caption);

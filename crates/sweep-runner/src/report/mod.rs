@@ -4,6 +4,7 @@
 
 mod axes;
 mod canvas;
+mod claim;
 mod convert;
 mod error;
 mod figures;
@@ -30,8 +31,12 @@ use crate::record::files::{self, Durability};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReportSummary {
+    /// Name of the experiment.
+    pub experiment: String,
     /// The page of text.
     pub report: PathBuf,
+    /// The verdict on the experiment's claim, to be put into documents; none where it makes none.
+    pub verdict: Option<PathBuf>,
     /// Files below `figures/`.
     pub figures: Vec<PathBuf>,
     /// Files below `tables/`.
@@ -57,13 +62,19 @@ pub fn run(dir: &Path) -> Result<ReportSummary, ReportError> {
     let view = view::view(&study);
     let mut figures = figures::draw_all(&study, &view)?;
     distinct(figures.iter_mut().map(|figure| &mut figure.name));
-    let mut tables = tables::all(&view);
+    let mut tables = tables::all(&study, &view);
     distinct(tables.iter_mut().map(|table| &mut table.name));
     let page = markdown::page(&study, &analysis, &view, &figures, &tables);
     Ok(ReportSummary {
+        experiment: study.plan.experiment.clone(),
         figures: write_figures(&figures, &dir.join("figures"))?,
         tables: write_tables(&tables, &dir.join("tables"))?,
         report: write(dir, "report.md", page.as_bytes())?,
+        verdict: study
+            .claim
+            .as_ref()
+            .map(|result| write(dir, "verdict.md", claim::text(result).as_bytes()))
+            .transpose()?,
         frames: analysis.files,
         done: analysis.done,
         failed: analysis.failed,

@@ -3,6 +3,7 @@
 //! Colours repeat between families, never within one; marker and dash tell series apart without colour.
 
 use super::canvas::{Ink, Marker};
+use crate::analyse::Verdict;
 
 /// Families share a panel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -156,6 +157,15 @@ pub(super) fn protocol(name: &str, index: usize) -> Style {
         "aligned" => Style { ink: GREEN, marker: Marker::Square, dash: DOTTED },
         "causal" => Style { ink: PURPLE, marker: Marker::Up, dash: DASH_DOT },
         _ => cycle(index),
+    }
+}
+
+/// Look of a verdict.
+pub(super) fn verdict(verdict: Verdict) -> Style {
+    match verdict {
+        Verdict::Supported => Style { ink: BLUE, marker: Marker::Circle, dash: SOLID },
+        Verdict::Refuted => Style { ink: VERMILLION, marker: Marker::Diamond, dash: SOLID },
+        Verdict::Undecided => Style { ink: LIGHT, marker: Marker::Ring, dash: SOLID },
     }
 }
 

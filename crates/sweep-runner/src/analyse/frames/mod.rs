@@ -1,5 +1,6 @@
 //! The frames of an experiment, one file each; their columns are a contract with everybody who reads Parquet.
 
+mod claims;
 mod items;
 mod sites;
 mod trials;
@@ -27,7 +28,8 @@ pub(super) fn write_all(study: &Study, dir: &Path) -> Result<(Vec<PathBuf>, usiz
         ("sites", sites::sites(study, &mean_overlaps(&pairs))),
         ("overlaps", sites::overlaps(&pairs)),
     ];
-    for (name, frame) in builders {
+    let claims = study.claim.as_ref().map(|claim| ("claims", claims::frame(study, claim)));
+    for (name, frame) in builders.into_iter().chain(claims) {
         files.push(write_parquet(name, &mut frame.map_err(named(name))?, dir)?);
     }
     Ok((files, rows))

@@ -7,6 +7,7 @@ mod jaccard;
 mod mcnemar;
 mod percentile;
 mod resample;
+mod verdict;
 mod wilson;
 
 pub(crate) use contributions::Contributions;
@@ -15,6 +16,7 @@ pub(crate) use estimate::{Estimate, estimate, estimate_from_replicates};
 pub(crate) use jaccard::{ChanceOverlap, jaccard};
 pub(crate) use percentile::Interval;
 pub(crate) use resample::ResampleBank;
+pub(crate) use verdict::{Decision, Evidence, Verdict, decide, of_share};
 
 /// `ln(k!)` for k = 0..=n, by summation: exact enough for the counts of an evaluation.
 fn ln_factorials(n: usize) -> Vec<f64> {

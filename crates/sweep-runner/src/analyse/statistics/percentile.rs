@@ -21,8 +21,13 @@ impl Interval {
 
 /// The 2.5 % and 97.5 % quantiles of the finite replicates, interpolated linearly between order statistics.
 pub(crate) fn percentile_interval(replicates: &[f64]) -> Interval {
+    percentile_interval_at(replicates, 0.05)
+}
+
+/// The interval that leaves half of `alpha` of the finite replicates beyond each end.
+pub(crate) fn percentile_interval_at(replicates: &[f64], alpha: f64) -> Interval {
     let mut finite: Vec<f64> = replicates.iter().copied().filter(|x| !x.is_nan()).collect();
-    Interval { low: quantile(&mut finite, 0.025), high: quantile(&mut finite, 0.975) }
+    Interval { low: quantile(&mut finite, alpha / 2.0), high: quantile(&mut finite, 1.0 - alpha / 2.0) }
 }
 
 /// Standard deviation of the finite replicates: the bootstrap standard error.

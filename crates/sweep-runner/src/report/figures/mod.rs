@@ -1,6 +1,7 @@
 //! The figures, one file each. A figure exists where its data exist.
 
 mod accuracy_vs_flops;
+mod claim;
 mod differences;
 mod layer_ratio;
 mod legend;
@@ -25,6 +26,10 @@ pub(super) struct Figure {
 /// Draws every figure the experiment has data for, in reading order.
 pub(super) fn draw_all(study: &Study, view: &View) -> Result<Vec<Figure>, ReportError> {
     let mut figures = Vec::new();
+    if let Some(result) = &study.claim {
+        figures.extend(named(claim::points(result))?);
+        figures.extend(named(claim::costs(result))?);
+    }
     for scene in &view.scenes {
         figures.extend(named(accuracy_vs_flops::mean(view, scene))?);
         figures.extend(named(accuracy_vs_flops::by_task(view, scene))?);

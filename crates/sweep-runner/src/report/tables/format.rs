@@ -16,6 +16,8 @@ pub(in crate::report) enum Rank {
 pub(in crate::report) enum TableCell {
     /// Strategy or option names, set in typewriter type.
     Name(String),
+    /// Words.
+    Text(String),
     Number {
         value: f64,
         half_width: Option<f64>,
@@ -55,6 +57,7 @@ impl Table {
                 .iter()
                 .map(|cell| match cell {
                     TableCell::Name(name) => format!("`{}`", escape(name)),
+                    TableCell::Text(text) => escape(text),
                     TableCell::Missing => "–".to_owned(),
                     TableCell::Number { rank, .. } => match rank {
                         Rank::Plain => plain(cell),
@@ -87,7 +90,7 @@ impl Table {
             let mut fields = Vec::new();
             for (cell, &wide) in row.cells.iter().zip(&widths) {
                 let (value, half) = match cell {
-                    TableCell::Name(text) => (quote(text), String::new()),
+                    TableCell::Name(text) | TableCell::Text(text) => (quote(text), String::new()),
                     TableCell::Missing => (String::new(), String::new()),
                     TableCell::Number { value, half_width, .. } => {
                         (format!("{value:.4}"), half_width.map_or(String::new(), |half| format!("{half:.4}")))
@@ -140,7 +143,7 @@ fn plain(cell: &TableCell) -> String {
             format!("{value:.decimals$} ± {half:.decimals$}")
         }
         TableCell::Number { value, half_width: None, decimals, .. } => format!("{value:.decimals$}"),
-        TableCell::Name(text) => text.clone(),
+        TableCell::Name(text) | TableCell::Text(text) => text.clone(),
         TableCell::Missing => String::new(),
     }
 }
@@ -148,6 +151,7 @@ fn plain(cell: &TableCell) -> String {
 fn latex_cell(cell: &TableCell) -> String {
     match cell {
         TableCell::Name(name) => format!("\\texttt{{{}}}", latex_text(name)),
+        TableCell::Text(text) => latex_text(text),
         TableCell::Missing => "--".to_owned(),
         TableCell::Number { value, half_width, decimals, rank } => {
             let number = format!("{value:.decimals$}").replace('-', "$-$");

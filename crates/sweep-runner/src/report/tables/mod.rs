@@ -1,16 +1,20 @@
 //! Tables for papers, one file each, in Markdown, CSV and LaTeX.
 
+mod claim;
 mod format;
 mod main_table;
 mod protocols;
 
 use super::view::View;
+use crate::analyse::Study;
 
+pub(super) use claim::table as claim_table;
 pub(super) use format::Table;
 
 /// Every table the experiment has data for, in reading order.
-pub(super) fn all(view: &View) -> Vec<Table> {
+pub(super) fn all(study: &Study, view: &View) -> Vec<Table> {
     let mut tables: Vec<Table> = view.scenes.iter().filter_map(|scene| main_table::table(view, scene)).collect();
     tables.extend(protocols::table(view));
+    tables.extend(study.claim.as_ref().map(claim::table));
     tables
 }

@@ -1,0 +1,38 @@
+//! `small_steps`: tokens with the smallest step sizes are dropped.
+//!
+//! <paper, year, link; upstream file @ commit>. Formula: keep the `n_keep` highest `S_t = (1/D) sum_d dt_td`, or, with
+//! `invert: yes`, the `n_keep` lowest.
+//!
+//! **Differs from the paper in**: nothing is published; this is the example of `docs/adding-a-strategy.md`.
+
+use crate::importance::{Importance, Metric, Source};
+use crate::options::{OptionDefault, OptionInfo, OptionKind, ResolvedOptions};
+use crate::registry::Registration;
+use crate::rule::{Extreme, Rule, Score};
+
+const INVERT: OptionInfo = OptionInfo {
+    name: "invert",
+    kind: OptionKind::Choice(&["no", "yes"]),
+    default: OptionDefault::Word("no"),
+    help: "yes: the largest step sizes are dropped instead",
+};
+
+inventory::submit! {
+    Registration {
+        name: "small_steps",
+        version: 1, // raise it whenever decisions change: it is part of every trial id
+        summary: "Tokens with the smallest step sizes are dropped.",
+        source: "docs/adding-a-strategy.md",
+        formula: "S_t = (1/D) sum_d dt_td; keep = the n_keep highest S_t",
+        differs: "Nothing is published.", // empty only for controls
+        options: &[INVERT],
+        seeded: false,
+        build,
+    }
+}
+
+fn build(options: &ResolvedOptions) -> Rule {
+    let importance = Importance::new(Metric::DtMean, Source::Dt);
+    let keep = if options.word("invert") == "yes" { Extreme::Lowest } else { Extreme::Highest };
+    Rule::Prune(Score::Importance { importance, keep })
+}

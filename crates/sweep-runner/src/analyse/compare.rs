@@ -1,0 +1,361 @@
+//! Two rules side by side, item by item: from two results folders, or two strategies of one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use thiserror::Error;
+
+use super::arms::pooling_key;
+use super::error::AnalyseError;
+use super::input::{self, Recorded};
+use super::statistics::{Contributions, Difference, ResampleBank, difference_of_replicates, paired_difference};
+use crate::record::identity::changes;
+use crate::record::schema::{Aggregate, CellRecord, MetricRecord, Status, TrialKey};
+
+/// A strategy with some of its options: `utrc`, or `utrc:q=0.5,importance=clip`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pick {
+    strategy: String,
+    options: Vec<(String, String)>,
+}
+
+impl FromStr for Pick {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (strategy, options) = text.split_once(':').unwrap_or((text, ""));
+        let options = options.split(',').filter(|option| !option.is_empty()).map(|option| {
+            let pair = option.split_once('=').ok_or_else(|| format!("`{option}` is no option: write name=value"))?;
+            Ok((pair.0.trim().to_owned(), pair.1.trim().to_owned()))
+        });
+        Ok(Self { strategy: strategy.trim().to_owned(), options: options.collect::<Result<_, String>>()? })
+    }
+}
+
+impl Pick {
+    fn takes(&self, trial: &TrialKey) -> bool {
+        let params: BTreeMap<String, serde_json::Value> =
+            serde_json::from_str(&trial.strategy_params).unwrap_or_default();
+        let says = |value: &serde_json::Value, wanted: &str| {
+            let number = |text: &str| text.parse::<f64>().ok();
+            let written = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            written == *wanted || number(&written).zip(number(wanted)).is_some_and(|(a, b)| a.total_cmp(&b).is_eq())
+        };
+        trial.strategy == self.strategy
+            && self.options.iter().all(|(name, wanted)| params.get(name).is_some_and(|value| says(value, wanted)))
+    }
+}
+
+impl fmt::Display for Pick {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.strategy)?;
+        for (index, (name, value)) in self.options.iter().enumerate() {
+            write!(f, "{}{name}={value}", if index == 0 { ':' } else { ',' })?;
+        }
+        Ok(())
+    }
+}
+
+/// Why two rules cannot be compared.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CompareError {
+    /// A folder could not be read.
+    #[error(transparent)]
+    Read(#[from] AnalyseError),
+    /// Data, weights or tokenizers are not the same.
+    #[error("the folders were not made from the same things: {what}")]
+    Changed {
+        /// What differs.
+        what: String,
+    },
+    /// A task whose items are not the same on both sides.
+    #[error("the items of {task} are not the same: {only_a} are only in the first, {only_b} only in the second")]
+    Items {
+        /// The task.
+        task: String,
+        /// Items that the second side lacks.
+        only_a: usize,
+        /// Items that the first side lacks.
+        only_b: usize,
+    },
+    /// Nothing, or too much, to pair.
+    #[error("{problem}")]
+    Pairs {
+        /// What is the matter.
+        problem: String,
+        /// What to do.
+        hint: String,
+    },
+}
+
+impl CompareError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Read(error) => error.hint(),
+            Self::Changed { .. } => {
+                Some("run both with the same models and data; only then are items paired".to_owned())
+            }
+            Self::Items { .. } => Some("run both with the same `limit`".to_owned()),
+            Self::Pairs { hint, .. } => Some(hint.clone()),
+        }
+    }
+}
+
+/// The finished cells of one arm by task.
+struct SideArm<'a> {
+    trial: &'a TrialKey,
+    tasks: BTreeMap<&'a str, Vec<&'a CellRecord>>,
+}
+
+/// Two arms on one point of the grid.
+pub struct Pair {
+    /// The model.
+    pub model: String,
+    /// The protocol.
+    pub protocol: String,
+    /// Sites and nominal reduction in words.
+    pub setting: String,
+    /// Strategies with their options.
+    pub labels: [String; 2],
+    /// One row per task.
+    pub rows: Vec<Row>,
+    /// Their mean, where there are several.
+    pub mean: Option<Row>,
+}
+
+/// One task, or the mean over tasks. Differences are the second side minus the first.
+pub struct Row {
+    /// Name of the task.
+    pub task: String,
+    /// Name of the metric.
+    pub metric: String,
+    /// Items.
+    pub n: usize,
+    /// FLOPs reduction that both sides achieved.
+    pub achieved: [f64; 2],
+    /// Values of both sides.
+    pub values: [f64; 2],
+    /// Difference of the values.
+    pub difference: f64,
+    /// Its 95 % interval.
+    pub interval: [f64; 2],
+    /// Two-sided p-value: exact `McNemar` for shares of items of one seed, otherwise bootstrap.
+    pub p_value: f64,
+    /// Items on which the second side is better, and worse.
+    pub signs: [usize; 2],
+    /// Whether lower values are better.
+    pub lower_is_better: bool,
+}
+
+/// Compares what `a` takes of the first folder with what `b` takes of the second. Without them, arms of the same strategy and options
+/// are compared, or the one strategy of each folder besides its baseline.
+///
+/// # Errors
+/// Folders that cannot be read, were made from different things, or have nothing to pair.
+pub fn compare(first: &Path, second: &Path, a: Option<&Pick>, b: Option<&Pick>) -> Result<Vec<Pair>, CompareError> {
+    let (first, second) = (input::read(first)?, input::read(second)?);
+    if let Some(change) = changes(&first.plan.digests, &second.plan.digests).first() {
+        return Err(CompareError::Changed { what: change.to_string() });
+    }
+    let (left, right) = (arms(&first, a)?, arms(&second, b)?);
+    let kinds = |arms: &[SideArm]| arms.iter().map(|arm| label(arm.trial)).collect::<BTreeSet<String>>();
+    let (left_kinds, right_kinds) = (kinds(&left), kinds(&right));
+    let free = a.is_some() || b.is_some() || (left_kinds.len() == 1 && right_kinds.len() == 1);
+    let mut pairs = Vec::new();
+    for l in &left {
+        for r in right.iter().filter(|r| point(l.trial) == point(r.trial)) {
+            let same = label(l.trial) == label(r.trial);
+            if (free || same) && l.trial.limit != r.trial.limit {
+                return Err(limits(l.trial, r.trial));
+            }
+            if free || same {
+                pairs.push(pair(l, r, first.plan.seed)?);
+            }
+        }
+    }
+    if pairs.is_empty() {
+        let list = |kinds: BTreeSet<String>| kinds.into_iter().collect::<Vec<_>>().join(", ");
+        return Err(CompareError::Pairs {
+            problem: "no trial of the first has a partner in the second: same model, protocol, sites and keep ratio"
+                .to_owned(),
+            hint: format!(
+                "name the strategies with --a and --b; the first has {}; the second has {}",
+                list(left_kinds),
+                list(right_kinds)
+            ),
+        });
+    }
+    Ok(pairs)
+}
+
+fn limits(l: &TrialKey, r: &TrialKey) -> CompareError {
+    let words = |limit: Option<usize>| limit.map_or("all items".to_owned(), |limit| format!("limit {limit}"));
+    CompareError::Pairs {
+        problem: format!("the items differ: {} in the first, {} in the second", words(l.limit), words(r.limit)),
+        hint: "run both with the same `limit`".to_owned(),
+    }
+}
+
+/// The arms that `pick` takes, or all but the baseline.
+fn arms<'a>(recorded: &'a Recorded, pick: Option<&Pick>) -> Result<Vec<SideArm<'a>>, CompareError> {
+    let mut order: Vec<(String, SideArm)> = Vec::new();
+    for cell in recorded.cells.iter().filter(|cell| cell.status == Status::Done) {
+        let wanted = match pick {
+            Some(pick) => pick.takes(&cell.trial),
+            None => cell.trial.strategy != recorded.plan.baseline,
+        };
+        if !wanted {
+            continue;
+        }
+        // Names of experiments do not tell trials apart.
+        let key = pooling_key(&TrialKey { experiment: String::new(), ..cell.trial.clone() });
+        let place = order.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
+            order.push((key, SideArm { trial: &cell.trial, tasks: BTreeMap::new() }));
+            order.len() - 1
+        });
+        order[place].1.tasks.entry(&cell.task).or_default().push(cell);
+    }
+    if order.is_empty() {
+        let strategies: BTreeSet<&str> = recorded.cells.iter().map(|cell| cell.trial.strategy.as_str()).collect();
+        let wanted = pick.map_or("a strategy besides the baseline".to_owned(), |pick| format!("`{pick}`"));
+        return Err(CompareError::Pairs {
+            problem: format!("`{}` has no finished trial of {wanted}", recorded.plan.experiment),
+            hint: format!("it has {}", strategies.into_iter().collect::<Vec<_>>().join(", ")),
+        });
+    }
+    Ok(order.into_iter().map(|(_, arm)| arm).collect())
+}
+
+/// What both sides must share.
+fn point(trial: &TrialKey) -> (&str, &str, &str, &[usize], u64, bool) {
+    let compacted = trial.strategy_params.contains("\"positions\":\"compacted\"");
+    (&trial.model, &trial.protocol, &trial.schedule, &trial.sites, trial.keep_ratio.to_bits(), compacted)
+}
+
+fn label(trial: &TrialKey) -> String {
+    if trial.strategy_params == "{}" {
+        return trial.strategy.clone();
+    }
+    format!("{} {}", trial.strategy, trial.strategy_params)
+}
+
+fn pair(l: &SideArm, r: &SideArm, seed: u64) -> Result<Pair, CompareError> {
+    let mut rows = Vec::new();
+    let mut replicates: Vec<[Vec<f64>; 2]> = Vec::new();
+    for (task, left) in &l.tasks {
+        let Some(right) = r.tasks.get(task) else { continue };
+        let (left, right) = (Averaged::of(left), Averaged::of(right));
+        let (Some(left), Some(right)) = (left, right) else { continue };
+        let (row, own) = compare_task(task, &left, &right, seed)?;
+        if !row.lower_is_better {
+            replicates.push(own);
+        }
+        rows.push(row);
+    }
+    let mean = (replicates.len() > 1).then(|| mean(&rows, &replicates));
+    let trial = l.trial;
+    Ok(Pair {
+        model: trial.model.clone(),
+        protocol: trial.protocol.clone(),
+        setting: format!("{}, {:.1} % fewer FLOPs asked for", trial.schedule, trial.flops_reduction_nominal * 100.0),
+        labels: [label(l.trial), label(r.trial)],
+        rows,
+        mean,
+    })
+}
+
+/// The primary metric of one arm on one task, averaged over seeds item by item.
+struct Averaged {
+    metric: MetricRecord,
+    items: Vec<String>,
+    achieved: f64,
+}
+
+impl Averaged {
+    fn of(cells: &[&CellRecord]) -> Option<Self> {
+        let first = cells[0];
+        let items: Vec<String> = first.items.iter().map(|item| item.item_id.clone()).collect();
+        let same = |cell: &&&CellRecord| cell.items.iter().map(|item| &item.item_id).eq(&items);
+        let cells: Vec<&CellRecord> = cells.iter().filter(same).copied().collect();
+        let primary = |cell: &'_ CellRecord| cell.metrics.iter().position(|m| m.metric == first.primary_metric);
+        let share = 1.0 / cells.len() as f64;
+        let mut metric = first.metrics[primary(first)?].clone();
+        for contribution in &mut metric.contributions {
+            *contribution = (0.0, contribution.1);
+        }
+        for cell in &cells {
+            let own = &cell.metrics[primary(cell)?];
+            for (sum, (value, _)) in metric.contributions.iter_mut().zip(&own.contributions) {
+                sum.0 += value * share;
+            }
+        }
+        let achieved = cells.iter().map(|cell| cell.cost.flops_reduction_achieved * share).sum();
+        Some(Self { metric, items, achieved })
+    }
+}
+
+fn compare_task(
+    task: &str,
+    left: &Averaged,
+    right: &Averaged,
+    seed: u64,
+) -> Result<(Row, [Vec<f64>; 2]), CompareError> {
+    let places: BTreeMap<&str, usize> = right.items.iter().enumerate().map(|(i, item)| (item.as_str(), i)).collect();
+    let partners: Vec<usize> = left.items.iter().filter_map(|item| places.get(item.as_str()).copied()).collect();
+    let (only_a, only_b) = (left.items.len() - partners.len(), right.items.len() - partners.len());
+    if only_a + only_b > 0 {
+        return Err(CompareError::Items { task: task.to_owned(), only_a, only_b });
+    }
+    let resamples = ResampleBank::new(seed, task).of(partners.len());
+    let a = Contributions::of_items(&left.metric, 0..partners.len());
+    let b = Contributions::of_items(&right.metric, partners.iter().copied());
+    let Difference { value, interval, p_value } = paired_difference(&b, &a, None, &resamples);
+    let lower_is_better = left.metric.aggregate == Aggregate::ExpNegMean;
+    // Contributions to a perplexity are log-likelihoods: there, too, more is better.
+    let better = |x: f64, y: f64| usize::from(x > y + 1e-12);
+    let steps = a.values().iter().zip(b.values());
+    let signs = steps.fold([0, 0], |[won, lost], (a, b)| [won + better(*b, *a), lost + better(*a, *b)]);
+    let row = Row {
+        task: task.to_owned(),
+        metric: left.metric.metric.clone(),
+        n: partners.len(),
+        achieved: [left.achieved, right.achieved],
+        values: [a.value(), b.value()],
+        difference: value,
+        interval: [interval.low, interval.high],
+        p_value,
+        signs,
+        lower_is_better,
+    };
+    let replicates = [a.replicates(&resamples), b.replicates(&resamples)];
+    Ok((row, replicates))
+}
+
+/// Each accuracy task with the same weight; resamples of tasks are independent.
+fn mean(rows: &[Row], replicates: &[[Vec<f64>; 2]]) -> Row {
+    let rows: Vec<&Row> = rows.iter().filter(|row| !row.lower_is_better).collect();
+    let share = 1.0 / rows.len() as f64;
+    let over = |of: &dyn Fn(&Row) -> f64| rows.iter().map(|row| of(row) * share).sum::<f64>();
+    let side = |which: usize| {
+        let draws = replicates[0][which].len();
+        (0..draws).map(|draw| replicates.iter().map(|own| own[which][draw] * share).sum()).collect::<Vec<f64>>()
+    };
+    let value = over(&|row| row.difference);
+    let difference = difference_of_replicates(value, &side(1), &side(0));
+    Row {
+        task: "mean over tasks".to_owned(),
+        metric: "accuracy".to_owned(),
+        n: rows.iter().map(|row| row.n).sum(),
+        achieved: [0, 1].map(|which| over(&|row| row.achieved[which])),
+        values: [0, 1].map(|which| over(&|row| row.values[which])),
+        difference: value,
+        interval: [difference.interval.low, difference.interval.high],
+        p_value: difference.p_value,
+        signs: [0, 1].map(|which| rows.iter().map(|row| row.signs[which]).sum()),
+        lower_is_better: false,
+    }
+}

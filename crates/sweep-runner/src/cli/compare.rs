@@ -1,0 +1,96 @@
+//! `compare`: whether one rule is better than another, item by item, as a Markdown table.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use miette::miette;
+
+use super::sweep::ignore_closed_pipe;
+use super::{Failure, refused};
+use crate::analyse::compare::{Pair, Pick, Row, compare};
+
+/// What to compare.
+#[derive(Args)]
+pub(super) struct CompareArgs {
+    /// Results folder of the first rule
+    first: PathBuf,
+    /// Results folder of the second rule; the first one where it is left out
+    second: Option<PathBuf>,
+    /// Strategy of the first folder: a name, or name:option=value,option=value
+    #[arg(long, value_name = "STRATEGY")]
+    a: Option<Pick>,
+    /// Strategy of the second folder
+    #[arg(long, value_name = "STRATEGY")]
+    b: Option<Pick>,
+}
+
+/// Achieved reductions further apart than this are no equal terms.
+const EQUAL_REDUCTION: f64 = 0.005;
+
+pub(super) fn run(args: &CompareArgs) -> Result<ExitCode, Failure> {
+    if args.second.is_none() && (args.a.is_none() || args.b.is_none()) {
+        let help = "name a second folder, or two strategies of this one: --a utrc --b my_rule";
+        return Err(refused(miette!(help = help, "there is nothing to compare {} with", args.first.display())));
+    }
+    let second = args.second.as_ref().unwrap_or(&args.first);
+    let pairs = compare(&args.first, second, args.a.as_ref(), args.b.as_ref()).map_err(|error| {
+        let hint = error.hint().unwrap_or_default();
+        refused(miette!(help = hint.trim_start_matches("hint: ").to_owned(), "{error}"))
+    })?;
+    let mut out = io::stdout().lock();
+    ignore_closed_pipe(pairs.iter().try_for_each(|pair| write(&mut out, pair)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write(out: &mut impl Write, pair: &Pair) -> io::Result<()> {
+    writeln!(out, "## {}, `{}`, {}\n", pair.model, pair.protocol, pair.setting)?;
+    writeln!(out, "A: `{}`; B: `{}`.\n", pair.labels[0], pair.labels[1])?;
+    writeln!(
+        out,
+        "| task | metric | n | A | B | B − A | 95 % interval | B better / worse | p | achieved FLOPs reduction A / B |\n\
+         |---|---|---:|---:|---:|---:|---|---:|---:|---:|"
+    )?;
+    for row in pair.rows.iter().chain(&pair.mean) {
+        let scale = if row.lower_is_better { 1.0 } else { 100.0 };
+        writeln!(
+            out,
+            "| {} | {} | {} | {:.1} | {:.1} | {:+.1} | {:+.1} to {:+.1} | {} / {} | {:.2e} | {:.1} % / {:.1} % |",
+            row.task,
+            row.metric,
+            row.n,
+            row.values[0] * scale,
+            row.values[1] * scale,
+            row.difference * scale,
+            row.interval[0] * scale,
+            row.interval[1] * scale,
+            row.signs[0],
+            row.signs[1],
+            row.p_value,
+            row.achieved[0] * 100.0,
+            row.achieved[1] * 100.0,
+        )?;
+    }
+    let last = pair.mean.as_ref().or(pair.rows.last());
+    writeln!(out, "\n{}\n", last.map_or_else(|| "No task has finished on both sides.".to_owned(), conclusion))
+}
+
+fn conclusion(row: &Row) -> String {
+    let [low, high] = row.interval;
+    let (up, down) = if row.lower_is_better { ("worse", "better") } else { ("better", "worse") };
+    let verdict = if low > 0.0 {
+        format!("B is {up} than A")
+    } else if high < 0.0 {
+        format!("B is {down} than A")
+    } else {
+        "B and A are not told apart".to_owned()
+    };
+    let apart = (row.achieved[0] - row.achieved[1]).abs();
+    let terms = if apart > EQUAL_REDUCTION {
+        format!("not on equal terms: the achieved reductions are {:.1} points apart", apart * 100.0)
+    } else {
+        "at an equal achieved reduction".to_owned()
+    };
+    format!("**{verdict}** ({}), {terms}. Paired over {} items; accuracies in per cent.", row.task, row.n)
+}

@@ -1,0 +1,221 @@
+//! `claim`: what somebody says is so, and the comparisons that decide it, fixed before anything runs.
+//!
+//! The sides of a comparison are selectors as those of `exclude`; which trials they meet is settled by the plan.
+
+use std::fmt;
+
+use reduction_strategies::registry::nearest;
+use serde::{Deserialize, Serialize};
+
+use super::error::Fault;
+use super::experiment::{Condition, Selector};
+use super::node::{Located, Node};
+use super::selectors::{self, Axes};
+use super::strategies::same_value;
+use super::wire::WireSelector;
+
+/// A claim and the rule that decides it.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// What is claimed, in words.
+    pub expect: String,
+    /// How many of the comparisons must hold.
+    pub share: Share,
+    /// The comparisons, in file order.
+    pub decide: Vec<Comparison>,
+}
+
+/// One entry of `decide`: on `quantity`, `higher` is above `lower` by more than `margin`.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    /// What is compared, in words.
+    pub name: Option<String>,
+    /// The side that is claimed to be lower.
+    pub lower: Selector,
+    /// The side that is claimed to be higher.
+    pub higher: Selector,
+    /// What is compared.
+    pub quantity: Quantity,
+    /// Smallest difference that counts; percentage points for accuracies, per cent for costs.
+    pub margin: f64,
+}
+
+/// How many of the comparisons must hold for the claim to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Share {
+    /// Every one.
+    All,
+    /// More than half.
+    Most,
+}
+
+/// What a comparison compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quantity {
+    /// Mean accuracy over the tasks, in percentage points.
+    Accuracy,
+    /// What the mean accuracy lacks to the baseline of the same model and protocol, in percentage points.
+    Loss,
+    /// FLOPs that were executed, the cost of the rule included; differences in per cent of the lower side.
+    Flops,
+    /// Tokens per second as measured; differences in per cent of the lower side.
+    TokensPerS,
+}
+
+const SHARES: [(&str, Share); 2] = [("all", Share::All), ("most", Share::Most)];
+
+const QUANTITIES: [(&str, Quantity); 4] = [
+    ("accuracy", Quantity::Accuracy),
+    ("loss", Quantity::Loss),
+    ("flops", Quantity::Flops),
+    ("tokens_per_s", Quantity::TokensPerS),
+];
+
+impl Share {
+    /// Word in experiment files.
+    pub fn name(self) -> &'static str {
+        SHARES[self as usize].0
+    }
+
+    /// How many of `comparisons` this is.
+    pub fn of(self, comparisons: usize) -> usize {
+        match self {
+            Self::All => comparisons,
+            Self::Most => comparisons / 2 + 1,
+        }
+    }
+}
+
+impl Quantity {
+    /// Word in experiment files.
+    pub fn name(self) -> &'static str {
+        QUANTITIES[self as usize].0
+    }
+
+    /// Whether it is a cost, known per task, and not a score, known per item.
+    pub fn is_cost(self) -> bool {
+        matches!(self, Self::Flops | Self::TokensPerS)
+    }
+
+    /// Unit of differences, as written behind a number.
+    pub fn unit(self) -> &'static str {
+        if self.is_cost() { "%" } else { "points" }
+    }
+}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// `claim` as written.
+pub(super) struct WireClaim {
+    expect: String,
+    share: Share,
+    decide: Vec<WireComparison>,
+}
+
+struct WireComparison {
+    name: Option<String>,
+    lower: WireSelector,
+    higher: WireSelector,
+    quantity: Quantity,
+    margin: f64,
+}
+
+const MARGIN: &str = "the smallest difference that counts, in percentage points (per cent for costs): for example `margin: 2`; a \
+                      negative one lets `higher` be worse by that much";
+
+impl WireClaim {
+    pub(super) fn read(node: &Node) -> Result<Self, Fault> {
+        let fields = node.fields("`claim`", &["expect", "share", "decide"])?;
+        let expect = fields.need("expect", "write what is claimed, in words")?.text("`expect`")?.value;
+        let decide = fields.need("decide", "list the comparisons: `- { lower: .., higher: .., margin: 2 }`")?;
+        Ok(Self {
+            expect: expect.trim().to_owned(),
+            share: match fields.get("share") {
+                Some(node) => word(node, "`share`", &SHARES)?,
+                None => Share::All,
+            },
+            decide: decide.list("`decide`")?.iter().map(WireComparison::read).collect::<Result<_, _>>()?,
+        })
+    }
+
+    pub(super) fn resolve(&self, axes: &Axes<'_>, text: &str) -> Result<Claim, Fault> {
+        let decide = self.decide.iter().map(|wire| {
+            let side = |side: &WireSelector| {
+                let mut resolved = selectors::resolve(std::slice::from_ref(side), axes, text)?;
+                let selector = resolved.pop().unwrap_or_else(|| unreachable!("one selector gives one"));
+                check_strategy(&selector, side, axes)?;
+                Ok::<_, Fault>(selector)
+            };
+            Ok(Comparison {
+                name: wire.name.clone(),
+                lower: side(&wire.lower)?,
+                higher: side(&wire.higher)?,
+                quantity: wire.quantity,
+                margin: wire.margin,
+            })
+        });
+        Ok(Claim { expect: self.expect.clone(), share: self.share, decide: decide.collect::<Result<_, Fault>>()? })
+    }
+}
+
+/// Some listed strategy must have the name and the options that a side asks for together.
+fn check_strategy(selector: &Selector, wire: &WireSelector, axes: &Axes<'_>) -> Result<(), Fault> {
+    let fits = |condition: &Condition, variant: &super::Variant| match condition {
+        Condition::Strategy(names) => names.iter().any(|name| name == variant.strategy.registration.name),
+        Condition::Option(name, values) => {
+            variant.strategy.options.get(name).is_some_and(|own| values.iter().any(|value| same_value(value, own)))
+        }
+        _ => true,
+    };
+    if axes.strategies.iter().any(|variant| selector.conditions.iter().all(|condition| fits(condition, variant))) {
+        return Ok(());
+    }
+    Err(Fault::new(wire.span, format!("no listed strategy is {selector}"))
+        .label("selects nothing")
+        .hint("add it to `strategies` with these options, or select what is there"))
+}
+
+impl WireComparison {
+    fn read(node: &Node) -> Result<Self, Fault> {
+        let fields = node.fields("an entry of `decide`", &["name", "lower", "higher", "quantity", "margin"])?;
+        let side = |name: &str| {
+            let hint = "select the arms of this side, for example `{ strategy: random }`";
+            WireSelector::read(fields.need(name, hint)?, name)
+        };
+        let margin = fields.need("margin", MARGIN)?.number("`margin`")?;
+        if !(margin.value.abs() <= 100.0) {
+            return Err(margin
+                .fault(format!("a margin of {} is beyond 100", margin.value))
+                .label("percentage points")
+                .hint("write 2 for two percentage points"));
+        }
+        Ok(Self {
+            name: fields.get("name").map(|node| node.text("`name`").map(|name| name.value)).transpose()?,
+            lower: side("lower")?,
+            higher: side("higher")?,
+            quantity: match fields.get("quantity") {
+                Some(node) => word(node, "`quantity`", &QUANTITIES)?,
+                None => Quantity::Accuracy,
+            },
+            margin: margin.value,
+        })
+    }
+}
+
+fn word<T: Copy>(node: &Node, what: &str, known: &[(&str, T)]) -> Result<T, Fault> {
+    let Located { value: written, .. } = node.text(what)?;
+    known.iter().find(|(word, _)| *word == written).map(|(_, value)| *value).ok_or_else(|| {
+        let words: Vec<_> = known.iter().map(|(word, _)| *word).collect();
+        let hint = match nearest(&written, words.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("known words: {}", words.join(", ")),
+        };
+        node.fault(format!("{what} cannot be `{written}`")).label("unknown").hint(hint)
+    })
+}

@@ -1,0 +1,318 @@
+//! The comparisons of a claim, settled against the grid: which trials stand on each side.
+//!
+//! A comparison is made wherever an arm (trials that differ by their seed alone) of each side meet: an axis that both sides name may
+//! differ between them, every other one is the same on both. What a trial does not have (sites of `dense`, positions of a recurrence)
+//! meets everything.
+
+use reduction_strategies::options::OptionValue;
+use serde::{Deserialize, Serialize};
+
+use super::{Plan, PlanError, PlannedTrial, matching};
+use crate::config::{Amount, Claim, Comparison, Condition, Quantity, Selector, Share, TaskKind};
+
+/// Most comparisons of one claim: the corrected interval of the strictest one still has two of 10,000 resamples beyond each end.
+pub(super) const MOST_COMPARISONS: usize = 100;
+
+/// Content of `plan.json`: a claim with its comparisons.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlannedClaim {
+    /// What is claimed, in words.
+    pub expect: String,
+    /// How many of the comparisons must hold.
+    pub share: Share,
+    /// The comparisons, by entry of the file, then in the order of the grid.
+    pub comparisons: Vec<PlannedComparison>,
+}
+
+/// On `quantity`, `higher` is claimed to be above `lower` by more than `margin`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlannedComparison {
+    /// The name that the file gives it.
+    pub name: Option<String>,
+    /// What both sides have in common: model; none where it is what they differ in.
+    pub model: Option<String>,
+    /// The same for the protocol.
+    pub protocol: Option<String>,
+    /// What else both sides have in common, in words: reduction, sites, positions.
+    pub setting: String,
+    /// The side that is claimed to be lower.
+    pub lower: ArmName,
+    /// The side that is claimed to be higher.
+    pub higher: ArmName,
+    /// What is compared.
+    pub quantity: Quantity,
+    /// Smallest difference that counts.
+    pub margin: f64,
+    /// Tasks that both sides run.
+    pub tasks: Vec<String>,
+}
+
+/// Trials that differ by their seed alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArmName {
+    /// The side in words: strategy, and what it is selected by.
+    pub label: String,
+    /// Its trials, one per seed.
+    pub trials: Vec<String>,
+}
+
+/// Trials of the plan, by index, that differ by their seed alone.
+struct Arm(Vec<usize>);
+
+/// An axis of the grid that two sides may share.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Axis {
+    Model,
+    Protocol,
+    Positions,
+    Sites,
+    Amount,
+}
+
+pub(super) fn resolve(claim: &Claim, plan: &Plan) -> Result<PlannedClaim, PlanError> {
+    let arms = arms(plan);
+    let mut comparisons = Vec::new();
+    for entry in &claim.decide {
+        let before = comparisons.len();
+        for lower in arms.iter().filter(|arm| stands_on(arm, &entry.lower, plan)) {
+            for higher in arms.iter().filter(|arm| stands_on(arm, &entry.higher, plan)) {
+                comparisons.extend(meet(entry, lower, higher, plan));
+            }
+        }
+        if comparisons.len() == before {
+            return Err(nothing(entry, &arms, plan));
+        }
+    }
+    if comparisons.len() > MOST_COMPARISONS {
+        return Err(PlanError::ClaimTooWide(comparisons.len()));
+    }
+    Ok(PlannedClaim { expect: claim.expect.clone(), share: claim.share, comparisons })
+}
+
+fn arms(plan: &Plan) -> Vec<Arm> {
+    let same = |a: &PlannedTrial, b: &PlannedTrial| {
+        let mut key = a.key.clone();
+        key.trial_id.clone_from(&b.key.trial_id);
+        key.seed = b.key.seed;
+        key == b.key
+    };
+    let mut arms: Vec<Arm> = Vec::new();
+    for (index, trial) in plan.trials.iter().enumerate() {
+        match arms.iter_mut().find(|arm| same(&plan.trials[arm.0[0]], trial)) {
+            Some(arm) => arm.0.push(index),
+            None => arms.push(Arm(vec![index])),
+        }
+    }
+    arms
+}
+
+fn stands_on(arm: &Arm, side: &Selector, plan: &Plan) -> bool {
+    plan.tasks.iter().any(|task| matching::matches(side, &plan.trials[arm.0[0]], task, false))
+}
+
+fn nothing(entry: &Comparison, arms: &[Arm], plan: &Plan) -> PlanError {
+    let empty =
+        [&entry.lower, &entry.higher].into_iter().find(|side| !arms.iter().any(|arm| stands_on(arm, side, plan)));
+    let line = entry.lower.line;
+    match empty {
+        Some(side) => PlanError::Claim {
+            line,
+            problem: format!("no trial that runs is {side}"),
+            help: "add it to the grid, or take it out of `exclude`, `zip` and `sample`",
+        },
+        None => PlanError::Claim {
+            line,
+            problem: format!(
+                "{} and {} have no model, protocol, reduction and task in common",
+                entry.lower, entry.higher
+            ),
+            help: "an axis on which the sides shall differ must be named on both of them",
+        },
+    }
+}
+
+fn meet(entry: &Comparison, lower: &Arm, higher: &Arm, plan: &Plan) -> Option<PlannedComparison> {
+    let (low, high) = (&plan.trials[lower.0[0]], &plan.trials[higher.0[0]]);
+    if low.key.trial_id == high.key.trial_id {
+        return None;
+    }
+    let free = |axis: Axis| names(&entry.lower, axis) && names(&entry.higher, axis);
+    for axis in [Axis::Model, Axis::Protocol, Axis::Positions, Axis::Sites, Axis::Amount] {
+        let differ = matches!((value(low, axis), value(high, axis)), (Some(a), Some(b)) if a != b);
+        if differ && !free(axis) {
+            return None;
+        }
+    }
+    let tasks = tasks(entry, lower, higher, plan);
+    if tasks.is_empty() {
+        return None;
+    }
+    let reduced = if low.asked.is_some() { low } else { high };
+    let common = |axis: Axis| if free(axis) { None } else { value(reduced, axis) };
+    let several_sites = plan.trials.iter().filter_map(|trial| value(trial, Axis::Sites)).any(|sites| sites != "paper");
+    let sites = common(Axis::Sites).filter(|_| several_sites);
+    let setting = [common(Axis::Amount), sites, common(Axis::Positions)].into_iter().flatten();
+    let side = |arm: &Arm, selector: &Selector| ArmName {
+        label: label(&plan.trials[arm.0[0]], selector, free),
+        trials: arm.0.iter().map(|&index| plan.trials[index].key.trial_id.clone()).collect(),
+    };
+    Some(PlannedComparison {
+        name: entry.name.clone(),
+        model: common(Axis::Model),
+        protocol: common(Axis::Protocol),
+        setting: setting.collect::<Vec<_>>().join(", "),
+        lower: side(lower, &entry.lower),
+        higher: side(higher, &entry.higher),
+        quantity: entry.quantity,
+        margin: entry.margin,
+        tasks,
+    })
+}
+
+/// Tasks that run on both sides and that both sides select; running text has no accuracy.
+fn tasks(entry: &Comparison, lower: &Arm, higher: &Arm, plan: &Plan) -> Vec<String> {
+    let runs = |arm: &Arm, task: &str| {
+        arm.0.iter().all(|&trial| plan.cells.iter().any(|cell| cell.trial == trial && cell.task == task))
+    };
+    let tasks = plan.tasks.iter().filter(|task| {
+        (entry.quantity.is_cost() || task.kind != TaskKind::RunningText)
+            && [(lower, &entry.lower), (higher, &entry.higher)].into_iter().all(|(arm, side)| {
+                matching::matches(side, &plan.trials[arm.0[0]], task, false) && runs(arm, &task.name)
+            })
+    });
+    tasks.map(|task| task.name.clone()).collect()
+}
+
+fn names(side: &Selector, axis: Axis) -> bool {
+    side.conditions.iter().any(|condition| match condition {
+        Condition::Model(_) => axis == Axis::Model,
+        Condition::Protocol(_) => axis == Axis::Protocol,
+        Condition::Positions(_) => axis == Axis::Positions,
+        Condition::PaperSites | Condition::Sites(_) => axis == Axis::Sites,
+        Condition::FlopsReduction(_) | Condition::KeepRatio(_) => axis == Axis::Amount,
+        Condition::Task(_) | Condition::Strategy(_) | Condition::Option(..) | Condition::Seed(_) => false,
+    })
+}
+
+/// A trial on an axis, in words; none where it has no such thing.
+fn value(trial: &PlannedTrial, axis: Axis) -> Option<String> {
+    match axis {
+        Axis::Model => Some(trial.key.model.clone()),
+        Axis::Protocol => Some(trial.key.protocol.clone()),
+        Axis::Positions => trial.positions.map(|positions| positions.name().to_owned()),
+        Axis::Sites => trial.asked.map(|_| trial.key.schedule.clone()),
+        Axis::Amount => trial.asked.map(|asked| match asked {
+            Amount::FlopsReduction(share) => format!("{} % fewer FLOPs", percent(share)),
+            Amount::KeepRatio(share) => format!("keep_ratio {share}"),
+        }),
+    }
+}
+
+/// Without the digits that a product in binary adds.
+fn percent(share: f64) -> f64 {
+    (share * 1e6).round() / 1e4
+}
+
+/// Strategy, the options that select it, and whatever tells it from the other side.
+fn label(trial: &PlannedTrial, side: &Selector, free: impl Fn(Axis) -> bool) -> String {
+    let options = side.conditions.iter().filter_map(|condition| match condition {
+        Condition::Option(name, _) => trial.strategy.options.get(name).map(|value| match value {
+            OptionValue::Word(word) => word.clone(),
+            number => format!("{name} {number}"),
+        }),
+        _ => None,
+    });
+    let axes = [Axis::Model, Axis::Protocol, Axis::Positions, Axis::Sites, Axis::Amount];
+    let axes = axes.into_iter().filter(|axis| free(*axis)).filter_map(|axis| value(trial, axis));
+    let words: Vec<String> = options.chain(axes).collect();
+    let name = &trial.key.strategy;
+    if words.is_empty() { name.clone() } else { format!("{name} ({})", words.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::config::fake::{CATALOG, edited};
+    use crate::config::{load, load_str};
+    use crate::plan::{Setting, build};
+
+    fn claim(grid: &str, entry: &str) -> Result<PlannedClaim, PlanError> {
+        let text = edited(&format!("{grid}\nclaim:\n  expect: something\n  decide: [{{ {entry}, margin: 2 }}]"));
+        let experiment = load_str("x.yaml", &text, &CATALOG).unwrap_or_else(|error| panic!("{}", error.render()));
+        build(&experiment, &Setting::default()).map(|plan| plan.claim.unwrap())
+    }
+
+    /// Every comparison as `where: lower < higher`.
+    fn words(claim: &PlannedClaim) -> Vec<String> {
+        let word = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+        let words = |c: &PlannedComparison| {
+            format!("{} {} {}: {} < {}", word(&c.model), word(&c.protocol), c.setting, c.lower.label, c.higher.label)
+        };
+        claim.comparisons.iter().map(words).collect()
+    }
+
+    const GRID: &str = "protocols: [context, upstream]\n\
+        strategies: [dense, { random: { seeds: [0, 1] } }, { top_k: { importance: [clip, l1] } }]\n\
+        schedule: { sites: paper, flops_reduction: [0.1, 0.2] }";
+
+    #[test]
+    fn what_neither_side_names_is_the_same_on_both() {
+        let claim = claim(GRID, "lower: { strategy: random }, higher: { strategy: top_k, importance: clip }").unwrap();
+        assert_eq!(
+            words(&claim),
+            [
+                "builtin:mamba2-world context 10 % fewer FLOPs: random < top_k (clip)",
+                "builtin:mamba2-world context 20 % fewer FLOPs: random < top_k (clip)",
+                "builtin:mamba2-world upstream 10 % fewer FLOPs: random < top_k (clip)",
+                "builtin:mamba2-world upstream 20 % fewer FLOPs: random < top_k (clip)",
+            ]
+        );
+        // Seeds are one arm, and the baseline, which is not reduced, meets every reduction.
+        assert_eq!(claim.comparisons[0].lower.trials.len(), 2);
+        let dense =
+            self::claim(GRID, "lower: { strategy: top_k, flops_reduction: 0.2 }, higher: { strategy: dense }").unwrap();
+        assert_eq!(dense.comparisons.len(), 4, "two importances under two protocols: {:?}", words(&dense));
+    }
+
+    #[test]
+    fn what_both_sides_name_may_differ() {
+        let sides = "lower: { strategy: random, protocol: upstream }, higher: { strategy: random, protocol: context }";
+        let claim = claim(GRID, sides).unwrap();
+        assert_eq!(
+            words(&claim),
+            [
+                "builtin:mamba2-world - 10 % fewer FLOPs: random (upstream) < random (context)",
+                "builtin:mamba2-world - 20 % fewer FLOPs: random (upstream) < random (context)",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_side_that_does_not_run_is_refused() {
+        let excluded = format!("{GRID}\nexclude: [{{ strategy: random }}]");
+        let sides = "lower: { strategy: random }, higher: { strategy: dense }";
+        let error = claim(&excluded, sides).unwrap_err();
+        assert!(error.to_string().contains("no trial that runs is {strategy: random}"), "{error}");
+        let apart = "lower: { strategy: random, flops_reduction: 0.1 }, higher: { strategy: top_k, protocol: upstream, keep_ratio: 0.9 }";
+        let mixed =
+            format!("{GRID}\nschedule: [{{ sites: paper, flops_reduction: 0.1 }}, {{ sites: [3], keep_ratio: 0.9 }}]");
+        let error = claim(&mixed, apart).unwrap_err();
+        assert!(error.to_string().contains("in common"), "{error}");
+    }
+
+    #[test]
+    fn every_committed_claim_has_its_comparisons() {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../experiments/claims");
+        let mut files = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let experiment = load(&path, &CATALOG).unwrap_or_else(|error| panic!("{}", error.render()));
+            let claim = build(&experiment, &Setting::default()).unwrap().claim.expect("a claim");
+            assert!(claim.comparisons.len() >= 4, "{}", path.display());
+            files += 1;
+        }
+        assert!(files >= 9);
+    }
+}
