@@ -7,6 +7,7 @@ mod error;
 mod frames;
 mod input;
 mod overlaps;
+mod probes;
 mod statistics;
 mod study;
 
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 pub use error::AnalyseError;
 
 pub(crate) use arms::{Arm, TaskMean, arms, comparable};
+pub(crate) use probes::{PooledRow, ProbeSet, Probes};
 pub(crate) use statistics::{Difference, Estimate, Interval, difference_of_replicates};
 pub(crate) use study::{Cell, Study};
 

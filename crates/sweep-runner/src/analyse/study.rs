@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::error::AnalyseError;
 use super::input::{self, PlanFile};
+use super::probes::Probes;
 use super::statistics::{Contributions, Difference, Estimate, ResampleBank, estimate, paired_difference};
 use crate::record::guards::GuardRow;
 use crate::record::schema::{CellRecord, ItemRecord, MetricRecord, Status};
@@ -19,6 +20,8 @@ pub(crate) struct Study {
     pub(crate) cells: Vec<Cell>,
     /// Outcome of the guards.
     pub(crate) guards: Vec<GuardRow>,
+    /// What the probes saw.
+    pub(crate) probes: Probes,
     /// Planned cells that are not on disk.
     pub(crate) unfinished: usize,
 }
@@ -75,7 +78,8 @@ pub(crate) fn study(dir: &Path) -> Result<Study, AnalyseError> {
             Cell { record, metrics, replicates: Arc::new(replicates), items_key }
         })
         .collect();
-    Ok(Study { plan, cells, guards, unfinished })
+    let probes = Probes::read(dir, plan.seed)?;
+    Ok(Study { plan, cells, guards, probes, unfinished })
 }
 
 #[derive(Default)]

@@ -96,6 +96,8 @@ enum Command {
     },
     /// List the strategies with source, formula and options
     Strategies,
+    /// List the probes with what they ask, measure and cost
+    Probes,
     /// List the models that experiments can name
     Models,
     /// List the tasks that experiments can name
@@ -149,6 +151,7 @@ pub fn main() -> ExitCode {
         Command::Analyse { folder } => sweep::analyse(&folder),
         Command::Report { folder, splice, complete } => sweep::report(&folder, splice.as_deref(), complete),
         Command::Strategies => list::strategies(),
+        Command::Probes => list::probes(),
         Command::Models => list::models(),
         Command::Tasks => list::tasks(),
         Command::Bench(args) => bench::run(args),

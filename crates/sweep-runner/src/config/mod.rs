@@ -14,6 +14,7 @@ mod experiment;
 pub(crate) mod fake;
 mod node;
 mod parse;
+mod probes;
 mod resolve;
 mod schedules;
 mod selectors;
@@ -30,7 +31,8 @@ use std::path::Path;
 pub use catalog::{Catalog, CatalogError, ModelFacts, TaskFacts, TaskKind};
 pub use error::{ConfigError, render_plain};
 pub use experiment::{
-    Amount, Condition, Experiment, Override, PROTOCOLS, Protocol, Sample, Schedule, Selector, SiteAxis, Variant,
+    Amount, Condition, Experiment, Override, PROTOCOLS, ProbeVariant, Protocol, Sample, Schedule, Selector, SiteAxis,
+    Variant,
 };
 pub(crate) use strategies::same_value;
 
