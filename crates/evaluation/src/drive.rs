@@ -6,7 +6,7 @@ pub(crate) mod on_gpu;
 use reduction_strategies::importance::Widths;
 use reduction_strategies::{Plan, Rule, SegmentTokens, SitePlan, TokenTable, plan_site};
 use ssm_kernels::Segments;
-use ssm_model::{Activations, LanguageModel, LayerRequest, ModelConfig, SignalSet};
+use ssm_model::{Activations, LanguageModel, LayerRequest, ModelConfig, SignalSet, Signals};
 
 use crate::error::EvaluationError;
 use crate::influence::{Leaving, leave_one_out};
@@ -59,6 +59,24 @@ pub(crate) struct Driven {
     pub(crate) matching_flops: f64,
 }
 
+/// What stands at a site before its plan is carried out.
+pub(crate) struct AtSite<'a> {
+    pub(crate) site: usize,
+    pub(crate) segments: &'a Segments,
+    pub(crate) table: &'a TokenTable,
+    /// After the block.
+    pub(crate) activations: &'a Activations,
+    pub(crate) signals: &'a Signals,
+    pub(crate) plan: &'a SitePlan,
+}
+
+/// Looks at every site of a batch.
+pub(crate) struct Observer<'a> {
+    /// What it needs besides the signals of the rule.
+    pub(crate) signals: SignalSet,
+    pub(crate) at_site: &'a mut dyn FnMut(&AtSite<'_>) -> Result<(), EvaluationError>,
+}
+
 pub(crate) fn drive(
     model: &LanguageModel,
     batch: &Batch,
@@ -68,6 +86,17 @@ pub(crate) fn drive(
     if on_gpu::takes(model, reduction) {
         return on_gpu::drive(model, batch, reduction);
     }
+    drive_observed(model, batch, reduction, None)
+}
+
+/// [`drive`], planned on the host and seen by an observer.
+pub(crate) fn drive_observed(
+    model: &LanguageModel,
+    batch: &Batch,
+    reduction: &Reduction,
+    mut observer: Option<Observer<'_>>,
+) -> Result<(Activations, Driven), EvaluationError> {
+    let observed = observer.as_ref().map_or_else(SignalSet::default, |observer| observer.signals);
     let mut activations = model.embed(&batch.tokens)?;
     let mut segments = batch.segments.clone();
     let mut table = batch.table.clone();
@@ -75,7 +104,7 @@ pub(crate) fn drive(
     let (mut token_layers, mut token_pairs, mut matching_flops) = (0, 0, 0.0);
     for layer in 0..model.config().n_layer {
         let reduces = reduction.sites.contains(&layer);
-        let signals = if reduces { reduction.rule.signals() } else { SignalSet::default() };
+        let signals = if reduces { reduction.rule.signals().union(observed) } else { SignalSet::default() };
         let lengths = (0..segments.len()).map(|index| segments.length(index));
         let times = TokenTable::times(table.segments.iter().zip(lengths));
         let positions = model.config().uses_positions().then(|| positions(reduction.positions, &table, &segments));
@@ -107,6 +136,11 @@ pub(crate) fn drive(
             residual,
             &signals,
         )?;
+        if let Some(observer) = &mut observer {
+            let (segments, table) = (&segments, &table);
+            let (activations, signals) = (&activations, &signals);
+            (observer.at_site)(&AtSite { site: layer, segments, table, activations, signals, plan: &plan })?;
+        }
         let planned =
             table.segments.iter().zip(&plan.plans).filter_map(|(tokens, plan)| Some((tokens, plan.as_ref()?)));
         let flops = planned.map(|(tokens, plan)| matching(&reduction.rule, model.config(), tokens, plan));

@@ -12,6 +12,9 @@ pub enum EvaluationError {
     /// An operation refused its arguments.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// The tensor library refused its input.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
     /// A strategy made no valid plan.
     #[error(transparent)]
     Plan(#[from] PlanError),

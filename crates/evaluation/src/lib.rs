@@ -11,6 +11,7 @@ pub mod metrics;
 mod outcome;
 mod partial;
 mod positions;
+pub mod probes;
 mod protocol;
 mod query;
 mod score;

@@ -3,11 +3,13 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+
 use candle_core::{DType, Tensor};
 use common::grid::{Cell, alone, assert_same, grid, settings, shared};
 use common::{model, reduction, setup, task};
 use evaluation::{Evaluation, Protocol, Reduction, Settings, evaluate};
-use reduction_strategies::registry;
+use reduction_strategies::registry::{self, Strategy};
 use ssm_kernels::device;
 use ssm_model::{LanguageModel, Placement, catalog};
 
@@ -22,6 +24,21 @@ fn scores(evaluation: &Evaluation) -> Vec<f64> {
     evaluation.items.iter().flat_map(|item| item.choices.iter().map(|choice| choice.loglikelihood)).collect()
 }
 
+/// Rows that last longer are for the scan of Mamba-2 alone on a GPU.
+fn is_refused(model: &str, reduction: &Reduction) -> bool {
+    let timed = Strategy::new("state_merge", &BTreeMap::new()).unwrap().rule();
+    model == "mamba-world" && reduction.rule.fingerprint() == timed.fingerprint()
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn rows_that_last_longer_are_refused_in_the_scan_of_mamba() {
+    let (model, task) = (on_gpu("mamba-world", DType::F32), task("world_lambada", 2));
+    let reduction = reduction("state_merge", &[], 0.7);
+    let error = evaluate(&setup(&model, &task, Protocol::Context, &reduction), Settings::default()).unwrap_err();
+    assert!(error.to_string().contains("GPU"), "{error}");
+}
+
 #[test]
 #[ignore = "needs a GPU"]
 fn every_strategy_and_protocol_in_float32() {
@@ -30,6 +47,9 @@ fn every_strategy_and_protocol_in_float32() {
         for task in [task("world_lambada", 6), task("world_piqa", 4)] {
             for strategy in registry::all() {
                 let reduction = reduction(strategy.name, &[], 0.8);
+                if is_refused(name, &reduction) {
+                    continue;
+                }
                 for protocol in [Protocol::Context, Protocol::Aligned, Protocol::Upstream { batch_size: 4 }] {
                     let run =
                         |model| evaluate(&setup(model, &task, protocol, &reduction), Settings::default()).unwrap();
@@ -78,7 +98,8 @@ fn a_shared_grid_has_the_bits_of_its_cells_run_alone() {
         for dtype in [DType::F32, DType::BF16] {
             let model = on_gpu(name, dtype);
             let tasks = [task("world_lambada", 3), task("world_piqa", 2), task("world_winogrande", 2)];
-            let cells = grid(&model, &tasks, &[0.95, 0.7]);
+            let mut cells = grid(&model, &tasks, &[0.95, 0.7]);
+            cells.retain(|cell| !is_refused(name, &cell.reduction));
             let (results, sharing) = shared(&model, &cells, settings(2048, 1));
             for (cell, result) in cells.iter().zip(results) {
                 let place = format!("{name} {dtype:?} {:?} {:?}", cell.protocol, cell.reduction);

@@ -81,7 +81,8 @@ fn nearby_matches(a: &[f32], b: &[f32], columns: usize, window: usize) -> Vec<Op
 }
 
 /// Dot product, summed in order in float64.
-pub(crate) fn dot(a: &[f32], b: &[f32]) -> f64 {
+#[must_use]
+pub fn dot(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
 }
 
@@ -125,7 +126,8 @@ pub(crate) fn unit_rows(matrix: Matrix<'_>, rows: &[u32], clip: bool) -> Vec<f32
 }
 
 /// Euclidean norm, summed in order in float64.
-pub(crate) fn norm(row: &[f32]) -> f64 {
+#[must_use]
+pub fn norm(row: &[f32]) -> f64 {
     row.iter().map(|value| f64::from(*value) * f64::from(*value)).sum::<f64>().sqrt()
 }
 

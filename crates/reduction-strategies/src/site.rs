@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use ssm_kernels::host::{self, F32View};
 use ssm_kernels::ops::{RowMerges, merge_rows};
 use ssm_kernels::{KernelError, Segments};
-use ssm_model::Signals;
+use ssm_model::{SignalSet, Signals};
 
 use crate::error::PlanError;
 use crate::matching::{dot, norm};
@@ -65,11 +65,46 @@ pub fn plan_site_with(
     signals: &Signals,
     memos: &[Memo],
 ) -> Result<SitePlan, PlanError> {
+    let stream = Stream { table, segments, hidden, residual, signals };
+    let plan = |view: &SequenceView<'_>| plan_sequence(rule, view, keep_ratio);
+    let draw = Draw { seed, item: 0, site };
+    let plans = map_sequences(&stream, rule.signals(), rule.reads_values(), draw, memos, plan)?;
+    Ok(SitePlan { plans })
+}
+
+/// A packed stream after a block, with what the layer showed of itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Stream<'a> {
+    /// Which tokens the rows are.
+    pub table: &'a TokenTable,
+    /// Where the sequences stand.
+    pub segments: &'a Segments,
+    /// `[tokens, d_model]`
+    pub hidden: &'a Tensor,
+    /// `[tokens, d_model]`
+    pub residual: &'a Tensor,
+    /// What the layer showed.
+    pub signals: &'a Signals,
+}
+
+/// Calls `f` with the view of every reducible segment, as a rule would see it; one entry per segment, `None` for the others.
+/// Of the signals those in `wanted` are read, the activations only if `reads_values`. `memos` has one entry per segment (or none at
+/// all); `draw.item` is that of each segment.
+///
+/// # Errors
+/// Tables that do not describe the same stream, tensors that cannot be read, or what `f` refuses.
+pub fn map_sequences<R: Send>(
+    stream: &Stream<'_>,
+    wanted: SignalSet,
+    reads_values: bool,
+    draw: Draw,
+    memos: &[Memo],
+    f: impl Fn(&SequenceView<'_>) -> Result<R, PlanError> + Sync,
+) -> Result<Vec<Option<R>>, PlanError> {
+    let Stream { table, segments, hidden, residual, signals } = *stream;
     check_table(table, segments)?;
-    let wanted = rule.signals();
     let n = segments.n_tokens();
-    let branch =
-        |tensor, name| if rule.reads_values() { HostMatrix::new(tensor, name, n) } else { HostMatrix::unread(n) };
+    let branch = |tensor, name| if reads_values { HostMatrix::new(tensor, name, n) } else { HostMatrix::unread(n) };
     let (hidden, residual) = (branch(hidden, "hidden")?, branch(residual, "residual")?);
     let (hidden, residual) = (hidden.view()?, residual.view()?);
     let shown = [
@@ -104,18 +139,17 @@ pub fn plan_site_with(
         c,
         scan: scan.as_ref().map(|(ngroups, a)| ScanView { ngroups: *ngroups, a }),
         influence,
-        draw: Draw { seed, item: 0, site },
+        draw,
         memo: None,
     };
-    let plan = |(index, tokens): (usize, &SegmentTokens)| {
+    let one = |(index, tokens): (usize, &SegmentTokens)| {
         if !tokens.reducible {
             return Ok(None);
         }
         let view = SequenceView { memo: memos.get(index), ..cut(&stream, segments.rows(index), tokens) };
-        plan_sequence(rule, &view, keep_ratio).map(Some)
+        f(&view).map(Some)
     };
-    let plans = table.segments.par_iter().enumerate().map(plan).collect::<Result<_, _>>()?;
-    Ok(SitePlan { plans })
+    table.segments.par_iter().enumerate().map(one).collect()
 }
 
 impl SitePlan {

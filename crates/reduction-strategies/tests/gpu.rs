@@ -8,7 +8,7 @@ use common::{KINDS, Kind, Sequence, Stream, strategies};
 use reduction_strategies::on_gpu::{self, Stream as GpuStream};
 use reduction_strategies::{Rule, SegmentTokens, plan_site};
 use ssm_kernels::{device, host};
-use ssm_model::Signals;
+use ssm_model::{ScanConstants, Signals};
 
 /// No longer: among many vectors of few dimensions some are as good as parallel, and their order is a matter of rounding.
 const LENGTHS: [usize; 7] = [1, 2, 3, 36, 0, 65, 130];
@@ -49,7 +49,15 @@ fn plans_equal_those_of_the_host() {
             ssm_output: signal(&stream.signals.ssm_output),
             gated_output: signal(&stream.signals.gated_output),
             dt: signal(&stream.signals.dt),
-            ..Signals::default()
+            b: signal(&stream.signals.b),
+            c: signal(&stream.signals.c),
+            x: signal(&stream.signals.x),
+            scan: stream
+                .signals
+                .scan
+                .as_ref()
+                .map(|scan| ScanConstants { ngroups: scan.ngroups, a: there(&scan.a, &gpu) }),
+            influence: signal(&stream.signals.influence),
         };
         let protected = on_gpu::protected(&stream.table);
         let tokens = on_gpu::token_state(&stream.table, &gpu).unwrap();

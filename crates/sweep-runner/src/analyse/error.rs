@@ -60,7 +60,7 @@ pub enum AnalyseError {
     #[error("cannot build the frame `{frame}`: {source}")]
     Frame {
         /// Name of the frame.
-        frame: &'static str,
+        frame: String,
         /// What the data frame library said.
         source: polars::error::PolarsError,
     },

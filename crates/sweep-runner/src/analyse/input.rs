@@ -12,6 +12,7 @@ use super::error::AnalyseError;
 use crate::plan::PlannedClaim;
 use crate::record::guards::GuardRow;
 use crate::record::identity::Digests;
+use crate::record::probes::ProbeStore;
 use crate::record::schema::{CellRecord, SCHEMA_VERSION, Status};
 
 /// The part of `plan.json` that the analysis needs.
@@ -58,7 +59,8 @@ pub(crate) fn read(dir: &Path) -> Result<Recorded, AnalyseError> {
     let cells =
         plan.cells.par_iter().map(|id| read_cell(&folder.join(format!("{id}.json")))).collect::<Result<Vec<_>, _>>()?;
     let cells: Vec<CellRecord> = cells.into_iter().flatten().collect();
-    if cells.is_empty() {
+    // An experiment may have probes alone.
+    if cells.is_empty() && !(plan.cells.is_empty() && ProbeStore::at(dir).index_path().exists()) {
         return Err(AnalyseError::NothingRecorded { dir: dir.to_owned(), planned: plan.cells.len() });
     }
     let unfinished = plan.cells.len() - cells.len();
@@ -108,7 +110,7 @@ fn check(cell: &CellRecord) -> Result<(), AnalyseError> {
 }
 
 /// None where the file does not exist.
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, AnalyseError> {
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, AnalyseError> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),

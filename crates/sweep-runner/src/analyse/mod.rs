@@ -9,6 +9,7 @@ mod error;
 mod frames;
 mod input;
 mod overlaps;
+mod probes;
 mod statistics;
 mod study;
 
@@ -18,6 +19,7 @@ pub use error::AnalyseError;
 
 pub(crate) use arms::{Arm, TaskMean, arms, comparable};
 pub(crate) use claim::{ClaimResult, ComparisonResult};
+pub(crate) use probes::{PooledRow, ProbeSet, Probes};
 pub(crate) use statistics::{Difference, Estimate, Interval, Verdict, difference_of_replicates};
 pub(crate) use study::{Cell, Study};
 

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::claim::{self, ClaimResult};
 use super::error::AnalyseError;
 use super::input::{self, PlanFile};
+use super::probes::Probes;
 use super::statistics::{Contributions, Difference, Estimate, ResampleBank, estimate, paired_difference};
 use crate::record::guards::GuardRow;
 use crate::record::schema::{CellRecord, ItemRecord, MetricRecord, Status};
@@ -20,6 +21,8 @@ pub(crate) struct Study {
     pub(crate) cells: Vec<Cell>,
     /// Outcome of the guards.
     pub(crate) guards: Vec<GuardRow>,
+    /// What the probes saw.
+    pub(crate) probes: Probes,
     /// Planned cells that are not on disk.
     pub(crate) unfinished: usize,
     /// What became of the experiment's claim; none where it makes none.
@@ -78,7 +81,8 @@ pub(crate) fn study(dir: &Path) -> Result<Study, AnalyseError> {
             Cell { record, metrics, replicates: Arc::new(replicates), items_key }
         })
         .collect();
-    let mut study = Study { plan, cells, guards, unfinished, claim: None };
+    let probes = Probes::read(dir, plan.seed)?;
+    let mut study = Study { plan, cells, guards, probes, unfinished, claim: None };
     study.claim = study.plan.claim.clone().map(|claim| claim::decide(&study, claim));
     Ok(study)
 }

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use comfy_table::{ContentArrangement, Table, presets};
+use evaluation::probes::Subject;
 use miette::miette;
 use reduction_strategies::registry;
 use reduction_strategies::schedule::Sites;
@@ -29,6 +30,34 @@ pub(super) fn strategies() -> Result<ExitCode, Failure> {
         for option in strategy.options {
             let default = reduction_strategies::options::OptionValue::from(option.default);
             writeln!(out, "  {:<8} {} (default {default}): {}", option.name, option.kind, option.help)?;
+        }
+        writeln!(out)
+    });
+    ignore_closed_pipe(written)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn probes() -> Result<ExitCode, Failure> {
+    let mut out = io::stdout().lock();
+    let written = evaluation::probes::all().iter().try_for_each(|probe| {
+        let of = match probe.subject {
+            Subject::Model => "a model on a task",
+            Subject::Reduction => "each strategy on a task",
+        };
+        writeln!(
+            out,
+            "{}\n  {}\n  looks at {of}\n  formula  {}\n  cost     {}",
+            probe.name, probe.question, probe.formula, probe.cost
+        )?;
+        for column in probe.columns {
+            writeln!(out, "  column   {}: {}", column.name, column.help)?;
+        }
+        for measure in probe.measures {
+            writeln!(out, "  measure  {} ({}): {}", measure.name, measure.unit, measure.help)?;
+        }
+        for option in probe.options {
+            let default = reduction_strategies::options::OptionValue::from(option.default);
+            writeln!(out, "  option   {} {} (default {default}): {}", option.name, option.kind, option.help)?;
         }
         writeln!(out)
     });

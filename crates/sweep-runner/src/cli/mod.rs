@@ -100,6 +100,8 @@ enum Command {
     Compare(CompareArgs),
     /// List the strategies with source, formula and options
     Strategies,
+    /// List the probes with what they ask, measure and cost
+    Probes,
     /// List the models that experiments can name
     Models,
     /// List the tasks that experiments can name
@@ -154,6 +156,7 @@ pub fn main() -> ExitCode {
         Command::Report { folder, splice, complete } => sweep::report(&folder, splice.as_deref(), complete),
         Command::Compare(args) => compare::run(&args),
         Command::Strategies => list::strategies(),
+        Command::Probes => list::probes(),
         Command::Models => list::models(),
         Command::Tasks => list::tasks(),
         Command::Bench(args) => bench::run(args),

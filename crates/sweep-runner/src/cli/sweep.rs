@@ -72,8 +72,6 @@ pub(super) fn run(
         RunError::Device { .. } => Failure { report: error.into(), code: TEMPORARY },
         other => failed(other),
     })?;
-    // Drawing is quick and can be made again: from here on a signal ends the program.
-    drop(listening);
     say(&format!("{} cells run, {} already there, {} failed", summary.ran, summary.reused, summary.failed));
     if summary.left_failed > 0 {
         say(&format!(
@@ -92,6 +90,9 @@ pub(super) fn run(
             share(sharing.token_layers_by_request)
         ));
     }
+    let failed_probes = run_probes(&experiment, &plan, &library, &folder, &options)?;
+    // Drawing is quick and can be made again: from here on a signal ends the program.
+    drop(listening);
     if options.shard.is_some() {
         say(&format!(
             "this shard is done; {} cells lack groups of other shards; `sweep report {}` merges when all are done",
@@ -101,7 +102,26 @@ pub(super) fn run(
     } else {
         report(&folder, None, false)?;
     }
-    Ok(if summary.failed + summary.left_failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(if summary.failed + summary.left_failed + failed_probes == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// Runs the probes; returns how many failed.
+fn run_probes(
+    experiment: &Experiment,
+    plan: &Plan,
+    library: &Library,
+    folder: &Path,
+    options: &RunOptions,
+) -> Result<usize, Failure> {
+    if plan.probes.is_empty() {
+        return Ok(0);
+    }
+    let probes = run::probes(experiment, plan, library, folder, options).map_err(|error| match error {
+        RunError::Interrupted(interrupt) => Failure { report: error.into(), code: interrupt.exit_code() },
+        other => failed(other),
+    })?;
+    say(&format!("{} probes run, {} already there, {} failed", probes.ran, probes.reused, probes.failed));
+    Ok(probes.failed)
 }
 
 pub(super) fn retry(

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use evaluation::Positions;
-use reduction_strategies::options::OptionValue;
+use evaluation::probes::Probe;
+use reduction_strategies::options::{OptionValue, ResolvedOptions};
 use reduction_strategies::registry::Strategy;
 use reduction_strategies::schedule::{ScheduleError, Sites, solve_keep_ratio};
 use serde::{Serialize, Serializer};
@@ -30,6 +31,8 @@ pub struct Experiment {
     pub protocols: Vec<Protocol>,
     /// Strategies with one value per option: the product of each entry's option axes, in file order.
     pub strategies: Vec<Variant>,
+    /// Probes with one value per option, in file order.
+    pub probes: Vec<ProbeVariant>,
     /// Positions of what is left of a sequence, for models that read them; in file order.
     pub positions: Vec<Positions>,
     /// Blocks whose union is the schedule axis; empty where every strategy is `dense`.
@@ -130,6 +133,21 @@ impl Variant {
     /// Whether this is the strategy that never reduces: it has no sites and no ratio.
     pub fn is_dense(&self) -> bool {
         self.strategy.registration.name == "dense"
+    }
+}
+
+/// One probe with one value per option.
+#[derive(Clone, Debug)]
+pub struct ProbeVariant {
+    /// The probe.
+    pub probe: &'static Probe,
+    /// Options, defaults filled in.
+    pub options: ResolvedOptions,
+}
+
+impl PartialEq for ProbeVariant {
+    fn eq(&self, other: &Self) -> bool {
+        self.probe.name == other.probe.name && self.options == other.options
     }
 }
 

@@ -15,6 +15,7 @@ mod experiment;
 pub(crate) mod fake;
 mod node;
 mod parse;
+mod probes;
 mod resolve;
 mod schedules;
 mod selectors;
@@ -32,7 +33,8 @@ pub use catalog::{Catalog, CatalogError, ModelFacts, TaskFacts, TaskKind};
 pub use claim::{Claim, Comparison, Quantity, Share};
 pub use error::{ConfigError, render_plain};
 pub use experiment::{
-    Amount, Condition, Experiment, Override, PROTOCOLS, Protocol, Sample, Schedule, Selector, SiteAxis, Variant,
+    Amount, Condition, Experiment, Override, PROTOCOLS, ProbeVariant, Protocol, Sample, Schedule, Selector, SiteAxis,
+    Variant,
 };
 pub(crate) use strategies::same_value;
 

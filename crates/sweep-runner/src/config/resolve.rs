@@ -7,6 +7,7 @@ use super::catalog::{Catalog, CatalogError, ModelFacts, TaskFacts};
 use super::error::Fault;
 use super::experiment::{Experiment, PROTOCOLS, Protocol, Sample};
 use super::node::{Located, refuse_duplicates};
+use super::probes;
 use super::schedules;
 use super::selectors::{self, Axes};
 use super::strategies;
@@ -25,6 +26,7 @@ impl WireExperiment {
         }
         let protocols = protocols(&self.protocols)?;
         let strategies = strategies::resolve(&self.strategies.value)?;
+        let probes = probes::resolve(&self.probes, &strategies)?;
         let baseline = baseline(&self)?;
         let models = models(&self.models, catalog)?;
         let tasks = tasks(&self.tasks, catalog)?;
@@ -58,6 +60,7 @@ impl WireExperiment {
             tasks,
             protocols,
             strategies,
+            probes,
             positions,
             schedules,
             exclude,
@@ -144,7 +147,8 @@ fn baseline(wire: &WireExperiment) -> Result<String, Fault> {
         Some(baseline) => (baseline.value.as_str(), baseline.span),
         None => ("dense", wire.strategies.span),
     };
-    if listed.contains(&name) {
+    // Nothing is compared where there are probes alone.
+    if listed.contains(&name) || (listed.is_empty() && wire.baseline.is_none()) {
         return Ok(name.to_owned());
     }
     let fault = Fault::new(span, format!("the baseline `{name}` is not among the strategies"));

@@ -27,7 +27,8 @@ pub(super) fn resolve(entries: &[WireStrategy]) -> Result<Vec<Variant>, Fault> {
         }
         let seeds = entry.seeds.as_ref().map_or(Ok(Vec::new()), |seeds| check_seeds(registration, seeds))?;
         for option in &entry.options {
-            check_option(registration, option)?;
+            let Registration { name, options, seeded, .. } = *registration;
+            check_option(&Declared { name, what: "strategy", options, seeded }, option)?;
         }
         for options in product(entry)? {
             let strategy = Strategy::new(registration.name, &options)
@@ -59,14 +60,29 @@ fn check_seeds(registration: &Registration, seeds: &WireSeeds) -> Result<Vec<u64
     Ok(seeds.values.iter().map(|seed| seed.value).collect())
 }
 
-fn check_option(registration: &Registration, option: &WireOption) -> Result<(), Fault> {
-    let Some(info) = registration.options.iter().find(|info| info.name == option.key.value) else {
-        let mut known: Vec<_> = registration.options.iter().map(|info| info.name).collect();
-        if registration.seeded {
+/// What takes options, and which.
+pub(super) struct Declared<'a> {
+    pub(super) name: &'a str,
+    /// `strategy` or `probe`.
+    pub(super) what: &'static str,
+    pub(super) options: &'static [OptionInfo],
+    /// Whether it takes `seeds` too.
+    pub(super) seeded: bool,
+}
+
+/// Refuses an option that is not declared, or values that it does not take.
+pub(super) fn check_option(declared: &Declared<'_>, option: &WireOption) -> Result<(), Fault> {
+    let Some(info) = declared.options.iter().find(|info| info.name == option.key.value) else {
+        let mut known: Vec<_> = declared.options.iter().map(|info| info.name).collect();
+        if declared.seeded {
             known.push("seeds");
         }
-        let fault = unknown_key(&option.key, &format!("the options of `{}`", registration.name), &known);
-        return Err(if known.is_empty() { fault.hint("this strategy takes no options") } else { fault });
+        let fault = unknown_key(&option.key, &format!("the options of `{}`", declared.name), &known);
+        return Err(if known.is_empty() {
+            fault.hint(format!("this {} takes no options", declared.what))
+        } else {
+            fault
+        });
     };
     for value in &option.values {
         check_value(info, value)?;
@@ -105,7 +121,7 @@ pub(crate) fn same_value(left: &OptionValue, right: &OptionValue) -> bool {
 }
 
 /// All combinations of an entry's option values; the last option varies fastest.
-fn product(entry: &WireStrategy) -> Result<Vec<BTreeMap<String, OptionValue>>, Fault> {
+pub(super) fn product(entry: &WireStrategy) -> Result<Vec<BTreeMap<String, OptionValue>>, Fault> {
     let size = entry.options.iter().try_fold(1_usize, |size, option| size.checked_mul(option.values.len()));
     if size.is_none_or(|size| size > MAX_VARIANTS) {
         return Err(entry

@@ -220,6 +220,35 @@ fn damaged_files_are_refused_calmly() {
 }
 
 #[test]
+fn refusals_of_probes() {
+    snapshot!(refusals(&[
+        edit("unknown probe", "probes: [necesary_tokens]"),
+        edit("probe like nothing else", "probes: [microscope]"),
+        edit("unknown option of a probe", "probes:\n  - position: { blocks: 0.1 }"),
+        edit("value out of range", "probes:\n  - position: { block: 1.5 }"),
+        edit("probe twice", "probes: [leak, { leak: { items: 40 } }]"),
+        edit("seeds of a probe", "probes:\n  - position: { seeds: [1] }"),
+        edit("no list of probes", "probes: leak"),
+        edit("strategy probe alone", "strategies:\nschedule:\nprobes: [similarity, leak]"),
+        edit("baseline without strategies", "strategies:\nschedule:\nbaseline: dense\nprobes: [similarity]"),
+        edit("neither strategies nor probes", "strategies:\nschedule:"),
+    ]));
+}
+
+#[test]
+fn probes_may_stand_alone_and_lists_multiply() {
+    let text =
+        edited("strategies:\nschedule:\nprobes: [{ position: { block: [0.1, 0.2], places: [3, 5] } }, similarity]");
+    let experiment = load_str("t.yaml", &text, &CATALOG).unwrap();
+    assert!(experiment.strategies.is_empty());
+    let probes: Vec<_> = experiment.probes.iter().map(|p| (p.probe.name, p.options.integer("items"))).collect();
+    assert_eq!(probes.len(), 5);
+    assert_eq!((probes[0], probes[4]), (("position", 40), ("similarity", 40)));
+    let again = load_str("t.yaml", &experiment.to_yaml(), &CATALOG).unwrap();
+    assert_eq!(again.probes, experiment.probes);
+}
+
+#[test]
 fn the_documented_example_loads() {
     let page = include_str!("../../../../docs/experiment-format.md");
     let example = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();

@@ -15,7 +15,9 @@ pub(super) struct WireExperiment {
     pub(super) models: Vec<Located<String>>,
     pub(super) tasks: Vec<Located<String>>,
     pub(super) protocols: Vec<Located<String>>,
+    /// Empty where the experiment has probes alone.
     pub(super) strategies: Located<Vec<WireStrategy>>,
+    pub(super) probes: Vec<WireStrategy>,
     pub(super) positions: Vec<Located<String>>,
     pub(super) schedules: Vec<WireSchedule>,
     pub(super) exclude: Vec<WireSelector>,
@@ -27,7 +29,7 @@ pub(super) struct WireExperiment {
     pub(super) upstream_batch_size: usize,
 }
 
-/// One entry of `strategies`.
+/// One entry of `strategies` or `probes`.
 pub(super) struct WireStrategy {
     pub(super) name: Located<String>,
     pub(super) options: Vec<WireOption>,
@@ -90,6 +92,7 @@ pub(super) const KEYS: &[&str] = &[
     "tasks",
     "protocols",
     "strategies",
+    "probes",
     "positions",
     "schedule",
     "exclude",
@@ -110,8 +113,21 @@ impl WireExperiment {
             return Err(node.fault("the file is empty").hint("start from experiments/smoke.yaml"));
         }
         let fields = node.fields("the experiment", KEYS)?;
-        let strategies =
-            fields.need("strategies", "list the strategies to compare, for example `strategies: [dense, top_k]`")?;
+        let entries = |node: &Node, key: &str, what: &str| {
+            node.list(key)?.iter().map(|entry| WireStrategy::read(entry, what)).collect::<Result<Vec<_>, _>>()
+        };
+        let probes = fields.get("probes").map_or(Ok(Vec::new()), |node| entries(node, "`probes`", "probe"))?;
+        let strategies = match fields.get("strategies") {
+            Some(node) => Located {
+                value: entries(node, "`strategies`", "strategy")?,
+                span: fields.key("strategies").unwrap_or(node.span),
+            },
+            None if !probes.is_empty() => Located { value: Vec::new(), span: fields.span },
+            None => {
+                let hint = "list the strategies to compare, for example `strategies: [dense, top_k]`";
+                return Err(fields.need("strategies", hint).err().unwrap_or_else(|| unreachable!("it is not there")));
+            }
+        };
         Ok(Self {
             name: fields.need("name", "give the experiment a name; results go to results/<name>/")?.text("`name`")?,
             question: optional_text(&fields, "question")?,
@@ -120,10 +136,8 @@ impl WireExperiment {
             models: texts(fields.need("models", "for example `models: [builtin:mamba2-world]`")?, "`models`")?,
             tasks: texts(fields.need("tasks", "for example `tasks: [world_lambada]`")?, "`tasks`")?,
             protocols: fields.get("protocols").map_or(Ok(Vec::new()), |node| texts(node, "`protocols`"))?,
-            strategies: Located {
-                value: strategies.list("`strategies`")?.iter().map(WireStrategy::read).collect::<Result<_, _>>()?,
-                span: fields.key("strategies").unwrap_or(strategies.span),
-            },
+            strategies,
+            probes,
             positions: match fields.get("positions") {
                 Some(node) => {
                     let nodes = node.one_or_more("`positions`")?;
@@ -168,16 +182,17 @@ fn selectors(fields: &Fields<'_>, name: &str) -> Result<Vec<WireSelector>, Fault
 }
 
 impl WireStrategy {
-    fn read(node: &Node) -> Result<Self, Fault> {
+    fn read(node: &Node, what: &str) -> Result<Self, Fault> {
+        let a = format!("a {what}");
         if let Value::Text(_) = node.value {
-            return Ok(Self { name: node.text("a strategy")?, options: Vec::new(), seeds: None });
+            return Ok(Self { name: node.text(&a)?, options: Vec::new(), seeds: None });
         }
         let Value::Map(entries) = &node.value else {
-            return Err(node.wrong("a strategy", "a name or a map of one name to its options"));
+            return Err(node.wrong(&a, "a name or a map of one name to its options"));
         };
         let [(name, options)] = entries.as_slice() else {
             let second = entries.get(1).map_or(node.span, |(key, _)| key.span);
-            return Err(Fault::new(second, "a strategy is a map of one name to its options")
+            return Err(Fault::new(second, format!("{a} is a map of one name to its options"))
                 .label("a second key")
                 .hint(
                     "start a new list entry with `- `, or put the options in braces: `- top_k: { importance: clip }`",
@@ -194,7 +209,7 @@ impl WireStrategy {
                     values.list(&what)?.iter().map(|seed| seed.whole("a seed", 0)).collect::<Result<_, _>>()?;
                 strategy.seeds = Some(WireSeeds { key: key.span, values });
             } else if key.value == "reduce_ratio" {
-                return Err(unknown_key(key, "a strategy", &[]));
+                return Err(unknown_key(key, &a, &[]));
             } else {
                 let values = values
                     .one_or_more(&what)?

@@ -10,7 +10,7 @@ use reduction_strategies::schedule::Sites;
 use serde::Serialize;
 
 use super::claim::{Claim, Comparison};
-use super::experiment::{Amount, Condition, Experiment, Schedule, Selector, SiteAxis, Variant};
+use super::experiment::{Amount, Condition, Experiment, ProbeVariant, Schedule, Selector, SiteAxis, Variant};
 
 /// The experiment as a file.
 pub(super) fn to_yaml(experiment: &Experiment) -> String {
@@ -32,6 +32,7 @@ pub(super) fn to_yaml(experiment: &Experiment) -> String {
         }
     }
     yaml.list("strategies", strategies);
+    yaml.list("probes", experiment.probes.iter().map(probe));
     yaml.key("positions", &experiment.positions.iter().map(|positions| positions.name()).collect::<Vec<_>>());
     yaml.list("schedule", experiment.schedules.iter().map(schedule));
     yaml.list("exclude", experiment.exclude.iter().map(selector));
@@ -106,6 +107,11 @@ fn strategy(variant: &Variant) -> String {
     }
     let name = variant.strategy.registration.name;
     if options.is_empty() { name.to_owned() } else { format!("{name}: {}", map(&options)) }
+}
+
+fn probe(variant: &ProbeVariant) -> String {
+    let options: Vec<(&str, String)> = variant.options.iter().map(|(name, value)| (name, json(value))).collect();
+    format!("{}: {}", variant.probe.name, map(&options))
 }
 
 fn schedule(schedule: &Schedule) -> String {

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use miette::Diagnostic;
 use thiserror::Error;
 
-use super::{Cell, Estimate, Excluded, Plan, PlannedTrial, Reason, Setting, claim, grid, ids, matching, sample};
+use super::{
+    Cell, Estimate, Excluded, Plan, PlannedTrial, Reason, Setting, claim, grid, ids, matching, probes, sample,
+};
 use crate::config::{Experiment, TaskFacts, TaskKind};
 
 /// Most cells that one experiment may have; more is a slip of the pen.
@@ -103,6 +105,7 @@ pub fn build(experiment: &Experiment, setting: &Setting) -> Result<Plan, PlanErr
         tasks: experiment.tasks.clone(),
         trials: Vec::new(),
         cells: Vec::new(),
+        probes: Vec::new(),
         excluded: Vec::new(),
         duplicates: grid.duplicates,
         notes: drawn.note.into_iter().collect(),
@@ -147,6 +150,7 @@ pub fn build(experiment: &Experiment, setting: &Setting) -> Result<Plan, PlanErr
             selector.line
         ));
     }
+    probes::add(experiment, &mut plan);
     check_baseline(&plan)?;
     check_signals(&plan)?;
     plan.claim = experiment.claim.as_ref().map(|claim| claim::resolve(claim, &plan)).transpose()?;
@@ -188,6 +192,9 @@ pub(super) fn refusal(trial: &PlannedTrial, task: &TaskFacts) -> Option<Reason> 
 
 /// Every group of cells that are compared with each other needs the baseline among them.
 fn check_baseline(plan: &Plan) -> Result<(), PlanError> {
+    if plan.cells.is_empty() && !plan.probes.is_empty() {
+        return Ok(());
+    }
     if plan.cells.is_empty() {
         let first = plan.excluded.first().map_or_else(String::new, |excluded| excluded.reason.to_string());
         return Err(PlanError::Empty { first });

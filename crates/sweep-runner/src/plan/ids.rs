@@ -82,7 +82,7 @@ pub(super) fn guard_id(trial: &PlannedTrial, tasks: &[TaskFacts]) -> String {
     digest(&json!({ "trial": trial.key.trial_id, "tasks": tasks, "guards_version": GUARDS_VERSION }))
 }
 
-fn digest(parts: &Value) -> String {
+pub(super) fn digest(parts: &Value) -> String {
     let mut text = String::new();
     write_canonical(parts, &mut text);
     blake3::hash(text.as_bytes()).to_hex()[..DIGITS].to_owned()

@@ -10,6 +10,7 @@ mod estimate;
 mod grid;
 mod ids;
 mod matching;
+mod probes;
 mod render;
 mod sample;
 #[cfg(test)]
@@ -19,5 +20,6 @@ mod types;
 pub use build::{MAX_CELLS, PlanError, build};
 pub use claim::{ArmName, PlannedClaim, PlannedComparison};
 pub use estimate::{ASSUMED_CPU_FLOPS_PER_S, ASSUMED_CUDA_FLOPS_PER_S, Estimate};
+pub use probes::ProbeCell;
 pub use render::{to_json, write_table};
 pub use types::{Cell, Excluded, Family, Plan, PlanIndex, PlannedTrial, Reason, Setting};

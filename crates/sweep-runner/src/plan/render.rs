@@ -53,13 +53,38 @@ pub fn write_table(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
         flops(plan.total.flops),
         time(plan.total.seconds)
     )?;
-    writeln!(out, "\n{}", table(plan).trim_fmt())?;
+    if !plan.cells.is_empty() {
+        writeln!(out, "\n{}", table(plan).trim_fmt())?;
+    }
+    write_probes(plan, out)?;
     write_excluded(plan, out)?;
     if plan.duplicates > 0 {
         writeln!(out, "\n{} cells that the grid contains twice run once", plan.duplicates)?;
     }
     for note in &plan.notes {
         writeln!(out, "\nnote: {note}")?;
+    }
+    Ok(())
+}
+
+/// How often each probe looks, and at how many items.
+fn write_probes(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
+    let mut lines: Vec<(String, usize, usize)> = Vec::new();
+    for cell in &plan.probes {
+        let name = format!("{} {}", cell.probe.name, cell.options.to_json());
+        match lines.iter_mut().find(|(known, ..)| *known == name) {
+            Some((_, cells, items)) => {
+                *cells += 1;
+                *items += cell.items;
+            }
+            None => lines.push((name, 1, cell.items)),
+        }
+    }
+    if !lines.is_empty() {
+        writeln!(out, "\n{} probe cells (their time is not estimated):", plan.probes.len())?;
+    }
+    for (name, cells, items) in lines {
+        writeln!(out, "  {cells:>4} cells, {items:>6} items  {name}")?;
     }
     Ok(())
 }

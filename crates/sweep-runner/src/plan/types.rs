@@ -6,7 +6,7 @@ use evaluation::Positions;
 use reduction_strategies::registry::Strategy;
 use serde::{Deserialize, Serialize};
 
-use super::{Estimate, PlannedClaim, ids};
+use super::{Estimate, PlannedClaim, ProbeCell, ids};
 use crate::config::{Amount, ModelFacts, TaskFacts};
 use crate::record::identity::Digests;
 use crate::record::schema::TrialKey;
@@ -52,6 +52,8 @@ pub struct Plan {
     pub trials: Vec<PlannedTrial>,
     /// The cells, by model, then trial, then task.
     pub cells: Vec<Cell>,
+    /// What the probes look at, by model, then probe, then task, then trial.
+    pub probes: Vec<ProbeCell>,
     /// Cells of the grid that will not run, each with its reason.
     pub excluded: Vec<Excluded>,
     /// Cells that the grid contained more than once.

@@ -7,6 +7,7 @@ pub mod lease;
 pub mod manifest;
 pub mod owner;
 pub mod parts;
+pub mod probes;
 pub mod schema;
 pub mod status;
 pub mod store;

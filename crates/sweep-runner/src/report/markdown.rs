@@ -19,7 +19,9 @@ pub(super) fn page(study: &Study, analysis: &Analysis, view: &View, figures: &[F
     if let Some(result) = &study.claim {
         let _ = writeln!(page, "## Verdict\n\n{}", claim::text(result));
     }
-    page += &headline(view, &study.plan.baseline);
+    if !study.plan.cells.is_empty() {
+        page += &headline(view, &study.plan.baseline);
+    }
     page += "## Figures\n\n";
     if figures.is_empty() {
         page += "No figure could be drawn: no baseline finished, or no strategy beside it.\n\n";
@@ -75,12 +77,29 @@ fn warnings(study: &Study, analysis: &Analysis, view: &View) -> String {
         let total = study.plan.cells.len();
         let _ = writeln!(text, "> **Warning.** {} of {total} planned cells are not finished.\n", analysis.unfinished);
     }
+    text += &probe_warnings(study);
     if view.scenes.iter().any(|scene| scene.protocol == "upstream") {
         text += "> **Note.** The protocol `upstream` reproduces a defective scoring (shifted labels, reduced padding) and \
                  is for reproduction only; no claim about a strategy should rest on it.\n\n";
     }
     for scene in view.scenes.iter().filter(|scene| scene.baseline.is_none()) {
         let _ = writeln!(text, "> **Warning.** No finished baseline for {}: no differences.\n", scene.title());
+    }
+    text
+}
+
+/// Probes that failed or are missing.
+fn probe_warnings(study: &Study) -> String {
+    let mut text = String::new();
+    for record in study.probes.sets.iter().filter(|set| !set.is_done()).map(|set| &set.record) {
+        let error = record.error.as_deref().unwrap_or("no reason was recorded").replace('\n', " ");
+        let (probe, model, task) = (&record.probe, &record.model, &record.task);
+        let _ = writeln!(text, "> **Warning.** The probe `{probe}` failed on {task} ({model}): {error}\n");
+    }
+    if study.probes.unfinished > 0 {
+        let total = study.probes.sets.len() + study.probes.unfinished;
+        let _ =
+            writeln!(text, "> **Warning.** {} of {total} planned probes are not finished.\n", study.probes.unfinished);
     }
     text
 }

@@ -17,6 +17,7 @@ mod guard;
 mod ledger;
 mod lost;
 mod memory;
+mod probes;
 mod progress;
 mod recorder;
 mod shard;
@@ -46,6 +47,7 @@ use wait::Next;
 
 pub use error::RunError;
 pub use memory::{default_budget, parse_bytes};
+pub use probes::{ProbeSummary, probes};
 pub use shard::Shard;
 pub use signals::{Interrupt, Listening, Stop};
 

@@ -2,6 +2,7 @@
 
 mod claims;
 mod items;
+mod probes;
 mod sites;
 mod trials;
 
@@ -17,7 +18,7 @@ use crate::record::files::{self, Durability};
 /// Builds and writes all frames; returns the files and the number of rows of `trials`.
 pub(super) fn write_all(study: &Study, dir: &Path) -> Result<(Vec<PathBuf>, usize), AnalyseError> {
     let pairs = overlaps(study);
-    let named = |frame: &'static str| move |source| AnalyseError::Frame { frame, source };
+    let named = |frame: &'static str| move |source| AnalyseError::Frame { frame: frame.to_owned(), source };
     let mut trials = trials::frame(study).map_err(named("trials"))?;
     let rows = trials.height();
     let mut files = vec![write_parquet("trials", &mut trials, dir)?, write_csv("trials", &mut trials, dir)?];
@@ -32,6 +33,10 @@ pub(super) fn write_all(study: &Study, dir: &Path) -> Result<(Vec<PathBuf>, usiz
     for (name, frame) in builders.into_iter().chain(claims) {
         files.push(write_parquet(name, &mut frame.map_err(named(name))?, dir)?);
     }
+    for (name, frame) in probes::frames(&study.probes) {
+        let mut frame = frame.map_err(|source| AnalyseError::Frame { frame: name.clone(), source })?;
+        files.push(write_parquet(&name, &mut frame, dir)?);
+    }
     Ok((files, rows))
 }
 
@@ -40,15 +45,17 @@ fn known(value: f64) -> Option<f64> {
     (!value.is_nan()).then_some(value)
 }
 
-fn write_parquet(frame: &'static str, data: &mut DataFrame, dir: &Path) -> Result<PathBuf, AnalyseError> {
+fn write_parquet(frame: &str, data: &mut DataFrame, dir: &Path) -> Result<PathBuf, AnalyseError> {
     let mut bytes = Vec::new();
-    ParquetWriter::new(&mut bytes).finish(data).map_err(|source| AnalyseError::Frame { frame, source })?;
+    let named = |source| AnalyseError::Frame { frame: frame.to_owned(), source };
+    ParquetWriter::new(&mut bytes).finish(data).map_err(named)?;
     write_aside(dir.join(format!("{frame}.parquet")), &bytes)
 }
 
-fn write_csv(frame: &'static str, data: &mut DataFrame, dir: &Path) -> Result<PathBuf, AnalyseError> {
+fn write_csv(frame: &str, data: &mut DataFrame, dir: &Path) -> Result<PathBuf, AnalyseError> {
     let mut bytes = Vec::new();
-    CsvWriter::new(&mut bytes).finish(data).map_err(|source| AnalyseError::Frame { frame, source })?;
+    let named = |source| AnalyseError::Frame { frame: frame.to_owned(), source };
+    CsvWriter::new(&mut bytes).finish(data).map_err(named)?;
     write_aside(dir.join(format!("{frame}.csv")), &bytes)
 }
 

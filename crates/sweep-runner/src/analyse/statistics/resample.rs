@@ -76,6 +76,7 @@ impl Resamples {
 /// Resamples of one task by number of items, drawn once and shared by everything that asks.
 pub(crate) struct ResampleBank {
     seed: u64,
+    draws: usize,
     task: String,
     sets: Mutex<BTreeMap<usize, Arc<Resamples>>>,
 }
@@ -83,14 +84,19 @@ pub(crate) struct ResampleBank {
 impl ResampleBank {
     /// An empty bank for one task.
     pub(crate) fn new(seed: u64, task: &str) -> Self {
-        Self { seed, task: task.to_owned(), sets: Mutex::new(BTreeMap::new()) }
+        Self::with_draws(seed, task, RESAMPLES)
+    }
+
+    /// An empty bank for one task, with so many resamples of each size.
+    pub(crate) fn with_draws(seed: u64, task: &str, draws: usize) -> Self {
+        Self { seed, draws, task: task.to_owned(), sets: Mutex::new(BTreeMap::new()) }
     }
 
     /// The resamples of `items` items.
     pub(crate) fn of(&self, items: usize) -> Arc<Resamples> {
         let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
         let set =
-            sets.entry(items).or_insert_with(|| Arc::new(Resamples::draw(self.seed, &self.task, items, RESAMPLES)));
+            sets.entry(items).or_insert_with(|| Arc::new(Resamples::draw(self.seed, &self.task, items, self.draws)));
         Arc::clone(set)
     }
 }

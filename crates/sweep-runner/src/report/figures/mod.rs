@@ -5,6 +5,7 @@ mod claim;
 mod differences;
 mod layer_ratio;
 mod legend;
+mod probes;
 mod protocol_comparison;
 mod token_map;
 
@@ -44,6 +45,7 @@ pub(super) fn draw_all(study: &Study, view: &View) -> Result<Vec<Figure>, Report
         figures.extend(named(layer_ratio::draw(view, scene))?);
     }
     figures.extend(named(token_map::draw_all(study, view))?);
+    figures.extend(named(probes::draw_all(&study.probes))?);
     Ok(figures)
 }
 

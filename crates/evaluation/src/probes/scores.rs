@@ -1,0 +1,144 @@
+//! Every importance metric at every layer, on contexts that nothing was removed from.
+
+use reduction_strategies::importance::{IMPORTANCE_OPTION, Importance, Metric, SOURCE_OPTION};
+use reduction_strategies::options::{OptionKind, OptionValue, ResolvedOptions};
+use reduction_strategies::random::{Purpose, uniform};
+use reduction_strategies::{Draw, Stream, TokenTable, map_sequences};
+use ssm_model::{LanguageModel, LayerRequest, SignalSet};
+
+use super::passes::{embed, forward};
+use super::questions::Question;
+use crate::error::EvaluationError;
+use crate::influence::{Leaving, leave_one_out};
+
+/// An importance under the names that experiment files and records use.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Named {
+    pub(super) importance: &'static str,
+    pub(super) source: &'static str,
+    /// None for the controls `position` and `random`.
+    of: Option<Importance>,
+}
+
+/// Every metric on every source that a strategy may name and a model can show, and two controls: `position` (the later, the more
+/// important) and `random`. `oracle` runs the model once per token, so it is left out unless asked for.
+pub(super) fn all_metrics(shown: SignalSet, oracle: bool) -> Vec<Named> {
+    let words = |kind| match kind {
+        OptionKind::Choice(words) => words,
+        _ => unreachable!("the importance of a strategy is a word"),
+    };
+    let mut all: Vec<Named> = Vec::new();
+    for importance in words(IMPORTANCE_OPTION.kind) {
+        for source in words(SOURCE_OPTION.kind) {
+            let given = [("importance", importance), ("source", source)];
+            let given = given.map(|(key, word)| (key.to_owned(), OptionValue::Word((*word).to_owned()))).into();
+            let options = ResolvedOptions::resolve(&[IMPORTANCE_OPTION, SOURCE_OPTION], &given)
+                .unwrap_or_else(|error| unreachable!("declared words: {error}"));
+            let of = Importance::from_options(&options);
+            let missing = of.signals().without(shown) != SignalSet::default();
+            if missing || (of.metric() == Metric::Oracle && !oracle) {
+                continue;
+            }
+            // Metrics of the scan do not look at the source.
+            if all.iter().all(|known| known.of != Some(of)) {
+                all.push(Named { importance, source: of.source().name(), of: Some(of) });
+            }
+        }
+    }
+    let control = |importance| Named { importance, source: "control", of: None };
+    all.extend([control("position"), control("random")]);
+    all
+}
+
+impl Named {
+    /// Whether it is the implicit attention, with decay or without.
+    pub(super) fn hidden_attention(self) -> Option<bool> {
+        match self.of.map(Importance::metric) {
+            Some(Metric::HiddenAttention { decay }) => Some(decay),
+            _ => None,
+        }
+    }
+}
+
+/// Scores of the removable tokens: `[layer][question][metric][token]`.
+pub(super) type Scores = Vec<Vec<Vec<Vec<f32>>>>;
+
+/// Runs the contexts of `questions` and scores their removable tokens after each of `layers` (ascending).
+pub(super) fn scores(
+    model: &LanguageModel,
+    questions: &[Question<'_>],
+    metrics: &[Named],
+    layers: &[usize],
+    seed: u64,
+) -> Result<Scores, EvaluationError> {
+    let contexts: Vec<Vec<u32>> = questions.iter().map(|question| question.context.to_vec()).collect();
+    let (activations, segments) = embed(model, &contexts)?;
+    let table = TokenTable::new(questions.iter().map(Question::table).collect());
+    let wanted = metrics
+        .iter()
+        .filter_map(|metric| metric.of)
+        .fold(SignalSet::default(), |set, importance| set.union(importance.signals()));
+    let mut all = Vec::with_capacity(layers.len());
+    let end = layers.last().map_or(0, |last| last + 1);
+    let request = LayerRequest { signals: wanted, ..LayerRequest::default() };
+    forward(model, activations, &segments, 0..end, request, |layer, output| {
+        if !layers.contains(&layer) {
+            return Ok(());
+        }
+        let hidden = &output.activations.hidden;
+        let residual = output.activations.residual.as_ref().unwrap_or(hidden);
+        let mut signals = output.signals.clone();
+        if wanted.influence {
+            let leaving = Leaving { layer, activations: &output.activations, segments: &segments };
+            let tokens: Vec<_> = table.segments.iter().map(Some).collect();
+            signals.influence = Some(leave_one_out(model, leaving, &tokens)?);
+        }
+        let stream = Stream { table: &table, segments: &segments, hidden, residual, signals: &signals };
+        let draw = Draw { seed, item: 0, site: layer };
+        let of = |view: &reduction_strategies::SequenceView<'_>| {
+            let n = view.len() - 1;
+            let one = |metric: &Named| {
+                let mut scores = match (metric.of, metric.importance) {
+                    (Some(importance), _) => importance.scores(view)?,
+                    (None, "position") => view.positions.iter().map(|position| *position as f32).collect(),
+                    (None, _) => uniform(view.draw, Purpose::Score, view.len()),
+                };
+                // The last token is protected and takes no part.
+                scores.truncate(n);
+                Ok(scores)
+            };
+            metrics.iter().map(one).collect::<Result<Vec<_>, _>>()
+        };
+        let by_question = map_sequences(&stream, wanted, true, draw, &[], of)?;
+        all.push(by_question.into_iter().flatten().collect());
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn everything() -> SignalSet {
+        let all =
+            SignalSet { ssm_output: true, gated_output: true, dt: true, b: true, c: true, ..SignalSet::default() };
+        SignalSet { x: true, scan: true, influence: true, ..all }
+    }
+
+    #[test]
+    fn what_a_model_cannot_show_is_not_asked_for() {
+        let shown = SignalSet { ssm_output: true, influence: true, ..SignalSet::default() };
+        let all = all_metrics(shown, true);
+        assert!(all.iter().all(|metric| metric.source != "gated_output" && metric.importance != "dt_mean"));
+        assert!(all.iter().any(|metric| metric.importance == "oracle"));
+    }
+
+    #[test]
+    fn metrics_of_the_scan_are_listed_once() {
+        let all = all_metrics(everything(), false);
+        let count = |name| all.iter().filter(|metric| metric.importance == name).count();
+        assert_eq!((count("clip"), count("dt_mean"), count("hidden_attention"), count("random")), (4, 1, 1, 1));
+        assert_eq!(all.iter().filter_map(|metric| metric.hidden_attention()).collect::<Vec<_>>(), [true, false]);
+    }
+}

@@ -1,0 +1,199 @@
+//! Probe `state_divergence`: how far are the states from those of the whole sequence after a token was taken away?
+//!
+//! One context token is removed from the stream after one layer, as a pruning strategy would. From there on both streams run through the
+//! model cut into chained segments, so that the states at chosen distances behind the removed token are states of segments: no
+//! second implementation of the scan is needed, and the probe runs wherever the model runs. After the token the two streams hold the
+//! same tokens, row for row.
+//!
+//! What decays and what does not can be told apart by the half-lives of the parts of a state, taken at the mean step sizes of the
+//! whole sequence ([`super::half_life`]).
+
+use ssm_kernels::Segments;
+use ssm_kernels::host::{F32View, matrix};
+use ssm_model::{LanguageModel, LayerOutput, LayerRequest, SignalSet};
+
+use super::half_life::{CLASSES, class, half_lives, mean_row};
+use super::passes::{Observation, embed, host, in_groups, parts, rows_of, stream, through};
+use super::questions::{Question, Removed, questions};
+use super::table::{Key, ProbeTable};
+use super::{Column, Measure, Needs, Probe, ProbeSetup, SITE_DEPTH, Subject, every, items, layers};
+use crate::error::EvaluationError;
+
+pub(super) static PROBE: Probe = Probe {
+    name: "state_divergence",
+    version: 1,
+    question: "After a token was removed, do the states return to those of the whole sequence, and how fast?",
+    formula: "||h_t - h'_t|| / ||h_t|| over the parts of a state with half-life ln 2 / (mean_t dt |A|) in a class, t = distance behind the token",
+    columns: &[
+        Column { name: "layer", help: "0-based" },
+        Column { name: "distance", help: "tokens behind the removed one" },
+        Column { name: "half_life", help: "class of half-lives in tokens, or all" },
+        Column { name: "removed", help: "necessary: a token that the answer needs; other" },
+    ],
+    measures: &[
+        Measure {
+            name: "divergence",
+            unit: "share",
+            help: "of the states; 0 where they are the same, about 1.4 where unrelated",
+        },
+        Measure {
+            name: "stream_divergence",
+            unit: "share",
+            help: "of the residual stream behind the layer, at the same row",
+        },
+        Measure { name: "weight", unit: "share", help: "part of ||h_t||^2 that the class holds" },
+    ],
+    options: &[items(40), SITE_DEPTH, every(4)],
+    subject: Subject::Model,
+    needs: Needs { recurrence: true, necessary_tokens: false },
+    cost: "two passes over each item for each of two removed tokens",
+    run,
+};
+
+/// A removed token of a question, and where both streams are cut.
+struct Case<'q, 'a> {
+    question: &'q Question<'a>,
+    position: usize,
+    removed: Removed,
+    /// Distances behind the token that the sequence is long enough for, ascending.
+    distances: Vec<usize>,
+}
+
+fn run(setup: &ProbeSetup<'_>) -> Result<ProbeTable, EvaluationError> {
+    let (model, site) = (setup.model, setup.site());
+    let shown = layers(site + 1, model.config().n_layer, setup.options.integer("every") as usize);
+    // Two tokens, each with a whole and a shortened stream.
+    in_groups(model, &questions(setup.items), 4, |group| look(model, site, &shown, setup.seed, group))
+}
+
+/// 1, 2, 4, .. up to what fits behind `position` in `n` rows.
+fn distances(position: usize, n: usize) -> Vec<usize> {
+    std::iter::successors(Some(1_usize), |distance| Some(distance * 2)).take_while(|d| position + d < n).collect()
+}
+
+/// Lengths of the pieces behind the first one: they end at the distances, and at the end.
+fn pieces(distances: &[usize], behind: usize) -> Vec<usize> {
+    let ends: Vec<usize> =
+        distances.iter().copied().chain((distances.last() != Some(&behind)).then_some(behind)).collect();
+    let starts = std::iter::once(0).chain(ends.iter().copied());
+    ends.iter().zip(starts).map(|(end, start)| end - start).collect()
+}
+
+fn look(
+    model: &LanguageModel,
+    site: usize,
+    shown: &[usize],
+    seed: u64,
+    group: &[Question<'_>],
+) -> Result<Vec<Observation>, EvaluationError> {
+    let inputs: Vec<Vec<u32>> = group.iter().map(Question::inputs).collect();
+    let (activations, whole) = embed(model, &inputs)?;
+    let activations = through(model, activations, &whole, 0..site + 1, None)?;
+    let mut cases = Vec::new();
+    let (mut rows, mut lengths, mut parents) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, question) in group.iter().enumerate() {
+        let all = whole.rows(index);
+        for (position, removed) in question.tokens_to_remove(seed, 1) {
+            let distances = distances(position, all.len());
+            let behind = all.len() - position - 1;
+            for skip in [false, true] {
+                rows.extend(all.clone().filter(|row| !skip || *row != all.start + position).map(|row| row as u32));
+                let first = lengths.len();
+                lengths.extend([position + usize::from(!skip)].into_iter().chain(pieces(&distances, behind)));
+                parents.extend((first..lengths.len()).map(|segment| (segment > first).then(|| segment - 1)));
+            }
+            cases.push(Case { question, position, removed, distances });
+        }
+    }
+    let segments = Segments::new(&lengths, &parents)?;
+    let mut activations = rows_of(&activations, &rows)?;
+    let mut seen = Vec::new();
+    for layer in site + 1..model.config().n_layer {
+        let looks = shown.contains(&layer);
+        let signals = SignalSet { dt: looks, scan: looks, ..SignalSet::default() };
+        let request = LayerRequest { signals, states: looks, ..LayerRequest::default() };
+        let output = model.layer(layer, &activations, &segments, request)?;
+        if looks {
+            compare(layer, &output, &segments, &cases, &mut seen)?;
+        }
+        activations = output.activations;
+    }
+    Ok(seen)
+}
+
+/// Compares the states of the two streams of each case after one layer.
+fn compare(
+    layer: usize,
+    output: &LayerOutput,
+    segments: &Segments,
+    cases: &[Case<'_, '_>],
+    seen: &mut Vec<Observation>,
+) -> Result<(), EvaluationError> {
+    let (Some(state), Some(dt), Some(scan)) = (&output.state, &output.signals.dt, &output.signals.scan) else {
+        unreachable!("asked for")
+    };
+    let ssm = host(&parts(state)?.1.flatten_from(1)?)?;
+    let (dt, a, after) = (host(dt)?, host(&scan.a.flatten_all()?)?, stream(&output.activations)?);
+    let (states, _, size) = matrix(&ssm, "state_divergence", "states")?;
+    let (dt, _, heads) = matrix(&dt, "state_divergence", "dt")?;
+    let (after, _, width) = matrix(&after, "state_divergence", "stream")?;
+    let a = F32View::new(&a, "state_divergence", "A")?;
+    let mut first = 0;
+    for case in cases {
+        let n = 1 + pieces(&case.distances, case.question.inputs().len() - case.position - 1).len();
+        let (whole, short) = (first, first + n);
+        first += 2 * n;
+        // Step sizes of the whole sequence: of the first of the two streams.
+        let rows = segments.rows(whole).start..segments.rows(short).start;
+        let lives = half_lives(&mean_row(&dt[rows.start * heads..rows.end * heads], heads), &a);
+        let repeat = size / lives.len();
+        for (piece, distance) in case.distances.iter().enumerate() {
+            let at = |stream: usize| &states[(stream + 1 + piece) * size..(stream + 2 + piece) * size];
+            let mut sums = [(0.0_f64, 0.0_f64); CLASSES.len()];
+            for (part, (h, other)) in at(whole).iter().zip(at(short)).enumerate() {
+                let sums = &mut sums[class(lives[part / repeat])];
+                sums.0 += f64::from(h - other).powi(2);
+                sums.1 += f64::from(*h).powi(2);
+            }
+            let total = sums.iter().fold((0.0, 0.0), |all, own| (all.0 + own.0, all.1 + own.1));
+            let key = |half_life: &str| {
+                vec![Key::from(layer), Key::from(*distance), Key::from(half_life), Key::from(case.removed.name())]
+            };
+            for ((name, _), own) in CLASSES.iter().zip(sums).filter(|(_, own)| own.1 > 0.0) {
+                seen.push((case.question.item, "divergence", (own.0 / own.1).sqrt(), key(name)));
+                seen.push((case.question.item, "weight", own.1 / total.1, key(name)));
+            }
+            seen.push((case.question.item, "divergence", (total.0 / total.1).sqrt(), key("all")));
+            let row = |stream: usize| {
+                let last = segments.rows(stream + 1 + piece).end - 1;
+                &after[last * width..(last + 1) * width]
+            };
+            seen.push((case.question.item, "stream_divergence", relative(row(whole), row(short)), key("all")));
+        }
+    }
+    Ok(())
+}
+
+/// `||a - b|| / ||a||`
+pub(super) fn relative(a: &[f32], b: &[f32]) -> f64 {
+    let (mut difference, mut norm) = (0.0, 0.0);
+    for (a, b) in a.iter().zip(b) {
+        difference += f64::from(a - b).powi(2);
+        norm += f64::from(*a).powi(2);
+    }
+    (difference / norm).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cuts_by_hand() {
+        assert_eq!(distances(2, 8), [1, 2, 4]);
+        assert_eq!(pieces(&[1, 2, 4], 5), [1, 1, 2, 1]);
+        assert_eq!(pieces(&[1, 2, 4], 4), [1, 1, 2]);
+        assert!(distances(2, 3).is_empty());
+        assert_eq!(pieces(&[], 0), [0]);
+    }
+}

@@ -1,0 +1,48 @@
+//! Entries of `probes`: names and option axes checked against what each probe declares.
+
+use evaluation::probes::{self, Subject};
+use reduction_strategies::options::ResolvedOptions;
+
+use super::error::Fault;
+use super::experiment::{ProbeVariant, Variant};
+use super::strategies::{Declared, check_option, product};
+use super::wire::WireStrategy;
+
+pub(super) fn resolve(entries: &[WireStrategy], strategies: &[Variant]) -> Result<Vec<ProbeVariant>, Fault> {
+    let mut variants: Vec<ProbeVariant> = Vec::new();
+    for entry in entries {
+        let probe = probes::find(&entry.name.value)
+            .map_err(|error| entry.name.fault(error.to_string()).label("unknown").hint(error.hint()))?;
+        if probe.subject == Subject::Reduction && strategies.is_empty() {
+            return Err(entry
+                .name
+                .fault(format!("the probe `{}` looks at strategies, and none is listed", probe.name))
+                .label("nothing to look at")
+                .hint("add `strategies` and a `schedule`, for example `strategies: [dense, top_k]`"));
+        }
+        if let Some(seeds) = &entry.seeds {
+            return Err(Fault::new(seeds.key, format!("the probe `{}` takes no seeds", probe.name))
+                .label("no use for seeds")
+                .hint("what a probe draws depends on the experiment's `seed`"));
+        }
+        let declared = Declared { name: probe.name, what: "probe", options: probe.options, seeded: false };
+        for option in &entry.options {
+            check_option(&declared, option)?;
+        }
+        for given in product(entry)? {
+            let options = ResolvedOptions::resolve(probe.options, &given).map_err(|error| {
+                entry.name.fault(format!("probe `{}`: {error}", probe.name)).maybe_hint(error.hint())
+            })?;
+            let variant = ProbeVariant { probe, options };
+            if variants.contains(&variant) {
+                return Err(entry
+                    .name
+                    .fault(format!("`probes` lists `{}` twice with the same options", probe.name))
+                    .label("again here")
+                    .hint("remove one of them"));
+            }
+            variants.push(variant);
+        }
+    }
+    Ok(variants)
+}

@@ -1,0 +1,195 @@
+//! What the probes of an experiment look at.
+
+use evaluation::Positions;
+use evaluation::probes::{Probe, Subject};
+use reduction_strategies::options::ResolvedOptions;
+use serde::{Serialize, Serializer};
+use serde_json::json;
+
+use super::{Plan, PlannedTrial, ids};
+use crate::config::{Experiment, ProbeVariant, TaskFacts, TaskKind};
+use crate::record::probes::PROBE_SCHEMA_VERSION;
+
+/// One probe on one model and task, and on one trial where it looks at strategies.
+#[derive(Clone, Debug, Serialize)]
+pub struct ProbeCell {
+    /// Stable hash of everything that can change its rows.
+    pub probe_id: String,
+    /// The probe.
+    #[serde(serialize_with = "name")]
+    pub probe: &'static Probe,
+    /// Its options, defaults filled in.
+    pub options: ResolvedOptions,
+    /// Index into [`Plan::models`].
+    #[serde(skip)]
+    pub model: usize,
+    /// Task name.
+    pub task: String,
+    /// Items to look at.
+    pub items: usize,
+    /// Seed of what the probe draws.
+    pub seed: u64,
+    /// Index into [`Plan::trials`], where the probe looks at a strategy.
+    #[serde(skip)]
+    pub trial: Option<usize>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn name<S: Serializer>(probe: &&'static Probe, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(probe.name)
+}
+
+/// Adds the cells of all probes, and a note for what a probe cannot look at.
+pub(super) fn add(experiment: &Experiment, plan: &mut Plan) {
+    for model in 0..plan.models.len() {
+        for variant in &experiment.probes {
+            for task in &experiment.tasks {
+                if variant.probe.needs.necessary_tokens && task.kind == TaskKind::RunningText {
+                    let note = format!(
+                        "the probe {} leaves out {}: running text marks no necessary tokens",
+                        variant.probe.name, task.name
+                    );
+                    if !plan.notes.contains(&note) {
+                        plan.notes.push(note);
+                    }
+                    continue;
+                }
+                if variant.probe.needs.recurrence && !plan.models[model].signals.scan {
+                    let model = &plan.models[model].reference;
+                    let note =
+                        format!("the probe {} leaves out {model}: it has no recurrent layers", variant.probe.name);
+                    if !plan.notes.contains(&note) {
+                        plan.notes.push(note);
+                    }
+                    continue;
+                }
+                let trials = match variant.probe.subject {
+                    Subject::Model => vec![None],
+                    Subject::Reduction => distinct(plan, model).into_iter().map(Some).collect(),
+                };
+                let cells = trials.into_iter().map(|trial| cell(experiment, plan, variant, model, task, trial));
+                let cells: Vec<ProbeCell> = cells.collect();
+                plan.probes.extend(cells);
+            }
+        }
+    }
+}
+
+/// The trials of a model that differ in more than their protocol: a probe has a protocol of its own.
+fn distinct(plan: &Plan, model: usize) -> Vec<usize> {
+    let mut chosen: Vec<usize> = Vec::new();
+    for (index, trial) in plan.trials.iter().enumerate().filter(|(_, trial)| trial.model == model) {
+        if chosen.iter().all(|known| reduction(&plan.trials[*known]) != reduction(trial)) {
+            chosen.push(index);
+        }
+    }
+    chosen
+}
+
+/// Everything that decides which tokens leave.
+fn reduction(trial: &PlannedTrial) -> serde_json::Value {
+    let key = &trial.key;
+    json!({
+        "strategy": key.strategy,
+        "strategy_version": trial.strategy.registration.version,
+        "options": trial.strategy.options,
+        "sites": key.sites,
+        "keep_ratio": key.keep_ratio,
+        "positions": trial.positions.map(Positions::name),
+        "seed": key.seed,
+    })
+}
+
+fn cell(
+    experiment: &Experiment,
+    plan: &Plan,
+    variant: &ProbeVariant,
+    model: usize,
+    task: &TaskFacts,
+    trial: Option<usize>,
+) -> ProbeCell {
+    let facts = &plan.models[model];
+    let items = Probe::items(&variant.options, experiment.limit.unwrap_or(usize::MAX).min(task.items));
+    let probe_id = ids::digest(&json!({
+        "probe_schema_version": PROBE_SCHEMA_VERSION,
+        "weights": facts.weights_digest,
+        "tokenizer": facts.tokenizer_digest,
+        "task": task.name,
+        "data": task.data_digest,
+        "probe": variant.probe.name,
+        "probe_version": variant.probe.version,
+        "options": variant.options,
+        "items": items,
+        "seed": experiment.seed,
+        "reduction": trial.map(|trial| reduction(&plan.trials[trial])),
+        "device": plan.setting.device,
+        "dtype": plan.setting.dtype,
+    }));
+    ProbeCell {
+        probe_id,
+        probe: variant.probe,
+        options: variant.options.clone(),
+        model,
+        task: task.name.clone(),
+        items,
+        seed: experiment.seed,
+        trial,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use crate::config::fake::{CATALOG, FakeCatalog, edited};
+    use crate::config::{Catalog, load_str};
+    use crate::plan::{Plan, Setting, build};
+
+    fn plan(lines: &str, catalog: &dyn Catalog) -> Plan {
+        let experiment =
+            load_str("t.yaml", &edited(lines), catalog).unwrap_or_else(|error| panic!("{}", error.render()));
+        build(&experiment, &Setting::default()).unwrap()
+    }
+
+    fn ids(lines: &str, catalog: &dyn Catalog) -> Vec<String> {
+        plan(lines, catalog).probes.into_iter().map(|probe| probe.probe_id).collect()
+    }
+
+    #[test]
+    fn probes_of_strategies_run_per_trial_and_the_protocol_does_not_count() {
+        let lines = "protocols: [context, aligned]\nprobes: [similarity, leak]\ntasks: [world_lambada, world_text]";
+        let plan = plan(lines, &CATALOG);
+        let count = |name: &str| plan.probes.iter().filter(|probe| probe.probe.name == name).count();
+        // Two tasks; two trials (dense and top_k) that run under two protocols each.
+        assert_eq!((count("similarity"), count("leak")), (2, 4));
+        let distinct: BTreeSet<&str> = plan.probes.iter().map(|probe| probe.probe_id.as_str()).collect();
+        assert_eq!(distinct.len(), plan.probes.len());
+    }
+
+    #[test]
+    fn tasks_without_marks_are_left_out_with_a_note() {
+        let plan = plan("strategies:\nschedule:\nprobes: [necessary_tokens]\ntasks: [world_text, mqar]", &CATALOG);
+        assert_eq!((plan.probes.len(), plan.cells.len()), (1, 0));
+        assert!(plan.notes.iter().any(|note| note.contains("world_text")), "{:?}", plan.notes);
+    }
+
+    #[test]
+    fn an_id_holds_what_changes_rows_and_nothing_else() {
+        let base = "strategies:\nschedule:\nprobes: [position]";
+        let id = ids(base, &CATALOG);
+        for same in ["name: other", "question: why?", "limit: 40", "baseline:", "protocols: [aligned]"] {
+            assert_eq!(ids(&format!("{base}\n{same}"), &CATALOG), id, "{same}");
+        }
+        let other_options = "strategies:\nschedule:\nprobes: [{ position: { places: 3 } }]";
+        for other in [format!("{base}\nlimit: 3"), format!("{base}\nseed: 1"), other_options.to_owned()] {
+            assert_ne!(ids(&other, &CATALOG), id, "{other}");
+        }
+        assert_ne!(ids(base, &FakeCatalog { weights: "v", data: "d" }), id);
+        assert_ne!(ids(base, &FakeCatalog { weights: "w", data: "e" }), id);
+        let of =
+            |keep: &str| ids(&format!("probes: [leak]\nschedule: {{ sites: paper, keep_ratio: {keep} }}"), &CATALOG);
+        // The first trial is dense.
+        let (a, b) = (of("0.9"), of("0.8"));
+        assert!(a[0] == b[0] && a[1] != b[1]);
+    }
+}

@@ -1,0 +1,146 @@
+//! Lines with bands: a grid of panels with one legend.
+
+use super::super::{FULL_WIDTH, legend};
+use crate::analyse::Estimate;
+use crate::report::axes::{LABEL_TEXT, Panel, padded, ticks};
+use crate::report::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw as page};
+use crate::report::style::Style;
+
+/// A line of a panel: its entry in the legend, and its points.
+pub(super) struct Line {
+    pub(super) entry: usize,
+    pub(super) points: Vec<(f64, Estimate)>,
+}
+
+pub(super) struct LinePanel {
+    pub(super) title: String,
+    pub(super) lines: Vec<Line>,
+}
+
+/// How values become places.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Axis {
+    Linear,
+    /// Powers of two have ticks.
+    Log2,
+    /// Powers of ten have ticks.
+    Log10,
+}
+
+pub(super) struct Lines {
+    /// Rows of panels.
+    pub(super) grid: Vec<Vec<LinePanel>>,
+    pub(super) legend: Vec<(String, Style)>,
+    pub(super) x: (&'static str, Axis),
+    /// Label of each column (or of all), on the left of each row.
+    pub(super) y: (&'static str, Axis),
+    /// Whether every column has a range of its own; otherwise every panel has the same.
+    pub(super) columns_differ: bool,
+    /// A value that has a line of its own.
+    pub(super) zero: Option<f64>,
+}
+
+const PLOT: f64 = 82.0;
+
+impl Axis {
+    fn at(self, value: f64) -> f64 {
+        match self {
+            Self::Linear => value,
+            Self::Log2 => value.log2(),
+            Self::Log10 => value.log10(),
+        }
+    }
+
+    fn ticks(self, (low, high): (f64, f64), wanted: usize) -> Vec<(f64, String)> {
+        let powers = |base: f64, step: i32| -> Vec<(f64, String)> {
+            let range = (low.ceil() as i32..=high.floor() as i32).step_by(step as usize);
+            range.map(|power| (f64::from(power), trimmed(base.powi(power)))).collect()
+        };
+        let step = |count: f64| (count / wanted as f64).ceil().max(1.0) as i32;
+        match self {
+            Self::Linear => ticks((low, high), wanted, 1.0, ""),
+            Self::Log2 => powers(2.0, step(high - low)),
+            Self::Log10 => powers(10.0, step(high - low)),
+        }
+    }
+}
+
+fn trimmed(value: f64) -> String {
+    if value >= 1.0 {
+        return format!("{value:.0}");
+    }
+    let text = format!("{value:.6}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+impl Lines {
+    pub(super) fn draw(&self) -> Result<String, DrawError> {
+        let columns = self.grid.iter().map(Vec::len).max().unwrap_or(1);
+        let (left, gap) = (38.0, if self.columns_differ { 26.0 } else { 9.0 });
+        let width = (FULL_WIDTH - left - 6.0 - gap * (columns as f64 - 1.0)) / columns as f64;
+        let labels: Vec<&str> = self.legend.iter().map(|(label, _)| label.as_str()).collect();
+        let (step, top) = (PLOT + 24.0, 16.0);
+        let bottom = top + step * self.grid.len() as f64;
+        let height = bottom + 16.0 + legend::height(&labels, FULL_WIDTH - left);
+        page(FULL_WIDTH, height, |canvas| {
+            for (row, panels) in self.grid.iter().enumerate() {
+                let y = top + step * row as f64;
+                for (column, panel) in panels.iter().enumerate() {
+                    let corner = (left + column as f64 * (width + gap), y);
+                    let own = self.range(column, |_, y| y);
+                    let place = Panel::new(corner, width, PLOT, self.range(column, |x, _| x), own);
+                    self.panel(canvas, place, panel, column == 0 || self.columns_differ)?;
+                }
+                let label = Text::new(LABEL_TEXT).align(Align::Middle).upwards();
+                canvas.text((6.0, y + PLOT / 2.0), self.y.0, label)?;
+            }
+            let middle = left + (FULL_WIDTH - left) / 2.0;
+            canvas.text((middle, bottom - 4.0), self.x.0, Text::new(LABEL_TEXT).align(Align::Middle))?;
+            let entries: Vec<_> = self.legend.iter().map(|(label, style)| (label.as_str(), *style)).collect();
+            legend::draw(canvas, (left, bottom + 8.0), FULL_WIDTH - left, &entries)
+        })
+    }
+
+    /// Values that are seen, on an axis: of one column, or of all.
+    fn range(&self, column: usize, of: fn(Vec<f64>, Vec<f64>) -> Vec<f64>) -> (f64, f64) {
+        let panels = self.grid.iter().flat_map(|row| row.iter().enumerate());
+        let panels = panels.filter(|(index, _)| !self.columns_differ || *index == column);
+        let points = panels.flat_map(|(_, panel)| &panel.lines).flat_map(|line| &line.points);
+        let (mut xs, mut ys) = (Vec::new(), Vec::new());
+        for (x, estimate) in points {
+            xs.push(self.x.1.at(*x));
+            ys.extend([estimate.value, estimate.interval.low, estimate.interval.high].map(|y| self.y.1.at(y)));
+        }
+        ys.extend(self.zero.map(|zero| self.y.1.at(zero)));
+        padded(of(xs, ys), 0.05)
+    }
+
+    fn panel(&self, canvas: &Canvas, place: Panel, panel: &LinePanel, labelled: bool) -> Result<(), DrawError> {
+        let ranges = ((place.x.low, place.x.high), (place.y.low, place.y.high));
+        let wide = (place.width / 22.0) as usize;
+        place.axes(canvas, &self.x.1.ticks(ranges.0, wide.min(8)), &self.y.1.ticks(ranges.1, 4), (true, labelled))?;
+        place.title(canvas, &panel.title)?;
+        if let Some(zero) = self.zero {
+            let y = place.y.at(self.y.1.at(zero));
+            canvas.line(&[(place.left, y), (place.right(), y)], Stroke::solid(Ink::GREY, 0.6))?;
+        }
+        for line in &panel.lines {
+            let style = self.legend[line.entry].1;
+            // Zero has no place on a logarithmic axis.
+            let at = |x: f64, y: f64| {
+                let y = self.y.1.at(y).clamp(place.y.low, place.y.high);
+                place.at(self.x.1.at(x), y)
+            };
+            let seen: Vec<_> = line.points.iter().filter(|(_, e)| self.y.1.at(e.value).is_finite()).collect();
+            let upper = seen.iter().map(|(x, e)| at(*x, e.interval.high));
+            let lower = seen.iter().rev().map(|(x, e)| at(*x, e.interval.low));
+            canvas.polygon(&upper.chain(lower).collect::<Vec<_>>(), style.ink.alpha(0.16))?;
+            let points: Vec<_> = seen.iter().map(|(x, e)| at(*x, e.value)).collect();
+            canvas.line(&points, Stroke { ink: style.ink, width: 1.1, dash: style.dash })?;
+            for point in points {
+                canvas.marker(point, style.marker, 1.7, style.ink)?;
+            }
+        }
+        Ok(())
+    }
+}
