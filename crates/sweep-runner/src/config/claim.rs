@@ -189,7 +189,7 @@ impl WireComparison {
             WireSelector::read(fields.need(name, hint)?, name)
         };
         let margin = fields.need("margin", MARGIN)?.number("`margin`")?;
-        if !(margin.value.abs() <= 100.0) {
+        if margin.value.is_nan() || margin.value.abs() > 100.0 {
             return Err(margin
                 .fault(format!("a margin of {} is beyond 100", margin.value))
                 .label("percentage points")

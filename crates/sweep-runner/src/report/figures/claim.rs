@@ -31,7 +31,7 @@ fn draw(result: &ClaimResult, name: &str, costs: bool, unit: &str) -> Result<Opt
     if entries.iter().all(|(_, row)| !row.decision.effect.is_finite()) {
         return Ok(None);
     }
-    let panels = distinct(entries.iter().map(|entry| panel_of(entry)));
+    let panels = distinct(entries.iter().map(panel_of));
     let labels: Vec<String> = entries.iter().map(|entry| label_of(entry, &entries)).collect();
     let rows = distinct(labels.iter().cloned());
     let range = padded(entries.iter().flat_map(shown), 0.05);
