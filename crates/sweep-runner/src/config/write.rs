@@ -39,7 +39,9 @@ pub(super) fn to_yaml(experiment: &Experiment) -> String {
     yaml.list("zip", experiment.zip.iter().map(selector));
     yaml.optional("sample", experiment.sample.as_ref());
     yaml.optional("limit", experiment.limit.as_ref());
-    yaml.key("baseline", &experiment.baseline);
+    if !experiment.strategies.is_empty() {
+        yaml.key("baseline", &experiment.baseline);
+    }
     yaml.key("seed", &experiment.seed);
     yaml.key("upstream_batch_size", &experiment.upstream_batch_size);
     yaml.0

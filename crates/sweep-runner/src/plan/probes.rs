@@ -177,7 +177,7 @@ mod tests {
     fn an_id_holds_what_changes_rows_and_nothing_else() {
         let base = "strategies:\nschedule:\nprobes: [position]";
         let id = ids(base, &CATALOG);
-        for same in ["name: other", "question: why?", "limit: 40", "baseline:", "protocols: [aligned]"] {
+        for same in ["name: other", "question: why?", "limit: 40", "protocols: [aligned]"] {
             assert_eq!(ids(&format!("{base}\n{same}"), &CATALOG), id, "{same}");
         }
         let other_options = "strategies:\nschedule:\nprobes: [{ position: { places: 3 } }]";

@@ -3,7 +3,7 @@
 use evaluation::probes::Key;
 
 use super::dots::{DotPanel, Dots};
-use super::lines::{Axis, Line, LinePanel, Lines};
+use super::lines::{Axis, Line, LinePanel, Lines, Share};
 use super::{Failed, Figure, Seen, csv, find, number, short, text};
 use crate::analyse::PooledRow;
 use crate::report::figures::figure;
@@ -69,14 +69,15 @@ fn states(seen: &Seen<'_>, tables: &[(&str, Vec<PooledRow>)]) -> Result<Option<F
         });
         LinePanel { title: format!("{}, {removed} token", short(model)), lines: lines.collect() }
     };
-    let grid = tables.iter().map(|table| REMOVED.iter().map(|removed| panel(table, removed)).collect());
+    let grid =
+        tables.iter().map(|table| (String::new(), REMOVED.iter().map(|removed| panel(table, removed)).collect()));
     let legend = VARIANTS.iter().enumerate().map(|(index, (_, label))| ((*label).to_owned(), style::cycle(index)));
     let lines = Lines {
         grid: grid.collect(),
         legend: legend.collect(),
-        x: ("Layer (0-based)", Axis::Linear),
+        x: ("Layer (0-based)", Axis::Whole),
         y: ("Relative divergence", Axis::Log10),
-        columns_differ: false,
+        share: Share::All,
         zero: None,
     };
     let caption = format!(

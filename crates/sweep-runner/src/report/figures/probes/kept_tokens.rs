@@ -10,12 +10,8 @@ use crate::report::style;
 
 const COLUMNS: [&str; 2] = ["strategy", "fate"];
 const FATES: [&str; 2] = ["kept", "removed"];
-const MEASURES: [(&str, &str); 4] = [
-    ("dt_mean", "dt"),
-    ("write_norm", "Write ||dt B x||"),
-    ("influence", "Influence on later outputs"),
-    ("necessary", "Necessary tokens (share)"),
-];
+const MEASURES: [(&str, &str); 4] =
+    [("dt_mean", "dt"), ("write_norm", "Write norm"), ("influence", "Influence"), ("necessary", "Necessary")];
 
 pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
     let tables: Vec<(&str, Vec<PooledRow>)> =

@@ -2,7 +2,7 @@
 
 use super::super::{FULL_WIDTH, legend};
 use crate::analyse::Estimate;
-use crate::report::axes::{LABEL_TEXT, Panel, padded, ticks};
+use crate::report::axes::{LABEL_TEXT, Panel, TITLE_TEXT, padded, ticks};
 use crate::report::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw as page};
 use crate::report::style::Style;
 
@@ -21,31 +21,44 @@ pub(super) struct LinePanel {
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Axis {
     Linear,
+    /// Whole numbers have ticks.
+    Whole,
     /// Powers of two have ticks.
     Log2,
-    /// Powers of ten have ticks.
+    /// Powers of ten have ticks; at most [`DECADES`] are shown.
     Log10,
 }
 
+/// Which panels have the same range of values.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Share {
+    All,
+    Columns,
+    Rows,
+}
+
 pub(super) struct Lines {
-    /// Rows of panels.
-    pub(super) grid: Vec<Vec<LinePanel>>,
+    /// Rows of panels, each with a name above it (none where it is empty).
+    pub(super) grid: Vec<(String, Vec<LinePanel>)>,
     pub(super) legend: Vec<(String, Style)>,
     pub(super) x: (&'static str, Axis),
     /// Label of each column (or of all), on the left of each row.
     pub(super) y: (&'static str, Axis),
-    /// Whether every column has a range of its own; otherwise every panel has the same.
-    pub(super) columns_differ: bool,
+    pub(super) share: Share,
     /// A value that has a line of its own.
     pub(super) zero: Option<f64>,
 }
 
 const PLOT: f64 = 82.0;
+/// Height of a row's name.
+const NAME: f64 = 13.0;
+/// Decades of a logarithmic axis.
+const DECADES: f64 = 4.0;
 
 impl Axis {
     fn at(self, value: f64) -> f64 {
         match self {
-            Self::Linear => value,
+            Self::Linear | Self::Whole => value,
             Self::Log2 => value.log2(),
             Self::Log10 => value.log10(),
         }
@@ -59,6 +72,10 @@ impl Axis {
         let step = |count: f64| (count / wanted as f64).ceil().max(1.0) as i32;
         match self {
             Self::Linear => ticks((low, high), wanted, 1.0, ""),
+            Self::Whole => {
+                let range = (low.ceil() as i32..=high.floor() as i32).step_by(step(high - low) as usize);
+                range.map(|value| (f64::from(value), value.to_string())).collect()
+            }
             Self::Log2 => powers(2.0, step(high - low)),
             Self::Log10 => powers(10.0, step(high - low)),
         }
@@ -75,21 +92,24 @@ fn trimmed(value: f64) -> String {
 
 impl Lines {
     pub(super) fn draw(&self) -> Result<String, DrawError> {
-        let columns = self.grid.iter().map(Vec::len).max().unwrap_or(1);
-        let (left, gap) = (38.0, if self.columns_differ { 26.0 } else { 9.0 });
+        let columns = self.grid.iter().map(|(_, panels)| panels.len()).max().unwrap_or(1);
+        let (left, gap) = (38.0, if self.share == Share::Columns { 26.0 } else { 9.0 });
         let width = (FULL_WIDTH - left - 6.0 - gap * (columns as f64 - 1.0)) / columns as f64;
         let labels: Vec<&str> = self.legend.iter().map(|(label, _)| label.as_str()).collect();
-        let (step, top) = (PLOT + 24.0, 16.0);
-        let bottom = top + step * self.grid.len() as f64;
+        let named = self.grid.iter().any(|(name, _)| !name.is_empty());
+        let name = if named { NAME } else { 0.0 };
+        let (step, top) = (PLOT + 24.0 + name, 16.0 + name);
+        let bottom = top + step * self.grid.len() as f64 - name;
         let height = bottom + 16.0 + legend::height(&labels, FULL_WIDTH - left);
         page(FULL_WIDTH, height, |canvas| {
-            for (row, panels) in self.grid.iter().enumerate() {
+            for (row, (name, panels)) in self.grid.iter().enumerate() {
                 let y = top + step * row as f64;
+                canvas.text((left, y - 6.5 - NAME), name, Text::new(TITLE_TEXT).bold())?;
                 for (column, panel) in panels.iter().enumerate() {
                     let corner = (left + column as f64 * (width + gap), y);
-                    let own = self.range(column, |_, y| y);
-                    let place = Panel::new(corner, width, PLOT, self.range(column, |x, _| x), own);
-                    self.panel(canvas, place, panel, column == 0 || self.columns_differ)?;
+                    let (xs, ys) = self.ranges(row, column);
+                    let place = Panel::new(corner, width, PLOT, xs, ys);
+                    self.panel(canvas, place, panel, column == 0 || self.share == Share::Columns)?;
                 }
                 let label = Text::new(LABEL_TEXT).align(Align::Middle).upwards();
                 canvas.text((6.0, y + PLOT / 2.0), self.y.0, label)?;
@@ -101,10 +121,11 @@ impl Lines {
         })
     }
 
-    /// Values that are seen, on an axis: of one column, or of all.
-    fn range(&self, column: usize, of: fn(Vec<f64>, Vec<f64>) -> Vec<f64>) -> (f64, f64) {
-        let panels = self.grid.iter().flat_map(|row| row.iter().enumerate());
-        let panels = panels.filter(|(index, _)| !self.columns_differ || *index == column);
+    /// Values that are seen, on both axes, in the panels that share a range with this one.
+    fn ranges(&self, row: usize, column: usize) -> ((f64, f64), (f64, f64)) {
+        let rows = self.grid.iter().enumerate().filter(|(index, _)| self.share != Share::Rows || *index == row);
+        let panels = rows.flat_map(|(_, (_, panels))| panels.iter().enumerate());
+        let panels = panels.filter(|(index, _)| self.share != Share::Columns || *index == column);
         let points = panels.flat_map(|(_, panel)| &panel.lines).flat_map(|line| &line.points);
         let (mut xs, mut ys) = (Vec::new(), Vec::new());
         for (x, estimate) in points {
@@ -112,7 +133,8 @@ impl Lines {
             ys.extend([estimate.value, estimate.interval.low, estimate.interval.high].map(|y| self.y.1.at(y)));
         }
         ys.extend(self.zero.map(|zero| self.y.1.at(zero)));
-        padded(of(xs, ys), 0.05)
+        let (low, high) = padded(ys, 0.05);
+        (padded(xs, 0.05), (if self.y.1 == Axis::Log10 { low.max(high - DECADES) } else { low }, high))
     }
 
     fn panel(&self, canvas: &Canvas, place: Panel, panel: &LinePanel, labelled: bool) -> Result<(), DrawError> {
@@ -126,12 +148,13 @@ impl Lines {
         }
         for line in &panel.lines {
             let style = self.legend[line.entry].1;
-            // Zero has no place on a logarithmic axis.
+            // Zero has no place on a logarithmic axis, and what lies below it is cut off.
             let at = |x: f64, y: f64| {
                 let y = self.y.1.at(y).clamp(place.y.low, place.y.high);
                 place.at(self.x.1.at(x), y)
             };
-            let seen: Vec<_> = line.points.iter().filter(|(_, e)| self.y.1.at(e.value).is_finite()).collect();
+            let inside = |e: &Estimate| self.y.1.at(e.value) >= place.y.low;
+            let seen: Vec<_> = line.points.iter().filter(|(_, e)| inside(e)).collect();
             let upper = seen.iter().map(|(x, e)| at(*x, e.interval.high));
             let lower = seen.iter().rev().map(|(x, e)| at(*x, e.interval.low));
             canvas.polygon(&upper.chain(lower).collect::<Vec<_>>(), style.ink.alpha(0.16))?;

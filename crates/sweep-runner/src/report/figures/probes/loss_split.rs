@@ -1,10 +1,10 @@
 //! Figure of `loss_split`: answers with and without all of their necessary tokens.
 
-use evaluation::probes::Key;
+use evaluation::probes::{Key, ProbeRow};
 
 use super::dots::{DotPanel, Dots};
-use super::{Failed, Figure, Seen, csv, find, short, strategies};
-use crate::analyse::PooledRow;
+use super::{FEWEST_ITEMS, Failed, Figure, Seen, csv, find, short, strategies};
+use crate::analyse::{PooledRow, ProbeSet};
 use crate::report::figures::figure;
 use crate::report::style;
 
@@ -14,8 +14,17 @@ const MEASURES: [(&str, &str); 3] =
     [("items", "Items (share)"), ("correct", "Right answers (share)"), ("loss_increase", "Loss increase (nats)")];
 
 pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
+    // Groups of different tasks are not compared: where one of the two is missing, the task is left out of both.
+    let counted = |set: &ProbeSet, row: &ProbeRow| {
+        let group = |kind: &str| {
+            let own = set.record.rows.iter().find(|row| row.measure == "loss" && row.keys[0] == Key::from(kind));
+            own.is_some_and(|row| row.contributions.len() >= FEWEST_ITEMS)
+        };
+        let is_dense = set.record.trial.as_ref().is_some_and(|trial| trial.sites.is_empty());
+        row.measure == "items" || is_dense || (group("kept") && group("dropped"))
+    };
     let tables: Vec<(&str, Vec<PooledRow>)> =
-        seen.models.iter().map(|(model, sets)| (*model, seen.pooled(sets, &COLUMNS, |_, _| true))).collect();
+        seen.models.iter().map(|(model, sets)| (*model, seen.pooled(sets, &COLUMNS, counted))).collect();
     let rows = strategies(seen, true);
     if rows.is_empty() {
         return Ok(Vec::new());
@@ -41,7 +50,8 @@ pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
     };
     let caption = format!(
         "Items of each strategy split by whether every token that the answer needs is alive after the last layer: how many there are, how many \
-         answers are right, and what the loss of the right answer gained. Protocol `context`. {}",
+         answers are right, and what the loss of the right answer gained (over tasks in which each of the two groups has at least \
+         {FEWEST_ITEMS} items). Protocol `context`. {}",
         seen.basis()
     );
     Ok(figure(seen.file(""), dots.draw(), csv(&COLUMNS, &tables), caption)?.into_iter().collect())

@@ -21,6 +21,9 @@ use crate::analyse::{Estimate, PooledRow, ProbeSet, Probes};
 use crate::report::style::{self, Style};
 use crate::report::view::slug;
 
+/// A point of fewer items than this says more about them than about anything else.
+const FEWEST_ITEMS: usize = 5;
+
 /// Draws the figures of all probes, in the order in which probes are listed.
 pub(super) fn draw_all(probes: &Probes) -> Result<Vec<Figure>, Failed> {
     let mut figures = Vec::new();

@@ -1,7 +1,7 @@
 //! Figure of `position`: the cost of a removed block by its place in the context.
 
-use super::lines::{Axis, Line, LinePanel, Lines};
-use super::{Failed, Figure, Seen, csv, number, short, text};
+use super::lines::{Axis, Line, LinePanel, Lines, Share};
+use super::{FEWEST_ITEMS, Failed, Figure, Seen, csv, number, short, text};
 use crate::analyse::PooledRow;
 use crate::report::figures::figure;
 use crate::report::style;
@@ -19,7 +19,7 @@ pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
         }
     }
     let mut tables: Vec<(&str, Vec<PooledRow>)> = Vec::new();
-    let mut grid: Vec<Vec<LinePanel>> = Vec::new();
+    let mut grid: Vec<(String, Vec<LinePanel>)> = Vec::new();
     for task in &tasks {
         let mut row = Vec::new();
         for (model, sets) in &seen.models {
@@ -27,7 +27,7 @@ pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
             row.push(LinePanel { title: format!("{}, {task}", short(model)), lines: lines(&rows) });
             tables.push((model, rows));
         }
-        grid.push(row);
+        grid.push((String::new(), row));
     }
     let legend = KINDS.iter().enumerate().map(|(index, (_, label))| ((*label).to_owned(), style::cycle(index)));
     let lines = Lines {
@@ -35,11 +35,12 @@ pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
         legend: legend.collect(),
         x: ("Place of the removed block (0 start of the context, 1 its end)", Axis::Linear),
         y: ("Loss increase (nats)", Axis::Linear),
-        columns_differ: false,
+        share: Share::Rows,
         zero: Some(0.0),
     };
     let caption = format!(
-        "Change of the answer's loss (nats per scored token) when a block of neighbouring context tokens leaves, by the place of the block. {}",
+        "Change of the answer's loss (nats per scored token) when a block of neighbouring context tokens leaves, by the place of the block. Points \
+         of fewer than {FEWEST_ITEMS} items are left out. {}",
         seen.basis().replace("Mean over the tasks", "Tasks")
     );
     Ok(figure(seen.file(""), lines.draw(), csv(&COLUMNS, &tables), caption)?.into_iter().collect())
@@ -48,6 +49,7 @@ pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
 fn lines(rows: &[PooledRow]) -> Vec<Line> {
     let line = |(entry, (kind, _)): (usize, &(&str, &str))| {
         let own = rows.iter().filter(|row| row.measure == "loss_increase" && text(&row.keys[1]) == *kind);
+        let own = own.filter(|row| row.estimate.n >= FEWEST_ITEMS);
         let mut points: Vec<_> = own.map(|row| (number(&row.keys[0]), row.estimate)).collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
         Line { entry, points }

@@ -1,6 +1,6 @@
 //! Figure of `similarity`: likeness of tokens and cost of merging, by layer.
 
-use super::lines::{Axis, Line, LinePanel, Lines};
+use super::lines::{Axis, Line, LinePanel, Lines, Share};
 use super::{Failed, Figure, Seen, csv, number, short, text, values};
 use crate::analyse::PooledRow;
 use crate::report::figures::figure;
@@ -18,24 +18,23 @@ pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
     let tables: Vec<(&str, Vec<PooledRow>)> =
         seen.models.iter().map(|(model, sets)| (*model, seen.pooled(sets, &COLUMNS, |_, _| true))).collect();
     let sources = tables.first().map_or_else(Vec::new, |(_, rows)| values(rows, 1));
-    let panel = |(model, rows): &(&str, Vec<PooledRow>), (measure, title): &(&str, &str)| {
+    let panel = |rows: &[PooledRow], (measure, title): &(&str, &str)| {
         let lines = sources.iter().enumerate().map(|(entry, source)| {
             let own = rows.iter().filter(|row| row.measure == *measure && row.keys[1] == *source);
             let mut points: Vec<_> = own.map(|row| (number(&row.keys[0]), row.estimate)).collect();
             points.sort_by(|a, b| a.0.total_cmp(&b.0));
             Line { entry, points }
         });
-        let title = if *measure == MEASURES[0].0 { format!("{}: {title}", short(model)) } else { (*title).to_owned() };
-        LinePanel { title, lines: lines.collect() }
+        LinePanel { title: (*title).to_owned(), lines: lines.collect() }
     };
-    let grid = tables.iter().map(|table| MEASURES.iter().map(|measure| panel(table, measure)).collect());
+    let grid = tables.iter().map(|(model, rows)| (short(model), MEASURES.iter().map(|m| panel(rows, m)).collect()));
     let legend = sources.iter().enumerate().map(|(index, source)| (text(source), style::cycle(index)));
     let lines = Lines {
         grid: grid.collect(),
         legend: legend.collect(),
-        x: ("Layer (0-based)", Axis::Linear),
+        x: ("Layer (0-based)", Axis::Whole),
         y: ("", Axis::Linear),
-        columns_differ: true,
+        share: Share::Columns,
         zero: None,
     };
     let caption = format!(

@@ -2,7 +2,7 @@
 
 use evaluation::probes::Key;
 
-use super::lines::{Axis, Line, LinePanel, Lines};
+use super::lines::{Axis, Line, LinePanel, Lines, Share};
 use super::{Failed, Figure, Seen, csv, number, short, text, values};
 use crate::analyse::PooledRow;
 use crate::report::figures::figure;
@@ -18,8 +18,9 @@ pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
         seen.models.iter().map(|(model, sets)| (*model, seen.pooled(sets, &COLUMNS, |_, _| true))).collect();
     let mut figures = Vec::new();
     for removed in ["necessary", "other"] {
-        let grid: Vec<Vec<LinePanel>> = tables.iter().map(|(model, rows)| panels(model, rows, removed)).collect();
-        if grid.iter().flatten().all(|panel| panel.lines.is_empty()) {
+        let grid: Vec<(String, Vec<LinePanel>)> =
+            tables.iter().map(|(model, rows)| (short(model), panels(rows, removed))).collect();
+        if grid.iter().flat_map(|(_, panels)| panels).all(|panel| panel.lines.is_empty()) {
             continue;
         }
         let legend = CLASSES.iter().enumerate().map(|(index, class)| {
@@ -31,7 +32,7 @@ pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
             legend: legend.collect(),
             x: ("Distance behind the removed token (tokens)", Axis::Log2),
             y: ("Relative divergence", Axis::Log10),
-            columns_differ: false,
+            share: Share::All,
             zero: None,
         };
         let which = if removed == "necessary" { "that the answer needs" } else { "that the answer does not need" };
@@ -45,7 +46,7 @@ pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
     Ok(figures)
 }
 
-fn panels(model: &str, rows: &[PooledRow], removed: &str) -> Vec<LinePanel> {
+fn panels(rows: &[PooledRow], removed: &str) -> Vec<LinePanel> {
     let mut layers = values(rows, 0);
     layers.sort_by(|a, b| number(a).total_cmp(&number(b)));
     // The first and the last, and evenly between.
@@ -63,7 +64,7 @@ fn panels(model: &str, rows: &[PooledRow], removed: &str) -> Vec<LinePanel> {
             Line { entry, points }
         });
         let lines = lines.filter(|line| !line.points.is_empty()).collect();
-        LinePanel { title: format!("{}, layer {}", short(model), text(layer)), lines }
+        LinePanel { title: format!("layer {}", text(layer)), lines }
     };
     shown.iter().map(panel).collect()
 }
