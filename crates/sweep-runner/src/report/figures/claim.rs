@@ -56,12 +56,12 @@ fn draw(result: &ClaimResult, name: &str, costs: bool, unit: &str) -> Result<Opt
                 own.map(|(entry, _)| entry).try_for_each(|entry| whisker(canvas, &panel, y, entry))?;
             }
         }
-        let middle = left + (FULL_WIDTH - left) / 2.0;
+        let middle = FULL_WIDTH / 2.0;
         let text = format!("Higher minus lower ({unit}); dashes: margins");
         canvas.text((middle, height - 20.0), &text, Text::new(LABEL_TEXT).align(Align::Middle))?;
         let verdicts = [Verdict::Supported, Verdict::Refuted, Verdict::Undecided];
         let entries = verdicts.map(|verdict| (verdict.name(), style::verdict(verdict)));
-        legend::draw(canvas, (left, height - 13.0), FULL_WIDTH - left, &entries)
+        legend::draw(canvas, (8.0, height - 13.0), FULL_WIDTH - 16.0, &entries)
     });
     let caption = format!(
         "Every comparison of the claim: effect with its interval, corrected together for {} comparisons (Holm, 95 %), and \
