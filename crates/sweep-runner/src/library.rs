@@ -110,13 +110,7 @@ impl Library {
     ///
     /// # Errors
     /// No such task, a damaged file, or a model without tokenizer.
-    pub fn load_task(
-        &self,
-        model: &str,
-        name: &str,
-        split: Split,
-        limit: Option<usize>,
-    ) -> Result<Task, LibraryError> {
+    pub fn load_task(&self, model: &str, name: &str, split: Split, limit: Option<usize>) -> Result<Task, LibraryError> {
         Ok(self.with_tokenizer(model, |tokenizer| tasks::load(name, tokenizer, split, limit))??)
     }
 

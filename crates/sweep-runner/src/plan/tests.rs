@@ -199,7 +199,14 @@ fn an_id_changes_if_and_only_if_a_result_can() {
     ] {
         assert_eq!(ids(&base), ids(&of(same)), "{same}");
     }
-    for other in ["split: tune", "split: held_out", "limit: 10", "seed: 1", "tasks: [world_piqa]", "models: [builtin:mamba-world]"] {
+    for other in [
+        "split: tune",
+        "split: held_out",
+        "limit: 10",
+        "seed: 1",
+        "tasks: [world_piqa]",
+        "models: [builtin:mamba-world]",
+    ] {
         assert!(ids(&base).is_disjoint(&ids(&of(other))), "{other}");
     }
     let setting = |device: &str, dtype: &str| Setting { device: device.to_owned(), dtype: dtype.to_owned() };
