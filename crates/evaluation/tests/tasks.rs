@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use evaluation::tasks::{Task, TaskKind, builtin_tasks, facts, load};
+use evaluation::tasks::{Split, Task, TaskKind, builtin_tasks, facts, load};
 use evaluation::tokenizer::{Tokenizer, TokenizerError};
 use insta::assert_snapshot;
 use serde_json::Value;
@@ -14,7 +14,7 @@ fn tokenizer() -> &'static Tokenizer {
 }
 
 fn task(name: &str, limit: Option<usize>) -> Task {
-    load(name, tokenizer(), limit).unwrap()
+    load(name, tokenizer(), Split::All, limit).unwrap()
 }
 
 fn words(tokens: impl IntoIterator<Item = u32>) -> String {
@@ -37,6 +37,13 @@ fn words_at(text: &Value, spans: &Value) -> String {
 }
 
 #[test]
+fn a_limit_counts_the_items_of_the_split() {
+    let all = task("world_piqa", None);
+    let own: Vec<_> = all.items.iter().filter(|item| Split::HeldOut.contains(&item.id)).take(9).cloned().collect();
+    assert_eq!(load("world_piqa", tokenizer(), Split::HeldOut, Some(9)).unwrap().items, own);
+}
+
+#[test]
 fn sizes_of_the_sets() {
     let rows = builtin_tasks().iter().map(|task| {
         let facts = facts(task.name).unwrap();
@@ -45,7 +52,7 @@ fn sizes_of_the_sets() {
             task.name,
             facts.kind,
             task.primary_metric,
-            facts.items,
+            facts.items_in(Split::All),
             facts.mean_context_tokens,
             facts.mean_continuation_tokens,
             facts.choices
@@ -158,7 +165,7 @@ fn a_limit_takes_items_from_the_front() {
 
 #[test]
 fn unknown_tasks_are_refused_with_the_nearest_name() {
-    let error = load("world_lambda", tokenizer(), None).unwrap_err();
+    let error = load("world_lambda", tokenizer(), Split::All, None).unwrap_err();
     assert_snapshot!(error, @"unknown task `world_lambda`");
     assert_snapshot!(error.hint().unwrap(), @"did you mean `world_lambada`?");
 }

@@ -4,8 +4,9 @@
 //! which tokens stay and where the others go. [`plan_site`] does so for every segment of a packed stream, and
 //! [`SitePlan::apply`] carries it out on hidden states and residual.
 //!
-//! A strategy is composed of blocks, each in its file: score ([`importance`], [`random`]), partition ([`partition`]),
-//! match ([`matching`]), select ([`select`]), combine ([`combine`]). Rules that decide tokens in order: [`online`].
+//! A strategy is composed of blocks, each in its file: score ([`importance`], [`rank_sum`], [`random`]), partition
+//! ([`partition`]), match ([`matching`]), select ([`select`]), combine ([`combine`]). Rules that decide tokens in order:
+//! [`online`].
 
 pub mod combine;
 pub mod error;
@@ -22,6 +23,7 @@ pub mod plan;
 pub mod planner;
 pub mod random;
 pub mod rank;
+pub mod rank_sum;
 pub mod registry;
 pub mod released;
 pub mod rule;

@@ -136,7 +136,7 @@ fn novelty(features: Features, view: &SequenceView<'_>) -> Result<Vec<f32>, Plan
 }
 
 /// Every token that leaves goes into the next one that stays and is not protected; those after the last such are dropped.
-fn into_next(view: &SequenceView<'_>, stays: &[bool]) -> BranchMerges {
+pub(crate) fn into_next(view: &SequenceView<'_>, stays: &[bool]) -> BranchMerges {
     let mut groups = Vec::new();
     let mut waiting: Vec<(u32, f32)> = Vec::new();
     for (row, stays) in stays.iter().enumerate() {

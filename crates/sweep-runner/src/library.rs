@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use evaluation::tasks::{self, Task, TaskError};
+use evaluation::tasks::{self, Split, Task, TaskError};
 use evaluation::tokenizer::{Tokenizer, TokenizerError};
 use miette::Diagnostic;
 use reduction_strategies::registry::nearest;
@@ -110,8 +110,8 @@ impl Library {
     ///
     /// # Errors
     /// No such task, a damaged file, or a model without tokenizer.
-    pub fn load_task(&self, model: &str, name: &str, limit: Option<usize>) -> Result<Task, LibraryError> {
-        Ok(self.with_tokenizer(model, |tokenizer| tasks::load(name, tokenizer, limit))??)
+    pub fn load_task(&self, model: &str, name: &str, split: Split, limit: Option<usize>) -> Result<Task, LibraryError> {
+        Ok(self.with_tokenizer(model, |tokenizer| tasks::load(name, tokenizer, split, limit))??)
     }
 
     /// Text of a token, for people to read.

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use reduction_strategies::registry::nearest;
 
-use super::{TaskError, TaskKind, load};
+use super::{SPLITS, Split, TaskError, TaskKind, load};
 use crate::tokenizer::Tokenizer;
 
 /// A task that ships with the program.
@@ -64,8 +64,8 @@ pub(super) fn find(name: &str) -> Result<&'static BuiltinTask, TaskError> {
 /// What planning must know of a task: sizes in the tokens of the reference tokenizer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TaskFacts {
-    /// Number of items.
-    pub items: usize,
+    /// Number of items in each split, in the order of [`SPLITS`].
+    pub items: [usize; SPLITS.len()],
     /// Mean tokens of a context.
     pub mean_context_tokens: f64,
     /// Mean tokens of a continuation; 0 for running text.
@@ -76,6 +76,14 @@ pub struct TaskFacts {
     pub kind: TaskKind,
     /// Digest of the file.
     pub digest: String,
+}
+
+impl TaskFacts {
+    /// Number of items that a split has.
+    #[must_use]
+    pub fn items_in(&self, split: Split) -> usize {
+        self.items[split as usize]
+    }
 }
 
 /// Facts of a task, counted once per process.
@@ -95,10 +103,10 @@ pub fn facts(name: &str) -> Result<TaskFacts, TaskError> {
         line: 0,
         error,
     })?;
-    let task = load(name, &tokenizer, None)?;
+    let task = load(name, &tokenizer, Split::All, None)?;
     let mean = |counts: Vec<usize>| counts.iter().sum::<usize>() as f64 / counts.len().max(1) as f64;
     let facts = TaskFacts {
-        items: task.items.len(),
+        items: SPLITS.map(|(_, split)| task.items.iter().filter(|item| split.contains(&item.id)).count()),
         mean_context_tokens: mean(task.items.iter().flat_map(|i| &i.contexts).map(|c| c.tokens.len()).collect()),
         mean_continuation_tokens: mean(
             task.items.iter().flat_map(|i| &i.requests).map(|r| r.continuation.len()).collect(),

@@ -2,10 +2,12 @@
 
 mod builtin;
 mod error;
+mod split;
 mod wire;
 
 pub use builtin::{BuiltinTask, TaskFacts, builtin_tasks, facts};
 pub use error::TaskError;
+pub use split::{SPLITS, Split};
 
 use crate::tokenizer::Tokenizer;
 
@@ -81,14 +83,18 @@ pub struct Task {
     pub items: Vec<Item>,
 }
 
-/// Loads a task in the tokens of a model; at most `limit` items, from the front.
+/// Loads a task in the tokens of a model: of the items of the split at most `limit`, from the front.
 ///
 /// # Errors
 /// An unknown task, or a line of its file that is not a valid item.
-pub fn load(name: &str, tokenizer: &Tokenizer, limit: Option<usize>) -> Result<Task, TaskError> {
+pub fn load(name: &str, tokenizer: &Tokenizer, split: Split, limit: Option<usize>) -> Result<Task, TaskError> {
     let task = builtin::find(name)?;
-    let lines = task.jsonl.lines().take(limit.unwrap_or(usize::MAX)).enumerate();
-    let items =
-        lines.map(|(index, line)| wire::item(name, index + 1, line, task.kind, tokenizer)).collect::<Result<_, _>>()?;
+    let lines = task.jsonl.lines().enumerate();
+    let items = lines
+        .map(|(index, line)| wire::item(name, index + 1, line, task.kind, tokenizer))
+        // A damaged line belongs to no split: whoever comes upon it learns of it.
+        .filter(|item| item.as_ref().map_or(true, |item| split.contains(&item.id)))
+        .take(limit.unwrap_or(usize::MAX))
+        .collect::<Result<_, _>>()?;
     Ok(Task { name: name.to_owned(), kind: task.kind, primary_metric: task.primary_metric, items })
 }

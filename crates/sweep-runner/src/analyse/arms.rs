@@ -202,15 +202,16 @@ fn compare_to_baseline(arms: &mut [Arm]) {
     }
 }
 
-/// Whether two trials may be compared: same model, protocol and limit.
+/// Whether two trials may be compared: same model, protocol, split and limit.
 pub(crate) fn comparable(a: &TrialKey, b: &TrialKey) -> bool {
-    a.model == b.model && a.protocol == b.protocol && a.limit == b.limit
+    a.model == b.model && a.protocol == b.protocol && a.split == b.split && a.limit == b.limit
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::analyse::statistics::Interval;
+    use evaluation::tasks::Split;
 
     fn trial(seed: u64, params: &str) -> TrialKey {
         TrialKey {
@@ -227,6 +228,7 @@ mod tests {
             flops_reduction_nominal: 0.1,
             protocol: "context".to_owned(),
             seed,
+            split: Split::All,
             limit: None,
             device: "cpu".to_owned(),
             dtype: "f32".to_owned(),

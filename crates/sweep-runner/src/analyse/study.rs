@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use evaluation::tasks::Split;
 use rayon::prelude::*;
 
 use super::claim::{self, ClaimResult};
@@ -94,12 +95,12 @@ struct CellResult {
     items_key: u64,
 }
 
-/// Splits the cells of one task into groups that share a baseline: same model, protocol and limit.
+/// Splits the cells of one task into groups that share a baseline: same model, protocol, split and limit.
 fn comparable(cells: &[CellRecord], members: &[usize]) -> Vec<Vec<usize>> {
-    let mut groups: BTreeMap<(&str, &str, Option<usize>), Vec<usize>> = BTreeMap::new();
+    let mut groups: BTreeMap<(&str, &str, Split, Option<usize>), Vec<usize>> = BTreeMap::new();
     for &index in members {
         let trial = &cells[index].trial;
-        groups.entry((&trial.model, &trial.protocol, trial.limit)).or_default().push(index);
+        groups.entry((&trial.model, &trial.protocol, trial.split, trial.limit)).or_default().push(index);
     }
     groups.into_values().collect()
 }

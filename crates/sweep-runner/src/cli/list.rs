@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use evaluation::probes::Subject;
+use evaluation::tasks::Split;
 use miette::miette;
 use reduction_strategies::registry;
 use reduction_strategies::schedule::Sites;
@@ -119,7 +120,7 @@ pub(super) fn tasks() -> Result<ExitCode, Failure> {
             evaluation::tasks::facts(task.name).map_err(|error| failed(miette!("task {}: {error}", task.name)))?;
         table.add_row([
             task.name.to_owned(),
-            facts.items.to_string(),
+            facts.items_in(Split::All).to_string(),
             facts.choices.to_string(),
             format!("{:.0}", facts.mean_context_tokens),
             format!("{:.1}", facts.mean_continuation_tokens),

@@ -1,5 +1,6 @@
 //! What planning must know of models and tasks, without loading either.
 
+use evaluation::tasks::SPLITS;
 use serde::Serialize;
 use ssm_model::SignalSet;
 use thiserror::Error;
@@ -60,8 +61,8 @@ pub enum TaskKind {
 pub struct TaskFacts {
     /// Name in experiment files and records.
     pub name: String,
-    /// Number of items in full.
-    pub items: usize,
+    /// Number of items in each split, in the order of [`SPLITS`].
+    pub items: [usize; SPLITS.len()],
     /// Mean tokens of an item's context.
     pub mean_context_tokens: f64,
     /// Mean tokens of one continuation.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use evaluation::Positions;
 use evaluation::probes::Probe;
+use evaluation::tasks::Split;
 use reduction_strategies::options::{OptionValue, ResolvedOptions};
 use reduction_strategies::registry::Strategy;
 use reduction_strategies::schedule::{ScheduleError, Sites, solve_keep_ratio};
@@ -43,6 +44,8 @@ pub struct Experiment {
     pub zip: Vec<Selector>,
     /// A seeded sample of the trials.
     pub sample: Option<Sample>,
+    /// Items that may be seen.
+    pub split: Split,
     /// Largest number of items per task.
     pub limit: Option<usize>,
     /// Strategy that every other one is compared to.

@@ -65,7 +65,7 @@ impl Catalog for FakeCatalog {
         let kind = if name == "world_text" { TaskKind::RunningText } else { TaskKind::LogLikelihood };
         Ok(TaskFacts {
             name: name.to_owned(),
-            items: 500,
+            items: [500, 240, 260],
             mean_context_tokens: 80.0,
             mean_choice_tokens: 5.0,
             choices: *choices,

@@ -1,5 +1,6 @@
 //! From the file as written to a valid experiment.
 
+use evaluation::tasks::{SPLITS, Split};
 use evaluation::{POSITIONS, Positions};
 use reduction_strategies::registry::{self, nearest};
 
@@ -31,6 +32,7 @@ impl WireExperiment {
         let models = models(&self.models, catalog)?;
         let tasks = tasks(&self.tasks, catalog)?;
         let positions = positions(&self.positions, &models)?;
+        let split = split(self.split.as_ref())?;
         let schedules = schedules::resolve(&self.schedules, &models)?;
         if schedules.is_empty() && strategies.iter().any(|variant| !variant.is_dense()) {
             return Err(Fault::new(
@@ -66,6 +68,7 @@ impl WireExperiment {
             exclude,
             zip,
             sample: self.sample.map(|sample| Sample { count: sample.count, seed: sample.seed }),
+            split,
             limit: self.limit,
             baseline,
             seed: self.seed,
@@ -104,6 +107,18 @@ fn protocols(names: &[Located<String>]) -> Result<Vec<Protocol>, Fault> {
             })
         })
         .collect()
+}
+
+fn split(name: Option<&Located<String>>) -> Result<Split, Fault> {
+    let Some(name) = name else { return Ok(Split::default()) };
+    SPLITS.iter().find(|(known, _)| *known == name.value).map(|(_, split)| *split).ok_or_else(|| {
+        let known = SPLITS.map(|(name, _)| name);
+        let hint = match nearest(&name.value, known.into_iter()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("known splits: {}", known.join(", ")),
+        };
+        name.fault(format!("unknown split `{}`", name.value)).label("unknown").hint(hint)
+    })
 }
 
 fn positions(names: &[Located<String>], models: &[ModelFacts]) -> Result<Vec<Positions>, Fault> {

@@ -110,6 +110,15 @@ fn refusals_of_positions() {
 }
 
 #[test]
+fn refusals_of_splits() {
+    snapshot!(refusals(&[
+        edit("typo", "split: heldout"),
+        edit("another word", "split: test"),
+        edit("a list", "split: [tune, held_out]"),
+    ]));
+}
+
+#[test]
 fn refusals_of_schedules() {
     snapshot!(refusals(&[
         edit("percent", "schedule: { sites: paper, flops_reduction: [10, 20] }"),

@@ -38,6 +38,7 @@ pub(super) fn to_yaml(experiment: &Experiment) -> String {
     yaml.list("exclude", experiment.exclude.iter().map(selector));
     yaml.list("zip", experiment.zip.iter().map(selector));
     yaml.optional("sample", experiment.sample.as_ref());
+    yaml.key("split", &experiment.split);
     yaml.optional("limit", experiment.limit.as_ref());
     if !experiment.strategies.is_empty() {
         yaml.key("baseline", &experiment.baseline);
@@ -224,7 +225,7 @@ mod tests {
              claim: { expect: 'a: \"b\"', share: most, decide: [{ lower: { strategy: top_k, importance: clip }, \
              higher: { strategy: utrc, q: [0, 1] }, margin: -1.5, quantity: loss }, { name: one, lower: { strategy: random }, \
              higher: { strategy: dense }, margin: 2 }] }\n\
-             sample: { count: 200, seed: 3 }\nlimit: 7\nbaseline: dense\nseed: 5\nupstream_batch_size: 8",
+             sample: { count: 200, seed: 3 }\nsplit: held_out\nlimit: 7\nbaseline: dense\nseed: 5\nupstream_batch_size: 8",
         );
         assert_round_trip(&load_str("x.yaml", &all, &CATALOG).unwrap_or_else(|error| panic!("{}", error.render())));
     }

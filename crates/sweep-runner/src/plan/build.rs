@@ -99,6 +99,7 @@ pub fn build(experiment: &Experiment, setting: &Setting) -> Result<Plan, PlanErr
         claim: None,
         baseline: experiment.baseline.clone(),
         seed: experiment.seed,
+        split: experiment.split,
         setting: setting.clone(),
         upstream_batch_size: experiment.upstream_batch_size,
         models: experiment.models.clone(),
@@ -128,7 +129,8 @@ pub fn build(experiment: &Experiment, setting: &Setting) -> Result<Plan, PlanErr
                 plan.excluded.push(Excluded { cell_id, trial: trial.describe(), task: task.name.clone(), reason });
                 continue;
             }
-            let items = experiment.limit.map_or(task.items, |limit| limit.min(task.items));
+            let all = task.items[experiment.split as usize];
+            let items = experiment.limit.map_or(all, |limit| limit.min(all));
             let estimate = Estimate::of(&trial, &experiment.models[trial.model], task, items);
             plan.total = plan.total + estimate;
             plan.cells.push(Cell {

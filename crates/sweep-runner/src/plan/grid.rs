@@ -133,6 +133,7 @@ fn key(
         flops_reduction_nominal: point.nominal,
         protocol: protocol.name().to_owned(),
         seed,
+        split: experiment.split,
         limit: experiment.limit,
         device: setting.device.clone(),
         dtype: setting.dtype.clone(),

@@ -39,7 +39,15 @@ pub(super) fn trial_id(trial: &PlannedTrial, model: &ModelFacts, upstream_batch_
     if let Some(positions) = trial.positions.filter(|positions| *positions != Positions::default()) {
         parts["positions"] = json!(positions.name());
     }
+    add_split(&mut parts, trial);
     digest(&parts)
+}
+
+/// All items is what records without a split saw.
+fn add_split(parts: &mut Value, trial: &PlannedTrial) {
+    if !trial.key.split.is_all() {
+        parts["split"] = json!(trial.key.split);
+    }
 }
 
 pub(super) fn cell_id(trial: &PlannedTrial, task: &TaskFacts) -> String {
@@ -73,6 +81,7 @@ pub(super) fn family_id(
     if key.protocol == "upstream" {
         parts["upstream_batch_size"] = json!(upstream_batch_size);
     }
+    add_split(&mut parts, trial);
     digest(&parts)
 }
 

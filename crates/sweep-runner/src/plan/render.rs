@@ -47,6 +47,9 @@ pub fn write_table(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
         plan.setting.device,
         plan.setting.dtype,
     )?;
+    if !plan.split.is_all() {
+        writeln!(out, "split       only the items of `{}`", plan.split)?;
+    }
     writeln!(
         out,
         "estimate    {} FLOPs, {} (assumed rates and mean lengths, not measured)",

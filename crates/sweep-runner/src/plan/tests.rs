@@ -178,6 +178,13 @@ fn equal_cells_run_once() {
 }
 
 #[test]
+fn a_limit_counts_what_the_split_leaves() {
+    let items = |lines: &str| plan(lines).cells[0].items;
+    let counts = ["split: all", "split: tune", "split: held_out", "split: tune\nlimit: 7", "split: tune\nlimit: 400"];
+    assert_eq!(counts.map(items), [500, 240, 260, 7, 240]);
+}
+
+#[test]
 fn an_id_changes_if_and_only_if_a_result_can() {
     let base = plan("protocols: [context, upstream]");
     let of = |lines: &str| plan(&format!("protocols: [context, upstream]\n{lines}"));
@@ -188,10 +195,18 @@ fn an_id_changes_if_and_only_if_a_result_can() {
         "sample: { count: 50 }",
         "protocols: [upstream, context]",
         "strategies: [top_k, dense]",
+        "split: all",
     ] {
         assert_eq!(ids(&base), ids(&of(same)), "{same}");
     }
-    for other in ["limit: 10", "seed: 1", "tasks: [world_piqa]", "models: [builtin:mamba-world]"] {
+    for other in [
+        "split: tune",
+        "split: held_out",
+        "limit: 10",
+        "seed: 1",
+        "tasks: [world_piqa]",
+        "models: [builtin:mamba-world]",
+    ] {
         assert!(ids(&base).is_disjoint(&ids(&of(other))), "{other}");
     }
     let setting = |device: &str, dtype: &str| Setting { device: device.to_owned(), dtype: dtype.to_owned() };

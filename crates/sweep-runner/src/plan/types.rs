@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use evaluation::Positions;
+use evaluation::tasks::Split;
 use reduction_strategies::registry::Strategy;
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +41,8 @@ pub struct Plan {
     pub baseline: String,
     /// Seed of the experiment.
     pub seed: u64,
+    /// Items that it may see.
+    pub split: Split,
     /// Where it will run.
     pub setting: Setting,
     /// Rows that the protocol `upstream` pads together.

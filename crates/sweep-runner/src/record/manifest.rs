@@ -4,6 +4,7 @@ use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use evaluation::executor::Sharing;
+use evaluation::tasks::Split;
 use serde::{Deserialize, Serialize};
 
 use super::owner::Owner;
@@ -27,6 +28,8 @@ pub struct Manifest {
     pub arguments: Vec<String>,
     /// Keys of the experiment that the command line set, with what the file says.
     pub overrides: Vec<Override>,
+    /// Items of each task that it may see.
+    pub split: Split,
     /// Start of the run, seconds since 1970-01-01 UTC.
     pub started_unix_s: u64,
     /// Processor name.
@@ -117,6 +120,7 @@ pub fn collect(experiment: &Experiment, plan: &Plan) -> Manifest {
         rustc: env!("SSM_REDUCE_RUSTC"),
         arguments: std::env::args().collect(),
         overrides: experiment.overrides.clone(),
+        split: experiment.split,
         started_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs()),
         cpu: field("/proc/cpuinfo", "model name"),
         threads: rayon::current_num_threads(),

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use evaluation::tasks::Split;
 use serde::{Deserialize, Serialize};
 
 /// Version of this layout and of what its numbers count; part of every cell id, so that a change never mixes old and new
@@ -41,6 +42,9 @@ pub struct TrialKey {
     pub protocol: String,
     /// Seed of everything random in the trial.
     pub seed: u64,
+    /// Items of each task that were seen; records from before there were splits saw all.
+    #[serde(default, skip_serializing_if = "Split::is_all")]
+    pub split: Split,
     /// Largest number of items per task, or none for all.
     pub limit: Option<usize>,
     /// `cpu` or `cuda`.

@@ -50,6 +50,9 @@ pub(super) fn page(study: &Study, analysis: &Analysis, view: &View, figures: &[F
 
 fn warnings(study: &Study, analysis: &Analysis, view: &View) -> String {
     let mut text = String::new();
+    for split in &view.splits {
+        let _ = writeln!(text, "> **SPLIT.** Only the items of the split `{split}` were scored.\n");
+    }
     if let Some(limit) = view.limit {
         let _ = writeln!(text, "> **LIMITED.** At most the first {limit} items of each task were scored.\n");
     }

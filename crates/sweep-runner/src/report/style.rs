@@ -91,7 +91,7 @@ pub(super) fn family(strategy: &str, baseline: &str) -> Family {
             Family::Control
         }
         "top_k" | "ltmp" => Family::Pruning,
-        "state_merge" | "hold_state" | "mtr" | "decimate" => Family::StateAware,
+        "state_merge" | "hold_state" | "mtr" | "decimate" | "write_read" => Family::StateAware,
         _ => Family::Merging,
     }
 }
@@ -116,6 +116,7 @@ pub(super) fn style(strategy: &str) -> Option<Style> {
         "state_merge" => (GREEN, Marker::Circle, SOLID),
         "hold_state" => (BLUE, Marker::Square, DASHED),
         "mtr" => (PURPLE, Marker::Diamond, DOTTED),
+        "write_read" => (VERMILLION, Marker::Cross, LONG),
         "decimate" => (ORANGE, Marker::Up, DASH_DOT),
         "utrc_released" => (VERMILLION, Marker::Circle, SOLID),
         "evit_released" => (BLUE, Marker::Square, DASHED),

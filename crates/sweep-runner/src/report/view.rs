@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use evaluation::tasks::Split;
+
 use super::style::{self, Family, Style};
 use crate::analyse::{Arm, Difference, Study, TaskMean, arms, comparable};
 use crate::record::schema::TrialKey;
@@ -13,6 +15,8 @@ pub(super) struct View {
     pub(super) scenes: Vec<Scene>,
     /// Whether some trial saw only the first items of its tasks.
     pub(super) limit: Option<usize>,
+    /// Parts of the items that trials saw, where they did not see all.
+    pub(super) splits: BTreeSet<Split>,
 }
 
 /// One model under one protocol.
@@ -125,7 +129,8 @@ pub(super) fn view(study: &Study) -> View {
     }
     let scenes = scenes.into_iter().map(|(key, members)| scene(study, &arms, &names, &key, &members)).collect();
     let limit = study.cells.iter().filter_map(|cell| cell.record.trial.limit).max();
-    View { arms, scenes, limit }
+    let splits = study.cells.iter().map(|cell| cell.record.trial.split).filter(|split| !split.is_all()).collect();
+    View { arms, scenes, limit, splits }
 }
 
 fn scene(study: &Study, arms: &[Arm], names: &Names, key: &TrialKey, members: &[usize]) -> Scene {

@@ -1,6 +1,6 @@
 //! Tasks in the tokens of a model.
 
-use evaluation::tasks::Task;
+use evaluation::tasks::{Split, Task};
 
 use crate::library::{Library, LibraryError};
 
@@ -19,13 +19,14 @@ impl Tasks {
         library: &Library,
         model: &str,
         name: &str,
+        split: Split,
         limit: Option<usize>,
     ) -> Result<&Task, LibraryError> {
         let key = (model.to_owned(), name.to_owned());
         if let Some(index) = self.0.iter().position(|(known, _)| *known == key) {
             return Ok(&self.0[index].1);
         }
-        let task = library.load_task(model, name, limit)?;
+        let task = library.load_task(model, name, split, limit)?;
         self.0.push((key, task));
         Ok(&self.0[self.0.len() - 1].1)
     }

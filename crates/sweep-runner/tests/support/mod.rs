@@ -155,6 +155,7 @@ fn cells(shape: &Shape) -> Vec<CellRecord> {
                         flops_reduction_nominal: reduction,
                         protocol: protocol.to_owned(),
                         seed,
+                        split: evaluation::tasks::Split::All,
                         limit: Some(shape.items),
                         device: "cpu".to_owned(),
                         dtype: "f32".to_owned(),

@@ -66,6 +66,7 @@ fn description(rows: &[Row]) -> Vec<Column> {
         text(rows, "protocol", |cell| Some(cell.trial.protocol.clone())),
         text(rows, "task", |cell| Some(cell.task.clone())),
         count(rows, "seed", |(cell, _)| Some(cell.record.trial.seed)),
+        text(rows, "split", |cell| Some(cell.trial.split.name().to_owned())),
         count(rows, "limit", |(cell, _)| cell.record.trial.limit.map(|limit| limit as u64)),
     ]
 }

@@ -1,0 +1,172 @@
+//! `write_read`: tokens that wrote much and read little stay; those that read much and wrote little are dropped.
+//!
+//! This program's; `docs/better-rule.md` tells how it was found, tuned and judged. How strongly a token writes into the state is
+//! its step size, `h_t = exp(dt_t A) h_{t-1} + dt_t B_t x_t` (MTR 2025, <https://arxiv.org/abs/2507.14042>; `DeciMamba` 2025,
+//! <https://arxiv.org/abs/2406.14528>). What a token reads from the state leaves the block and is added to its own row. The rule
+//! takes the size of that output as the amount read: a reading changes a token's own prediction, which nobody scores inside
+//! a context, and what it is made of is still in the state. The two measures have no common scale, so their ranks are
+//! compared ([`crate::rank_sum`]). Formula, over the unprotected tokens of a sequence:
+//!
+//! ```text
+//! S_t = r(W_t) - weight r(R_t),   W_t = (1/D) sum_d dt_td,   R_t = (1/D) sum_d max(0, h_td)
+//! keep = the n_keep highest S_t
+//! ```
+//!
+//! with `r` the share of tokens below, `dt` the step sizes and `h` the output of the block before the site. Ties go to the lower
+//! index. Costs two sums over rows and two sorts; no token is compared with another, nothing is learned. Planned on the host.
+//!
+//! **Differs from its sources in**: MTR merges and `DeciMamba` prunes inside one layer, both by the step size alone. The
+//! released code of Zhan et al. keeps the lowest clipped block outputs (`evit_released`), there by mistake.
+
+use std::sync::Arc;
+
+use ssm_model::SignalSet;
+
+use crate::error::PlanError;
+use crate::importance::{Importance, Metric, Source};
+use crate::online::{REMOVED_OPTION, into_next, removed};
+use crate::options::{OptionDefault, OptionInfo, OptionKind};
+use crate::plan::{BranchMerges, Plan};
+use crate::rank;
+use crate::rank_sum::{self, Term};
+use crate::registry::Registration;
+use crate::rule::{Extreme, HostRule, Removed, Rule};
+use crate::view::SequenceView;
+
+const WRITE_OPTION: OptionInfo = OptionInfo {
+    name: "write",
+    kind: OptionKind::Choice(&["dt_mean", "dt_l2", "write_norm"]),
+    default: OptionDefault::Word("dt_mean"),
+    help: "how strongly a token writes into the state",
+};
+
+const READ_OPTION: OptionInfo = OptionInfo {
+    name: "read",
+    kind: OptionKind::Choice(&["clip", "l2", "sum"]),
+    default: OptionDefault::Word("clip"),
+    help: "how much a token took from the state: a metric of the block output",
+};
+
+const WEIGHT_OPTION: OptionInfo = OptionInfo {
+    name: "weight",
+    kind: OptionKind::Number { min: 0.0, max: 8.0 },
+    default: OptionDefault::Number(1.0),
+    help: "how much the rank of the reading counts beside that of the writing",
+};
+
+#[derive(Debug)]
+struct WriteRead {
+    terms: [Term; 2],
+    removed: Removed,
+}
+
+impl HostRule for WriteRead {
+    fn signals(&self) -> SignalSet {
+        rank_sum::signals(&self.terms)
+    }
+
+    fn plan(&self, view: &SequenceView<'_>, n_keep: usize) -> Result<Plan, PlanError> {
+        let candidates = view.reducible();
+        let scores = rank_sum::scores(&self.terms, view, &candidates)?;
+        let mut stays = view.protected.to_vec();
+        for index in rank::first(rank::descending(&scores), n_keep) {
+            stays[candidates[index as usize] as usize] = true;
+        }
+        let keep = (0..view.len() as u32).filter(|row| stays[*row as usize]).collect();
+        let merges = match self.removed {
+            Removed::Dropped => BranchMerges::default(),
+            Removed::IntoNext => into_next(view, &stays),
+        };
+        Plan::new(view.len(), keep, merges.clone(), merges)
+    }
+}
+
+inventory::submit! {
+    Registration {
+        name: "write_read",
+        version: 1,
+        summary: "Tokens that wrote much into the state and read little from it stay, by the difference of the two ranks.",
+        source: "this program's; step size as importance: MTR, Ma et al. 2025, https://arxiv.org/abs/2507.14042",
+        formula: "S_t = r((1/D) sum_d dt_td) - weight r((1/D) sum_d max(0, h_td)), r = share of tokens below; \
+                  keep = the n_keep highest S_t",
+        differs: "MTR and DeciMamba rank by the step size alone; the released EViT keeps low block outputs by mistake.",
+        options: &[WRITE_OPTION, READ_OPTION, WEIGHT_OPTION, REMOVED_OPTION],
+        seeded: false,
+        build: |options| {
+            let write = match options.word("write") {
+                "dt_mean" => Metric::DtMean,
+                "dt_l2" => Metric::DtL2,
+                _ => Metric::WriteNorm,
+            };
+            let read = match options.word("read") {
+                "clip" => Metric::Clip,
+                "l2" => Metric::L2,
+                _ => Metric::Sum,
+            };
+            let term = |metric, source, keep, weight| Term { importance: Importance::new(metric, source), keep, weight };
+            Rule::Host(Arc::new(WriteRead {
+                terms: [
+                    term(write, Source::Dt, Extreme::Highest, 1.0),
+                    term(read, Source::BlockOutput, Extreme::Lowest, options.number("weight")),
+                ],
+                removed: removed(options),
+            }))
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::options::OptionValue;
+    use crate::planner::plan_sequence;
+    use crate::registry::Strategy;
+    use crate::testing::Sequence;
+    use crate::view::Matrix;
+
+    fn rule(options: &[(&str, OptionValue)]) -> Rule {
+        let options: BTreeMap<_, _> = options.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        Strategy::new("write_read", &options).unwrap().rule()
+    }
+
+    /// Clipped means of the rows 1, 4, 2, 0, 3, 9; mean step sizes 5, 4, 1, 2, 3, 9. Row 5 is protected.
+    fn plan(options: &[(&str, OptionValue)], keep_ratio: f64) -> Plan {
+        let rows = [[2.0, -9.0], [4.0, 4.0], [1.0, 3.0], [-1.0, 0.0], [0.0, 6.0], [9.0, 9.0]];
+        let mut sequence = Sequence::of_rows(&rows);
+        sequence.protected[5] = true;
+        let dt = [4.0, 6.0, 4.0, 4.0, 0.0, 2.0, 2.0, 2.0, 3.0, 3.0, 9.0, 9.0];
+        let view = SequenceView { dt: Some(Matrix { values: &dt, rows: 6, columns: 2 }), ..sequence.view() };
+        plan_sequence(&rule(options), &view, keep_ratio).unwrap()
+    }
+
+    #[test]
+    fn ranks_of_both_by_hand() {
+        // Places in writing 4, 3, 0, 1, 2 and in reading 1, 4, 2, 0, 3: differences 3, -1, -2, 1, -1.
+        assert_eq!(plan(&[], 0.4).keep(), [0, 3, 5]);
+        // Rows 1 and 4 tie: the lower index stays.
+        assert_eq!(plan(&[], 0.6).keep(), [0, 1, 3, 5]);
+        assert_eq!(plan(&[], 0.8).keep(), [0, 1, 3, 4, 5]);
+        // Without the reading the step size decides; at four times the weight the differences are 0, -13, -8, 1, -10.
+        assert_eq!(plan(&[("weight", OptionValue::Number(0.0))], 0.4).keep(), [0, 1, 5]);
+        assert_eq!(plan(&[("weight", OptionValue::Number(4.0))], 0.6).keep(), [0, 2, 3, 5]);
+    }
+
+    #[test]
+    fn what_leaves_can_go_into_the_next_that_stays() {
+        let merging = [("removed", OptionValue::Word("merge".to_owned()))];
+        let merged = plan(&merging, 0.4);
+        assert_eq!(merged.keep(), [0, 3, 5]);
+        assert_eq!(merged.merged(), [(1, 3), (2, 3)]);
+        // Row 4 has none but the protected one behind it.
+        assert_eq!(merged.dropped(), [4]);
+    }
+
+    #[test]
+    fn a_layer_without_step_sizes_is_named() {
+        let sequence = Sequence::of_rows(&[[1.0], [2.0], [3.0]]);
+        let error = plan_sequence(&rule(&[]), &sequence.view(), 0.5).unwrap_err();
+        assert!(matches!(error, PlanError::MissingSignal("dt")), "{error}");
+    }
+}
