@@ -169,7 +169,7 @@ pub fn compare(first: &Path, second: &Path, a: Option<&Pick>, b: Option<&Pick>) 
     for l in &left {
         for r in right.iter().filter(|r| point(l.trial) == point(r.trial)) {
             let same = label(l.trial) == label(r.trial);
-            if (free || same) && l.trial.limit != r.trial.limit {
+            if (free || same) && (l.trial.split, l.trial.limit) != (r.trial.split, r.trial.limit) {
                 return Err(limits(l.trial, r.trial));
             }
             if free || same {
@@ -193,10 +193,13 @@ pub fn compare(first: &Path, second: &Path, a: Option<&Pick>, b: Option<&Pick>) 
 }
 
 fn limits(l: &TrialKey, r: &TrialKey) -> CompareError {
-    let words = |limit: Option<usize>| limit.map_or("all items".to_owned(), |limit| format!("limit {limit}"));
+    let words = |trial: &TrialKey| {
+        let items = trial.limit.map_or("all items".to_owned(), |limit| format!("limit {limit}"));
+        if trial.split.is_all() { items } else { format!("{items} of split {}", trial.split) }
+    };
     CompareError::Pairs {
-        problem: format!("the items differ: {} in the first, {} in the second", words(l.limit), words(r.limit)),
-        hint: "run both with the same `limit`".to_owned(),
+        problem: format!("the items differ: {} in the first, {} in the second", words(l), words(r)),
+        hint: "run both with the same `limit` and `split`".to_owned(),
     }
 }
 

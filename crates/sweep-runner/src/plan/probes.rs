@@ -109,8 +109,11 @@ fn cell(
     trial: Option<usize>,
 ) -> ProbeCell {
     let facts = &plan.models[model];
-    let items = Probe::items(&variant.options, experiment.limit.unwrap_or(usize::MAX).min(task.items));
-    let probe_id = ids::digest(&json!({
+    let items = Probe::items(
+        &variant.options,
+        experiment.limit.unwrap_or(usize::MAX).min(task.items[experiment.split as usize]),
+    );
+    let mut parts = json!({
         "probe_schema_version": PROBE_SCHEMA_VERSION,
         "weights": facts.weights_digest,
         "tokenizer": facts.tokenizer_digest,
@@ -124,9 +127,12 @@ fn cell(
         "reduction": trial.map(|trial| reduction(&plan.trials[trial])),
         "device": plan.setting.device,
         "dtype": plan.setting.dtype,
-    }));
+    });
+    if !experiment.split.is_all() {
+        parts["split"] = json!(experiment.split);
+    }
     ProbeCell {
-        probe_id,
+        probe_id: ids::digest(&parts),
         probe: variant.probe,
         options: variant.options.clone(),
         model,
@@ -181,7 +187,8 @@ mod tests {
             assert_eq!(ids(&format!("{base}\n{same}"), &CATALOG), id, "{same}");
         }
         let other_options = "strategies:\nschedule:\nprobes: [{ position: { places: 3 } }]";
-        for other in [format!("{base}\nlimit: 3"), format!("{base}\nseed: 1"), other_options.to_owned()] {
+        let lines = ["limit: 3", "split: tune", "seed: 1"].map(|line| format!("{base}\n{line}"));
+        for other in lines.into_iter().chain([other_options.to_owned()]) {
             assert_ne!(ids(&other, &CATALOG), id, "{other}");
         }
         assert_ne!(ids(base, &FakeCatalog { weights: "v", data: "d" }), id);
