@@ -24,8 +24,8 @@ impl Default for BranchMerges {
 
 /// The fate of every token of one sequence at one site; valid by construction.
 ///
-/// Kept tokens stay in order. The same tokens stay on both branches; what the removed ones leave behind may differ. A
-/// token that is neither kept nor merged is dropped.
+/// Kept tokens stay in order. The same tokens stay on both branches ([`Plan::with_residual_of`] departs from that); what the
+/// removed ones leave behind may differ. A token that is neither kept nor merged is dropped.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "PlanRecord", into = "PlanRecord")]
 pub struct Plan {
@@ -33,6 +33,7 @@ pub struct Plan {
     keep: Vec<u32>,
     hidden: BranchMerges,
     residual: BranchMerges,
+    residual_of: Option<Vec<u32>>,
     times: Vec<(u32, RowTime)>,
 }
 
@@ -58,14 +59,10 @@ impl Plan {
         hidden: BranchMerges,
         residual: BranchMerges,
     ) -> Result<Self, PlanError> {
-        for (entry, token) in keep.iter().enumerate() {
-            if *token as usize >= n_tokens || (entry > 0 && keep[entry - 1] >= *token) {
-                return Err(PlanError::Keep { entry, token: *token, n_tokens });
-            }
-        }
+        check_keep(&keep, n_tokens)?;
         check_branch("hidden", &hidden, n_tokens, &keep)?;
         check_branch("residual", &residual, n_tokens, &keep)?;
-        Ok(Self { n_tokens, keep, hidden, residual, times: Vec::new() })
+        Ok(Self { n_tokens, keep, hidden, residual, residual_of: None, times: Vec::new() })
     }
 
     /// Every token stays.
@@ -73,7 +70,26 @@ impl Plan {
     pub fn identity(n_tokens: usize) -> Self {
         let keep = (0..n_tokens as u32).collect();
         let (hidden, residual) = (BranchMerges::default(), BranchMerges::default());
-        Self { n_tokens, keep, hidden, residual, times: Vec::new() }
+        Self { n_tokens, keep, hidden, residual, residual_of: None, times: Vec::new() }
+    }
+
+    /// The same plan with other tokens on the residual: the `i`-th kept token goes on with the residual of token `tokens[i]`. What
+    /// the token is otherwise (position, size, hidden states) stays.
+    ///
+    /// # Errors
+    /// Another number of tokens than are kept, tokens that do not increase strictly within the sequence, or a plan that merges on
+    /// the residual.
+    pub fn with_residual_of(mut self, tokens: Vec<u32>) -> Result<Self, PlanError> {
+        if tokens.len() != self.keep.len() {
+            return Err(PlanError::Count { got: tokens.len(), expected: self.keep.len() });
+        }
+        check_keep(&tokens, self.n_tokens)?;
+        if let Some(group) = self.residual.groups.first() {
+            let reason = "tokens that go on with another residual cannot take any in".to_owned();
+            return Err(PlanError::Group { branch: "residual", into: group.into, reason });
+        }
+        self.residual_of = Some(tokens).filter(|tokens| *tokens != self.keep);
+        Ok(self)
     }
 
     /// The same plan, after which some kept tokens last longer or shorter for the scans of later layers.
@@ -130,6 +146,12 @@ impl Plan {
     #[must_use]
     pub fn keep(&self) -> &[u32] {
         &self.keep
+    }
+
+    /// Tokens whose residual the kept ones go on with, one per kept token: themselves, but for [`Plan::with_residual_of`].
+    #[must_use]
+    pub fn residual_of(&self) -> &[u32] {
+        self.residual_of.as_deref().unwrap_or(&self.keep)
     }
 
     /// Merges of the hidden states.
@@ -201,6 +223,15 @@ impl Plan {
     }
 }
 
+fn check_keep(keep: &[u32], n_tokens: usize) -> Result<(), PlanError> {
+    for (entry, token) in keep.iter().enumerate() {
+        if *token as usize >= n_tokens || (entry > 0 && keep[entry - 1] >= *token) {
+            return Err(PlanError::Keep { entry, token: *token, n_tokens });
+        }
+    }
+    Ok(())
+}
+
 fn check_branch(branch: &'static str, merges: &BranchMerges, n_tokens: usize, keep: &[u32]) -> Result<(), PlanError> {
     let mut used = vec![false; n_tokens];
     for token in keep {
@@ -249,6 +280,8 @@ struct PlanRecord {
     keep: Vec<u32>,
     hidden: BranchRecord,
     residual: BranchRecord,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    residual_of: Option<Vec<u32>>,
     /// `(token, decay, write)`
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     times: Vec<(u32, f32, f32)>,
@@ -283,6 +316,7 @@ impl From<Plan> for PlanRecord {
             keep: plan.keep,
             hidden: plan.hidden.into(),
             residual: plan.residual.into(),
+            residual_of: plan.residual_of,
             times: plan.times.into_iter().map(|(token, time)| (token, time.decay, time.write)).collect(),
         }
     }
@@ -293,8 +327,12 @@ impl TryFrom<PlanRecord> for Plan {
 
     fn try_from(record: PlanRecord) -> Result<Self, PlanError> {
         let times = record.times.into_iter().map(|(token, decay, write)| (token, RowTime { decay, write }));
-        Self::new(record.n_tokens, record.keep, record.hidden.into(), record.residual.into())?
-            .with_times(times.collect())
+        let plan = Self::new(record.n_tokens, record.keep, record.hidden.into(), record.residual.into())?
+            .with_times(times.collect())?;
+        match record.residual_of {
+            Some(tokens) => plan.with_residual_of(tokens),
+            None => Ok(plan),
+        }
     }
 }
 
@@ -380,12 +418,29 @@ mod tests {
     }
 
     #[test]
+    fn tokens_may_go_on_with_the_residual_of_others() {
+        let plan = || Plan::prune(5, vec![1, 3]).unwrap();
+        assert_eq!(plan().residual_of(), [1, 3]);
+        let apart = plan().with_residual_of(vec![0, 4]).unwrap();
+        assert_eq!((apart.keep(), apart.residual_of(), apart.dropped()), (&[1, 3][..], &[0, 4][..], vec![0, 2, 4]));
+        assert_eq!(plan().with_residual_of(vec![1, 3]).unwrap(), plan());
+        assert!(matches!(plan().with_residual_of(vec![1]), Err(PlanError::Count { got: 1, expected: 2 })));
+        assert!(matches!(plan().with_residual_of(vec![3, 1]), Err(PlanError::Keep { entry: 1, .. })));
+        let merging = Plan::new(5, vec![1, 3], BranchMerges::default(), mean(&[(1, &[0])])).unwrap();
+        assert!(matches!(merging.with_residual_of(vec![0, 1]), Err(PlanError::Group { branch: "residual", .. })));
+    }
+
+    #[test]
     fn a_plan_survives_writing_and_reading_checks_it() {
         let mut hidden = mean(&[(1, &[0, 2])]);
         hidden.rule = MergeRule::ChannelTopHalf { kept: 1 };
         let plan = Plan::new(4, vec![1, 3], hidden, mean(&[(3, &[2])])).unwrap();
         let written = serde_json::to_string(&plan).unwrap();
         assert_eq!(serde_json::from_str::<Plan>(&written).unwrap(), plan);
+        assert!(!written.contains("residual_of"), "{written}");
+        let apart = Plan::prune(4, vec![1, 3]).unwrap().with_residual_of(vec![0, 3]).unwrap();
+        let apart_written = serde_json::to_string(&apart).unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&apart_written).unwrap(), apart);
         let spoiled = written.replace("\"keep\":[1,3]", "\"keep\":[3,1]");
         let error = serde_json::from_str::<Plan>(&spoiled).unwrap_err();
         assert!(error.to_string().contains("strictly"), "{error}");

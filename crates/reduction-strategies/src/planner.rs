@@ -141,8 +141,10 @@ fn verify(plan: &Plan, view: &SequenceView<'_>, expected: usize) -> Result<(), P
         return Err(PlanError::Count { got: plan.keep().len(), expected });
     }
     for (row, _) in view.protected.iter().enumerate().filter(|(_, protected)| **protected) {
-        if plan.keep().binary_search(&(row as u32)).is_err() {
-            return Err(PlanError::Protected { token: row as u32, what: "removed" });
+        match plan.keep().binary_search(&(row as u32)) {
+            Ok(entry) if plan.residual_of()[entry] == row as u32 => {}
+            Ok(_) => return Err(PlanError::Protected { token: row as u32, what: "gave another residual to" }),
+            Err(_) => return Err(PlanError::Protected { token: row as u32, what: "removed" }),
         }
     }
     for group in plan.hidden().groups.iter().chain(&plan.residual().groups) {

@@ -179,13 +179,13 @@ impl SitePlan {
             .collect();
         let plans: Vec<&Plan> =
             self.plans.iter().zip(&identities).map(|(plan, identity)| plan.as_ref().unwrap_or(identity)).collect();
-        let merge = |x: &Tensor, branch: fn(&Plan) -> &BranchMerges| {
+        let merge = |x: &Tensor, rows: fn(&Plan) -> &[u32], branch: fn(&Plan) -> &BranchMerges| {
             let merges: Vec<RowMerges<'_>> = plans
                 .iter()
                 .enumerate()
                 .map(|(index, plan)| RowMerges {
                     first_row: segments.rows(index).start,
-                    keep: plan.keep(),
+                    keep: rows(plan),
                     groups: &branch(plan).groups,
                     rule: branch(plan).rule,
                 })
@@ -193,7 +193,8 @@ impl SitePlan {
             merge_rows(x, &merges)
         };
         let lengths: Vec<usize> = plans.iter().map(|plan| plan.keep().len()).collect();
-        Ok((merge(hidden, Plan::hidden)?, merge(residual, Plan::residual)?, segments.with_lengths(&lengths)))
+        let hidden = merge(hidden, Plan::keep, Plan::hidden)?;
+        Ok((hidden, merge(residual, Plan::residual_of, Plan::residual)?, segments.with_lengths(&lengths)))
     }
 
     /// Mean cosine similarity of the pairs (removed token, token it is merged into) on the hidden branch, one entry per
@@ -259,14 +260,14 @@ pub fn apply_forks(
     let longest = forks.iter().map(|(segment, _)| segments.length(*segment)).max().unwrap_or(0);
     let all: Vec<u32> = (0..longest as u32).collect();
     let none = BranchMerges::default();
-    let merge = |x: &Tensor, branch: fn(&Plan) -> &BranchMerges| {
+    let merge = |x: &Tensor, rows: fn(&Plan) -> &[u32], branch: fn(&Plan) -> &BranchMerges| {
         let merges: Vec<RowMerges<'_>> = forks
             .iter()
             .map(|(segment, plan)| {
                 let merges = plan.map_or(&none, branch);
                 RowMerges {
                     first_row: segments.rows(*segment).start,
-                    keep: plan.map_or(&all[..segments.length(*segment)], Plan::keep),
+                    keep: plan.map_or(&all[..segments.length(*segment)], rows),
                     groups: &merges.groups,
                     rule: merges.rule,
                 }
@@ -274,7 +275,7 @@ pub fn apply_forks(
             .collect();
         merge_rows(x, &merges)
     };
-    Ok((merge(hidden, Plan::hidden)?, merge(residual, Plan::residual)?))
+    Ok((merge(hidden, Plan::keep, Plan::hidden)?, merge(residual, Plan::residual_of, Plan::residual)?))
 }
 
 fn check_table(table: &TokenTable, segments: &Segments) -> Result<(), PlanError> {

@@ -99,3 +99,33 @@ fn two_rules_are_compared_item_by_item() {
     let fewer = refused(&["compare", "out", "fewer"]);
     assert!(fewer.contains("the items differ") && fewer.contains("same `limit`"), "{fewer}");
 }
+
+const ABOUT_ROWS: &str = "\
+name: tiny
+claim:
+  expect: What a removed token takes away grows along the sequence.
+  decide:
+    - probe: state_divergence
+      measure: divergence
+      rows: { layer: [5, 9], half_life: all, removed: other }
+      lower: { distance: 2 }
+      higher: { distance: 32 }
+      margin: 0
+models: [builtin:mamba2-world]
+tasks: [world_lambada]
+probes:
+  - state_divergence: { items: 12, every: 4 }
+limit: 12
+";
+
+#[test]
+fn a_claim_may_rest_on_the_rows_of_a_probe() {
+    let desk = Desk::new(ABOUT_ROWS);
+    desk.run("out");
+    let verdict = fs::read_to_string(desk.path("out/verdict.md")).unwrap();
+    assert!(verdict.contains("**Verdict: refuted.** Of 2 comparisons 0 supported, 2 refuted"), "{verdict}");
+    let claims = parquet(&desk.path("out/claims.parquet"));
+    let effect = claims.column("effect").unwrap().f64().unwrap();
+    assert!(effect.iter().all(|effect| effect.unwrap() < 0.0), "{effect:?}");
+    assert_eq!(claims.column("quantity").unwrap().str().unwrap().get(0), Some("divergence"));
+}

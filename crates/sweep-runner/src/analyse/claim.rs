@@ -4,7 +4,7 @@ use super::arms::{Arm, TaskMean, arms, comparable};
 use super::statistics::{Decision, Evidence, Verdict, decide as decide_all, of_share};
 use super::study::{Cell, Study};
 use crate::config::Quantity;
-use crate::plan::{ArmName, PlannedClaim, PlannedComparison};
+use crate::plan::{ArmName, PlannedClaim, PlannedComparison, PlannedRows};
 
 /// A claim with its verdict.
 pub(crate) struct ClaimResult {
@@ -21,7 +21,7 @@ pub(crate) struct ComparisonResult {
     pub(crate) decision: Decision,
     /// Items of all tasks; tasks, for costs.
     pub(crate) n: usize,
-    /// FLOPs reduction that the lower and the higher side achieved, mean over tasks.
+    /// FLOPs reduction that the lower and the higher side achieved, mean over tasks; NaN for rows of a probe.
     pub(crate) achieved: [f64; 2],
     /// Why there is no effect.
     pub(crate) missing: Option<String>,
@@ -98,7 +98,11 @@ fn by_model(claim: &PlannedClaim, verdicts: &[Verdict]) -> Vec<(String, Verdict)
 }
 
 fn find(study: &Study, arms: &[Arm], comparison: &PlannedComparison) -> Result<Found, String> {
-    if comparison.quantity.is_cost() { costs(study, comparison) } else { scores(arms, comparison) }
+    match &comparison.rows {
+        Some(rows) => probed(study, comparison, rows),
+        None if comparison.quantity.is_cost() => costs(study, comparison),
+        None => scores(arms, comparison),
+    }
 }
 
 /// Paired over items, as every other difference of means.
@@ -148,6 +152,14 @@ fn same_items(low: &Arm, high: &Arm, tasks: &[String]) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The difference of two rows of a probe over the items that both have, the mean over tasks.
+fn probed(study: &Study, comparison: &PlannedComparison, rows: &PlannedRows) -> Result<Found, String> {
+    let Some(model) = &comparison.model else { unreachable!("rows are compared within a model") };
+    let pairs = study.probes.pairs(model, &comparison.tasks, rows, study.plan.seed)?;
+    let points: Vec<f64> = pairs.replicates.into_iter().map(|x| x * 100.0).collect();
+    Ok(Found { evidence: Evidence::Replicates(pairs.difference * 100.0, points), n: pairs.n, achieved: [f64::NAN; 2] })
 }
 
 /// One relative difference per task, in per cent of the lower side; seeds are averaged.

@@ -1,6 +1,6 @@
 //! Recorded probes with their statistics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use evaluation::probes::{Key, ProbeRow};
@@ -8,11 +8,12 @@ use rayon::prelude::*;
 
 use super::error::AnalyseError;
 use super::input::read_json;
-use super::statistics::{Contributions, Estimate, ResampleBank, estimate, estimate_from_replicates};
+use super::statistics::{self, Contributions, Estimate, ResampleBank, estimate, estimate_from_replicates};
+use crate::plan::PlannedRows;
 use crate::record::probes::{PROBE_SCHEMA_VERSION, ProbeRecord, ProbeStore};
 use crate::record::schema::{Aggregate, MetricRecord, Status};
 
-/// Resamples per interval: a probe has thousands of rows, and no test hangs on them.
+/// Resamples per interval: a probe has thousands of rows. A claim that rests on some of them draws as many as any other.
 const RESAMPLES: usize = 2_000;
 
 /// The probes of an experiment.
@@ -37,6 +38,16 @@ pub(crate) struct PooledRow {
     pub(crate) keys: Vec<Key>,
     pub(crate) measure: String,
     pub(crate) estimate: Estimate,
+}
+
+/// The difference of two rows.
+pub(crate) struct RowPairs {
+    /// Items of all tasks that both rows have.
+    pub(crate) n: usize,
+    /// Higher minus lower.
+    pub(crate) difference: f64,
+    /// The same over the resamples of items.
+    pub(crate) replicates: Vec<f64>,
 }
 
 /// Rows that are taken together, with their tasks.
@@ -95,6 +106,51 @@ impl Probes {
         order.into_par_iter().map(pool).collect()
     }
 
+    /// What two rows of a probe differ by on the items that both have: the mean over tasks, each counting the same.
+    ///
+    /// # Errors
+    /// A task without a finished record, or without one of the rows, in words.
+    pub(crate) fn pairs(
+        &self,
+        model: &str,
+        tasks: &[String],
+        rows: &PlannedRows,
+        seed: u64,
+    ) -> Result<RowPairs, String> {
+        let mut pairs = RowPairs { n: 0, difference: 0.0, replicates: vec![0.0; statistics::RESAMPLES] };
+        let share = 1.0 / tasks.len() as f64;
+        for task in tasks {
+            let of_task = |set: &&ProbeSet| {
+                let record = &set.record;
+                record.probe == rows.probe && record.model == model && record.task == *task && set.is_done()
+            };
+            let set = self.sets.iter().find(of_task);
+            let set = set.ok_or_else(|| format!("`{}` did not finish on {task}", rows.probe))?;
+            let row = |keys: &[Key]| {
+                let found = set.record.rows.iter().find(|row| row.measure == rows.measure && row.keys == keys);
+                found.ok_or_else(|| format!("{task} has no row {keys:?} of `{}`", rows.measure))
+            };
+            let (low, high) = (row(&rows.lower)?, row(&rows.higher)?);
+            let items = common_items(low, high);
+            if items.is_empty() {
+                return Err(format!("no item of {task} has both rows"));
+            }
+            let bank = ResampleBank::new(seed, task).of(items.len());
+            let side = |row: &ProbeRow| {
+                let kept = row.contributions.iter().filter(|(item, ..)| items.contains(item)).copied().collect();
+                contributions(&ProbeRow { contributions: kept, ..row.clone() })
+            };
+            let (low, high) = (side(low), side(high));
+            pairs.n += items.len();
+            pairs.difference += share * (high.value() - low.value());
+            let both = high.replicates(&bank).into_iter().zip(low.replicates(&bank));
+            for (sum, (high, low)) in pairs.replicates.iter_mut().zip(both) {
+                *sum += share * (high - low);
+            }
+        }
+        Ok(pairs)
+    }
+
     fn pool(&self, rows: &[(&str, &ProbeRow)]) -> Estimate {
         if let [(task, row)] = rows {
             let contributions = contributions(row);
@@ -134,9 +190,76 @@ fn contributions(row: &ProbeRow) -> Contributions {
     Contributions::of_items(&metric, 0..row.contributions.len())
 }
 
+/// Items that both rows observed, ascending.
+fn common_items(a: &ProbeRow, b: &ProbeRow) -> BTreeSet<u32> {
+    let items = |row: &ProbeRow| row.contributions.iter().map(|(item, ..)| *item).collect::<BTreeSet<u32>>();
+    items(a).intersection(&items(b)).copied().collect()
+}
+
 impl ProbeSet {
     /// Whether it finished.
     pub(crate) fn is_done(&self) -> bool {
         self.record.status == Status::Done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(distance: u64, contributions: &[(u32, f64)]) -> ProbeRow {
+        ProbeRow {
+            keys: vec![Key::Whole(distance)],
+            measure: "divergence".to_owned(),
+            contributions: contributions.iter().map(|(item, value)| (*item, *value, 1.0)).collect(),
+        }
+    }
+
+    fn probes(rows: Vec<ProbeRow>) -> Probes {
+        let record = ProbeRecord {
+            schema_version: PROBE_SCHEMA_VERSION,
+            probe_id: "p".to_owned(),
+            probe: "state_divergence".to_owned(),
+            options: "{}".to_owned(),
+            model: "m".to_owned(),
+            task: "t".to_owned(),
+            trial: None,
+            items: 4,
+            status: Status::Done,
+            error: None,
+            wall_s: 0.0,
+            columns: vec!["distance".to_owned()],
+            rows,
+        };
+        Probes { sets: vec![ProbeSet { record, estimates: Vec::new() }], ..Probes::default() }
+    }
+
+    fn planned(lower: u64, higher: u64) -> PlannedRows {
+        PlannedRows {
+            probe: "state_divergence".to_owned(),
+            measure: "divergence".to_owned(),
+            lower: vec![Key::Whole(lower)],
+            higher: vec![Key::Whole(higher)],
+        }
+    }
+
+    #[test]
+    fn rows_are_paired_over_the_items_that_both_have() {
+        // Item 0 is near the end, where nothing stands 32 tokens behind.
+        let probes = probes(vec![
+            row(2, &[(0, 0.9), (1, 0.3), (2, 0.5)]),
+            row(32, &[(1, 0.1), (2, 0.3), (3, 0.8)]),
+            row(64, &[(3, 0.8)]),
+        ]);
+        let tasks = ["t".to_owned()];
+        let pairs = probes.pairs("m", &tasks, &planned(2, 32), 7).unwrap();
+        assert_eq!((pairs.n, pairs.replicates.len()), (2, statistics::RESAMPLES));
+        assert!((pairs.difference + 0.2).abs() < 1e-12);
+        // Both items differ by the same: so does every resample.
+        assert!(pairs.replicates.iter().all(|replicate| (replicate + 0.2).abs() < 1e-12));
+        let refused = |task: &str, rows: &PlannedRows| probes.pairs("m", &[task.to_owned()], rows, 7).err().unwrap();
+        assert_eq!(refused("t", &planned(2, 64)), "no item of t has both rows");
+        assert!(refused("t", &planned(2, 8)).contains("no row"));
+        assert!(refused("u", &planned(2, 32)).contains("did not finish on u"));
     }
 }

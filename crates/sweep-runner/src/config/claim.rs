@@ -7,8 +7,9 @@ use std::fmt;
 use reduction_strategies::registry::nearest;
 use serde::{Deserialize, Serialize};
 
+use super::claim_rows::{RowComparison, WireRows};
 use super::error::Fault;
-use super::experiment::{Condition, Selector};
+use super::experiment::{Condition, ProbeVariant, Selector};
 use super::node::{Located, Node};
 use super::selectors::{self, Axes};
 use super::strategies::same_value;
@@ -21,11 +22,20 @@ pub struct Claim {
     pub expect: String,
     /// How many of the comparisons must hold.
     pub share: Share,
-    /// The comparisons, in file order.
-    pub decide: Vec<Comparison>,
+    /// What decides it, in file order.
+    pub decide: Vec<Entry>,
 }
 
-/// One entry of `decide`: on `quantity`, `higher` is above `lower` by more than `margin`.
+/// One entry of `decide`.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// About trials.
+    Trials(Comparison),
+    /// About the rows of a probe.
+    Rows(RowComparison),
+}
+
+/// An entry about trials: on `quantity`, `higher` is above `lower` by more than `margin`.
 #[derive(Clone, Debug)]
 pub struct Comparison {
     /// What is compared, in words.
@@ -62,15 +72,19 @@ pub enum Quantity {
     Flops,
     /// Tokens per second as measured; differences in per cent of the lower side.
     TokensPerS,
+    /// A share that a probe measures, in percentage points.
+    Probe,
 }
 
 const SHARES: [(&str, Share); 2] = [("all", Share::All), ("most", Share::Most)];
 
-const QUANTITIES: [(&str, Quantity); 4] = [
+/// The last one is not written as a quantity: its entry names a probe.
+const QUANTITIES: [(&str, Quantity); 5] = [
     ("accuracy", Quantity::Accuracy),
     ("loss", Quantity::Loss),
     ("flops", Quantity::Flops),
     ("tokens_per_s", Quantity::TokensPerS),
+    ("probe", Quantity::Probe),
 ];
 
 impl Share {
@@ -115,7 +129,12 @@ impl fmt::Display for Quantity {
 pub(super) struct WireClaim {
     expect: String,
     share: Share,
-    decide: Vec<WireComparison>,
+    decide: Vec<WireEntry>,
+}
+
+enum WireEntry {
+    Trials(WireComparison),
+    Rows(WireRows),
 }
 
 struct WireComparison {
@@ -126,7 +145,7 @@ struct WireComparison {
     margin: f64,
 }
 
-const MARGIN: &str = "the smallest difference that counts, in percentage points (per cent for costs): for example `margin: 2`; a \
+pub(super) const MARGIN: &str = "the smallest difference that counts, in percentage points (per cent for costs): for example `margin: 2`; a \
                       negative one lets `higher` be worse by that much";
 
 impl WireClaim {
@@ -140,25 +159,29 @@ impl WireClaim {
                 Some(node) => word(node, "`share`", &SHARES)?,
                 None => Share::All,
             },
-            decide: decide.list("`decide`")?.iter().map(WireComparison::read).collect::<Result<_, _>>()?,
+            decide: decide.list("`decide`")?.iter().map(WireEntry::read).collect::<Result<_, _>>()?,
         })
     }
 
-    pub(super) fn resolve(&self, axes: &Axes<'_>, text: &str) -> Result<Claim, Fault> {
-        let decide = self.decide.iter().map(|wire| {
+    pub(super) fn resolve(&self, axes: &Axes<'_>, probes: &[ProbeVariant], text: &str) -> Result<Claim, Fault> {
+        let decide = self.decide.iter().map(|entry| {
+            let wire = match entry {
+                WireEntry::Trials(wire) => wire,
+                WireEntry::Rows(wire) => return Ok(Entry::Rows(wire.resolve(probes)?)),
+            };
             let side = |side: &WireSelector| {
                 let mut resolved = selectors::resolve(std::slice::from_ref(side), axes, text)?;
                 let selector = resolved.pop().unwrap_or_else(|| unreachable!("one selector gives one"));
                 check_strategy(&selector, side, axes)?;
                 Ok::<_, Fault>(selector)
             };
-            Ok(Comparison {
+            Ok(Entry::Trials(Comparison {
                 name: wire.name.clone(),
                 lower: side(&wire.lower)?,
                 higher: side(&wire.higher)?,
                 quantity: wire.quantity,
                 margin: wire.margin,
-            })
+            }))
         });
         Ok(Claim { expect: self.expect.clone(), share: self.share, decide: decide.collect::<Result<_, Fault>>()? })
     }
@@ -181,6 +204,28 @@ fn check_strategy(selector: &Selector, wire: &WireSelector, axes: &Axes<'_>) -> 
         .hint("add it to `strategies` with these options, or select what is there"))
 }
 
+impl WireEntry {
+    fn read(node: &Node) -> Result<Self, Fault> {
+        let about_probe = node.entries("an entry of `decide`")?.iter().any(|(key, _)| key.value == "probe");
+        if about_probe {
+            WireRows::read(node, margin).map(Self::Rows)
+        } else {
+            WireComparison::read(node).map(Self::Trials)
+        }
+    }
+}
+
+fn margin(node: &Node) -> Result<f64, Fault> {
+    let margin = node.number("`margin`")?;
+    if margin.value.is_nan() || margin.value.abs() > 100.0 {
+        return Err(margin
+            .fault(format!("a margin of {} is beyond 100", margin.value))
+            .label("percentage points")
+            .hint("write 2 for two percentage points"));
+    }
+    Ok(margin.value)
+}
+
 impl WireComparison {
     fn read(node: &Node) -> Result<Self, Fault> {
         let fields = node.fields("an entry of `decide`", &["name", "lower", "higher", "quantity", "margin"])?;
@@ -188,22 +233,16 @@ impl WireComparison {
             let hint = "select the arms of this side, for example `{ strategy: random }`";
             WireSelector::read(fields.need(name, hint)?, name)
         };
-        let margin = fields.need("margin", MARGIN)?.number("`margin`")?;
-        if margin.value.is_nan() || margin.value.abs() > 100.0 {
-            return Err(margin
-                .fault(format!("a margin of {} is beyond 100", margin.value))
-                .label("percentage points")
-                .hint("write 2 for two percentage points"));
-        }
+        let margin = margin(fields.need("margin", MARGIN)?)?;
         Ok(Self {
             name: fields.get("name").map(|node| node.text("`name`").map(|name| name.value)).transpose()?,
             lower: side("lower")?,
             higher: side("higher")?,
             quantity: match fields.get("quantity") {
-                Some(node) => word(node, "`quantity`", &QUANTITIES)?,
+                Some(node) => word(node, "`quantity`", &QUANTITIES[..4])?,
                 None => Quantity::Accuracy,
             },
-            margin: margin.value,
+            margin,
         })
     }
 }

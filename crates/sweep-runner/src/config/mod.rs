@@ -9,6 +9,7 @@
 
 mod catalog;
 mod claim;
+mod claim_rows;
 mod error;
 mod experiment;
 #[cfg(test)]
@@ -30,7 +31,8 @@ use std::io::Read;
 use std::path::Path;
 
 pub use catalog::{Catalog, CatalogError, ModelFacts, TaskFacts, TaskKind};
-pub use claim::{Claim, Comparison, Quantity, Share};
+pub use claim::{Claim, Comparison, Entry, Quantity, Share};
+pub use claim_rows::RowComparison;
 pub use error::{ConfigError, render_plain};
 pub use experiment::{
     Amount, Condition, Experiment, Override, PROTOCOLS, ProbeVariant, Protocol, Sample, Schedule, Selector, SiteAxis,

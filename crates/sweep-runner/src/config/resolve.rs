@@ -52,7 +52,7 @@ impl WireExperiment {
         };
         let exclude = selectors::resolve(&self.exclude, &axes, text)?;
         let zip = selectors::resolve(&self.zip, &axes, text)?;
-        let claim = self.claim.as_ref().map(|claim| claim.resolve(&axes, text)).transpose()?;
+        let claim = self.claim.as_ref().map(|claim| claim.resolve(&axes, &probes, text)).transpose()?;
         Ok(Experiment {
             name: self.name.value,
             question: self.question,

@@ -316,3 +316,37 @@ fn refusals_of_claims() {
         edit("a typo", &decide(&format!("{sides}, margn: 1"))),
     ]));
 }
+
+#[test]
+fn refusals_of_claims_about_probes() {
+    let claim = |probes: &str, entry: &str| format!("{probes}claim:\n  expect: it grows\n  decide: [{{ {entry} }}]");
+    let listed = |entry: &str| claim("probes: [state_divergence]\n", entry);
+    let rows = "rows: { layer: [5, 9], half_life: all, removed: other }";
+    let sides = "lower: { distance: 2 }, higher: { distance: 32 }, margin: 0";
+    let divergence = "probe: state_divergence, measure: divergence";
+    snapshot!(refusals(&[
+        edit("a probe that is not listed", &claim("", &format!("{divergence}, {rows}, {sides}"))),
+        edit("an unknown probe", &listed(&format!("probe: divergence, measure: divergence, {rows}, {sides}"))),
+        edit("a probe of strategies", &listed(&format!("probe: kept_tokens, measure: dt_mean, {rows}, {sides}"))),
+        edit("another measure", &listed(&format!("probe: state_divergence, measure: divergense, {rows}, {sides}"))),
+        edit("a column is missing", &listed(&format!("{divergence}, rows: {{ layer: 5, half_life: all }}, {sides}"))),
+        edit(
+            "a column is named twice",
+            &listed(&format!(
+                "{divergence}, rows: {{ layer: 5, half_life: all, removed: other, distance: 2 }}, {sides}"
+            ))
+        ),
+        edit("an unknown column", &listed(&format!("{divergence}, rows: {{ depth: 5 }}, {sides}"))),
+        edit(
+            "sides that differ",
+            &listed(&format!("{divergence}, {rows}, lower: {{ distance: 2 }}, higher: {{ layer: 5 }}, margin: 0"))
+        ),
+        edit(
+            "two values on a side",
+            &listed(&format!(
+                "{divergence}, {rows}, lower: {{ distance: [1, 2] }}, higher: {{ distance: 32 }}, margin: 0"
+            ))
+        ),
+        edit("a quantity", &listed(&format!("{divergence}, {rows}, {sides}, quantity: loss"))),
+    ]));
+}

@@ -5,11 +5,13 @@
 
 use std::fmt::Write as _;
 
+use evaluation::probes::Key;
 use reduction_strategies::options::OptionValue;
 use reduction_strategies::schedule::Sites;
 use serde::Serialize;
 
-use super::claim::{Claim, Comparison};
+use super::claim::{Claim, Comparison, Entry};
+use super::claim_rows::RowComparison;
 use super::experiment::{Amount, Condition, Experiment, ProbeVariant, Schedule, Selector, SiteAxis, Variant};
 
 /// The experiment as a file.
@@ -65,7 +67,11 @@ impl Yaml {
     fn claim(&mut self, claim: &Claim) {
         let _ =
             writeln!(self.0, "claim:\n  expect: {}\n  share: {}\n  decide:", json(&claim.expect), claim.share.name());
-        for entry in claim.decide.iter().map(comparison) {
+        for entry in &claim.decide {
+            let entry = match entry {
+                Entry::Trials(entry) => comparison(entry),
+                Entry::Rows(entry) => row_comparison(entry),
+            };
             let _ = writeln!(self.0, "    - {entry}");
         }
     }
@@ -90,6 +96,22 @@ fn comparison(comparison: &Comparison) -> String {
         ("margin", json(&comparison.margin)),
     ];
     map(&name.chain(rest).collect::<Vec<_>>())
+}
+
+fn row_comparison(comparison: &RowComparison) -> String {
+    let columns = |columns: &[(String, Key)]| {
+        map(&columns.iter().map(|(column, key)| (column.as_str(), json(key))).collect::<Vec<_>>())
+    };
+    let rows: Vec<_> = comparison.rows.iter().map(|(column, keys)| (column.as_str(), json(keys))).collect();
+    let name = comparison.name.iter().map(|name| ("name", json(name)));
+    let rows = (!rows.is_empty()).then(|| ("rows", map(&rows)));
+    let rest = [
+        ("lower", columns(&comparison.lower)),
+        ("higher", columns(&comparison.higher)),
+        ("margin", json(&comparison.margin)),
+    ];
+    let what = [("probe", comparison.probe.name.to_owned()), ("measure", comparison.measure.name.to_owned())];
+    map(&name.chain(what).chain(rows).chain(rest).collect::<Vec<_>>())
 }
 
 fn json<T: Serialize>(value: &T) -> String {
@@ -166,7 +188,7 @@ mod tests {
     use std::path::PathBuf;
 
     use crate::config::fake::{CATALOG, edited};
-    use crate::config::{Experiment, load, load_str};
+    use crate::config::{Entry, Experiment, load, load_str};
     use crate::plan::{Setting, build};
 
     /// Everything that a plan says, but for the lines to which exclusions refer and for duplicates, which the resolved text
@@ -174,7 +196,10 @@ mod tests {
     fn meaning(experiment: &Experiment) -> String {
         let mut experiment = experiment.clone();
         let sides = experiment.claim.iter_mut().flat_map(|claim| &mut claim.decide);
-        let claimed = sides.flat_map(|comparison| [&mut comparison.lower, &mut comparison.higher]);
+        let claimed = sides.flat_map(|entry| match entry {
+            Entry::Trials(comparison) => vec![&mut comparison.lower, &mut comparison.higher],
+            Entry::Rows(_) => Vec::new(),
+        });
         for selector in experiment.exclude.iter_mut().chain(&mut experiment.zip).chain(claimed) {
             selector.line = 0;
         }

@@ -68,6 +68,10 @@ pub enum PlanError {
         /// What to do.
         help: &'static str,
     },
+    /// A comparison of rows of a probe that looks at no model of the experiment.
+    #[error("the claim compares rows of the probe `{0}`, which looks at no model of this experiment")]
+    #[diagnostic(help("the notes of the plan say why it leaves them out"))]
+    ClaimWithoutRows(&'static str),
     /// More comparisons than the resamples can tell apart after a correction.
     #[error("the claim makes {0} comparisons, more than {most}", most = claim::MOST_COMPARISONS)]
     #[diagnostic(help(

@@ -6,6 +6,7 @@
 
 mod build;
 mod claim;
+mod claim_rows;
 mod estimate;
 mod grid;
 mod ids;
@@ -19,6 +20,7 @@ mod types;
 
 pub use build::{MAX_CELLS, PlanError, build};
 pub use claim::{ArmName, PlannedClaim, PlannedComparison};
+pub use claim_rows::PlannedRows;
 pub use estimate::{ASSUMED_CPU_FLOPS_PER_S, ASSUMED_CUDA_FLOPS_PER_S, Estimate};
 pub use probes::ProbeCell;
 pub use render::{to_json, write_table};

@@ -87,9 +87,13 @@ pub(super) fn family(strategy: &str, baseline: &str) -> Family {
     match name {
         _ if strategy == baseline => Family::Baseline,
         _ if name.ends_with("_released") => Family::Released,
-        "random" | "block_causal_random" | "uniform" | "drop_prefix" | "drop_suffix" | "inverted_top_k" => {
-            Family::Control
-        }
+        "random"
+        | "block_causal_random"
+        | "uniform"
+        | "drop_prefix"
+        | "drop_suffix"
+        | "inverted_top_k"
+        | "split_branches" => Family::Control,
         "top_k" | "ltmp" => Family::Pruning,
         "state_merge" | "hold_state" | "mtr" | "decimate" | "write_read" => Family::StateAware,
         _ => Family::Merging,
@@ -106,6 +110,7 @@ pub(super) fn style(strategy: &str) -> Option<Style> {
         "drop_prefix" => (LIGHT, Marker::Up, DOTTED),
         "drop_suffix" => (MID, Marker::Down, DASH_DOT),
         "inverted_top_k" => (DARK, Marker::Cross, LONG),
+        "split_branches" => (MID, Marker::Plus, DOTTED),
         "ltmp" => (YELLOW, Marker::Cross, DASHED),
         "tome" => (BLUE, Marker::Square, DASHED),
         "pumer" => (SKY, Marker::Down, DASH_DOT),

@@ -21,7 +21,7 @@ pub(super) fn frame(study: &Study, result: &ClaimResult) -> PolarsResult<DataFra
         text(&rows, "setting", |(planned, _)| Some(planned.setting.clone())),
         text(&rows, "lower", |(planned, _)| Some(planned.lower.label.clone())),
         text(&rows, "higher", |(planned, _)| Some(planned.higher.label.clone())),
-        text(&rows, "quantity", |(planned, _)| Some(planned.quantity.name().to_owned())),
+        text(&rows, "quantity", |(planned, _)| Some(planned.what().to_owned())),
         number(&rows, "margin", |(planned, _)| Some(planned.margin)),
         Column::new("n".into(), rows.iter().map(|(_, row)| row.n as u64).collect::<Vec<_>>()),
         number(&rows, "effect", |(_, row)| finite(row.decision.effect)),

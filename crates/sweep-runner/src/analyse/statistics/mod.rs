@@ -15,7 +15,7 @@ pub(crate) use difference::{Difference, difference_of_replicates, paired_differe
 pub(crate) use estimate::{Estimate, estimate, estimate_from_replicates};
 pub(crate) use jaccard::{ChanceOverlap, jaccard};
 pub(crate) use percentile::Interval;
-pub(crate) use resample::ResampleBank;
+pub(crate) use resample::{RESAMPLES, ResampleBank};
 pub(crate) use verdict::{Decision, Evidence, Verdict, decide, of_share};
 
 /// `ln(k!)` for k = 0..=n, by summation: exact enough for the counts of an evaluation.

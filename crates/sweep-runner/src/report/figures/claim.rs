@@ -11,6 +11,10 @@ use crate::report::style;
 
 const ROW: f64 = 10.5;
 const GAP: f64 = 9.0;
+/// Least room of a number at the axis.
+const TICK: f64 = 28.0;
+/// Labels that are wider lose the words that all of them share.
+const WIDE: f64 = 0.45 * FULL_WIDTH;
 
 /// What stands in one row of one panel.
 type Entry<'a> = (&'a PlannedComparison, &'a ComparisonResult);
@@ -32,17 +36,17 @@ fn draw(result: &ClaimResult, name: &str, costs: bool, unit: &str) -> Result<Opt
         return Ok(None);
     }
     let panels = distinct(entries.iter().map(panel_of));
-    let labels: Vec<String> = entries.iter().map(|entry| label_of(entry, &entries)).collect();
+    let labels = labels(&entries);
     let rows = distinct(labels.iter().cloned());
     let range = padded(entries.iter().flat_map(shown), 0.05);
-    let left = 8.0 + rows.iter().map(|row| text_width(row, LABEL_TEXT, false)).fold(0.0, f64::max);
+    let left = 8.0 + widest(&rows);
     let width = (FULL_WIDTH - left - 8.0 - GAP * (panels.len() as f64 - 1.0)) / panels.len() as f64;
     let plot = rows.len() as f64 * ROW + 4.0;
     let (top, height) = (18.0, plot + 18.0 + 40.0);
     let svg = page(FULL_WIDTH, height, |canvas| {
         for (column, title) in panels.iter().enumerate() {
             let panel = Panel::new((left + column as f64 * (width + GAP), top), width, plot, range, (1.0, 0.0));
-            let wanted = if panels.len() > 2 { 3 } else { 5 };
+            let wanted = (width / TICK).clamp(2.0, 5.0) as usize;
             panel.axes(canvas, &ticks(range, wanted, 1.0, ""), &[], (true, false))?;
             canvas.text((panel.left + width / 2.0, 9.0), title, Text::new(TITLE_TEXT).bold().align(Align::Middle))?;
             let zero = panel.x.at(0.0);
@@ -98,8 +102,25 @@ fn panel_of((planned, _): &Entry) -> String {
     planned.model.as_deref().map_or("between models", |model| model.trim_start_matches("builtin:")).to_owned()
 }
 
-/// The comparison's name where it is the only one of that name in its panel and setting, otherwise the sides.
-fn label_of((planned, _): &Entry, all: &[Entry]) -> String {
+/// One label per entry.
+fn labels(entries: &[Entry]) -> Vec<String> {
+    let words: Vec<Vec<String>> = entries.iter().map(|entry| words_of(entry, entries)).collect();
+    let whole: Vec<String> = words.iter().map(|words| words.join(", ")).collect();
+    if widest(&whole) <= WIDE {
+        return whole;
+    }
+    let shared = |word: &String| words.iter().all(|other| other.contains(word));
+    let own = |words: &Vec<String>| words.iter().filter(|word| !shared(word)).cloned().collect::<Vec<_>>().join(", ");
+    let short: Vec<String> = words.iter().map(own).collect();
+    if short.iter().any(String::is_empty) { whole } else { short }
+}
+
+fn widest(labels: &[String]) -> f64 {
+    labels.iter().map(|label| text_width(label, LABEL_TEXT, false)).fold(0.0, f64::max)
+}
+
+/// The comparison's name where it is the only one of that name in its panel and setting, otherwise the sides; then the setting.
+fn words_of((planned, _): &Entry, all: &[Entry]) -> Vec<String> {
     let place = |of: &PlannedComparison| (of.name.clone(), of.model.clone(), of.protocol.clone(), of.setting.clone());
     let alone = all.iter().filter(|(other, _)| place(other) == place(planned)).count() == 1;
     let mut label = match &planned.name {
@@ -110,10 +131,10 @@ fn label_of((planned, _): &Entry, all: &[Entry]) -> String {
         label = format!("loss of {label}");
     }
     let protocol = planned.protocol.as_deref().filter(|protocol| *protocol != "context");
-    for word in protocol.into_iter().chain([planned.setting.as_str()]).filter(|word| !word.is_empty()) {
-        label = format!("{label}, {}", word.replace(" fewer FLOPs", "").replace("builtin:", ""));
-    }
-    label.replace("builtin:", "")
+    let setting =
+        planned.setting.split(", ").filter(|word| !word.is_empty()).map(|word| word.replace(" fewer FLOPs", ""));
+    let words = [label].into_iter().chain(protocol.map(str::to_owned)).chain(setting);
+    words.map(|word| word.replace("builtin:", "")).collect()
 }
 
 /// In order of appearance.
@@ -138,7 +159,7 @@ fn csv(entries: &[Entry]) -> String {
             planned.model.clone().unwrap_or_default(),
             planned.protocol.clone().unwrap_or_default(),
             planned.setting.clone(),
-            planned.quantity.name().to_owned(),
+            planned.what().to_owned(),
             number(planned.margin),
             number(row.decision.effect),
         ];

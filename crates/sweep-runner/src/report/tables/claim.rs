@@ -23,7 +23,8 @@ pub(in crate::report) fn table(result: &ClaimResult) -> Table {
     Table {
         name: crate::report::claim::TABLE.to_owned(),
         caption: "Differences of mean accuracy over tasks are in percentage points, paired over items; costs are in per cent of the \
-                  lower side, the median over tasks. Achieved: FLOPs reduction of the lower and of the higher side."
+                  lower side, the median over tasks; shares that a probe measures are in percentage points over the items that both rows \
+                  have. Achieved: FLOPs reduction of the lower and of the higher side."
             .to_owned(),
         header: header.map(str::to_owned).to_vec(),
         rows: rows.map(|(planned, row)| Row { block: 0, cells: cells(planned, row) }).collect(),
@@ -46,14 +47,14 @@ fn cells(planned: &PlannedComparison, row: &ComparisonResult) -> Vec<TableCell> 
     };
     let common = [planned.protocol.as_deref().unwrap_or_default(), &planned.setting];
     let common: Vec<&str> = common.into_iter().filter(|word| !word.is_empty()).collect();
-    let quantity = planned.quantity.name();
+    let quantity = planned.what();
     vec![
         TableCell::Text(planned.name.clone().map_or(quantity.to_owned(), |name| format!("{name} ({quantity})"))),
         TableCell::Name(planned.lower.label.clone()),
         TableCell::Name(planned.higher.label.clone()),
         planned.model.as_ref().map_or(TableCell::Missing, |model| TableCell::Name(model.clone())),
         TableCell::Text(common.join(", ")),
-        if row.missing.is_some() { TableCell::Missing } else { TableCell::Text(achieved) },
+        if row.achieved.iter().any(|share| share.is_nan()) { TableCell::Missing } else { TableCell::Text(achieved) },
         number(planned.margin, 1),
         number(decision.effect, 1),
         TableCell::Text(interval),
