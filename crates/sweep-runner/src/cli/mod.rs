@@ -135,7 +135,7 @@ const TEMPORARY: u8 = Interrupt::Usr1.exit_code();
 /// where a run was ended by SIGINT, SIGTERM or SIGUSR1 ([`crate::run::Interrupt::exit_code`]), 75 also where the GPU was lost.
 pub fn main() -> ExitCode {
     let filter = EnvFilter::try_from_env("SWEEP_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("warn,usvg=error,resvg=error,krilla=error,krilla_svg=error"));
+        .unwrap_or_else(|_| EnvFilter::new("warn,usvg=error,resvg=error,tiny_skia=error,krilla=error,krilla_svg=error"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
