@@ -57,7 +57,7 @@ impl Wanted<'_> {
         let headers = answer.response.headers();
         let etag = status::text(headers, "x-linked-etag").or_else(|| status::text(headers, "etag")).unwrap_or_default();
         let Some(expected) = Expected::from_etag(etag) else {
-            return Err(HubError::NoHash { url: answer.url, etag: etag.escape_debug().to_string() });
+            return Err(HubError::NoHash { url: answer.url, etag: etag.replace('"', "") });
         };
         // The length of a redirect is that of its own text.
         let own = answer.response.status().is_success().then(|| status::text(headers, "content-length")).flatten();

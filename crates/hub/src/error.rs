@@ -209,8 +209,8 @@ impl HubError {
             Self::Status { status: 500.., .. } => "the hub has trouble; try again later, what is downloaded is kept",
             Self::Status { .. } => "look at HF_ENDPOINT, if it is set",
             Self::Network { .. } => {
-                "look at the network and at HF_ENDPOINT; without network, set HF_HUB_OFFLINE=1 to use what is in the cache, or \
-                 name a folder"
+                "look at the network and at HF_ENDPOINT; where there is no network, bring the cache (HF_HOME) from a machine that \
+                 has one, or name a folder"
             }
             Self::Offline { .. } => "unset HF_HUB_OFFLINE once to download it, or name a folder",
             Self::BadAnswer { .. } => "this is no hub, or one that speaks another language; look at HF_ENDPOINT",
@@ -229,11 +229,11 @@ impl HubError {
 }
 
 fn access_hint(with_token: bool, gated: bool) -> String {
-    let token = if with_token { "look whether the token may read it" } else { "set HF_TOKEN to a token of yours" };
-    if gated {
-        format!("accept the terms on the page of the repository, and {token}")
-    } else {
-        format!("look the name up on the hub, and {token} if it is private")
+    let first = if gated { "accept the terms on the page of the repository" } else { "look the name up on the hub" };
+    match (gated, with_token) {
+        (_, true) => format!("{first}, and look whether the owner of the token may read it"),
+        (true, false) => format!("{first}, and set HF_TOKEN to a token of yours"),
+        (false, false) => format!("{first}; if it is private, set HF_TOKEN to a token of yours"),
     }
 }
 

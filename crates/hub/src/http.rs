@@ -145,7 +145,10 @@ impl Http {
 }
 
 fn address(text: &str) -> Result<Uri, HubError> {
-    text.parse().map_err(|error| HubError::BadAnswer { url: text.to_owned(), problem: format!("no address: {error}") })
+    text.parse().map_err(|error| {
+        let url = text.split('?').next().unwrap_or_default().to_owned();
+        HubError::BadAnswer { url, problem: format!("no address: {error}") }
+    })
 }
 
 /// Where a redirect leads.
