@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ureq::http::{Response, Uri, header};
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, Proxy};
 
 use crate::status::{self, Asked};
 use crate::{Event, HubError, Report, Retry, Settings, Token};
@@ -57,7 +57,13 @@ impl From<HubError> for Failure {
 
 impl Http {
     pub(crate) fn new(settings: &Settings) -> Self {
+        // A hub on this machine is not behind the proxy that leads out of it.
+        let local = ["127.0.0.1", "localhost", "[::1]"].iter().any(|name| {
+            let host = status::host(&settings.endpoint);
+            host.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+        });
         let config = Agent::config_builder()
+            .proxy(if local { None } else { Proxy::try_from_env() })
             .http_status_as_error(false)
             // Redirects are followed here: the token may not go with them.
             .max_redirects(0)
