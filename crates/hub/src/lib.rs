@@ -10,9 +10,9 @@
 //! whole: a file grows aside, is compared with the hash that the hub gave for it, and is renamed. What was downloaded by
 //! `huggingface_hub` is found, and the other way round; both hold the same locks while they write.
 //!
-//! The layout and the environment are those of `huggingface_hub` 0.36 (its pages "Understand caching" and "Environment
-//! variables"). Differs in: names are checked before they become paths, hashes are verified, and no file of the cache says that a
-//! file does not exist on the hub (`.no_exist`).
+//! The layout and the environment are those of `huggingface_hub` 2.4.0 (its pages "Understand caching" and "Environment variables").
+//! Differs in: names are checked before they become paths, hashes are verified, a partial download always goes on, and nothing in the
+//! cache says that a file does not exist on the hub (`.no_exist`).
 
 mod cache;
 mod client;

@@ -19,7 +19,11 @@ pub(super) fn run(wanted: &[String]) -> Result<ExitCode, Failure> {
             // Opened as well, so that what cannot be used is found out here.
             library.model(word).map_err(|error| {
                 let hint = error.hint.clone().unwrap_or_default();
-                refused(miette!(help = hint, "{word}: {error}"))
+                refused(if error.message.contains(word) {
+                    miette!(help = hint, "{error}")
+                } else {
+                    miette!(help = hint, "{word}: {error}")
+                })
             })?;
         } else {
             config::load(Path::new(word), &library).map_err(refused)?;
