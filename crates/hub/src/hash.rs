@@ -1,4 +1,4 @@
-//! Hashes of files, as the hub gives them in place of an ETag.
+//! Hashes of files, as the hub gives them in place of an `ETag`.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -14,7 +14,7 @@ use crate::names::is_hash;
 pub(crate) struct Expected(String);
 
 impl Expected {
-    /// From an ETag: SHA-256 of the bytes for large files, the id of a git blob for the others. None for anything else.
+    /// From an `ETag`: SHA-256 of the bytes for large files, the id of a git blob for the others. None for anything else.
     pub(crate) fn from_etag(etag: &str) -> Option<Self> {
         let bare = etag.trim().trim_start_matches("W/").trim_matches('"');
         is_hash(bare).then(|| Self(bare.to_owned()))

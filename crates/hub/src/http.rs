@@ -44,14 +44,16 @@ pub(crate) struct Answer {
 
 /// Why one attempt failed.
 struct Failure {
-    error: HubError,
-    /// Whether another attempt may succeed, and after which wait that the server asks for.
-    again: Option<Option<Duration>>,
+    error: Box<HubError>,
+    /// Whether another attempt may succeed.
+    may_pass: bool,
+    /// Wait that the server asks for.
+    wait: Option<Duration>,
 }
 
 impl From<HubError> for Failure {
     fn from(error: HubError) -> Self {
-        Self { error, again: None }
+        Self { error: Box::new(error), may_pass: false, wait: None }
     }
 }
 
@@ -95,9 +97,8 @@ impl Http {
                 Err(failure) => failure,
             };
             failed += 1;
-            let Some(pause) = failure.again.and_then(|asked| self.retry.pause(failed, asked)) else {
-                return Err(failure.error);
-            };
+            let pause = self.retry.pause(failed, failure.wait).filter(|_| failure.may_pass);
+            let Some(pause) = pause else { return Err(*failure.error) };
             report(Event::Waiting { why: failure.error.to_string(), pause });
             std::thread::sleep(pause);
         }
@@ -124,8 +125,8 @@ impl Http {
                 }
                 _ => {
                     let error = status::refusal(asked, status, response.headers(), &url, token.is_some());
-                    let again = status::may_pass(status).then(|| status::retry_after(response.headers()));
-                    return Err(Failure { error, again });
+                    let wait = status::retry_after(response.headers());
+                    return Err(Failure { error: Box::new(error), may_pass: status::may_pass(status), wait });
                 }
             }
         }
@@ -197,7 +198,7 @@ fn network(url: &str, error: &ureq::Error) -> Failure {
         _ => false,
     };
     let error = HubError::Network { host: status::host(url), problem: error.to_string() };
-    Failure { error, again: (!lasting).then_some(None) }
+    Failure { error: Box::new(error), may_pass: !lasting, wait: None }
 }
 
 #[cfg(test)]

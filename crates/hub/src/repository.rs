@@ -18,8 +18,7 @@ pub enum Kind {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Repository {
     kind: Kind,
-    owner: String,
-    name: String,
+    id: String,
 }
 
 impl Repository {
@@ -30,7 +29,7 @@ impl Repository {
     pub fn new(kind: Kind, id: &str) -> Result<Self, HubError> {
         match id.split_once('/') {
             Some((owner, name)) if is_repository_part(owner) && is_repository_part(name) => {
-                Ok(Self { kind, owner: owner.to_owned(), name: name.to_owned() })
+                Ok(Self { kind, id: id.to_owned() })
             }
             _ => Err(HubError::BadRepository { id: id.to_owned() }),
         }
@@ -38,8 +37,8 @@ impl Repository {
 
     /// `owner/name`.
     #[must_use]
-    pub fn id(&self) -> String {
-        format!("{}/{}", self.owner, self.name)
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// Its folder in the cache.
@@ -48,7 +47,7 @@ impl Repository {
             Kind::Model => "models",
             Kind::Dataset => "datasets",
         };
-        format!("{kind}--{}--{}", self.owner, self.name)
+        format!("{kind}--{}", self.id.replace('/', "--"))
     }
 
     /// Path of the API that describes it.
@@ -57,7 +56,7 @@ impl Repository {
             Kind::Model => "models",
             Kind::Dataset => "datasets",
         };
-        format!("/api/{kind}/{}", self.id())
+        format!("/api/{kind}/{}", self.id)
     }
 }
 
@@ -67,7 +66,7 @@ impl fmt::Display for Repository {
             Kind::Model => "",
             Kind::Dataset => "datasets/",
         };
-        write!(f, "{prefix}{}/{}", self.owner, self.name)
+        write!(f, "{prefix}{}", self.id)
     }
 }
 
@@ -81,7 +80,7 @@ mod tests {
         assert_eq!(model.folder_name(), "models--state-spaces--mamba2-2.7b");
         assert_eq!(model.api_path(), "/api/models/state-spaces/mamba2-2.7b");
         let data = Repository::new(Kind::Dataset, "Rowan/hellaswag").unwrap();
-        assert_eq!((data.to_string(), data.id()), ("datasets/Rowan/hellaswag".into(), "Rowan/hellaswag".into()));
+        assert_eq!((data.to_string(), data.id()), ("datasets/Rowan/hellaswag".into(), "Rowan/hellaswag"));
         assert_eq!(data.folder_name(), "datasets--Rowan--hellaswag");
         for bad in ["gpt2", "a/b/c", "../x", "a/..", "a/", "/b", "a/b c"] {
             assert!(Repository::new(Kind::Model, bad).is_err(), "{bad}");

@@ -96,14 +96,14 @@ impl Named {
 
     /// The repository that has its tokenizer, where it has none itself.
     fn tokenizer_repository(&self) -> Result<Option<Repository>, HubError> {
-        let id = catalog::tokenizer_repository(&self.repository.id());
+        let id = catalog::tokenizer_repository(self.repository.id());
         id.map(|id| Repository::new(Kind::Model, id)).transpose()
     }
 
     fn commit(&self, repository: &Repository, revision: &str, commit: &str) -> HubCommit {
         HubCommit {
             reference: self.reference.clone(),
-            repository: repository.id(),
+            repository: repository.id().to_owned(),
             revision: revision.to_owned(),
             commit: commit.to_owned(),
         }
