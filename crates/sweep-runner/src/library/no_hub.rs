@@ -45,7 +45,7 @@ mod tests {
     fn references_are_refused_with_the_name_of_the_feature() {
         let error = Hub::new(Downloads::Missing).model("hub:test/model", "test/model").unwrap_err();
         insta::assert_snapshot!(
-            format!("{error}\nhint: {}", error.hint.unwrap_or_default()),
+            format!("{error}\nhint: {}", error.hint.as_deref().unwrap_or_default()),
             @r"
         cannot fetch `hub:test/model`: this program was built without the feature `hub`
         hint: build it with `--features hub`, or download the files into a folder and name that
