@@ -28,6 +28,10 @@ time-analysis:
 test:
     cargo test --release --workspace
 
+# Test that a program without downloads says so; rebuilds sweep-runner
+test-without-hub:
+    cargo test --release --package sweep-runner --no-default-features --lib library
+
 # Kill a sweep at fifty random moments and compare its frames with those of an undisturbed one; some minutes
 test-survival:
     cargo test --release --workspace --test survival -- --ignored --nocapture

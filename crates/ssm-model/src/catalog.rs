@@ -149,6 +149,15 @@ const PUBLISHED: &[Published] = &[
     Published { name: "EleutherAI/pythia-2.8b", family: Family::Pythia { heads: 32 }, d_model: 2560, n_layer: 32 },
 ];
 
+/// Owners that publish weights without a tokenizer, and the repository whose `tokenizer.json` their models were trained with.
+const TOKENIZERS: &[(&str, &str)] = &[("state-spaces", "EleutherAI/gpt-neox-20b")];
+
+/// The repository that has the tokenizer of `repository` (`owner/name`), where that one has none itself.
+pub fn tokenizer_repository(repository: &str) -> Option<&'static str> {
+    let owner = repository.split('/').next();
+    TOKENIZERS.iter().find(|(known, _)| Some(*known) == owner).map(|(_, tokenizer)| *tokenizer)
+}
+
 /// The published models of the two papers, and the Pythia models as Transformers of their sizes, trained on the same data.
 pub fn published() -> &'static [Published] {
     PUBLISHED
@@ -157,6 +166,12 @@ pub fn published() -> &'static [Published] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_published_model_has_a_tokenizer_somewhere() {
+        assert_eq!(tokenizer_repository("state-spaces/mamba2-2.7b"), Some("EleutherAI/gpt-neox-20b"));
+        assert_eq!(tokenizer_repository("EleutherAI/pythia-70m"), None, "it has one itself");
+    }
 
     /// Sizes as the papers and the hub's pages give them.
     #[test]

@@ -1,5 +1,8 @@
 //! The models and tasks that an experiment can name, and how they are loaded.
 
+#[cfg_attr(not(feature = "hub"), path = "library/no_hub.rs")]
+mod hub;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,6 +18,8 @@ use ssm_model::{LanguageModel, ModelError, Placement};
 use thiserror::Error;
 
 use crate::config::{Catalog, CatalogError, ModelFacts, TaskFacts, TaskKind};
+use crate::record::manifest::HubCommit;
+use hub::{Hub, HubModel};
 
 /// Why a model or task could not be had.
 #[derive(Debug, Error, Diagnostic)]
@@ -71,6 +76,19 @@ const UNKNOWN: &str = "unknown";
 enum Source {
     Builtin(Builtin),
     Folder(PathBuf),
+    Hub(HubModel),
+}
+
+/// What may be downloaded when something of the hub is named.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Downloads {
+    /// Nothing: what the cache lacks is refused.
+    #[default]
+    Never,
+    /// What the cache lacks.
+    Missing,
+    /// What the cache lacks, after asking the hub what branches and tags stand for now.
+    Refresh,
 }
 
 /// Everything nameable, with tokenizers kept once read.
@@ -79,13 +97,26 @@ pub struct Library {
     tokenizers: Mutex<BTreeMap<String, Tokenizer>>,
     /// Checkpoints that were opened for planning and wait to be loaded.
     opened: Mutex<BTreeMap<String, Checkpoint>>,
+    hub: Hub,
 }
 
 impl Library {
-    /// The library of this installation.
+    /// The library of this installation. It downloads nothing.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same with downloads, which happen when a model is named for the first time.
+    #[must_use]
+    pub fn with(downloads: Downloads) -> Self {
+        Self { hub: Hub::new(downloads), ..Self::default() }
+    }
+
+    /// The commits behind the references to a hub that were looked up so far.
+    #[must_use]
+    pub fn hub_commits(&self) -> Vec<HubCommit> {
+        self.hub.commits()
     }
 
     /// Loads a model for computing at `placement`.
@@ -94,7 +125,7 @@ impl Library {
     /// No such model, or a checkpoint that is damaged, incomplete or has surplus weights.
     pub fn load_model(&self, reference: &str, placement: &Placement) -> Result<LanguageModel, LibraryError> {
         let waiting = self.opened.lock().unwrap_or_else(PoisonError::into_inner).remove(reference);
-        let checkpoint = waiting.map_or_else(|| open(reference), Ok)?;
+        let checkpoint = waiting.map_or_else(|| open(reference, &self.hub), Ok)?;
         let mut weights = checkpoint.weights;
         let model = LanguageModel::load(&checkpoint.config, &mut weights, placement)
             .map_err(|error| LibraryError::Model { reference: reference.to_owned(), error: Box::new(error) })?;
@@ -124,9 +155,10 @@ impl Library {
     fn with_tokenizer<R>(&self, reference: &str, f: impl FnOnce(&Tokenizer) -> R) -> Result<R, LibraryError> {
         let mut tokenizers = self.tokenizers.lock().unwrap_or_else(PoisonError::into_inner);
         if !tokenizers.contains_key(reference) {
-            let json = match source(reference)? {
+            let json = match source(reference, &self.hub)? {
                 Source::Builtin(builtin) => builtin.tokenizer_json.to_owned(),
                 Source::Folder(folder) => read(&folder.join("tokenizer.json"))?,
+                Source::Hub(model) => read(&model.tokenizer)?,
             };
             let tokenizer = Tokenizer::from_json(&json)
                 .map_err(|error| LibraryError::Tokenizer { reference: reference.to_owned(), error })?;
@@ -140,7 +172,7 @@ fn read(path: &Path) -> Result<String, LibraryError> {
     fs::read_to_string(path).map_err(|error| LibraryError::File { path: path.display().to_string(), error })
 }
 
-fn source(reference: &str) -> Result<Source, CatalogError> {
+fn source(reference: &str, hub: &Hub) -> Result<Source, CatalogError> {
     if let Some(name) = reference.strip_prefix("builtin:") {
         return catalog::builtin(name).map(Source::Builtin).ok_or_else(|| {
             let names: Vec<&str> = catalog::builtins().iter().map(|builtin| builtin.name).collect();
@@ -155,12 +187,8 @@ fn source(reference: &str) -> Result<Source, CatalogError> {
             }
         });
     }
-    if reference.starts_with("hub:") {
-        return Err(CatalogError {
-            message: format!("cannot fetch `{reference}`: this version downloads nothing"),
-            hint: Some("download the checkpoint and name its folder instead".to_owned()),
-            label: "not on this machine",
-        });
+    if let Some(rest) = reference.strip_prefix("hub:") {
+        return hub.model(reference, rest).map(Source::Hub);
     }
     let folder = PathBuf::from(reference);
     if folder.is_dir() {
@@ -168,33 +196,37 @@ fn source(reference: &str) -> Result<Source, CatalogError> {
     }
     Err(CatalogError {
         message: format!("unknown model `{reference}`"),
-        hint: Some("write builtin:<name> (see `sweep models`) or the path of a folder with config.json".to_owned()),
+        hint: Some(
+            "write builtin:<name> (see `sweep models`), hub:<owner>/<name>, or the path of a folder with config.json"
+                .to_owned(),
+        ),
         label: UNKNOWN,
     })
 }
 
-fn open(reference: &str) -> Result<Checkpoint, LibraryError> {
-    match source(reference)? {
+fn open(reference: &str, hub: &Hub) -> Result<Checkpoint, LibraryError> {
+    match source(reference, hub)? {
         Source::Builtin(builtin) => Checkpoint::from_bytes(builtin.config_json, builtin.safetensors),
-        Source::Folder(folder) => Checkpoint::open(&folder),
+        Source::Folder(folder) | Source::Hub(HubModel { folder, .. }) => Checkpoint::open(&folder),
     }
     .map_err(|error| LibraryError::Checkpoint { reference: reference.to_owned(), error: Box::new(error) })
 }
 
 /// Digest of the configuration and the weights as they are stored.
-fn digest(reference: &str) -> Result<String, LibraryError> {
+fn digest(reference: &str, hub: &Hub) -> Result<String, LibraryError> {
     let mut hasher = blake3::Hasher::new();
-    match source(reference)? {
+    let files = match source(reference, hub)? {
         Source::Builtin(builtin) => {
             hasher.update(builtin.config_json.as_bytes()).update(builtin.safetensors);
+            Vec::new()
         }
-        Source::Folder(folder) => {
-            for file in weight_files(&folder)? {
-                let path = || file.display().to_string();
-                let opened = fs::File::open(&file).map_err(|error| LibraryError::File { path: path(), error })?;
-                hasher.update_reader(opened).map_err(|error| LibraryError::File { path: path(), error })?;
-            }
-        }
+        Source::Folder(folder) => weight_files(&folder)?,
+        Source::Hub(model) => model.files,
+    };
+    for file in files {
+        let unreadable = |error| LibraryError::File { path: file.display().to_string(), error };
+        let opened = fs::File::open(&file).map_err(unreadable)?;
+        hasher.update_reader(opened).map_err(unreadable)?;
     }
     Ok(hasher.finalize().to_hex()[..16].to_owned())
 }
@@ -238,8 +270,8 @@ fn as_catalog_error(error: LibraryError) -> CatalogError {
 
 impl Catalog for Library {
     fn model(&self, reference: &str) -> Result<ModelFacts, CatalogError> {
-        let weights_digest = digest(reference).map_err(as_catalog_error)?;
-        let checkpoint = open(reference).map_err(as_catalog_error)?;
+        let weights_digest = digest(reference, &self.hub).map_err(as_catalog_error)?;
+        let checkpoint = open(reference, &self.hub).map_err(as_catalog_error)?;
         let config = checkpoint.config.clone();
         self.opened.lock().unwrap_or_else(PoisonError::into_inner).insert(reference.to_owned(), checkpoint);
         let tokenizer = |tokenizer: &Tokenizer| tokenizer.check_vocab(config.vocab_size).map(|()| tokenizer.digest());

@@ -1,6 +1,6 @@
 //! Which files of a folder hold the weights.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 
@@ -36,9 +36,34 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
+/// The file that opens the weights of a folder, or of a repository: the first of the known names that is `present`. It holds the
+/// weights, or is an index of the files that do ([`shards`]).
+pub fn weights_file(present: impl Fn(&str) -> bool) -> Option<&'static str> {
+    CANDIDATES.iter().map(|(name, ..)| *name).find(|name| present(name))
+}
+
+/// Names of the files beside the weights file that it needs, in order: the shards of an index, none of a file that holds the weights
+/// itself.
+///
+/// # Errors
+/// An index that cannot be read, is none, or names files in other folders.
+pub fn shards(weights_file: &Path) -> Result<Vec<String>, CheckpointError> {
+    let sharded = CANDIDATES.iter().any(|(name, _, layout)| {
+        matches!(layout, Layout::Sharded) && weights_file.file_name().is_some_and(|file| file == *name)
+    });
+    if !sharded {
+        return Ok(Vec::new());
+    }
+    let shards: BTreeSet<String> = read_index(weights_file)?.weight_map.into_values().collect();
+    for shard in &shards {
+        shard_path(weights_file, shard)?;
+    }
+    Ok(shards.into_iter().collect())
+}
+
 pub(super) fn open_weights(folder: &Path) -> Result<Vec<Box<dyn Archive>>, CheckpointError> {
-    let found = CANDIDATES.iter().find(|(name, ..)| folder.join(name).is_file());
-    let Some((name, format, layout)) = found else {
+    let chosen = weights_file(|name| folder.join(name).is_file());
+    let Some((name, format, layout)) = CANDIDATES.iter().find(|(name, ..)| Some(*name) == chosen) else {
         return Err(CheckpointError::NoWeights {
             folder: folder.display().to_string(),
             looked_for: CANDIDATES.map(|(name, ..)| name).join(", "),
@@ -61,17 +86,14 @@ fn open_archive(path: &Path, format: Format) -> Result<Box<dyn Archive>, Checkpo
 
 fn open_shards(index_path: &Path, format: Format) -> Result<Vec<Box<dyn Archive>>, CheckpointError> {
     let file = index_path.display().to_string();
-    let text = std::fs::read_to_string(index_path).map_err(|error| CheckpointError::io(index_path, error))?;
-    let index: Index = serde_json::from_str(&text)
-        .map_err(|error| CheckpointError::malformed(&file, format!("not an index of shards: {error}")))?;
-
+    let index = read_index(index_path)?;
     let mut by_shard = BTreeMap::<&str, Vec<&str>>::new();
     for (name, shard) in &index.weight_map {
         by_shard.entry(shard).or_default().push(name);
     }
     let mut archives = Vec::new();
     for (shard, names) in by_shard {
-        let archive = open_archive(&shard_path(index_path, &file, shard)?, format)?;
+        let archive = open_archive(&shard_path(index_path, shard)?, format)?;
         let entries = archive.entries();
         if let Some(name) = names.iter().find(|name| !entries.iter().any(|(present, _)| present == *name)) {
             let problem = format!("`{name}` should be in {shard}, which does not hold it");
@@ -82,14 +104,21 @@ fn open_shards(index_path: &Path, format: Format) -> Result<Vec<Box<dyn Archive>
     Ok(archives)
 }
 
+fn read_index(index_path: &Path) -> Result<Index, CheckpointError> {
+    let text = std::fs::read_to_string(index_path).map_err(|error| CheckpointError::io(index_path, error))?;
+    serde_json::from_str(&text).map_err(|error| {
+        CheckpointError::malformed(&index_path.display().to_string(), format!("not an index of shards: {error}"))
+    })
+}
+
 /// A shard lies beside its index; anything else could make a download read files that are not its own.
-fn shard_path(index_path: &Path, file: &str, shard: &str) -> Result<PathBuf, CheckpointError> {
+fn shard_path(index_path: &Path, shard: &str) -> Result<PathBuf, CheckpointError> {
     let mut components = Path::new(shard).components();
     let plain = matches!((components.next(), components.next()), (Some(Component::Normal(_)), None));
     // A backslash separates folders on other systems; refused everywhere, so that a checkpoint is good or bad everywhere.
     if plain && !shard.contains(['/', '\\']) {
         Ok(index_path.with_file_name(shard))
     } else {
-        Err(CheckpointError::ShardOutside { file: file.to_string(), shard: shard.to_string() })
+        Err(CheckpointError::ShardOutside { file: index_path.display().to_string(), shard: shard.to_string() })
     }
 }

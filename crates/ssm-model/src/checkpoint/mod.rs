@@ -14,6 +14,7 @@ mod weights;
 use std::path::Path;
 
 pub use error::CheckpointError;
+pub use folder::{shards, weights_file};
 pub use weights::Weights;
 
 use crate::config::ModelConfig;

@@ -78,14 +78,13 @@ pub(super) fn models() -> Result<ExitCode, Failure> {
     let mut published = table(&header);
     for model in catalog::published() {
         let config = model.config().map_err(|error| failed(miette!("published model {}: {error}", model.name)))?;
-        published.add_row(model_row(model.name, &config, "not present")?);
+        published.add_row(model_row(model.name, &config, "on the hub")?);
     }
     let mut out = io::stdout().lock();
     let written = writeln!(
         out,
-        "Part of this program:\n{builtins}\n\nPublished and known to fit, not part of this program. Nothing is downloaded: get \
-         config.json, the weights and\ntokenizer.json from the hub into a folder, and name that folder (./mamba2-2.7b) as the \
-         model.\n{published}\n\nMemory is that of the weights alone; everything is computed in float32."
+        "Part of this program:\n{builtins}\n\nPublished and known to fit, not part of this program. Name them with `hub:` before \
+         (hub:state-spaces/mamba2-2.7b);\n`sweep run` downloads what the cache lacks, `sweep fetch` does so beforehand.\n{published}\n\nMemory is that of the weights alone; everything is computed in float32."
     );
     ignore_closed_pipe(written)?;
     Ok(ExitCode::SUCCESS)

@@ -4,6 +4,7 @@ mod bench;
 mod children;
 mod compare;
 mod device;
+mod fetch;
 mod list;
 mod logits;
 mod run;
@@ -51,6 +52,12 @@ enum Command {
         json: bool,
         #[command(flatten)]
         device: DeviceArgs,
+    },
+    /// Download what experiments name and the cache lacks, and do nothing else; asks what branches and tags stand for now
+    Fetch {
+        /// Experiment files, or references such as `hub:state-spaces/mamba2-130m`
+        #[arg(required = true, value_name = "FILE_OR_REFERENCE")]
+        wanted: Vec<String>,
     },
     /// Run an experiment, then analyse and report it; cells that are recorded are not run again
     Run(RunCommand),
@@ -145,6 +152,7 @@ pub fn main() -> ExitCode {
         .init();
     let result = match Cli::parse().command {
         Command::Plan { file, limit, json, device } => sweep::plan(&file, limit, json, &device),
+        Command::Fetch { wanted } => fetch::run(&wanted),
         Command::Run(command) => run::run(command),
         Command::Retry { target, failed, out, how, device } => {
             let options = RunOptions { retry_failed: failed, ..how.options() };

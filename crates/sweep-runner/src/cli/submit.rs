@@ -11,7 +11,7 @@ use miette::miette;
 use super::run_args::RunArgs;
 use super::sweep::{ignore_closed_pipe, prepare, results_folder, say};
 use super::{Cli, Command, Failure, failed, refused};
-use crate::library::Library;
+use crate::library::{Downloads, Library};
 use crate::plan::Setting;
 use crate::record::store::Store;
 use crate::submit::slurm::{self, Request, SubmitError};
@@ -55,7 +55,9 @@ pub(super) struct SlurmArgs {
 
 pub(super) fn slurm(args: SlurmArgs) -> Result<ExitCode, Failure> {
     // The nodes may have other devices than this machine; models, tasks and refusals are the same on all.
-    let (experiment, plan) = prepare(&args.file, args.limit, &Setting::default(), &Library::new())?;
+    // What they lack is downloaded here, once: nodes often have no network.
+    let library = Library::with(if args.dry_run { Downloads::Never } else { Downloads::Missing });
+    let (experiment, plan) = prepare(&args.file, args.limit, &Setting::default(), &library)?;
     if args.shards == Some(0) {
         return Err(refused(miette!(help = "leave --shards out for a default", "--shards must be at least 1")));
     }

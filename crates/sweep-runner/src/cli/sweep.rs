@@ -9,7 +9,7 @@ use miette::miette;
 use super::device::DeviceArgs;
 use super::{Failure, TEMPORARY, failed, refused};
 use crate::config::{self, Experiment};
-use crate::library::Library;
+use crate::library::{Downloads, Library};
 use crate::plan::{self, Plan, Setting};
 use crate::run::{self, RunError, RunOptions, Stop};
 use crate::{analyse as analysis, report as reporting};
@@ -58,9 +58,10 @@ pub(super) fn run(
     mut options: RunOptions,
     device: &DeviceArgs,
 ) -> Result<ExitCode, Failure> {
-    let library = Library::new();
+    let library = Library::with(Downloads::Missing);
     let (placement, setting) = device.open()?;
     let (experiment, plan) = prepare(file, limit, &setting, &library)?;
+    say_commits(&library);
     let folder = results_folder(out, &experiment);
     options.placement = placement;
     let (stop, listening) = Stop::listen().map_err(|error| failed(miette!("cannot listen to signals: {error}")))?;
@@ -103,6 +104,13 @@ pub(super) fn run(
         report(&folder, None, false)?;
     }
     Ok(if summary.failed + summary.left_failed + failed_probes == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// Says what branches and tags of a hub stand for: a later run may find that they moved.
+pub(super) fn say_commits(library: &Library) {
+    for used in library.hub_commits().iter().filter(|used| used.revision != used.commit) {
+        say(&format!("{}: `{}` of {} is commit {}", used.reference, used.revision, used.repository, used.commit));
+    }
 }
 
 /// Runs the probes; returns how many failed.

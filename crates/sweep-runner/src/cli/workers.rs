@@ -14,7 +14,7 @@ use super::run::RunCommand;
 use super::shard::Written;
 use super::sweep::{prepare, report, results_folder, say};
 use super::{Failure, REFUSED, TEMPORARY, failed, refused};
-use crate::library::Library;
+use crate::library::{Downloads, Library};
 use crate::plan::Setting;
 use crate::record::store::Store;
 use crate::run::{Shard, default_budget};
@@ -65,7 +65,9 @@ pub(super) fn team(args: &RunCommand) -> Result<Option<Team>, Failure> {
 
 /// Runs the team until nothing is left that one of it could do, then reports unless this run is a shard itself.
 pub(super) fn run(args: &RunCommand, shard: Option<Shard>, team: Team) -> Result<ExitCode, Failure> {
-    let (experiment, plan) = prepare(&args.file, args.limit, &team.setting, &Library::new())?;
+    // Downloads once what all of them need.
+    let library = Library::with(Downloads::Missing);
+    let (experiment, plan) = prepare(&args.file, args.limit, &team.setting, &library)?;
     let folder = results_folder(args.out.clone(), &experiment);
     // Refused once here instead of once by each.
     Store::open(&folder, &plan, args.how.accept_changes).map_err(refused)?;
@@ -73,6 +75,7 @@ pub(super) fn run(args: &RunCommand, shard: Option<Shard>, team: Team) -> Result
     let threads = (rayon::current_num_threads() / team.workers.len()).max(1);
     let mut command = Command::new(program);
     command.args(arguments(args, shard, &folder, team.memory)).env("RAYON_NUM_THREADS", threads.to_string());
+    command.env("HF_HUB_OFFLINE", "1");
     say(&format!("{} processes with {threads} threads each", team.workers.len()));
     let signals = Signals::listen().map_err(|error| failed(miette!("cannot listen to signals: {error}")))?;
     let mut fit = team.workers;

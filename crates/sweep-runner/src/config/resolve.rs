@@ -29,8 +29,9 @@ impl WireExperiment {
         let strategies = strategies::resolve(&self.strategies.value)?;
         let probes = probes::resolve(&self.probes, &strategies)?;
         let baseline = baseline(&self)?;
-        let models = models(&self.models, catalog)?;
+        // Before the models, which may be downloaded.
         let tasks = tasks(&self.tasks, catalog)?;
+        let models = models(&self.models, catalog)?;
         let positions = positions(&self.positions, &models)?;
         let split = split(self.split.as_ref())?;
         let schedules = schedules::resolve(&self.schedules, &models)?;
@@ -181,15 +182,15 @@ fn models(references: &[Located<String>], catalog: &dyn Catalog) -> Result<Vec<M
             if let Some((scheme, rest)) = reference.value.split_once(':') {
                 if !schemes.contains(&scheme) && !rest.starts_with(['\\', '/']) {
                     let hint = nearest(scheme, schemes.into_iter()).map_or_else(
-                        || "write builtin:<name>, hub:<owner>/<name>@<revision>, or a folder".to_owned(),
+                        || "write builtin:<name>, hub:<owner>/<name>, or a folder".to_owned(),
                         |near| format!("did you mean `{near}:{rest}`?"),
                     );
                     return Err(reference.fault(format!("unknown kind of model reference `{scheme}:`")).hint(hint));
                 }
-                if scheme == "hub" && !is_pinned(rest) {
-                    return Err(reference
-                        .fault("a hub model needs owner, name and a pinned revision")
-                        .hint("write hub:<owner>/<name>@<revision>, so that the weights cannot change between runs"));
+                if scheme == "hub" && !names_repository(rest) {
+                    return Err(reference.fault("a hub model has an owner, a name and perhaps a revision").hint(
+                        "write hub:<owner>/<name>, or hub:<owner>/<name>@<commit>, whose weights cannot change",
+                    ));
                 }
             }
             catalog.model(&reference.value).map_err(|error| unlisted(reference, error))
@@ -197,10 +198,9 @@ fn models(references: &[Located<String>], catalog: &dyn Catalog) -> Result<Vec<M
         .collect()
 }
 
-fn is_pinned(rest: &str) -> bool {
-    rest.split_once('@').is_some_and(|(name, revision)| {
-        !revision.is_empty() && name.split('/').count() == 2 && name.split('/').all(|part| !part.is_empty())
-    })
+fn names_repository(rest: &str) -> bool {
+    let (name, revision) = rest.split_once('@').map_or((rest, None), |(name, revision)| (name, Some(revision)));
+    revision != Some("") && name.split('/').count() == 2 && name.split('/').all(|part| !part.is_empty())
 }
 
 fn tasks(names: &[Located<String>], catalog: &dyn Catalog) -> Result<Vec<TaskFacts>, Fault> {

@@ -86,7 +86,7 @@ fn refusals_of_names() {
         edit("strategy", "strategies: [dense, topk]"),
         edit("model", "models: [builtin:mamba2-wrold]"),
         edit("model scheme", "models: [bultin:mamba2-world]"),
-        edit("hub model without revision", "models: [hub:state-spaces/mamba2-130m]"),
+        edit("hub model without owner", "models: [hub:mamba2-130m]"),
         edit("task", "tasks: [world_lambda]"),
         edit("protocol", "protocols: [contxt]"),
         edit("baseline not listed", "baseline: uniform"),

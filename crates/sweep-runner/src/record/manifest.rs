@@ -42,6 +42,8 @@ pub struct Manifest {
     pub platform: String,
     /// Reference, digest of the weights, digest of the tokenizer.
     pub models: Vec<(String, String, String)>,
+    /// What the models that came from a hub were made of.
+    pub hub: Vec<HubCommit>,
     /// Name and digest of each task's data.
     pub tasks: Vec<(String, String)>,
     /// Groups of items that this process ran, so far.
@@ -56,6 +58,19 @@ impl Manifest {
         let host: String = self.host.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
         format!("{}-{host}-{}", self.started_unix_s, self.pid)
     }
+}
+
+/// A repository of a hub that a model, or its tokenizer, was taken from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HubCommit {
+    /// The model's reference in the experiment.
+    pub reference: String,
+    /// The repository, `owner/name`; another one than the reference names where it has the tokenizer.
+    pub repository: String,
+    /// Branch, tag or commit that was asked for.
+    pub revision: String,
+    /// The commit that was used.
+    pub commit: String,
 }
 
 /// What `sweep status` reads of a manifest.
@@ -104,8 +119,8 @@ impl From<Sharing> for SharingRecord {
     }
 }
 
-/// Collects the provenance of a run that starts now.
-pub fn collect(experiment: &Experiment, plan: &Plan) -> Manifest {
+/// Collects the provenance of a run that starts now; `hub` says what came from a hub.
+pub fn collect(experiment: &Experiment, plan: &Plan, hub: Vec<HubCommit>) -> Manifest {
     let field = |file: &str, name: &str| {
         let text = fs::read_to_string(file).unwrap_or_default();
         let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
@@ -131,6 +146,7 @@ pub fn collect(experiment: &Experiment, plan: &Plan) -> Manifest {
             .iter()
             .map(|model| (model.reference.clone(), model.weights_digest.clone(), model.tokenizer_digest.clone()))
             .collect(),
+        hub,
         tasks: plan.tasks.iter().map(|task| (task.name.clone(), task.data_digest.clone())).collect(),
         groups: 0,
         sharing: None,

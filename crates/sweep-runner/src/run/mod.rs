@@ -122,7 +122,7 @@ pub fn run(
 ) -> Result<RunSummary, RunError> {
     let store = Store::open(folder, plan, options.accept_changes)?;
     store.write_plan(experiment, plan)?;
-    let manifest = manifest::collect(experiment, plan);
+    let manifest = manifest::collect(experiment, plan, library.hub_commits());
     store.write_manifest(&manifest)?;
     let endings = endings(plan, &store, options.retry_failed)?;
     let count = |status: Option<Status>| endings.iter().filter(|ending| **ending == status).count();

@@ -1,0 +1,42 @@
+//! `fetch`: downloads what experiments name, before a run or on a machine that has a network.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use miette::miette;
+
+use super::sweep::{ignore_closed_pipe, say};
+use super::{Failure, refused};
+use crate::config::{self, Catalog};
+use crate::library::{Downloads, Library};
+
+/// `wanted` are experiment files and references. Prints a line per repository: reference, repository, revision, commit.
+pub(super) fn run(wanted: &[String]) -> Result<ExitCode, Failure> {
+    let library = Library::with(Downloads::Refresh);
+    for word in wanted {
+        if word.starts_with("hub:") {
+            // Opened as well, so that what cannot be used is found out here.
+            library.model(word).map_err(|error| {
+                let hint = error.hint.clone().unwrap_or_default();
+                refused(if error.message.contains(word) {
+                    miette!(help = hint, "{error}")
+                } else {
+                    miette!(help = hint, "{word}: {error}")
+                })
+            })?;
+        } else {
+            config::load(Path::new(word), &library).map_err(refused)?;
+        }
+    }
+    let commits = library.hub_commits();
+    if commits.is_empty() {
+        say("nothing to fetch: no model of a hub is named");
+    }
+    let mut out = io::stdout().lock();
+    let written = commits.iter().try_for_each(|used| {
+        writeln!(out, "{}\t{}\t{}\t{}", used.reference, used.repository, used.revision, used.commit)
+    });
+    ignore_closed_pipe(written)?;
+    Ok(ExitCode::SUCCESS)
+}
