@@ -1,5 +1,7 @@
 //! The models and tasks that an experiment can name, and how they are loaded.
 
+mod random;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,8 +13,10 @@ use miette::Diagnostic;
 use reduction_strategies::registry::nearest;
 use ssm_model::catalog::{self, Builtin};
 use ssm_model::checkpoint::{Checkpoint, CheckpointError};
-use ssm_model::{LanguageModel, ModelError, Placement};
+use ssm_model::{LanguageModel, ModelConfig, ModelError, Placement};
 use thiserror::Error;
+
+use random::RandomModel;
 
 use crate::config::{Catalog, CatalogError, ModelFacts, TaskFacts, TaskKind};
 
@@ -49,6 +53,15 @@ pub enum LibraryError {
         /// What is wrong.
         error: TokenizerError,
     },
+    /// A random model without the tokenizer that it shares with most published ones.
+    #[error("model `{reference}` needs the tokenizer of GPT-NeoX-20B: {problem}")]
+    #[diagnostic(help("set SWEEP_DATA_DIR to a folder that holds neox-tokenizer/20B_tokenizer.json"))]
+    NeoxTokenizer {
+        /// Model reference.
+        reference: String,
+        /// Why there is none.
+        problem: String,
+    },
     /// A task that cannot be read.
     #[error(transparent)]
     #[diagnostic(help("{}", _0.hint().unwrap_or_else(|| "see `sweep tasks`".to_owned())))]
@@ -71,14 +84,21 @@ const UNKNOWN: &str = "unknown";
 enum Source {
     Builtin(Builtin),
     Folder(PathBuf),
+    Random(RandomModel),
+}
+
+/// A model whose configuration is known and whose weights are not read, or made, yet.
+enum Opened {
+    Checkpoint(Box<Checkpoint>),
+    Random(ModelConfig, RandomModel),
 }
 
 /// Everything nameable, with tokenizers kept once read.
 #[derive(Default)]
 pub struct Library {
     tokenizers: Mutex<BTreeMap<String, Tokenizer>>,
-    /// Checkpoints that were opened for planning and wait to be loaded.
-    opened: Mutex<BTreeMap<String, Checkpoint>>,
+    /// Models that were opened for planning and wait to be loaded.
+    opened: Mutex<BTreeMap<String, Opened>>,
 }
 
 impl Library {
@@ -94,13 +114,19 @@ impl Library {
     /// No such model, or a checkpoint that is damaged, incomplete or has surplus weights.
     pub fn load_model(&self, reference: &str, placement: &Placement) -> Result<LanguageModel, LibraryError> {
         let waiting = self.opened.lock().unwrap_or_else(PoisonError::into_inner).remove(reference);
-        let checkpoint = waiting.map_or_else(|| open(reference), Ok)?;
-        let mut weights = checkpoint.weights;
-        let model = LanguageModel::load(&checkpoint.config, &mut weights, placement)
-            .map_err(|error| LibraryError::Model { reference: reference.to_owned(), error: Box::new(error) })?;
-        weights
-            .finish()
-            .map_err(|error| LibraryError::Checkpoint { reference: reference.to_owned(), error: Box::new(error) })?;
+        let unbuilt = |error| LibraryError::Model { reference: reference.to_owned(), error: Box::new(error) };
+        let unfit = |error| LibraryError::Checkpoint { reference: reference.to_owned(), error: Box::new(error) };
+        let model = match waiting.map_or_else(|| open(reference), Ok)? {
+            Opened::Checkpoint(checkpoint) => {
+                let mut weights = checkpoint.weights;
+                let model = LanguageModel::load(&checkpoint.config, &mut weights, placement).map_err(unbuilt)?;
+                weights.finish().map_err(unfit)?;
+                model
+            }
+            Opened::Random(config, random) => {
+                LanguageModel::load(&config, &mut random.weights(), placement).map_err(unbuilt)?
+            }
+        };
         self.with_tokenizer(reference, |tokenizer| tokenizer.check_vocab(model.config().vocab_size))?
             .map_err(|error| LibraryError::Tokenizer { reference: reference.to_owned(), error })?;
         Ok(model)
@@ -127,6 +153,7 @@ impl Library {
             let json = match source(reference)? {
                 Source::Builtin(builtin) => builtin.tokenizer_json.to_owned(),
                 Source::Folder(folder) => read(&folder.join("tokenizer.json"))?,
+                Source::Random(_) => random::tokenizer_json(reference)?,
             };
             let tokenizer = Tokenizer::from_json(&json)
                 .map_err(|error| LibraryError::Tokenizer { reference: reference.to_owned(), error })?;
@@ -155,10 +182,15 @@ fn source(reference: &str) -> Result<Source, CatalogError> {
             }
         });
     }
+    if let Some(random) = RandomModel::parse(reference) {
+        return random.map(Source::Random);
+    }
     if reference.starts_with("hub:") {
         return Err(CatalogError {
             message: format!("cannot fetch `{reference}`: this version downloads nothing"),
-            hint: Some("download the checkpoint and name its folder instead".to_owned()),
+            hint: Some(
+                "download the checkpoint and name its folder instead, or try the path with --random weights".to_owned(),
+            ),
             label: "not on this machine",
         });
     }
@@ -168,17 +200,34 @@ fn source(reference: &str) -> Result<Source, CatalogError> {
     }
     Err(CatalogError {
         message: format!("unknown model `{reference}`"),
-        hint: Some("write builtin:<name> (see `sweep models`) or the path of a folder with config.json".to_owned()),
+        hint: Some(
+            "write builtin:<name>, random:<name> (see `sweep models`) or the path of a folder with config.json"
+                .to_owned(),
+        ),
         label: UNKNOWN,
     })
 }
 
-fn open(reference: &str) -> Result<Checkpoint, LibraryError> {
+fn open(reference: &str) -> Result<Opened, LibraryError> {
+    let checkpoint = |checkpoint| Opened::Checkpoint(Box::new(checkpoint));
     match source(reference)? {
-        Source::Builtin(builtin) => Checkpoint::from_bytes(builtin.config_json, builtin.safetensors),
-        Source::Folder(folder) => Checkpoint::open(&folder),
+        Source::Builtin(builtin) => Checkpoint::from_bytes(builtin.config_json, builtin.safetensors).map(checkpoint),
+        Source::Folder(folder) => Checkpoint::open(&folder).map(checkpoint),
+        Source::Random(random) => match random.config() {
+            Ok(config) => Ok(Opened::Random(config, random)),
+            Err(source) => Err(CheckpointError::Config { file: reference.to_owned(), source }),
+        },
     }
     .map_err(|error| LibraryError::Checkpoint { reference: reference.to_owned(), error: Box::new(error) })
+}
+
+impl Opened {
+    fn config(&self) -> &ModelConfig {
+        match self {
+            Self::Checkpoint(checkpoint) => &checkpoint.config,
+            Self::Random(config, _) => config,
+        }
+    }
 }
 
 /// Digest of the configuration and the weights as they are stored.
@@ -188,6 +237,7 @@ fn digest(reference: &str) -> Result<String, LibraryError> {
         Source::Builtin(builtin) => {
             hasher.update(builtin.config_json.as_bytes()).update(builtin.safetensors);
         }
+        Source::Random(random) => random.update(&mut hasher),
         Source::Folder(folder) => {
             for file in weight_files(&folder)? {
                 let path = || file.display().to_string();
@@ -229,7 +279,7 @@ fn as_catalog_error(error: LibraryError) -> CatalogError {
                     "not a model folder"
                 }
                 LibraryError::Checkpoint { .. } | LibraryError::Model { .. } => "damaged model",
-                LibraryError::Tokenizer { .. } => "unusable tokenizer",
+                LibraryError::Tokenizer { .. } | LibraryError::NeoxTokenizer { .. } => "unusable tokenizer",
                 LibraryError::File { .. } => "unreadable",
             },
         },
@@ -239,9 +289,9 @@ fn as_catalog_error(error: LibraryError) -> CatalogError {
 impl Catalog for Library {
     fn model(&self, reference: &str) -> Result<ModelFacts, CatalogError> {
         let weights_digest = digest(reference).map_err(as_catalog_error)?;
-        let checkpoint = open(reference).map_err(as_catalog_error)?;
-        let config = checkpoint.config.clone();
-        self.opened.lock().unwrap_or_else(PoisonError::into_inner).insert(reference.to_owned(), checkpoint);
+        let opened = open(reference).map_err(as_catalog_error)?;
+        let config = opened.config().clone();
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).insert(reference.to_owned(), opened);
         let tokenizer = |tokenizer: &Tokenizer| tokenizer.check_vocab(config.vocab_size).map(|()| tokenizer.digest());
         let tokenizer_digest = self
             .with_tokenizer(reference, tokenizer)

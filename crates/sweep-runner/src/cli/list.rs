@@ -13,6 +13,7 @@ use ssm_model::{ModelConfig, catalog};
 
 use super::sweep::ignore_closed_pipe;
 use super::{Failure, failed};
+use crate::config::RANDOM;
 
 pub(super) fn strategies() -> Result<ExitCode, Failure> {
     let mut out = io::stdout().lock();
@@ -75,17 +76,18 @@ pub(super) fn models() -> Result<ExitCode, Failure> {
             .map_err(|error| failed(miette!("builtin model {}: {error}", builtin.name)))?;
         builtins.add_row(model_row(&format!("builtin:{}", builtin.name), &config, builtin.summary)?);
     }
-    let mut published = table(&header);
+    let mut published = table(&header.map(|name| if name == "what" { "with random weights" } else { name }));
     for model in catalog::published() {
         let config = model.config().map_err(|error| failed(miette!("published model {}: {error}", model.name)))?;
-        published.add_row(model_row(model.name, &config, "not present")?);
+        let random = format!("{RANDOM}{}", model.short_name());
+        published.add_row(model_row(model.name, &config, &random)?);
     }
     let mut out = io::stdout().lock();
     let written = writeln!(
         out,
         "Part of this program:\n{builtins}\n\nPublished and known to fit, not part of this program. Nothing is downloaded: get \
          config.json, the weights and\ntokenizer.json from the hub into a folder, and name that folder (./mamba2-2.7b) as the \
-         model.\n{published}\n\nMemory is that of the weights alone; everything is computed in float32."
+         model. The last column names the\nsame sizes with random weights.\n{published}\n\nMemory is that of the weights alone; everything is computed in float32."
     );
     ignore_closed_pipe(written)?;
     Ok(ExitCode::SUCCESS)

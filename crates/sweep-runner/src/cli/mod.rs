@@ -1,6 +1,7 @@
 //! The command line: one sub-command per stage. Data goes to stdout, everything else to stderr.
 
 mod bench;
+mod changes;
 mod children;
 mod compare;
 mod device;
@@ -23,6 +24,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::run::{Interrupt, RunOptions};
 use bench::BenchArgs;
+use changes::Changes;
 use compare::CompareArgs;
 use device::DeviceArgs;
 use run::RunCommand;
@@ -43,9 +45,8 @@ enum Command {
     Plan {
         /// Experiment file
         file: PathBuf,
-        /// Largest number of items per task, in place of the file's
-        #[arg(long, value_name = "N")]
-        limit: Option<usize>,
+        #[command(flatten)]
+        changes: Changes,
         /// Print the whole plan as JSON
         #[arg(long)]
         json: bool,
@@ -144,7 +145,7 @@ pub fn main() -> ExitCode {
         .with_target(false)
         .init();
     let result = match Cli::parse().command {
-        Command::Plan { file, limit, json, device } => sweep::plan(&file, limit, json, &device),
+        Command::Plan { file, changes, json, device } => sweep::plan(&file, changes, json, &device),
         Command::Run(command) => run::run(command),
         Command::Retry { target, failed, out, how, device } => {
             let options = RunOptions { retry_failed: failed, ..how.options() };

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use miette::miette;
 
+use super::changes::Changes;
 use super::run_args::RunArgs;
 use super::sweep::{ignore_closed_pipe, prepare, results_folder, say};
 use super::{Cli, Command, Failure, failed, refused};
@@ -33,9 +34,8 @@ pub(super) struct SlurmArgs {
     /// Tasks of the array; if left out, one per model and task of the experiment
     #[arg(long, value_name = "N")]
     shards: Option<usize>,
-    /// Largest number of items per task, in place of the file's
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
+    #[command(flatten)]
+    changes: Changes,
     /// Results folder, in place of results/<experiment>; scripts and logs go to its folder slurm/
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -55,7 +55,7 @@ pub(super) struct SlurmArgs {
 
 pub(super) fn slurm(args: SlurmArgs) -> Result<ExitCode, Failure> {
     // The nodes may have other devices than this machine; models, tasks and refusals are the same on all.
-    let (experiment, plan) = prepare(&args.file, args.limit, &Setting::default(), &Library::new())?;
+    let (experiment, plan) = prepare(&args.file, args.changes, &Setting::default(), &Library::new())?;
     if args.shards == Some(0) {
         return Err(refused(miette!(help = "leave --shards out for a default", "--shards must be at least 1")));
     }
@@ -124,12 +124,12 @@ fn run_arguments(file: &Path, folder: &Path, options: Vec<String>) -> Result<(Ve
     arguments.extend(options);
     let parsed = Cli::try_parse_from(std::iter::once("sweep".to_owned()).chain(arguments.iter().cloned()));
     match parsed {
-        Ok(Cli { command: Command::Run(run) }) if run.shard.is_none() && run.limit.is_none() => {
+        Ok(Cli { command: Command::Run(run) }) if run.shard.is_none() && run.changes.words().is_empty() => {
             Ok((arguments, run.how))
         }
         Ok(_) => Err(refused(miette!(
-            help = "the array gives each task its share, and --limit stands before `--`",
-            "--shard and --limit cannot be options of the tasks' `sweep run`"
+            help = "the array gives each task its share, and --limit and --random stand before `--`",
+            "--shard, --limit and --random cannot be options of the tasks' `sweep run`"
         ))),
         Err(error) => {
             let text = error.to_string();

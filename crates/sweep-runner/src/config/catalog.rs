@@ -7,7 +7,7 @@ use thiserror::Error;
 
 /// Answers questions about the models and tasks that an experiment names.
 pub trait Catalog {
-    /// Facts of the model behind `builtin:<name>`, `hub:owner/name@revision` or a folder.
+    /// Facts of the model behind `builtin:<name>`, `hub:owner/name@revision`, `random:<name>` or a folder.
     ///
     /// # Errors
     /// No such model; the hint names the nearest one.
@@ -44,6 +44,13 @@ pub struct ModelFacts {
     pub weights_digest: String,
     /// Digest of the tokenizer; part of every id.
     pub tokenizer_digest: String,
+}
+
+impl ModelFacts {
+    /// Whether its weights are random numbers.
+    pub fn is_random(&self) -> bool {
+        self.reference.starts_with(super::RANDOM)
+    }
 }
 
 /// How a task is scored.

@@ -174,14 +174,14 @@ fn baseline(wire: &WireExperiment) -> Result<String, Fault> {
 }
 
 fn models(references: &[Located<String>], catalog: &dyn Catalog) -> Result<Vec<ModelFacts>, Fault> {
-    let schemes = ["builtin", "hub"];
+    let schemes = ["builtin", "hub", "random"];
     references
         .iter()
         .map(|reference| {
             if let Some((scheme, rest)) = reference.value.split_once(':') {
                 if !schemes.contains(&scheme) && !rest.starts_with(['\\', '/']) {
                     let hint = nearest(scheme, schemes.into_iter()).map_or_else(
-                        || "write builtin:<name>, hub:<owner>/<name>@<revision>, or a folder".to_owned(),
+                        || "write builtin:<name>, hub:<owner>/<name>@<revision>, random:<name>, or a folder".to_owned(),
                         |near| format!("did you mean `{near}:{rest}`?"),
                     );
                     return Err(reference.fault(format!("unknown kind of model reference `{scheme}:`")).hint(hint));

@@ -42,6 +42,8 @@ pub struct Manifest {
     pub platform: String,
     /// Reference, digest of the weights, digest of the tokenizer.
     pub models: Vec<(String, String, String)>,
+    /// Those of them whose weights are RANDOM: their times and memory mean something, their scores do not.
+    pub random_models: Vec<String>,
     /// Name and digest of each task's data.
     pub tasks: Vec<(String, String)>,
     /// Groups of items that this process ran, so far.
@@ -130,6 +132,12 @@ pub fn collect(experiment: &Experiment, plan: &Plan) -> Manifest {
             .models
             .iter()
             .map(|model| (model.reference.clone(), model.weights_digest.clone(), model.tokenizer_digest.clone()))
+            .collect(),
+        random_models: plan
+            .models
+            .iter()
+            .filter(|model| model.is_random())
+            .map(|model| model.reference.clone())
             .collect(),
         tasks: plan.tasks.iter().map(|task| (task.name.clone(), task.data_digest.clone())).collect(),
         groups: 0,
