@@ -18,7 +18,7 @@ fn with_data(desk: &Desk, arguments: &[&str]) -> Output {
     fs::create_dir_all(&folder).unwrap();
     let tokenizer = ssm_model::catalog::builtin("mamba2-world").unwrap().tokenizer_json;
     fs::write(folder.join("20B_tokenizer.json"), tokenizer).unwrap();
-    desk.command(arguments).env("SWEEP_DATA_DIR", "data").output().unwrap()
+    desk.command(arguments).args(["--data-dir", "data"]).output().unwrap()
 }
 
 fn ids(output: &Output) -> Vec<String> {
@@ -68,8 +68,12 @@ fn without_the_tokenizer_or_a_model_to_replace_it_is_refused() {
         text(&output.stderr)
     };
     let stderr = refused(&experiment());
-    assert!(stderr.contains("needs the tokenizer of GPT-NeoX-20B: SWEEP_DATA_DIR is not set"), "{stderr}");
-    assert!(stderr.contains("set SWEEP_DATA_DIR to a folder that holds neox-tokenizer/20B_tokenizer.json"), "{stderr}");
+    assert!(stderr.contains("needs the tokenizer of GPT-NeoX-20B: no data directory is named"), "{stderr}");
+    assert!(
+        stderr
+            .contains("name the folder that holds neox-tokenizer/20B_tokenizer.json with --data-dir or SWEEP_DATA_DIR"),
+        "{stderr}"
+    );
     let stderr = refused(TINY);
     assert!(stderr.contains("--random has nothing to replace"), "{stderr}");
 }

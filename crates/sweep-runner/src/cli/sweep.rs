@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use miette::miette;
 
 use super::changes::Changes;
+use super::data::DataArgs;
 use super::device::DeviceArgs;
 use super::{Failure, TEMPORARY, failed, refused};
 use crate::config::{self, Experiment};
@@ -34,9 +35,15 @@ pub(super) fn prepare(
     Ok((experiment, plan))
 }
 
-pub(super) fn plan(file: &Path, changes: Changes, json: bool, device: &DeviceArgs) -> Result<ExitCode, Failure> {
+pub(super) fn plan(
+    file: &Path,
+    changes: Changes,
+    json: bool,
+    data: &DataArgs,
+    device: &DeviceArgs,
+) -> Result<ExitCode, Failure> {
     let (_, setting) = device.open()?;
-    let (_, plan) = prepare(file, changes, &setting, &Library::new())?;
+    let (_, plan) = prepare(file, changes, &setting, &data.library()?)?;
     let mut out = io::stdout().lock();
     let written = if json {
         let text = plan::to_json(&plan).map_err(|error| failed(miette!("cannot print the plan: {error}")))?;
@@ -58,9 +65,10 @@ pub(super) fn run(
     changes: Changes,
     out: Option<PathBuf>,
     mut options: RunOptions,
+    data: &DataArgs,
     device: &DeviceArgs,
 ) -> Result<ExitCode, Failure> {
-    let library = Library::new();
+    let library = data.library()?;
     let (placement, setting) = device.open()?;
     let (experiment, plan) = prepare(file, changes, &setting, &library)?;
     warn_of_random_weights(&experiment);
@@ -139,17 +147,18 @@ pub(super) fn retry(
     target: &Path,
     out: Option<PathBuf>,
     options: RunOptions,
+    data: &DataArgs,
     device: &DeviceArgs,
 ) -> Result<ExitCode, Failure> {
     if !target.is_dir() {
-        return run(target, Changes::default(), out, options, device);
+        return run(target, Changes::default(), out, options, data, device);
     }
     if out.is_some() {
         let help = "name the experiment file to choose a folder, or the folder alone";
         return Err(refused(miette!(help = help, "{} is a results folder; --out names another one", target.display())));
     }
     // What was run, with the limit that it was run with.
-    run(&target.join("experiment.yaml"), Changes::default(), Some(target.to_owned()), options, device)
+    run(&target.join("experiment.yaml"), Changes::default(), Some(target.to_owned()), options, data, device)
 }
 
 pub(super) fn analyse(folder: &Path) -> Result<ExitCode, Failure> {

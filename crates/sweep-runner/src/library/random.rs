@@ -2,9 +2,7 @@
 //!
 //! They prove a path and measure its cost without a download. Their scores say nothing.
 
-use std::env;
-use std::path::Path;
-
+use evaluation::tasks::DataDir;
 use reduction_strategies::registry::nearest;
 use ssm_model::catalog::{self, Published};
 use ssm_model::{ConfigError, ModelConfig, RandomWeights};
@@ -12,10 +10,7 @@ use ssm_model::{ConfigError, ModelConfig, RandomWeights};
 use super::{LibraryError, UNKNOWN};
 use crate::config::{CatalogError, RANDOM};
 
-/// Names the folder that holds the tokenizer, beside the files of the benchmarks.
-const DATA_DIR: &str = "SWEEP_DATA_DIR";
-
-/// The tokenizer in that folder.
+/// The tokenizer in the folder of the benchmarks' files.
 const TOKENIZER: &str = "neox-tokenizer/20B_tokenizer.json";
 
 /// Raised whenever a seed gives other weights than before.
@@ -85,12 +80,10 @@ fn not_a_seed(name: &str, seed: &str) -> CatalogError {
 }
 
 /// `tokenizer.json` of GPT-NeoX-20B, whose tokens are those of nearly all published models.
-pub(super) fn tokenizer_json(reference: &str) -> Result<String, LibraryError> {
+pub(super) fn tokenizer_json(reference: &str, data: &DataDir) -> Result<String, LibraryError> {
     let unusable = |problem: String| LibraryError::NeoxTokenizer { reference: reference.to_owned(), problem };
-    let folder = env::var_os(DATA_DIR)
-        .filter(|folder| !folder.is_empty())
-        .ok_or_else(|| unusable(format!("{DATA_DIR} is not set")))?;
-    let path = Path::new(&folder).join(TOKENIZER);
+    let folder = data.path().ok_or_else(|| unusable("no data directory is named".to_owned()))?;
+    let path = folder.join(TOKENIZER);
     std::fs::read_to_string(&path).map_err(|error| unusable(format!("cannot read {}: {error}", path.display())))
 }
 
