@@ -36,7 +36,10 @@ fn a_run_with_random_weights_says_so_everywhere() {
     assert!(stderr.contains("RANDOM WEIGHTS in random:pythia-70m") && stderr.contains("4 cells run"), "{stderr}");
     let folder = desk.path("results/tiny-random");
     let report = fs::read_to_string(folder.join("report.md")).unwrap();
-    assert!(report.contains("# tiny-random") && report.contains("**RANDOM WEIGHTS.** `random:pythia-70m`"), "{report}");
+    assert!(
+        report.contains("# tiny-random") && report.contains("**RANDOM WEIGHTS.** Never trained: `random:pythia-70m`"),
+        "{report}"
+    );
     let manifest = fs::read_dir(folder.join("manifests")).unwrap().next().unwrap().unwrap().path();
     let manifest: serde_json::Value = serde_json::from_str(&fs::read_to_string(manifest).unwrap()).unwrap();
     assert_eq!(manifest["random_models"], serde_json::json!(["random:pythia-70m"]));

@@ -155,7 +155,7 @@ fn numbers_of_the_paper_stand_beside_ours() {
     support::write(&dir, &shape);
     let summary = report::run(&dir).expect("a complete experiment");
     let page = fs::read_to_string(summary.report).expect("the page");
-    assert!(page.contains("> **RANDOM WEIGHTS.** `random:mamba2-2.7b` was never trained."));
+    assert!(page.contains("> **RANDOM WEIGHTS.** Never trained: `random:mamba2-2.7b`."));
     assert!(page.contains("### paper\n") && page.contains("*RANDOM WEIGHTS: our numbers prove the path"));
     let text = fs::read_to_string(dir.join("tables/paper.csv")).expect("the table");
     let rows: Vec<Vec<&str>> = text.lines().skip(1).map(|line| line.split(',').collect()).collect();

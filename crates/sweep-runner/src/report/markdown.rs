@@ -101,7 +101,7 @@ fn random_weights(study: &Study) -> String {
         return String::new();
     }
     format!(
-        "> **RANDOM WEIGHTS.** {} was never trained. Times, memory and the way that every number took mean something; the \
+        "> **RANDOM WEIGHTS.** Never trained: {}. Times, memory and the way that every number took mean something; the \
          scores do not.\n\n",
         names.join(", ")
     )

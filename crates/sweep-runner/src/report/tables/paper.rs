@@ -57,25 +57,18 @@ struct Printed {
 
 /// The table, where some model, method and reduction of the paper were run.
 pub(super) fn table(study: &Study, view: &View) -> Option<Table> {
-    let printed = printed();
+    let mut printed = printed();
+    printed.sort_by(|a, b| a.reduction.total_cmp(&b.reduction));
     let mut rows: Vec<Row> = Vec::new();
-    let mut block = 0;
-    for scene in &view.scenes {
+    for (index, scene) in view.scenes.iter().enumerate() {
         let Some(model) = published(&scene.model) else { continue };
-        let mut last = None;
         for printed in printed.iter().filter(|printed| printed.model == model) {
-            let new = matching(scene, printed)
-                .into_iter()
-                .flat_map(|ours| compared(study, view, scene, printed, ours))
-                .map(|cells| (printed.reduction.to_bits(), cells));
-            for (reduction, cells) in new {
-                if last.replace(reduction).is_some_and(|last| last != reduction) {
-                    block += 1;
-                }
-                rows.push(Row { block, cells });
-            }
+            // A rule between scenes and between reductions.
+            let block = 100 * index + (printed.reduction * 100.0) as usize;
+            let cells =
+                matching(scene, printed).into_iter().flat_map(|ours| compared(study, view, scene, printed, &ours));
+            rows.extend(cells.map(|cells| Row { block, cells }));
         }
-        block += 1;
     }
     if rows.is_empty() {
         return None;
@@ -125,7 +118,7 @@ fn matching<'a>(scene: &'a Scene, printed: &Printed) -> Vec<Ours<'a>> {
 }
 
 /// The cells of one row per task that finished, and of one for the mean where the tasks are those of the paper.
-fn compared(study: &Study, view: &View, scene: &Scene, printed: &Printed, ours: Ours<'_>) -> Vec<Vec<TableCell>> {
+fn compared(study: &Study, view: &View, scene: &Scene, printed: &Printed, ours: &Ours<'_>) -> Vec<Vec<TableCell>> {
     let trial = &view.arms[ours.arm].trial;
     // The baseline of an experiment may be another rule.
     if ours.point.is_none() && trial.strategy != "dense" {
