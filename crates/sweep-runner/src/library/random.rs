@@ -59,7 +59,7 @@ impl RandomModel {
         RandomWeights { seed: self.seed }
     }
 
-    /// Digest of everything that decides the weights; no checkpoint has it.
+    /// Feeds a digest with everything that decides the weights; that of a checkpoint is made of other bytes.
     pub(super) fn update(&self, hasher: &mut blake3::Hasher) {
         let parts = format!(
             "random weights, version {WEIGHTS_VERSION}, of {} with seed {}: {}",
