@@ -345,3 +345,50 @@ fn solved_examples_stand_before_the_question() {
     hint: leave the task out, or set `fewshot: 0`
     ");
 }
+
+/// Prompts that lm-evaluation-harness 0.4.13 built from the same rows with `num_fewshot: 2` and its default seed; it draws a spare
+/// example where a task has no test split.
+#[test]
+fn examples_are_those_that_the_harness_draws() {
+    let arc = |name: String, key: &str| {
+        format!(
+            r#"{{"id": "{name}", "question": "{name}", "choices": {{"text": ["yes", "no"], "label": ["A", "B"]}}, "answerKey": "{key}"}}"#
+        )
+    };
+    let winogrande = |index: usize| {
+        let answer = 1 + index % 2;
+        format!(
+            r#"{{"qID": "w{index}", "sentence": "Ann {index} met Bea since _ was in town.", "option1": "Ann", "option2": "Bea", "answer": "{answer}"}}"#
+        )
+    };
+    let lines = |rows: Vec<String>| rows.join("\n");
+    let desk = Desk::new(&[
+        ("arc/ARC-Easy-Train.jsonl", &lines((0..40).map(|i| arc(format!("T{i}?"), ["A", "B"][i % 2])).collect())),
+        ("arc/ARC-Easy-Test.jsonl", &lines((0..4).map(|i| arc(format!("Q{i}?"), "A")).collect())),
+        ("winogrande/train_s.jsonl", &lines((0..40).map(winogrande).collect())),
+        ("winogrande/dev.jsonl", &lines((100..103).map(winogrande).collect())),
+    ]);
+    let source = Source { prompting: Prompting { fewshot: 2, ..Prompting::default() }, ..desk.source() };
+    let shown = |task: &str, limit| -> Vec<String> {
+        let documents = documents(task, &source, Split::All, limit).unwrap();
+        documents.into_iter().map(|document| document.requests[0].context.clone()).collect()
+    };
+    assert_eq!(
+        shown("arc_easy", None),
+        [
+            "Question: T28?\nAnswer: yes\n\nQuestion: T7?\nAnswer: no\n\nQuestion: Q0?\nAnswer:",
+            "Question: T0?\nAnswer: yes\n\nQuestion: T5?\nAnswer: no\n\nQuestion: Q1?\nAnswer:",
+            "Question: T37?\nAnswer: no\n\nQuestion: T2?\nAnswer: yes\n\nQuestion: Q2?\nAnswer:",
+            "Question: T5?\nAnswer: no\n\nQuestion: T6?\nAnswer: yes\n\nQuestion: Q3?\nAnswer:",
+        ]
+    );
+    assert_eq!(
+        shown("winogrande", None),
+        [
+            "Ann 28 met Bea since Ann was in town.\n\nAnn 7 met Bea since Bea was in town.\n\nAnn 100 met Bea since Ann",
+            "Ann 5 met Bea since Bea was in town.\n\nAnn 37 met Bea since Bea was in town.\n\nAnn 101 met Bea since Ann",
+            "Ann 5 met Bea since Bea was in town.\n\nAnn 6 met Bea since Ann was in town.\n\nAnn 102 met Bea since Ann",
+        ]
+    );
+    assert_eq!(shown("arc_easy", Some(2)), shown("arc_easy", None)[..2], "a limit changes no draw");
+}
