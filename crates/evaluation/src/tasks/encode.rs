@@ -28,11 +28,8 @@ pub(super) fn item(
         recalls: Vec::new(),
         facts: document.facts.clone(),
     };
-    let refused = |error: TokenizerError| TaskError::Tokenizer {
-        file: document.place.0.clone(),
-        line: document.place.1,
-        error,
-    };
+    let refused =
+        |error: TokenizerError| TaskError::Tokenizer { file: document.place.0.clone(), line: document.place.1, error };
     if kind == TaskKind::RunningText {
         let tokens = tokenizer.encode_text(&document.requests[0].continuation).map_err(refused)?;
         let windows = windows(&tokens, tokenizer.prefix_token().map_err(refused)?, max_length);
@@ -46,8 +43,15 @@ pub(super) fn item(
         return Ok(Encoded { item, truncated: 0 });
     }
     let mut truncated = 0;
+    let mut known: Option<(&str, Vec<u32>)> = None;
     for request in &document.requests {
-        let mut pair = tokenizer.encode_pair(&request.context, &request.continuation).map_err(refused)?;
+        let context = match known.take().filter(|(text, _)| *text == request.context) {
+            Some((_, encoded)) => encoded,
+            None => tokenizer.encode_context(&request.context).map_err(refused)?,
+        };
+        let pair = tokenizer.encode_after(&request.context, &context, &request.continuation);
+        known = Some((&request.context, context));
+        let mut pair = pair.map_err(refused)?;
         check(document, &pair, max_length)?;
         truncated += usize::from(truncate(&mut pair, max_length));
         // Choices of one question share one context, unless it was cut to make room for longer ones.

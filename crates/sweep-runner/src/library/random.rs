@@ -10,9 +10,6 @@ use ssm_model::{ConfigError, ModelConfig, RandomWeights};
 use super::{LibraryError, UNKNOWN};
 use crate::config::{CatalogError, RANDOM};
 
-/// The tokenizer in the folder of the benchmarks' files.
-const TOKENIZER: &str = "neox-tokenizer/20B_tokenizer.json";
-
 /// Raised whenever a seed gives other weights than before.
 const WEIGHTS_VERSION: u32 = 1;
 
@@ -82,8 +79,7 @@ fn not_a_seed(name: &str, seed: &str) -> CatalogError {
 /// `tokenizer.json` of GPT-NeoX-20B, whose tokens are those of nearly all published models.
 pub(super) fn tokenizer_json(reference: &str, data: &DataDir) -> Result<String, LibraryError> {
     let unusable = |problem: String| LibraryError::NeoxTokenizer { reference: reference.to_owned(), problem };
-    let folder = data.path().ok_or_else(|| unusable("no data directory is named".to_owned()))?;
-    let path = folder.join(TOKENIZER);
+    let path = data.neox_tokenizer().ok_or_else(|| unusable("no data directory is named".to_owned()))?;
     std::fs::read_to_string(&path).map_err(|error| unusable(format!("cannot read {}: {error}", path.display())))
 }
 
