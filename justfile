@@ -36,6 +36,10 @@ test-without-hub:
 test-survival:
     cargo test --release --workspace --test survival -- --ignored --nocapture
 
+# Compare the benchmarks with what lm-evaluation-harness makes of them; SWEEP_DATA_DIR names their files; minutes on two cores
+test-data:
+    cargo test --release -p sweep-runner -p evaluation --test benchmark_tokens -- --ignored
+
 # Check the format and run clippy
 lint:
     cargo fmt --all --check

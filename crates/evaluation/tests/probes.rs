@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 use common::{model, reduction, task};
 use evaluation::Reduction;
 use evaluation::probes::{self, Key, Probe, ProbeSetup, ProbeTable, Subject};
-use evaluation::tasks::{Context, Item, Request, TaskKind};
+use evaluation::tasks::{Context, Item, ItemFacts, Request, TaskKind};
 use reduction_strategies::options::{OptionValue, ResolvedOptions};
 use ssm_model::checkpoint::CheckpointError;
 use ssm_model::{LanguageModel, ModelConfig, Placement, RandomWeights, WeightSource};
@@ -96,8 +96,9 @@ fn item(context: Vec<u32>, necessary: Vec<u32>) -> Item {
         id: "0".to_owned(),
         gold: None,
         contexts: vec![Context { tokens: context, necessary }],
-        requests: vec![Request { context: 0, continuation: vec![3], scored: vec![0], bytes: 1 }],
+        requests: vec![Request { context: 0, continuation: vec![3], scored: vec![0], characters: 1 }],
         recalls: Vec::new(),
+        facts: ItemFacts::default(),
     }
 }
 

@@ -90,6 +90,10 @@ pub enum Family {
     Mamba,
     /// Mamba-2.
     Mamba2,
+    /// Mamba with norms on dt, B and C.
+    FalconMamba,
+    /// Mamba-2 with eight groups and a head of its own.
+    Codestral,
     /// GPT-NeoX as Pythia uses it: rotary positions on a quarter of each head, an MLP four times as wide as the model.
     Pythia {
         /// Heads of the attention.
@@ -98,35 +102,60 @@ pub enum Family {
 }
 
 impl Published {
-    /// The part of the name after the owner: `mamba2-2.7b`.
+    /// The part of the name after the owner, `mamba2-2.7b`, or what the model is usually called.
     #[must_use]
     pub fn short_name(&self) -> &'static str {
-        self.name.rsplit('/').next().unwrap_or(self.name)
+        match self.family {
+            Family::Codestral => "codestral-mamba-7b",
+            _ => self.name.rsplit('/').next().unwrap_or(self.name),
+        }
     }
 
-    /// The configuration: upstream's defaults at these sizes, with the vocabulary of GPT-NeoX padded as upstream pads it.
-    /// Pythia's own is padded to 50,304.
+    /// The configuration: [`Published::config_json`], read.
     ///
     /// # Errors
     /// As [`ModelConfig::from_json`]; not for the models of this catalog.
     pub fn config(&self) -> Result<ModelConfig, ConfigError> {
+        ModelConfig::from_json(&self.config_json())
+    }
+
+    /// A `config.json` of this model: upstream's defaults at these sizes, with the vocabulary of GPT-NeoX padded as upstream pads
+    /// it. Pythia's own is padded to 50,304. Of Falcon-Mamba and Codestral-Mamba it is what their published files say, as far as
+    /// it decides the model.
+    #[must_use]
+    pub fn config_json(&self) -> String {
         let (d_model, n_layer) = (self.d_model, self.n_layer);
         let (mixer, vocabulary, multiple) = match self.family {
             Family::Mamba => ("{}", 50277, 8),
             Family::Mamba2 => (r#"{"layer": "Mamba2"}"#, 50288, 16),
+            Family::FalconMamba => {
+                let d_inner = 2 * d_model;
+                return format!(
+                    r#"{{"model_type": "falcon_mamba", "hidden_size": {d_model}, "num_hidden_layers": {n_layer}, "expand": 16,
+                        "intermediate_size": {d_inner}, "state_size": 16, "conv_kernel": 4, "vocab_size": 65024,
+                        "layer_norm_epsilon": 1e-5, "tie_word_embeddings": false, "use_conv_bias": true}}"#
+                );
+            }
+            Family::Codestral => {
+                return format!(
+                    r#"{{"model_type": "mamba2", "hidden_size": {d_model}, "num_hidden_layers": {n_layer}, "expand": 2,
+                        "head_dim": 64, "n_groups": 8, "state_size": 128, "conv_kernel": 4, "vocab_size": 32768,
+                        "layer_norm_epsilon": 1e-5, "tie_word_embeddings": false, "use_conv_bias": true}}"#
+                );
+            }
             Family::Pythia { heads } => {
                 let d_mlp = 4 * d_model;
-                return ModelConfig::from_json(&format!(
+                return format!(
                     r#"{{"model_type": "gpt_neox", "hidden_size": {d_model}, "num_hidden_layers": {n_layer},
                         "num_attention_heads": {heads}, "intermediate_size": {d_mlp}, "vocab_size": 50304, "hidden_act": "gelu",
                         "rotary_pct": 0.25, "rotary_emb_base": 10000, "use_parallel_residual": true}}"#
-                ));
+                );
             }
         };
-        ModelConfig::from_json(&format!(
+        format!(
             r#"{{"d_model": {d_model}, "n_layer": {n_layer}, "vocab_size": {vocabulary}, "ssm_cfg": {mixer},
                 "rms_norm": true, "residual_in_fp32": true, "fused_add_norm": true, "pad_vocab_size_multiple": {multiple}}}"#
-        ))
+        )
     }
 }
 
@@ -141,6 +170,8 @@ const PUBLISHED: &[Published] = &[
     Published { name: "state-spaces/mamba2-780m", family: Family::Mamba2, d_model: 1536, n_layer: 48 },
     Published { name: "state-spaces/mamba2-1.3b", family: Family::Mamba2, d_model: 2048, n_layer: 48 },
     Published { name: "state-spaces/mamba2-2.7b", family: Family::Mamba2, d_model: 2560, n_layer: 64 },
+    Published { name: "tiiuae/falcon-mamba-7b", family: Family::FalconMamba, d_model: 4096, n_layer: 64 },
+    Published { name: "mistralai/Mamba-Codestral-7B-v0.1", family: Family::Codestral, d_model: 4096, n_layer: 64 },
     Published { name: "EleutherAI/pythia-70m", family: Family::Pythia { heads: 8 }, d_model: 512, n_layer: 6 },
     Published { name: "EleutherAI/pythia-160m", family: Family::Pythia { heads: 12 }, d_model: 768, n_layer: 12 },
     Published { name: "EleutherAI/pythia-410m", family: Family::Pythia { heads: 16 }, d_model: 1024, n_layer: 24 },
@@ -158,7 +189,12 @@ pub fn tokenizer_repository(repository: &str) -> Option<&'static str> {
     TOKENIZERS.iter().find(|(known, _)| Some(*known) == owner).map(|(_, tokenizer)| *tokenizer)
 }
 
-/// The published models of the two papers, and the Pythia models as Transformers of their sizes, trained on the same data.
+/// The model of this short name (`mamba2-2.7b`) or repository (`state-spaces/mamba2-2.7b`).
+pub fn find_published(name: &str) -> Option<Published> {
+    PUBLISHED.iter().copied().find(|model| model.short_name() == name || model.name == name)
+}
+
+/// The published models of the two papers, two later models of 7 billion parameters, and the Pythia models as Transformers of their sizes, trained on the same data.
 pub fn published() -> &'static [Published] {
     PUBLISHED
 }
@@ -178,7 +214,7 @@ mod tests {
     fn published_models_have_about_the_parameters_in_their_names() {
         for published in published() {
             let parameters = published.config().unwrap().parameters() as f64;
-            let size = published.name.rsplit('-').next().unwrap();
+            let size = published.short_name().rsplit('-').next().unwrap();
             let (number, unit) = size.split_at(size.len() - 1);
             let named: f64 = number.parse::<f64>().unwrap() * if unit == "b" { 1e9 } else { 1e6 };
             assert!((parameters / named - 1.0).abs() < 0.06, "{}: {parameters}", published.name);

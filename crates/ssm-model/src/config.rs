@@ -36,7 +36,7 @@ pub struct ModelConfig {
 /// What stands in every block.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Architecture {
-    /// Selective scan with a decay per channel and state (`Mamba1`, `model_type` mamba).
+    /// Selective scan with a decay per channel and state (`Mamba1`, `model_type` mamba or `falcon_mamba`).
     Mamba(MambaConfig),
     /// State space duality with a scalar decay per head (`Mamba2`, `model_type` mamba2).
     Mamba2(Mamba2Config),
@@ -57,6 +57,9 @@ pub struct MambaConfig {
     pub dt_rank: usize,
     /// Whether the convolution has a bias (transformers: `use_conv_bias`).
     pub conv_bias: bool,
+    /// Epsilon of the norms of Falcon-Mamba: dt, B and C each pass an RMSNorm without weight before they are used
+    /// (transformers: `mixer_rms_eps`). None in every other Mamba, which has no such norms.
+    pub mixer_norm_eps: Option<f64>,
 }
 
 /// Sizes and switches of a Mamba-2 mixer.
@@ -72,8 +75,10 @@ pub struct Mamba2Config {
     pub headdim: usize,
     /// Groups of heads that share B and C (transformers: `n_groups`).
     pub ngroups: usize,
-    /// Groups of channels that the gated norm normalises separately. `mamba_ssm` uses `ngroups`, transformers
-    /// always 1: for `ngroups > 1` the two compute different models from the same weights.
+    /// Groups of channels that the gated norm normalises separately. `mamba_ssm`, with which the published models were
+    /// trained, uses `ngroups`, and so does transformers (5.24). Earlier versions (5.17 among them) used 1 whatever `ngroups`
+    /// was, and so computed another model from the same weights where `ngroups > 1`: Codestral-Mamba. A `config.json` of
+    /// transformers asks for that with a key that only this crate reads, `"norm_groups": 1`.
     pub norm_groups: usize,
     /// Whether the gated norm normalises before it gates; false in every published model.
     pub norm_before_gate: bool,
@@ -85,7 +90,7 @@ pub struct Mamba2Config {
 
 impl ModelConfig {
     /// Reads a `config.json` of either dialect: the one of `mamba_ssm` (`d_model`, `ssm_cfg`, ...) or the one of
-    /// transformers (`model_type` mamba, mamba2 or `gpt_neox`).
+    /// transformers (`model_type` mamba, mamba2, `falcon_mamba` or `gpt_neox`).
     ///
     /// `Infinity`, `-Infinity` and `NaN`, which Python writes into JSON, are understood.
     ///
@@ -108,6 +113,7 @@ impl ModelConfig {
     /// Name of the architecture in messages and tables.
     pub fn architecture_name(&self) -> &'static str {
         match &self.architecture {
+            Architecture::Mamba(MambaConfig { mixer_norm_eps: Some(_), .. }) => "Falcon-Mamba",
             Architecture::Mamba(_) => "Mamba",
             Architecture::Mamba2(_) => "Mamba-2",
             Architecture::GptNeoX(_) => "GPT-NeoX",

@@ -78,7 +78,12 @@ impl LanguageModel {
         weights: &mut dyn WeightSource,
         placement: &Placement,
     ) -> Result<Self, ModelError> {
-        if !placement.device.is_cpu() && matches!(config.architecture, Architecture::GptNeoX(_)) {
+        let cpu_only = match &config.architecture {
+            Architecture::Mamba(mixer) => mixer.mixer_norm_eps.is_some(),
+            Architecture::Mamba2(_) => false,
+            Architecture::GptNeoX(_) => true,
+        };
+        if cpu_only && !placement.device.is_cpu() {
             return Err(ModelError::CpuOnly { architecture: config.architecture_name() });
         }
         let mut weights = Loader::new(weights, placement);

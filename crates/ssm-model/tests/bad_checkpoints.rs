@@ -273,7 +273,7 @@ fn configs_of_transformers() {
             r#"{{"model_type": "mamba", "hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 8, "state_size": 4, {more}}}"#
         ))
     };
-    assert_snapshot!(config_refusal(r#"{"model_type": "llama"}"#), @r#"`model_type` = "llama" is not supported; supported: "mamba", "mamba2", "gpt_neox""#);
+    assert_snapshot!(config_refusal(r#"{"model_type": "llama"}"#), @r#"`model_type` = "llama" is not supported; supported: "mamba", "mamba2", "falcon_mamba", "gpt_neox""#);
     assert_snapshot!(config_refusal(r#"{"model_type": "mamba"}"#), @"`hidden_size` is missing");
     assert_snapshot!(with(r#""use_bias": true"#), @"`use_bias` = true is not supported; supported: false (no bias in the projections)");
     assert_snapshot!(with(r#""hidden_act": "gelu""#), @r#"`hidden_act` = "gelu" is not supported; supported: "silu""#);
@@ -281,6 +281,17 @@ fn configs_of_transformers() {
     assert_snapshot!(with(r#""head_dim": 16"#), @"unknown setting `head_dim`");
     assert_snapshot!(with(r#""time_step_rank": "many""#), @r#"`time_step_rank` must be a whole number or "auto", got "many""#);
     assert_snapshot!(with(r#""layer_norm_epsilon": 0"#), @"norm_eps is 0, expected between 0 and 1");
+}
+
+#[test]
+fn configs_of_falcon_mamba() {
+    const SIZES: &str =
+        r#""model_type": "falcon_mamba", "hidden_size": 24, "num_hidden_layers": 2, "vocab_size": 8, "state_size": 5"#;
+    let refusal = |more: &str| config_refusal(&format!("{{{SIZES}, {more}}}"));
+    assert_snapshot!(refusal(r#""intermediate_size": 50"#), @"`intermediate_size` is 50, expected a multiple of hidden_size = 24");
+    assert_snapshot!(refusal(r#""mixer_rms_eps": 0.0"#), @"mixer_rms_eps is 0, expected between 0 and 1");
+    let other = SIZES.replace("falcon_mamba", "mamba");
+    assert_snapshot!(config_refusal(&format!(r#"{{{other}, "mixer_rms_eps": 1e-6}}"#)), @"unknown setting `mixer_rms_eps`");
 }
 
 #[test]
@@ -329,7 +340,7 @@ fn upstream_defaults() {
     let mamba =
         ModelConfig::from_json(r#"{"d_model": 776, "n_layer": 1, "vocab_size": 50277, "ssm_cfg": {}}"#).unwrap();
     assert_eq!(mamba.vocab_size, 50280);
-    assert_snapshot!(format!("{:?}", mamba.architecture), @"Mamba(MambaConfig { d_state: 16, d_conv: 4, expand: 2, dt_rank: 49, conv_bias: true })");
+    assert_snapshot!(format!("{:?}", mamba.architecture), @"Mamba(MambaConfig { d_state: 16, d_conv: 4, expand: 2, dt_rank: 49, conv_bias: true, mixer_norm_eps: None })");
     let text = r#"{"d_model": 768, "n_layer": 1, "vocab_size": 50277, "pad_vocab_size_multiple": 16, "ssm_cfg": {"layer": "Mamba2"}}"#;
     let mamba2 = ModelConfig::from_json(text).unwrap();
     let in_proj = mamba2.weights().into_iter().find(|weight| weight.name.ends_with("in_proj.weight")).unwrap();

@@ -44,10 +44,11 @@ fn formats_and_dialects_hold_the_same_model() {
     }
 }
 
-/// Old checkpoints of a GPT-NeoX hold masks and frequencies besides weights; a tied head may be stored too.
+/// Old checkpoints of a GPT-NeoX hold masks and frequencies besides weights; a tied head may be stored too. Falcon-Mamba and
+/// Codestral-Mamba have heads of their own.
 #[test]
-fn a_gpt_neox_holds_what_its_config_implies() {
-    for model in ["neox_parallel", "neox_sequential"] {
+fn checkpoints_of_transformers_hold_what_their_configs_imply() {
+    for model in ["neox_parallel", "neox_sequential", "falcon_mamba", "codestral_mamba"] {
         let mut checkpoint = Checkpoint::open(&golden(model)).unwrap();
         checkpoint.digest().unwrap();
         takes_everything(checkpoint);
@@ -56,21 +57,34 @@ fn a_gpt_neox_holds_what_its_config_implies() {
 
 #[test]
 fn dialects_say_the_same_about_a_model() {
-    for model in ["mamba1", "mamba2_g1"] {
+    for model in ["mamba1", "mamba2_g1", "mamba2_g2"] {
         let ours = Checkpoint::open(&golden(model)).unwrap().config;
         let theirs = Checkpoint::open(&golden(model).join("hf")).unwrap().config;
         assert_eq!(ours, theirs, "{model}");
     }
 }
 
+/// Earlier versions of transformers normalised all groups as one; who wants their numbers must say so.
 #[test]
-fn dialects_differ_in_the_gated_norm_of_several_groups() {
-    let norm_groups = |folder: PathBuf| match Checkpoint::open(&folder).unwrap().config.architecture {
+fn the_gated_norm_of_several_groups_is_per_group_unless_the_config_says_otherwise() {
+    let norm_groups = |text: &str| match ModelConfig::from_json(text).unwrap().architecture {
         Architecture::Mamba2(mixer) => (mixer.ngroups, mixer.norm_groups),
         Architecture::Mamba(_) | Architecture::GptNeoX(_) => unreachable!("a Mamba-2 checkpoint"),
     };
-    assert_eq!(norm_groups(golden("mamba2_g2")), (2, 2));
-    assert_eq!(norm_groups(golden("mamba2_g2/hf")), (2, 1));
+    let text = |path: &str| std::fs::read_to_string(golden(path)).unwrap();
+    assert_eq!(norm_groups(&text("mamba2_g2/config.json")), (2, 2));
+    let theirs = text("mamba2_g2/hf/config.json");
+    assert_eq!(norm_groups(&theirs), (2, 2));
+    assert_eq!(norm_groups(&theirs.replacen('{', r#"{"norm_groups": 1,"#, 1)), (2, 1));
+}
+
+/// The file on the hub says `expand` 16 and leaves `mixer_rms_eps` out.
+#[test]
+fn falcon_mamba_takes_its_width_from_intermediate_size() {
+    let config = published().iter().find(|model| model.short_name() == "falcon-mamba-7b").unwrap().config().unwrap();
+    let Architecture::Mamba(mixer) = &config.architecture else { unreachable!("a Mamba") };
+    assert_eq!((config.d_inner(), mixer.expand, mixer.dt_rank, mixer.mixer_norm_eps), (8192, 2, 256, Some(1e-6)));
+    assert_eq!((config.vocab_size, config.tie_embeddings, config.architecture_name()), (65024, false, "Falcon-Mamba"));
 }
 
 #[test]
@@ -100,7 +114,7 @@ fn published_sizes_give_the_parameters_in_the_names() {
         let ssm_cfg = match model.family {
             Family::Mamba => "{}",
             Family::Mamba2 => r#"{"layer": "Mamba2"}"#,
-            Family::Pythia { .. } => continue,
+            Family::FalconMamba | Family::Codestral | Family::Pythia { .. } => continue,
         };
         let (d_model, n_layer) = (model.d_model, model.n_layer);
         let text =

@@ -4,16 +4,24 @@
 mod common;
 
 use candle_core::Tensor;
-use common::{bits, largest_difference, logits, trained};
+use common::{TRANSFORMERS, bits, golden, largest_difference, logits, open, trained};
 use ssm_kernels::Segments;
 use ssm_model::catalog::{Published, published};
 use ssm_model::{LanguageModel, LayerRequest, LayerState, ModelError, Placement, RandomWeights};
 
 const MODELS: [&str; 3] = ["mamba-world", "mamba2-world", "neox-world"];
 
-/// Some token ids, different for every seed.
-fn tokens(seed: u32, length: usize) -> Vec<u32> {
-    (0..length as u32).map(|index| (index.wrapping_mul(2_654_435_761).wrapping_add(seed * 977) >> 7) % 1100).collect()
+/// The trained models, and small random ones of the other published architectures.
+fn models() -> impl Iterator<Item = (&'static str, LanguageModel)> {
+    let others = TRANSFORMERS.into_iter().map(|name| (name, open(&golden(name).dialects[0].1)));
+    MODELS.into_iter().map(|name| (name, trained(name).0)).chain(others)
+}
+
+/// Some token ids that the model knows, different for every seed.
+fn tokens(model: &LanguageModel, seed: u32, length: usize) -> Vec<u32> {
+    let limit = model.config().vocab_size.min(1100) as u32;
+    let token = |index: u32| (index.wrapping_mul(2_654_435_761).wrapping_add(seed * 977) >> 7) % limit;
+    (0..length as u32).map(token).collect()
 }
 
 /// The tensors of a state of one segment.
@@ -26,10 +34,9 @@ fn parts(state: &LayerState) -> [Tensor; 2] {
 
 #[test]
 fn a_sequence_alone_equals_the_same_sequence_packed_bit_for_bit() {
-    for name in MODELS {
-        let (model, _) = trained(name);
+    for (name, model) in models() {
         let lengths = [1, 2, 63, 64, 65, 3, 200];
-        let rows: Vec<Vec<u32>> = lengths.iter().zip(0..).map(|(length, seed)| tokens(seed, *length)).collect();
+        let rows: Vec<Vec<u32>> = lengths.iter().zip(0..).map(|(length, seed)| tokens(&model, seed, *length)).collect();
         let (packed, packed_state) = logits(&model, &rows.concat(), &Segments::independent(&lengths), None);
         let mut start = 0;
         for (index, row) in rows.iter().enumerate() {
@@ -49,9 +56,8 @@ fn a_sequence_alone_equals_the_same_sequence_packed_bit_for_bit() {
 
 #[test]
 fn prefill_equals_stepping() {
-    for name in MODELS {
-        let (model, _) = trained(name);
-        let row = tokens(3, 130);
+    for (name, model) in models() {
+        let row = tokens(&model, 3, 130);
         let (whole, _) = logits(&model, &row, &Segments::independent(&[130]), None);
         let (_, mut state) = model.prefill(&row[..1], &Segments::independent(&[1]), None).unwrap();
         for (index, token) in row.iter().enumerate().skip(1) {
@@ -65,9 +71,8 @@ fn prefill_equals_stepping() {
 
 #[test]
 fn a_child_continues_its_parent() {
-    for name in MODELS {
-        let (model, _) = trained(name);
-        let (parent, child) = (tokens(5, 70), tokens(6, 20));
+    for (name, model) in models() {
+        let (parent, child) = (tokens(&model, 5, 70), tokens(&model, 6, 20));
         let whole = [parent.as_slice(), &child].concat();
         let (want, _) = logits(&model, &whole, &Segments::independent(&[90]), None);
         // Two children of one parent in one call, and the same child from a stored state.
@@ -90,7 +95,7 @@ fn a_pythia_of_random_weights_runs() {
     let published = published().iter().find(|published| published.short_name() == "pythia-70m").unwrap();
     let config = Published { d_model: 64, n_layer: 2, ..*published }.config().unwrap();
     let model = LanguageModel::load(&config, &mut RandomWeights { seed: 1 }, &Placement::cpu()).unwrap();
-    let (logits, _) = logits(&model, &tokens(8, 70), &Segments::independent(&[70]), None);
+    let (logits, _) = logits(&model, &tokens(&model, 8, 70), &Segments::independent(&[70]), None);
     assert_eq!(logits.dims(), [70, 50304]);
     let largest = logits.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
     assert!(largest > 1e-3 && largest < 10.0, "{largest}");
@@ -119,7 +124,7 @@ fn a_state_of_another_architecture_or_segment_is_refused() {
 #[test]
 fn attention_reads_the_positions_that_it_is_given() {
     let (model, _) = trained("neox-world");
-    let row = tokens(7, 40);
+    let row = tokens(&model, 7, 40);
     let segments = Segments::independent(&[40]);
     let last = |positions: Option<&[u32]>| {
         let mut activations = model.embed(&row).unwrap();

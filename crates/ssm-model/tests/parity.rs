@@ -4,9 +4,9 @@
 mod common;
 
 use candle_core::Tensor;
-use common::{GOLDEN, Golden, golden, largest_difference, logits, open, trained};
+use common::{GOLDEN, Golden, TRANSFORMERS, golden, largest_difference, logits, open, trained};
 use ssm_kernels::Segments;
-use ssm_model::{Activations, LayerRequest, SignalSet};
+use ssm_model::{Activations, Architecture, Checkpoint, LanguageModel, LayerRequest, Placement, SignalSet};
 
 /// Both rows of a fixture as one packed stream.
 fn packed(tokens: &Tensor) -> (Vec<u32>, Segments) {
@@ -23,13 +23,26 @@ fn golden_logits_in_every_dialect() {
             let model = open(&folder);
             let (tokens, segments) = packed(&reference["tokens.L37"]);
             let (got, _) = logits(&model, &tokens, &segments, None);
-            // transformers normalises the gated norm over all of d_inner, mamba_ssm per group.
-            let key = if name == "mamba2_g2" && dialect == "hf" { "logits_hf.L37" } else { "logits.L37" };
-            let want = reference[key].reshape((74, 256)).unwrap();
+            let want = reference["logits.L37"].reshape((74, 256)).unwrap();
             let difference = largest_difference(&want, &got);
             assert!(difference < 1e-4, "{name} {dialect}: {difference}");
         }
     }
+}
+
+/// What transformers computed before it normalised the groups of a Mamba-2 separately.
+#[test]
+fn golden_logits_with_one_norm_for_all_groups() {
+    let Golden { dialects, reference } = golden("mamba2_g2");
+    let checkpoint = Checkpoint::open(&dialects[1].1).unwrap();
+    let (mut config, mut weights) = (checkpoint.config, checkpoint.weights);
+    let Architecture::Mamba2(mixer) = &mut config.architecture else { unreachable!("a Mamba-2") };
+    mixer.norm_groups = 1;
+    let model = LanguageModel::load(&config, &mut weights, &Placement::cpu()).unwrap();
+    let (tokens, segments) = packed(&reference["tokens.L37"]);
+    let (got, _) = logits(&model, &tokens, &segments, None);
+    let difference = largest_difference(&reference["logits_hf.L37"].reshape((74, 256)).unwrap(), &got);
+    assert!(difference < 1e-4, "{difference}");
 }
 
 #[test]
@@ -93,6 +106,27 @@ fn steps_from_a_prefilled_state_equal_the_reference() {
     }
 }
 
+/// Falcon-Mamba and Codestral-Mamba: the input of every layer, and the logits.
+#[test]
+fn golden_models_of_transformers_layer_by_layer_and_in_their_logits() {
+    for name in TRANSFORMERS {
+        let Golden { dialects, reference } = golden(name);
+        let model = open(&dialects[0].1);
+        let (tokens, segments) = packed(&reference["tokens"]);
+        let mut activations = model.embed(&tokens).unwrap();
+        for layer in 0..model.config().n_layer {
+            activations = model.layer(layer, &activations, &segments, LayerRequest::default()).unwrap().activations;
+            let (want, got) = (&reference[&format!("layer{layer}.residual")], activations.residual.clone().unwrap());
+            let difference = largest_difference(want, &got.reshape(want.dims()).unwrap());
+            assert!(difference < 1e-4, "{name} layer {layer}: {difference}");
+        }
+        let rows: Vec<u32> = (0..tokens.len() as u32).collect();
+        let got = model.head(&activations, &rows).unwrap();
+        let difference = largest_difference(&reference["logits"].reshape(got.dims()).unwrap(), &got);
+        assert!(difference < 1e-4, "{name}: {difference}");
+    }
+}
+
 const NEOX: [&str; 2] = ["neox_parallel", "neox_sequential"];
 
 #[test]
@@ -127,8 +161,8 @@ fn golden_transformers_layer_by_layer_and_in_their_logits() {
 }
 
 #[test]
-fn golden_transformers_step_from_their_caches() {
-    for name in NEOX {
+fn golden_models_step_from_their_states_and_caches() {
+    for name in NEOX.into_iter().chain(TRANSFORMERS) {
         let Golden { dialects, reference } = golden(name);
         let model = open(&dialects[0].1);
         let (tokens, segments) = packed(&reference["tokens"]);

@@ -2,20 +2,23 @@
 
 #[cfg_attr(not(feature = "hub"), path = "library/no_hub.rs")]
 mod hub;
+mod random;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use evaluation::tasks::{self, Split, Task, TaskError};
+use evaluation::tasks::{self, DataDir, Prompting, Source as TaskSource, Split, Task, TaskError};
 use evaluation::tokenizer::{Tokenizer, TokenizerError};
 use miette::Diagnostic;
 use reduction_strategies::registry::nearest;
 use ssm_model::catalog::{self, Builtin};
 use ssm_model::checkpoint::{Checkpoint, CheckpointError};
-use ssm_model::{LanguageModel, ModelError, Placement};
+use ssm_model::{LanguageModel, ModelConfig, ModelError, Placement};
 use thiserror::Error;
+
+use random::RandomModel;
 
 use crate::config::{Catalog, CatalogError, ModelFacts, TaskFacts, TaskKind};
 use crate::record::manifest::HubCommit;
@@ -54,10 +57,31 @@ pub enum LibraryError {
         /// What is wrong.
         error: TokenizerError,
     },
+    /// A random model without the tokenizer that it shares with most published ones.
+    #[error("model `{reference}` needs the tokenizer of GPT-NeoX-20B: {problem}")]
+    #[diagnostic(help(
+        "name the folder that holds neox-tokenizer/20B_tokenizer.json with --data-dir or SWEEP_DATA_DIR"
+    ))]
+    NeoxTokenizer {
+        /// Model reference.
+        reference: String,
+        /// Why there is none.
+        problem: String,
+    },
     /// A task that cannot be read.
     #[error(transparent)]
     #[diagnostic(help("{}", _0.hint().unwrap_or_else(|| "see `sweep tasks`".to_owned())))]
     Task(#[from] TaskError),
+    /// A model folder without tokenizer.
+    #[error("{folder} holds no tokenizer.json")]
+    #[diagnostic(help(
+        "put the model's tokenizer.json there; the state-spaces models use that of GPT-NeoX, which is also found as \
+         neox-tokenizer/20B_tokenizer.json in the folder that --data-dir or SWEEP_DATA_DIR names"
+    ))]
+    NoTokenizer {
+        /// The folder.
+        folder: String,
+    },
     /// A file that cannot be read.
     #[error("cannot read {path}: {error}")]
     #[diagnostic(help("a model folder holds config.json, the weights and tokenizer.json"))]
@@ -77,6 +101,7 @@ enum Source {
     Builtin(Builtin),
     Folder(PathBuf),
     Hub(HubModel),
+    Random(RandomModel),
 }
 
 /// What may be downloaded when something of the hub is named.
@@ -91,12 +116,19 @@ pub enum Downloads {
     Refresh,
 }
 
+/// A model whose configuration is known and whose weights are not read, or made, yet.
+enum Opened {
+    Checkpoint(Box<Checkpoint>),
+    Random(ModelConfig, RandomModel),
+}
+
 /// Everything nameable, with tokenizers kept once read.
 #[derive(Default)]
 pub struct Library {
+    data: DataDir,
     tokenizers: Mutex<BTreeMap<String, Tokenizer>>,
-    /// Checkpoints that were opened for planning and wait to be loaded.
-    opened: Mutex<BTreeMap<String, Checkpoint>>,
+    /// Models that were opened for planning and wait to be loaded.
+    opened: Mutex<BTreeMap<String, Opened>>,
     hub: Hub,
 }
 
@@ -107,10 +139,11 @@ impl Library {
         Self::default()
     }
 
-    /// The same with downloads, which happen when a model is named for the first time.
+    /// The library of this installation, with the benchmarks of a data directory and with downloads, which happen when a model is
+    /// named for the first time.
     #[must_use]
-    pub fn with(downloads: Downloads) -> Self {
-        Self { hub: Hub::new(downloads), ..Self::default() }
+    pub fn with(data: DataDir, downloads: Downloads) -> Self {
+        Self { data, hub: Hub::new(downloads), ..Self::default() }
     }
 
     /// The commits behind the references to a hub that were looked up so far.
@@ -119,19 +152,30 @@ impl Library {
         self.hub.commits()
     }
 
+    /// How its tasks are read.
+    fn tasks(&self, prompting: Prompting) -> TaskSource {
+        TaskSource { data: self.data.clone(), prompting }
+    }
+
     /// Loads a model for computing at `placement`.
     ///
     /// # Errors
     /// No such model, or a checkpoint that is damaged, incomplete or has surplus weights.
     pub fn load_model(&self, reference: &str, placement: &Placement) -> Result<LanguageModel, LibraryError> {
         let waiting = self.opened.lock().unwrap_or_else(PoisonError::into_inner).remove(reference);
-        let checkpoint = waiting.map_or_else(|| open(reference, &self.hub), Ok)?;
-        let mut weights = checkpoint.weights;
-        let model = LanguageModel::load(&checkpoint.config, &mut weights, placement)
-            .map_err(|error| LibraryError::Model { reference: reference.to_owned(), error: Box::new(error) })?;
-        weights
-            .finish()
-            .map_err(|error| LibraryError::Checkpoint { reference: reference.to_owned(), error: Box::new(error) })?;
+        let unbuilt = |error| LibraryError::Model { reference: reference.to_owned(), error: Box::new(error) };
+        let unfit = |error| LibraryError::Checkpoint { reference: reference.to_owned(), error: Box::new(error) };
+        let model = match waiting.map_or_else(|| open(reference, &self.hub), Ok)? {
+            Opened::Checkpoint(checkpoint) => {
+                let mut weights = checkpoint.weights;
+                let model = LanguageModel::load(&checkpoint.config, &mut weights, placement).map_err(unbuilt)?;
+                weights.finish().map_err(unfit)?;
+                model
+            }
+            Opened::Random(config, random) => {
+                LanguageModel::load(&config, &mut random.weights(), placement).map_err(unbuilt)?
+            }
+        };
         self.with_tokenizer(reference, |tokenizer| tokenizer.check_vocab(model.config().vocab_size))?
             .map_err(|error| LibraryError::Tokenizer { reference: reference.to_owned(), error })?;
         Ok(model)
@@ -140,9 +184,17 @@ impl Library {
     /// Loads a task in the tokens of a model.
     ///
     /// # Errors
-    /// No such task, a damaged file, or a model without tokenizer.
-    pub fn load_task(&self, model: &str, name: &str, split: Split, limit: Option<usize>) -> Result<Task, LibraryError> {
-        Ok(self.with_tokenizer(model, |tokenizer| tasks::load(name, tokenizer, split, limit))??)
+    /// No such task, no data for it, a damaged file, or a model without tokenizer.
+    pub fn load_task(
+        &self,
+        model: &str,
+        name: &str,
+        prompting: Prompting,
+        split: Split,
+        limit: Option<usize>,
+    ) -> Result<Task, LibraryError> {
+        let source = self.tasks(prompting);
+        Ok(self.with_tokenizer(model, |tokenizer| tasks::load(name, &source, tokenizer, split, limit))??)
     }
 
     /// Text of a token, for people to read.
@@ -152,20 +204,50 @@ impl Library {
         text.ok().flatten().unwrap_or_else(|| format!("<{token}>"))
     }
 
+    /// The `tokenizer.json` of a model folder. The state-spaces repositories hold none: theirs is that of GPT-NeoX, from the data
+    /// directory.
+    fn tokenizer_of(&self, folder: &Path) -> Result<PathBuf, LibraryError> {
+        let own = folder.join("tokenizer.json");
+        if own.is_file() || !is_of_state_spaces(folder) {
+            return Ok(own);
+        }
+        self.data
+            .neox_tokenizer()
+            .filter(|path| path.is_file())
+            .ok_or_else(|| LibraryError::NoTokenizer { folder: folder.display().to_string() })
+    }
+
     fn with_tokenizer<R>(&self, reference: &str, f: impl FnOnce(&Tokenizer) -> R) -> Result<R, LibraryError> {
         let mut tokenizers = self.tokenizers.lock().unwrap_or_else(PoisonError::into_inner);
         if !tokenizers.contains_key(reference) {
-            let json = match source(reference, &self.hub)? {
-                Source::Builtin(builtin) => builtin.tokenizer_json.to_owned(),
-                Source::Folder(folder) => read(&folder.join("tokenizer.json"))?,
-                Source::Hub(model) => read(&model.tokenizer)?,
+            let refused = |error| LibraryError::Tokenizer { reference: reference.to_owned(), error };
+            let beside = |tokenizer: &Path| {
+                let config = tokenizer.with_file_name("tokenizer_config.json");
+                let read_tokenizer = Tokenizer::from_json(&read(tokenizer)?).map_err(refused)?;
+                if !config.is_file() {
+                    return Ok(read_tokenizer);
+                }
+                read_tokenizer.with_config(&read(&config)?).map_err(refused)
             };
-            let tokenizer = Tokenizer::from_json(&json)
-                .map_err(|error| LibraryError::Tokenizer { reference: reference.to_owned(), error })?;
+            let tokenizer = match source(reference, &self.hub)? {
+                Source::Builtin(builtin) => Tokenizer::from_json(builtin.tokenizer_json).map_err(refused)?,
+                Source::Folder(folder) => beside(&self.tokenizer_of(&folder)?)?,
+                Source::Hub(model) => beside(&model.tokenizer)?,
+                Source::Random(_) => {
+                    Tokenizer::from_json(&random::tokenizer_json(reference, &self.data)?).map_err(refused)?
+                }
+            };
             tokenizers.insert(reference.to_owned(), tokenizer);
         }
         Ok(f(&tokenizers[reference]))
     }
+}
+
+/// Whether a folder holds a checkpoint as the state-spaces repositories do, without a tokenizer.
+fn is_of_state_spaces(folder: &Path) -> bool {
+    let config = fs::read_to_string(folder.join("config.json")).ok();
+    let config: Option<serde_json::Value> = config.and_then(|text| serde_json::from_str(&text).ok());
+    config.is_some_and(|config| config.get("ssm_cfg").is_some() && config.get("model_type").is_none())
 }
 
 fn read(path: &Path) -> Result<String, LibraryError> {
@@ -187,6 +269,9 @@ fn source(reference: &str, hub: &Hub) -> Result<Source, CatalogError> {
             }
         });
     }
+    if let Some(random) = RandomModel::parse(reference) {
+        return random.map(Source::Random);
+    }
     if let Some(rest) = reference.strip_prefix("hub:") {
         return hub.model(reference, rest).map(Source::Hub);
     }
@@ -197,19 +282,33 @@ fn source(reference: &str, hub: &Hub) -> Result<Source, CatalogError> {
     Err(CatalogError {
         message: format!("unknown model `{reference}`"),
         hint: Some(
-            "write builtin:<name> (see `sweep models`), hub:<owner>/<name>, or the path of a folder with config.json"
+            "write builtin:<name>, random:<name> (see `sweep models`), hub:<owner>/<name>, or the path of a folder with config.json"
                 .to_owned(),
         ),
         label: UNKNOWN,
     })
 }
 
-fn open(reference: &str, hub: &Hub) -> Result<Checkpoint, LibraryError> {
+fn open(reference: &str, hub: &Hub) -> Result<Opened, LibraryError> {
+    let checkpoint = |checkpoint| Opened::Checkpoint(Box::new(checkpoint));
     match source(reference, hub)? {
-        Source::Builtin(builtin) => Checkpoint::from_bytes(builtin.config_json, builtin.safetensors),
-        Source::Folder(folder) | Source::Hub(HubModel { folder, .. }) => Checkpoint::open(&folder),
+        Source::Builtin(builtin) => Checkpoint::from_bytes(builtin.config_json, builtin.safetensors).map(checkpoint),
+        Source::Folder(folder) | Source::Hub(HubModel { folder, .. }) => Checkpoint::open(&folder).map(checkpoint),
+        Source::Random(random) => match random.config() {
+            Ok(config) => Ok(Opened::Random(config, random)),
+            Err(source) => Err(CheckpointError::Config { file: reference.to_owned(), source }),
+        },
     }
     .map_err(|error| LibraryError::Checkpoint { reference: reference.to_owned(), error: Box::new(error) })
+}
+
+impl Opened {
+    fn config(&self) -> &ModelConfig {
+        match self {
+            Self::Checkpoint(checkpoint) => &checkpoint.config,
+            Self::Random(config, _) => config,
+        }
+    }
 }
 
 /// Digest of the configuration and the weights as they are stored.
@@ -218,6 +317,10 @@ fn digest(reference: &str, hub: &Hub) -> Result<String, LibraryError> {
     let files = match source(reference, hub)? {
         Source::Builtin(builtin) => {
             hasher.update(builtin.config_json.as_bytes()).update(builtin.safetensors);
+            Vec::new()
+        }
+        Source::Random(random) => {
+            random.update(&mut hasher);
             Vec::new()
         }
         Source::Folder(folder) => weight_files(&folder)?,
@@ -256,12 +359,18 @@ fn as_catalog_error(error: LibraryError) -> CatalogError {
             message: other.to_string(),
             label: match &other {
                 LibraryError::Task(TaskError::Unknown { .. }) | LibraryError::Catalog(_) => UNKNOWN,
+                LibraryError::Task(TaskError::NoDataDir { .. } | TaskError::NoData { .. }) => "not on this machine",
+                LibraryError::Task(
+                    TaskError::NoExamples { .. } | TaskError::FewExamples { .. } | TaskError::NoDocuments { .. },
+                ) => "not with these settings",
                 LibraryError::Task(_) => "damaged task",
                 LibraryError::Checkpoint { error, .. } if matches!(**error, CheckpointError::NoConfig { .. }) => {
                     "not a model folder"
                 }
                 LibraryError::Checkpoint { .. } | LibraryError::Model { .. } => "damaged model",
-                LibraryError::Tokenizer { .. } => "unusable tokenizer",
+                LibraryError::Tokenizer { .. }
+                | LibraryError::NoTokenizer { .. }
+                | LibraryError::NeoxTokenizer { .. } => "unusable tokenizer",
                 LibraryError::File { .. } => "unreadable",
             },
         },
@@ -271,9 +380,9 @@ fn as_catalog_error(error: LibraryError) -> CatalogError {
 impl Catalog for Library {
     fn model(&self, reference: &str) -> Result<ModelFacts, CatalogError> {
         let weights_digest = digest(reference, &self.hub).map_err(as_catalog_error)?;
-        let checkpoint = open(reference, &self.hub).map_err(as_catalog_error)?;
-        let config = checkpoint.config.clone();
-        self.opened.lock().unwrap_or_else(PoisonError::into_inner).insert(reference.to_owned(), checkpoint);
+        let opened = open(reference, &self.hub).map_err(as_catalog_error)?;
+        let config = opened.config().clone();
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).insert(reference.to_owned(), opened);
         let tokenizer = |tokenizer: &Tokenizer| tokenizer.check_vocab(config.vocab_size).map(|()| tokenizer.digest());
         let tokenizer_digest = self
             .with_tokenizer(reference, tokenizer)
@@ -295,8 +404,9 @@ impl Catalog for Library {
         })
     }
 
-    fn task(&self, name: &str) -> Result<TaskFacts, CatalogError> {
-        let facts = tasks::facts(name).map_err(|error| as_catalog_error(LibraryError::Task(error)))?;
+    fn task(&self, name: &str, prompting: Prompting) -> Result<TaskFacts, CatalogError> {
+        let facts =
+            tasks::facts(name, &self.tasks(prompting)).map_err(|error| as_catalog_error(LibraryError::Task(error)))?;
         Ok(TaskFacts {
             name: name.to_owned(),
             items: facts.items,

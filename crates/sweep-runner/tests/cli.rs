@@ -103,7 +103,14 @@ fn refuses_a_tokenizer_with_more_tokens_than_the_model() {
 fn models_lists_what_is_present_and_what_is_not() {
     let desk = Desk::new(TINY);
     let stdout = text(&desk.sweep(&["models"]).stdout);
-    for word in ["builtin:mamba2-world", "state-spaces/mamba2-2.7b", "12,17,22,27,32,37,42", "10.1 GiB", "on the hub"] {
+    for word in [
+        "builtin:mamba2-world",
+        "state-spaces/mamba2-2.7b",
+        "tiiuae/falcon-mamba-7b",
+        "12,17,22,27,32,37,42",
+        "10.1 GiB",
+        "random:mamba2-2.7b",
+    ] {
         assert!(stdout.contains(word), "{word}: {stdout}");
     }
 }

@@ -132,3 +132,43 @@ fn an_unusual_experiment_is_reported_as_far_as_it_goes() {
     support::write(dir.path(), &shape);
     report::run(dir.path()).expect("a tiny report");
 }
+
+/// Random weights of a published size, the paper's methods and two of its tasks.
+#[test]
+fn numbers_of_the_paper_stand_beside_ours() {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("report-paper");
+    let _ = fs::remove_dir_all(&dir);
+    let shape = Shape {
+        models: vec!["random:mamba2-2.7b", "builtin:mamba2-world"],
+        protocols: vec!["upstream"],
+        tasks: vec!["lambada_openai", "hellaswag"],
+        strategies: vec![
+            ("dense", None, "{}", 0.0),
+            ("pumer_released", None, "{}", 1.5),
+            ("utrc", Some("clip"), "{}", 0.5),
+            ("random", None, "{}", 1.2),
+        ],
+        reductions: vec![0.1, 0.25],
+        single_sites: false,
+        ..Shape::small()
+    };
+    support::write(&dir, &shape);
+    let summary = report::run(&dir).expect("a complete experiment");
+    let page = fs::read_to_string(summary.report).expect("the page");
+    assert!(page.contains("> **RANDOM WEIGHTS.** Never trained: `random:mamba2-2.7b`."));
+    assert!(page.contains("### paper\n") && page.contains("*RANDOM WEIGHTS: our numbers prove the path"));
+    let text = fs::read_to_string(dir.join("tables/paper.csv")).expect("the table");
+    let rows: Vec<Vec<&str>> = text.lines().skip(1).map(|line| line.split(',').collect()).collect();
+    // Three tasks and metrics each for dense, PuMer and Ours at 10 %; 25 % is none of the paper's, `random` no method of it.
+    assert_eq!(rows.len(), 9, "{text}");
+    assert!(rows.iter().all(|row| row[0] == "random:mamba2-2.7b"));
+    let find =
+        |method: &str, task: &str| rows.iter().find(|row| row[2] == method && row[5] == task).expect(task).clone();
+    assert_eq!(find("PuMer", "hellaswag (acc_norm)")[3], "pumer_released");
+    // Ours, its half-width, the paper's, the difference.
+    let row = find("Ours", "lambada_openai (acc)");
+    let number = |index: usize| row[index].parse::<f64>().expect("a number");
+    assert!((number(9) - 59.0).abs() < 1e-9 && (number(7) - number(9) - number(10)).abs() < 1e-3, "{row:?}");
+    assert_eq!(find("dense", "lambada_openai (perplexity)")[9], "4.1000");
+    assert!(!dir.join("tables/paper.md").metadata().expect("written").is_dir());
+}

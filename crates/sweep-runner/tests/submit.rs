@@ -138,7 +138,7 @@ fn what_cannot_be_submitted_is_refused_before_anything_is_written() {
         (&["--shards", "0"], "--shards must be at least 1"),
         (&["--out", "a\"b"], "cannot stand in a batch script"),
         (&["--", "--no-shearing"], "unexpected argument '--no-shearing'"),
-        (&["--", "--shard", "1/2"], "--shard and --limit cannot be options of the tasks' `sweep run`"),
+        (&["--", "--shard", "1/2"], "--shard, --limit and --random cannot be options of the tasks' `sweep run`"),
         (&["--", "--out", "x"], "cannot be used multiple times"),
     ] {
         let output = submit(&desk, options);

@@ -13,6 +13,7 @@ mod log_probs;
 mod merge_rows;
 #[cfg(feature = "cuda")]
 pub mod reduction;
+mod rms_norm_parts;
 mod rotary;
 mod row_plan;
 mod selective_scan;
@@ -29,6 +30,7 @@ pub use gelu::{Gelu, gelu};
 pub use linear::{linear, linear_as, linear_with_bias};
 pub use log_probs::{TokenScore, log_probs};
 pub use merge_rows::{MergeGroup, MergeRule, RowMerges, merge_rows};
+pub use rms_norm_parts::rms_norm_parts;
 pub use rotary::{Rotary, Rotated, rotary};
 pub use row_plan::{BranchWeights, RowPlan};
 pub use selective_scan::{SelectiveScanInput, SelectiveScanOutput, selective_scan};

@@ -55,7 +55,7 @@ impl ConfigError {
         match self {
             Self::Json(_) => "the file may be truncated or a Git LFS pointer; download it again".into(),
             Self::UnknownDialect { .. } => {
-                "use a checkpoint of mamba_ssm, or of transformers with model_type mamba, mamba2 or gpt_neox".into()
+                "use a checkpoint of mamba_ssm, or of transformers with model_type mamba, mamba2, falcon_mamba or gpt_neox".into()
             }
             Self::Missing { key } => format!("add `{key}`: a guess would make another model"),
             Self::Type { .. } | Self::Sizes(_) => "compare the file with the one that was published".into(),

@@ -57,7 +57,7 @@ fn parse_mixer(mut fields: Fields, d_model: usize) -> Result<Architecture, Confi
         "Mamba1" => {
             let d_state = fields.size("d_state")?.unwrap_or(16);
             let dt_rank = fields.dt_rank("dt_rank", d_model)?;
-            Architecture::Mamba(MambaConfig { d_state, d_conv, expand, dt_rank, conv_bias })
+            Architecture::Mamba(MambaConfig { d_state, d_conv, expand, dt_rank, conv_bias, mixer_norm_eps: None })
         }
         "Mamba2" => {
             let d_state = fields.size("d_state")?.unwrap_or(128);

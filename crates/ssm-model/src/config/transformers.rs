@@ -1,4 +1,4 @@
-//! The dialect of transformers: `MambaConfig` and `Mamba2Config`.
+//! The dialect of transformers: `MambaConfig`, `FalconMambaConfig` and `Mamba2Config`.
 
 use serde_json::json;
 
@@ -32,20 +32,29 @@ const WITHOUT_EFFECT: &[&str] = &[
     "transformers_version",
     "use_associative_scan",
     "use_cache",
+    "use_falcon_mambapy",
     "use_mambapy",
 ];
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Mamba,
+    FalconMamba,
+    Mamba2,
+}
+
 pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
     let model_type = fields.text("model_type")?.unwrap_or_default();
-    let (default_tie, is_mamba2) = match model_type.as_str() {
-        "mamba" => (true, false),
-        "mamba2" => (false, true),
+    let (default_tie, kind) = match model_type.as_str() {
+        "mamba" => (true, Kind::Mamba),
+        "falcon_mamba" => (true, Kind::FalconMamba),
+        "mamba2" => (false, Kind::Mamba2),
         "gpt_neox" => return gpt_neox::parse(fields),
         _ => {
             return Err(ConfigError::Unsupported {
                 key: "model_type".into(),
                 value: format!("\"{model_type}\""),
-                supported: "\"mamba\", \"mamba2\", \"gpt_neox\"",
+                supported: "\"mamba\", \"mamba2\", \"falcon_mamba\", \"gpt_neox\"",
             });
         }
     };
@@ -55,7 +64,7 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
     let norm_eps = fields.float("layer_norm_epsilon")?.unwrap_or(1e-5);
     let tie_embeddings = fields.flag("tie_word_embeddings")?.unwrap_or(default_tie);
     let d_state = fields.required("state_size")?;
-    let expand = fields.size("expand")?.unwrap_or(2);
+    let expand = expand(&mut fields, kind, d_model)?;
     let d_conv = fields.size("conv_kernel")?.unwrap_or(4);
     let conv_bias = fields.flag("use_conv_bias")?.unwrap_or(true);
     fields.only("use_bias", &[json!(false)], "false (no bias in the projections)")?;
@@ -68,7 +77,7 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
     fields.agrees("n_layer", n_layer, "num_hidden_layers")?;
     fields.only("ssm_cfg", &[json!({})], "{} (a leftover of conversion)")?;
 
-    let mixer = if is_mamba2 {
+    let mixer = if kind == Kind::Mamba2 {
         let headdim = fields.size("head_dim")?.unwrap_or(64);
         // Upstream's default, 128, fits one size of model; what the other sizes imply fits all.
         if let Some(num_heads) = fields.size("num_heads")?
@@ -78,21 +87,43 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
                 "num_heads * head_dim is {num_heads} * {headdim}, but expand * hidden_size is {d_inner}"
             )));
         }
+        let ngroups = fields.required("n_groups")?;
         Architecture::Mamba2(Mamba2Config {
             d_state,
             d_conv,
             expand,
             headdim,
-            ngroups: fields.required("n_groups")?,
-            norm_groups: 1,
+            ngroups,
+            norm_groups: fields.size("norm_groups")?.unwrap_or(ngroups),
             norm_before_gate: false,
             dt_limit: fields.limits("time_step_limit")?.unwrap_or((0.0, f32::INFINITY)),
             conv_bias,
         })
     } else {
         let dt_rank = fields.dt_rank("time_step_rank", d_model)?;
-        Architecture::Mamba(MambaConfig { d_state, d_conv, expand, dt_rank, conv_bias })
+        let mixer_norm_eps = match kind {
+            // The published file leaves the default out.
+            Kind::FalconMamba => Some(fields.float("mixer_rms_eps")?.unwrap_or(1e-6)),
+            Kind::Mamba | Kind::Mamba2 => None,
+        };
+        Architecture::Mamba(MambaConfig { d_state, d_conv, expand, dt_rank, conv_bias, mixer_norm_eps })
     };
     fields.finish(WITHOUT_EFFECT)?;
     Ok(ModelConfig { d_model, n_layer, vocab_size, norm_eps, tie_embeddings, architecture: mixer })
+}
+
+/// `d_inner / d_model`. The file of Falcon-Mamba says `expand` 16 and an `intermediate_size` of twice the width: upstream
+/// computes with the second.
+fn expand(fields: &mut Fields, kind: Kind, d_model: usize) -> Result<usize, ConfigError> {
+    let expand = fields.size("expand")?.unwrap_or(2);
+    if kind != Kind::FalconMamba {
+        return Ok(expand);
+    }
+    match fields.size("intermediate_size")? {
+        Some(d_inner) if d_model > 0 && d_inner.is_multiple_of(d_model) => Ok(d_inner / d_model),
+        Some(d_inner) => Err(ConfigError::Sizes(format!(
+            "`intermediate_size` is {d_inner}, expected a multiple of hidden_size = {d_model}"
+        ))),
+        None => Ok(expand),
+    }
 }

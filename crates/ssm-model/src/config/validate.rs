@@ -11,12 +11,13 @@ impl ModelConfig {
         within("d_model", self.d_model, 1 << 16)?;
         within("n_layer", self.n_layer, 1 << 10)?;
         within("vocab_size", self.vocab_size, 1 << 22)?;
-        if !(self.norm_eps > 0.0 && self.norm_eps < 1.0) {
-            return Err(ConfigError::Sizes(format!("norm_eps is {}, expected between 0 and 1", self.norm_eps)));
-        }
+        epsilon("norm_eps", self.norm_eps)?;
         match &self.architecture {
             Architecture::Mamba(mixer) => {
                 shared_sizes(mixer.d_state, mixer.d_conv, mixer.expand)?;
+                if let Some(eps) = mixer.mixer_norm_eps {
+                    epsilon("mixer_rms_eps", eps)?;
+                }
                 within("dt_rank", mixer.dt_rank, mixer.d_inner(self.d_model))
             }
             Architecture::Mamba2(mixer) => {
@@ -66,6 +67,14 @@ fn gpt_neox(block: &GptNeoXConfig, d_model: usize) -> Result<(), ConfigError> {
         return Err(ConfigError::Sizes(format!("rotary_emb_base is {}, expected more than 1", block.rotary_base)));
     }
     Ok(())
+}
+
+fn epsilon(name: &str, value: f64) -> Result<(), ConfigError> {
+    if value > 0.0 && value < 1.0 {
+        Ok(())
+    } else {
+        Err(ConfigError::Sizes(format!("{name} is {value}, expected between 0 and 1")))
+    }
 }
 
 fn within(name: &str, value: usize, max: usize) -> Result<(), ConfigError> {

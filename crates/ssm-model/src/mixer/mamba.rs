@@ -1,4 +1,6 @@
-//! The mixer of Mamba: <https://arxiv.org/abs/2312.00752>, section 3; `mamba_ssm/modules/mamba_simple.py`.
+//! The mixer of Mamba: <https://arxiv.org/abs/2312.00752>, section 3; `mamba_ssm/modules/mamba_simple.py`. With norms on dt, B
+//! and C it is that of Falcon-Mamba: <https://arxiv.org/abs/2410.05355>, section 3; transformers'
+//! `models/falcon_mamba/modeling_falcon_mamba.py`.
 
 use candle_core::Tensor;
 use ssm_kernels::ops::{self, ConvInput, SelectiveScanInput};
@@ -16,6 +18,8 @@ pub(crate) struct MambaMixer {
     d_inner: usize,
     d_state: usize,
     dt_rank: usize,
+    /// Epsilon of the norms on dt, B and C, where there are any.
+    norm_eps: Option<f32>,
     /// `[2 * d_inner, d_model]`: x, z
     in_proj: Tensor,
     conv_weight: Tensor,
@@ -46,6 +50,7 @@ impl MambaMixer {
             d_inner,
             d_state,
             dt_rank,
+            norm_eps: mixer.mixer_norm_eps.map(|eps| eps as f32),
             in_proj: weights.matrix(&format!("{prefix}.in_proj.weight"), &[2 * d_inner, d_model])?,
             conv_weight,
             conv_bias,
@@ -69,7 +74,10 @@ impl MambaMixer {
             initial: call.initial.map(|state| &state.conv),
             want_states: call.want_states,
         })?;
-        let projected = ops::linear(&conv.y, &self.x_proj)?;
+        let mut projected = ops::linear(&conv.y, &self.x_proj)?;
+        if let Some(eps) = self.norm_eps {
+            projected = ops::rms_norm_parts(&projected, &[self.dt_rank, self.d_state, self.d_state], eps)?;
+        }
         let dt_raw = ops::linear(&projected.narrow(1, 0, self.dt_rank)?, &self.dt_proj)?;
         let times = call.time.map(|times| RowTimes::new(times, &conv.y)).transpose()?;
         let timed =

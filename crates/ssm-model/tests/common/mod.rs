@@ -11,6 +11,9 @@ use ssm_model::{LanguageModel, ModelState, Placement, catalog};
 
 pub(crate) const GOLDEN: [&str; 3] = ["mamba1", "mamba2_g1", "mamba2_g2"];
 
+/// Published architectures beyond those of `mamba_ssm`, as transformers computes them.
+pub(crate) const TRANSFORMERS: [&str; 2] = ["falcon_mamba", "codestral_mamba"];
+
 pub(crate) struct Golden {
     /// `(name, folder)` of each dialect that the fixture holds.
     pub dialects: Vec<(&'static str, PathBuf)>,

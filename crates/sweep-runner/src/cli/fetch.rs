@@ -6,14 +6,15 @@ use std::process::ExitCode;
 
 use miette::miette;
 
+use super::data::DataArgs;
 use super::sweep::{ignore_closed_pipe, say};
 use super::{Failure, refused};
 use crate::config::{self, Catalog};
-use crate::library::{Downloads, Library};
+use crate::library::Downloads;
 
 /// `wanted` are experiment files and references. Prints a line per repository: reference, repository, revision, commit.
-pub(super) fn run(wanted: &[String]) -> Result<ExitCode, Failure> {
-    let library = Library::with(Downloads::Refresh);
+pub(super) fn run(wanted: &[String], data: &DataArgs) -> Result<ExitCode, Failure> {
+    let library = data.library(Downloads::Refresh)?;
     for word in wanted {
         if word.starts_with("hub:") {
             // Opened as well, so that what cannot be used is found out here.

@@ -9,12 +9,19 @@ use candle_core::Tensor;
 use miette::miette;
 use ssm_kernels::{Segments, host};
 
+use super::data::DataArgs;
 use super::device::DeviceArgs;
 use super::{Failure, failed, refused};
-use crate::library::Library;
+use crate::library::Downloads;
 
 /// Each line runs alone, so that a long file needs no more memory than its longest line.
-pub(super) fn write(model: &str, tokens: &Path, out: &Path, device: &DeviceArgs) -> Result<ExitCode, Failure> {
+pub(super) fn write(
+    model: &str,
+    tokens: &Path,
+    out: &Path,
+    data: &DataArgs,
+    device: &DeviceArgs,
+) -> Result<ExitCode, Failure> {
     let text =
         fs::read_to_string(tokens).map_err(|error| refused(miette!("cannot read {}: {error}", tokens.display())))?;
     let mut rows: Vec<Vec<u32>> = Vec::new();
@@ -32,7 +39,7 @@ pub(super) fn write(model: &str, tokens: &Path, out: &Path, device: &DeviceArgs)
         return Err(refused(miette!("{} holds no line", tokens.display())));
     }
     let (placement, _) = device.open()?;
-    let model = Library::new().load_model(model, &placement).map_err(refused)?;
+    let model = data.library(Downloads::Missing)?.load_model(model, &placement).map_err(refused)?;
     let mut tensors: HashMap<String, Tensor> = HashMap::new();
     for (index, row) in rows.iter().enumerate() {
         let logits = model

@@ -1,8 +1,10 @@
 //! The command line: one sub-command per stage. Data goes to stdout, everything else to stderr.
 
 mod bench;
+mod changes;
 mod children;
 mod compare;
+mod data;
 mod device;
 mod fetch;
 mod list;
@@ -24,7 +26,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::run::{Interrupt, RunOptions};
 use bench::BenchArgs;
+use changes::Changes;
 use compare::CompareArgs;
+use data::DataArgs;
 use device::DeviceArgs;
 use run::RunCommand;
 use run_args::RunArgs;
@@ -44,12 +48,13 @@ enum Command {
     Plan {
         /// Experiment file
         file: PathBuf,
-        /// Largest number of items per task, in place of the file's
-        #[arg(long, value_name = "N")]
-        limit: Option<usize>,
+        #[command(flatten)]
+        changes: Changes,
         /// Print the whole plan as JSON
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        data: DataArgs,
         #[command(flatten)]
         device: DeviceArgs,
     },
@@ -58,6 +63,8 @@ enum Command {
         /// Experiment files, or references such as `hub:state-spaces/mamba2-130m`
         #[arg(required = true, value_name = "FILE_OR_REFERENCE")]
         wanted: Vec<String>,
+        #[command(flatten)]
+        data: DataArgs,
     },
     /// Run an experiment, then analyse and report it; cells that are recorded are not run again
     Run(RunCommand),
@@ -73,6 +80,8 @@ enum Command {
         out: Option<PathBuf>,
         #[command(flatten)]
         how: RunArgs,
+        #[command(flatten)]
+        data: DataArgs,
         #[command(flatten)]
         device: DeviceArgs,
     },
@@ -112,7 +121,10 @@ enum Command {
     /// List the models that experiments can name
     Models,
     /// List the tasks that experiments can name
-    Tasks,
+    Tasks {
+        #[command(flatten)]
+        data: DataArgs,
+    },
     /// Measure prefill speed with random weights of the published sizes, against ceilings of the same run
     Bench(BenchArgs),
     /// Write the logits of given token ids, for comparison with other implementations
@@ -126,6 +138,8 @@ enum Command {
         /// Tensors `logits.0`, `logits.1`, ...: float32 `[tokens, vocabulary]`, one per line
         #[arg(long, value_name = "FILE.safetensors")]
         out: PathBuf,
+        #[command(flatten)]
+        data: DataArgs,
         #[command(flatten)]
         device: DeviceArgs,
     },
@@ -141,8 +155,9 @@ const TEMPORARY: u8 = Interrupt::Usr1.exit_code();
 /// Runs the command line. Exit codes: 0 done, 1 something failed while running, 2 refused before work started; 130, 143 and 75
 /// where a run was ended by SIGINT, SIGTERM or SIGUSR1 ([`crate::run::Interrupt::exit_code`]), 75 also where the GPU was lost.
 pub fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_env("SWEEP_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("warn,usvg=error,resvg=error,tiny_skia=error,krilla=error,krilla_svg=error"));
+    let filter = EnvFilter::try_from_env("SWEEP_LOG").unwrap_or_else(|_| {
+        EnvFilter::new("warn,usvg=error,resvg=error,tiny_skia=error,krilla=error,krilla_svg=error")
+    });
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -151,12 +166,12 @@ pub fn main() -> ExitCode {
         .with_target(false)
         .init();
     let result = match Cli::parse().command {
-        Command::Plan { file, limit, json, device } => sweep::plan(&file, limit, json, &device),
-        Command::Fetch { wanted } => fetch::run(&wanted),
+        Command::Plan { file, changes, json, data, device } => sweep::plan(&file, changes, json, &data, &device),
+        Command::Fetch { wanted, data } => fetch::run(&wanted, &data),
         Command::Run(command) => run::run(command),
-        Command::Retry { target, failed, out, how, device } => {
+        Command::Retry { target, failed, out, how, data, device } => {
             let options = RunOptions { retry_failed: failed, ..how.options() };
-            sweep::retry(&target, out, options, &device)
+            sweep::retry(&target, out, options, &data, &device)
         }
         Command::Status { folder, json } => status::show(&folder, json),
         Command::Submit(SubmitCommand::Slurm(args)) => submit::slurm(args),
@@ -166,9 +181,9 @@ pub fn main() -> ExitCode {
         Command::Strategies => list::strategies(),
         Command::Probes => list::probes(),
         Command::Models => list::models(),
-        Command::Tasks => list::tasks(),
+        Command::Tasks { data } => list::tasks(&data),
         Command::Bench(args) => bench::run(args),
-        Command::Logits { model, tokens, out, device } => logits::write(&model, &tokens, &out, &device),
+        Command::Logits { model, tokens, out, data, device } => logits::write(&model, &tokens, &out, &data, &device),
     };
     match result {
         Ok(code) => code,

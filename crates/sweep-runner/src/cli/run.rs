@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::changes::Changes;
+use super::data::DataArgs;
 use super::device::DeviceArgs;
 use super::run_args::RunArgs;
 use super::shard::{self, Found, ShardArg, Written};
@@ -14,9 +16,8 @@ use crate::run::{RunOptions, Shard};
 pub(super) struct RunCommand {
     /// Experiment file
     pub(super) file: PathBuf,
-    /// Largest number of items per task, in place of the file's
-    #[arg(long, value_name = "N")]
-    pub(super) limit: Option<usize>,
+    #[command(flatten)]
+    pub(super) changes: Changes,
     /// Results folder, in place of results/<experiment>
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
@@ -31,6 +32,8 @@ pub(super) struct RunCommand {
     #[arg(long, value_name = "N")]
     pub(super) workers: Option<usize>,
     #[command(flatten)]
+    pub(super) data: DataArgs,
+    #[command(flatten)]
     pub(super) device: DeviceArgs,
 }
 
@@ -40,7 +43,7 @@ pub(super) fn run(command: RunCommand) -> Result<ExitCode, Failure> {
         return workers::run(&command, shard, team);
     }
     let options = RunOptions { shard, ..command.how.options() };
-    sweep::run(&command.file, command.limit, command.out, options, &command.device)
+    sweep::run(&command.file, command.changes, command.out, options, &command.data, &command.device)
 }
 
 fn shard_of(asked: Option<ShardArg>) -> Result<Option<Shard>, Failure> {

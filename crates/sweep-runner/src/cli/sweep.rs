@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use miette::miette;
 
+use super::changes::Changes;
+use super::data::DataArgs;
 use super::device::DeviceArgs;
 use super::{Failure, TEMPORARY, failed, refused};
 use crate::config::{self, Experiment};
@@ -17,24 +19,31 @@ use crate::{analyse as analysis, report as reporting};
 /// Reads and plans an experiment; nothing is written.
 pub(super) fn prepare(
     file: &Path,
-    limit: Option<usize>,
+    changes: Changes,
     setting: &Setting,
     library: &Library,
 ) -> Result<(Experiment, Plan), Failure> {
-    let mut experiment = config::load(file, library).map_err(refused)?;
-    if limit == Some(0) {
+    let load = if changes.random { config::load_random } else { config::load };
+    let mut experiment = load(file, library).map_err(refused)?;
+    if changes.limit == Some(0) {
         return Err(refused(miette!(help = "leave --limit out to run all items", "--limit must be at least 1")));
     }
-    if let Some(limit) = limit {
+    if let Some(limit) = changes.limit {
         experiment.override_limit(limit);
     }
     let plan = plan::build(&experiment, setting).map_err(refused)?;
     Ok((experiment, plan))
 }
 
-pub(super) fn plan(file: &Path, limit: Option<usize>, json: bool, device: &DeviceArgs) -> Result<ExitCode, Failure> {
+pub(super) fn plan(
+    file: &Path,
+    changes: Changes,
+    json: bool,
+    data: &DataArgs,
+    device: &DeviceArgs,
+) -> Result<ExitCode, Failure> {
     let (_, setting) = device.open()?;
-    let (_, plan) = prepare(file, limit, &setting, &Library::new())?;
+    let (_, plan) = prepare(file, changes, &setting, &data.library(Downloads::Never)?)?;
     let mut out = io::stdout().lock();
     let written = if json {
         let text = plan::to_json(&plan).map_err(|error| failed(miette!("cannot print the plan: {error}")))?;
@@ -53,15 +62,17 @@ pub(super) fn results_folder(out: Option<PathBuf>, experiment: &Experiment) -> P
 
 pub(super) fn run(
     file: &Path,
-    limit: Option<usize>,
+    changes: Changes,
     out: Option<PathBuf>,
     mut options: RunOptions,
+    data: &DataArgs,
     device: &DeviceArgs,
 ) -> Result<ExitCode, Failure> {
-    let library = Library::with(Downloads::Missing);
+    let library = data.library(Downloads::Missing)?;
     let (placement, setting) = device.open()?;
-    let (experiment, plan) = prepare(file, limit, &setting, &library)?;
+    let (experiment, plan) = prepare(file, changes, &setting, &library)?;
     say_commits(&library);
+    warn_of_random_weights(&experiment);
     let folder = results_folder(out, &experiment);
     options.placement = placement;
     let (stop, listening) = Stop::listen().map_err(|error| failed(miette!("cannot listen to signals: {error}")))?;
@@ -113,6 +124,14 @@ pub(super) fn say_commits(library: &Library) {
     }
 }
 
+/// Says which models were never trained, before time is spent on them.
+fn warn_of_random_weights(experiment: &Experiment) {
+    let models: Vec<&str> = experiment.models.iter().filter(|m| m.is_random()).map(|m| m.reference.as_str()).collect();
+    if !models.is_empty() {
+        say(&format!("RANDOM WEIGHTS in {}: times and memory mean something, scores do not", models.join(", ")));
+    }
+}
+
 /// Runs the probes; returns how many failed.
 fn run_probes(
     experiment: &Experiment,
@@ -136,17 +155,18 @@ pub(super) fn retry(
     target: &Path,
     out: Option<PathBuf>,
     options: RunOptions,
+    data: &DataArgs,
     device: &DeviceArgs,
 ) -> Result<ExitCode, Failure> {
     if !target.is_dir() {
-        return run(target, None, out, options, device);
+        return run(target, Changes::default(), out, options, data, device);
     }
     if out.is_some() {
         let help = "name the experiment file to choose a folder, or the folder alone";
         return Err(refused(miette!(help = help, "{} is a results folder; --out names another one", target.display())));
     }
     // What was run, with the limit that it was run with.
-    run(&target.join("experiment.yaml"), None, Some(target.to_owned()), options, device)
+    run(&target.join("experiment.yaml"), Changes::default(), Some(target.to_owned()), options, data, device)
 }
 
 pub(super) fn analyse(folder: &Path) -> Result<ExitCode, Failure> {

@@ -14,7 +14,7 @@ use super::run::RunCommand;
 use super::shard::Written;
 use super::sweep::{prepare, report, results_folder, say};
 use super::{Failure, REFUSED, TEMPORARY, failed, refused};
-use crate::library::{Downloads, Library};
+use crate::library::Downloads;
 use crate::plan::Setting;
 use crate::record::store::Store;
 use crate::run::{Shard, default_budget};
@@ -66,8 +66,8 @@ pub(super) fn team(args: &RunCommand) -> Result<Option<Team>, Failure> {
 /// Runs the team until nothing is left that one of it could do, then reports unless this run is a shard itself.
 pub(super) fn run(args: &RunCommand, shard: Option<Shard>, team: Team) -> Result<ExitCode, Failure> {
     // Downloads once what all of them need.
-    let library = Library::with(Downloads::Missing);
-    let (experiment, plan) = prepare(&args.file, args.limit, &team.setting, &library)?;
+    let library = args.data.library(Downloads::Missing)?;
+    let (experiment, plan) = prepare(&args.file, args.changes, &team.setting, &library)?;
     let folder = results_folder(args.out.clone(), &experiment);
     // Refused once here instead of once by each.
     Store::open(&folder, &plan, args.how.accept_changes).map_err(refused)?;
@@ -130,8 +130,9 @@ fn arguments(args: &RunCommand, shard: Option<Shard>, folder: &Path, memory: Opt
     let mut option = |name: &str, value: Option<String>| {
         words.extend(value.into_iter().flat_map(|value| [name.into(), value.into()]));
     };
-    option("--limit", args.limit.map(|limit| limit.to_string()));
     option("--dtype", args.device.dtype().map(str::to_owned));
+    words.extend(args.changes.words());
+    words.extend(args.data.words());
     words.extend(args.how.words(memory).into_iter().map(OsString::from));
     words
 }

@@ -1,23 +1,23 @@
 //! What planning must know of models and tasks, without loading either.
 
-use evaluation::tasks::SPLITS;
+use evaluation::tasks::{Prompting, SPLITS};
 use serde::Serialize;
 use ssm_model::SignalSet;
 use thiserror::Error;
 
 /// Answers questions about the models and tasks that an experiment names.
 pub trait Catalog {
-    /// Facts of the model behind `builtin:<name>`, `hub:owner/name@revision` or a folder.
+    /// Facts of the model behind `builtin:<name>`, `hub:owner/name@revision`, `random:<name>` or a folder.
     ///
     /// # Errors
     /// No such model; the hint names the nearest one.
     fn model(&self, reference: &str) -> Result<ModelFacts, CatalogError>;
 
-    /// Facts of a task.
+    /// Facts of a task that is asked in a way.
     ///
     /// # Errors
-    /// No such task; the hint names the nearest one.
-    fn task(&self, name: &str) -> Result<TaskFacts, CatalogError>;
+    /// No such task (the hint names the nearest one), no data for it, or none to ask it in this way.
+    fn task(&self, name: &str, prompting: Prompting) -> Result<TaskFacts, CatalogError>;
 }
 
 /// A model, as far as planning needs it.
@@ -44,6 +44,13 @@ pub struct ModelFacts {
     pub weights_digest: String,
     /// Digest of the tokenizer; part of every id.
     pub tokenizer_digest: String,
+}
+
+impl ModelFacts {
+    /// Whether its weights are random numbers.
+    pub fn is_random(&self) -> bool {
+        self.reference.starts_with(super::RANDOM)
+    }
 }
 
 /// How a task is scored.

@@ -1,11 +1,13 @@
 //! A catalog for tests: two small models and a handful of tasks.
 
+use evaluation::tasks::Prompting;
 use reduction_strategies::registry::nearest;
-use ssm_model::SignalSet;
+use ssm_model::{SignalSet, catalog};
 
 use super::catalog::{Catalog, CatalogError, ModelFacts, TaskFacts, TaskKind};
 
-/// Two of the builtin models at 16 and 12 layers and the Transformer at 8, the reference tasks, one task of running text.
+/// Two of the builtin models at 16 and 12 layers and the Transformer at 8, the published models of the hub and with random weights;
+/// the reference tasks, one task of running text, and those of the paper.
 pub(crate) struct FakeCatalog {
     /// Appended to every weights digest, to see what a change of weights does.
     pub(crate) weights: &'static str,
@@ -18,7 +20,7 @@ pub(crate) const CATALOG: FakeCatalog = FakeCatalog { weights: "w", data: "d" };
 
 const MODELS: [(&str, usize); 3] =
     [("builtin:mamba2-world", 16), ("builtin:mamba-world", 12), ("builtin:neox-world", 8)];
-const TASKS: [(&str, usize); 10] = [
+const TASKS: [(&str, usize); 16] = [
     ("world_lambada", 1),
     ("world_hellaswag", 4),
     ("world_piqa", 2),
@@ -29,17 +31,25 @@ const TASKS: [(&str, usize); 10] = [
     ("mqar", 1),
     ("induction", 1),
     ("passkey", 1),
+    ("lambada_openai", 1),
+    ("hellaswag", 4),
+    ("piqa", 2),
+    ("arc_easy", 4),
+    ("arc_challenge", 4),
+    ("winogrande", 2),
 ];
 
 impl Catalog for FakeCatalog {
     fn model(&self, reference: &str) -> Result<ModelFacts, CatalogError> {
-        let known = MODELS.iter().find(|(name, _)| *name == reference);
-        let (_, n_layer) = known.ok_or_else(|| unknown("model", reference, MODELS.iter().map(|(name, _)| *name)))?;
+        let known = MODELS.iter().find(|(name, _)| *name == reference).map(|(_, n_layer)| *n_layer);
+        let n_layer = known
+            .or_else(|| published(reference))
+            .ok_or_else(|| unknown("model", reference, MODELS.iter().map(|(name, _)| *name)))?;
         let attends = reference.contains("neox");
         Ok(ModelFacts {
             reference: reference.to_owned(),
             architecture: if attends { "GPT-NeoX" } else { "Mamba" },
-            n_layer: *n_layer,
+            n_layer,
             signals: SignalSet {
                 ssm_output: true,
                 gated_output: !attends,
@@ -59,7 +69,7 @@ impl Catalog for FakeCatalog {
         })
     }
 
-    fn task(&self, name: &str) -> Result<TaskFacts, CatalogError> {
+    fn task(&self, name: &str, _prompting: Prompting) -> Result<TaskFacts, CatalogError> {
         let known = TASKS.iter().find(|(known, _)| *known == name);
         let (_, choices) = known.ok_or_else(|| unknown("task", name, TASKS.iter().map(|(name, _)| *name)))?;
         let kind = if name == "world_text" { TaskKind::RunningText } else { TaskKind::LogLikelihood };
@@ -73,6 +83,12 @@ impl Catalog for FakeCatalog {
             data_digest: format!("{name}-{}", self.data),
         })
     }
+}
+
+/// Layers of a published model.
+fn published(reference: &str) -> Option<usize> {
+    let name = reference.strip_prefix("hub:").or_else(|| reference.strip_prefix("random:"))?;
+    catalog::find_published(name.split('@').next()?).map(|model| model.n_layer)
 }
 
 fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> CatalogError {

@@ -17,6 +17,7 @@ pub(crate) mod fake;
 mod node;
 mod parse;
 mod probes;
+mod random;
 mod resolve;
 mod schedules;
 mod selectors;
@@ -38,6 +39,7 @@ pub use experiment::{
     Amount, Condition, Experiment, Override, PROTOCOLS, ProbeVariant, Protocol, Sample, Schedule, Selector, SiteAxis,
     Variant,
 };
+pub(crate) use random::RANDOM;
 pub(crate) use strategies::same_value;
 
 /// Reads and checks the experiment file at `path`.
@@ -45,6 +47,21 @@ pub(crate) use strategies::same_value;
 /// # Errors
 /// The file cannot be read, or says something unknown, wrong or impossible.
 pub fn load(path: &Path, catalog: &dyn Catalog) -> Result<Experiment, ConfigError> {
+    let (shown, text) = read(path)?;
+    load_str(&shown, &text, catalog)
+}
+
+/// As [`load`], with random weights in place of every model of the hub and `-random` behind the name of the experiment.
+///
+/// # Errors
+/// As [`load`]; a model of the hub whose size is not known, or no such model at all.
+pub fn load_random(path: &Path, catalog: &dyn Catalog) -> Result<Experiment, ConfigError> {
+    let (shown, text) = read(path)?;
+    load_random_str(&shown, &text, catalog)
+}
+
+/// The name of a file in errors, and its text.
+fn read(path: &Path) -> Result<(String, String), ConfigError> {
     let shown = path.display().to_string();
     let unreadable = |error: std::io::Error| {
         ConfigError::of_file(
@@ -56,7 +73,7 @@ pub fn load(path: &Path, catalog: &dyn Catalog) -> Result<Experiment, ConfigErro
     let file = fs::File::open(path).map_err(unreadable)?;
     // One byte more than allowed is enough to tell that a file is too large.
     file.take(parse::MAX_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
-    load_str(&shown, &text, catalog)
+    Ok((shown, text))
 }
 
 /// Checks the text of an experiment; `file` is the name shown in errors.
@@ -64,11 +81,26 @@ pub fn load(path: &Path, catalog: &dyn Catalog) -> Result<Experiment, ConfigErro
 /// # Errors
 /// The text says something unknown, wrong or impossible.
 pub fn load_str(file: &str, text: &str, catalog: &dyn Catalog) -> Result<Experiment, ConfigError> {
+    load_node(file, text, catalog, |_| Ok(()))
+}
+
+fn load_random_str(file: &str, text: &str, catalog: &dyn Catalog) -> Result<Experiment, ConfigError> {
+    load_node(file, text, catalog, random::replace_models)
+}
+
+/// Checks the text of an experiment after `change`.
+fn load_node(
+    file: &str,
+    text: &str,
+    catalog: &dyn Catalog,
+    change: impl FnOnce(&mut node::Node) -> Result<(), error::Fault>,
+) -> Result<Experiment, ConfigError> {
     if text.len() as u64 > parse::MAX_BYTES {
         let message = format!("{file} is larger than {} KiB", parse::MAX_BYTES / 1024);
         return Err(ConfigError::of_file(message, "an experiment names models and tasks; it does not contain data"));
     }
     parse::parse(text)
+        .and_then(|mut node| change(&mut node).map(|()| node))
         .and_then(|node| wire::WireExperiment::read(&node))
         .and_then(|wire| wire.resolve(text, catalog))
         .map_err(|fault| fault.in_file(file, text))

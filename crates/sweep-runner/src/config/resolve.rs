@@ -1,6 +1,6 @@
 //! From the file as written to a valid experiment.
 
-use evaluation::tasks::{SPLITS, Split};
+use evaluation::tasks::{Prompting, SPLITS, Split};
 use evaluation::{POSITIONS, Positions};
 use reduction_strategies::registry::{self, nearest};
 
@@ -30,7 +30,7 @@ impl WireExperiment {
         let probes = probes::resolve(&self.probes, &strategies)?;
         let baseline = baseline(&self)?;
         // Before the models, which may be downloaded.
-        let tasks = tasks(&self.tasks, catalog)?;
+        let tasks = tasks(&self.tasks, self.prompting, catalog)?;
         let models = models(&self.models, catalog)?;
         let positions = positions(&self.positions, &models)?;
         let split = split(self.split.as_ref())?;
@@ -71,6 +71,7 @@ impl WireExperiment {
             sample: self.sample.map(|sample| Sample { count: sample.count, seed: sample.seed }),
             split,
             limit: self.limit,
+            prompting: self.prompting,
             baseline,
             seed: self.seed,
             upstream_batch_size: self.upstream_batch_size,
@@ -175,14 +176,14 @@ fn baseline(wire: &WireExperiment) -> Result<String, Fault> {
 }
 
 fn models(references: &[Located<String>], catalog: &dyn Catalog) -> Result<Vec<ModelFacts>, Fault> {
-    let schemes = ["builtin", "hub"];
+    let schemes = ["builtin", "hub", "random"];
     references
         .iter()
         .map(|reference| {
             if let Some((scheme, rest)) = reference.value.split_once(':') {
                 if !schemes.contains(&scheme) && !rest.starts_with(['\\', '/']) {
                     let hint = nearest(scheme, schemes.into_iter()).map_or_else(
-                        || "write builtin:<name>, hub:<owner>/<name>, or a folder".to_owned(),
+                        || "write builtin:<name>, hub:<owner>/<name>, random:<name>, or a folder".to_owned(),
                         |near| format!("did you mean `{near}:{rest}`?"),
                     );
                     return Err(reference.fault(format!("unknown kind of model reference `{scheme}:`")).hint(hint));
@@ -203,8 +204,8 @@ fn names_repository(rest: &str) -> bool {
     revision != Some("") && name.split('/').count() == 2 && name.split('/').all(|part| !part.is_empty())
 }
 
-fn tasks(names: &[Located<String>], catalog: &dyn Catalog) -> Result<Vec<TaskFacts>, Fault> {
-    names.iter().map(|name| catalog.task(&name.value).map_err(|error| unlisted(name, error))).collect()
+fn tasks(names: &[Located<String>], prompting: Prompting, catalog: &dyn Catalog) -> Result<Vec<TaskFacts>, Fault> {
+    names.iter().map(|name| catalog.task(&name.value, prompting).map_err(|error| unlisted(name, error))).collect()
 }
 
 fn unlisted(name: &Located<String>, error: CatalogError) -> Fault {

@@ -257,6 +257,32 @@ fn probes_may_stand_alone_and_lists_multiply() {
     assert_eq!(again.probes, experiment.probes);
 }
 
+/// Wherever a model of the hub is named, random weights of its size take its place; the rest stays.
+#[test]
+fn random_weights_take_the_place_of_models_of_the_hub() {
+    let text = edited(
+        "models: [hub:state-spaces/mamba2-130m@main, builtin:mamba-world]\n\
+         exclude: [{ model: hub:state-spaces/mamba2-130m@main, strategy: top_k }]",
+    );
+    let experiment = super::load_random_str("t.yaml", &text, &CATALOG).unwrap();
+    assert_eq!(experiment.name, "t-random");
+    let models: Vec<_> = experiment.models.iter().map(|model| (model.reference.as_str(), model.is_random())).collect();
+    assert_eq!(models, [("random:mamba2-130m", true), ("builtin:mamba-world", false)]);
+    assert_eq!(experiment.exclude[0].to_string(), "{model: random:mamba2-130m, strategy: top_k}");
+    // What is written beside the results needs no flag.
+    let again = load_str("t.yaml", &experiment.to_yaml(), &CATALOG).unwrap();
+    assert_eq!(again.to_yaml(), experiment.to_yaml());
+}
+
+#[test]
+fn refusals_of_random_weights() {
+    let refusal = |models: &str| {
+        let text = edited(&format!("models: [{models}]"));
+        format!("{}\n\n", super::load_random_str("t.yaml", &text, &CATALOG).unwrap_err().render())
+    };
+    snapshot!([refusal("builtin:mamba2-world"), refusal("hub:someone/mamba3-9b@main")].concat());
+}
+
 #[test]
 fn the_documented_example_loads() {
     let page = include_str!("../../../../docs/experiment-format.md");

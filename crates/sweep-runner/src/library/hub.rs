@@ -25,6 +25,8 @@ const MAIN: &str = "main";
 
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
+/// Names the token that begins a text; taken along where it is there, and read beside the tokenizer.
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
 /// Models of the hub that this process uses. Each is looked up once: from then on it stands for the same files.
 #[derive(Default)]
@@ -177,6 +179,12 @@ fn cached(cache: &Cache, named: &Named) -> Result<Option<HubModel>, Refusal> {
     Ok(tokenizer.map(|tokenizer| HubModel { folder, files, tokenizer, commits }))
 }
 
+/// What a tokenizer is made of in a repository that has one.
+fn tokenizer_files(listed: &[String]) -> Vec<&'static str> {
+    let config = listed.iter().any(|file| file == TOKENIZER_CONFIG).then_some(TOKENIZER_CONFIG);
+    [TOKENIZER].into_iter().chain(config).collect()
+}
+
 /// Brings everything that [`cached`] looks for into the cache: what is small first, so that a repository that cannot be used is
 /// refused before its weights are there.
 fn download(client: &Client, named: &Named) -> Result<(), Refusal> {
@@ -191,14 +199,14 @@ fn download(client: &Client, named: &Named) -> Result<(), Refusal> {
         return Err(lacks(CONFIG));
     }
     if has(TOKENIZER) {
-        client.fetch(repository, &commit, &[CONFIG, TOKENIZER], report)?;
+        client.fetch(repository, &commit, &[&[CONFIG][..], &tokenizer_files(&files)].concat(), report)?;
     } else {
         let Some(other) = named.tokenizer_repository()? else {
             return Err(Refusal::NoTokenizer { repository: repository.clone() });
         };
         client.fetch(repository, &commit, &[CONFIG], report)?;
         let listing = client.list(&other, MAIN, report)?;
-        client.fetch(&other, &listing.commit, &[TOKENIZER], report)?;
+        client.fetch(&other, &listing.commit, &tokenizer_files(&listing.files), report)?;
         client.pin(&other, MAIN, &listing.commit)?;
     }
     let folder = client.fetch(repository, &commit, &[weights], report)?;

@@ -44,6 +44,8 @@ pub struct Manifest {
     pub models: Vec<(String, String, String)>,
     /// What the models that came from a hub were made of.
     pub hub: Vec<HubCommit>,
+    /// Those of them whose weights are RANDOM: their times and memory mean something, their scores do not.
+    pub random_models: Vec<String>,
     /// Name and digest of each task's data.
     pub tasks: Vec<(String, String)>,
     /// Groups of items that this process ran, so far.
@@ -147,6 +149,12 @@ pub fn collect(experiment: &Experiment, plan: &Plan, hub: Vec<HubCommit>) -> Man
             .map(|model| (model.reference.clone(), model.weights_digest.clone(), model.tokenizer_digest.clone()))
             .collect(),
         hub,
+        random_models: plan
+            .models
+            .iter()
+            .filter(|model| model.is_random())
+            .map(|model| model.reference.clone())
+            .collect(),
         tasks: plan.tasks.iter().map(|task| (task.name.clone(), task.data_digest.clone())).collect(),
         groups: 0,
         sharing: None,

@@ -8,6 +8,7 @@ use super::guards;
 use super::tables::Table;
 use super::view::{Scene, Series, SeriesPoint, View};
 use crate::analyse::{Analysis, Difference, Study};
+use crate::config::RANDOM;
 
 /// The whole page.
 pub(super) fn page(study: &Study, analysis: &Analysis, view: &View, figures: &[Figure], tables: &[Table]) -> String {
@@ -49,7 +50,7 @@ pub(super) fn page(study: &Study, analysis: &Analysis, view: &View, figures: &[F
 }
 
 fn warnings(study: &Study, analysis: &Analysis, view: &View) -> String {
-    let mut text = String::new();
+    let mut text = random_weights(study);
     for split in &view.splits {
         let _ = writeln!(text, "> **SPLIT.** Only the items of the split `{split}` were scored.\n");
     }
@@ -89,6 +90,21 @@ fn warnings(study: &Study, analysis: &Analysis, view: &View) -> String {
         let _ = writeln!(text, "> **Warning.** No finished baseline for {}: no differences.\n", scene.title());
     }
     text
+}
+
+/// Models that were never trained.
+fn random_weights(study: &Study) -> String {
+    let models = study.plan.digests.keys().filter_map(|what| what.strip_prefix("weights of "));
+    let names: Vec<String> =
+        models.filter(|model| model.starts_with(RANDOM)).map(|model| format!("`{model}`")).collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    format!(
+        "> **RANDOM WEIGHTS.** Never trained: {}. Times, memory and the way that every number took mean something; the \
+         scores do not.\n\n",
+        names.join(", ")
+    )
 }
 
 /// Probes that failed or are missing.

@@ -97,11 +97,14 @@ pub(crate) fn write(dir: &Path, shape: &Shape) -> Vec<CellRecord> {
     }
     let mut ids: Vec<String> = cells.iter().map(|cell| cell.cell_id.clone()).collect();
     ids.push("never-run".to_owned());
+    let digests: BTreeMap<String, &str> =
+        shape.models.iter().map(|model| (format!("weights of {model}"), "0123456789abcdef")).collect();
     let plan = serde_json::json!({
         "experiment": "ablation",
         "question": "How much of the accuracy loss is the rule, how much the scoring?",
         "baseline": "dense",
         "seed": 7,
+        "digests": digests,
         "cells": ids,
     });
     fs::write(dir.join("plan.json"), plan.to_string()).expect("writable folder");
@@ -182,7 +185,7 @@ fn cell(shape: &Shape, trial: &TrialKey, task: &str, task_index: usize, loss: f6
     };
     let lost = trial.flops_reduction_nominal * (loss * site_effect + if upstream { 0.5 } else { 0.0 });
     let chance = 0.92 - 0.06 * task_index as f64;
-    let choices = if task == "world_lambada" { 1 } else { 4 };
+    let choices = if task.contains("lambada") { 1 } else { 4 };
     let (mut items, mut acc, mut norm, mut perplexity) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for index in 0..shape.items {
         let hard: f64 = difficulty.random();
@@ -206,6 +209,8 @@ fn cell(shape: &Shape, trial: &TrialKey, task: &str, task_index: usize, loss: f6
             tokens_kept: (length as f64 * (1.0 - trial.flops_reduction_nominal)) as u64,
             necessary_kept: Some(if right { 1.0 } else { 0.5 }),
             coverage: if upstream { 0.8 } else { 1.0 },
+            length: None,
+            depth: None,
         });
     }
     let (plans, plan_items) = plans(trial, &items);

@@ -13,11 +13,12 @@ const OP: &str = "linear";
 
 /// Fewest rows that a product runs with; fewer are padded with zero rows.
 ///
-/// The GEMM library sums a row in blocks of `k` whose size depends on `k` alone, save for two short cuts: very few rows,
-/// and products of at most 64 by 64. With the padding neither is taken for one number of rows and not for another, so the
-/// bits of a row do not depend on how many rows stand beside it.
+/// The GEMM library sums a row in blocks of `k` whose size depends on `k` alone, save for three short cuts: very few rows,
+/// products of at most 64 by 64, and results of at most 256 values. With the padding none is taken for one number of rows and
+/// not for another, so the bits of a row do not depend on how many rows stand beside it.
 fn min_rows(k: usize, n: usize) -> usize {
-    if n <= 64 && k > 512 { 65 } else { 16 }
+    let rows = if n <= 64 && k > 512 { 65 } else { 16 };
+    rows.max(256 / n.max(1) + 1)
 }
 
 /// `y = x W^T`: a linear layer without bias.
@@ -178,7 +179,19 @@ mod tests {
     #[test]
     fn a_row_has_the_same_bits_beside_any_other_rows() {
         let mut values = Values(2);
-        for (k, n) in [(128, 648), (256, 128), (64, 1104), (8, 256), (700, 40), (2000, 300), (1100, 64)] {
+        for (k, n) in [
+            (128, 648),
+            (256, 128),
+            (64, 1104),
+            (8, 256),
+            (700, 40),
+            (2000, 300),
+            (1100, 64),
+            (48, 13),
+            (3, 16),
+            (2, 5),
+            (20, 1),
+        ] {
             let x = values.tensor(&[500, k], -1.0, 1.0);
             let w = values.tensor(&[n, k], -1.0, 1.0);
             let whole = linear(&x, &w).unwrap();

@@ -3,6 +3,7 @@
 mod claim;
 mod format;
 mod main_table;
+mod paper;
 mod protocols;
 
 use super::view::View;
@@ -15,6 +16,7 @@ pub(super) use format::Table;
 pub(super) fn all(study: &Study, view: &View) -> Vec<Table> {
     let mut tables: Vec<Table> = view.scenes.iter().filter_map(|scene| main_table::table(view, scene)).collect();
     tables.extend(protocols::table(view));
+    tables.extend(paper::table(study, view));
     tables.extend(study.claim.as_ref().map(claim::table));
     tables
 }
