@@ -158,9 +158,10 @@ impl Library {
         if own.is_file() || !is_of_state_spaces(folder) {
             return Ok(own);
         }
-        self.data.neox_tokenizer().filter(|path| path.is_file()).ok_or_else(|| LibraryError::NoTokenizer {
-            folder: folder.display().to_string(),
-        })
+        self.data
+            .neox_tokenizer()
+            .filter(|path| path.is_file())
+            .ok_or_else(|| LibraryError::NoTokenizer { folder: folder.display().to_string() })
     }
 
     fn with_tokenizer<R>(&self, reference: &str, f: impl FnOnce(&Tokenizer) -> R) -> Result<R, LibraryError> {
