@@ -118,19 +118,65 @@ fn refusal(desk: &Desk, arguments: &[&str]) -> String {
 #[test]
 fn what_is_missing_is_named_before_anything_runs() {
     let desk = with_data(EXPERIMENT);
-    assert_snapshot!(refusal(&desk, &["plan", "tiny.yaml"]), @r"");
-    assert_snapshot!(refusal(&desk, &["plan", "tiny.yaml", "--data-dir", "nowhere"]), @r"");
+    assert_snapshot!(refusal(&desk, &["plan", "tiny.yaml"]), @r"
+     × `lambada_openai` is a benchmark whose files are not part of this program, and no data directory was
+     │ named
+      ╭─[tiny.yaml:3:9]
+    2 │ models: [builtin:mamba2-world]
+    3 │ tasks: [lambada_openai, arc_easy]
+      ·         ───────┬──────
+      ·                ╰── not on this machine
+    4 │ strategies: [dense, top_k]
+      ╰────
+     help: name the folder that holds them with --data-dir DIR or SWEEP_DATA_DIR; docs/models-and-data.md says
+           what it holds
+    ");
+    assert_snapshot!(refusal(&desk, &["plan", "tiny.yaml", "--data-dir", "nowhere"]), @r"
+    × --data-dir names nowhere, which is no folder
+    help: name the folder that holds lambada/, arc/ and so on; docs/models-and-data.md describes it
+    ");
     fs::remove_file(desk.path("data/arc/ARC-Easy-Test.jsonl")).unwrap();
-    assert_snapshot!(refusal(&desk, &["plan", "tiny.yaml", "--data-dir", "data"]), @r"");
+    assert_snapshot!(refusal(&desk, &["plan", "tiny.yaml", "--data-dir", "data"]), @r"
+     × `arc_easy` has no data in data: there is no arc/ARC-Easy-Test.jsonl
+      ╭─[tiny.yaml:3:25]
+    2 │ models: [builtin:mamba2-world]
+    3 │ tasks: [lambada_openai, arc_easy]
+      ·                         ────┬───
+      ·                             ╰── not on this machine
+    4 │ strategies: [dense, top_k]
+      ╰────
+     help: a file may be compressed by bzip2, with .bz2 behind its name; docs/models-and-data.md says what is
+           read
+    ");
     fs::write(
         desk.path("tiny.yaml"),
         EXPERIMENT.replace("[lambada_openai, arc_easy]", "[lambada_openai]") + "fewshot: 2\n",
     )
     .unwrap();
-    assert_snapshot!(refusal(&desk, &["plan", "tiny.yaml", "--data-dir", "data"]), @r"");
+    assert_snapshot!(refusal(&desk, &["plan", "tiny.yaml", "--data-dir", "data"]), @r"
+     × `lambada_openai` has no training split to draw the examples of `fewshot` from
+      ╭─[tiny.yaml:3:9]
+    2 │ models: [builtin:mamba2-world]
+    3 │ tasks: [lambada_openai]
+      ·         ───────┬──────
+      ·                ╰── not with these settings
+    4 │ strategies: [dense, top_k]
+      ╰────
+     help: leave the task out, or set `fewshot: 0`
+    ");
     fs::write(desk.path("data/lambada/lambada_test.jsonl"), "{\"text\": \"The pet\"}\n{\"texts\": 1}\n").unwrap();
     fs::write(desk.path("tiny.yaml"), EXPERIMENT.replace("[lambada_openai, arc_easy]", "[lambada_openai]")).unwrap();
-    assert_snapshot!(refusal(&desk, &["plan", "tiny.yaml", "--data-dir", "data"]), @r"");
+    assert_snapshot!(refusal(&desk, &["plan", "tiny.yaml", "--data-dir", "data"]), @r"
+     × lambada/lambada_test.jsonl:2: missing field `text`
+      ╭─[tiny.yaml:3:9]
+    2 │ models: [builtin:mamba2-world]
+    3 │ tasks: [lambada_openai]
+      ·         ───────┬──────
+      ·                ╰── damaged task
+    4 │ strategies: [dense, top_k]
+      ╰────
+     help: the row has texts; docs/models-and-data.md lists the forms that are read
+    ");
 }
 
 #[test]

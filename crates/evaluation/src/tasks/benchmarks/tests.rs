@@ -247,8 +247,8 @@ fn missing_files_and_folders_are_named() {
     assert_snapshot!(error, @"`piqa` is a benchmark whose files are not part of this program, and no data directory was named");
     assert_snapshot!(error.hint().unwrap(), @"name the folder that holds them with --data-dir DIR or SWEEP_DATA_DIR; docs/models-and-data.md says what it holds");
     assert_snapshot!(Desk::new(&[]).refusal("hellaswag"), @"
-    `hellaswag` has no data in DATA: neither hellaswag/hellaswag_val.jsonl nor hellaswag/hellaswag_val_preprocessed.jsonl is there, nor one of them with .bz2 behind its name
-    hint: docs/models-and-data.md says where the files come from; --data-dir names another folder
+    `hellaswag` has no data in DATA: there is no hellaswag/hellaswag_val.jsonl and no hellaswag/hellaswag_val_preprocessed.jsonl
+    hint: a file may be compressed by bzip2, with .bz2 behind its name; docs/models-and-data.md says what is read
     ");
     assert_snapshot!(one("lambada/lambada_test.jsonl.bz2", "no archive").refusal("lambada_openai"), @"
     cannot read DATA/lambada/lambada_test.jsonl.bz2: bzip2: bz2 header missing
