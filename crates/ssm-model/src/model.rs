@@ -7,7 +7,7 @@ use ssm_kernels::ops::{self, RowPlan};
 use ssm_kernels::{Placement, Segments};
 
 use crate::block::{Block, FinalNorm};
-use crate::config::{Architecture, ModelConfig};
+use crate::config::ModelConfig;
 use crate::error::ModelError;
 use crate::loader::{Loader, WeightSource};
 use crate::signals::{SignalSet, Signals};
@@ -72,15 +72,12 @@ impl LanguageModel {
     /// surplus ones.
     ///
     /// # Errors
-    /// A missing or misshapen weight, by name, or an architecture that has no kernels where it is to compute.
+    /// A missing or misshapen weight, by name.
     pub fn load(
         config: &ModelConfig,
         weights: &mut dyn WeightSource,
         placement: &Placement,
     ) -> Result<Self, ModelError> {
-        if !placement.device.is_cpu() && matches!(config.architecture, Architecture::GptNeoX(_)) {
-            return Err(ModelError::CpuOnly { architecture: config.architecture_name() });
-        }
         let mut weights = Loader::new(weights, placement);
         let shape = [config.vocab_size, config.d_model];
         let embedding = weights.matrix(config.embedding_name(), &shape)?;

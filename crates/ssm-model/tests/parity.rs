@@ -4,7 +4,7 @@
 mod common;
 
 use candle_core::Tensor;
-use common::{GOLDEN, Golden, golden, largest_difference, logits, open, trained};
+use common::{GOLDEN, Golden, NEOX, golden, largest_difference, logits, open, trained};
 use ssm_kernels::Segments;
 use ssm_model::{Activations, LayerRequest, SignalSet};
 
@@ -92,8 +92,6 @@ fn steps_from_a_prefilled_state_equal_the_reference() {
         }
     }
 }
-
-const NEOX: [&str; 2] = ["neox_parallel", "neox_sequential"];
 
 #[test]
 fn golden_transformers_layer_by_layer_and_in_their_logits() {

@@ -73,6 +73,12 @@ pub(crate) fn takes(model: &LanguageModel, reduction: &Reduction) -> bool {
     model.placement().device.is_cuda() && on_gpu::plans_on_gpu(&reduction.rule, reduction.keep_ratio)
 }
 
+/// Whether the whole loop runs on the GPU: nobody needs a plan on the host before the end. A model that reads positions does,
+/// since those of what is left follow from the plan.
+pub(super) fn takes_all(model: &LanguageModel, reduction: &Reduction) -> bool {
+    takes(model, reduction) && !model.config().uses_positions()
+}
+
 /// The decision of a rule that [`takes`] for one site, made on the GPU and read back.
 pub(crate) fn plan(
     reduction: &Reduction,

@@ -11,6 +11,8 @@ use ssm_model::{LanguageModel, ModelState, Placement, catalog};
 
 pub(crate) const GOLDEN: [&str; 3] = ["mamba1", "mamba2_g1", "mamba2_g2"];
 
+pub(crate) const NEOX: [&str; 2] = ["neox_parallel", "neox_sequential"];
+
 pub(crate) struct Golden {
     /// `(name, folder)` of each dialect that the fixture holds.
     pub dialects: Vec<(&'static str, PathBuf)>,
