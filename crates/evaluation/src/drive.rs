@@ -6,7 +6,7 @@ pub(crate) mod on_gpu;
 use reduction_strategies::importance::Widths;
 use reduction_strategies::{Memo, Plan, Rule, SegmentTokens, SitePlan, TokenTable, plan_site_with};
 use ssm_kernels::Segments;
-use ssm_model::{Activations, LanguageModel, LayerRequest, ModelConfig, SignalSet, Signals};
+use ssm_model::{Activations, LanguageModel, LayerRequest, LayerState, ModelConfig, ModelState, SignalSet, Signals};
 
 use crate::error::EvaluationError;
 use crate::influence::{Leaving, leave_one_out};
@@ -86,15 +86,17 @@ pub(crate) fn drive(
     if on_gpu::takes_all(model, reduction) {
         return on_gpu::drive(model, batch, reduction);
     }
-    drive_observed(model, batch, reduction, None)
+    drive_observed(model, batch, reduction, None, None)
 }
 
-/// [`drive`] with every plan in the hands of the host before the next layer runs, and seen by an observer.
+/// [`drive`] with every plan in the hands of the host before the next layer runs, and seen by an observer; adds the state after
+/// each layer to `states`.
 pub(crate) fn drive_observed(
     model: &LanguageModel,
     batch: &Batch,
     reduction: &Reduction,
     mut observer: Option<Observer<'_>>,
+    mut states: Option<&mut Vec<LayerState>>,
 ) -> Result<(Activations, Driven), EvaluationError> {
     let observed = observer.as_ref().map_or_else(SignalSet::default, |observer| observer.signals);
     let mut activations = model.embed(&batch.tokens)?;
@@ -109,10 +111,13 @@ pub(crate) fn drive_observed(
         let times = TokenTable::times(table.segments.iter().zip(lengths));
         let positions = model.config().uses_positions().then(|| positions(reduction.positions, &table, &segments));
         let (time, positions) = (times.as_deref(), positions.as_deref());
-        let request = LayerRequest { signals, time, positions, ..LayerRequest::default() };
+        let request = LayerRequest { signals, time, positions, states: states.is_some(), ..LayerRequest::default() };
         let output = model.layer(layer, &activations, &segments, request)?;
         token_layers += segments.n_tokens() as u64;
         token_pairs += pairs(&segments);
+        if let Some(states) = &mut states {
+            states.extend(output.state);
+        }
         activations = output.activations;
         if !reduces {
             continue;
@@ -201,11 +206,44 @@ pub fn forward(
     let batch = Batch { tokens, segments, table, placements: Vec::new() };
     #[cfg(feature = "cuda")]
     if on_gpu::takes_all(model, reduction) {
-        let queued = on_gpu::forward(model, &batch, reduction, false)?;
+        let queued = on_gpu::forward(model, &batch, reduction, false, None)?;
         return Ok((queued.activations, queued.segments));
     }
     let (activations, driven) = drive(model, &batch, reduction)?;
     Ok((activations, driven.segments))
+}
+
+/// A prompt that went through all layers.
+pub struct Prefilled {
+    /// After the last layer.
+    pub activations: Activations,
+    /// Segments that are left.
+    pub segments: Segments,
+    /// What each segment goes on from: [`LanguageModel::step`].
+    pub state: ModelState,
+}
+
+/// As [`forward`], with the states from which the sequences go on.
+///
+/// # Errors
+/// As of an evaluation.
+pub fn prefill(
+    model: &LanguageModel,
+    tokens: Vec<u32>,
+    segments: Segments,
+    table: TokenTable,
+    reduction: &Reduction,
+) -> Result<Prefilled, EvaluationError> {
+    let batch = Batch { tokens, segments, table, placements: Vec::new() };
+    let mut states = Vec::with_capacity(model.config().n_layer);
+    #[cfg(feature = "cuda")]
+    if on_gpu::takes_all(model, reduction) {
+        let on_gpu::Queued { activations, segments, .. } =
+            on_gpu::forward(model, &batch, reduction, false, Some(&mut states))?;
+        return Ok(Prefilled { activations, segments, state: ModelState(states) });
+    }
+    let (activations, driven) = drive_observed(model, &batch, reduction, None, Some(&mut states))?;
+    Ok(Prefilled { activations, segments: driven.segments, state: ModelState(states) })
 }
 
 /// FLOPs of the matching behind the plan of one sequence.

@@ -1,6 +1,7 @@
 //! Weights made up from a seed: for measuring speed without a download.
 
 use candle_core::{Device, Tensor};
+use rayon::prelude::*;
 
 use crate::checkpoint::CheckpointError;
 use crate::loader::WeightSource;
@@ -21,13 +22,14 @@ impl WeightSource for RandomWeights {
         let count: usize = shape.iter().product();
         let last = shape.last().copied().unwrap_or(1);
         let value = spread(canonical_name, fan_in);
-        let values = (0..count).map(|index| value(uniform(stream, index), index % last));
-        Ok(Tensor::from_iter(values, &Device::Cpu)?.reshape(shape)?)
+        let values: Vec<f32> =
+            (0..count).into_par_iter().map(|index| value(uniform(stream, index), index % last)).collect();
+        Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
     }
 }
 
 /// How a weight of this name is spread: from a uniform number in 0..1 and the column.
-fn spread(name: &str, fan_in: f32) -> Box<dyn Fn(f32, usize) -> f32> {
+fn spread(name: &str, fan_in: f32) -> Box<dyn Fn(f32, usize) -> f32 + Sync> {
     let bound = fan_in.sqrt().recip();
     if name.ends_with("A_log") {
         // Mamba: ln(1), ln(2), ... over the states; Mamba-2: between ln(1) and ln(16), one per head.
