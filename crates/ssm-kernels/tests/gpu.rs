@@ -418,7 +418,7 @@ fn attention() {
                 );
                 let (caches, caches_there): (Vec<_>, Vec<_>) = (0..segments.len())
                     .map(|index| {
-                        let shape = [index * 59 % 130, width];
+                        let shape = [1 + index * 59 % 130, width];
                         let ((keys, keys_there), (values, values_there)) =
                             (values.pair(&shape, -2.0, 2.0), values.pair(&shape, -2.0, 2.0));
                         (KeysValues { keys, values }, KeysValues { keys: keys_there, values: values_there })
