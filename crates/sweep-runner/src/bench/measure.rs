@@ -49,12 +49,13 @@ impl Measurement {
         self.tokens as f64 / self.median()
     }
 
-    /// Seconds of the kernels that decide and carry out the reduction.
+    /// Seconds of the kernels that decide and carry out the reduction; none where no kernel is measured.
     #[must_use]
-    pub fn reduction_seconds(&self) -> f64 {
+    pub fn reduction_seconds(&self) -> Option<f64> {
         const PARTS: [&str; 6] = ["token_scores", "partition", "sim_argmax", "select_", "merge_rows", "edge_"];
         let reduces = |kernel: &&KernelTime| PARTS.iter().any(|part| kernel.kernel.starts_with(part));
-        self.kernels.iter().filter(reduces).map(|kernel| kernel.seconds).sum()
+        let seconds = self.kernels.iter().filter(reduces).fold(0.0, |sum, kernel| sum + kernel.seconds);
+        (!self.kernels.is_empty()).then_some(seconds)
     }
 }
 

@@ -39,7 +39,7 @@ fn prefills(text: &mut String, report: &Report) {
         let (low, high) = spread(measurement);
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {:+.1} % .. {:+.1} % | {:.0} % | {over:.2} | {:.2} | {} |",
+            "| {} | {} | {} | {} | {} | {:+.1} % .. {:+.1} % | {:.0} % | {over:.2} | {} | {} |",
             measurement.model,
             measurement.shape,
             measurement.strategy,
@@ -48,7 +48,7 @@ fn prefills(text: &mut String, report: &Report) {
             100.0 * low,
             100.0 * high,
             100.0 * measurement.dense_flops / measurement.median() / ceilings.gemm_flops_per_s,
-            1e3 * measurement.reduction_seconds(),
+            measurement.reduction_seconds().map_or_else(|| "-".to_owned(), |seconds| format!("{:.2}", 1e3 * seconds)),
             memory(measurement.memory)
         );
     }
