@@ -98,6 +98,10 @@ test-gpu:
 bench-gpu *ARGS:
     cargo run --release --features cuda --bin sweep -- bench --device cuda --random mamba2-2.7b,mamba-2.8b,mamba2-1.3b,mamba2-130m,mamba-130m --shape 16x2048,1x2048,300x40-180 --strategy utrc --out results/bench-gpu.parquet {{ARGS}}
 
+# Measure memory and throughput the paper's ways and the honest ones on a GPU; needs a GPU and the toolkit
+bench-costs *ARGS:
+    cargo run --release --features cuda --bin sweep -- bench --device cuda --random mamba2-2.7b,mamba-2.8b,mamba2-1.3b --strategy utrc --shape 96x2048 --logits all-at-once,last --generate 16x2048+100,1x2048+1 --repeats 3 --out results/bench-costs.parquet {{ARGS}}
+
 # Measure prefill speed on the CPU, beside candle-transformers' models of the same size, optimised as its users would have it
 bench-cpu *ARGS:
     cargo run --release --features peer --config 'profile.release.package.candle-core.opt-level=3' --bin sweep -- bench --device cpu --peer --random mamba2-130m,mamba-130m --shape 1x512 {{ARGS}}

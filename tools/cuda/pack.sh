@@ -5,16 +5,17 @@ cd "$(dirname "$0")/../.."
 carry=target/cuda/carry
 rm -rf "$carry"
 mkdir -p "$carry"
-tools/cuda/build.sh build --release --features cuda --bin sweep
-strip -o "$carry/sweep" target/release/sweep
-tools/cuda/build.sh test --release --features cuda --workspace --test gpu --no-run --message-format json |
+# One call, so that programs and tests share what they are built from.
+tools/cuda/build.sh build --release --features cuda --workspace --bin sweep --test gpu --message-format json |
     python3 -c 'import json,sys
 for line in sys.stdin:
     if line.startswith("{"):
         message = json.loads(line)
-        if message.get("executable") and message["target"]["name"] == "gpu":
-            print(message["target"]["src_path"].split("/crates/")[1].split("/")[0], message["executable"])' |
-    while read -r crate executable; do strip -o "$carry/gpu-$crate" "$executable"; done
+        if message.get("executable") and message["target"]["name"] in ("gpu", "sweep"):
+            crate = message["target"]["src_path"].split("/crates/")[1].split("/")[0]
+            name = "sweep" if message["target"]["name"] == "sweep" else "gpu-" + crate
+            print(name, message["executable"])' |
+    while read -r name executable; do strip -o "$carry/$name" "$executable"; done
 cp -r crates/ssm-model/tests/golden "$carry/golden"
 cat >"$carry/run.sh" <<'RUN'
 #!/usr/bin/env bash
@@ -30,7 +31,10 @@ done
 export LD_LIBRARY_PATH GOLDEN=$PWD/golden
 [ "$1" = tests ] || exec ./"$@"
 status=0
-for test in ./gpu-*; do $test --ignored --test-threads 1 || status=1; done
+# What the others are made of first.
+for crate in ssm-kernels ssm-model reduction-strategies evaluation; do
+    ./gpu-$crate --ignored --test-threads 1 || status=1
+done
 exit $status
 RUN
 chmod +x "$carry/run.sh"

@@ -4,9 +4,9 @@
 pub(crate) mod on_gpu;
 
 use reduction_strategies::importance::Widths;
-use reduction_strategies::{Plan, Rule, SegmentTokens, SitePlan, TokenTable, plan_site};
+use reduction_strategies::{Memo, Plan, Rule, SegmentTokens, SitePlan, TokenTable, plan_site_with};
 use ssm_kernels::Segments;
-use ssm_model::{Activations, LanguageModel, LayerRequest, ModelConfig, SignalSet, Signals};
+use ssm_model::{Activations, LanguageModel, LayerRequest, LayerState, ModelConfig, ModelState, SignalSet, Signals};
 
 use crate::error::EvaluationError;
 use crate::influence::{Leaving, leave_one_out};
@@ -83,18 +83,20 @@ pub(crate) fn drive(
     reduction: &Reduction,
 ) -> Result<(Activations, Driven), EvaluationError> {
     #[cfg(feature = "cuda")]
-    if on_gpu::takes(model, reduction) {
+    if on_gpu::takes_all(model, reduction) {
         return on_gpu::drive(model, batch, reduction);
     }
-    drive_observed(model, batch, reduction, None)
+    drive_observed(model, batch, reduction, None, None)
 }
 
-/// [`drive`], planned on the host and seen by an observer.
+/// [`drive`] with every plan in the hands of the host before the next layer runs, and seen by an observer; adds the state after
+/// each layer to `states`.
 pub(crate) fn drive_observed(
     model: &LanguageModel,
     batch: &Batch,
     reduction: &Reduction,
     mut observer: Option<Observer<'_>>,
+    mut states: Option<&mut Vec<LayerState>>,
 ) -> Result<(Activations, Driven), EvaluationError> {
     let observed = observer.as_ref().map_or_else(SignalSet::default, |observer| observer.signals);
     let mut activations = model.embed(&batch.tokens)?;
@@ -109,33 +111,25 @@ pub(crate) fn drive_observed(
         let times = TokenTable::times(table.segments.iter().zip(lengths));
         let positions = model.config().uses_positions().then(|| positions(reduction.positions, &table, &segments));
         let (time, positions) = (times.as_deref(), positions.as_deref());
-        let request = LayerRequest { signals, time, positions, ..LayerRequest::default() };
+        let request = LayerRequest { signals, time, positions, states: states.is_some(), ..LayerRequest::default() };
         let output = model.layer(layer, &activations, &segments, request)?;
         token_layers += segments.n_tokens() as u64;
         token_pairs += pairs(&segments);
+        if let Some(states) = &mut states {
+            states.extend(output.state);
+        }
         activations = output.activations;
         if !reduces {
             continue;
         }
-        let residual = activations.residual.as_ref().unwrap_or(&activations.hidden);
-        let (keep_ratio, seed) = (reduction.keep_ratio, reduction.seed);
         let mut signals = output.signals;
         if reduction.rule.signals().influence {
             let leaving = Leaving { layer, activations: &activations, segments: &segments };
             let tokens: Vec<_> = table.segments.iter().map(Some).collect();
             signals.influence = Some(leave_one_out(model, leaving, &tokens)?);
         }
-        let plan = plan_site(
-            &reduction.rule,
-            keep_ratio,
-            seed,
-            layer,
-            &table,
-            &segments,
-            &activations.hidden,
-            residual,
-            &signals,
-        )?;
+        let (plan, merged_similarity) =
+            plan_stream(model, reduction, layer, &table, &segments, &activations, &signals, &[])?;
         if let Some(observer) = &mut observer {
             let (segments, table) = (&segments, &table);
             let (activations, signals) = (&activations, &signals);
@@ -145,7 +139,7 @@ pub(crate) fn drive_observed(
             table.segments.iter().zip(&plan.plans).filter_map(|(tokens, plan)| Some((tokens, plan.as_ref()?)));
         let flops = planned.map(|(tokens, plan)| matching(&reduction.rule, model.config(), tokens, plan));
         matching_flops += flops.sum::<f64>();
-        let merged_similarity = plan.merged_similarity(&segments, &activations.hidden)?;
+        let residual = activations.residual.as_ref().unwrap_or(&activations.hidden);
         let (hidden, residual, shortened) = plan.apply(&segments, &activations.hidden, residual)?;
         activations = Activations { hidden, residual: Some(residual) };
         segments = shortened;
@@ -154,6 +148,33 @@ pub(crate) fn drive_observed(
         sites.push(SiteTrace { site: layer, plan, arriving, merged_similarity });
     }
     Ok((activations, Driven { segments, table, sites, token_layers, token_pairs, matching_flops }))
+}
+
+/// Plans of all segments of a stream, and the mean similarity of merged pairs per segment; decided on the GPU where the model
+/// lies there and the rule can be.
+#[allow(clippy::too_many_arguments)] // As `plan_site_with`.
+pub(crate) fn plan_stream(
+    model: &LanguageModel,
+    reduction: &Reduction,
+    site: usize,
+    table: &TokenTable,
+    segments: &Segments,
+    activations: &Activations,
+    signals: &Signals,
+    memos: &[Memo],
+) -> Result<(SitePlan, Vec<Option<f64>>), EvaluationError> {
+    #[cfg(feature = "cuda")]
+    if on_gpu::takes(model, reduction) {
+        return on_gpu::plan(reduction, site, table, segments, activations, signals);
+    }
+    #[cfg(not(feature = "cuda"))]
+    let _ = model;
+    let Reduction { rule, keep_ratio, seed, .. } = reduction;
+    let hidden = &activations.hidden;
+    let residual = activations.residual.as_ref().unwrap_or(hidden);
+    let plan = plan_site_with(rule, *keep_ratio, *seed, site, table, segments, hidden, residual, signals, memos)?;
+    let similarities = plan.merged_similarity(segments, hidden)?;
+    Ok((plan, similarities))
 }
 
 /// Positions of all rows of a stream.
@@ -184,12 +205,45 @@ pub fn forward(
 ) -> Result<(Activations, Segments), EvaluationError> {
     let batch = Batch { tokens, segments, table, placements: Vec::new() };
     #[cfg(feature = "cuda")]
-    if on_gpu::takes(model, reduction) {
-        let queued = on_gpu::forward(model, &batch, reduction, false)?;
+    if on_gpu::takes_all(model, reduction) {
+        let queued = on_gpu::forward(model, &batch, reduction, false, None)?;
         return Ok((queued.activations, queued.segments));
     }
     let (activations, driven) = drive(model, &batch, reduction)?;
     Ok((activations, driven.segments))
+}
+
+/// A prompt that went through all layers.
+pub struct Prefilled {
+    /// After the last layer.
+    pub activations: Activations,
+    /// Segments that are left.
+    pub segments: Segments,
+    /// What each segment goes on from: [`LanguageModel::step`].
+    pub state: ModelState,
+}
+
+/// As [`forward`], with the states from which the sequences go on.
+///
+/// # Errors
+/// As of an evaluation.
+pub fn prefill(
+    model: &LanguageModel,
+    tokens: Vec<u32>,
+    segments: Segments,
+    table: TokenTable,
+    reduction: &Reduction,
+) -> Result<Prefilled, EvaluationError> {
+    let batch = Batch { tokens, segments, table, placements: Vec::new() };
+    let mut states = Vec::with_capacity(model.config().n_layer);
+    #[cfg(feature = "cuda")]
+    if on_gpu::takes_all(model, reduction) {
+        let on_gpu::Queued { activations, segments, .. } =
+            on_gpu::forward(model, &batch, reduction, false, Some(&mut states))?;
+        return Ok(Prefilled { activations, segments, state: ModelState(states) });
+    }
+    let (activations, driven) = drive_observed(model, &batch, reduction, None, Some(&mut states))?;
+    Ok(Prefilled { activations, segments: driven.segments, state: ModelState(states) })
 }
 
 /// FLOPs of the matching behind the plan of one sequence.

@@ -19,7 +19,7 @@ pub mod tasks;
 pub mod tokenizer;
 mod trace;
 
-pub use drive::{Reduction, forward};
+pub use drive::{Prefilled, Reduction, forward, prefill};
 pub use error::EvaluationError;
 pub use evaluate::{
     ChoiceScore, Evaluation, ItemScore, Settings, Setup, Work, evaluate, evaluate_oracle, evaluate_span,

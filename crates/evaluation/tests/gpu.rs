@@ -3,15 +3,14 @@
 
 mod common;
 
-use std::collections::BTreeMap;
-
 use candle_core::{DType, Tensor};
 use common::grid::{Cell, alone, assert_same, grid, settings, shared};
 use common::{model, reduction, setup, task};
 use evaluation::{Evaluation, Protocol, Reduction, Settings, evaluate};
-use reduction_strategies::registry::{self, Strategy};
 use ssm_kernels::device;
 use ssm_model::{LanguageModel, Placement, catalog};
+
+const MODELS: [&str; 3] = ["mamba-world", "mamba2-world", "neox-world"];
 
 fn on_gpu(name: &str, dtype: DType) -> LanguageModel {
     let placement = Placement::new(device::open_cuda(0).unwrap(), dtype).unwrap();
@@ -24,49 +23,26 @@ fn scores(evaluation: &Evaluation) -> Vec<f64> {
     evaluation.items.iter().flat_map(|item| item.choices.iter().map(|choice| choice.loglikelihood)).collect()
 }
 
-/// Rows that last longer are for the scan of Mamba-2 alone on a GPU.
-fn is_refused(model: &str, reduction: &Reduction) -> bool {
-    let timed = Strategy::new("state_merge", &BTreeMap::new()).unwrap().rule();
-    model == "mamba-world" && reduction.rule.fingerprint() == timed.fingerprint()
-}
-
-#[test]
-#[ignore = "needs a GPU"]
-fn rows_that_last_longer_are_refused_in_the_scan_of_mamba() {
-    let (model, task) = (on_gpu("mamba-world", DType::F32), task("world_lambada", 2));
-    let reduction = reduction("state_merge", &[], 0.7);
-    let error = evaluate(&setup(&model, &task, Protocol::Context, &reduction), Settings::default()).unwrap_err();
-    assert!(error.to_string().contains("GPU"), "{error}");
-}
-
 #[test]
 #[ignore = "needs a GPU"]
 fn every_strategy_and_protocol_in_float32() {
-    for name in ["mamba-world", "mamba2-world"] {
+    for name in MODELS {
         let (here, there) = (model(name), on_gpu(name, DType::F32));
-        for task in [task("world_lambada", 6), task("world_piqa", 4)] {
-            for strategy in registry::all() {
-                let reduction = reduction(strategy.name, &[], 0.8);
-                if is_refused(name, &reduction) {
-                    continue;
-                }
-                for protocol in [Protocol::Context, Protocol::Aligned, Protocol::Upstream { batch_size: 4 }] {
-                    let run =
-                        |model| evaluate(&setup(model, &task, protocol, &reduction), Settings::default()).unwrap();
-                    let (want, got) = (run(&here), run(&there));
-                    let what = format!("{name} {} {} {}", task.name, strategy.name, protocol.name());
-                    // A choice between near equals may fall either way; most items must not notice.
-                    let (want_scores, got_scores) = (scores(&want), scores(&got));
-                    assert_eq!(want_scores.len(), got_scores.len(), "{what}");
-                    let close = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-3 * a.abs().max(1.0);
-                    let same = want_scores.iter().zip(&got_scores).filter(|pair| close(*pair)).count();
-                    assert!(4 * same >= 3 * want_scores.len(), "{what}: {same} of {} agree", want_scores.len());
-                    for (want, got) in want.items.iter().zip(&got.items) {
-                        assert_eq!((want.tokens_in, want.tokens_kept), (got.tokens_in, got.tokens_kept), "{what}");
-                    }
-                    assert_eq!(scores(&got), scores(&run(&there)), "{what}: the same twice");
-                }
+        let tasks = [task("world_lambada", 6), task("world_piqa", 4)];
+        for Cell { task, protocol, reduction } in grid(&here, &tasks, &[0.8]) {
+            let run = |model| evaluate(&setup(model, task, protocol, &reduction), Settings::default()).unwrap();
+            let (want, got) = (run(&here), run(&there));
+            let what = format!("{name} {} {} {reduction:?}", task.name, protocol.name());
+            // A choice between near equals may fall either way; most items must not notice.
+            let (want_scores, got_scores) = (scores(&want), scores(&got));
+            assert_eq!(want_scores.len(), got_scores.len(), "{what}");
+            let close = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-3 * a.abs().max(1.0);
+            let same = want_scores.iter().zip(&got_scores).filter(|pair| close(*pair)).count();
+            assert!(4 * same >= 3 * want_scores.len(), "{what}: {same} of {} agree", want_scores.len());
+            for (want, got) in want.items.iter().zip(&got.items) {
+                assert_eq!((want.tokens_in, want.tokens_kept), (got.tokens_in, got.tokens_kept), "{what}");
             }
+            assert_eq!(scores(&got), scores(&run(&there)), "{what}: the same twice");
         }
     }
 }
@@ -74,7 +50,7 @@ fn every_strategy_and_protocol_in_float32() {
 #[test]
 #[ignore = "needs a GPU"]
 fn dense_items_in_float32_and_bfloat16() {
-    for name in ["mamba-world", "mamba2-world"] {
+    for name in MODELS {
         let task = task("world_hellaswag", 40);
         let dense = Reduction::dense();
         let run = |model: &LanguageModel| {
@@ -94,12 +70,13 @@ fn dense_items_in_float32_and_bfloat16() {
 #[test]
 #[ignore = "needs a GPU"]
 fn a_shared_grid_has_the_bits_of_its_cells_run_alone() {
-    for name in ["mamba-world", "mamba2-world"] {
+    for name in MODELS {
         for dtype in [DType::F32, DType::BF16] {
             let model = on_gpu(name, dtype);
             let tasks = [task("world_lambada", 3), task("world_piqa", 2), task("world_winogrande", 2)];
-            let mut cells = grid(&model, &tasks, &[0.95, 0.7]);
-            cells.retain(|cell| !is_refused(name, &cell.reduction));
+            // Both kinds of positions double the cells of a Transformer.
+            let ratios = if model.config().uses_positions() { &[0.7][..] } else { &[0.95, 0.7] };
+            let cells = grid(&model, &tasks, ratios);
             let (results, sharing) = shared(&model, &cells, settings(2048, 1));
             for (cell, result) in cells.iter().zip(results) {
                 let place = format!("{name} {dtype:?} {:?} {:?}", cell.protocol, cell.reduction);

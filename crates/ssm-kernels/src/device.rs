@@ -89,6 +89,18 @@ pub fn memory(device: &Device) -> Result<Option<(usize, usize)>, KernelError> {
     }
 }
 
+/// Bytes of the device's memory that this program's tensors take; nothing is known of the CPU's.
+///
+/// # Errors
+/// The driver's reason.
+pub fn used_memory(device: &Device) -> Result<Option<usize>, KernelError> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(device) => crate::cuda::used_memory(device).map(Some),
+        _ => Ok(None),
+    }
+}
+
 /// Most bytes of the device's memory in use at once since the last call; nothing is known of the CPU's.
 ///
 /// # Errors

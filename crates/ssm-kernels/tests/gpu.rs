@@ -2,7 +2,10 @@
 #![cfg(feature = "cuda")]
 
 use candle_core::{DType, Device, Tensor};
-use ssm_kernels::ops::{self, ConvInput, GateOrder, GatedNorm, MergeGroup, MergeRule, RowMerges, RowPlan};
+use ssm_kernels::ops::{
+    self, AttentionInput, ConvInput, GateOrder, GatedNorm, Gelu, KeysValues, MergeGroup, MergeRule, Rotary, RowMerges,
+    RowPlan,
+};
 use ssm_kernels::{Segments, device, host};
 
 /// Values from a fixed sequence, rounded to `dtype`: on the CPU as float32, and on the GPU.
@@ -223,12 +226,17 @@ fn selective_scan() {
                 let (d, d_there) = values.exact(&[d_inner], -1.0, 1.0);
                 let (z, z_there) = values.pair(&[rows, d_inner + 8], -2.0, 2.0);
                 let (initial, initial_there) = values.exact(&[segments.len(), d_inner, d_state], -1.0, 1.0);
-                let run = |x, dt_raw, dt_bias, a, projected, d, gate, initial| {
+                // Half of the rows last as long as they do without a factor.
+                let factors: Vec<f32> =
+                    (0..rows).map(|row| if row % 2 == 0 { 1.0 } else { 0.3 + row as f32 % 7.0 }).collect();
+                let factor = Tensor::from_vec(factors, (rows, 1), &Device::Cpu).unwrap();
+                let factor_there = factor.to_device(&values.gpu).unwrap();
+                let run = |x, dt_raw, dt_bias, a, projected, d, gate, initial, dt_factor| {
                     let input = ops::SelectiveScanInput {
                         x,
                         dt_raw,
                         dt_bias,
-                        dt_factor: None,
+                        dt_factor,
                         a,
                         projected,
                         b_start: 3,
@@ -244,8 +252,10 @@ fn selective_scan() {
                     };
                     ops::selective_scan(&input).unwrap()
                 };
-                for with in [false, true] {
-                    let want = run(&x, &dt, &bias, &a, &projected, &d, &z, with.then_some(&initial));
+                for (with, timed) in [(false, false), (true, false), (true, true)] {
+                    let (initial, initial_there) = (with.then_some(&initial), with.then_some(&initial_there));
+                    let (factor, factor_there) = (timed.then_some(&factor), timed.then_some(&factor_there));
+                    let want = run(&x, &dt, &bias, &a, &projected, &d, &z, initial, factor);
                     let got = run(
                         &x_there,
                         &dt_there,
@@ -254,13 +264,21 @@ fn selective_scan() {
                         &projected_there,
                         &d_there,
                         &z_there,
-                        with.then_some(&initial_there),
+                        initial_there,
+                        factor_there,
                     );
                     values.close("gated", &want.gated, &got.gated);
                     values.close("y", &want.y.unwrap(), &got.y.unwrap());
                     values.close("dt", &want.dt.unwrap(), &got.dt.unwrap());
                     values.close("states", &want.states.unwrap(), &got.states.unwrap());
                 }
+                let ones = Tensor::ones((rows, 1), DType::F32, &values.gpu).unwrap();
+                let [plain, timed] = [None, Some(&ones)].map(|factor| {
+                    let (x, a, b, d) = (&x_there, &a_there, &bias_there, &d_there);
+                    run(x, &dt_there, b, a, &projected_there, d, &z_there, Some(&initial_there), factor)
+                });
+                assert_eq!(bits(&plain.gated), bits(&timed.gated), "{d_inner} {d_state}: factors of one");
+                assert_eq!(bits(&plain.states.unwrap()), bits(&timed.states.unwrap()), "{d_inner} {d_state}");
             }
         }
     }
@@ -303,6 +321,14 @@ fn row_plans() {
             assert_eq!(bits(&fused.1), bits(&apart.1));
             let (want, _) = ops::add_rms_norm(&hidden, Some(&residual), &weight, 1e-5, Some(&here)).unwrap();
             values.close("fused", &want, &fused.0);
+            let layer_norm = |hidden: &Tensor, residual: &Tensor, weight: &Tensor, plan: Option<&RowPlan>| {
+                ops::add_layer_norm(hidden, Some(residual), weight, weight, 1e-5, plan).unwrap()
+            };
+            let fused = layer_norm(&hidden_there, &residual_there, &weight_there, Some(&there));
+            let apart = layer_norm(&merged, &kept, &weight_there, None);
+            assert_eq!(bits(&fused.0), bits(&apart.0));
+            assert_eq!(bits(&fused.1), bits(&apart.1));
+            values.close("fused layer norm", &layer_norm(&hidden, &residual, &weight, Some(&here)).0, &fused.0);
             // The hybrid of the released code.
             let half = [RowMerges {
                 first_row: 2,
@@ -313,5 +339,111 @@ fn row_plans() {
             let want = ops::merge_rows(&hidden, &half).unwrap();
             values.close("top half", &want, &ops::merge_rows(&hidden_there, &half).unwrap());
         }
+    }
+}
+
+/// What a Transformer's block does value by value and row by row.
+#[test]
+#[ignore = "needs a GPU"]
+fn rows_of_a_transformer() {
+    for dtype in DTYPES {
+        let mut values = Values::new(7, dtype);
+        for (n, width) in [(1, 1), (3, 5), (65, 24), (70, 128), (9, 768), (300, 2560), (7, 5120), (2, 9000)] {
+            let (hidden, hidden_there) = values.pair(&[n, width], -2.0, 2.0);
+            let (residual, residual_there) = values.exact(&[n, width], 5.0, 11.0);
+            let (weight, weight_there) = values.exact(&[width], 0.5, 1.5);
+            let (bias, bias_there) = values.exact(&[width], -1.0, 1.0);
+            for with in [true, false] {
+                let (r, t) = (with.then_some(&residual), with.then_some(&residual_there));
+                let (y, sum) = ops::add_layer_norm(&hidden, r, &weight, &bias, 1e-5, None).unwrap();
+                let (got, got_sum) =
+                    ops::add_layer_norm(&hidden_there, t, &weight_there, &bias_there, 1e-5, None).unwrap();
+                assert_eq!(got.dtype(), dtype);
+                values.close("normed", &y, &got);
+                values.close("sum", &sum, &got_sum);
+            }
+            for kind in [Gelu::Exact, Gelu::Tanh] {
+                values.close("gelu", &ops::gelu(&hidden, kind).unwrap(), &ops::gelu(&hidden_there, kind).unwrap());
+            }
+        }
+        for (m, k, n) in [(1, 1, 1), (3, 7, 5), (65, 128, 384), (130, 33, 17), (300, 2560, 192)] {
+            let (x, there) = values.pair(&[m, k], -1.0, 1.0);
+            let (w, w_there) = values.pair(&[n, k], -1.0, 1.0);
+            let (bias, bias_there) = values.exact(&[n], -1.0, 1.0);
+            let want = ops::linear_with_bias(&x, &w, &bias).unwrap();
+            let got = ops::linear_with_bias(&there, &w_there, &bias_there).unwrap();
+            assert_eq!(got.dtype(), dtype);
+            values.close("linear_with_bias", &want, &got);
+        }
+        for (rows, heads, head_dim, dim) in [(1, 1, 2, 2), (40, 4, 32, 8), (3, 2, 5, 4), (7, 3, 6, 0), (50, 32, 80, 20)]
+        {
+            let (fused, there) = values.pair(&[rows, heads * 3 * head_dim], -1.0, 1.0);
+            let positions: Vec<u32> = (0..rows as u32).map(|row| row * 51).collect();
+            let turns = Rotary::new(heads, head_dim, dim, 1e4).unwrap();
+            let (want, got) =
+                (ops::rotary(&fused, &positions, &turns).unwrap(), ops::rotary(&there, &positions, &turns).unwrap());
+            values.close("queries", &want.queries, &got.queries);
+            values.close("keys", &want.keys, &got.keys);
+            assert_eq!(bits(&want.values), bits(&got.values));
+        }
+    }
+}
+
+/// Queries, keys and values of a stream.
+struct Attended([Tensor; 3]);
+
+impl Attended {
+    fn run(&self, heads: usize, segments: &Segments, initial: Option<&[KeysValues]>) -> Tensor {
+        let [queries, keys, values] = &self.0;
+        ops::causal_attention(&AttentionInput { queries, keys, values, heads, segments, initial }).unwrap()
+    }
+
+    fn rows(&self, start: usize, length: usize) -> Self {
+        Self(self.0.each_ref().map(|x| x.narrow(0, start, length).unwrap().copy().unwrap()))
+    }
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn attention() {
+    for dtype in DTYPES {
+        let mut values = Values::new(8, dtype);
+        for segments in awkward() {
+            for (heads, head_dim) in [(1, 1), (4, 32), (3, 7), (2, 64), (1, 80), (1, 100), (1, 256)] {
+                let (rows, width) = (segments.n_tokens(), heads * head_dim);
+                let tensors = [(); 3].map(|()| values.pair(&[rows, width], -2.0, 2.0));
+                let (here, there) = (
+                    Attended(tensors.each_ref().map(|(here, _)| here.clone())),
+                    Attended(tensors.each_ref().map(|(_, there)| there.clone())),
+                );
+                let (caches, caches_there): (Vec<_>, Vec<_>) = (0..segments.len())
+                    .map(|index| {
+                        let shape = [1 + index * 59 % 130, width];
+                        let ((keys, keys_there), (values, values_there)) =
+                            (values.pair(&shape, -2.0, 2.0), values.pair(&shape, -2.0, 2.0));
+                        (KeysValues { keys, values }, KeysValues { keys: keys_there, values: values_there })
+                    })
+                    .unzip();
+                for with in [false, true] {
+                    let want = here.run(heads, &segments, with.then_some(&caches));
+                    let got = there.run(heads, &segments, with.then_some(&caches_there));
+                    values.close("attention", &want, &got);
+                }
+            }
+        }
+        // A row's bits follow from what it sees, not from what else runs or how its keys are cut into segments.
+        let tree = Segments::new(&[5, 130, 70, 66], &[None, None, Some(1), Some(2)]).unwrap();
+        let stream = Attended([(); 3].map(|()| values.pair(&[271, 160], -2.0, 2.0).1));
+        let whole = stream.run(2, &tree, None);
+        assert_eq!(bits(&whole), bits(&stream.run(2, &tree, None)), "the same twice");
+        let part = |start, length| bits(&whole.narrow(0, start, length).unwrap());
+        let line = stream.rows(5, 266).run(2, &Segments::independent(&[266]), None);
+        assert_eq!(bits(&line), part(5, 266), "one segment or three");
+        let cut = stream.rows(5, 77).run(2, &Segments::independent(&[77]), None);
+        assert_eq!(bits(&cut), part(5, 77), "rows behind");
+        let [_, keys, values] = stream.rows(5, 200).0;
+        let cache = [KeysValues { keys, values }];
+        let stored = stream.rows(205, 66).run(2, &Segments::independent(&[66]), Some(&cache));
+        assert_eq!(bits(&stored), part(205, 66), "a stored cache");
     }
 }

@@ -58,12 +58,6 @@ pub enum ModelError {
         /// Segments of the state.
         n_segments: usize,
     },
-    /// An architecture without kernels for a GPU.
-    #[error("{architecture} is not available on CUDA yet: its operations have no kernels there")]
-    CpuOnly {
-        /// Name of the architecture.
-        architecture: &'static str,
-    },
 }
 
 impl ModelError {
@@ -76,7 +70,6 @@ impl ModelError {
             Self::Layer { .. } => Some("layers are 0-based".to_owned()),
             Self::State { .. } => Some("a state continues in the model that it was taken from".to_owned()),
             Self::Segment { .. } => Some("segments are 0-based".to_owned()),
-            Self::CpuOnly { .. } => Some("run it with --device cpu".to_owned()),
             Self::NoScan => Some("leave rules that set times, such as state_merge, to the Mambas".to_owned()),
             Self::Time { .. } => Some("one `RowTime` per row of the stream; `RowTime::ONE` changes nothing".to_owned()),
             Self::Kernel(_) | Self::Candle(_) => None,

@@ -7,7 +7,7 @@ use ssm_kernels::ops::{self, RowPlan};
 use ssm_kernels::{Placement, Segments};
 
 use crate::block::{Block, FinalNorm};
-use crate::config::{Architecture, ModelConfig};
+use crate::config::ModelConfig;
 use crate::error::ModelError;
 use crate::loader::{Loader, WeightSource};
 use crate::signals::{SignalSet, Signals};
@@ -72,18 +72,15 @@ impl LanguageModel {
     /// surplus ones.
     ///
     /// # Errors
-    /// A missing or misshapen weight, by name, or an architecture that has no kernels where it is to compute.
+    /// A missing or misshapen weight, by name.
     pub fn load(
         config: &ModelConfig,
         weights: &mut dyn WeightSource,
         placement: &Placement,
     ) -> Result<Self, ModelError> {
-        let cpu_only = match &config.architecture {
-            Architecture::Mamba(mixer) => mixer.mixer_norm_eps.is_some(),
-            Architecture::Mamba2(_) => false,
-            Architecture::GptNeoX(_) => true,
-        };
-        if cpu_only && !placement.device.is_cpu() {
+        let unsupported =
+            matches!(&config.architecture, Architecture::Mamba(mixer) if mixer.mixer_norm_eps.is_some());
+        if unsupported && !placement.device.is_cpu() {
             return Err(ModelError::CpuOnly { architecture: config.architecture_name() });
         }
         let mut weights = Loader::new(weights, placement);

@@ -4,7 +4,7 @@
 mod common;
 
 use candle_core::Tensor;
-use common::{GOLDEN, Golden, TRANSFORMERS, golden, largest_difference, logits, open, trained};
+use common::{GOLDEN, Golden, NEOX, TRANSFORMERS, golden, largest_difference, logits, open, trained};
 use ssm_kernels::Segments;
 use ssm_model::{Activations, Architecture, Checkpoint, LanguageModel, LayerRequest, Placement, SignalSet};
 
@@ -126,8 +126,6 @@ fn golden_models_of_transformers_layer_by_layer_and_in_their_logits() {
         assert!(difference < 1e-4, "{name}: {difference}");
     }
 }
-
-const NEOX: [&str; 2] = ["neox_parallel", "neox_sequential"];
 
 #[test]
 fn golden_transformers_layer_by_layer_and_in_their_logits() {

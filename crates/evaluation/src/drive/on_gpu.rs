@@ -7,7 +7,7 @@ use reduction_strategies::{Rule, SitePlan, TokenTable};
 use ssm_kernels::Segments;
 use ssm_kernels::ops::RowPlan;
 use ssm_kernels::ops::reduction::{Reduced, edge_similarity};
-use ssm_model::{Activations, LanguageModel, LayerRequest, SignalSet, Signals};
+use ssm_model::{Activations, LanguageModel, LayerRequest, LayerState, SignalSet, Signals};
 
 use super::{Driven, Reduction, SiteTrace, matching, pairs};
 use crate::error::EvaluationError;
@@ -73,6 +73,12 @@ pub(crate) fn takes(model: &LanguageModel, reduction: &Reduction) -> bool {
     model.placement().device.is_cuda() && on_gpu::plans_on_gpu(&reduction.rule, reduction.keep_ratio)
 }
 
+/// Whether the whole loop runs on the GPU: nobody needs a plan on the host before the end. A model that reads positions does,
+/// since those of what is left follow from the plan.
+pub(super) fn takes_all(model: &LanguageModel, reduction: &Reduction) -> bool {
+    takes(model, reduction) && !model.config().uses_positions()
+}
+
 /// The decision of a rule that [`takes`] for one site, made on the GPU and read back.
 pub(crate) fn plan(
     reduction: &Reduction,
@@ -101,7 +107,7 @@ pub(super) fn drive(
     batch: &Batch,
     reduction: &Reduction,
 ) -> Result<(Activations, Driven), EvaluationError> {
-    let queued = forward(model, batch, reduction, true)?;
+    let queued = forward(model, batch, reduction, true, None)?;
     let activations = queued.activations.clone();
     Ok((activations, read_back(model, batch, reduction, queued)?))
 }
@@ -117,12 +123,14 @@ pub(super) struct Queued {
     token_pairs: u64,
 }
 
-/// The loop. `traces`: whether similarities of merged pairs are computed for the record.
+/// The loop. `traces`: whether similarities of merged pairs are computed for the record; `states`: takes the state after each
+/// layer.
 pub(super) fn forward(
     model: &LanguageModel,
     batch: &Batch,
     reduction: &Reduction,
     traces: bool,
+    mut states: Option<&mut Vec<LayerState>>,
 ) -> Result<Queued, EvaluationError> {
     let protected = on_gpu::protected(&batch.table);
     let mut tokens = on_gpu::token_state(&batch.table, &model.placement().device)?;
@@ -134,8 +142,12 @@ pub(super) fn forward(
     for layer in 0..model.config().n_layer {
         let reduces = reduction.sites.contains(&layer);
         let signals = if reduces { reduction.rule.signals() } else { SignalSet::default() };
-        let request = LayerRequest { signals, rows: pending.as_ref(), ..LayerRequest::default() };
+        let (rows, wanted) = (pending.as_ref(), states.is_some());
+        let request = LayerRequest { signals, rows, states: wanted, ..LayerRequest::default() };
         let output = model.layer(layer, &activations, &segments, request)?;
+        if let Some(states) = &mut states {
+            states.extend(output.state);
+        }
         pending = None;
         token_layers += segments.n_tokens() as u64;
         token_pairs += pairs(&segments);

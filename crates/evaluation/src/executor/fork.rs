@@ -4,14 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use reduction_strategies::{Draw, Memo, Plan, SegmentTokens, SitePlan, TokenTable, plan_blind, plan_site_with};
-use ssm_model::{LanguageModel, Signals};
+use reduction_strategies::{Draw, Memo, Plan, SegmentTokens, SitePlan, TokenTable, plan_blind};
+use ssm_model::Signals;
 
 use super::catalogue::Operation;
 use super::walk::{Branch, Pack, Walk};
-#[cfg(feature = "cuda")]
-use crate::drive::on_gpu;
-use crate::drive::{Reduction, matching};
+use crate::drive::{Reduction, matching, plan_stream};
 use crate::error::EvaluationError;
 use crate::influence;
 use crate::positions::Positions;
@@ -171,7 +169,9 @@ impl Walk<'_> {
         let first = &asking[0];
         let reduction = self.reduction(&pack.branches[first.branch], first.lanes[0]);
         let table = TokenTable::new(tables);
-        let (plan, similarities) = plan_stream(self.model, reduction, *site, &table, pack, signals, memos)?;
+        let Pack { segments, activations, .. } = pack;
+        let (plan, similarities) =
+            plan_stream(self.model, reduction, *site, &table, segments, activations, signals, memos)?;
         Ok(places.into_iter().map(|at| (plan.plans[at.clone()].to_vec(), similarities[at].to_vec())).collect())
     }
 
@@ -214,30 +214,6 @@ impl Walk<'_> {
     fn reduction(&self, branch: &Branch, lane: usize) -> &Reduction {
         &self.cells[self.lane(branch, lane).cell].reduction
     }
-}
-
-/// Plans of all segments of a stream, and the mean similarity of merged pairs per segment.
-fn plan_stream(
-    model: &LanguageModel,
-    reduction: &Reduction,
-    site: usize,
-    table: &TokenTable,
-    pack: &Pack,
-    signals: &Signals,
-    memos: &[Memo],
-) -> Result<(SitePlan, Vec<Option<f64>>), EvaluationError> {
-    #[cfg(feature = "cuda")]
-    if on_gpu::takes(model, reduction) {
-        return on_gpu::plan(reduction, site, table, &pack.segments, &pack.activations, signals);
-    }
-    #[cfg(not(feature = "cuda"))]
-    let _ = model;
-    let Reduction { rule, keep_ratio, seed, .. } = reduction;
-    let hidden = &pack.activations.hidden;
-    let residual = pack.activations.residual.as_ref().unwrap_or(hidden);
-    let plan = plan_site_with(rule, *keep_ratio, *seed, site, table, &pack.segments, hidden, residual, signals, memos)?;
-    let similarities = plan.merged_similarity(&pack.segments, hidden)?;
-    Ok((plan, similarities))
 }
 
 /// Cell and item of a lane.

@@ -52,7 +52,7 @@ fn run(setup: &ProbeSetup<'_>) -> Result<ProbeTable, EvaluationError> {
         let mut seen = Vec::new();
         let mut at_site = |at: &AtSite<'_>| look(model, at, group, &mut seen);
         let observer = Observer { signals: SignalSet::default(), at_site: &mut at_site };
-        drive_observed(model, &contexts(group), reduction, Some(observer))?;
+        drive_observed(model, &contexts(group), reduction, Some(observer), None)?;
         Ok(seen)
     })
 }

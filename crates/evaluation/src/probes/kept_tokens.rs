@@ -66,7 +66,7 @@ fn run(setup: &ProbeSetup<'_>) -> Result<ProbeTable, EvaluationError> {
         let mut seen = Vec::new();
         let mut at_site = |at: &AtSite<'_>| look(at, group, &metrics, signals, &mut seen);
         let observer = Observer { signals, at_site: &mut at_site };
-        drive_observed(setup.model, &contexts(group), reduction, Some(observer))?;
+        drive_observed(setup.model, &contexts(group), reduction, Some(observer), None)?;
         Ok(seen)
     })
 }

@@ -16,7 +16,7 @@ use candle_core::{CudaStorage, DType, Device, Shape, Storage, Tensor};
 pub(crate) use args::{Arg, rows_of};
 pub(crate) use image::{Image, image};
 pub use open::{count, open};
-pub(crate) use open::{memory, multiprocessors, name, shared_limit, take_peak_memory};
+pub(crate) use open::{memory, multiprocessors, name, shared_limit, take_peak_memory, used_memory};
 pub(crate) use rows::{RowShape, is_wide};
 pub(crate) use tables::{DeviceTables, OnDevices};
 

@@ -75,19 +75,33 @@ pub(crate) fn memory(device: &CudaDevice) -> Result<(usize, usize), KernelError>
     Ok(device.cuda_stream().context().mem_get_info().w()?)
 }
 
+/// Bytes that the pool has handed out and not got back.
+pub(crate) fn used_memory(device: &CudaDevice) -> Result<usize, KernelError> {
+    pool_bytes(device, sys::CUmemPool_attribute_enum::CU_MEMPOOL_ATTR_USED_MEM_CURRENT, false)
+}
+
 /// Most bytes that the pool had handed out at once since the last call.
 pub(crate) fn take_peak_memory(device: &CudaDevice) -> Result<usize, KernelError> {
+    pool_bytes(device, sys::CUmemPool_attribute_enum::CU_MEMPOOL_ATTR_USED_MEM_HIGH, true)
+}
+
+fn pool_bytes(
+    device: &CudaDevice,
+    attribute: sys::CUmemPool_attribute_enum,
+    reset: bool,
+) -> Result<usize, KernelError> {
     let stream = device.cuda_stream();
-    let (mut peak, mut reset) = (0_u64, 0_u64);
-    let attribute = sys::CUmemPool_attribute_enum::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
-    // SAFETY: the pool is the device's own, and the attribute is a 64-bit number, read and then set to zero.
+    let (mut bytes, mut zero) = (0_u64, 0_u64);
+    // SAFETY: the pool is the device's own, and the attribute is a 64-bit number, read and then set to zero where asked.
     unsafe {
         let mut pool = std::ptr::null_mut();
         sys::cuDeviceGetDefaultMemPool(&raw mut pool, stream.context().cu_device()).result().w()?;
-        sys::cuMemPoolGetAttribute(pool, attribute, (&raw mut peak).cast()).result().w()?;
-        sys::cuMemPoolSetAttribute(pool, attribute, (&raw mut reset).cast()).result().w()?;
+        sys::cuMemPoolGetAttribute(pool, attribute, (&raw mut bytes).cast()).result().w()?;
+        if reset {
+            sys::cuMemPoolSetAttribute(pool, attribute, (&raw mut zero).cast()).result().w()?;
+        }
     }
-    Ok(peak as usize)
+    Ok(bytes as usize)
 }
 
 fn first_line(message: &str) -> &str {

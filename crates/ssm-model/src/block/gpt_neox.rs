@@ -117,9 +117,10 @@ impl GptNeoXBlock {
             Some(positions) => positions.to_vec(),
             None => consecutive(segments, initial),
         };
-        let Norm { weight, bias } = &self.attention_norm;
-        let (normed, residual) =
-            ops::add_layer_norm(&activations.hidden, activations.residual.as_ref(), weight, bias, eps, request.rows)?;
+        let arriving = |Norm { weight, bias }: &Norm| {
+            ops::add_layer_norm(&activations.hidden, activations.residual.as_ref(), weight, bias, eps, request.rows)
+        };
+        let (normed, residual) = arriving(&self.attention_norm)?;
         let turned = ops::rotary(&self.query_key_value.forward(&normed)?, &positions, &self.rotary)?;
         let attended = ops::causal_attention(&AttentionInput {
             queries: &turned.queries,
@@ -130,10 +131,11 @@ impl GptNeoXBlock {
             initial: initial.map(|cache| cache.segments.as_slice()),
         })?;
         let attention = self.dense.forward(&attended)?;
-        let Norm { weight, bias } = &self.mlp_norm;
         let (normed, _) = if self.parallel_residual {
-            ops::add_layer_norm(&residual, None, weight, bias, eps, None)?
+            // The same sum again, so that the result is of the dtype of the branches and not of the residual.
+            arriving(&self.mlp_norm)?
         } else {
+            let Norm { weight, bias } = &self.mlp_norm;
             ops::add_layer_norm(&attention, Some(&residual), weight, bias, eps, None)?
         };
         let mlp = self.down.forward(&ops::gelu(&self.up.forward(&normed)?, self.activation)?)?;

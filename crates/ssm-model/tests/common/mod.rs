@@ -13,6 +13,7 @@ pub(crate) const GOLDEN: [&str; 3] = ["mamba1", "mamba2_g1", "mamba2_g2"];
 
 /// Published architectures beyond those of `mamba_ssm`, as transformers computes them.
 pub(crate) const TRANSFORMERS: [&str; 2] = ["falcon_mamba", "codestral_mamba"];
+pub(crate) const NEOX: [&str; 2] = ["neox_parallel", "neox_sequential"];
 
 pub(crate) struct Golden {
     /// `(name, folder)` of each dialect that the fixture holds.

@@ -5,7 +5,7 @@ use evaluation::Reduction;
 use reduction_strategies::registry::Strategy;
 use reduction_strategies::{SegmentTokens, TokenTable};
 use ssm_kernels::{Placement, Segments, host};
-use ssm_model::catalog::Published;
+use ssm_model::catalog::{Family, Published};
 use ssm_model::{LanguageModel, ModelConfig, RandomWeights};
 
 use super::BenchError;
@@ -50,9 +50,13 @@ fn refuse(what: String, error: f64, limit: f64) -> Result<(), BenchError> {
     if error <= limit { Ok(()) } else { Err(BenchError::Check { what, error, limit }) }
 }
 
-/// Two layers of width 256 in the shapes that the fast kernels are made for.
+/// Two layers in the shapes that the fast kernels are made for: of width 256, or with four heads as wide as the model's own.
 fn small(published: &Published) -> Result<ModelConfig, BenchError> {
-    let small = Published { d_model: 256, n_layer: 2, ..*published };
+    let (d_model, family) = match published.family {
+        Family::Pythia { heads } => (4 * published.d_model / heads, Family::Pythia { heads: 4 }),
+        family => (256, family),
+    };
+    let small = Published { d_model, family, n_layer: 2, ..*published };
     small.config().map_err(|error| BenchError::Name(error.to_string()))
 }
 

@@ -6,7 +6,7 @@ use ssm_kernels::Segments;
 use ssm_kernels::device::{self, KernelTime};
 use ssm_model::{Activations, LanguageModel};
 
-use super::{Bench, BenchError, Logits, Shape};
+use super::{Bench, BenchError, Logits, Memory, Shape};
 
 /// Rows that pass through the head at once.
 const HEAD_ROWS: usize = 4096;
@@ -20,6 +20,8 @@ pub struct Measurement {
     pub shape: String,
     /// Strategy.
     pub strategy: String,
+    /// Rows that passed through the head.
+    pub logits: Logits,
     /// Tokens that enter.
     pub tokens: usize,
     /// Tokens that leave the last layer.
@@ -28,8 +30,8 @@ pub struct Measurement {
     pub seconds: Vec<f64>,
     /// FLOPs of the dense model by the formula, head included: the numerator of the share of the GEMM ceiling.
     pub dense_flops: f64,
-    /// Peak of the device's memory in bytes, where it is known.
-    pub peak_bytes: Option<usize>,
+    /// Of the device, where it is known.
+    pub memory: Option<Memory>,
     /// Time per kernel in one more run.
     pub kernels: Vec<KernelTime>,
 }
@@ -47,12 +49,13 @@ impl Measurement {
         self.tokens as f64 / self.median()
     }
 
-    /// Seconds of the kernels that decide and carry out the reduction.
+    /// Seconds of the kernels that decide and carry out the reduction; none where no kernel is measured.
     #[must_use]
-    pub fn reduction_seconds(&self) -> f64 {
+    pub fn reduction_seconds(&self) -> Option<f64> {
         const PARTS: [&str; 6] = ["token_scores", "partition", "sim_argmax", "select_", "merge_rows", "edge_"];
         let reduces = |kernel: &&KernelTime| PARTS.iter().any(|part| kernel.kernel.starts_with(part));
-        self.kernels.iter().filter(reduces).map(|kernel| kernel.seconds).sum()
+        let seconds = self.kernels.iter().filter(reduces).fold(0.0, |sum, kernel| sum + kernel.seconds);
+        (!self.kernels.is_empty()).then_some(seconds)
     }
 }
 
@@ -63,12 +66,11 @@ pub(super) fn case(
     shape: &Shape,
     strategy: &str,
     reduction: &Reduction,
+    logits: Logits,
 ) -> Result<Measurement, BenchError> {
     let device = &model.placement().device;
     let segments = Segments::independent(shape.lengths());
-    let vocabulary = model.config().vocab_size as u64;
-    let tokens: Vec<u32> =
-        (0..shape.n_tokens() as u64).map(|index| (token(bench.seed, index) % vocabulary) as u32).collect();
+    let tokens = tokens(bench.seed, shape, model.config().vocab_size);
     let table = TokenTable::new(
         shape.lengths().iter().enumerate().map(|(item, n)| SegmentTokens::reducible(item as u64, *n)).collect(),
     );
@@ -77,10 +79,11 @@ pub(super) fn case(
         let (activations, left) =
             evaluation::forward(model, tokens.clone(), segments.clone(), table.clone(), reduction)?;
         tokens_left = left.n_tokens();
-        head(model, &activations, &left, bench.logits)?;
+        head(model, &activations, &left, logits)?;
         Ok(device::synchronize(device)?)
     };
     let warm_up = if device.is_cpu() { 1 } else { 2 };
+    let before = Memory::before(device)?;
     for _ in 0..warm_up {
         run()?;
     }
@@ -91,10 +94,10 @@ pub(super) fn case(
         run()?;
         seconds.push(start.elapsed().as_secs_f64());
     }
-    let peak_bytes = device::take_peak_memory(device)?;
+    let memory = Memory::peak(device, before)?;
     let kernels = device::profile(device, &mut run)?;
-    let head_rows = match bench.logits {
-        Logits::All => shape.n_tokens(),
+    let head_rows = match logits {
+        Logits::All | Logits::AllAtOnce => shape.n_tokens(),
         Logits::Last => shape.lengths().len(),
     };
     let config = model.config();
@@ -106,17 +109,18 @@ pub(super) fn case(
         model: name.to_owned(),
         shape: shape.to_string(),
         strategy: strategy.to_owned(),
+        logits,
         tokens: shape.n_tokens(),
         tokens_left,
         seconds,
         dense_flops,
-        peak_bytes,
+        memory,
         kernels,
     })
 }
 
-/// Logits of the rows asked for, in the compute dtype. Blocks of rows follow each other, so a large vocabulary needs no more
-/// memory than a block.
+/// Logits of the rows asked for, in the compute dtype: as one tensor, or in blocks of rows that follow each other, so that a
+/// large vocabulary needs no more memory than a block.
 fn head(
     model: &LanguageModel,
     activations: &Activations,
@@ -124,13 +128,24 @@ fn head(
     logits: Logits,
 ) -> Result<(), BenchError> {
     let rows: Vec<u32> = match logits {
-        Logits::All => (0..segments.n_tokens() as u32).collect(),
-        Logits::Last => (0..segments.len()).map(|index| segments.rows(index).end as u32 - 1).collect(),
+        Logits::All | Logits::AllAtOnce => (0..segments.n_tokens() as u32).collect(),
+        Logits::Last => last_rows(segments),
     };
-    for block in rows.chunks(HEAD_ROWS) {
+    let block = if logits == Logits::AllAtOnce { rows.len() } else { HEAD_ROWS };
+    for block in rows.chunks(block) {
         model.head_as(activations, block, model.placement().dtype)?;
     }
     Ok(())
+}
+
+/// The last row of each segment.
+pub(super) fn last_rows(segments: &Segments) -> Vec<u32> {
+    (0..segments.len()).map(|index| segments.rows(index).end as u32 - 1).collect()
+}
+
+/// The prompts of a shape.
+pub(super) fn tokens(seed: u64, shape: &Shape, vocab_size: usize) -> Vec<u32> {
+    (0..shape.n_tokens() as u64).map(|index| (token(seed, index) % vocab_size as u64) as u32).collect()
 }
 
 /// A pseudo-random token: never zeros, which some kernels are faster on.

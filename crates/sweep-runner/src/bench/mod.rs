@@ -1,11 +1,13 @@
-//! `bench`: prefill speed with and without reduction, against ceilings measured in the same run.
+//! `bench`: speed and memory of prefill and generation with and without reduction, against ceilings measured in the same run.
 //!
 //! Weights are random and of the published sizes; tokens are random. A speed is shown only after the same code, on a small
 //! model of the same kind, agreed with the reference on the CPU.
 
 mod ceilings;
 mod check;
+mod generate;
 mod measure;
+mod memory;
 #[cfg(feature = "peer")]
 mod peer;
 mod render;
@@ -23,8 +25,10 @@ use ssm_model::{LanguageModel, ModelError, RandomWeights};
 use thiserror::Error;
 
 pub use ceilings::Ceilings;
+pub use generate::Generation;
 pub use measure::Measurement;
-pub use shapes::Shape;
+pub use memory::Memory;
+pub use shapes::{Generate, Shape};
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -37,8 +41,10 @@ pub struct Bench {
     pub strategies: Vec<String>,
     /// Share of the tokens that stays at each site.
     pub keep_ratio: f64,
-    /// Rows that pass through the head.
-    pub logits: Logits,
+    /// Rows that pass through the head, one case each.
+    pub logits: Vec<Logits>,
+    /// Prompts and how many tokens follow.
+    pub generate: Vec<Generate>,
     /// Timed runs of each case.
     pub repeats: usize,
     /// Seed of weights and tokens.
@@ -52,6 +58,8 @@ pub struct Bench {
 pub enum Logits {
     /// Every row, a block of rows at a time.
     All,
+    /// Every row, all logits as one tensor: what a forward returns that knows no better.
+    AllAtOnce,
     /// The last row of each sequence.
     Last,
 }
@@ -65,8 +73,10 @@ pub struct Report {
     pub dtype: DType,
     /// What the device reaches in this run.
     pub ceilings: Ceilings,
-    /// One entry per model, shape and strategy.
+    /// One entry per model, shape, strategy and kind of logits.
     pub measurements: Vec<Measurement>,
+    /// One entry per model, prompts and strategy.
+    pub generations: Vec<Generation>,
 }
 
 /// Why a bench stopped.
@@ -88,6 +98,9 @@ pub enum BenchError {
         /// Largest difference that passes.
         limit: f64,
     },
+    /// Greedy generation came out differently the second time.
+    #[error("{0}: two runs generated different tokens; no speed is shown")]
+    Drift(String),
     /// An operation failed.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -137,32 +150,58 @@ impl Bench {
         }
         say("measuring the ceilings");
         let ceilings = Ceilings::measure(placement)?;
-        let mut measurements = Vec::new();
+        let (mut measurements, mut generations) = (Vec::new(), Vec::new());
         for published in models {
             say(&format!("{}: making weights", published.short_name()));
             let config = published.config().map_err(|error| BenchError::Name(error.to_string()))?;
             let model = LanguageModel::load(&config, &mut RandomWeights { seed: self.seed }, placement)?;
+            let short_name = published.short_name();
+            let cases = self.cases(&reductions, config.n_layer)?;
             for shape in &self.shapes {
-                let mut cases = vec![("dense".to_owned(), Reduction::dense())];
-                for (name, strategy) in &reductions {
-                    let sites =
-                        Sites::Paper.resolve(config.n_layer).map_err(|error| BenchError::Name(error.to_string()))?;
-                    let rule = strategy.rule();
-                    let (keep_ratio, seed) = (self.keep_ratio, self.seed);
-                    cases.push((name.clone(), Reduction { rule, keep_ratio, sites, seed, ..Reduction::dense() }));
-                }
-                for (name, reduction) in cases {
-                    say(&format!("{} {shape} {name}", published.short_name()));
-                    measurements.push(measure::case(self, published.short_name(), &model, shape, &name, &reduction)?);
+                for logits in &self.logits {
+                    for (name, reduction) in &cases {
+                        say(&format!("{short_name} {shape} {name}, logits: {}", logits.name()));
+                        measurements.push(measure::case(self, short_name, &model, shape, name, reduction, *logits)?);
+                    }
                 }
                 #[cfg(feature = "peer")]
                 if self.peer {
-                    say(&format!("{} {shape} {}", published.short_name(), peer::NAME));
+                    say(&format!("{short_name} {shape} {}", peer::NAME));
                     measurements.push(peer::case(&published, &config, shape)?);
                 }
             }
+            for generate in &self.generate {
+                for (name, reduction) in &cases {
+                    say(&format!("{short_name} {generate} {name}"));
+                    generations.push(generate::case(self, short_name, &model, generate, name, reduction)?);
+                }
+            }
         }
-        Ok(Report { device: ceilings::device_name(placement), dtype: placement.dtype, ceilings, measurements })
+        let device = ceilings::device_name(placement);
+        Ok(Report { device, dtype: placement.dtype, ceilings, measurements, generations })
+    }
+
+    /// Dense, then every strategy at the paper's sites.
+    fn cases(&self, strategies: &[(String, Strategy)], n_layer: usize) -> Result<Vec<(String, Reduction)>, BenchError> {
+        let mut cases = vec![("dense".to_owned(), Reduction::dense())];
+        for (name, strategy) in strategies {
+            let sites = Sites::Paper.resolve(n_layer).map_err(|error| BenchError::Name(error.to_string()))?;
+            let (rule, keep_ratio, seed) = (strategy.rule(), self.keep_ratio, self.seed);
+            cases.push((name.clone(), Reduction { rule, keep_ratio, sites, seed, ..Reduction::dense() }));
+        }
+        Ok(cases)
+    }
+}
+
+impl Logits {
+    /// As on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::AllAtOnce => "all-at-once",
+            Self::Last => "last",
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use candle_transformers::models::{mamba, mamba2};
 use ssm_model::catalog::Published;
 use ssm_model::{Architecture, ModelConfig};
 
-use super::{BenchError, Measurement, Shape};
+use super::{BenchError, Logits, Measurement, Shape};
 
 /// Tokens of a chunk of its Mamba-2: the size that the published models were trained with.
 const CHUNK: usize = 256;
@@ -71,12 +71,13 @@ pub(super) fn case(published: &Published, config: &ModelConfig, shape: &Shape) -
         model: published.short_name().to_owned(),
         shape: shape.to_string(),
         strategy: NAME.to_owned(),
+        logits: Logits::All,
         tokens: shape.n_tokens(),
         tokens_left: shape.n_tokens(),
         seconds: vec![start.elapsed().as_secs_f64()],
         dense_flops: shape.n_tokens() as f64
             * (config.n_layer as f64 * config.layer_flops_per_token() + config.head_flops_per_row()),
-        peak_bytes: None,
+        memory: None,
         kernels: Vec::new(),
     })
 }

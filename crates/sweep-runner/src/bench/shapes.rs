@@ -22,6 +22,13 @@ impl Shape {
     }
 }
 
+impl Default for Shape {
+    /// One sequence of 512 tokens.
+    fn default() -> Self {
+        Self { name: "1x512".to_owned(), lengths: vec![512] }
+    }
+}
+
 impl FromStr for Shape {
     type Err = String;
 
@@ -50,6 +57,36 @@ impl fmt::Display for Shape {
     }
 }
 
+/// Prompts, and how many tokens follow each of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Generate {
+    /// The prompts.
+    pub prompts: Shape,
+    /// Tokens generated after each, 1 at least: the first comes with the prompt, each of the others costs a step.
+    pub tokens: usize,
+}
+
+impl FromStr for Generate {
+    type Err = String;
+
+    /// `16x2048+100`: 100 tokens after each of 16 prompts of 2048.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refuse =
+            || format!("`{text}` is not a generation; write 16x2048+100 for 100 tokens after 16 prompts of 2048");
+        let (prompts, tokens) = text.split_once('+').ok_or_else(refuse)?;
+        match tokens.parse() {
+            Ok(tokens) if tokens > 0 => Ok(Self { prompts: prompts.parse()?, tokens }),
+            _ => Err(refuse()),
+        }
+    }
+}
+
+impl fmt::Display for Generate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}+{}", self.prompts, self.tokens)
+    }
+}
+
 fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
 }
@@ -68,6 +105,16 @@ mod tests {
         assert!((107..=113).contains(&(mixed.n_tokens() / 300)), "{}", mixed.n_tokens());
         for wrong in ["5", "0x3", "3x0", "2x9-3", "ax3"] {
             assert!(wrong.parse::<Shape>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn generations_are_prompts_and_a_count() {
+        let generate: Generate = "2x5+3".parse().unwrap();
+        assert_eq!((generate.prompts.lengths(), generate.tokens), (&[5, 5][..], 3));
+        assert_eq!(generate.to_string(), "2x5+3");
+        for wrong in ["2x5", "2x5+0", "2x5+", "2x5+x", "5+3"] {
+            assert!(wrong.parse::<Generate>().is_err(), "{wrong}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `bench`: prefill speed.
+//! `bench`: speed and memory of prefill and generation.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use miette::miette;
 use super::device::DeviceArgs;
 use super::sweep::ignore_closed_pipe;
 use super::{Failure, failed, refused};
-use crate::bench::{Bench, BenchError, Logits, Shape};
+use crate::bench::{Bench, BenchError, Generate, Logits, Shape};
 
 /// What to measure.
 #[derive(clap::Args)]
@@ -17,18 +17,23 @@ pub(super) struct BenchArgs {
     /// Published sizes to run with random weights, e.g. mamba2-2.7b; several with commas
     #[arg(long, value_name = "MODEL", value_delimiter = ',', default_value = "mamba2-130m")]
     random: Vec<String>,
-    /// Sequences of a call, e.g. 16x2048, or 300x40-180 for lengths from 40 to 180; several with commas
-    #[arg(long, value_delimiter = ',', default_value = "1x512")]
+    /// Sequences of a call, e.g. 16x2048, or 300x40-180 for lengths from 40 to 180; several with commas. 1x512 where nothing
+    /// is to be generated either
+    #[arg(long, value_delimiter = ',')]
     shape: Vec<Shape>,
+    /// Prompts and how many tokens to generate greedily after each, e.g. 16x2048+100; several with commas. 1x2048+1 shows the
+    /// time to the first token
+    #[arg(long, value_name = "PROMPTS+TOKENS", value_delimiter = ',')]
+    generate: Vec<Generate>,
     /// Strategies besides dense, with their default options; several with commas
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     strategy: Vec<String>,
     /// Share of the tokens that stays at each site of the paper's schedule; 0.905 is 29.8 % fewer FLOPs at 64 layers
     #[arg(long, default_value_t = 0.905)]
     keep_ratio: f64,
-    /// Rows that pass through the head
-    #[arg(long, value_enum, default_value_t = Logits::All)]
-    logits: Logits,
+    /// Rows that pass through the head; several with commas
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "all")]
+    logits: Vec<Logits>,
     /// Timed runs of each case
     #[arg(long, default_value_t = 7)]
     repeats: usize,
@@ -50,9 +55,14 @@ pub(super) fn run(args: BenchArgs) -> Result<ExitCode, Failure> {
         return Err(refused(miette!("--keep-ratio must be in (0, 1] and --repeats at least 1")));
     }
     let (placement, _) = args.device.open()?;
+    let mut shapes = args.shape;
+    if shapes.is_empty() && args.generate.is_empty() {
+        shapes.push(Shape::default());
+    }
     let bench = Bench {
         models: args.random,
-        shapes: args.shape,
+        shapes,
+        generate: args.generate,
         strategies: args.strategy,
         keep_ratio: args.keep_ratio,
         logits: args.logits,

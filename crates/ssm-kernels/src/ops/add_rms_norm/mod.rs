@@ -1,12 +1,12 @@
-#[cfg(feature = "cuda")]
-mod cuda;
-
 use candle_core::{Device, Tensor};
 
 use super::{RowPlan, add_norm};
 use crate::error::{KernelError, unsupported};
 
 const OP: &str = "add_rms_norm";
+
+#[cfg(feature = "cuda")]
+static KERNELS: crate::cuda::Image = crate::cuda::image!("add_rms_norm");
 
 /// Adds the mixer's output to the residual stream and normalises the sum.
 ///
@@ -30,7 +30,7 @@ pub fn add_rms_norm(
     match hidden.device() {
         Device::Cpu => add_norm::on_cpu(OP, hidden, residual, weight, None, eps, rows),
         #[cfg(feature = "cuda")]
-        Device::Cuda(_) => cuda::add_rms_norm(hidden, residual, weight, eps, rows),
+        Device::Cuda(_) => add_norm::cuda::on_gpu(&KERNELS, OP, hidden, residual, weight, None, eps, rows),
         other => Err(unsupported(OP, other, hidden.dtype())),
     }
 }

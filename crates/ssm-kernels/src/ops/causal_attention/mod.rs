@@ -1,11 +1,13 @@
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod reference;
 
 use candle_core::{Device, Tensor};
 
 use crate::error::{KernelError, expect_shape, unsupported};
-use crate::host::{F32View, matrix};
+use crate::host::F32View;
 use crate::segments::Segments;
 
 const OP: &str = "causal_attention";
@@ -39,40 +41,30 @@ pub struct AttentionInput<'a> {
 /// Softmax attention with a causal mask: `softmax(q K^T / sqrt(head_dim)) V`, head by head.
 ///
 /// A row sees the initial keys of its tree's root, all rows of the segments that its own one descends from, and the rows of
-/// its own segment up to itself. Its bits depend on these alone, not on what else stands in the stream or behind it. Runs on
-/// the CPU alone.
+/// its own segment up to itself. Its bits depend on these alone, not on what else stands in the stream or behind it.
 ///
 /// # Shapes
-/// - result: `[tokens, heads * head_dim]`
+/// - result: `[tokens, heads * head_dim]`, of the dtype of the queries
 ///
 /// # Errors
 /// Shapes, dtypes or devices that do not fit.
 pub fn causal_attention(input: &AttentionInput<'_>) -> Result<Tensor, KernelError> {
     match input.queries.device() {
         Device::Cpu => on_cpu(input),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => cuda::causal_attention(input),
         other => Err(unsupported(OP, other, input.queries.dtype())),
     }
 }
 
 fn on_cpu(input: &AttentionInput<'_>) -> Result<Tensor, KernelError> {
-    let (queries, rows, width) = matrix(input.queries, OP, "queries")?;
-    expect_shape(OP, "queries", input.queries.dims(), &[input.segments.n_tokens(), width])?;
-    if input.heads == 0 || !width.is_multiple_of(input.heads) {
-        expect_shape(OP, "queries", &[rows, width], &[rows, width.next_multiple_of(input.heads.max(1)).max(1)])?;
-    }
-    let same = |tensor: &Tensor, name| expect_shape(OP, name, tensor.dims(), &[rows, width]);
-    same(input.keys, "keys")?;
-    same(input.values, "values")?;
-    let (keys, values) = (F32View::new(input.keys, OP, "keys")?, F32View::new(input.values, OP, "values")?);
+    let (rows, width) = check(input)?;
+    let view = |tensor, name| F32View::new(tensor, OP, name);
+    let (queries, keys, values) =
+        (view(input.queries, "queries")?, view(input.keys, "keys")?, view(input.values, "values")?);
     let mut initial = Vec::new();
-    if let Some(caches) = input.initial {
-        expect_shape(OP, "initial", &[caches.len()], &[input.segments.len()])?;
-        for cache in caches {
-            let (keys, length, _) = matrix(&cache.keys, OP, "initial keys")?;
-            expect_shape(OP, "initial keys", cache.keys.dims(), &[length, width])?;
-            expect_shape(OP, "initial values", cache.values.dims(), &[length, width])?;
-            initial.push((keys, F32View::new(&cache.values, OP, "initial values")?));
-        }
+    for cache in input.initial.unwrap_or_default() {
+        initial.push((view(&cache.keys, "initial keys")?, view(&cache.values, "initial values")?));
     }
     let attention = cpu::Attention {
         queries: &queries,
@@ -84,6 +76,26 @@ fn on_cpu(input: &AttentionInput<'_>) -> Result<Tensor, KernelError> {
         initial: initial.iter().map(|(keys, values)| (&**keys, &**values)).collect(),
     };
     Ok(Tensor::from_vec(attention.run(), (rows, width), input.queries.device())?)
+}
+
+/// Rows and width of a call whose shapes fit.
+fn check(input: &AttentionInput<'_>) -> Result<(usize, usize), KernelError> {
+    let (rows, width) = input.queries.dims2()?;
+    expect_shape(OP, "queries", &[rows, width], &[input.segments.n_tokens(), width])?;
+    if input.heads == 0 || !width.is_multiple_of(input.heads) {
+        expect_shape(OP, "queries", &[rows, width], &[rows, width.next_multiple_of(input.heads.max(1)).max(1)])?;
+    }
+    expect_shape(OP, "keys", input.keys.dims(), &[rows, width])?;
+    expect_shape(OP, "values", input.values.dims(), &[rows, width])?;
+    if let Some(caches) = input.initial {
+        expect_shape(OP, "initial", &[caches.len()], &[input.segments.len()])?;
+        for cache in caches {
+            let length = cache.keys.dims().first().copied().unwrap_or(0);
+            expect_shape(OP, "initial keys", cache.keys.dims(), &[length, width])?;
+            expect_shape(OP, "initial values", cache.values.dims(), &[length, width])?;
+        }
+    }
+    Ok((rows, width))
 }
 
 #[cfg(test)]

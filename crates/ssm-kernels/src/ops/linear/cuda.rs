@@ -92,8 +92,15 @@ pub(super) fn linear(x: &Tensor, weight: &Tensor, out: DType) -> Result<Tensor, 
     }
     let context = contexts.iter_mut().find(|(device, _)| *device == id).map(|(_, context)| context);
     let context = context.unwrap_or_else(|| unreachable!("pushed above"));
-    let algorithm = context.algorithm(&gpu, shape, rows, weight)?;
-    context.product(&gpu, shape, rows, addresses, &algorithm)?;
+    // The library may count the elements of a matrix in 32 bits: all logits of a long batch are more than that.
+    let rows_per_call = (i32::MAX as usize / n.max(row_stride)).max(1);
+    let algorithm = context.algorithm(&gpu, shape, rows.min(rows_per_call), weight)?;
+    let [weight_at, x_at, y_at] = addresses;
+    for first in (0..rows).step_by(rows_per_call) {
+        let (x_at, y_at) = (x_at + bytes(x.dtype(), first * row_stride), y_at + bytes(out, first * n));
+        let rows = rows_per_call.min(rows - first);
+        context.product(&gpu, shape, rows, [weight_at, x_at, y_at], &algorithm)?;
+    }
     Ok(y)
 }
 

@@ -1,4 +1,6 @@
 #[cfg(feature = "cuda")]
+mod bias;
+#[cfg(feature = "cuda")]
 mod cuda;
 
 use candle_core::{DType, Device, Tensor};
@@ -36,16 +38,19 @@ pub fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor, KernelError> {
     linear_as(x, weight, x.dtype())
 }
 
-/// `y = x W^T + b`: a linear layer with bias. The bias is added to the finished product. Runs on the CPU alone.
+/// `y = x W^T + b`: a linear layer with bias. The bias is added to the finished product in
+/// float32, and the sum rounded once.
 ///
 /// # Shapes
-/// As [`linear`]; `bias`: `[n]`
+/// As [`linear`]; `bias`: `[n]`, float32
 ///
 /// # Errors
 /// As [`linear`].
 pub fn linear_with_bias(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor, KernelError> {
     match x.device() {
         Device::Cpu => on_cpu(&x.contiguous()?, weight, Some(bias)),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => bias::linear_with_bias(x, weight, bias),
         other => Err(unsupported("linear_with_bias", other, x.dtype())),
     }
 }

@@ -23,15 +23,12 @@ const CHANNEL: Variant = ("", 128, 128);
 const PAIR: Variant = ("pair_", 128, 64);
 /// Eight lanes a channel, for calls with few sequences; the same bits.
 const SPLIT: Variant = ("split_", 128, 16);
+/// [`SPLIT`] with a factor on the step sizes of each token; the same bits where it is one.
+const TIMED: Variant = ("timed_", 128, 16);
 /// Any number of states.
 const ANY: Variant = ("any_", 64, 64);
 
 pub(super) fn selective_scan(input: &SelectiveScanInput<'_>) -> Result<SelectiveScanOutput, KernelError> {
-    if input.dt_factor.is_some() {
-        return Err(KernelError::Device(format!(
-            "{OP}: factors of step sizes are computed on the CPU alone; run with --device cpu"
-        )));
-    }
     let gpu = Gpu::of(input.x, OP)?;
     let (rows, d_inner) = input.x.dims2()?;
     let (d_state, _) = input.a.dims2()?;
@@ -52,6 +49,7 @@ pub(super) fn selective_scan(input: &SelectiveScanInput<'_>) -> Result<Selective
     let n_trees = segments.trees().len();
     let (kind, threads, channels) = match n_trees * d_inner {
         _ if d_state != D_STATE => ANY,
+        _ if input.dt_factor.is_some() => TIMED,
         ..SPLIT_BELOW => SPLIT,
         SPLIT_BELOW..PAIR_BELOW => PAIR,
         _ => CHANNEL,
@@ -78,6 +76,9 @@ pub(super) fn selective_scan(input: &SelectiveScanInput<'_>) -> Result<Selective
         gpu.optional(dt.as_ref())?,
         Arg::int(d_inner),
     ];
+    if [TIMED.0, ANY.0].contains(&kind) {
+        args.push(input.dt_factor.map_or(Ok(Arg::NULL), |factor| gpu.float32(factor, OP, "dt_factor"))?);
+    }
     let mut shared = 0;
     if kind == ANY.0 {
         args.push(Arg::int(d_state));
@@ -95,6 +96,9 @@ fn check(input: &SelectiveScanInput<'_>, rows: usize, d_inner: usize, d_state: u
     expect_shape(OP, "dt_raw", input.dt_raw.dims(), &[rows, d_inner])?;
     expect_shape(OP, "dt_bias", input.dt_bias.dims(), &[d_inner])?;
     expect_shape(OP, "d", input.d.dims(), &[d_inner])?;
+    if let Some(factor) = input.dt_factor {
+        expect_shape(OP, "dt_factor", factor.dims(), &[rows, 1])?;
+    }
     expect_shape(OP, "gate", &[input.gate.dim(0)?], &[rows])?;
     let reach = d_state + input.b_start.max(input.c_start);
     expect_shape(OP, "projected", input.projected.dims(), &[rows, input.projected.dim(1)?.max(reach)])?;

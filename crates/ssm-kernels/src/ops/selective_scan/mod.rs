@@ -23,8 +23,7 @@ pub struct SelectiveScanInput<'a> {
     pub dt_raw: &'a Tensor,
     /// `[d_inner]`, float32.
     pub dt_bias: &'a Tensor,
-    /// `[tokens, 1]`, float32: factor on the step sizes after softplus, in the decay and in what is written; 1 where absent. On
-    /// the CPU alone.
+    /// `[tokens, 1]`, float32: factor on the step sizes after softplus, in the decay and in what is written; 1 where absent.
     pub dt_factor: Option<&'a Tensor>,
     /// `[d_state, d_inner]`: `-exp(A_log)` transposed, so that channels are contiguous.
     pub a: &'a Tensor,

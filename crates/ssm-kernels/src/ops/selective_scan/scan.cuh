@@ -28,6 +28,7 @@ template <typename T> struct ScanArguments {
     T *y;                     // [tokens, d_inner], or null
     float *dt;                // [tokens, d_inner], or null
     int d_inner;
+    const float *dt_factor;   // [tokens]: factor on the step sizes after softplus, or null; read by split and any alone
 
     // The state that a segment starts from, or null for zero.
     __device__ __forceinline__ const float *start_state(int segment, int d_state = D_STATE) const {

@@ -18,11 +18,12 @@ template <typename T> __device__ __forceinline__ void any_scan(const ScanArgumen
         for (int row = in.seg_off[segment]; row < in.seg_off[segment + 1]; ++row) {
             const int64_t at = (int64_t)row * in.d_inner + channel;
             const T *b = in.projected + (int64_t)row * in.ld_projected + in.b_start, *c = b - in.b_start + in.c_start;
-            const float dt = softplus_exact<T>(to_float(in.dt_raw[at]) + dt_bias), x = to_float(in.x[at]), dtx = dt * x;
+            const float dt = softplus_exact<T>(to_float(in.dt_raw[at]) + dt_bias), x = to_float(in.x[at]);
+            const float step = in.dt_factor ? dt * in.dt_factor[row] : dt, dtx = step * x;
             float y = d * x;
             for (int n = 0; n < d_state; ++n) {
                 const float a = in.a[(size_t)n * in.d_inner + channel] * LOG2_E;
-                const float state = advance(h[n * threads], exp2_fast(dt * a), dtx, to_float(b[n]));
+                const float state = advance(h[n * threads], exp2_fast(step * a), dtx, to_float(b[n]));
                 h[n * threads] = state;
                 y = fmaf(to_float(c[n]), state, y);
             }

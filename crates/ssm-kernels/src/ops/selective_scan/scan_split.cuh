@@ -20,7 +20,8 @@ template <typename T> __device__ __forceinline__ Four<T> load_four(const T *from
 // One block scans SPLIT_CHANNELS channels of one work item. A tile of tokens passes three phases: every thread turns
 // dt_raw of some (token, channel) into dt and dt x; the lanes of a channel scan its tokens in order; the same threads as
 // at first gate and store their (token, channel).
-template <typename T> struct SplitScan {
+// TIMED: step sizes are multiplied by a factor per token.
+template <typename T, bool TIMED> struct SplitScan {
     static constexpr int TOKENS = TILE_TOKENS;
     static constexpr int ELEMENTS = TOKENS / LANES; // (token, channel) of one thread, LANES tokens apart
     static constexpr int WARPS = SPLIT_THREADS / WARP;
@@ -36,6 +37,7 @@ template <typename T> struct SplitScan {
     // A tile on its way.
     struct Raw {
         T x[ELEMENTS], dt[ELEMENTS], z[ELEMENTS], bc[STAGED];
+        float factor[TIMED ? ELEMENTS : 1];
     };
 
     const ScanArguments<T> &in;
@@ -83,6 +85,7 @@ template <typename T> struct SplitScan {
             raw.x[i] = exists ? *at_row(x, i * LANES, in.d_inner) : from_float<T>(0.0f);
             raw.dt[i] = exists ? *at_row(dt, i * LANES, in.d_inner) : from_float<T>(0.0f);
             raw.z[i] = exists && in.z ? *at_row(z, i * LANES, in.ld_z) : from_float<T>(0.0f);
+            if constexpr (TIMED) raw.factor[i] = exists ? in.dt_factor[first + i * LANES] : 1.0f;
         }
         // Each warp a token, each lane a column; zero beyond the end, so that idle tokens add nothing.
         const int bc_first = row + (int)threadIdx.x / WARP;
@@ -107,6 +110,14 @@ template <typename T> struct SplitScan {
         if (in.dt && live) {
             for (int i = 0; i < ELEMENTS && i * LANES < rows; ++i)
                 at_row(in.dt, row + token + i * LANES, in.d_inner)[channel] = dt[i * LANES];
+        }
+        if constexpr (TIMED) {
+            // What was shown is without the factor.
+#pragma unroll
+            for (int i = 0; i < ELEMENTS; ++i) {
+                dt[i * LANES] = __fmul_rn(dt[i * LANES], raw.factor[i]);
+                dtx[i * LANES] = __fmul_rn(dt[i * LANES], to_float(raw.x[i]));
+            }
         }
     }
 
@@ -207,9 +218,9 @@ template <typename T> struct SplitScan {
     }
 };
 
-template <typename T> __device__ __forceinline__ void split_scan(const ScanArguments<T> &in) {
-    __shared__ typename SplitScan<T>::Tile tile;
+template <bool TIMED, typename T> __device__ __forceinline__ void split_scan(const ScanArguments<T> &in) {
+    __shared__ typename SplitScan<T, TIMED>::Tile tile;
     const int groups = (in.d_inner + SPLIT_CHANNELS - 1) / SPLIT_CHANNELS;
-    SplitScan<T> scan(in, tile, blockIdx.x % groups * SPLIT_CHANNELS);
+    SplitScan<T, TIMED> scan(in, tile, blockIdx.x % groups * SPLIT_CHANNELS);
     scan.run(in.work[blockIdx.x / groups]);
 }

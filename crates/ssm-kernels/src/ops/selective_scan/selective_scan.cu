@@ -9,8 +9,9 @@
 //     selective_scan_T          128       128        d_state 16; any d_inner, strides and alignment
 //     selective_scan_pair_T     128       64         d_state 16; any d_inner, strides and alignment
 //     selective_scan_split_T    128       16         d_state 16; any d_inner, strides and alignment
-//     selective_scan_any_T      k         k          d_state * k * 4 bytes of dynamic shared memory
-// The first three give the same bits: the first has the highest throughput, the others 2 and 8 times as many threads, for
+//     selective_scan_timed_T    128       16         as split, with dt_factor, which multiplies dt after softplus
+//     selective_scan_any_T      k         k          d_state * k * 4 bytes of dynamic shared memory; dt_factor or null
+// All but the last give the same bits, a factor of one being none: the first has the highest throughput, the others 2 and 8 times as many threads, for
 // when the channels of all items together are too few to fill the device. The first two are fastest (16-byte copies) where x, dt_raw, z
 // and gated are 16-byte aligned and d_inner and ld_z whole multiples of 16 bytes. states must not be null where a segment
 // has a parent.
@@ -44,11 +45,16 @@
     }                                                                                                                     \
     extern "C" __global__ void __launch_bounds__(SPLIT_THREADS) selective_scan_split_##suffix(SCAN_PARAMETERS(T)) {       \
         wait_for_inputs();                                                                                                \
-        split_scan<T>({SCAN_ARGUMENTS});                                                                                  \
+        split_scan<false, T>({SCAN_ARGUMENTS});                                                                           \
     }                                                                                                                     \
-    extern "C" __global__ void selective_scan_any_##suffix(SCAN_PARAMETERS(T), int d_state) {                             \
+    extern "C" __global__ void __launch_bounds__(SPLIT_THREADS)                                                           \
+        selective_scan_timed_##suffix(SCAN_PARAMETERS(T), const float *dt_factor) {                                       \
         wait_for_inputs();                                                                                                \
-        any_scan<T>({SCAN_ARGUMENTS}, d_state);                                                                           \
+        split_scan<true, T>({SCAN_ARGUMENTS, dt_factor});                                                                 \
+    }                                                                                                                     \
+    extern "C" __global__ void selective_scan_any_##suffix(SCAN_PARAMETERS(T), const float *dt_factor, int d_state) {     \
+        wait_for_inputs();                                                                                                \
+        any_scan<T>({SCAN_ARGUMENTS, dt_factor}, d_state);                                                                \
     }
 
 SCAN_KERNELS(float, f32)

@@ -5,16 +5,19 @@ use crate::error::{KernelError, unsupported};
 
 const OP: &str = "add_layer_norm";
 
+#[cfg(feature = "cuda")]
+static KERNELS: crate::cuda::Image = crate::cuda::image!("add_layer_norm");
+
 /// Adds a block's output to the residual stream and standardises the sum.
 ///
 /// `r = hidden + residual` and `y = (r - mean(r)) / sqrt(var(r) + eps) * weight + bias` with the variance over all channels
-/// (divided by their number); without a residual, `r = hidden`. Runs on the CPU alone.
+/// (divided by their number); without a residual, `r = hidden`.
 ///
 /// # Shapes
 /// - `hidden`: `[tokens, d_model]`; `residual`: the same, float32
 /// - `weight`, `bias`: `[d_model]`
 /// - `rows`: rows to gather and merge on the way, as [`RowPlan::apply`] on both branches would; none to take all
-/// - result: `(y, r)`, both `[tokens, d_model]`
+/// - result: `(y, r)`, both `[tokens, d_model]`: y of the dtype of `hidden`, r float32
 ///
 /// # Errors
 /// Shapes, dtypes or devices that do not fit.
@@ -28,6 +31,8 @@ pub fn add_layer_norm(
 ) -> Result<(Tensor, Tensor), KernelError> {
     match hidden.device() {
         Device::Cpu => add_norm::on_cpu(OP, hidden, residual, weight, Some(bias), eps, rows),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => add_norm::cuda::on_gpu(&KERNELS, OP, hidden, residual, weight, Some(bias), eps, rows),
         other => Err(unsupported(OP, other, hidden.dtype())),
     }
 }

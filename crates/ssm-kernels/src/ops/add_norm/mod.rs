@@ -1,4 +1,7 @@
-//! What the norms of a residual stream share on the CPU: branches are added, then every row is normalised by itself.
+//! What the norms of a residual stream share: branches are added, then every row is normalised by itself.
+
+#[cfg(feature = "cuda")]
+pub(super) mod cuda;
 
 use candle_core::Tensor;
 use rayon::prelude::*;

@@ -1,3 +1,6 @@
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
@@ -17,16 +20,18 @@ pub enum Gelu {
     Tanh,
 }
 
-/// Gaussian error linear unit (<https://arxiv.org/abs/1606.08415>), value by value. Runs on the CPU alone.
+/// Gaussian error linear unit (<https://arxiv.org/abs/1606.08415>), value by value.
 ///
 /// # Shapes
-/// - `x`: `[tokens, channels]`; result: the same
+/// - `x`: `[tokens, channels]`; result: the same, of the dtype of `x`
 ///
 /// # Errors
 /// Dtypes or devices that do not fit.
 pub fn gelu(x: &Tensor, kind: Gelu) -> Result<Tensor, KernelError> {
     match x.device() {
         Device::Cpu => on_cpu(x, kind),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => cuda::gelu(x, kind),
         other => Err(unsupported(OP, other, x.dtype())),
     }
 }

@@ -1,3 +1,6 @@
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
@@ -20,7 +23,7 @@ pub struct Rotary {
     frequencies: Vec<f32>,
 }
 
-/// Output of [`rotary`], `[tokens, heads * head_dim]` each: head by head.
+/// Output of [`rotary`], `[tokens, heads * head_dim]` each, of the dtype of the projection: head by head.
 pub struct Rotated {
     /// Queries, turned.
     pub queries: Tensor,
@@ -49,8 +52,7 @@ impl Rotary {
     }
 }
 
-/// Splits a fused projection into queries, keys and values and turns queries and keys by the position of their row. Runs on
-/// the CPU alone.
+/// Splits a fused projection into queries, keys and values and turns queries and keys by the position of their row.
 ///
 /// # Shapes
 /// - `fused`: `[tokens, heads * 3 * head_dim]`: per head its query, key and value, as GPT-NeoX stores them
@@ -61,6 +63,8 @@ impl Rotary {
 pub fn rotary(fused: &Tensor, positions: &[u32], rotary: &Rotary) -> Result<Rotated, KernelError> {
     match fused.device() {
         Device::Cpu => on_cpu(fused, positions, rotary),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => cuda::rotary(fused, positions, rotary),
         other => Err(unsupported(OP, other, fused.dtype())),
     }
 }
