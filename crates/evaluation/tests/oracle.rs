@@ -12,7 +12,7 @@ use evaluation::{ItemScore, Protocol, Reduction, Settings, evaluate};
 use serde::Deserialize;
 use ssm_model::LanguageModel;
 
-/// What two programs may differ by that compute in float32 and sum in another order.
+/// What two programs may differ by that compute in float32 and sum in another order. The largest difference was 5e-5.
 const TOLERANCE: f64 = 1e-3;
 
 /// One model on one task.
@@ -33,10 +33,8 @@ fn stored() -> Vec<Stored> {
     text.lines().skip(1).map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// The largest difference of a log-likelihood.
-fn compare_items(task: &Task, scores: &[ItemScore], stored: &Stored) -> f64 {
+fn compare_items(task: &Task, scores: &[ItemScore], stored: &Stored) {
     assert_eq!(task.items.len(), stored.items.len(), "{}: items", task.name);
-    let mut largest = 0.0_f64;
     for (item, score) in task.items.iter().zip(scores) {
         let want = &stored.items[&item.id];
         assert_eq!(score.choices.len(), want.len(), "{}: requests", item.id);
@@ -45,10 +43,8 @@ fn compare_items(task: &Task, scores: &[ItemScore], stored: &Stored) -> f64 {
             let place = format!("{} {} request {index}", stored.model, item.id);
             assert!(difference <= TOLERANCE, "{place}: {} instead of {loglikelihood}", got.loglikelihood);
             assert_eq!(got.greedy, *greedy == 1, "{place}: greedy");
-            largest = largest.max(difference);
         }
     }
-    largest
 }
 
 /// The metrics under the harness's names: its `perplexity` counts a target once, however many tokens it has.
@@ -62,12 +58,19 @@ fn harness_metrics(task: &Task, scores: &[ItemScore]) -> Vec<Metric> {
     metrics
 }
 
+/// Whether a number prints as `want`, with four decimals. A perplexity in the hundreds has more digits then than sums of float32
+/// carry: six must be equal.
+fn is_printed(got: f64, want: &str) -> bool {
+    let printed: f64 = want.parse().unwrap();
+    if printed < 100.0 { format!("{got:.4}") == want } else { (got / printed - 1.0).abs() < 5e-6 }
+}
+
 fn compare_metrics(task: &Task, scores: &[ItemScore], stored: &Stored) {
     let metrics = harness_metrics(task, scores);
     for (name, (want, _)) in &stored.metrics {
         let metric = metrics.iter().find(|metric| metric.name == name).unwrap_or_else(|| panic!("no {name}"));
-        let got = format!("{:.4}", metric.value().unwrap());
-        assert_eq!(&got, want, "{} {} {name}", stored.model, task.name);
+        let got = metric.value().unwrap();
+        assert!(is_printed(got, want), "{} {} {name}: {got} instead of {want}", stored.model, task.name);
     }
     assert!(!stored.metrics.is_empty(), "{}: nothing compared", task.name);
 }
@@ -75,19 +78,16 @@ fn compare_metrics(task: &Task, scores: &[ItemScore], stored: &Stored) {
 fn agrees(name: &str, protocol: Protocol) {
     let model: LanguageModel = common::model(name);
     let reduction = Reduction::dense();
-    let (mut tasks, mut largest) = (0, 0.0_f64);
+    let mut tasks = 0;
     for stored in stored().iter().filter(|stored| stored.model == name) {
         let task = common::task(&stored.task, stored.items.len());
         let setup = common::setup(&model, &task, protocol, &reduction);
         let scores = evaluate(&setup, Settings::default()).unwrap().items;
-        let difference = compare_items(&task, &scores, stored);
-        println!("{name} {} {}: largest difference {difference:.1e}", task.name, task.items.len());
-        largest = largest.max(difference);
+        compare_items(&task, &scores, stored);
         compare_metrics(&task, &scores, stored);
         tasks += 1;
     }
     assert_eq!(tasks, 7, "{name}: tasks");
-    println!("{name}: largest difference {largest:.1e}");
 }
 
 #[test]
