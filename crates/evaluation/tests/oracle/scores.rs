@@ -1,6 +1,4 @@
-//! What lm-evaluation-harness says of the builtin models, item by item (`oracle/README.md`).
-
-mod common;
+//! What lm-evaluation-harness says of the builtin models, item by item.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,6 +9,8 @@ use evaluation::tasks::{Task, TaskKind};
 use evaluation::{ItemScore, Protocol, Reduction, Settings, evaluate};
 use serde::Deserialize;
 use ssm_model::LanguageModel;
+
+use crate::common;
 
 /// What two programs may differ by that compute in float32 and sum in another order. The largest difference was 5e-5.
 const TOLERANCE: f64 = 1e-3;
