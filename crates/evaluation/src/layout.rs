@@ -109,15 +109,16 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tasks::{Context, Request};
+    use crate::tasks::{Context, ItemFacts, Request};
 
     fn items(lengths: &[usize]) -> Vec<Item> {
         let item = |length: &usize| Item {
             id: length.to_string(),
             gold: Some(0),
             contexts: vec![Context { tokens: vec![1; *length], necessary: Vec::new() }],
-            requests: vec![Request { context: 0, continuation: vec![1], scored: vec![0], bytes: 1 }; 2],
+            requests: vec![Request { context: 0, continuation: vec![1], scored: vec![0], characters: 1 }; 2],
             recalls: Vec::new(),
+            facts: ItemFacts::default(),
         };
         lengths.iter().map(item).collect()
     }

@@ -65,58 +65,149 @@ pub fn correct(kind: TaskKind, item: &Item, score: &ItemScore) -> Option<bool> {
     }
 }
 
-/// All metrics of a kind of task.
+/// A metric that a task may report. Two measures may share a name: they answer the same question of different tasks, as
+/// lm-evaluation-harness counts them or as the reference tasks do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// `acc`: items that count as right ([`correct`]).
+    Acc,
+    /// `acc_norm`: items whose gold choice has the highest log-likelihood per character.
+    AccNorm,
+    /// `token_acc`: scored tokens that are the greedy ones.
+    TokenAcc,
+    /// `perplexity` of a scored token: of a target's in the reference tasks, of a text's.
+    Perplexity,
+    /// `perplexity` of a whole target, however many tokens it has: the harness's for LAMBADA.
+    TargetPerplexity,
+    /// `recall_perplexity`: of the words that recall an earlier fact.
+    RecallPerplexity,
+    /// `recall_acc`: such words that are the greedy ones.
+    RecallAcc,
+    /// `word_perplexity`: of a word of the original text.
+    WordPerplexity,
+    /// `byte_perplexity`: of a byte of the original text.
+    BytePerplexity,
+    /// `bits_per_byte`: binary logarithm of `byte_perplexity`.
+    BitsPerByte,
+}
+
+/// What the tasks of a kind report where they do not say otherwise.
+#[must_use]
+pub(crate) fn measures(kind: TaskKind) -> &'static [Measure] {
+    match kind {
+        TaskKind::MultipleChoice => &[Measure::Acc, Measure::AccNorm],
+        TaskKind::Target => &[Measure::Acc, Measure::TokenAcc, Measure::Perplexity],
+        TaskKind::RunningText => &[Measure::Perplexity, Measure::RecallPerplexity, Measure::RecallAcc],
+    }
+}
+
+/// The metrics that a kind of task reports where it does not say otherwise ([`Task::measures`](crate::tasks::Task::measures)).
 #[must_use]
 pub fn metrics(kind: TaskKind, items: &[Item], scores: &[ItemScore]) -> Vec<Metric> {
-    let metric = |name, aggregate, contribution: &dyn Fn(&Item, &ItemScore) -> (f64, f64)| Metric {
-        name,
-        aggregate,
-        contributions: items.iter().zip(scores).map(|(item, score)| contribution(item, score)).collect(),
-    };
-    let right = |is_right: bool| (f64::from(u8::from(is_right)), 1.0);
-    let acc = metric("acc", Aggregate::Mean, &|item, score| right(correct(kind, item, score) == Some(true)));
-    let perplexity = metric("perplexity", Aggregate::ExpNegMean, &|_, score| {
-        (score.choices[0].loglikelihood, score.choices[0].asked as f64)
-    });
-    match kind {
-        TaskKind::MultipleChoice => {
-            let acc_norm = metric("acc_norm", Aggregate::Mean, &|item, score| {
-                let per_byte = score.choices.iter().zip(&item.requests);
-                let best =
-                    highest(per_byte.map(|(choice, request)| choice.loglikelihood / request.bytes.max(1) as f64));
-                right(best.map(|index| index as u32) == item.gold)
-            });
-            vec![acc, acc_norm]
-        }
-        TaskKind::Target => {
-            let token_acc = metric("token_acc", Aggregate::Mean, &|_, score| {
-                let hits = score.choices[0].tokens.iter().filter(|target| target.hit).count();
-                (hits as f64, score.choices[0].asked as f64)
-            });
-            vec![acc, token_acc, perplexity]
-        }
-        TaskKind::RunningText => {
-            // Running text asks for every token after its context, whatever was read.
-            let asked = |item: &Item, score: &ItemScore| {
-                let (from, to) = (score.choices[0].context_len, score.choices[0].context_len + score.choices[0].asked);
-                item.recalls.iter().filter(|position| (from..to).contains(&(**position as usize))).count() as f64
-            };
-            let recalls = |item: &Item, score: &ItemScore| -> Vec<(f32, bool)> {
-                let choice = &score.choices[0];
-                let is_recall = |index: u32| item.recalls.binary_search(&(choice.context_len as u32 + index)).is_ok();
-                choice.tokens.iter().filter(|t| is_recall(t.index)).map(|t| (t.log_prob, t.hit)).collect()
-            };
-            let recall_perplexity = metric("recall_perplexity", Aggregate::ExpNegMean, &|item, score| {
-                let recalls = recalls(item, score);
-                (recalls.iter().map(|(ll, _)| f64::from(*ll)).sum(), asked(item, score))
-            });
-            let recall_acc = metric("recall_acc", Aggregate::Mean, &|item, score| {
-                let recalls = recalls(item, score);
-                (recalls.iter().filter(|(_, hit)| *hit).count() as f64, asked(item, score))
-            });
-            vec![perplexity, recall_perplexity, recall_acc]
+    measured(measures(kind), kind, items, scores)
+}
+
+/// Some metrics of the items of a task.
+#[must_use]
+pub fn measured(measures: &[Measure], kind: TaskKind, items: &[Item], scores: &[ItemScore]) -> Vec<Metric> {
+    measures.iter().map(|measure| measure.metric(kind, items, scores)).collect()
+}
+
+impl Measure {
+    /// Name in records: lm-evaluation-harness's where it has one.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Acc => "acc",
+            Self::AccNorm => "acc_norm",
+            Self::TokenAcc => "token_acc",
+            Self::Perplexity | Self::TargetPerplexity => "perplexity",
+            Self::RecallPerplexity => "recall_perplexity",
+            Self::RecallAcc => "recall_acc",
+            Self::WordPerplexity => "word_perplexity",
+            Self::BytePerplexity => "byte_perplexity",
+            Self::BitsPerByte => "bits_per_byte",
         }
     }
+
+    fn aggregate(self) -> Aggregate {
+        match self {
+            Self::Acc | Self::AccNorm | Self::TokenAcc | Self::RecallAcc | Self::BitsPerByte => Aggregate::Mean,
+            Self::Perplexity
+            | Self::TargetPerplexity
+            | Self::RecallPerplexity
+            | Self::WordPerplexity
+            | Self::BytePerplexity => Aggregate::ExpNegMean,
+        }
+    }
+
+    fn metric(self, kind: TaskKind, items: &[Item], scores: &[ItemScore]) -> Metric {
+        let contributions = items.iter().zip(scores).map(|(item, score)| self.contribution(kind, item, score));
+        Metric { name: self.name(), aggregate: self.aggregate(), contributions: contributions.collect() }
+    }
+
+    /// `(value, weight)` of an item.
+    fn contribution(self, kind: TaskKind, item: &Item, score: &ItemScore) -> (f64, f64) {
+        let right = |is_right: bool| (f64::from(u8::from(is_right)), 1.0);
+        match self {
+            Self::Acc => right(correct(kind, item, score) == Some(true)),
+            Self::AccNorm => {
+                let pairs = score.choices.iter().zip(&item.requests);
+                let per_character =
+                    pairs.map(|(choice, request)| choice.loglikelihood / request.characters.max(1) as f64);
+                right(highest(per_character).map(|index| index as u32) == item.gold)
+            }
+            Self::TokenAcc => {
+                let hits = score.choices[0].tokens.iter().filter(|target| target.hit).count();
+                (hits as f64, score.choices[0].asked as f64)
+            }
+            Self::Perplexity => (loglikelihood(score), asked(score)),
+            Self::TargetPerplexity => (score.choices[0].loglikelihood, 1.0),
+            Self::RecallPerplexity => {
+                let sum = recalls(item, score).map(|(log_prob, _)| f64::from(log_prob)).sum();
+                (sum, asked_recalls(item, score))
+            }
+            Self::RecallAcc => {
+                (recalls(item, score).filter(|(_, hit)| *hit).count() as f64, asked_recalls(item, score))
+            }
+            Self::WordPerplexity => (loglikelihood(score), share_asked(item, score) * item.facts.words as f64),
+            Self::BytePerplexity => (loglikelihood(score), share_asked(item, score) * item.facts.bytes as f64),
+            Self::BitsPerByte => {
+                let bits = -loglikelihood(score) / std::f64::consts::LN_2;
+                (bits, share_asked(item, score) * item.facts.bytes as f64)
+            }
+        }
+    }
+}
+
+/// Log-likelihood of all that was scored: the windows of a text add up.
+fn loglikelihood(score: &ItemScore) -> f64 {
+    score.choices.iter().map(|choice| choice.loglikelihood).sum()
+}
+
+/// Tokens that were asked for.
+fn asked(score: &ItemScore) -> f64 {
+    score.choices.iter().map(|choice| choice.asked as f64).sum()
+}
+
+/// Share of a running text that was asked for. Under `context` a part of each window is context and not scored: words and bytes
+/// are then counted in proportion to tokens, since those of the original text have no place in the tokens.
+fn share_asked(item: &Item, score: &ItemScore) -> f64 {
+    let scored = item.contexts.iter().enumerate().map(|(index, context)| context.tokens.len() - item.scored_from(index));
+    asked(score) / (scored.sum::<usize>() as f64).max(1.0)
+}
+
+/// Recalled words that a running text asks for: those after its context, whatever was read.
+fn asked_recalls(item: &Item, score: &ItemScore) -> f64 {
+    let (from, to) = (score.choices[0].context_len, score.choices[0].context_len + score.choices[0].asked);
+    item.recalls.iter().filter(|position| (from..to).contains(&(**position as usize))).count() as f64
+}
+
+/// Log-probability and hit of the recalled words that were read.
+fn recalls(item: &Item, score: &ItemScore) -> impl Iterator<Item = (f32, bool)> {
+    let choice = &score.choices[0];
+    let is_recall = |index: u32| item.recalls.binary_search(&(choice.context_len as u32 + index)).is_ok();
+    choice.tokens.iter().filter(move |target| is_recall(target.index)).map(|target| (target.log_prob, target.hit))
 }
 
 #[cfg(test)]
@@ -124,16 +215,18 @@ mod tests {
     use super::*;
     use crate::evaluate::ChoiceScore;
     use crate::score::ScoredTarget;
-    use crate::tasks::{Context, Request};
+    use crate::tasks::{Context, ItemFacts, Request};
 
-    fn item(gold: Option<u32>, bytes: &[usize], recalls: &[u32]) -> Item {
-        let request = |bytes: &usize| Request { context: 0, continuation: vec![1], scored: vec![0], bytes: *bytes };
+    fn item(gold: Option<u32>, characters: &[usize], recalls: &[u32]) -> Item {
+        let request =
+            |characters: &usize| Request { context: 0, continuation: vec![1], scored: vec![0], characters: *characters };
         Item {
             id: "i".to_owned(),
             gold,
             contexts: vec![Context { tokens: vec![1], necessary: Vec::new() }],
-            requests: bytes.iter().map(request).collect(),
+            requests: characters.iter().map(request).collect(),
             recalls: recalls.to_vec(),
+            facts: ItemFacts::default(),
         }
     }
 
@@ -168,8 +261,8 @@ mod tests {
     }
 
     #[test]
-    fn choices_are_ranked_by_sum_and_by_sum_per_byte() {
-        // The short choice has the higher sum, the long one the higher sum per byte: -2/2 < -3/6.
+    fn choices_are_ranked_by_sum_and_by_sum_per_character() {
+        // The short choice has the higher sum, the long one the higher sum per character: -2/2 < -3/6.
         let items = [item(Some(0), &[2, 6], &[]), item(Some(1), &[2, 6], &[]), item(Some(1), &[2, 6], &[])];
         let scores = vec![score(vec![choice(&[(-2.0, false)], 1), choice(&[(-3.0, false)], 1)]); 3];
         let metrics = metrics(TaskKind::MultipleChoice, &items, &scores);
@@ -233,6 +326,39 @@ mod tests {
         assert_near(value(&metrics, "recall_perplexity"), (3.0_f64 / 3.0).exp());
         assert_near(value(&metrics, "recall_acc"), 1.0 / 3.0);
         assert_near(value(&metrics, "perplexity"), (3.0_f64 / 4.0).exp());
+    }
+
+    /// LAMBADA's perplexity in the harness is that of a word, whatever its tokens.
+    #[test]
+    fn the_perplexity_of_a_target_counts_it_once() {
+        let items = [item(None, &[1], &[]), item(None, &[1], &[])];
+        let scores = [score(vec![choice(&[(-1.0, true); 3], 3)]), score(vec![choice(&[(-2.0, true)], 1)])];
+        let metrics = measured(&[Measure::TargetPerplexity, Measure::Acc], TaskKind::Target, &items, &scores);
+        assert_eq!((metrics[0].name, metrics[1].name), ("perplexity", "acc"));
+        assert_near(metrics[0].value().unwrap(), 2.5_f64.exp());
+    }
+
+    /// A text of two windows: 3 and 2 scored tokens, 4 words, 10 bytes.
+    #[test]
+    fn windows_of_a_text_add_up_and_words_and_bytes_divide() {
+        let mut text = item(None, &[], &[]);
+        text.contexts = vec![
+            Context { tokens: vec![0, 1, 2, 3], necessary: Vec::new() },
+            Context { tokens: vec![2, 3, 4, 5], necessary: Vec::new() },
+        ];
+        text.facts = ItemFacts { words: 4, bytes: 10, scored_from: vec![1, 2], ..ItemFacts::default() };
+        let windows = vec![choice(&[(-1.0, true); 3], 3), choice(&[(-2.0, false); 2], 2)];
+        let asked = [Measure::WordPerplexity, Measure::BytePerplexity, Measure::BitsPerByte, Measure::Perplexity];
+        let items = [text];
+        let metrics = measured(&asked, TaskKind::RunningText, &items, &[score(windows)]);
+        assert_near(metrics[0].value().unwrap(), (7.0_f64 / 4.0).exp());
+        assert_near(metrics[1].value().unwrap(), 0.7_f64.exp());
+        assert_near(metrics[2].value().unwrap(), 0.7 / std::f64::consts::LN_2);
+        assert_near(metrics[3].value().unwrap(), (7.0_f64 / 5.0).exp());
+        // Where the first window was half context: 4 of 5 tokens are asked for, and 4 of 5 words count.
+        let part = vec![choice(&[(-1.0, true); 2], 2), choice(&[(-2.0, false); 2], 2)];
+        let metrics = measured(&asked, TaskKind::RunningText, &items, &[score(part)]);
+        assert_near(metrics[0].value().unwrap(), (6.0_f64 / (0.8 * 4.0)).exp());
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Text to token ids, through the model's own `tokenizer.json`.
 
+use serde_json::Value;
 use thiserror::Error;
+
+use crate::tasks::is_space;
 
 /// Why a tokenizer could not be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -16,6 +19,15 @@ pub enum TokenizerError {
         /// What the library says.
         error: String,
     },
+    /// A word that a word-level tokenizer does not know, which would be scored as any other unknown one.
+    #[error("the tokenizer does not know a word of {text:?}")]
+    Unknown {
+        /// The text.
+        text: String,
+    },
+    /// A text without anything before it, and no token to put there.
+    #[error("nothing stands before the text, and the tokenizer names no token that begins one")]
+    NoPrefix,
     /// An id that the model has no embedding for.
     #[error("the tokenizer has {tokenizer} tokens, the model embeds {model}")]
     Vocabulary {
@@ -33,6 +45,12 @@ impl TokenizerError {
         match self {
             Self::Unreadable(_) => Some("a model folder needs the tokenizer.json that it was trained with".to_owned()),
             Self::Vocabulary { .. } => Some("this tokenizer.json belongs to another model".to_owned()),
+            Self::Unknown { .. } => {
+                Some("its vocabulary is a closed list of words; this task needs a tokenizer of pieces".to_owned())
+            }
+            Self::NoPrefix => {
+                Some("put the tokenizer_config.json that names `bos_token` or `eos_token` beside tokenizer.json".to_owned())
+            }
             Self::Encode { .. } => None,
         }
     }
@@ -47,9 +65,25 @@ pub struct Encoding {
     pub spans: Vec<(usize, usize)>,
 }
 
+/// A context and its continuation in tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncodedPair {
+    /// At least one token.
+    pub context: Vec<u32>,
+    /// What follows; may be empty where the context's tokens cover it.
+    pub continuation: Vec<u32>,
+}
+
+/// What begins a text where a tokenizer says nothing else: GPT-NeoX's, which its `tokenizer.json` does not call so.
+const END_OF_TEXT: &str = "<|endoftext|>";
+
 /// A tokenizer.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    /// Token for texts that nothing stands before, with its text.
+    prefix: Option<(u32, String)>,
+    /// What a word-level tokenizer makes of words that it does not know.
+    unknown: Option<u32>,
     digest: String,
 }
 
@@ -61,7 +95,86 @@ impl Tokenizer {
     pub fn from_json(json: &str) -> Result<Self, TokenizerError> {
         let inner = json.parse::<tokenizers::Tokenizer>();
         let inner = inner.map_err(|error| TokenizerError::Unreadable(error.to_string()))?;
-        Ok(Self { inner, digest: blake3::hash(json.as_bytes()).to_hex()[..16].to_owned() })
+        let prefix = inner.token_to_id(END_OF_TEXT).map(|id| (id, END_OF_TEXT.to_owned()));
+        let unknown = match inner.get_model() {
+            tokenizers::ModelWrapper::WordLevel(words) => inner.token_to_id(&words.unk_token),
+            _ => None,
+        };
+        Ok(Self { inner, prefix, unknown, digest: blake3::hash(json.as_bytes()).to_hex()[..16].to_owned() })
+    }
+
+    /// Takes the token that begins a text from the content of a `tokenizer_config.json`: `bos_token`, or `eos_token` where there
+    /// is none, as lm-evaluation-harness does. It becomes part of the digest where it is another than before.
+    ///
+    /// # Errors
+    /// No JSON, or a token that the vocabulary does not have.
+    pub fn with_config(mut self, json: &str) -> Result<Self, TokenizerError> {
+        let unreadable = |problem: String| TokenizerError::Unreadable(format!("tokenizer_config.json: {problem}"));
+        let config: Value = serde_json::from_str(json).map_err(|error| unreadable(error.to_string()))?;
+        let token = |key: &str| match &config[key] {
+            Value::String(text) => Some(text.clone()),
+            object => object["content"].as_str().map(str::to_owned),
+        };
+        let Some(text) = token("bos_token").or_else(|| token("eos_token")) else { return Ok(self) };
+        let id = self.inner.token_to_id(&text);
+        let id = id.ok_or_else(|| unreadable(format!("the vocabulary has no `{text}`")))?;
+        if self.prefix.as_ref().is_none_or(|(known, _)| *known != id) {
+            self.digest = blake3::hash(format!("{} {id}", self.digest).as_bytes()).to_hex()[..16].to_owned();
+            self.prefix = Some((id, text));
+        }
+        Ok(self)
+    }
+
+    /// The token that stands before a text that begins without context.
+    ///
+    /// # Errors
+    /// The tokenizer names none.
+    pub fn prefix_token(&self) -> Result<u32, TokenizerError> {
+        self.prefix.as_ref().map(|(id, _)| *id).ok_or(TokenizerError::NoPrefix)
+    }
+
+    /// Encodes a text as lm-evaluation-harness does by default (`HFLM.tok_encode`): with whatever special tokens the tokenizer
+    /// adds, unless the text itself begins with the first of them.
+    ///
+    /// # Errors
+    /// The library refuses the text, or a word-level tokenizer does not know a word.
+    pub fn encode_text(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        let begins = self.prefix.as_ref().is_some_and(|(_, prefix)| text.starts_with(prefix));
+        self.ids(text, !begins)
+    }
+
+    fn ids(&self, text: &str, special: bool) -> Result<Vec<u32>, TokenizerError> {
+        let encoding = self.inner.encode_fast(text, special);
+        let encoding =
+            encoding.map_err(|error| TokenizerError::Encode { text: text.to_owned(), error: error.to_string() })?;
+        let ids = encoding.get_ids().to_vec();
+        match self.unknown.filter(|unknown| ids.contains(unknown)) {
+            Some(_) => Err(TokenizerError::Unknown { text: text.to_owned() }),
+            None => Ok(ids),
+        }
+    }
+
+    /// Encodes a context and its continuation as lm-evaluation-harness does (`LM.loglikelihood` and `TemplateLM._encode_pair`,
+    /// 0.4.13): white space at the end of the context is encoded with the continuation, both are encoded together, and what
+    /// lies beyond as many tokens as the context has alone is the continuation. An empty context is the token that begins a
+    /// text, or the first token of the continuation where that is the same.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode_text`], or an empty context and no token to put there.
+    pub fn encode_pair(&self, context: &str, continuation: &str) -> Result<EncodedPair, TokenizerError> {
+        if context.is_empty() {
+            let prefix = self.prefix_token()?;
+            let mut ids = self.ids(continuation, false)?;
+            if ids.first() != Some(&prefix) {
+                return Ok(EncodedPair { context: vec![prefix], continuation: ids });
+            }
+            let rest = ids.split_off(1);
+            return Ok(EncodedPair { context: ids, continuation: rest });
+        }
+        let whole = self.encode_text(&format!("{context}{continuation}"))?;
+        let context = self.encode_text(context.trim_end_matches(is_space))?;
+        let continuation = whole.get(context.len()..).unwrap_or_default().to_vec();
+        Ok(EncodedPair { context, continuation })
     }
 
     /// Encodes a text without adding special tokens.
@@ -73,6 +186,18 @@ impl Tokenizer {
         let encoding =
             encoding.map_err(|error| TokenizerError::Encode { text: text.to_owned(), error: error.to_string() })?;
         Ok(Encoding { ids: encoding.get_ids().to_vec(), spans: encoding.get_offsets().to_vec() })
+    }
+
+    /// As [`Tokenizer::encode`].
+    ///
+    /// # Errors
+    /// The library refuses the text, or a word-level tokenizer does not know a word.
+    pub fn encode_known(&self, text: &str) -> Result<Encoding, TokenizerError> {
+        let encoding = self.encode(text)?;
+        match self.unknown.filter(|unknown| encoding.ids.contains(unknown)) {
+            Some(_) => Err(TokenizerError::Unknown { text: text.to_owned() }),
+            None => Ok(encoding),
+        }
     }
 
     /// The text of a token, where there is such a token.

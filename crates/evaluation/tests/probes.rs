@@ -96,8 +96,9 @@ fn item(context: Vec<u32>, necessary: Vec<u32>) -> Item {
         id: "0".to_owned(),
         gold: None,
         contexts: vec![Context { tokens: context, necessary }],
-        requests: vec![Request { context: 0, continuation: vec![3], scored: vec![0], bytes: 1 }],
+        requests: vec![Request { context: 0, continuation: vec![3], scored: vec![0], characters: 1 }],
         recalls: Vec::new(),
+        facts: ItemFacts::default(),
     }
 }
 

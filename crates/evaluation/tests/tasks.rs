@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use evaluation::tasks::{Split, Task, TaskKind, builtin_tasks, facts, load};
+use evaluation::tasks::{Source, Split, Task, TaskError, TaskKind, builtin_tasks, facts};
 use evaluation::tokenizer::{Tokenizer, TokenizerError};
 use insta::assert_snapshot;
 use serde_json::Value;
@@ -13,8 +13,12 @@ fn tokenizer() -> &'static Tokenizer {
     &TOKENIZER
 }
 
+fn load(name: &str, split: Split, limit: Option<usize>) -> Result<Task, TaskError> {
+    evaluation::tasks::load(name, &Source::default(), tokenizer(), split, limit)
+}
+
 fn task(name: &str, limit: Option<usize>) -> Task {
-    load(name, tokenizer(), Split::All, limit).unwrap()
+    load(name, Split::All, limit).unwrap()
 }
 
 fn words(tokens: impl IntoIterator<Item = u32>) -> String {
@@ -40,13 +44,13 @@ fn words_at(text: &Value, spans: &Value) -> String {
 fn a_limit_counts_the_items_of_the_split() {
     let all = task("world_piqa", None);
     let own: Vec<_> = all.items.iter().filter(|item| Split::HeldOut.contains(&item.id)).take(9).cloned().collect();
-    assert_eq!(load("world_piqa", tokenizer(), Split::HeldOut, Some(9)).unwrap().items, own);
+    assert_eq!(load("world_piqa", Split::HeldOut, Some(9)).unwrap().items, own);
 }
 
 #[test]
 fn sizes_of_the_sets() {
     let rows = builtin_tasks().iter().map(|task| {
-        let facts = facts(task.name).unwrap();
+        let facts = facts(task.name, &Source::default()).unwrap();
         format!(
             "{} {:?} {} items={} context={:.1} continuation={:.1} choices={}",
             task.name,
@@ -78,9 +82,9 @@ fn first_item_of_every_set() {
         let item = &task(builtin.name, Some(1)).items[0];
         let necessary = item.contexts.iter().map(|c| words(c.necessary.iter().map(|at| c.tokens[*at as usize])));
         let scored = item.requests.iter().map(|r| words(r.scored.iter().map(|at| r.continuation[*at as usize])));
-        let bytes: Vec<_> = item.requests.iter().map(|r| r.bytes).collect();
+        let characters: Vec<_> = item.requests.iter().map(|r| r.characters).collect();
         format!(
-            "{} gold={:?} necessary: {}; scored: {}; bytes {bytes:?}; recalls: {}",
+            "{} gold={:?} necessary: {}; scored: {}; characters {characters:?}; recalls: {}",
             item.id,
             item.gold,
             necessary.collect::<Vec<_>>().join(" | "),
@@ -89,16 +93,16 @@ fn first_item_of_every_set() {
         )
     });
     assert_snapshot!(rows.collect::<Vec<_>>().join("\n"), @r"
-    world_lambada-0000 gold=None necessary: Edith mask mask; scored: Edith; bytes [5]; recalls: 
-    world_hellaswag-0000 gold=Some(2) necessary: orange coat coat garage; scored: Finally Max wanted the yellow coat , so he walked to the garage and stayed there for a long time . | Finally Max wanted the orange coat , so he walked to the mill and stayed there for a long time . | Finally Max wanted the orange coat , so he walked to the garage and stayed there for a long time . | Finally Max wanted the red flag , so he walked to the mill and stayed there for a long time .; bytes [96, 94, 96, 91]; recalls: 
-    world_piqa-0000 gold=Some(1) necessary: wash the hands; scored: He uses a wrench to wash the hands . | He uses the soap to wash the hands .; bytes [35, 35]; recalls: 
-    world_arc_easy-0000 gold=Some(3) necessary: fox; scored: plates | scales | legs | fur; bytes [6, 6, 4, 3]; recalls: 
-    world_arc_challenge-0000 gold=Some(2) necessary: Max parrot Max; scored: it eats reeds | it eats wool | it eats fruit | it eats spiders; bytes [13, 12, 13, 15]; recalls: 
-    world_winogrande-0000 gold=Some(1) necessary: Vincent curious Igor hot Igor | Vincent curious Igor hot Vincent; scored: asked many questions . | asked many questions .; bytes [21, 21]; recalls: 
-    mqar-0000 gold=None necessary: barber garage boot Southgate knife soap butterfly bowl; scored: garage Southgate soap bowl; bytes [54]; recalls: 
-    induction-0000 gold=None necessary: iron cow hare telescope plate cushion iron cow; scored: hare telescope plate cushion; bytes [28]; recalls: 
-    passkey-0000 gold=None necessary: Dora 9 6 5 0 0 Dora; scored: 9 6 5 0 0; bytes [9]; recalls: 
-    world_text-0000 gold=None necessary: ; scored: ; bytes []; recalls: otter pink pink bedroom otter
+    world_lambada-0000 gold=None necessary: Edith mask mask; scored: Edith; characters [5]; recalls: 
+    world_hellaswag-0000 gold=Some(2) necessary: orange coat coat garage; scored: Finally Max wanted the yellow coat , so he walked to the garage and stayed there for a long time . | Finally Max wanted the orange coat , so he walked to the mill and stayed there for a long time . | Finally Max wanted the orange coat , so he walked to the garage and stayed there for a long time . | Finally Max wanted the red flag , so he walked to the mill and stayed there for a long time .; characters [96, 94, 96, 91]; recalls: 
+    world_piqa-0000 gold=Some(1) necessary: wash the hands; scored: He uses a wrench to wash the hands . | He uses the soap to wash the hands .; characters [35, 35]; recalls: 
+    world_arc_easy-0000 gold=Some(3) necessary: fox; scored: plates | scales | legs | fur; characters [6, 6, 4, 3]; recalls: 
+    world_arc_challenge-0000 gold=Some(2) necessary: Max parrot Max; scored: it eats reeds | it eats wool | it eats fruit | it eats spiders; characters [13, 12, 13, 15]; recalls: 
+    world_winogrande-0000 gold=Some(1) necessary: Vincent curious Igor hot Igor | Vincent curious Igor hot Vincent; scored: asked many questions . | asked many questions .; characters [21, 21]; recalls: 
+    mqar-0000 gold=None necessary: barber garage boot Southgate knife soap butterfly bowl; scored: garage Southgate soap bowl; characters [54]; recalls: 
+    induction-0000 gold=None necessary: iron cow hare telescope plate cushion iron cow; scored: hare telescope plate cushion; characters [28]; recalls: 
+    passkey-0000 gold=None necessary: Dora 9 6 5 0 0 Dora; scored: 9 6 5 0 0; characters [9]; recalls: 
+    world_text-0000 gold=None necessary: ; scored: ; characters []; recalls: otter pink pink bedroom otter
     ");
 }
 
@@ -165,7 +169,7 @@ fn a_limit_takes_items_from_the_front() {
 
 #[test]
 fn unknown_tasks_are_refused_with_the_nearest_name() {
-    let error = load("world_lambda", tokenizer(), Split::All, None).unwrap_err();
+    let error = load("world_lambda", Split::All, None).unwrap_err();
     assert_snapshot!(error, @"unknown task `world_lambda`");
     assert_snapshot!(error.hint().unwrap(), @"did you mean `world_lambada`?");
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use evaluation::tasks::{self, Split, Task, TaskError};
+use evaluation::tasks::{self, DataDir, Prompting, Source as TaskSource, Split, Task, TaskError};
 use evaluation::tokenizer::{Tokenizer, TokenizerError};
 use miette::Diagnostic;
 use reduction_strategies::registry::nearest;
@@ -76,6 +76,7 @@ enum Source {
 /// Everything nameable, with tokenizers kept once read.
 #[derive(Default)]
 pub struct Library {
+    data: DataDir,
     tokenizers: Mutex<BTreeMap<String, Tokenizer>>,
     /// Checkpoints that were opened for planning and wait to be loaded.
     opened: Mutex<BTreeMap<String, Checkpoint>>,
@@ -86,6 +87,17 @@ impl Library {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The library of this installation, with the benchmarks of a data directory.
+    #[must_use]
+    pub fn with_data(data: DataDir) -> Self {
+        Self { data, ..Self::default() }
+    }
+
+    /// How its tasks are read.
+    fn tasks(&self, prompting: Prompting) -> TaskSource {
+        TaskSource { data: self.data.clone(), prompting }
     }
 
     /// Loads a model for computing at `placement`.
@@ -109,9 +121,17 @@ impl Library {
     /// Loads a task in the tokens of a model.
     ///
     /// # Errors
-    /// No such task, a damaged file, or a model without tokenizer.
-    pub fn load_task(&self, model: &str, name: &str, split: Split, limit: Option<usize>) -> Result<Task, LibraryError> {
-        Ok(self.with_tokenizer(model, |tokenizer| tasks::load(name, tokenizer, split, limit))??)
+    /// No such task, no data for it, a damaged file, or a model without tokenizer.
+    pub fn load_task(
+        &self,
+        model: &str,
+        name: &str,
+        prompting: Prompting,
+        split: Split,
+        limit: Option<usize>,
+    ) -> Result<Task, LibraryError> {
+        let source = self.tasks(prompting);
+        Ok(self.with_tokenizer(model, |tokenizer| tasks::load(name, &source, tokenizer, split, limit))??)
     }
 
     /// Text of a token, for people to read.
@@ -124,12 +144,15 @@ impl Library {
     fn with_tokenizer<R>(&self, reference: &str, f: impl FnOnce(&Tokenizer) -> R) -> Result<R, LibraryError> {
         let mut tokenizers = self.tokenizers.lock().unwrap_or_else(PoisonError::into_inner);
         if !tokenizers.contains_key(reference) {
-            let json = match source(reference)? {
-                Source::Builtin(builtin) => builtin.tokenizer_json.to_owned(),
-                Source::Folder(folder) => read(&folder.join("tokenizer.json"))?,
+            let refused = |error| LibraryError::Tokenizer { reference: reference.to_owned(), error };
+            let tokenizer = match source(reference)? {
+                Source::Builtin(builtin) => Tokenizer::from_json(builtin.tokenizer_json).map_err(refused)?,
+                Source::Folder(folder) => {
+                    let tokenizer = Tokenizer::from_json(&read(&folder.join("tokenizer.json"))?).map_err(refused)?;
+                    let config = folder.join("tokenizer_config.json");
+                    if config.is_file() { tokenizer.with_config(&read(&config)?).map_err(refused)? } else { tokenizer }
+                }
             };
-            let tokenizer = Tokenizer::from_json(&json)
-                .map_err(|error| LibraryError::Tokenizer { reference: reference.to_owned(), error })?;
             tokenizers.insert(reference.to_owned(), tokenizer);
         }
         Ok(f(&tokenizers[reference]))
@@ -224,6 +247,10 @@ fn as_catalog_error(error: LibraryError) -> CatalogError {
             message: other.to_string(),
             label: match &other {
                 LibraryError::Task(TaskError::Unknown { .. }) | LibraryError::Catalog(_) => UNKNOWN,
+                LibraryError::Task(TaskError::NoDataDir { .. } | TaskError::NoData { .. }) => "not on this machine",
+                LibraryError::Task(
+                    TaskError::NoExamples { .. } | TaskError::FewExamples { .. } | TaskError::NoDocuments { .. },
+                ) => "not with these settings",
                 LibraryError::Task(_) => "damaged task",
                 LibraryError::Checkpoint { error, .. } if matches!(**error, CheckpointError::NoConfig { .. }) => {
                     "not a model folder"
@@ -263,8 +290,9 @@ impl Catalog for Library {
         })
     }
 
-    fn task(&self, name: &str) -> Result<TaskFacts, CatalogError> {
-        let facts = tasks::facts(name).map_err(|error| as_catalog_error(LibraryError::Task(error)))?;
+    fn task(&self, name: &str, prompting: Prompting) -> Result<TaskFacts, CatalogError> {
+        let facts =
+            tasks::facts(name, &self.tasks(prompting)).map_err(|error| as_catalog_error(LibraryError::Task(error)))?;
         Ok(TaskFacts {
             name: name.to_owned(),
             items: facts.items,

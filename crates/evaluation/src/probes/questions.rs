@@ -110,7 +110,7 @@ impl<'a> Question<'a> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::tasks::{Context, Request};
+    use crate::tasks::{Context, ItemFacts, Request};
 
     pub(in crate::probes) fn item(context: Vec<u32>, necessary: Vec<u32>, continuation: Vec<u32>) -> Item {
         let scored = (0..continuation.len() as u32).collect();
@@ -118,8 +118,9 @@ pub(super) mod tests {
             id: "0".to_owned(),
             gold: None,
             contexts: vec![Context { tokens: context, necessary }],
-            requests: vec![Request { context: 0, continuation, scored, bytes: 1 }],
+            requests: vec![Request { context: 0, continuation, scored, characters: 1 }],
             recalls: Vec::new(),
+            facts: ItemFacts::default(),
         }
     }
 

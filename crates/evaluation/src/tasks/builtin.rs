@@ -1,11 +1,8 @@
 //! The reference tasks, compiled in.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
-
-use reduction_strategies::registry::nearest;
-
-use super::{SPLITS, Split, TaskError, TaskKind, load};
+use super::facts::{TaskFacts, count};
+use super::{Split, Task, TaskError, TaskKind, wire};
+use crate::metrics::measures;
 use crate::tokenizer::Tokenizer;
 
 /// A task that ships with the program.
@@ -54,59 +51,48 @@ pub fn builtin_tasks() -> &'static [BuiltinTask] {
     TASKS
 }
 
-pub(super) fn find(name: &str) -> Result<&'static BuiltinTask, TaskError> {
-    TASKS.iter().find(|task| task.name == name).ok_or_else(|| TaskError::Unknown {
-        name: name.to_owned(),
-        nearest: nearest(name, TASKS.iter().map(|task| task.name)),
+/// The items of a task in the tokens of a model: of those of the split at most `limit`.
+///
+/// # Errors
+/// A line that is not a valid item.
+pub(super) fn load(
+    task: &BuiltinTask,
+    tokenizer: &Tokenizer,
+    split: Split,
+    limit: usize,
+) -> Result<Task, TaskError> {
+    let lines = task.jsonl.lines().enumerate();
+    let items = lines
+        .map(|(index, line)| wire::item(task.name, index + 1, line, task.kind, tokenizer))
+        // A damaged line belongs to no split: whoever comes upon it learns of it.
+        .filter(|item| item.as_ref().map_or(true, |item| split.contains(&item.id)))
+        .take(limit)
+        .collect::<Result<_, _>>()?;
+    Ok(Task {
+        name: task.name.to_owned(),
+        kind: task.kind,
+        measures: measures(task.kind),
+        primary_metric: task.primary_metric,
+        items,
+        truncated: 0,
     })
 }
 
-/// What planning must know of a task: sizes in the tokens of the reference tokenizer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TaskFacts {
-    /// Number of items in each split, in the order of [`SPLITS`].
-    pub items: [usize; SPLITS.len()],
-    /// Mean tokens of a context.
-    pub mean_context_tokens: f64,
-    /// Mean tokens of a continuation; 0 for running text.
-    pub mean_continuation_tokens: f64,
-    /// Largest number of continuations of an item.
-    pub choices: usize,
-    /// How it is scored.
-    pub kind: TaskKind,
-    /// Digest of the file.
-    pub digest: String,
-}
-
-impl TaskFacts {
-    /// Number of items that a split has.
-    #[must_use]
-    pub fn items_in(&self, split: Split) -> usize {
-        self.items[split as usize]
-    }
-}
-
-/// Facts of a task, counted once per process.
+/// Facts of a task in the tokens of the reference tokenizer.
 ///
 /// # Errors
-/// An unknown task.
-pub fn facts(name: &str) -> Result<TaskFacts, TaskError> {
-    static KNOWN: Mutex<BTreeMap<&'static str, TaskFacts>> = Mutex::new(BTreeMap::new());
-    let builtin = find(name)?;
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(facts) = known.get(builtin.name) {
-        return Ok(facts.clone());
-    }
+/// As [`load`].
+pub(super) fn facts(builtin: &BuiltinTask) -> Result<TaskFacts, TaskError> {
     let reference = ssm_model::catalog::builtins().iter().map(|model| model.tokenizer_json).next();
     let tokenizer = Tokenizer::from_json(reference.unwrap_or_default()).map_err(|error| TaskError::Tokenizer {
         file: "tokenizer.json".to_owned(),
         line: 0,
         error,
     })?;
-    let task = load(name, &tokenizer, Split::All, None)?;
+    let task = load(builtin, &tokenizer, Split::All, usize::MAX)?;
     let mean = |counts: Vec<usize>| counts.iter().sum::<usize>() as f64 / counts.len().max(1) as f64;
-    let facts = TaskFacts {
-        items: SPLITS.map(|(_, split)| task.items.iter().filter(|item| split.contains(&item.id)).count()),
+    Ok(TaskFacts {
+        items: count(task.items.iter().map(|item| item.id.as_str())),
         mean_context_tokens: mean(task.items.iter().flat_map(|i| &i.contexts).map(|c| c.tokens.len()).collect()),
         mean_continuation_tokens: mean(
             task.items.iter().flat_map(|i| &i.requests).map(|r| r.continuation.len()).collect(),
@@ -114,7 +100,5 @@ pub fn facts(name: &str) -> Result<TaskFacts, TaskError> {
         choices: task.items.iter().map(|item| item.requests.len().max(1)).max().unwrap_or(1),
         kind: task.kind,
         digest: blake3::hash(builtin.jsonl.as_bytes()).to_hex()[..16].to_owned(),
-    };
-    known.insert(builtin.name, facts.clone());
-    Ok(facts)
+    })
 }

@@ -13,6 +13,66 @@ pub enum TaskError {
         /// The closest known name.
         nearest: Option<&'static str>,
     },
+    /// A benchmark, and no data directory.
+    #[error("`{task}` is a benchmark whose files are not part of this program, and no data directory was named")]
+    NoDataDir {
+        /// The task.
+        task: &'static str,
+    },
+    /// A data directory without the files of a benchmark.
+    #[error("`{task}` has no data in {folder}: neither {} is there, nor one of them with .bz2 behind its name", looked.join(" nor "))]
+    NoData {
+        /// The task.
+        task: &'static str,
+        /// The data directory.
+        folder: String,
+        /// What was looked for, below it.
+        looked: Vec<String>,
+    },
+    /// A file that cannot be read.
+    #[error("cannot read {path}: {error}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// Why.
+        error: String,
+    },
+    /// A row that is not what a benchmark reads.
+    #[error("{file}:{line}: {problem}")]
+    Row {
+        /// The file, below the data directory.
+        file: String,
+        /// 1-based line.
+        line: usize,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do.
+        hint: String,
+    },
+    /// Few-shot prompts for a task that has nothing to draw examples from.
+    #[error("`{task}` has no training split to draw the examples of `fewshot` from")]
+    NoExamples {
+        /// The task.
+        task: &'static str,
+        /// Files that would serve; none where the task takes no examples at all.
+        files: Vec<String>,
+    },
+    /// A training split that is smaller than a prompt.
+    #[error("`{task}`: {wanted} examples are drawn for a prompt, the training split has {there}")]
+    FewExamples {
+        /// The task.
+        task: &'static str,
+        /// Examples that are drawn.
+        wanted: usize,
+        /// Examples that are there.
+        there: usize,
+    },
+    /// Documents of a task whose items are made of tokens.
+    #[error("`{name}` has no documents: its items are given, or cut, in tokens")]
+    NoDocuments {
+        /// The task.
+        name: String,
+    },
     /// A line that is not a valid item.
     #[error("{file}:{line}: {problem}")]
     Line {
@@ -42,6 +102,23 @@ impl TaskError {
         match self {
             Self::Unknown { nearest: Some(name), .. } => Some(format!("did you mean `{name}`?")),
             Self::Unknown { .. } => Some("`sweep tasks` lists them all".to_owned()),
+            Self::NoDataDir { .. } => Some(
+                "name the folder that holds them with --data-dir DIR or SWEEP_DATA_DIR; docs/models-and-data.md says what it holds"
+                    .to_owned(),
+            ),
+            Self::NoData { .. } => {
+                Some("docs/models-and-data.md says where the files come from; --data-dir names another folder".to_owned())
+            }
+            Self::Unreadable { .. } => Some("the file must be UTF-8 text, or such text compressed by bzip2".to_owned()),
+            Self::Row { hint, .. } => Some(hint.clone()),
+            Self::NoExamples { files, .. } if files.is_empty() => {
+                Some("leave the task out, or set `fewshot: 0`".to_owned())
+            }
+            Self::NoExamples { files, .. } => {
+                Some(format!("put {} into the data directory, or set `fewshot: 0`", files.join(" or ")))
+            }
+            Self::FewExamples { .. } => Some("ask for fewer with `fewshot`".to_owned()),
+            Self::NoDocuments { .. } => Some("documents are those of the benchmarks; see `sweep tasks`".to_owned()),
             Self::Line { .. } => {
                 Some("the format of items is described in the README of the reference tasks".to_owned())
             }

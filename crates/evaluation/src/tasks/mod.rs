@@ -1,15 +1,41 @@
 //! Tasks: items in the tokens of a model, and how they are scored.
+//!
+//! The reference tasks are compiled in ([`builtin_tasks`]); the benchmarks are read from a data directory ([`benchmarks()`]) and put to
+//! the model as lm-evaluation-harness puts them.
 
+mod benchmarks;
 mod builtin;
+mod data;
+mod document;
+mod encode;
 mod error;
+mod facts;
+mod fewshot;
+mod item;
+mod prompting;
+mod python;
+mod rows;
 mod split;
 mod wire;
 
-pub use builtin::{BuiltinTask, TaskFacts, builtin_tasks, facts};
+use rayon::prelude::*;
+
+pub use benchmarks::{Benchmark, benchmarks};
+pub use builtin::{BuiltinTask, builtin_tasks};
+pub use data::DataDir;
+pub use document::{Document, TextRequest};
 pub use error::TaskError;
+pub use facts::{TaskFacts, facts};
+pub use item::{Context, Item, ItemFacts, Request};
+pub use prompting::{Prompting, Source};
 pub use split::{SPLITS, Split};
 
+pub(crate) use python::is_space;
+
+use crate::metrics::Measure;
 use crate::tokenizer::Tokenizer;
+use benchmarks::Form;
+use reduction_strategies::registry::nearest;
 
 /// How a task is scored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,79 +48,113 @@ pub enum TaskKind {
     RunningText,
 }
 
-/// A context of an item.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Context {
-    /// Token ids.
-    pub tokens: Vec<u32>,
-    /// Positions of the tokens that the answer needs, ascending.
-    pub necessary: Vec<u32>,
-}
-
-/// One continuation of one context.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// Index into [`Item::contexts`].
-    pub context: usize,
-    /// Token ids; at least one.
-    pub continuation: Vec<u32>,
-    /// Indices into the continuation of the tokens that count, ascending.
-    pub scored: Vec<u32>,
-    /// UTF-8 length of the continuation without its leading space: the divisor of `acc_norm`.
-    pub bytes: usize,
-}
-
-/// One example.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Item {
-    /// Identifier within the task.
-    pub id: String,
-    /// Index of the right request, where one of several is right.
-    pub gold: Option<u32>,
-    /// One or more contexts; for running text the document.
-    pub contexts: Vec<Context>,
-    /// The continuations to score; none for running text.
-    pub requests: Vec<Request>,
-    /// Positions of words of running text that recall an earlier fact, ascending.
-    pub recalls: Vec<u32>,
-}
-
-impl Item {
-    /// The item as one running text: its first context and continuation.
-    #[must_use]
-    pub fn as_running_text(&self) -> Self {
-        let mut tokens = self.contexts[0].tokens.clone();
-        tokens.extend(self.requests.first().into_iter().flat_map(|request| &request.continuation));
-        let contexts = vec![Context { tokens, necessary: Vec::new() }];
-        Self { id: self.id.clone(), gold: None, contexts, requests: Vec::new(), recalls: Vec::new() }
-    }
-}
-
 /// A task.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Task {
     /// Name in experiment files and records.
     pub name: String,
     /// How it is scored.
     pub kind: TaskKind,
+    /// What is reported of it.
+    pub measures: &'static [Measure],
     /// The metric by which figures and tables show it.
     pub primary_metric: &'static str,
     /// The items, in file order.
     pub items: Vec<Item>,
+    /// Requests whose context lost tokens on the left because context and continuation were longer than
+    /// [`Prompting::max_length`] allows.
+    pub truncated: usize,
+}
+
+/// A task by its name.
+enum Known {
+    Builtin(&'static BuiltinTask),
+    Benchmark(&'static Benchmark),
+}
+
+impl Known {
+    /// Refuses few-shot prompts of a task that has nothing to make them of.
+    fn check(&self, prompting: Prompting) -> Result<(), TaskError> {
+        let (name, takes_examples) = match self {
+            Self::Builtin(task) => (task.name, false),
+            Self::Benchmark(task) => (task.name, !task.train.files.is_empty()),
+        };
+        if prompting.fewshot > 0 && !takes_examples {
+            return Err(TaskError::NoExamples { task: name, files: Vec::new() });
+        }
+        Ok(())
+    }
+}
+
+fn find(name: &str) -> Result<Known, TaskError> {
+    let builtin = builtin_tasks().iter().find(|task| task.name == name).map(Known::Builtin);
+    let benchmark = || benchmarks().iter().find(|task| task.name == name).map(Known::Benchmark);
+    builtin.or_else(benchmark).ok_or_else(|| {
+        let names = builtin_tasks().iter().map(|task| task.name).chain(benchmarks().iter().map(|task| task.name));
+        TaskError::Unknown { name: name.to_owned(), nearest: nearest(name, names) }
+    })
 }
 
 /// Loads a task in the tokens of a model: of the items of the split at most `limit`, from the front.
 ///
 /// # Errors
-/// An unknown task, or a line of its file that is not a valid item.
-pub fn load(name: &str, tokenizer: &Tokenizer, split: Split, limit: Option<usize>) -> Result<Task, TaskError> {
-    let task = builtin::find(name)?;
-    let lines = task.jsonl.lines().enumerate();
-    let items = lines
-        .map(|(index, line)| wire::item(name, index + 1, line, task.kind, tokenizer))
-        // A damaged line belongs to no split: whoever comes upon it learns of it.
-        .filter(|item| item.as_ref().map_or(true, |item| split.contains(&item.id)))
-        .take(limit.unwrap_or(usize::MAX))
-        .collect::<Result<_, _>>()?;
-    Ok(Task { name: name.to_owned(), kind: task.kind, primary_metric: task.primary_metric, items })
+/// An unknown task, a benchmark whose files are not there, or a line of its file that is not a valid item.
+pub fn load(
+    name: &str,
+    source: &Source,
+    tokenizer: &Tokenizer,
+    split: Split,
+    limit: Option<usize>,
+) -> Result<Task, TaskError> {
+    let limit = limit.unwrap_or(usize::MAX);
+    let task = find(name)?;
+    task.check(source.prompting)?;
+    match task {
+        Known::Builtin(task) => builtin::load(task, tokenizer, split, limit),
+        Known::Benchmark(task) => {
+            let mut files = source.files(task.name);
+            let encoded: Vec<encode::Encoded> = match task.form {
+                Form::Documents(_) => {
+                    let documents = task.documents(source, split, limit)?;
+                    let encode = |document: &Document| {
+                        encode::item(document, task.kind, tokenizer, source.prompting.max_length)
+                    };
+                    documents.par_iter().map(encode).collect::<Result<_, _>>()?
+                }
+                Form::Books(plan, build) => {
+                    let books = benchmarks::books(&mut files)?;
+                    let wanted = plan(&books).into_iter().filter(|place| split.contains(&place.id)).take(limit);
+                    let wanted: Vec<_> = wanted.collect();
+                    wanted.par_iter().map(|place| build(&books, place, tokenizer)).collect::<Result<_, _>>()?
+                }
+            };
+            let truncated = encoded.iter().map(|encoded| encoded.truncated).sum();
+            let items = encoded.into_iter().map(|encoded| encoded.item).collect();
+            Ok(Task {
+                name: name.to_owned(),
+                kind: task.kind,
+                measures: task.measures,
+                primary_metric: task.primary_metric,
+                items,
+                truncated,
+            })
+        }
+    }
+}
+
+/// The documents of a benchmark as text, before any tokenizer: of those of the split at most `limit`, from the front. The requests
+/// are what lm-evaluation-harness holds in `Instance.arguments`.
+///
+/// # Errors
+/// As [`load`]; a task that is no benchmark, or whose items are cut by tokens and so have no text of their own.
+pub fn documents(
+    name: &str,
+    source: &Source,
+    split: Split,
+    limit: Option<usize>,
+) -> Result<Vec<Document>, TaskError> {
+    match find(name)? {
+        Known::Benchmark(task) => task.documents(source, split, limit.unwrap_or(usize::MAX)),
+        Known::Builtin(_) => Err(TaskError::NoDocuments { name: name.to_owned() }),
+    }
 }

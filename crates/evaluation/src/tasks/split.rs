@@ -61,7 +61,7 @@ impl fmt::Display for Split {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tasks::{builtin_tasks, facts};
+    use crate::tasks::{Source, builtin_tasks, facts};
 
     #[test]
     fn names_match_their_places() {
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn the_halves_are_disjoint_complete_and_about_equal() {
         for task in builtin_tasks() {
-            let facts = facts(task.name).unwrap();
+            let facts = facts(task.name, &Source::default()).unwrap();
             let [all, tune, held_out] = SPLITS.map(|(_, split)| facts.items_in(split));
             assert_eq!(tune + held_out, all, "{}", task.name);
             // Three standard deviations of a fair coin.

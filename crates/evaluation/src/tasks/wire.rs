@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Context, Item, Request, TaskError, TaskKind};
+use super::{Context, Item, ItemFacts, Request, TaskError, TaskKind};
 use crate::tokenizer::{Encoding, Tokenizer};
 
 type Spans = Vec<(usize, usize)>;
@@ -32,10 +32,8 @@ struct WireItem {
     _fact: Option<String>,
     #[serde(rename = "pairs")]
     _pairs: Option<u32>,
-    #[serde(rename = "length")]
-    _length: Option<u32>,
-    #[serde(rename = "depth")]
-    _depth: Option<f64>,
+    length: Option<u32>,
+    depth: Option<f64>,
 }
 
 /// Where a line stands, for errors.
@@ -60,8 +58,14 @@ pub(super) fn item(
 
 impl Place<'_> {
     fn item(&self, kind: TaskKind, wire: WireItem) -> Result<Item, TaskError> {
-        let mut item =
-            Item { id: wire.id, gold: wire.gold, contexts: Vec::new(), requests: Vec::new(), recalls: Vec::new() };
+        let mut item = Item {
+            id: wire.id,
+            gold: wire.gold,
+            contexts: Vec::new(),
+            requests: Vec::new(),
+            recalls: Vec::new(),
+            facts: ItemFacts { length: wire.length, depth: wire.depth, ..ItemFacts::default() },
+        };
         // What a form of item does not use must not be there: it would look as if it had an effect.
         let mut unused = vec![];
         match (kind, wire.text, wire.contexts, wire.context, wire.choices, wire.target) {
@@ -157,7 +161,7 @@ impl Place<'_> {
         if scored.is_empty() {
             return Err(self.problem("`scored` names no token"));
         }
-        Ok(Request { context, continuation: encoding.ids, scored, bytes: text.trim_start().len() })
+        Ok(Request { context, continuation: encoding.ids, scored, characters: text.trim_start().chars().count() })
     }
 
     fn encode(&self, text: &str, what: &str) -> Result<Encoding, TaskError> {

@@ -28,7 +28,7 @@ pub(crate) fn sites(model: &LanguageModel) -> Vec<usize> {
 /// The first items of a task, in the tokens that all builtin models share.
 pub(crate) fn task(name: &str, limit: usize) -> Task {
     let tokenizer = Tokenizer::from_json(catalog::builtins()[0].tokenizer_json).unwrap();
-    tasks::load(name, &tokenizer, tasks::Split::All, Some(limit)).unwrap()
+    tasks::load(name, &tasks::Source::default(), &tokenizer, tasks::Split::All, Some(limit)).unwrap()
 }
 
 /// A task under a protocol and a reduction.

@@ -5,12 +5,13 @@ use std::process::ExitCode;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use evaluation::probes::Subject;
-use evaluation::tasks::Split;
+use evaluation::tasks::{Benchmark, Source, Split, TaskError, benchmarks, builtin_tasks, facts};
 use miette::miette;
 use reduction_strategies::registry;
 use reduction_strategies::schedule::Sites;
 use ssm_model::{ModelConfig, catalog};
 
+use super::data::DataArgs;
 use super::sweep::ignore_closed_pipe;
 use super::{Failure, failed};
 
@@ -113,12 +114,13 @@ fn gibibytes(bytes: usize) -> String {
     if gibi < 0.1 { format!("{:.1} MiB", gibi * 1024.0) } else { format!("{gibi:.1} GiB") }
 }
 
-pub(super) fn tasks() -> Result<ExitCode, Failure> {
-    let mut table = table(&["task", "items", "choices", "context tokens", "continuation tokens", "what"]);
-    for task in evaluation::tasks::builtin_tasks() {
+pub(super) fn tasks(data: &DataArgs) -> Result<ExitCode, Failure> {
+    let header = ["task", "items", "choices", "context tokens", "continuation tokens", "what"];
+    let mut reference = table(&header);
+    for task in builtin_tasks() {
         let facts =
-            evaluation::tasks::facts(task.name).map_err(|error| failed(miette!("task {}: {error}", task.name)))?;
-        table.add_row([
+            facts(task.name, &Source::default()).map_err(|error| failed(miette!("task {}: {error}", task.name)))?;
+        reference.add_row([
             task.name.to_owned(),
             facts.items_in(Split::All).to_string(),
             facts.choices.to_string(),
@@ -127,16 +129,48 @@ pub(super) fn tasks() -> Result<ExitCode, Failure> {
             task.summary.to_owned(),
         ]);
     }
-    print(&table)
+    let source = Source { data: data.open()?, ..Source::default() };
+    let mut read = table(&["task", "items", "metrics", "reads", "what"]);
+    for task in benchmarks() {
+        read.add_row(benchmark_row(task, &source)?);
+    }
+    let place = match source.data.path() {
+        Some(folder) => format!("from {}", folder.display()),
+        None => "from a folder that --data-dir or SWEEP_DATA_DIR names".to_owned(),
+    };
+    let written = writeln!(
+        io::stdout().lock(),
+        "Part of this program:\n{reference}\n\nBenchmarks, read {place}; the metric in front is the one that figures show. Files may have \
+         .bz2\nbehind their names; the first that is there is read.\n{read}"
+    );
+    ignore_closed_pipe(written)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn benchmark_row(task: &Benchmark, source: &Source) -> Result<[String; 5], Failure> {
+    let items = match facts(task.name, source) {
+        Ok(facts) => facts.items_in(Split::All).to_string(),
+        Err(TaskError::NoDataDir { .. } | TaskError::NoData { .. }) => "no data".to_owned(),
+        Err(error) => {
+            return Err(failed(match error.hint() {
+                Some(hint) => miette!(help = hint, "task {}: {error}", task.name),
+                None => miette!("task {}: {error}", task.name),
+            }));
+        }
+    };
+    let mut metrics: Vec<&str> = task.measures.iter().map(|measure| measure.name()).collect();
+    metrics.sort_by_key(|name| *name != task.primary_metric);
+    Ok([
+        task.name.to_owned(),
+        items,
+        metrics.join(", "),
+        task.data.files.iter().chain(task.data.labels).copied().collect::<Vec<_>>().join(", "),
+        task.summary.to_owned(),
+    ])
 }
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(header);
     table
-}
-
-fn print(table: &Table) -> Result<ExitCode, Failure> {
-    ignore_closed_pipe(writeln!(io::stdout().lock(), "{table}"))?;
-    Ok(ExitCode::SUCCESS)
 }

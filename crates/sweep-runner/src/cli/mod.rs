@@ -3,6 +3,7 @@
 mod bench;
 mod children;
 mod compare;
+mod data;
 mod device;
 mod list;
 mod logits;
@@ -24,6 +25,7 @@ use tracing_subscriber::EnvFilter;
 use crate::run::{Interrupt, RunOptions};
 use bench::BenchArgs;
 use compare::CompareArgs;
+use data::DataArgs;
 use device::DeviceArgs;
 use run::RunCommand;
 use run_args::RunArgs;
@@ -51,6 +53,8 @@ enum Command {
         #[arg(long)]
         json: bool,
         #[command(flatten)]
+        data: DataArgs,
+        #[command(flatten)]
         device: DeviceArgs,
     },
     /// Run an experiment, then analyse and report it; cells that are recorded are not run again
@@ -67,6 +71,8 @@ enum Command {
         out: Option<PathBuf>,
         #[command(flatten)]
         how: RunArgs,
+        #[command(flatten)]
+        data: DataArgs,
         #[command(flatten)]
         device: DeviceArgs,
     },
@@ -109,7 +115,10 @@ enum Command {
     /// List the models that experiments can name
     Models,
     /// List the tasks that experiments can name
-    Tasks,
+    Tasks {
+        #[command(flatten)]
+        data: DataArgs,
+    },
     /// Measure prefill speed with random weights of the published sizes, against ceilings of the same run
     Bench(BenchArgs),
     /// Write the logits of given token ids, for comparison with other implementations
@@ -148,11 +157,11 @@ pub fn main() -> ExitCode {
         .with_target(false)
         .init();
     let result = match Cli::parse().command {
-        Command::Plan { file, limit, json, device } => sweep::plan(&file, limit, json, &device),
+        Command::Plan { file, limit, json, data, device } => sweep::plan(&file, limit, json, &data, &device),
         Command::Run(command) => run::run(command),
-        Command::Retry { target, failed, out, how, device } => {
+        Command::Retry { target, failed, out, how, data, device } => {
             let options = RunOptions { retry_failed: failed, ..how.options() };
-            sweep::retry(&target, out, options, &device)
+            sweep::retry(&target, out, options, &data, &device)
         }
         Command::Status { folder, json } => status::show(&folder, json),
         Command::Submit(SubmitCommand::Slurm(args)) => submit::slurm(args),
@@ -165,7 +174,7 @@ pub fn main() -> ExitCode {
         Command::Strategies => list::strategies(),
         Command::Probes => list::probes(),
         Command::Models => list::models(),
-        Command::Tasks => list::tasks(),
+        Command::Tasks { data } => list::tasks(&data),
         Command::Bench(args) => bench::run(args),
         Command::Logits { model, tokens, out, device } => logits::write(&model, &tokens, &out, &device),
     };

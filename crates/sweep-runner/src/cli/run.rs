@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use miette::miette;
 
+use super::data::DataArgs;
 use super::device::DeviceArgs;
 use super::run_args::RunArgs;
 use super::shard::{self, Found, ShardArg, Written};
@@ -36,6 +37,8 @@ pub(super) struct RunCommand {
     #[arg(long, value_name = "DIR")]
     pub(super) lm_eval_output: Option<PathBuf>,
     #[command(flatten)]
+    pub(super) data: DataArgs,
+    #[command(flatten)]
     pub(super) device: DeviceArgs,
 }
 
@@ -50,7 +53,7 @@ pub(super) fn run(command: RunCommand) -> Result<ExitCode, Failure> {
     }
     let options = RunOptions { shard, ..command.how.options() };
     let lm_eval_output = command.lm_eval_output.as_deref();
-    sweep::run(&command.file, command.limit, command.out, options, &command.device, lm_eval_output)
+    sweep::run(&command.file, command.limit, command.out, options, &command.data, &command.device, lm_eval_output)
 }
 
 fn shard_of(asked: Option<ShardArg>) -> Result<Option<Shard>, Failure> {

@@ -8,10 +8,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use miette::miette;
 
+use super::data::DataArgs;
 use super::run_args::RunArgs;
 use super::sweep::{ignore_closed_pipe, prepare, results_folder, say};
 use super::{Cli, Command, Failure, failed, refused};
-use crate::library::Library;
 use crate::plan::Setting;
 use crate::record::store::Store;
 use crate::submit::slurm::{self, Request, SubmitError};
@@ -48,6 +48,8 @@ pub(super) struct SlurmArgs {
     /// Print the scripts and commands; write and submit nothing
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    data: DataArgs,
     /// Further options of `sweep run`, after `--`: for example -- --device cuda --memory 8GiB
     #[arg(last = true, value_name = "RUN OPTION")]
     run: Vec<String>,
@@ -55,7 +57,7 @@ pub(super) struct SlurmArgs {
 
 pub(super) fn slurm(args: SlurmArgs) -> Result<ExitCode, Failure> {
     // The nodes may have other devices than this machine; models, tasks and refusals are the same on all.
-    let (experiment, plan) = prepare(&args.file, args.limit, &Setting::default(), &Library::new())?;
+    let (experiment, plan) = prepare(&args.file, args.limit, &Setting::default(), &args.data.library()?)?;
     if args.shards == Some(0) {
         return Err(refused(miette!(help = "leave --shards out for a default", "--shards must be at least 1")));
     }
@@ -74,7 +76,7 @@ pub(super) fn slurm(args: SlurmArgs) -> Result<ExitCode, Failure> {
     let folder = here(&results_folder(args.out, &experiment))?;
     // Tasks start hours from now: they run the experiment as it is today.
     let frozen = slurm::scripts_folder(&folder).join("experiment.yaml");
-    let (run, how) = run_arguments(&frozen, &folder, args.run)?;
+    let (run, how) = run_arguments(&frozen, &folder, &args.data, args.run)?;
     let program = std::env::current_exe().map_err(|error| failed(miette!("cannot find this program: {error}")))?;
     let array = template(args.template, slurm::ARRAY)?;
     let report = template(args.report_template, slurm::REPORT)?;
@@ -118,9 +120,20 @@ pub(super) fn slurm(args: SlurmArgs) -> Result<ExitCode, Failure> {
 }
 
 /// `run FILE --out FOLDER` with the options given, refused here where each task would refuse them.
-fn run_arguments(file: &Path, folder: &Path, options: Vec<String>) -> Result<(Vec<String>, RunArgs), Failure> {
+fn run_arguments(
+    file: &Path,
+    folder: &Path,
+    data: &DataArgs,
+    options: Vec<String>,
+) -> Result<(Vec<String>, RunArgs), Failure> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let mut arguments = vec!["run".to_owned(), text(file), "--out".to_owned(), text(folder)];
+    // Where it was found here; nodes do not inherit every variable.
+    if let Some(data) = data.open()?.path() {
+        let data =
+            std::path::absolute(data).map_err(|error| refused(miette!("cannot find {}: {error}", data.display())))?;
+        arguments.extend(["--data-dir".to_owned(), text(&data)]);
+    }
     arguments.extend(options);
     let parsed = Cli::try_parse_from(std::iter::once("sweep".to_owned()).chain(arguments.iter().cloned()));
     match parsed {

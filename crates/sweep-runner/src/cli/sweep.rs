@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use miette::miette;
 
+use super::data::DataArgs;
 use super::device::DeviceArgs;
 use super::{Failure, TEMPORARY, failed, refused};
 use crate::config::{self, Experiment};
@@ -32,9 +33,15 @@ pub(super) fn prepare(
     Ok((experiment, plan))
 }
 
-pub(super) fn plan(file: &Path, limit: Option<usize>, json: bool, device: &DeviceArgs) -> Result<ExitCode, Failure> {
+pub(super) fn plan(
+    file: &Path,
+    limit: Option<usize>,
+    json: bool,
+    data: &DataArgs,
+    device: &DeviceArgs,
+) -> Result<ExitCode, Failure> {
     let (_, setting) = device.open()?;
-    let (_, plan) = prepare(file, limit, &setting, &Library::new())?;
+    let (_, plan) = prepare(file, limit, &setting, &data.library()?)?;
     let mut out = io::stdout().lock();
     let written = if json {
         let text = plan::to_json(&plan).map_err(|error| failed(miette!("cannot print the plan: {error}")))?;
@@ -56,10 +63,11 @@ pub(super) fn run(
     limit: Option<usize>,
     out: Option<PathBuf>,
     mut options: RunOptions,
+    data: &DataArgs,
     device: &DeviceArgs,
     lm_eval_output: Option<&Path>,
 ) -> Result<ExitCode, Failure> {
-    let library = Library::new();
+    let library = data.library()?;
     let (placement, setting) = device.open()?;
     let (experiment, plan) = prepare(file, limit, &setting, &library)?;
     let folder = results_folder(out, &experiment);
@@ -129,17 +137,18 @@ pub(super) fn retry(
     target: &Path,
     out: Option<PathBuf>,
     options: RunOptions,
+    data: &DataArgs,
     device: &DeviceArgs,
 ) -> Result<ExitCode, Failure> {
     if !target.is_dir() {
-        return run(target, None, out, options, device, None);
+        return run(target, None, out, options, data, device, None);
     }
     if out.is_some() {
         let help = "name the experiment file to choose a folder, or the folder alone";
         return Err(refused(miette!(help = help, "{} is a results folder; --out names another one", target.display())));
     }
     // What was run, with the limit that it was run with.
-    run(&target.join("experiment.yaml"), None, Some(target.to_owned()), options, device, None)
+    run(&target.join("experiment.yaml"), None, Some(target.to_owned()), options, data, device, None)
 }
 
 pub(super) fn analyse(folder: &Path) -> Result<ExitCode, Failure> {

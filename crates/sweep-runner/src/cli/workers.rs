@@ -14,7 +14,6 @@ use super::run::RunCommand;
 use super::shard::Written;
 use super::sweep::{ReportWishes, prepare, report, results_folder, say};
 use super::{Failure, REFUSED, TEMPORARY, failed, refused};
-use crate::library::Library;
 use crate::plan::Setting;
 use crate::record::store::Store;
 use crate::run::{Shard, default_budget};
@@ -65,7 +64,7 @@ pub(super) fn team(args: &RunCommand) -> Result<Option<Team>, Failure> {
 
 /// Runs the team until nothing is left that one of it could do, then reports unless this run is a shard itself.
 pub(super) fn run(args: &RunCommand, shard: Option<Shard>, team: Team) -> Result<ExitCode, Failure> {
-    let (experiment, plan) = prepare(&args.file, args.limit, &team.setting, &Library::new())?;
+    let (experiment, plan) = prepare(&args.file, args.limit, &team.setting, &args.data.library()?)?;
     let folder = results_folder(args.out.clone(), &experiment);
     // Refused once here instead of once by each.
     Store::open(&folder, &plan, args.how.accept_changes).map_err(refused)?;
@@ -131,6 +130,7 @@ fn arguments(args: &RunCommand, shard: Option<Shard>, folder: &Path, memory: Opt
     };
     option("--limit", args.limit.map(|limit| limit.to_string()));
     option("--dtype", args.device.dtype().map(str::to_owned));
+    words.extend(args.data.words());
     words.extend(args.how.words(memory).into_iter().map(OsString::from));
     words
 }

@@ -1,6 +1,6 @@
 //! What planning must know of models and tasks, without loading either.
 
-use evaluation::tasks::SPLITS;
+use evaluation::tasks::{Prompting, SPLITS};
 use serde::Serialize;
 use ssm_model::SignalSet;
 use thiserror::Error;
@@ -13,11 +13,11 @@ pub trait Catalog {
     /// No such model; the hint names the nearest one.
     fn model(&self, reference: &str) -> Result<ModelFacts, CatalogError>;
 
-    /// Facts of a task.
+    /// Facts of a task that is asked in a way.
     ///
     /// # Errors
-    /// No such task; the hint names the nearest one.
-    fn task(&self, name: &str) -> Result<TaskFacts, CatalogError>;
+    /// No such task (the hint names the nearest one), no data for it, or none to ask it in this way.
+    fn task(&self, name: &str, prompting: Prompting) -> Result<TaskFacts, CatalogError>;
 }
 
 /// A model, as far as planning needs it.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use evaluation::Positions;
 use evaluation::probes::Probe;
-use evaluation::tasks::Split;
+use evaluation::tasks::{Prompting, Split};
 use reduction_strategies::options::{OptionValue, ResolvedOptions};
 use reduction_strategies::registry::Strategy;
 use reduction_strategies::schedule::{ScheduleError, Sites, solve_keep_ratio};
@@ -48,6 +48,8 @@ pub struct Experiment {
     pub split: Split,
     /// Largest number of items per task.
     pub limit: Option<usize>,
+    /// How benchmarks are asked.
+    pub prompting: Prompting,
     /// Strategy that every other one is compared to.
     pub baseline: String,
     /// Seed of everything that has no seed of its own.

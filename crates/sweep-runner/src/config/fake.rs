@@ -1,5 +1,6 @@
 //! A catalog for tests: two small models and a handful of tasks.
 
+use evaluation::tasks::Prompting;
 use reduction_strategies::registry::nearest;
 use ssm_model::SignalSet;
 
@@ -59,7 +60,7 @@ impl Catalog for FakeCatalog {
         })
     }
 
-    fn task(&self, name: &str) -> Result<TaskFacts, CatalogError> {
+    fn task(&self, name: &str, _prompting: Prompting) -> Result<TaskFacts, CatalogError> {
         let known = TASKS.iter().find(|(known, _)| *known == name);
         let (_, choices) = known.ok_or_else(|| unknown("task", name, TASKS.iter().map(|(name, _)| *name)))?;
         let kind = if name == "world_text" { TaskKind::RunningText } else { TaskKind::LogLikelihood };

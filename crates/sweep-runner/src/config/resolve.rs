@@ -1,6 +1,6 @@
 //! From the file as written to a valid experiment.
 
-use evaluation::tasks::{SPLITS, Split};
+use evaluation::tasks::{Prompting, SPLITS, Split};
 use evaluation::{POSITIONS, Positions};
 use reduction_strategies::registry::{self, nearest};
 
@@ -30,7 +30,7 @@ impl WireExperiment {
         let probes = probes::resolve(&self.probes, &strategies)?;
         let baseline = baseline(&self)?;
         let models = models(&self.models, catalog)?;
-        let tasks = tasks(&self.tasks, catalog)?;
+        let tasks = tasks(&self.tasks, self.prompting, catalog)?;
         let positions = positions(&self.positions, &models)?;
         let split = split(self.split.as_ref())?;
         let schedules = schedules::resolve(&self.schedules, &models)?;
@@ -70,6 +70,7 @@ impl WireExperiment {
             sample: self.sample.map(|sample| Sample { count: sample.count, seed: sample.seed }),
             split,
             limit: self.limit,
+            prompting: self.prompting,
             baseline,
             seed: self.seed,
             upstream_batch_size: self.upstream_batch_size,
@@ -203,8 +204,8 @@ fn is_pinned(rest: &str) -> bool {
     })
 }
 
-fn tasks(names: &[Located<String>], catalog: &dyn Catalog) -> Result<Vec<TaskFacts>, Fault> {
-    names.iter().map(|name| catalog.task(&name.value).map_err(|error| unlisted(name, error))).collect()
+fn tasks(names: &[Located<String>], prompting: Prompting, catalog: &dyn Catalog) -> Result<Vec<TaskFacts>, Fault> {
+    names.iter().map(|name| catalog.task(&name.value, prompting).map_err(|error| unlisted(name, error))).collect()
 }
 
 fn unlisted(name: &Located<String>, error: CatalogError) -> Fault {

@@ -1,5 +1,6 @@
 //! The experiment file as written: every key read and typed, nothing yet checked against models, tasks or strategies.
 
+use evaluation::tasks::Prompting;
 use reduction_strategies::options::OptionValue;
 
 use super::claim::WireClaim;
@@ -25,6 +26,7 @@ pub(super) struct WireExperiment {
     pub(super) sample: Option<WireSample>,
     pub(super) split: Option<Located<String>>,
     pub(super) limit: Option<usize>,
+    pub(super) prompting: Prompting,
     pub(super) baseline: Option<Located<String>>,
     pub(super) seed: u64,
     pub(super) upstream_batch_size: usize,
@@ -101,6 +103,9 @@ pub(super) const KEYS: &[&str] = &[
     "sample",
     "split",
     "limit",
+    "fewshot",
+    "fewshot_seed",
+    "max_length",
     "baseline",
     "seed",
     "upstream_batch_size",
@@ -158,6 +163,7 @@ impl WireExperiment {
             sample: fields.get("sample").map(WireSample::read).transpose()?,
             split: fields.get("split").map(|node| node.text("`split`")).transpose()?,
             limit: fields.get("limit").map(|node| at_least_one(node, "`limit`")).transpose()?,
+            prompting: prompting(&fields)?,
             baseline: fields.get("baseline").map(|node| node.text("`baseline`")).transpose()?,
             seed: fields.get("seed").map_or(Ok(0), |node| node.whole("`seed`", 0).map(|seed| seed.value))?,
             upstream_batch_size: fields
@@ -165,6 +171,20 @@ impl WireExperiment {
                 .map_or(Ok(UPSTREAM_BATCH_SIZE), |node| at_least_one(node, "`upstream_batch_size`"))?,
         })
     }
+}
+
+fn prompting(fields: &Fields<'_>) -> Result<Prompting, Fault> {
+    let default = Prompting::default();
+    let whole = |key: &str, default: u64| {
+        fields.get(key).map_or(Ok(default), |node| node.whole(&format!("`{key}`"), 0).map(|whole| whole.value))
+    };
+    Ok(Prompting {
+        fewshot: whole("fewshot", default.fewshot as u64)? as usize,
+        fewshot_seed: whole("fewshot_seed", default.fewshot_seed)?,
+        max_length: fields
+            .get("max_length")
+            .map_or(Ok(default.max_length), |node| at_least_one(node, "`max_length`"))?,
+    })
 }
 
 fn at_least_one(node: &Node, what: &str) -> Result<usize, Fault> {

@@ -40,6 +40,9 @@ pub(super) fn to_yaml(experiment: &Experiment) -> String {
     yaml.optional("sample", experiment.sample.as_ref());
     yaml.key("split", &experiment.split);
     yaml.optional("limit", experiment.limit.as_ref());
+    yaml.key("fewshot", &experiment.prompting.fewshot);
+    yaml.key("fewshot_seed", &experiment.prompting.fewshot_seed);
+    yaml.key("max_length", &experiment.prompting.max_length);
     if !experiment.strategies.is_empty() {
         yaml.key("baseline", &experiment.baseline);
     }
@@ -225,7 +228,7 @@ mod tests {
              claim: { expect: 'a: \"b\"', share: most, decide: [{ lower: { strategy: top_k, importance: clip }, \
              higher: { strategy: utrc, q: [0, 1] }, margin: -1.5, quantity: loss }, { name: one, lower: { strategy: random }, \
              higher: { strategy: dense }, margin: 2 }] }\n\
-             sample: { count: 200, seed: 3 }\nsplit: held_out\nlimit: 7\nbaseline: dense\nseed: 5\nupstream_batch_size: 8",
+             sample: { count: 200, seed: 3 }\nsplit: held_out\nlimit: 7\nfewshot: 3\nfewshot_seed: 9\nmax_length: 512\nbaseline: dense\nseed: 5\nupstream_batch_size: 8",
         );
         assert_round_trip(&load_str("x.yaml", &all, &CATALOG).unwrap_or_else(|error| panic!("{}", error.render())));
     }

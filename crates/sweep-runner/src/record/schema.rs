@@ -107,6 +107,12 @@ pub struct ItemRecord {
     pub necessary_kept: Option<f64>,
     /// Share of the scored tokens that were read from the row of their true predecessor.
     pub coverage: f64,
+    /// Length in tokens for which the item was made; none where its task does not vary it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length: Option<u32>,
+    /// Where in the context the decisive words stand, 0 to 1; none where its task does not vary it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depth: Option<f64>,
 }
 
 /// What happened at one site, summed over the items of the cell.

@@ -60,7 +60,7 @@ pub(super) fn record(
         peak_mem_bytes,
         wall_s,
     };
-    record.metrics = metrics::metrics(task.kind, &task.items, &evaluation.items)
+    record.metrics = metrics::measured(task.measures, task.kind, &task.items, &evaluation.items)
         .into_iter()
         .map(|metric| MetricRecord {
             metric: metric.name.to_owned(),
@@ -91,6 +91,8 @@ pub(super) fn record(
                 tokens_kept: score.tokens_kept,
                 necessary_kept: score.necessary_kept,
                 coverage: if asked == 0 { 1.0 } else { covered as f64 / asked as f64 },
+                length: item.facts.length,
+                depth: item.facts.depth,
             }
         })
         .collect();
@@ -125,6 +127,10 @@ pub(super) fn failure(trial: &PlannedTrial, cell: &Cell, task: &Task, error: &st
 }
 
 fn empty(trial: &PlannedTrial, cell: &Cell, task: &Task) -> CellRecord {
+    let mut notes = BTreeMap::new();
+    if task.truncated > 0 {
+        notes.insert("truncated_requests".to_owned(), task.truncated.to_string());
+    }
     CellRecord {
         schema_version: SCHEMA_VERSION,
         cell_id: cell.cell_id.clone(),
@@ -139,7 +145,7 @@ fn empty(trial: &PlannedTrial, cell: &Cell, task: &Task) -> CellRecord {
         sites: Vec::new(),
         plans: Vec::new(),
         plan_items: Vec::new(),
-        notes: BTreeMap::new(),
+        notes,
     }
 }
 

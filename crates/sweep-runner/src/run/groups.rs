@@ -63,7 +63,7 @@ pub(super) fn layout(
     library: &Library,
     tasks: &mut Tasks,
 ) -> Result<Layout, LibraryError> {
-    let task = tasks.get(library, &family.model, &family.task, experiment.split, experiment.limit)?;
+    let task = tasks.get(library, &family.model, &family.task, experiment)?;
     Ok(Layout::new(task.kind, &task.items, protocol(experiment, &family.protocol)))
 }
 

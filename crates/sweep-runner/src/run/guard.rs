@@ -128,7 +128,7 @@ pub(super) fn run(
     };
     guards.refresh()?;
     for facts in &plan.tasks {
-        tasks.get(recorder.library, reference, &facts.name, experiment.split, experiment.limit)?;
+        tasks.get(recorder.library, reference, &facts.name, experiment)?;
     }
     let guarded: Vec<&Task> = plan.tasks.iter().filter_map(|facts| tasks.loaded(reference, &facts.name)).collect();
     let mut rows = Vec::new();

@@ -123,8 +123,7 @@ impl Looker<'_> {
             self.model = None;
             self.model = Some((probe.model, self.library.load_model(reference, &self.options.placement)?));
         }
-        let task =
-            self.tasks.get(self.library, reference, &probe.task, self.experiment.split, self.experiment.limit)?;
+        let task = self.tasks.get(self.library, reference, &probe.task, self.experiment)?;
         let Some((_, model)) = &self.model else { unreachable!("loaded above") };
         Ok(look(self.plan, probe, model, task))
     }

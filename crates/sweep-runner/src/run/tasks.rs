@@ -1,7 +1,8 @@
 //! Tasks in the tokens of a model.
 
-use evaluation::tasks::{Split, Task};
+use evaluation::tasks::Task;
 
+use crate::config::Experiment;
 use crate::library::{Library, LibraryError};
 
 /// Tasks that were loaded, by model and name: the tokens depend on the model's tokenizer.
@@ -19,14 +20,13 @@ impl Tasks {
         library: &Library,
         model: &str,
         name: &str,
-        split: Split,
-        limit: Option<usize>,
+        experiment: &Experiment,
     ) -> Result<&Task, LibraryError> {
         let key = (model.to_owned(), name.to_owned());
         if let Some(index) = self.0.iter().position(|(known, _)| *known == key) {
             return Ok(&self.0[index].1);
         }
-        let task = library.load_task(model, name, split, limit)?;
+        let task = library.load_task(model, name, experiment.prompting, experiment.split, experiment.limit)?;
         self.0.push((key, task));
         Ok(&self.0[self.0.len() - 1].1)
     }

@@ -206,6 +206,8 @@ fn cell(shape: &Shape, trial: &TrialKey, task: &str, task_index: usize, loss: f6
             tokens_kept: (length as f64 * (1.0 - trial.flops_reduction_nominal)) as u64,
             necessary_kept: Some(if right { 1.0 } else { 0.5 }),
             coverage: if upstream { 0.8 } else { 1.0 },
+            length: None,
+            depth: None,
         });
     }
     let (plans, plan_items) = plans(trial, &items);

@@ -48,5 +48,5 @@ fn spans_count_characters_and_not_bytes() {
     let line = r#"{"id": "a", "context": "éé pet", "necessary": [[3, 6]], "target": " job"}"#;
     let item = item("task", 1, line, TaskKind::Target, &tokenizer()).unwrap();
     assert_eq!(item.contexts[0].necessary, [1]);
-    assert_eq!(item.requests[0].bytes, 3);
+    assert_eq!(item.requests[0].characters, 3);
 }

@@ -35,6 +35,8 @@ pub(super) fn items(study: &Study) -> PolarsResult<DataFrame> {
         Column::new("tokens_kept".into(), rows.iter().map(|(_, item)| item.tokens_kept).collect::<Vec<_>>()),
         Column::new("necessary_kept".into(), rows.iter().map(|(_, item)| item.necessary_kept).collect::<Vec<_>>()),
         Column::new("coverage".into(), rows.iter().map(|(_, item)| item.coverage).collect::<Vec<_>>()),
+        Column::new("length".into(), rows.iter().map(|(_, item)| item.length).collect::<Vec<_>>()),
+        Column::new("depth".into(), rows.iter().map(|(_, item)| item.depth).collect::<Vec<_>>()),
     ];
     DataFrame::new(n, columns)
 }

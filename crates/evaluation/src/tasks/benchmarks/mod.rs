@@ -1,0 +1,301 @@
+//! The benchmarks: one file each, from the rows of its data to documents, as lm-evaluation-harness 0.4.13 builds them.
+
+mod arc;
+mod books;
+mod hellaswag;
+mod lambada;
+mod longdocs;
+mod needle;
+mod passkey;
+mod piqa;
+mod retrieval;
+mod wikitext;
+mod winogrande;
+
+use super::data::{DataFile, Files};
+use super::document::Document;
+use super::encode::Encoded;
+use super::prompting::Source;
+use super::rows::{Row, rows};
+use super::{Split, TaskError, TaskKind, fewshot};
+use crate::metrics::Measure;
+use crate::tokenizer::Tokenizer;
+
+pub(super) use books::{Book, BookPlace, books};
+
+/// A task whose data is read from the data directory.
+#[derive(Clone, Copy, Debug)]
+pub struct Benchmark {
+    /// Name in experiment files; lm-evaluation-harness's where it has the task.
+    pub name: &'static str,
+    /// What it asks, in one line.
+    pub summary: &'static str,
+    /// How it is scored.
+    pub kind: TaskKind,
+    /// What is reported of it.
+    pub measures: &'static [Measure],
+    /// The metric by which figures and tables show it.
+    pub primary_metric: &'static str,
+    /// What of the data directory it reads.
+    pub data: Part,
+    /// Solved examples to draw from for few-shot prompts; no files where the task takes none.
+    pub train: Part,
+    /// Whether the harness draws one example more than it shows, which changes the draws that follow: it does so where the task
+    /// has no test split, to have one left if it drew the question itself.
+    pub(super) spare_example: bool,
+    /// Raised whenever the same rows give other requests. Part of the digest of the task.
+    pub(super) version: u32,
+    pub(super) form: Form,
+}
+
+/// Files of a benchmark.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// Paths below the data directory; the first that is there is read, plain or with `.bz2` behind its name.
+    pub files: &'static [&'static str],
+    /// Right answers, one a line, where the rows do not hold them.
+    pub labels: &'static [&'static str],
+}
+
+impl Part {
+    /// No files.
+    pub const NONE: Self = Self { files: &[], labels: &[] };
+
+    const fn rows(files: &'static [&'static str]) -> Self {
+        Self { files, labels: &[] }
+    }
+
+    const fn labelled(files: &'static [&'static str], labels: &'static [&'static str]) -> Self {
+        Self { files, labels }
+    }
+}
+
+/// From a file, and its labels where it has a file of them, to all documents.
+type Read = fn(&DataFile, Option<&DataFile>) -> Result<Vec<Document>, TaskError>;
+
+/// How items come about.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Form {
+    /// Text first, tokens then.
+    Documents(Read),
+    /// Cut out of books by tokens: what there is to be made of the books, and how each is made.
+    Books(fn(&[Book]) -> Vec<BookPlace>, fn(&[Book], &BookPlace, &Tokenizer) -> Result<Encoded, TaskError>),
+}
+
+/// Primary metrics are the columns of the paper's Table 1 where it says them: accuracy and perplexity of LAMBADA, accuracy
+/// elsewhere. It does not say which accuracy; `acc_norm` for HellaSwag and ARC challenge and `acc` for the others is an inference
+/// from the dense values, which agree with those published for these models.
+static BENCHMARKS: &[Benchmark] = &[
+    Benchmark {
+        name: "lambada_openai",
+        summary: "last word of a passage",
+        kind: TaskKind::Target,
+        measures: &[Measure::Acc, Measure::TargetPerplexity],
+        primary_metric: "acc",
+        data: Part::rows(&["lambada/lambada_test.jsonl", "lambada/lambada_test_en.jsonl"]),
+        train: Part::NONE,
+        spare_example: false,
+        version: 1,
+        form: Form::Documents(lambada::documents),
+    },
+    Benchmark {
+        name: "hellaswag",
+        summary: "which of four endings fits a description",
+        kind: TaskKind::MultipleChoice,
+        measures: &[Measure::Acc, Measure::AccNorm],
+        primary_metric: "acc_norm",
+        data: Part::rows(&["hellaswag/hellaswag_val.jsonl", "hellaswag/hellaswag_val_preprocessed.jsonl"]),
+        train: Part::rows(&["hellaswag/hellaswag_train.jsonl"]),
+        spare_example: true,
+        version: 1,
+        form: Form::Documents(hellaswag::documents),
+    },
+    Benchmark {
+        name: "piqa",
+        summary: "which of two solutions reaches a goal",
+        kind: TaskKind::MultipleChoice,
+        measures: &[Measure::Acc, Measure::AccNorm],
+        primary_metric: "acc",
+        data: Part::labelled(&["piqa/valid.jsonl"], &["piqa/valid-labels.lst"]),
+        train: Part::labelled(&["piqa/train.jsonl"], &["piqa/train-labels.lst"]),
+        spare_example: true,
+        version: 1,
+        form: Form::Documents(piqa::documents),
+    },
+    Benchmark {
+        name: "arc_easy",
+        summary: "science questions of school tests, the easy ones",
+        kind: TaskKind::MultipleChoice,
+        measures: &[Measure::Acc, Measure::AccNorm],
+        primary_metric: "acc",
+        data: Part::rows(&["arc/ARC-Easy-Test.jsonl"]),
+        train: Part::rows(&["arc/ARC-Easy-Train.jsonl"]),
+        spare_example: false,
+        version: 1,
+        form: Form::Documents(arc::documents),
+    },
+    Benchmark {
+        name: "arc_challenge",
+        summary: "science questions of school tests, those that retrieval and co-occurrence fail",
+        kind: TaskKind::MultipleChoice,
+        measures: &[Measure::Acc, Measure::AccNorm],
+        primary_metric: "acc_norm",
+        data: Part::rows(&["arc/ARC-Challenge-Test.jsonl"]),
+        train: Part::rows(&["arc/ARC-Challenge-Train.jsonl"]),
+        spare_example: false,
+        version: 1,
+        form: Form::Documents(arc::documents),
+    },
+    Benchmark {
+        name: "winogrande",
+        summary: "which of two names makes the rest of a sentence likelier",
+        kind: TaskKind::MultipleChoice,
+        measures: &[Measure::Acc],
+        primary_metric: "acc",
+        data: Part::labelled(&["winogrande/dev.jsonl"], &["winogrande/dev-labels.lst"]),
+        train: Part::labelled(
+            &["winogrande/train_xl.jsonl", "winogrande/train_m.jsonl", "winogrande/train_s.jsonl", "winogrande/train_xs.jsonl"],
+            &[],
+        ),
+        spare_example: true,
+        version: 1,
+        form: Form::Documents(winogrande::documents),
+    },
+    Benchmark {
+        name: "wikitext",
+        summary: "WikiText-2 by page, in windows",
+        kind: TaskKind::RunningText,
+        measures: &[Measure::WordPerplexity, Measure::BytePerplexity, Measure::BitsPerByte, Measure::Perplexity],
+        primary_metric: "word_perplexity",
+        data: Part::rows(&["wikitext2/wiki.test.raw", "wikitext2/wikitext2_test.jsonl"]),
+        train: Part::NONE,
+        spare_example: false,
+        version: 1,
+        form: Form::Documents(wikitext::documents),
+    },
+    Benchmark {
+        name: "longdocs_ppl",
+        summary: "running text of books, 1024 to 16384 tokens from the same place",
+        kind: TaskKind::RunningText,
+        measures: &[Measure::Perplexity],
+        primary_metric: "perplexity",
+        data: books::PART,
+        train: Part::NONE,
+        spare_example: false,
+        version: 1,
+        form: Form::Books(longdocs::places, longdocs::item),
+    },
+    Benchmark {
+        name: "longdocs_passkey",
+        summary: "a five-digit key hidden in a book, 1024 to 16384 tokens, five depths",
+        kind: TaskKind::Target,
+        measures: &[Measure::Acc, Measure::TokenAcc, Measure::TargetPerplexity],
+        primary_metric: "acc",
+        data: books::PART,
+        train: Part::NONE,
+        spare_example: false,
+        version: 1,
+        form: Form::Books(passkey::places, passkey::item),
+    },
+    Benchmark {
+        name: "longdocs_needle",
+        summary: "a made-up fact told in a book, four answers, 1024 to 16384 tokens, five depths",
+        kind: TaskKind::MultipleChoice,
+        measures: &[Measure::Acc],
+        primary_metric: "acc",
+        data: books::PART,
+        train: Part::NONE,
+        spare_example: false,
+        version: 1,
+        form: Form::Books(needle::places, needle::item),
+    },
+];
+
+/// All benchmarks.
+#[must_use]
+pub fn benchmarks() -> &'static [Benchmark] {
+    BENCHMARKS
+}
+
+impl Benchmark {
+    /// The documents of a split, at most `limit` from the front, with solved examples before them where they were asked for.
+    ///
+    /// # Errors
+    /// Files that are not there or damaged; a task whose items have no text of their own.
+    pub(super) fn documents(&self, source: &Source, split: Split, limit: usize) -> Result<Vec<Document>, TaskError> {
+        let mut files = source.files(self.name);
+        let documents = self.read(self.data, &mut files)?;
+        let prompting = &source.prompting;
+        let examples = if prompting.fewshot == 0 { Vec::new() } else { self.examples(&mut files)? };
+        let documents = fewshot::with_examples(documents, &examples, self, prompting)?;
+        Ok(documents.into_iter().filter(|document| split.contains(&document.id)).take(limit).collect())
+    }
+
+    /// Digest of everything that decides the items: the content of the files, and how they are asked.
+    pub(super) fn digest(&self, source: &Source, files: &mut Files<'_>) -> Result<String, TaskError> {
+        let prompting = &source.prompting;
+        let mut parts = format!("{} version {}", self.name, self.version);
+        if let Form::Documents(_) = self.form {
+            parts += &format!(" max_length {}", prompting.max_length);
+        }
+        if prompting.fewshot > 0 {
+            self.examples(files)?;
+            parts += &format!(" fewshot {} seed {}", prompting.fewshot, prompting.fewshot_seed);
+        }
+        parts += &format!(" data {}", files.digest());
+        Ok(blake3::hash(parts.as_bytes()).to_hex()[..16].to_owned())
+    }
+
+    /// All documents of a part.
+    pub(super) fn read(&self, part: Part, files: &mut Files<'_>) -> Result<Vec<Document>, TaskError> {
+        let Form::Documents(read) = self.form else {
+            return Err(TaskError::NoDocuments { name: self.name.to_owned() });
+        };
+        let file = files.read(part.files)?;
+        let labels = if part.labels.is_empty() { None } else { files.find(part.labels)? };
+        let documents = read(&file, labels.as_ref())?;
+        if documents.is_empty() {
+            return Err(TaskError::Row {
+                file: file.name,
+                line: 1,
+                problem: "the file holds nothing to ask".to_owned(),
+                hint: "copy it again from where its SOURCES.md says".to_owned(),
+            });
+        }
+        Ok(documents)
+    }
+
+    /// The solved examples.
+    fn examples(&self, files: &mut Files<'_>) -> Result<Vec<Document>, TaskError> {
+        if self.train.files.is_empty() || files.find(self.train.files)?.is_none() {
+            return Err(TaskError::NoExamples {
+                task: self.name,
+                files: self.train.files.iter().map(|name| (*name).to_owned()).collect(),
+            });
+        }
+        self.read(self.train, files)
+    }
+}
+
+/// The documents of a file of rows.
+fn documents_of_rows(
+    file: &DataFile,
+    labels: Option<&DataFile>,
+    document: impl Fn(&Row<'_>, Option<&str>) -> Result<Document, TaskError>,
+) -> Result<Vec<Document>, TaskError> {
+    let labels: Option<Vec<&str>> = labels.map(|labels| labels.text.lines().map(str::trim).collect());
+    let rows: Vec<Row<'_>> = rows(file).collect::<Result<_, _>>()?;
+    if let (Some(labels), Some(last)) = (&labels, rows.last())
+        && labels.len() != rows.len()
+    {
+        return Err(last.problem(
+            &format!("there are {} rows and {} labels", rows.len(), labels.len()),
+            "both files must be of one release; copy them again from where SOURCES.md says",
+        ));
+    }
+    let label = |row: &Row<'_>| labels.as_ref().map(|labels| labels[row.index()]);
+    rows.iter().map(|row| document(row, label(row))).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+//! What planning must know of a task, counted without running a model.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use super::benchmarks::{Benchmark, Form, books};
+use super::{Known, Prompting, SPLITS, Source, Split, TaskError, TaskKind, builtin, find};
+
+/// Characters of a token of English with a tokenizer of pieces, about: benchmarks are planned before any model is chosen.
+const CHARACTERS_PER_TOKEN: f64 = 4.3;
+
+/// What planning must know of a task. Sizes are in the tokens of the reference tokenizer for the reference tasks, estimated from
+/// characters for benchmarks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskFacts {
+    /// Number of items in each split, in the order of [`SPLITS`].
+    pub items: [usize; SPLITS.len()],
+    /// Mean tokens of a context.
+    pub mean_context_tokens: f64,
+    /// Mean tokens of a continuation; 0 for running text.
+    pub mean_continuation_tokens: f64,
+    /// Largest number of continuations of an item.
+    pub choices: usize,
+    /// How it is scored.
+    pub kind: TaskKind,
+    /// Digest of the data and of how it is asked.
+    pub digest: String,
+}
+
+impl TaskFacts {
+    /// Number of items that a split has.
+    #[must_use]
+    pub fn items_in(&self, split: Split) -> usize {
+        self.items[split as usize]
+    }
+}
+
+/// What facts depend on, beside the content of files.
+type Key = (&'static str, Option<PathBuf>, (usize, u64, usize));
+
+/// Facts of a task, counted once per process.
+///
+/// # Errors
+/// An unknown task, or a benchmark whose files are not there or damaged.
+pub fn facts(name: &str, source: &Source) -> Result<TaskFacts, TaskError> {
+    static KNOWN: Mutex<BTreeMap<Key, TaskFacts>> = Mutex::new(BTreeMap::new());
+    let task = find(name)?;
+    task.check(source.prompting)?;
+    let Prompting { fewshot, fewshot_seed, max_length } = source.prompting;
+    let key: Key = match task {
+        Known::Builtin(task) => (task.name, None, (0, 0, 0)),
+        Known::Benchmark(task) => {
+            (task.name, source.data.path().map(PathBuf::from), (fewshot, fewshot_seed, max_length))
+        }
+    };
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(facts) = known.get(&key) {
+        return Ok(facts.clone());
+    }
+    let facts = match task {
+        Known::Builtin(task) => builtin::facts(task)?,
+        Known::Benchmark(task) => of_benchmark(task, source)?,
+    };
+    known.insert(key, facts.clone());
+    Ok(facts)
+}
+
+fn of_benchmark(task: &Benchmark, source: &Source) -> Result<TaskFacts, TaskError> {
+    let mut files = source.files(task.name);
+    let mut facts = match task.form {
+        Form::Documents(_) => {
+            let documents = task.documents(source, Split::All, usize::MAX)?;
+            // Again, so that the digest is that of the files in a fixed order.
+            task.read(task.data, &mut files)?;
+            let tokens = |characters: usize| characters as f64 / CHARACTERS_PER_TOKEN;
+            let running_text = task.kind == TaskKind::RunningText;
+            let requests = || documents.iter().flat_map(|document| &document.requests);
+            let contexts = requests().map(|request| request.context.chars().count()).sum();
+            let continuations = requests().map(|request| request.continuation.chars().count()).sum();
+            let n = requests().count() as f64;
+            // The tokens of a running text are all context, as those of the reference task are.
+            let (contexts, continuations) = if running_text { (continuations, 0) } else { (contexts, continuations) };
+            TaskFacts {
+                items: count(documents.iter().map(|document| document.id.as_str())),
+                mean_context_tokens: tokens(contexts) / n,
+                mean_continuation_tokens: tokens(continuations) / n,
+                choices: documents.iter().map(|document| document.requests.len()).max().unwrap_or(1),
+                kind: task.kind,
+                digest: String::new(),
+            }
+        }
+        Form::Books(plan, _) => {
+            let places = plan(&books(&mut files)?);
+            let tokens: usize = places.iter().map(|place| place.tokens()).sum();
+            TaskFacts {
+                items: count(places.iter().map(|place| place.id.as_str())),
+                mean_context_tokens: tokens as f64 / places.len().max(1) as f64,
+                mean_continuation_tokens: if task.kind == TaskKind::RunningText { 0.0 } else { 2.0 },
+                choices: if task.kind == TaskKind::MultipleChoice { 4 } else { 1 },
+                kind: task.kind,
+                digest: String::new(),
+            }
+        }
+    };
+    facts.digest = task.digest(source, &mut files)?;
+    Ok(facts)
+}
+
+/// Items in each split.
+pub(super) fn count<'a>(ids: impl Iterator<Item = &'a str> + Clone) -> [usize; SPLITS.len()] {
+    SPLITS.map(|(_, split)| ids.clone().filter(|id| split.contains(id)).count())
+}

@@ -1,0 +1,55 @@
+//! `--data-dir`: where the files of the benchmarks lie.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use evaluation::tasks::DataDir;
+use miette::miette;
+
+use super::{Failure, refused};
+use crate::library::Library;
+
+/// Names the folder where the command line does not.
+const VARIABLE: &str = "SWEEP_DATA_DIR";
+
+/// Where benchmark data lies.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct DataArgs {
+    /// Folder that holds the files of the benchmarks; `SWEEP_DATA_DIR` if left out
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+impl DataArgs {
+    /// The data directory, or none.
+    ///
+    /// # Errors
+    /// What was named is no folder.
+    pub(super) fn open(&self) -> Result<DataDir, Failure> {
+        let variable = || std::env::var_os(VARIABLE).filter(|value| !value.is_empty());
+        let (folder, named_by) = match (&self.data_dir, variable()) {
+            (Some(folder), _) => (folder.clone(), "--data-dir"),
+            (None, Some(folder)) => (PathBuf::from(folder), VARIABLE),
+            (None, None) => return Ok(DataDir::default()),
+        };
+        if !folder.is_dir() {
+            let help = "name the folder that holds lambada/, arc/ and so on; docs/models-and-data.md describes it";
+            let problem = format!("{named_by} names {}, which is no folder", folder.display());
+            return Err(refused(miette!(help = help, "{problem}")));
+        }
+        Ok(DataDir::at(folder))
+    }
+
+    /// The library with this data.
+    ///
+    /// # Errors
+    /// As [`DataArgs::open`].
+    pub(super) fn library(&self) -> Result<Library, Failure> {
+        self.open().map(Library::with_data)
+    }
+
+    /// The same as words of a command line, for another process, which inherits the variable.
+    pub(super) fn words(&self) -> Vec<OsString> {
+        self.data_dir.iter().flat_map(|folder| ["--data-dir".into(), folder.clone().into()]).collect()
+    }
+}
