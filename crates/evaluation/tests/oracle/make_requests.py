@@ -110,11 +110,13 @@ def requests(folder: Path, limit: int) -> list[dict]:
 
 def task_requests(name: str, task, limit: int) -> dict:
     task.set_config(key="num_fewshot", value=0)
-    task.build_all_requests(limit=limit, rank=0, world_size=1)
-    documents = []
-    for index, doc in task.doc_iterator(limit=limit, rank=0, world_size=1):
-        own = sorted((i for i in task.instances if i.doc_id == index), key=lambda instance: instance.idx)
-        document = {"requests": [digest(*instance.args) for instance in own]}
+    task.build_all_requests(rank=0, world_size=1)
+    by_document = {}
+    for instance in sorted(task.instances, key=lambda instance: instance.idx):
+        by_document.setdefault(instance.doc_id, []).append(instance)
+    documents, whole = [], hashlib.sha256()
+    for index, doc in task.doc_iterator(rank=0, world_size=1):
+        document = {"requests": [digest(*instance.args) for instance in by_document[index]]}
         if task.OUTPUT_TYPE == "multiple_choice":
             # Where the contexts differ, the harness keeps the right answer where the text would be.
             document["gold"] = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
@@ -124,9 +126,17 @@ def task_requests(name: str, task, limit: int) -> dict:
         if task.OUTPUT_TYPE == "loglikelihood_rolling":
             counts = task.process_results(doc, [0.0])
             document["words"], document["bytes"] = counts["word_perplexity"][1], counts["byte_perplexity"][1]
+        whole.update(" ".join([*document["requests"], str(document.get("gold")), "\n"]).encode())
         documents.append(document)
-    metrics = sorted(task.higher_is_better())
-    return {"task": name, "version": task.VERSION, "metrics": metrics, "of": len(task.eval_docs), "documents": documents}
+    return {
+        "task": name,
+        "version": task.VERSION,
+        "metrics": sorted(task.higher_is_better()),
+        "of": len(documents),
+        # Requests and right answers of all documents.
+        "whole": whole.hexdigest()[:16],
+        "documents": documents[:limit],
+    }
 
 
 def digest(*arguments: str) -> str:
@@ -138,7 +148,7 @@ def digest(*arguments: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-dir", type=Path, help="the benchmarks' files; without it own_requests.jsonl alone is written")
-    parser.add_argument("--limit", type=int, default=200, help="documents per task")
+    parser.add_argument("--limit", type=int, default=200, help="documents per task that are listed; a digest covers all")
     arguments = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
     with tempfile.TemporaryDirectory() as scratch:

@@ -25,6 +25,8 @@ TASKS = [
     "world_winogrande",
     "induction",
 ]
+# Of the harness's own `wikitext`: this many texts of the reference task world_text as pages, in windows of this many tokens.
+PAGES, WINDOW = 5, 128
 
 
 def model_folder(name: str, scratch: Path) -> Path:
@@ -59,7 +61,25 @@ def evaluate(name: str, tasks: list[str], limit: int, scratch: Path) -> list[dic
     manager = TaskManager(include_path=str(HERE / "tasks"), include_defaults=False)
     # 100,000 resamples are the default of the harness.
     out = simple_evaluate(model=model, tasks=tasks, task_manager=manager, limit=limit, bootstrap_iters=100_000)
-    return [{"model": name, "task": task, **scores(out, task)} for task in tasks]
+    return [{"model": name, "task": task, **scores(out, task)} for task in tasks] + [windows(name, folder)]
+
+
+def windows(name: str, folder: str) -> dict:
+    """Running text in windows: the harness's own task over pages that the model can read."""
+    import datasets
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+
+    lines = Path("crates/evaluation/assets/reference-tasks/world_text.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines[:PAGES]]
+    pages = datasets.Dataset.from_list([{"id": row["id"], "page": row["text"]} for row in rows])
+    load_dataset, datasets.load_dataset = datasets.load_dataset, lambda *_, **__: {"train": pages, "validation": pages, "test": pages}
+    model = HFLM(
+        pretrained=folder, device="cpu", dtype="float32", add_bos_token=False, batch_size=32, max_length=WINDOW
+    )
+    out = simple_evaluate(model=model, tasks=["wikitext"])
+    datasets.load_dataset = load_dataset
+    return {"model": name, "task": "wikitext", **scores(out, "wikitext")}
 
 
 def scores(out: dict, task: str) -> dict:
@@ -69,10 +89,13 @@ def scores(out: dict, task: str) -> dict:
     for key, value in results.items():
         metric, _, filter_name = key.partition(",")
         if filter_name == "none" and not metric.endswith("_stderr"):
-            metrics[metric] = [f"{value:.4f}", f"{results[f'{metric}_stderr,none']:.4f}"]
+            stderr = results[f"{metric}_stderr,none"]
+            metrics[metric] = [f"{value:.4f}", stderr if stderr == "N/A" else f"{stderr:.4f}"]
     items = {}
     for sample in sorted(out["samples"][task], key=lambda sample: sample["doc_id"]):
+        # A text is one request, of which the harness keeps the log-likelihood alone.
         responses = [response[0] for response in sample["resps"]]
+        responses = [response if isinstance(response, tuple) else (response, False) for response in responses]
         items[sample["doc"]["id"]] = [[round(float(value), 5), int(greedy)] for value, greedy in responses]
     return {"version": out["versions"][task], "metrics": metrics, "items": items}
 

@@ -14,6 +14,8 @@ struct Stored {
     metrics: Vec<String>,
     /// Documents that the whole task has.
     of: usize,
+    /// Digest of the requests and right answers of all of them.
+    whole: String,
     /// The first ones.
     documents: Vec<StoredDocument>,
 }
@@ -36,10 +38,25 @@ fn stored(file: &str) -> Vec<Stored> {
     text.lines().skip(1).map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+/// The first eight bytes of SHA-256.
+fn short(text: impl AsRef<[u8]>) -> String {
+    Sha256::digest(text)[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// As `make_requests.py` has it.
 fn digest(request: &TextRequest) -> String {
-    let hash = Sha256::digest(format!("{}\u{1f}{}", request.context, request.continuation));
-    hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    short(format!("{}\u{1f}{}", request.context, request.continuation))
+}
+
+/// Digest of all documents, one a line.
+fn whole(documents: &[Document]) -> String {
+    let mut text = String::new();
+    for document in documents {
+        let gold = document.gold.map_or("None".to_owned(), |gold| gold.to_string());
+        let requests: Vec<String> = document.requests.iter().map(digest).collect();
+        text += &format!("{} {gold} \n", requests.join(" "));
+    }
+    short(text)
 }
 
 fn compare(place: &str, got: &Document, want: &StoredDocument) {
@@ -62,9 +79,11 @@ fn agrees(file: &str, data: DataDir) {
     for task in stored {
         let all = documents(&task.task, &source, Split::All, None).unwrap();
         assert_eq!(all.len(), task.of, "{}: documents", task.task);
+        assert_eq!(task.documents.len(), task.of.min(200), "{}: documents listed", task.task);
         for (index, (got, want)) in all.iter().zip(&task.documents).enumerate() {
             compare(&format!("{} {index}", task.task), got, want);
         }
+        assert_eq!(whole(&all), task.whole, "{}: a document behind the first {}", task.task, task.documents.len());
         let benchmark = benchmarks().iter().find(|benchmark| benchmark.name == task.task).unwrap();
         let own: Vec<&str> = benchmark.measures.iter().map(|measure| measure.name()).collect();
         for metric in task.metrics {
