@@ -37,17 +37,17 @@ def lambada(folder: Path) -> dict:
 
 
 def hellaswag(folder: Path) -> dict:
-    """Rows as the hub has them. A file whose queries are finished holds no ctx_a and ctx_b: what follows the label stands for ctx_a,
-    and what the harness then does to it must change nothing."""
+    """Rows as the hub has them, or rows with a finished `query`, of which nothing is left to be cleaned."""
     try:
         rows = json_rows(folder, "hellaswag/hellaswag_val.jsonl")
     except FileNotFoundError:
         rows = json_rows(folder, "hellaswag/hellaswag_val_preprocessed.jsonl")
-        for row in rows:
-            row["ctx_a"] = row["query"].removeprefix(row["activity_label"] + ": ")
-            row["ctx_b"] = ""
-    keys = ["activity_label", "ctx_a", "ctx_b", "endings"]
-    return {"validation": [{key: row[key] for key in keys} | {"label": str(row["label"])} for row in rows]}
+    for row in rows:
+        row["label"] = str(row["label"])
+        if "query" in row:
+            row |= {"ctx_a": "", "ctx_b": "", "choices": row["endings"], "gold": int(row["label"])}
+    keys = ["activity_label", "ctx_a", "ctx_b", "endings", "label", "query", "choices", "gold"]
+    return {"validation": [{key: row[key] for key in keys if key in row} for row in rows]}
 
 
 def piqa(folder: Path) -> dict:
@@ -110,6 +110,9 @@ def requests(folder: Path, limit: int) -> list[dict]:
 
 def task_requests(name: str, task, limit: int) -> dict:
     task.set_config(key="num_fewshot", value=0)
+    if name == "hellaswag" and "query" in task.dataset["validation"].column_names:
+        # The rows are what the harness's cleaning made; a second time it would change some of them again.
+        task.set_config(key="process_docs", value=None)
     task.build_all_requests(rank=0, world_size=1)
     by_document = {}
     for instance in sorted(task.instances, key=lambda instance: instance.idx):

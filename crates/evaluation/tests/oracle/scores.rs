@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use evaluation::metrics::{Aggregate, Metric, metrics};
-use evaluation::tasks::{Task, TaskKind};
+use evaluation::metrics::{Measure, Metric, measured, metrics};
+use evaluation::tasks::{DataDir, Prompting, Source, Split, Task, TaskKind, load};
+use evaluation::tokenizer::Tokenizer;
 use evaluation::{ItemScore, Protocol, Reduction, Settings, evaluate};
 use serde::Deserialize;
-use ssm_model::LanguageModel;
+use serde_json::{Value, json};
+use ssm_model::{LanguageModel, catalog};
 
 use crate::common;
 
@@ -49,13 +51,10 @@ fn compare_items(task: &Task, scores: &[ItemScore], stored: &Stored) {
 
 /// The metrics under the harness's names: its `perplexity` counts a target once, however many tokens it has.
 fn harness_metrics(task: &Task, scores: &[ItemScore]) -> Vec<Metric> {
-    let mut metrics = metrics(task.kind, &task.items, scores);
     if task.kind == TaskKind::Target {
-        metrics.retain(|metric| metric.name != "perplexity");
-        let contributions = scores.iter().map(|score| (score.choices[0].loglikelihood, 1.0)).collect();
-        metrics.push(Metric { name: "perplexity", aggregate: Aggregate::ExpNegMean, contributions });
+        return measured(&[Measure::Acc, Measure::TargetPerplexity], task.kind, &task.items, scores);
     }
-    metrics
+    metrics(task.kind, &task.items, scores)
 }
 
 /// Whether a number prints as `want`, with four decimals. A perplexity in the hundreds has more digits then than sums of float32
@@ -65,8 +64,7 @@ fn is_printed(got: f64, want: &str) -> bool {
     if printed < 100.0 { format!("{got:.4}") == want } else { (got / printed - 1.0).abs() < 5e-6 }
 }
 
-fn compare_metrics(task: &Task, scores: &[ItemScore], stored: &Stored) {
-    let metrics = harness_metrics(task, scores);
+fn compare_metrics(task: &Task, metrics: &[Metric], stored: &Stored) {
     for (name, (want, _)) in &stored.metrics {
         let metric = metrics.iter().find(|metric| metric.name == name).unwrap_or_else(|| panic!("no {name}"));
         let got = metric.value().unwrap();
@@ -79,12 +77,12 @@ fn agrees(name: &str, protocol: Protocol) {
     let model: LanguageModel = common::model(name);
     let reduction = Reduction::dense();
     let mut tasks = 0;
-    for stored in stored().iter().filter(|stored| stored.model == name) {
+    for stored in stored().iter().filter(|stored| stored.model == name && stored.task != "wikitext") {
         let task = common::task(&stored.task, stored.items.len());
         let setup = common::setup(&model, &task, protocol, &reduction);
         let scores = evaluate(&setup, Settings::default()).unwrap().items;
         compare_items(&task, &scores, stored);
-        compare_metrics(&task, &scores, stored);
+        compare_metrics(&task, &harness_metrics(&task, &scores), stored);
         tasks += 1;
     }
     assert_eq!(tasks, 7, "{name}: tasks");
@@ -109,4 +107,52 @@ fn the_transformer_agrees_with_the_harness() {
 #[test]
 fn continued_contexts_agree_with_the_harness() {
     agrees("mamba2-world", Protocol::Context);
+}
+
+/// As in `make_scores.py`.
+const WINDOW: usize = 128;
+
+/// The texts of `world_text` as pages of `wikitext`, in the data directory of this test.
+fn pages(stored: &Stored) -> Task {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let texts = fs::read_to_string(manifest.join("assets/reference-tasks/world_text.jsonl")).unwrap();
+    let texts = texts.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let rows: Vec<String> = texts
+        .filter(|text| stored.items.contains_key(text["id"].as_str().unwrap()))
+        .map(|text| json!({ "page": text["text"] }).to_string())
+        .collect();
+    let data = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pages");
+    fs::create_dir_all(data.join("wikitext2")).unwrap();
+    fs::write(data.join("wikitext2/wikitext2_test.jsonl"), rows.join("\n")).unwrap();
+    let prompting = Prompting { max_length: WINDOW, ..Prompting::default() };
+    let source = Source { data: DataDir::at(data), prompting };
+    let tokenizer = Tokenizer::from_json(catalog::builtins()[0].tokenizer_json).unwrap();
+    let tokenizer = tokenizer.with_config(r#"{"bos_token": "<eos>"}"#).unwrap();
+    load("wikitext", &source, &tokenizer, Split::All, None).unwrap()
+}
+
+/// Running text in windows: every log-likelihood of a text of up to two thousand tokens, and the perplexities by words and bytes.
+#[test]
+fn windows_of_running_text_agree_with_the_harness() {
+    let all = stored();
+    let stored: Vec<&Stored> = all.iter().filter(|stored| stored.task == "wikitext").collect();
+    assert_eq!(stored.len(), 3, "models");
+    let task = pages(stored[0]);
+    let reduction = Reduction::dense();
+    for stored in stored {
+        let model = common::model(&stored.model);
+        let scores = evaluate(&common::setup(&model, &task, Protocol::Aligned, &reduction), Settings::default());
+        let scores = scores.unwrap().items;
+        assert_eq!(scores.len(), stored.items.len());
+        let mut windows = 0;
+        for (score, (id, want)) in scores.iter().zip(&stored.items) {
+            let got: f64 = score.choices.iter().map(|choice| choice.loglikelihood).sum();
+            let want = want[0].0;
+            // Thousands of terms of float32 precision.
+            assert!((got / want - 1.0).abs() < 1e-5, "{} {id}: {got} instead of {want}", stored.model);
+            windows += score.choices.len();
+        }
+        assert!(windows > 2 * scores.len(), "texts of several windows");
+        compare_metrics(&task, &measured(task.measures, task.kind, &task.items, &scores), stored);
+    }
 }
