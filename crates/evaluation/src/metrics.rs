@@ -193,7 +193,8 @@ fn asked(score: &ItemScore) -> f64 {
 /// Share of a running text that was asked for. Under `context` a part of each window is context and not scored: words and bytes
 /// are then counted in proportion to tokens, since those of the original text have no place in the tokens.
 fn share_asked(item: &Item, score: &ItemScore) -> f64 {
-    let scored = item.contexts.iter().enumerate().map(|(index, context)| context.tokens.len() - item.scored_from(index));
+    let scored =
+        item.contexts.iter().enumerate().map(|(index, context)| context.tokens.len() - item.scored_from(index));
     asked(score) / (scored.sum::<usize>() as f64).max(1.0)
 }
 
@@ -218,8 +219,12 @@ mod tests {
     use crate::tasks::{Context, ItemFacts, Request};
 
     fn item(gold: Option<u32>, characters: &[usize], recalls: &[u32]) -> Item {
-        let request =
-            |characters: &usize| Request { context: 0, continuation: vec![1], scored: vec![0], characters: *characters };
+        let request = |characters: &usize| Request {
+            context: 0,
+            continuation: vec![1],
+            scored: vec![0],
+            characters: *characters,
+        };
         Item {
             id: "i".to_owned(),
             gold,

@@ -20,10 +20,10 @@ pub enum TokenizerError {
         error: String,
     },
     /// A word that a word-level tokenizer does not know, which would be scored as any other unknown one.
-    #[error("the tokenizer does not know a word of {text:?}")]
+    #[error("the tokenizer does not know `{word}`")]
     Unknown {
-        /// The text.
-        text: String,
+        /// The word.
+        word: String,
     },
     /// A text without anything before it, and no token to put there.
     #[error("nothing stands before the text, and the tokenizer names no token that begins one")]
@@ -48,9 +48,9 @@ impl TokenizerError {
             Self::Unknown { .. } => {
                 Some("its vocabulary is a closed list of words; this task needs a tokenizer of pieces".to_owned())
             }
-            Self::NoPrefix => {
-                Some("put the tokenizer_config.json that names `bos_token` or `eos_token` beside tokenizer.json".to_owned())
-            }
+            Self::NoPrefix => Some(
+                "put the tokenizer_config.json that names `bos_token` or `eos_token` beside tokenizer.json".to_owned(),
+            ),
             Self::Encode { .. } => None,
         }
     }
@@ -148,10 +148,11 @@ impl Tokenizer {
         let encoding =
             encoding.map_err(|error| TokenizerError::Encode { text: text.to_owned(), error: error.to_string() })?;
         let ids = encoding.get_ids().to_vec();
-        match self.unknown.filter(|unknown| ids.contains(unknown)) {
-            Some(_) => Err(TokenizerError::Unknown { text: text.to_owned() }),
-            None => Ok(ids),
+        // Encoded once more, for the place of the word.
+        if self.unknown.is_some_and(|unknown| ids.contains(&unknown)) {
+            self.encode_known(text)?;
         }
+        Ok(ids)
     }
 
     /// Encodes a context and its continuation as lm-evaluation-harness does (`LM.loglikelihood` and `TemplateLM._encode_pair`,
@@ -194,8 +195,12 @@ impl Tokenizer {
     /// The library refuses the text, or a word-level tokenizer does not know a word.
     pub fn encode_known(&self, text: &str) -> Result<Encoding, TokenizerError> {
         let encoding = self.encode(text)?;
-        match self.unknown.filter(|unknown| encoding.ids.contains(unknown)) {
-            Some(_) => Err(TokenizerError::Unknown { text: text.to_owned() }),
+        match encoding.ids.iter().position(|id| Some(*id) == self.unknown) {
+            Some(at) => {
+                let (start, end) = encoding.spans[at];
+                let word = text.chars().skip(start).take(end - start).collect();
+                Err(TokenizerError::Unknown { word })
+            }
             None => Ok(encoding),
         }
     }

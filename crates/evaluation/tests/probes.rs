@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 use common::{model, reduction, task};
 use evaluation::Reduction;
 use evaluation::probes::{self, Key, Probe, ProbeSetup, ProbeTable, Subject};
-use evaluation::tasks::{Context, Item, Request, TaskKind};
+use evaluation::tasks::{Context, Item, ItemFacts, Request, TaskKind};
 use reduction_strategies::options::{OptionValue, ResolvedOptions};
 use ssm_model::checkpoint::CheckpointError;
 use ssm_model::{LanguageModel, ModelConfig, Placement, RandomWeights, WeightSource};

@@ -33,9 +33,7 @@ fn rounded(value: &Value) -> Value {
     match value {
         Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), rounded(value))).collect(),
         Value::Array(values) => values.iter().map(rounded).collect(),
-        Value::Number(number) if number.is_f64() => {
-            Value::from((number.as_f64().unwrap() * 1e10).round() / 1e10)
-        }
+        Value::Number(number) if number.is_f64() => Value::from((number.as_f64().unwrap() * 1e10).round() / 1e10),
         other => other.clone(),
     }
 }

@@ -55,12 +55,7 @@ pub fn builtin_tasks() -> &'static [BuiltinTask] {
 ///
 /// # Errors
 /// A line that is not a valid item.
-pub(super) fn load(
-    task: &BuiltinTask,
-    tokenizer: &Tokenizer,
-    split: Split,
-    limit: usize,
-) -> Result<Task, TaskError> {
+pub(super) fn load(task: &BuiltinTask, tokenizer: &Tokenizer, split: Split, limit: usize) -> Result<Task, TaskError> {
     let lines = task.jsonl.lines().enumerate();
     let items = lines
         .map(|(index, line)| wire::item(task.name, index + 1, line, task.kind, tokenizer))

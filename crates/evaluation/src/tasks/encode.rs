@@ -28,11 +28,8 @@ pub(super) fn item(
         recalls: Vec::new(),
         facts: document.facts.clone(),
     };
-    let refused = |error: TokenizerError| TaskError::Tokenizer {
-        file: document.place.0.clone(),
-        line: document.place.1,
-        error,
-    };
+    let refused =
+        |error: TokenizerError| TaskError::Tokenizer { file: document.place.0.clone(), line: document.place.1, error };
     if kind == TaskKind::RunningText {
         let tokens = tokenizer.encode_text(&document.requests[0].continuation).map_err(refused)?;
         let windows = windows(&tokens, tokenizer.prefix_token().map_err(refused)?, max_length);

@@ -70,9 +70,7 @@ fn of_benchmark(task: &Benchmark, source: &Source) -> Result<TaskFacts, TaskErro
     let mut files = source.files(task.name);
     let mut facts = match task.form {
         Form::Documents(_) => {
-            let documents = task.documents(source, Split::All, usize::MAX)?;
-            // Again, so that the digest is that of the files in a fixed order.
-            task.read(task.data, &mut files)?;
+            let documents = task.documents(&mut files, &source.prompting, Split::All, usize::MAX)?;
             let tokens = |characters: usize| characters as f64 / CHARACTERS_PER_TOKEN;
             let running_text = task.kind == TaskKind::RunningText;
             let requests = || documents.iter().flat_map(|document| &document.requests);
@@ -103,7 +101,7 @@ fn of_benchmark(task: &Benchmark, source: &Source) -> Result<TaskFacts, TaskErro
             }
         }
     };
-    facts.digest = task.digest(source, &mut files)?;
+    facts.digest = task.digest(&files, &source.prompting);
     Ok(facts)
 }
 

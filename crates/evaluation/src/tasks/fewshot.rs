@@ -2,10 +2,10 @@
 
 use rand_mt::Mt;
 
+use super::TaskError;
 use super::benchmarks::Benchmark;
 use super::document::Document;
 use super::prompting::Prompting;
-use super::TaskError;
 
 /// Between examples, and between the last one and the question.
 const DELIMITER: &str = "\n\n";
@@ -103,9 +103,28 @@ mod tests {
             let mut random = PythonRandom::new(seed);
             [random.sample(n, k), random.sample(n, k)]
         };
-        assert_eq!(twice(1234, 20000, 5), [[14441, 3828, 245, 2970, 19078], [1144, 2750, 3225, 11620, 7759]].map(|numbers| numbers.to_vec()));
+        assert_eq!(
+            twice(1234, 20000, 5),
+            [[14441, 3828, 245, 2970, 19078], [1144, 2750, 3225, 11620, 7759]].map(|numbers| numbers.to_vec())
+        );
         assert_eq!(twice(1234, 10, 5), [[7, 1, 0, 9, 4], [0, 1, 8, 6, 2]].map(|numbers| numbers.to_vec()));
-        assert_eq!(twice(0, 100, 6), [[49, 97, 53, 5, 33, 65], [62, 51, 38, 61, 45, 74]].map(|numbers| numbers.to_vec()));
-        assert_eq!(twice(1099511627783, 3000, 26), [[2513, 2619, 2336, 2890, 1949, 1027, 2521, 519, 2116, 1537, 2135, 2948, 1487, 1610, 1814, 1840, 1525, 923, 1821, 2434, 736, 562, 2174, 2995, 2342, 667], [128, 1035, 310, 1505, 547, 533, 2943, 2364, 2404, 126, 2316, 617, 214, 1427, 1197, 2480, 1956, 117, 1564, 2368, 1437, 1069, 1946, 1409, 2997, 2769]].map(|numbers| numbers.to_vec()));
+        assert_eq!(
+            twice(0, 100, 6),
+            [[49, 97, 53, 5, 33, 65], [62, 51, 38, 61, 45, 74]].map(|numbers| numbers.to_vec())
+        );
+        assert_eq!(
+            twice(1099511627783, 3000, 26),
+            [
+                [
+                    2513, 2619, 2336, 2890, 1949, 1027, 2521, 519, 2116, 1537, 2135, 2948, 1487, 1610, 1814, 1840,
+                    1525, 923, 1821, 2434, 736, 562, 2174, 2995, 2342, 667
+                ],
+                [
+                    128, 1035, 310, 1505, 547, 533, 2943, 2364, 2404, 126, 2316, 617, 214, 1427, 1197, 2480, 1956, 117,
+                    1564, 2368, 1437, 1069, 1946, 1409, 2997, 2769
+                ]
+            ]
+            .map(|numbers| numbers.to_vec())
+        );
     }
 }

@@ -115,10 +115,9 @@ pub fn load(
             let mut files = source.files(task.name);
             let encoded: Vec<encode::Encoded> = match task.form {
                 Form::Documents(_) => {
-                    let documents = task.documents(source, split, limit)?;
-                    let encode = |document: &Document| {
-                        encode::item(document, task.kind, tokenizer, source.prompting.max_length)
-                    };
+                    let documents = task.documents(&mut files, &source.prompting, split, limit)?;
+                    let encode =
+                        |document: &Document| encode::item(document, task.kind, tokenizer, source.prompting.max_length);
                     documents.par_iter().map(encode).collect::<Result<_, _>>()?
                 }
                 Form::Books(plan, build) => {
@@ -147,14 +146,12 @@ pub fn load(
 ///
 /// # Errors
 /// As [`load`]; a task that is no benchmark, or whose items are cut by tokens and so have no text of their own.
-pub fn documents(
-    name: &str,
-    source: &Source,
-    split: Split,
-    limit: Option<usize>,
-) -> Result<Vec<Document>, TaskError> {
+pub fn documents(name: &str, source: &Source, split: Split, limit: Option<usize>) -> Result<Vec<Document>, TaskError> {
     match find(name)? {
-        Known::Benchmark(task) => task.documents(source, split, limit.unwrap_or(usize::MAX)),
+        Known::Benchmark(task) => {
+            let mut files = source.files(task.name);
+            task.documents(&mut files, &source.prompting, split, limit.unwrap_or(usize::MAX))
+        }
         Known::Builtin(_) => Err(TaskError::NoDocuments { name: name.to_owned() }),
     }
 }

@@ -66,7 +66,7 @@ pub fn write(dir: &Path, out: &Path) -> Result<Export, LmEvalError> {
     for trial in &trials {
         let name = folder_name(trial.key);
         let folder = out.join(&name);
-        let mut text = results::results(trial.key, &name, &trial.cells).to_string();
+        let mut text = results::results(trial.key, &name, input.plan.fewshot, &trial.cells).to_string();
         text.push('\n');
         export.results.push(write_file(&folder, &format!("results_{DATE}.json"), &text)?);
         for (cell, metrics) in &trial.cells {

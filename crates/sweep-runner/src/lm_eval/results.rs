@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use evaluation::tasks::benchmarks;
 use serde_json::{Map, Value, json};
 
 use super::measured::{Measured, output_type};
 use crate::record::schema::{CellRecord, TrialKey};
 
 /// Everything of a trial, with the keys of the harness; what is this project's own stands under `ssm_reduce`.
-pub(super) fn results(key: &TrialKey, folder: &str, cells: &[(&CellRecord, Vec<Measured>)]) -> Value {
+pub(super) fn results(key: &TrialKey, folder: &str, fewshot: usize, cells: &[(&CellRecord, Vec<Measured>)]) -> Value {
     let by_task = |value: &dyn Fn(&CellRecord, &[Measured]) -> Option<Value>| {
         let values = cells.iter().filter_map(|(cell, metrics)| Some((cell.task.clone(), value(cell, metrics)?)));
         Value::Object(values.collect::<Map<_, _>>())
@@ -16,9 +17,9 @@ pub(super) fn results(key: &TrialKey, folder: &str, cells: &[(&CellRecord, Vec<M
     json!({
         "results": by_task(&|cell, metrics| Some(task_results(cell, metrics))),
         "group_subtasks": {},
-        "configs": by_task(&|cell, metrics| Some(config(cell, metrics))),
+        "configs": by_task(&|cell, metrics| Some(config(cell, metrics, fewshot))),
         "versions": by_task(&|cell, _| version(&cell.task).map(Value::from)),
-        "n-shot": by_task(&|_, _| Some(json!(0))),
+        "n-shot": by_task(&|cell, _| Some(json!(n_shot(&cell.task, fewshot)))),
         "higher_is_better": by_task(&|_, metrics| Some(higher_is_better(metrics))),
         "n-samples": by_task(&|cell, _| Some(json!({ "effective": cell.items.len() }))),
         "config": {
@@ -57,7 +58,7 @@ fn task_results(cell: &CellRecord, metrics: &[Measured]) -> Value {
     Value::Object(results)
 }
 
-fn config(cell: &CellRecord, metrics: &[Measured]) -> Value {
+fn config(cell: &CellRecord, metrics: &[Measured], fewshot: usize) -> Value {
     let metric_list = metrics.iter().map(|metric| {
         json!({
             "metric": metric.name,
@@ -68,10 +69,15 @@ fn config(cell: &CellRecord, metrics: &[Measured]) -> Value {
     json!({
         "task": cell.task,
         "output_type": output_type(cell),
-        "num_fewshot": 0,
+        "num_fewshot": n_shot(&cell.task, fewshot),
         "metric_list": metric_list.collect::<Vec<_>>(),
         "metadata": version(&cell.task).map(|version| json!({ "version": version })),
     })
+}
+
+/// Solved examples before each question; the reference tasks take none.
+fn n_shot(task: &str, fewshot: usize) -> usize {
+    if benchmarks().iter().any(|benchmark| benchmark.name == task) { fewshot } else { 0 }
 }
 
 fn higher_is_better(metrics: &[Measured]) -> Value {

@@ -1,10 +1,10 @@
 //! ARC, easy and challenge: science questions with three to five answers.
 
 use super::documents_of_rows;
+use crate::tasks::TaskError;
 use crate::tasks::data::DataFile;
 use crate::tasks::document::Document;
 use crate::tasks::rows::Row;
-use crate::tasks::TaskError;
 
 /// Tasks `arc_easy` and `arc_challenge` of lm-evaluation-harness, version 1.0. Reads the rows of the hub (`question` is a text,
 /// `choices` holds the lists `text` and `label`) and those of the original release (`question` holds `stem` and a list of

@@ -19,11 +19,8 @@ fn document(row: &Row<'_>) -> Result<Document, TaskError> {
         let hint = "the last word is what is asked for; correct the row, or leave it out";
         return Err(row.problem("`text` ends in a space, so that its last word is empty", hint));
     }
-    let request = TextRequest {
-        context: context.to_owned(),
-        continuation: format!(" {word}"),
-        characters: word.chars().count(),
-    };
+    let request =
+        TextRequest { context: context.to_owned(), continuation: format!(" {word}"), characters: word.chars().count() };
     Ok(Document {
         id: format!("lambada_openai-{}", row.index()),
         gold: None,

@@ -15,7 +15,7 @@ mod winogrande;
 use super::data::{DataFile, Files};
 use super::document::Document;
 use super::encode::Encoded;
-use super::prompting::Source;
+use super::prompting::Prompting;
 use super::rows::{Row, rows};
 use super::{Split, TaskError, TaskKind, fewshot};
 use crate::metrics::Measure;
@@ -154,7 +154,12 @@ static BENCHMARKS: &[Benchmark] = &[
         primary_metric: "acc",
         data: Part::labelled(&["winogrande/dev.jsonl"], &["winogrande/dev-labels.lst"]),
         train: Part::labelled(
-            &["winogrande/train_xl.jsonl", "winogrande/train_m.jsonl", "winogrande/train_s.jsonl", "winogrande/train_xs.jsonl"],
+            &[
+                "winogrande/train_xl.jsonl",
+                "winogrande/train_m.jsonl",
+                "winogrande/train_s.jsonl",
+                "winogrande/train_xs.jsonl",
+            ],
             &[],
         ),
         spare_example: true,
@@ -222,28 +227,30 @@ impl Benchmark {
     ///
     /// # Errors
     /// Files that are not there or damaged; a task whose items have no text of their own.
-    pub(super) fn documents(&self, source: &Source, split: Split, limit: usize) -> Result<Vec<Document>, TaskError> {
-        let mut files = source.files(self.name);
-        let documents = self.read(self.data, &mut files)?;
-        let prompting = &source.prompting;
-        let examples = if prompting.fewshot == 0 { Vec::new() } else { self.examples(&mut files)? };
+    pub(super) fn documents(
+        &self,
+        files: &mut Files<'_>,
+        prompting: &Prompting,
+        split: Split,
+        limit: usize,
+    ) -> Result<Vec<Document>, TaskError> {
+        let documents = self.read(self.data, files)?;
+        let examples = if prompting.fewshot == 0 { Vec::new() } else { self.examples(files)? };
         let documents = fewshot::with_examples(documents, &examples, self, prompting)?;
         Ok(documents.into_iter().filter(|document| split.contains(&document.id)).take(limit).collect())
     }
 
-    /// Digest of everything that decides the items: the content of the files, and how they are asked.
-    pub(super) fn digest(&self, source: &Source, files: &mut Files<'_>) -> Result<String, TaskError> {
-        let prompting = &source.prompting;
+    /// Digest of everything that decides the items, once their files were read: their content, and how they are asked.
+    pub(super) fn digest(&self, files: &Files<'_>, prompting: &Prompting) -> String {
         let mut parts = format!("{} version {}", self.name, self.version);
         if let Form::Documents(_) = self.form {
             parts += &format!(" max_length {}", prompting.max_length);
         }
         if prompting.fewshot > 0 {
-            self.examples(files)?;
             parts += &format!(" fewshot {} seed {}", prompting.fewshot, prompting.fewshot_seed);
         }
         parts += &format!(" data {}", files.digest());
-        Ok(blake3::hash(parts.as_bytes()).to_hex()[..16].to_owned())
+        blake3::hash(parts.as_bytes()).to_hex()[..16].to_owned()
     }
 
     /// All documents of a part.
@@ -267,13 +274,13 @@ impl Benchmark {
 
     /// The solved examples.
     fn examples(&self, files: &mut Files<'_>) -> Result<Vec<Document>, TaskError> {
-        if self.train.files.is_empty() || files.find(self.train.files)?.is_none() {
-            return Err(TaskError::NoExamples {
+        self.read(self.train, files).map_err(|error| match error {
+            TaskError::NoData { .. } => TaskError::NoExamples {
                 task: self.name,
                 files: self.train.files.iter().map(|name| (*name).to_owned()).collect(),
-            });
-        }
-        self.read(self.train, files)
+            },
+            other => other,
+        })
     }
 }
 

@@ -31,7 +31,8 @@ pub(super) fn item(books: &[Book], place: &BookPlace, tokenizer: &Tokenizer) -> 
     let text = format!("The gardener of {town} keeps a tame {animal}, and its name is {}.", choices[gold]);
     let word = |word: &str| text.find(word).map(|at| at..at + word.len());
     let necessary = [town, animal, choices[gold]].into_iter().filter_map(word).collect();
-    let question = format!("Question: What is the name of the {animal} of the gardener of {town}?\nAnswer: Its name is");
+    let question =
+        format!("Question: What is the name of the {animal} of the gardener of {town}?\nAnswer: Its name is");
     let hidden = retrieval::context(book, place, &Statement { text, necessary, question }, tokenizer)?;
     let refused = |error| TaskError::Tokenizer { file: book.place.0.clone(), line: book.place.1, error };
     let mut contexts = Vec::new();
@@ -50,7 +51,6 @@ pub(super) fn item(books: &[Book], place: &BookPlace, tokenizer: &Tokenizer) -> 
         });
     }
     let facts = ItemFacts { length: Some(place.length as u32), depth: place.depth, ..ItemFacts::default() };
-    let item =
-        Item { id: place.id.clone(), gold: Some(gold as u32), contexts, requests, recalls: Vec::new(), facts };
+    let item = Item { id: place.id.clone(), gold: Some(gold as u32), contexts, requests, recalls: Vec::new(), facts };
     Ok(Encoded { item, truncated: 0 })
 }

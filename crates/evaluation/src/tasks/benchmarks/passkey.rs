@@ -26,12 +26,8 @@ pub(super) fn item(books: &[Book], place: &BookPlace, tokenizer: &Tokenizer) -> 
     let refused = |error| TaskError::Tokenizer { file: book.place.0.clone(), line: book.place.1, error };
     let mut pair = tokenizer.encode_pair(&hidden.text, &format!(" {key}")).map_err(refused)?;
     let continuation = std::mem::take(&mut pair.continuation);
-    let request = Request {
-        context: 0,
-        scored: (0..continuation.len() as u32).collect(),
-        continuation,
-        characters: key.len(),
-    };
+    let request =
+        Request { context: 0, scored: (0..continuation.len() as u32).collect(), continuation, characters: key.len() };
     let facts = ItemFacts { length: Some(place.length as u32), depth: place.depth, ..ItemFacts::default() };
     let item = Item {
         id: place.id.clone(),

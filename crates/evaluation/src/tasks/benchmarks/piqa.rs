@@ -14,9 +14,9 @@ pub(super) fn documents(file: &DataFile, labels: Option<&DataFile>) -> Result<Ve
 
 fn document(row: &Row<'_>, label: Option<&str>) -> Result<Document, TaskError> {
     let gold = match label.filter(|_| !row.has("label")) {
-        Some(label) => label.parse().map_err(|_| {
-            row.problem(&format!("the label is {label:?}"), "a label is 0 for sol1 or 1 for sol2")
-        })?,
+        Some(label) => label
+            .parse()
+            .map_err(|_| row.problem(&format!("the label is {label:?}"), "a label is 0 for sol1 or 1 for sol2"))?,
         None => row.whole("label")? as usize,
     };
     let choices = [row.text("sol1")?, row.text("sol2")?];

@@ -1,7 +1,7 @@
 //! A statement hidden in a book at a given depth, and a question about it at the end.
 
+use reduction_strategies::Draw;
 use reduction_strategies::random::{Purpose, uniform};
-use reduction_strategies::{Draw};
 
 use super::books::{Book, BookPlace, LENGTHS};
 use crate::tasks::{Context, TaskError};
@@ -106,7 +106,8 @@ impl Hidden {
         let necessary: Vec<_> = self.necessary.iter().map(|r| characters(r.start)..characters(r.end)).collect();
         // Special tokens before the text have no span.
         let added = pair.context.len() - spans.len();
-        let is_needed = |span: &(usize, usize)| necessary.iter().any(|range| span.0 < range.end && range.start < span.1);
+        let is_needed =
+            |span: &(usize, usize)| necessary.iter().any(|range| span.0 < range.end && range.start < span.1);
         let positions = spans.iter().enumerate().filter(|(_, span)| is_needed(span));
         Ok(Context { necessary: positions.map(|(index, _)| (added + index) as u32).collect(), tokens: pair.context })
     }

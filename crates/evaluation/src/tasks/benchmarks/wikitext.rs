@@ -56,7 +56,8 @@ fn detokenize(page: &str) -> String {
     /// White space of Python's regular expressions.
     const S: &str = r"[\s\x1c-\x1f]";
     static BETWEEN: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
-        let between = |open: &str, inside: &str, close: &str, to| (regex(&format!("{open}{S}*({inside}*?){S}*{close}")), to);
+        let between =
+            |open: &str, inside: &str, close: &str, to| (regex(&format!("{open}{S}*({inside}*?){S}*{close}")), to);
         vec![
             between(r"\(", r"[^)]", r"\)", "($1)"),
             between(r"\[", r"[^\]]", r"\]", "[$1]"),
