@@ -32,6 +32,10 @@ test:
 test-survival:
     cargo test --release --workspace --test survival -- --ignored --nocapture
 
+# Compare what benchmarks ask with lm-evaluation-harness, document by document; SWEEP_DATA_DIR names the folder with their files
+test-data:
+    cargo test --release --package evaluation --test oracle --test benchmark_tokens -- --ignored
+
 # Check the format and run clippy
 lint:
     cargo fmt --all --check
