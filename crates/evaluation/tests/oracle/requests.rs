@@ -40,7 +40,9 @@ fn stored(file: &str) -> Vec<Stored> {
 
 /// The first eight bytes of SHA-256.
 fn short(text: impl AsRef<[u8]>) -> String {
-    Sha256::digest(text)[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut first = [0; 8];
+    first.copy_from_slice(&Sha256::digest(text)[..8]);
+    format!("{:016x}", u64::from_be_bytes(first))
 }
 
 /// As `make_requests.py` has it.

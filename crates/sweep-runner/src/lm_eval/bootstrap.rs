@@ -72,7 +72,7 @@ mod tests {
 
     /// `bootstrap_stderr(perplexity, xs, 100_000)` of the harness for `xs = [-(i * i % 11) / 4 for i in range(n)]`.
     #[test]
-    fn standard_errors_are_the_harnesss() {
+    fn standard_errors_are_those_of_the_harness() {
         for (n, expected) in HARNESS {
             let column: Vec<f64> = (0..n).map(|i| -f64::from(i * i % 11) / 4.0).collect();
             let constant = vec![-1.0; n as usize];

@@ -97,12 +97,12 @@ impl Measured {
 pub(super) fn measured(cell: &CellRecord) -> Vec<Measured> {
     let mut all = Vec::new();
     for record in &cell.metrics {
-        let by_token = record.metric == "perplexity" && record.contributions.iter().any(|(_, weight)| *weight != 1.0);
-        if !by_token {
-            all.push(Measured::new(&record.metric, record));
+        let metric = Measured::new(&record.metric, record);
+        if metric.name != "perplexity" || metric.aggregation == Aggregation::Perplexity {
+            all.push(metric);
             continue;
         }
-        all.push(Measured::new("token_perplexity", record));
+        all.push(Measured { name: "token_perplexity".to_owned(), ..metric });
         if output_type(cell) == "loglikelihood" {
             let contributions = cell.items.iter().map(|item| (item.loglikelihoods.iter().sum(), 1.0)).collect();
             let record = MetricRecord { contributions, ..record.clone() };
