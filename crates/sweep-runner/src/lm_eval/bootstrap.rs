@@ -77,8 +77,9 @@ mod tests {
             let column: Vec<f64> = (0..n).map(|i| -f64::from(i * i % 11) / 4.0).collect();
             let constant = vec![-1.0; n as usize];
             let got = perplexity_stderrs(n as usize, &[&constant, &column]);
-            assert!(got[0] < 1e-12, "{n}: a constant has no error");
-            assert!((got[1] - expected).abs() < 1e-12, "{n}: {} instead of {expected}", got[1]);
+            // A mean of a hundred thousand numbers is rounded.
+            assert!(got[0] < 1e-9, "{n}: a constant has the error {}", got[0]);
+            assert!((got[1] - expected).abs() < 1e-9, "{n}: {} instead of {expected}", got[1]);
         }
     }
 }
