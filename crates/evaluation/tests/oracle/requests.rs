@@ -52,13 +52,12 @@ fn digest(request: &TextRequest) -> String {
 
 /// Digest of all documents, one a line.
 fn whole(documents: &[Document]) -> String {
-    let mut text = String::new();
-    for document in documents {
+    let line = |document: &Document| {
         let gold = document.gold.map_or("None".to_owned(), |gold| gold.to_string());
         let requests: Vec<String> = document.requests.iter().map(digest).collect();
-        text += &format!("{} {gold} \n", requests.join(" "));
-    }
-    short(text)
+        format!("{} {gold} \n", requests.join(" "))
+    };
+    short(documents.iter().map(line).collect::<Vec<_>>().concat())
 }
 
 fn compare(place: &str, got: &Document, want: &StoredDocument) {
