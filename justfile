@@ -32,9 +32,9 @@ test:
 test-survival:
     cargo test --release --workspace --test survival -- --ignored --nocapture
 
-# Compare what benchmarks ask with lm-evaluation-harness, document by document; SWEEP_DATA_DIR names the folder with their files
+# Compare the benchmarks with what lm-evaluation-harness makes of them; SWEEP_DATA_DIR names their files; minutes on two cores
 test-data:
-    cargo test --release --package evaluation --test oracle --test benchmark_tokens -- --ignored
+    cargo test --release -p sweep-runner -p evaluation --test benchmark_tokens --test oracle -- --ignored
 
 # Check the format and run clippy
 lint:

@@ -163,6 +163,21 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::encode_text`], or an empty context and no token to put there.
     pub fn encode_pair(&self, context: &str, continuation: &str) -> Result<EncodedPair, TokenizerError> {
+        self.encode_after(context, &self.encode_context(context)?, continuation)
+    }
+
+    /// The tokens of a context alone, as [`Tokenizer::encode_pair`] has them; none for an empty one.
+    pub(crate) fn encode_context(&self, context: &str) -> Result<Vec<u32>, TokenizerError> {
+        if context.is_empty() { Ok(Vec::new()) } else { self.encode_text(context.trim_end_matches(is_space)) }
+    }
+
+    /// As [`Tokenizer::encode_pair`], for a context that was encoded before: choices of one question share it.
+    pub(crate) fn encode_after(
+        &self,
+        context: &str,
+        encoded: &[u32],
+        continuation: &str,
+    ) -> Result<EncodedPair, TokenizerError> {
         if context.is_empty() {
             let prefix = self.prefix_token()?;
             let mut ids = self.ids(continuation, false)?;
@@ -173,9 +188,8 @@ impl Tokenizer {
             return Ok(EncodedPair { context: ids, continuation: rest });
         }
         let whole = self.encode_text(&format!("{context}{continuation}"))?;
-        let context = self.encode_text(context.trim_end_matches(is_space))?;
-        let continuation = whole.get(context.len()..).unwrap_or_default().to_vec();
-        Ok(EncodedPair { context, continuation })
+        let continuation = whole.get(encoded.len()..).unwrap_or_default().to_vec();
+        Ok(EncodedPair { context: encoded.to_vec(), continuation })
     }
 
     /// Encodes a text without adding special tokens.
@@ -230,5 +244,62 @@ impl Tokenizer {
     #[must_use]
     pub fn digest(&self) -> String {
         self.digest.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Word pieces of a byte-level tokenizer with a merge across a space, and `<|endoftext|>` as 0.
+    const PIECES: &str = r#"{
+        "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "decoder": null, "post_processor": null,
+        "added_tokens": [{"id": 0, "content": "<|endoftext|>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}],
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+        "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null, "end_of_word_suffix": null,
+            "fuse_unk": false, "byte_fallback": false, "vocab": {"<|endoftext|>": 0, "a": 1, "b": 2, "\u0120": 3, "\u0120a": 4, "ab": 5},
+            "merges": [["\u0120", "a"], ["a", "b"]]}
+    }"#;
+
+    fn pair(context: &str, continuation: &str) -> (Vec<u32>, Vec<u32>) {
+        let pair = Tokenizer::from_json(PIECES).unwrap().encode_pair(context, continuation).unwrap();
+        (pair.context, pair.continuation)
+    }
+
+    #[test]
+    fn pairs_are_encoded_together_and_cut_where_the_context_ends() {
+        assert_eq!(pair("b", " a"), (vec![2], vec![4]));
+        assert_eq!(pair("b ", "a"), (vec![2], vec![4]), "white space moves to the continuation");
+        // Together `ab` is one token: the context's own token stands, and nothing is left of the continuation.
+        assert_eq!(pair("a", "b"), (vec![1], vec![]));
+        assert_eq!(pair("a", "bb"), (vec![1], vec![2]));
+    }
+
+    #[test]
+    fn an_empty_context_is_the_token_that_begins_a_text() {
+        assert_eq!(pair("", "ba"), (vec![0], vec![2, 1]));
+        assert_eq!(pair("", "<|endoftext|>b"), (vec![0], vec![2]));
+        let words = Tokenizer::from_json(ssm_model::catalog::builtins()[0].tokenizer_json).unwrap();
+        assert_eq!(words.encode_pair("", "the pet"), Err(TokenizerError::NoPrefix));
+    }
+
+    #[test]
+    fn the_configuration_names_the_token_that_begins_a_text() {
+        let with = |config: &str| Tokenizer::from_json(PIECES).unwrap().with_config(config);
+        let plain = Tokenizer::from_json(PIECES).unwrap();
+        assert_eq!(with(r#"{"bos_token": "b", "eos_token": "a"}"#).unwrap().prefix_token(), Ok(2));
+        assert_eq!(with(r#"{"bos_token": null, "eos_token": {"content": "a"}}"#).unwrap().prefix_token(), Ok(1));
+        assert_eq!(with("{}").unwrap().digest(), plain.digest());
+        assert_eq!(with(r#"{"eos_token": "<|endoftext|>"}"#).unwrap().digest(), plain.digest());
+        assert_ne!(with(r#"{"bos_token": "b"}"#).unwrap().digest(), plain.digest());
+        assert!(matches!(with(r#"{"bos_token": "c"}"#), Err(TokenizerError::Unreadable(_))));
+    }
+
+    #[test]
+    fn a_word_that_a_word_level_tokenizer_does_not_know_is_named() {
+        let words = Tokenizer::from_json(ssm_model::catalog::builtins()[0].tokenizer_json).unwrap();
+        let error = words.encode_pair("the pet", " bryozoan").unwrap_err();
+        assert_eq!(error, TokenizerError::Unknown { word: "bryozoan".to_owned() });
+        assert!(error.hint().is_some());
     }
 }

@@ -53,6 +53,16 @@ pub enum LibraryError {
     #[error(transparent)]
     #[diagnostic(help("{}", _0.hint().unwrap_or_else(|| "see `sweep tasks`".to_owned())))]
     Task(#[from] TaskError),
+    /// A model folder without tokenizer.
+    #[error("{folder} holds no tokenizer.json")]
+    #[diagnostic(help(
+        "put the model's tokenizer.json there; the state-spaces models use that of GPT-NeoX, which is also found as \
+         neox-tokenizer/20B_tokenizer.json in the folder that --data-dir or SWEEP_DATA_DIR names"
+    ))]
+    NoTokenizer {
+        /// The folder.
+        folder: String,
+    },
     /// A file that cannot be read.
     #[error("cannot read {path}: {error}")]
     #[diagnostic(help("a model folder holds config.json, the weights and tokenizer.json"))]
@@ -141,6 +151,19 @@ impl Library {
         text.ok().flatten().unwrap_or_else(|| format!("<{token}>"))
     }
 
+    /// The `tokenizer.json` of a model folder. The state-spaces repositories hold none: theirs is that of GPT-NeoX, from the data
+    /// directory.
+    fn tokenizer_of(&self, folder: &Path) -> Result<PathBuf, LibraryError> {
+        let own = folder.join("tokenizer.json");
+        if own.is_file() || !is_of_state_spaces(folder) {
+            return Ok(own);
+        }
+        self.data
+            .neox_tokenizer()
+            .filter(|path| path.is_file())
+            .ok_or_else(|| LibraryError::NoTokenizer { folder: folder.display().to_string() })
+    }
+
     fn with_tokenizer<R>(&self, reference: &str, f: impl FnOnce(&Tokenizer) -> R) -> Result<R, LibraryError> {
         let mut tokenizers = self.tokenizers.lock().unwrap_or_else(PoisonError::into_inner);
         if !tokenizers.contains_key(reference) {
@@ -148,7 +171,8 @@ impl Library {
             let tokenizer = match source(reference)? {
                 Source::Builtin(builtin) => Tokenizer::from_json(builtin.tokenizer_json).map_err(refused)?,
                 Source::Folder(folder) => {
-                    let tokenizer = Tokenizer::from_json(&read(&folder.join("tokenizer.json"))?).map_err(refused)?;
+                    let json = read(&self.tokenizer_of(&folder)?)?;
+                    let tokenizer = Tokenizer::from_json(&json).map_err(refused)?;
                     let config = folder.join("tokenizer_config.json");
                     if config.is_file() { tokenizer.with_config(&read(&config)?).map_err(refused)? } else { tokenizer }
                 }
@@ -157,6 +181,13 @@ impl Library {
         }
         Ok(f(&tokenizers[reference]))
     }
+}
+
+/// Whether a folder holds a checkpoint as the state-spaces repositories do, without a tokenizer.
+fn is_of_state_spaces(folder: &Path) -> bool {
+    let config = fs::read_to_string(folder.join("config.json")).ok();
+    let config: Option<serde_json::Value> = config.and_then(|text| serde_json::from_str(&text).ok());
+    config.is_some_and(|config| config.get("ssm_cfg").is_some() && config.get("model_type").is_none())
 }
 
 fn read(path: &Path) -> Result<String, LibraryError> {
@@ -256,7 +287,7 @@ fn as_catalog_error(error: LibraryError) -> CatalogError {
                     "not a model folder"
                 }
                 LibraryError::Checkpoint { .. } | LibraryError::Model { .. } => "damaged model",
-                LibraryError::Tokenizer { .. } => "unusable tokenizer",
+                LibraryError::Tokenizer { .. } | LibraryError::NoTokenizer { .. } => "unusable tokenizer",
                 LibraryError::File { .. } => "unreadable",
             },
         },

@@ -28,6 +28,13 @@ impl DataDir {
         self.0.is_some()
     }
 
+    /// The tokenizer of GPT-NeoX, with which the state-spaces models were trained and which their repositories do not hold; none
+    /// where no folder was named.
+    #[must_use]
+    pub fn neox_tokenizer(&self) -> Option<PathBuf> {
+        self.0.as_ref().map(|folder| folder.join("neox-tokenizer/20B_tokenizer.json"))
+    }
+
     /// The folder, where one was named.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {

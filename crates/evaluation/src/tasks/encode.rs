@@ -43,8 +43,15 @@ pub(super) fn item(
         return Ok(Encoded { item, truncated: 0 });
     }
     let mut truncated = 0;
+    let mut known: Option<(&str, Vec<u32>)> = None;
     for request in &document.requests {
-        let mut pair = tokenizer.encode_pair(&request.context, &request.continuation).map_err(refused)?;
+        let context = match known.take().filter(|(text, _)| *text == request.context) {
+            Some((_, encoded)) => encoded,
+            None => tokenizer.encode_context(&request.context).map_err(refused)?,
+        };
+        let pair = tokenizer.encode_after(&request.context, &context, &request.continuation);
+        known = Some((&request.context, context));
+        let mut pair = pair.map_err(refused)?;
         check(document, &pair, max_length)?;
         truncated += usize::from(truncate(&mut pair, max_length));
         // Choices of one question share one context, unless it was cut to make room for longer ones.

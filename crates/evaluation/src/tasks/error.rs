@@ -20,7 +20,7 @@ pub enum TaskError {
         task: &'static str,
     },
     /// A data directory without the files of a benchmark.
-    #[error("`{task}` has no data in {folder}: neither {} is there, nor one of them with .bz2 behind its name", looked.join(" nor "))]
+    #[error("`{task}` has no data in {folder}: there is no {}", looked.join(" and no "))]
     NoData {
         /// The task.
         task: &'static str,
@@ -107,7 +107,10 @@ impl TaskError {
                     .to_owned(),
             ),
             Self::NoData { .. } => {
-                Some("docs/models-and-data.md says where the files come from; --data-dir names another folder".to_owned())
+                Some(
+                    "a file may be compressed by bzip2, with .bz2 behind its name; docs/models-and-data.md says what is read"
+                        .to_owned(),
+                )
             }
             Self::Unreadable { .. } => Some("the file must be UTF-8 text, or such text compressed by bzip2".to_owned()),
             Self::Row { hint, .. } => Some(hint.clone()),

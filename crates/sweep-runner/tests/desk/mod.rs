@@ -40,7 +40,7 @@ impl Desk {
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin!("sweep"));
-        command.args(arguments).current_dir(self.0.path()).env_remove("SWEEP_LOG");
+        command.args(arguments).current_dir(self.0.path()).env_remove("SWEEP_LOG").env_remove("SWEEP_DATA_DIR");
         // The tests may themselves run in a task of a scheduler.
         for variable in ["SLURM_ARRAY_TASK_ID", "HQ_TASK_ID", "JOB_COMPLETION_INDEX"] {
             command.env_remove(variable);

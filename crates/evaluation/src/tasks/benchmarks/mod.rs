@@ -82,9 +82,9 @@ pub(super) enum Form {
     Books(fn(&[Book]) -> Vec<BookPlace>, fn(&[Book], &BookPlace, &Tokenizer) -> Result<Encoded, TaskError>),
 }
 
-/// Primary metrics are the columns of the paper's Table 1 where it says them: accuracy and perplexity of LAMBADA, accuracy
-/// elsewhere. It does not say which accuracy; `acc_norm` for HellaSwag and ARC challenge and `acc` for the others is an inference
-/// from the dense values, which agree with those published for these models.
+/// Primary metrics are the columns of the paper's Table 1: accuracy and perplexity of LAMBADA, accuracy elsewhere. It does not say
+/// which accuracy; `acc_norm` for HellaSwag and ARC challenge and `acc` for the others is an inference: its dense values are those
+/// that the Mamba paper published for the same models, and that paper chose so.
 static BENCHMARKS: &[Benchmark] = &[
     Benchmark {
         name: "lambada_openai",

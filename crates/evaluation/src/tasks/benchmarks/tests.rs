@@ -247,8 +247,8 @@ fn missing_files_and_folders_are_named() {
     assert_snapshot!(error, @"`piqa` is a benchmark whose files are not part of this program, and no data directory was named");
     assert_snapshot!(error.hint().unwrap(), @"name the folder that holds them with --data-dir DIR or SWEEP_DATA_DIR; docs/models-and-data.md says what it holds");
     assert_snapshot!(Desk::new(&[]).refusal("hellaswag"), @"
-    `hellaswag` has no data in DATA: neither hellaswag/hellaswag_val.jsonl nor hellaswag/hellaswag_val_preprocessed.jsonl is there, nor one of them with .bz2 behind its name
-    hint: docs/models-and-data.md says where the files come from; --data-dir names another folder
+    `hellaswag` has no data in DATA: there is no hellaswag/hellaswag_val.jsonl and no hellaswag/hellaswag_val_preprocessed.jsonl
+    hint: a file may be compressed by bzip2, with .bz2 behind its name; docs/models-and-data.md says what is read
     ");
     assert_snapshot!(one("lambada/lambada_test.jsonl.bz2", "no archive").refusal("lambada_openai"), @"
     cannot read DATA/lambada/lambada_test.jsonl.bz2: bzip2: bz2 header missing
@@ -344,4 +344,51 @@ fn solved_examples_stand_before_the_question() {
     `world_piqa` has no training split to draw the examples of `fewshot` from
     hint: leave the task out, or set `fewshot: 0`
     ");
+}
+
+/// Prompts that lm-evaluation-harness 0.4.13 built from the same rows with `num_fewshot: 2` and its default seed; it draws a spare
+/// example where a task has no test split.
+#[test]
+fn examples_are_those_that_the_harness_draws() {
+    let arc = |name: String, key: &str| {
+        format!(
+            r#"{{"id": "{name}", "question": "{name}", "choices": {{"text": ["yes", "no"], "label": ["A", "B"]}}, "answerKey": "{key}"}}"#
+        )
+    };
+    let winogrande = |index: usize| {
+        let answer = 1 + index % 2;
+        format!(
+            r#"{{"qID": "w{index}", "sentence": "Ann {index} met Bea since _ was in town.", "option1": "Ann", "option2": "Bea", "answer": "{answer}"}}"#
+        )
+    };
+    let lines = |rows: Vec<String>| rows.join("\n");
+    let desk = Desk::new(&[
+        ("arc/ARC-Easy-Train.jsonl", &lines((0..40).map(|i| arc(format!("T{i}?"), ["A", "B"][i % 2])).collect())),
+        ("arc/ARC-Easy-Test.jsonl", &lines((0..4).map(|i| arc(format!("Q{i}?"), "A")).collect())),
+        ("winogrande/train_s.jsonl", &lines((0..40).map(winogrande).collect())),
+        ("winogrande/dev.jsonl", &lines((100..103).map(winogrande).collect())),
+    ]);
+    let source = Source { prompting: Prompting { fewshot: 2, ..Prompting::default() }, ..desk.source() };
+    let shown = |task: &str, limit| -> Vec<String> {
+        let documents = documents(task, &source, Split::All, limit).unwrap();
+        documents.into_iter().map(|document| document.requests[0].context.clone()).collect()
+    };
+    assert_eq!(
+        shown("arc_easy", None),
+        [
+            "Question: T28?\nAnswer: yes\n\nQuestion: T7?\nAnswer: no\n\nQuestion: Q0?\nAnswer:",
+            "Question: T0?\nAnswer: yes\n\nQuestion: T5?\nAnswer: no\n\nQuestion: Q1?\nAnswer:",
+            "Question: T37?\nAnswer: no\n\nQuestion: T2?\nAnswer: yes\n\nQuestion: Q2?\nAnswer:",
+            "Question: T5?\nAnswer: no\n\nQuestion: T6?\nAnswer: yes\n\nQuestion: Q3?\nAnswer:",
+        ]
+    );
+    assert_eq!(
+        shown("winogrande", None),
+        [
+            "Ann 28 met Bea since Ann was in town.\n\nAnn 7 met Bea since Bea was in town.\n\nAnn 100 met Bea since Ann",
+            "Ann 5 met Bea since Bea was in town.\n\nAnn 37 met Bea since Bea was in town.\n\nAnn 101 met Bea since Ann",
+            "Ann 5 met Bea since Bea was in town.\n\nAnn 6 met Bea since Ann was in town.\n\nAnn 102 met Bea since Ann",
+        ]
+    );
+    assert_eq!(shown("arc_easy", Some(2)), shown("arc_easy", None)[..2], "a limit changes no draw");
 }
