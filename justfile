@@ -38,7 +38,7 @@ test-survival:
 
 # Compare the benchmarks with what lm-evaluation-harness makes of them; SWEEP_DATA_DIR names their files; minutes on two cores
 test-data:
-    cargo test --release -p sweep-runner -p evaluation --test benchmark_tokens -- --ignored
+    cargo test --release -p sweep-runner -p evaluation --test benchmark_tokens --test oracle -- --ignored
 
 # Check the format and run clippy
 lint:

@@ -447,3 +447,20 @@ fn attention() {
         assert_eq!(bits(&stored), part(205, 66), "a stored cache");
     }
 }
+
+#[test]
+#[ignore = "needs a GPU"]
+fn norms_of_parts() {
+    for dtype in DTYPES {
+        let mut values = Values::new(19, dtype);
+        for (rows, widths) in [(1, vec![1]), (33, vec![3, 5, 5]), (70, vec![256, 16, 16]), (1000, vec![31, 33])] {
+            let (x, there) = values.pair(&[rows, widths.iter().sum()], -3.0, 3.0);
+            let want = ops::rms_norm_parts(&x, &widths, 1e-6).unwrap();
+            let got = ops::rms_norm_parts(&there, &widths, 1e-6).unwrap();
+            values.close("rms_norm_parts", &want, &got);
+            let last = there.narrow(0, rows - 1, 1).unwrap().contiguous().unwrap();
+            let alone = ops::rms_norm_parts(&last, &widths, 1e-6).unwrap();
+            assert_eq!(bits(&alone), bits(&got.narrow(0, rows - 1, 1).unwrap().contiguous().unwrap()));
+        }
+    }
+}

@@ -78,11 +78,6 @@ impl LanguageModel {
         weights: &mut dyn WeightSource,
         placement: &Placement,
     ) -> Result<Self, ModelError> {
-        let unsupported =
-            matches!(&config.architecture, Architecture::Mamba(mixer) if mixer.mixer_norm_eps.is_some());
-        if unsupported && !placement.device.is_cpu() {
-            return Err(ModelError::CpuOnly { architecture: config.architecture_name() });
-        }
         let mut weights = Loader::new(weights, placement);
         let shape = [config.vocab_size, config.d_model];
         let embedding = weights.matrix(config.embedding_name(), &shape)?;

@@ -4,7 +4,7 @@
 mod common;
 
 use candle_core::{DType, Tensor};
-use common::{GOLDEN, Golden, NEOX, bits, golden, largest_difference};
+use common::{GOLDEN, Golden, NEOX, TRANSFORMERS, bits, golden, largest_difference};
 use ssm_kernels::{Segments, device, host, ops};
 use ssm_model::catalog::Family;
 use ssm_model::checkpoint::Checkpoint;
@@ -38,24 +38,16 @@ fn relative(want: &Tensor, got: &Tensor) -> f64 {
 
 #[test]
 #[ignore = "needs a GPU"]
-fn falcon_mamba_is_refused_with_a_hint() {
-    let checkpoint = Checkpoint::open(&golden("falcon_mamba").dialects[0].1).unwrap();
-    let mut weights = checkpoint.weights;
-    let error = LanguageModel::load(&checkpoint.config, &mut weights, &on_gpu(DType::F32)).unwrap_err();
-    assert_eq!(error.to_string(), "Falcon-Mamba is not available on CUDA yet: its operations have no kernels there");
-    assert_eq!(error.hint().unwrap(), "run it with --device cpu");
-}
-
-#[test]
-#[ignore = "needs a GPU"]
-fn golden_logits_of_codestral_mamba_in_float32() {
-    let Golden { dialects, reference } = golden("codestral_mamba");
-    let model = load(Checkpoint::open(&dialects[0].1).unwrap(), &on_gpu(DType::F32));
-    let rows: Vec<Vec<i64>> = reference["tokens"].to_vec2().unwrap();
-    let tokens: Vec<u32> = rows.concat().into_iter().map(|token| token as u32).collect();
-    let (_, got) = run(&model, &tokens, &Segments::independent(&[37, 37]));
-    let difference = largest_difference(&reference["logits"].reshape(got.dims()).unwrap(), &got);
-    assert!(difference < 1e-4, "{difference}");
+fn golden_logits_of_transformers_in_float32() {
+    for name in TRANSFORMERS {
+        let Golden { dialects, reference } = golden(name);
+        let model = load(Checkpoint::open(&dialects[0].1).unwrap(), &on_gpu(DType::F32));
+        let rows: Vec<Vec<i64>> = reference["tokens"].to_vec2().unwrap();
+        let tokens: Vec<u32> = rows.concat().into_iter().map(|token| token as u32).collect();
+        let (_, got) = run(&model, &tokens, &Segments::independent(&[37, 37]));
+        let difference = largest_difference(&reference["logits"].reshape(got.dims()).unwrap(), &got);
+        assert!(difference < 1e-4, "{name}: {difference}");
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod library;
+pub mod lm_eval;
 pub mod plan;
 pub mod record;
 pub mod report;

@@ -44,6 +44,11 @@ impl RowShape {
         Self { vectors: 1, x, y: (256 / x).max(1) }
     }
 
+    /// A warp per row, for kernels that sum over narrow rows.
+    pub(crate) fn warp() -> Self {
+        Self { vectors: 1, x: 32, y: 8 }
+    }
+
     /// One row per block, for the kernels of any width.
     pub(crate) fn whole_block() -> Self {
         Self { vectors: 1, x: 256, y: 1 }

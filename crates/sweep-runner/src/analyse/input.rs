@@ -29,6 +29,9 @@ pub(crate) struct PlanFile {
     pub(crate) baseline: String,
     #[serde(default)]
     pub(crate) seed: u64,
+    /// Solved examples in front of each question of a benchmark; plans from before there were any have none.
+    #[serde(default)]
+    pub(crate) fewshot: usize,
     /// What the results were made from.
     #[serde(default)]
     pub(crate) digests: Digests,

@@ -19,8 +19,11 @@ pub use error::AnalyseError;
 
 pub(crate) use arms::{Arm, TaskMean, arms, comparable};
 pub(crate) use claim::{ClaimResult, ComparisonResult};
+pub(crate) use input::read as recorded;
 pub(crate) use probes::{PooledRow, ProbeSet, Probes};
-pub(crate) use statistics::{Difference, Estimate, Interval, Verdict, difference_of_replicates};
+pub(crate) use statistics::{
+    Contributions, Difference, Estimate, Interval, Verdict, difference_of_replicates, mean_stderr,
+};
 pub(crate) use study::{Cell, Study};
 
 /// What [`run`] read and wrote.

@@ -33,6 +33,7 @@ use device::DeviceArgs;
 use run::RunCommand;
 use run_args::RunArgs;
 use submit::SubmitCommand;
+use sweep::ReportWishes;
 
 /// Ablations of token reduction on state space models.
 #[derive(Parser)]
@@ -111,6 +112,9 @@ enum Command {
         /// End with exit code 1 if cells are missing or failed
         #[arg(long)]
         complete: bool,
+        /// Also write the results into this folder in the files of lm-evaluation-harness
+        #[arg(long, value_name = "DIR")]
+        lm_eval_output: Option<PathBuf>,
     },
     /// Compare two rules item by item: two results folders, or two strategies of one
     Compare(CompareArgs),
@@ -176,7 +180,10 @@ pub fn main() -> ExitCode {
         Command::Status { folder, json } => status::show(&folder, json),
         Command::Submit(SubmitCommand::Slurm(args)) => submit::slurm(args),
         Command::Analyse { folder } => sweep::analyse(&folder),
-        Command::Report { folder, splice, complete } => sweep::report(&folder, splice.as_deref(), complete),
+        Command::Report { folder, splice, complete, lm_eval_output } => {
+            let (splice, lm_eval_output) = (splice.as_deref(), lm_eval_output.as_deref());
+            sweep::report(&folder, &ReportWishes { splice, complete, lm_eval_output })
+        }
         Command::Compare(args) => compare::run(&args),
         Command::Strategies => list::strategies(),
         Command::Probes => list::probes(),

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use miette::miette;
+
 use super::changes::Changes;
 use super::data::DataArgs;
 use super::device::DeviceArgs;
@@ -31,6 +33,9 @@ pub(super) struct RunCommand {
     /// Processes to run on the CPU, each with its part of the threads and of the memory
     #[arg(long, value_name = "N")]
     pub(super) workers: Option<usize>,
+    /// Also write the results into this folder in the files of lm-evaluation-harness
+    #[arg(long, value_name = "DIR")]
+    pub(super) lm_eval_output: Option<PathBuf>,
     #[command(flatten)]
     pub(super) data: DataArgs,
     #[command(flatten)]
@@ -39,11 +44,16 @@ pub(super) struct RunCommand {
 
 pub(super) fn run(command: RunCommand) -> Result<ExitCode, Failure> {
     let shard = shard_of(command.shard)?;
+    if shard.is_some() && command.lm_eval_output.is_some() {
+        let help = "leave it out here, and write it when all shards are done: sweep report FOLDER --lm-eval-output DIR";
+        return Err(refused(miette!(help = help, "--lm-eval-output needs all cells, and this run is a shard")));
+    }
     if let Some(team) = workers::team(&command)? {
         return workers::run(&command, shard, team);
     }
     let options = RunOptions { shard, ..command.how.options() };
-    sweep::run(&command.file, command.changes, command.out, options, &command.data, &command.device)
+    let lm_eval_output = command.lm_eval_output.as_deref();
+    sweep::run(&command.file, command.changes, command.out, options, &command.data, &command.device, lm_eval_output)
 }
 
 fn shard_of(asked: Option<ShardArg>) -> Result<Option<Shard>, Failure> {

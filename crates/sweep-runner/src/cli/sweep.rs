@@ -14,7 +14,7 @@ use crate::config::{self, Experiment};
 use crate::library::{Downloads, Library};
 use crate::plan::{self, Plan, Setting};
 use crate::run::{self, RunError, RunOptions, Stop};
-use crate::{analyse as analysis, report as reporting};
+use crate::{analyse as analysis, lm_eval, report as reporting};
 
 /// Reads and plans an experiment; nothing is written.
 pub(super) fn prepare(
@@ -67,6 +67,7 @@ pub(super) fn run(
     mut options: RunOptions,
     data: &DataArgs,
     device: &DeviceArgs,
+    lm_eval_output: Option<&Path>,
 ) -> Result<ExitCode, Failure> {
     let library = data.library(Downloads::Missing)?;
     let (placement, setting) = device.open()?;
@@ -112,7 +113,7 @@ pub(super) fn run(
             folder.display()
         ));
     } else {
-        report(&folder, None, false)?;
+        report(&folder, &ReportWishes { lm_eval_output, ..ReportWishes::default() })?;
     }
     Ok(if summary.failed + summary.left_failed + failed_probes == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
@@ -159,14 +160,14 @@ pub(super) fn retry(
     device: &DeviceArgs,
 ) -> Result<ExitCode, Failure> {
     if !target.is_dir() {
-        return run(target, Changes::default(), out, options, data, device);
+        return run(target, Changes::default(), out, options, data, device, None);
     }
     if out.is_some() {
         let help = "name the experiment file to choose a folder, or the folder alone";
         return Err(refused(miette!(help = help, "{} is a results folder; --out names another one", target.display())));
     }
     // What was run, with the limit that it was run with.
-    run(&target.join("experiment.yaml"), Changes::default(), Some(target.to_owned()), options, data, device)
+    run(&target.join("experiment.yaml"), Changes::default(), Some(target.to_owned()), options, data, device, None)
 }
 
 pub(super) fn analyse(folder: &Path) -> Result<ExitCode, Failure> {
@@ -175,10 +176,21 @@ pub(super) fn analyse(folder: &Path) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Analyses and reports; where the results must be `complete`, missing and failed cells are a failure.
-pub(super) fn report(folder: &Path, splice: Option<&Path>, complete: bool) -> Result<ExitCode, Failure> {
+/// What a report writes beside itself, and what it demands.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ReportWishes<'a> {
+    /// A document whose marked blocks are filled.
+    pub(super) splice: Option<&'a Path>,
+    /// Missing and failed cells are a failure.
+    pub(super) complete: bool,
+    /// Folder for the files of lm-evaluation-harness.
+    pub(super) lm_eval_output: Option<&'a Path>,
+}
+
+/// Analyses and reports.
+pub(super) fn report(folder: &Path, wishes: &ReportWishes<'_>) -> Result<ExitCode, Failure> {
     let summary = reporting::run(folder).map_err(|error| with_hint(&error.to_string(), error.hint()))?;
-    if let Some(file) = splice {
+    if let Some(file) = wishes.splice {
         reporting::splice(folder, &summary.experiment, file)
             .map_err(|error| with_hint(&error.to_string(), error.hint()))?;
     }
@@ -193,8 +205,22 @@ pub(super) fn report(folder: &Path, splice: Option<&Path>, complete: bool) -> Re
         folder.join("tables").display(),
     ));
     list(&[summary.report])?;
+    if let Some(out) = wishes.lm_eval_output {
+        export(folder, out)?;
+    }
     let lacks = summary.unfinished + summary.failed > 0;
-    Ok(if complete && lacks { ExitCode::from(1) } else { ExitCode::SUCCESS })
+    Ok(if wishes.complete && lacks { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+/// Writes the files of lm-evaluation-harness.
+fn export(folder: &Path, out: &Path) -> Result<(), Failure> {
+    let export = lm_eval::write(folder, out).map_err(|error| with_hint(&error.to_string(), error.hint()))?;
+    let without = match export.left_out {
+        0 => String::new(),
+        cells => format!("; {cells} failed or unfinished cells are in none"),
+    };
+    say(&format!("{} trials in {} as lm-evaluation-harness writes them{without}", export.results.len(), out.display()));
+    Ok(())
 }
 
 fn with_hint(message: &str, hint: Option<String>) -> Failure {

@@ -12,7 +12,7 @@ use miette::miette;
 use super::children::{self, Ended, Signals};
 use super::run::RunCommand;
 use super::shard::Written;
-use super::sweep::{prepare, report, results_folder, say};
+use super::sweep::{ReportWishes, prepare, report, results_folder, say};
 use super::{Failure, REFUSED, TEMPORARY, failed, refused};
 use crate::library::Downloads;
 use crate::plan::Setting;
@@ -104,7 +104,9 @@ pub(super) fn run(args: &RunCommand, shard: Option<Shard>, team: Team) -> Result
             say(&format!("{} lost: {} look for what is left", before - fit.len(), names.join(", ")));
             continue;
         }
-        let complete = if shard.is_none() { report(&folder, None, true)? } else { ExitCode::SUCCESS };
+        let wishes =
+            ReportWishes { complete: true, lm_eval_output: args.lm_eval_output.as_deref(), ..ReportWishes::default() };
+        let complete = if shard.is_none() { report(&folder, &wishes)? } else { ExitCode::SUCCESS };
         return Ok(if failures { ExitCode::from(1) } else { complete });
     }
 }

@@ -103,6 +103,7 @@ pub fn build(experiment: &Experiment, setting: &Setting) -> Result<Plan, PlanErr
         claim: None,
         baseline: experiment.baseline.clone(),
         seed: experiment.seed,
+        fewshot: experiment.prompting.fewshot,
         split: experiment.split,
         setting: setting.clone(),
         upstream_batch_size: experiment.upstream_batch_size,

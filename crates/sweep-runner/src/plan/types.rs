@@ -41,6 +41,9 @@ pub struct Plan {
     pub baseline: String,
     /// Seed of the experiment.
     pub seed: u64,
+    /// Solved examples in front of each question of a benchmark.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub fewshot: usize,
     /// Items that it may see.
     pub split: Split,
     /// Where it will run.
@@ -155,6 +158,9 @@ pub struct PlanIndex<'a> {
     pub baseline: &'a str,
     /// Seed of the experiment.
     pub seed: u64,
+    /// Solved examples in front of each question of a benchmark.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub fewshot: usize,
     /// Cell ids, in order.
     pub cells: Vec<&'a str>,
     /// The same cells by what they have in common.
@@ -187,6 +193,7 @@ impl Plan {
             claim: self.claim.as_ref(),
             baseline: &self.baseline,
             seed: self.seed,
+            fewshot: self.fewshot,
             cells: self.cells.iter().map(|cell| cell.cell_id.as_str()).collect(),
             families: self.families(),
             digests: self.digests(),
@@ -258,6 +265,11 @@ impl Plan {
     pub fn trial_of(&self, cell: &Cell) -> &PlannedTrial {
         &self.trials[cell.trial]
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 impl PlannedTrial {

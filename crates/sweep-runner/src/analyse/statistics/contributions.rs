@@ -28,6 +28,11 @@ impl Contributions {
         &self.values
     }
 
+    /// Weight of each item.
+    pub(crate) fn weights(&self) -> &[f64] {
+        &self.weights
+    }
+
     /// Whether every item counts the same.
     pub(crate) fn unit_weights(&self) -> bool {
         self.weights.iter().all(|&w| is_one(w))

@@ -38,8 +38,8 @@ pub(crate) fn estimate_from_replicates(n: usize, value: f64, replicates: &[f64])
     Estimate { n, value, stderr: spread(replicates), interval: percentile_interval(replicates) }
 }
 
-/// Sample standard deviation over the root of n; NaN for fewer than two items.
-fn mean_stderr(values: &[f64]) -> f64 {
+/// Sample standard deviation over the root of n, as lm-evaluation-harness has it; NaN for fewer than two items.
+pub(crate) fn mean_stderr(values: &[f64]) -> f64 {
     let n = values.len() as f64;
     if n < 2.0 {
         return f64::NAN;

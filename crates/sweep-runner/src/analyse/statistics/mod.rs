@@ -12,7 +12,7 @@ mod wilson;
 
 pub(crate) use contributions::Contributions;
 pub(crate) use difference::{Difference, difference_of_replicates, paired_difference};
-pub(crate) use estimate::{Estimate, estimate, estimate_from_replicates};
+pub(crate) use estimate::{Estimate, estimate, estimate_from_replicates, mean_stderr};
 pub(crate) use jaccard::{ChanceOverlap, jaccard};
 pub(crate) use percentile::Interval;
 pub(crate) use resample::{RESAMPLES, ResampleBank};

@@ -1,3 +1,6 @@
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
@@ -11,7 +14,7 @@ const OP: &str = "rms_norm_parts";
 
 /// Normalises parts of every row by themselves, without a weight: `y = x / sqrt(mean(x^2) + eps)` within each part.
 ///
-/// Falcon-Mamba does so with dt, B and C where the projection leaves them. Runs on the CPU alone.
+/// Falcon-Mamba does so with dt, B and C where the projection leaves them.
 ///
 /// # Shapes
 /// - `x`: `[tokens, channels]`; result: the same
@@ -22,6 +25,8 @@ const OP: &str = "rms_norm_parts";
 pub fn rms_norm_parts(x: &Tensor, widths: &[usize], eps: f32) -> Result<Tensor, KernelError> {
     match x.device() {
         Device::Cpu => on_cpu(x, widths, eps),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => cuda::rms_norm_parts(x, widths, eps),
         other => Err(unsupported(OP, other, x.dtype())),
     }
 }
