@@ -106,7 +106,7 @@ enum Command {
     Models,
     /// List the tasks that experiments can name
     Tasks,
-    /// Measure prefill speed with random weights of the published sizes, against ceilings of the same run
+    /// Measure speed and memory of prefill and generation with random weights of the published sizes, against ceilings of the same run
     Bench(BenchArgs),
     /// Write the logits of given token ids, for comparison with other implementations
     Logits {
