@@ -108,7 +108,7 @@ impl Tokenizer {
     ///
     /// # Errors
     /// No JSON, or a token that the vocabulary does not have.
-    pub fn with_config(mut self, json: &str) -> Result<Self, TokenizerError> {
+    pub fn with_config(self, json: &str) -> Result<Self, TokenizerError> {
         let unreadable = |problem: String| TokenizerError::Unreadable(format!("tokenizer_config.json: {problem}"));
         let config: Value = serde_json::from_str(json).map_err(|error| unreadable(error.to_string()))?;
         let token = |key: &str| match &config[key] {
@@ -119,8 +119,8 @@ impl Tokenizer {
         let id = self.inner.token_to_id(&text);
         let id = id.ok_or_else(|| unreadable(format!("the vocabulary has no `{text}`")))?;
         if self.prefix.as_ref().is_none_or(|(known, _)| *known != id) {
-            self.digest = blake3::hash(format!("{} {id}", self.digest).as_bytes()).to_hex()[..16].to_owned();
-            self.prefix = Some((id, text));
+            let digest = blake3::hash(format!("{} {id}", self.digest).as_bytes()).to_hex()[..16].to_owned();
+            return Ok(Self { prefix: Some((id, text)), digest, ..self });
         }
         Ok(self)
     }

@@ -242,7 +242,7 @@ fn frames_have_exactly_the_documented_columns() {
     assert_eq!(
         columns("items.parquet"),
         "trial_id, task, item_id, gold, predicted, correct, loglikelihoods, greedy, tokens_in, tokens_kept, \
-         necessary_kept, coverage"
+         necessary_kept, coverage, length, depth"
     );
     // Two trials, with three metrics of world_lambada and two of world_piqa; two items of each.
     assert_eq!(parquet(&desk.path("out/trials.parquet")).height(), 2 * (3 + 2));

@@ -38,7 +38,7 @@ impl Document {
     pub(super) fn choices(
         row: &Row<'_>,
         id: &str,
-        question: String,
+        question: &str,
         answers: &[impl AsRef<str>],
         gold: usize,
     ) -> Result<Self, TaskError> {
@@ -56,7 +56,7 @@ impl Document {
             return Err(row.problem(&format!("answer {empty} is empty"), hint));
         }
         let request = |answer: &str| TextRequest {
-            context: question.clone(),
+            context: question.to_owned(),
             continuation: format!(" {answer}"),
             characters: answer.chars().count(),
         };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use super::benchmarks::{Benchmark, Form, books};
+use super::benchmarks::{Benchmark, BookPlace, Form, books};
 use super::{Known, Prompting, SPLITS, Source, Split, TaskError, TaskKind, builtin, find};
 
 /// Characters of a token of English with a tokenizer of pieces, about: benchmarks are planned before any model is chosen.
@@ -90,7 +90,7 @@ fn of_benchmark(task: &Benchmark, source: &Source) -> Result<TaskFacts, TaskErro
         }
         Form::Books(plan, _) => {
             let places = plan(&books(&mut files)?);
-            let tokens: usize = places.iter().map(|place| place.tokens()).sum();
+            let tokens: usize = places.iter().map(BookPlace::tokens).sum();
             TaskFacts {
                 items: count(places.iter().map(|place| place.id.as_str())),
                 mean_context_tokens: tokens as f64 / places.len().max(1) as f64,
@@ -106,6 +106,12 @@ fn of_benchmark(task: &Benchmark, source: &Source) -> Result<TaskFacts, TaskErro
 }
 
 /// Items in each split.
-pub(super) fn count<'a>(ids: impl Iterator<Item = &'a str> + Clone) -> [usize; SPLITS.len()] {
-    SPLITS.map(|(_, split)| ids.clone().filter(|id| split.contains(id)).count())
+pub(super) fn count<'a>(ids: impl Iterator<Item = &'a str>) -> [usize; SPLITS.len()] {
+    let mut counts = [0; SPLITS.len()];
+    for id in ids {
+        for (count, (_, split)) in counts.iter_mut().zip(SPLITS) {
+            *count += usize::from(split.contains(id));
+        }
+    }
+    counts
 }

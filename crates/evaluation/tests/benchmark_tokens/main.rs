@@ -3,6 +3,7 @@
 //! Needs the benchmark files: `SWEEP_DATA_DIR=... just test-data`. `make_tokens.py` makes `tokens.json`.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use evaluation::tasks::{DataDir, Item, Prompting, Source, Split, Task, TaskKind, benchmarks, facts, load};
@@ -36,7 +37,11 @@ fn requests(kind: TaskKind, item: &Item) -> Vec<(&[u32], &[u32])> {
 }
 
 fn hex(hash: Sha256) -> String {
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::new();
+    for byte in hash.finalize() {
+        write!(text, "{byte:02x}").unwrap();
+    }
+    text
 }
 
 #[test]
@@ -53,7 +58,9 @@ fn ids_of_all_requests_are_those_of_the_harness() {
                 n += 1;
                 for ids in [context, continuation] {
                     hash.update((ids.len() as u32).to_le_bytes());
-                    ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
+                    for id in ids {
+                        hash.update(id.to_le_bytes());
+                    }
                 }
             }
             counts.update((item.facts.words as u32).to_le_bytes());

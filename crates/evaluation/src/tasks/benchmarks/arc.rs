@@ -25,7 +25,7 @@ fn document(row: &Row<'_>) -> Result<Document, TaskError> {
         let problem = format!("`answerKey` is {key:?}, the labels are {}", labels.join(", "));
         row.problem(&problem, "the key must be one of the labels; correct the row, or leave it out")
     })?;
-    Document::choices(row, row.filled("id")?, format!("Question: {question}\nAnswer:"), &texts, gold)
+    Document::choices(row, row.filled("id")?, &format!("Question: {question}\nAnswer:"), &texts, gold)
 }
 
 /// A question with the texts and the labels of its answers.

@@ -1,4 +1,4 @@
-//! HellaSwag: four endings of a description.
+//! `HellaSwag`: four endings of a description.
 
 use std::sync::LazyLock;
 
@@ -22,12 +22,12 @@ fn document(row: &Row<'_>) -> Result<Document, TaskError> {
     let gold = row.whole("label")? as usize;
     let id = format!("hellaswag-{}", row.index());
     if row.has("query") {
-        return Document::choices(row, &id, row.filled("query")?.to_owned(), &endings, gold);
+        return Document::choices(row, &id, row.filled("query")?, &endings, gold);
     }
     let context = format!("{} {}", row.text("ctx_a")?, capitalize(row.text("ctx_b")?));
     let query = clean(&format!("{}: {context}", row.text("activity_label")?));
     let endings: Vec<String> = endings.into_iter().map(clean).collect();
-    Document::choices(row, &id, query, &endings, gold)
+    Document::choices(row, &id, &query, &endings, gold)
 }
 
 /// Removes what the `WikiHow` half of the data has of its pages' structure. Stripping comes first, so that an ending which began

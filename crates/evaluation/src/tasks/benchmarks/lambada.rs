@@ -1,4 +1,4 @@
-//! LAMBADA, the variant of OpenAI: the last word of a passage.
+//! LAMBADA, the variant of `OpenAI`: the last word of a passage.
 
 use super::documents_of_rows;
 use crate::tasks::data::DataFile;

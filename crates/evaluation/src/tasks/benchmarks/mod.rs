@@ -83,7 +83,7 @@ pub(super) enum Form {
 }
 
 /// Primary metrics are the columns of the paper's Table 1: accuracy and perplexity of LAMBADA, accuracy elsewhere. It does not say
-/// which accuracy; `acc_norm` for HellaSwag and ARC challenge and `acc` for the others is an inference: its dense values are those
+/// which accuracy; `acc_norm` for `HellaSwag` and ARC challenge and `acc` for the others is an inference: its dense values are those
 /// that the Mamba paper published for the same models, and that paper chose so.
 static BENCHMARKS: &[Benchmark] = &[
     Benchmark {
@@ -242,15 +242,15 @@ impl Benchmark {
 
     /// Digest of everything that decides the items, once their files were read: their content, and how they are asked.
     pub(super) fn digest(&self, files: &Files<'_>, prompting: &Prompting) -> String {
-        let mut parts = format!("{} version {}", self.name, self.version);
+        let mut parts = vec![format!("{} version {}", self.name, self.version)];
         if let Form::Documents(_) = self.form {
-            parts += &format!(" max_length {}", prompting.max_length);
+            parts.push(format!("max_length {}", prompting.max_length));
         }
         if prompting.fewshot > 0 {
-            parts += &format!(" fewshot {} seed {}", prompting.fewshot, prompting.fewshot_seed);
+            parts.push(format!("fewshot {} seed {}", prompting.fewshot, prompting.fewshot_seed));
         }
-        parts += &format!(" data {}", files.digest());
-        blake3::hash(parts.as_bytes()).to_hex()[..16].to_owned()
+        parts.push(format!("data {}", files.digest()));
+        blake3::hash(parts.join(" ").as_bytes()).to_hex()[..16].to_owned()
     }
 
     /// All documents of a part.

@@ -21,5 +21,5 @@ fn document(row: &Row<'_>, label: Option<&str>) -> Result<Document, TaskError> {
     };
     let choices = [row.text("sol1")?, row.text("sol2")?];
     let question = format!("Question: {}\nAnswer:", row.filled("goal")?);
-    Document::choices(row, &format!("piqa-{}", row.index()), question, &choices, gold)
+    Document::choices(row, &format!("piqa-{}", row.index()), &question, &choices, gold)
 }

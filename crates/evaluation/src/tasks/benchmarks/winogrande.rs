@@ -1,4 +1,4 @@
-//! WinoGrande by partial scoring: the same rest of a sentence after either name.
+//! `WinoGrande` by partial scoring: the same rest of a sentence after either name.
 
 use super::documents_of_rows;
 use crate::tasks::data::DataFile;
