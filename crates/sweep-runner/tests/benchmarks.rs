@@ -55,7 +55,7 @@ fn benchmarks_run_from_the_data_directory_to_the_records() {
     let desk = with_data(EXPERIMENT);
     let output = desk.sweep(&["run", "tiny.yaml", "--out", "out", "--data-dir", "data"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
-    let shown = records(&desk).iter().map(|record| {
+    let shown = records(&desk).into_iter().map(|record| {
         let metrics = record["metrics"].as_array().unwrap().iter().map(|metric| metric["metric"].as_str().unwrap());
         let items = record["items"].as_array().unwrap().iter().map(|item| item["item_id"].as_str().unwrap());
         format!(

@@ -127,6 +127,7 @@ fn windows(tokens: &[u32], prefix: u32, max_length: usize) -> Vec<Window> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tasks::{ItemFacts, TextRequest};
 
     fn shown(n: u32, max_length: usize) -> Vec<(Vec<u32>, Vec<u32>)> {
         let tokens: Vec<u32> = (1..=n).collect();
@@ -146,6 +147,86 @@ mod tests {
         );
         assert_eq!(shown(0, 4), []);
         assert_eq!(shown(2, 1), [(vec![0], vec![1]), (vec![1], vec![2])]);
+    }
+
+    fn words() -> Tokenizer {
+        Tokenizer::from_json(ssm_model::catalog::builtins()[0].tokenizer_json).unwrap()
+    }
+
+    /// A question of 5 words with the answers given.
+    fn question(answers: &[&str]) -> Document {
+        let request = |answer: &&str| TextRequest {
+            context: "The pet of Theo was".to_owned(),
+            continuation: format!(" {answer}"),
+            characters: answer.len(),
+        };
+        Document {
+            id: "q".to_owned(),
+            gold: Some(0),
+            requests: answers.iter().map(request).collect(),
+            facts: ItemFacts::default(),
+            place: ("q.jsonl".to_owned(), 3),
+        }
+    }
+
+    #[test]
+    fn choices_share_a_context_unless_it_is_cut_for_some() {
+        let encode = |max_length| {
+            let document = question(&["a gecko", "gecko", "a gecko and an otter"]);
+            item(&document, TaskKind::MultipleChoice, &words(), max_length).unwrap()
+        };
+        let whole = encode(2048);
+        assert_eq!((whole.item.contexts.len(), whole.truncated), (1, 0));
+        assert!(whole.item.requests.iter().all(|request| request.context == 0));
+        // 5 + 5 tokens, of which 8 + 1 may be there: only the last choice costs its context a token.
+        let cut = encode(8);
+        let lengths: Vec<usize> = cut.item.contexts.iter().map(|context| context.tokens.len()).collect();
+        assert_eq!((lengths, cut.truncated), (vec![5, 4], 1));
+        let contexts: Vec<usize> = cut.item.requests.iter().map(|request| request.context).collect();
+        assert_eq!(contexts, [0, 0, 1]);
+        assert_eq!(cut.item.contexts[1].tokens, whole.item.contexts[0].tokens[1..]);
+    }
+
+    #[test]
+    fn what_cannot_be_scored_is_refused_with_its_place() {
+        let refusal = |document: &Document, max_length| {
+            let error = item(document, TaskKind::MultipleChoice, &words(), max_length).err().unwrap();
+            format!("{error}\nhint: {}", error.hint().unwrap())
+        };
+        insta::assert_snapshot!(refusal(&question(&["a gecko", "a gecko and an otter"]), 4), @"
+        q.jsonl:3: a continuation of 5 tokens exceeds `max_length` 4
+        hint: raise `max_length` in the experiment file
+        ");
+        insta::assert_snapshot!(refusal(&question(&["a gecko", " "]), 2048), @"
+        q.jsonl:3: the continuation has no tokens of its own
+        hint: nothing would be scored; correct the choices or the target of this row
+        ");
+        let mut blank = question(&["a gecko"]);
+        blank.requests[0].context = " ".to_owned();
+        insta::assert_snapshot!(refusal(&blank, 2048), @"
+        q.jsonl:3: the context has no tokens
+        hint: a context needs at least one token: the first scored token is predicted from it
+        ");
+        insta::assert_snapshot!(refusal(&question(&["a gecko", "a bryozoan"]), 2048), @"
+        q.jsonl:3: the tokenizer does not know `bryozoan`
+        hint: its vocabulary is a closed list of words; this task needs a tokenizer of pieces
+        ");
+        let text = Document { requests: question(&["a gecko"]).requests, ..question(&[]) };
+        let error = item(&text, TaskKind::RunningText, &words(), 8).err().unwrap();
+        insta::assert_snapshot!(error, @"q.jsonl:3: nothing stands before the text, and the tokenizer names no token that begins one");
+    }
+
+    /// Without a prefix a text would lose its first token; with one every token is scored once.
+    #[test]
+    fn running_text_becomes_windows() {
+        let tokenizer = words().with_config(r#"{"eos_token": "<eos>"}"#).unwrap();
+        let mut text = question(&["a gecko"]);
+        text.requests[0].continuation = "The pet of Theo was a gecko".to_owned();
+        let item = item(&text, TaskKind::RunningText, &tokenizer, 5).unwrap().item;
+        let tokens = tokenizer.encode_text("The pet of Theo was a gecko").unwrap();
+        assert_eq!(item.contexts[0].tokens, [&[0_u32][..], &tokens[..5]].concat());
+        assert_eq!(item.contexts[1].tokens, tokens[1..]);
+        assert_eq!(item.facts.scored_from, [1, 4]);
     }
 
     #[test]
