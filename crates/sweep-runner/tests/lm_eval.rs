@@ -162,5 +162,6 @@ fn values_and_standard_errors_are_those_of_the_harness() {
             }
         }
     }
-    assert_eq!(compared, 3 * (5 * 4 + 1 * 2 + 1 * 4));
+    // Three models; six tasks of two metrics and one of one, each with its error.
+    assert_eq!(compared, 3 * (6 * 4 + 2));
 }
