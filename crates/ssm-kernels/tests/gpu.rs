@@ -338,6 +338,18 @@ fn row_plans() {
             }];
             let want = ops::merge_rows(&hidden, &half).unwrap();
             values.close("top half", &want, &ops::merge_rows(&hidden_there, &half).unwrap());
+            // Beside it a segment of the weighted mean, as where strategies share a stream: the bits that it has alone.
+            let mean = [RowMerges {
+                first_row: 0,
+                keep: &[0],
+                groups: &[group(0, vec![(1, 2.0)])],
+                rule: MergeRule::WeightedMean,
+            }];
+            let both = [mean[0], half[0]];
+            let (alone, beside) =
+                (ops::merge_rows(&hidden_there, &mean).unwrap(), ops::merge_rows(&hidden_there, &both).unwrap());
+            values.close("both", &ops::merge_rows(&hidden, &both).unwrap(), &beside);
+            assert_eq!(bits(&alone), bits(&beside.narrow(0, 0, 1).unwrap().contiguous().unwrap()));
         }
     }
 }

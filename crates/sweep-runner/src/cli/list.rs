@@ -88,7 +88,7 @@ pub(super) fn models() -> Result<ExitCode, Failure> {
         out,
         "Part of this program:\n{builtins}\n\nPublished and known to fit, not part of this program. Name them with `hub:` before \
          (hub:state-spaces/mamba2-2.7b);\n`sweep run` downloads what the cache lacks, `sweep fetch` does so beforehand. The last \
-         column names the same sizes with\nrandom weights.\n{published}\n\nMemory is that of the weights alone; everything is computed in float32."
+         column names the same sizes with\nrandom weights.\n{published}\n\nMemory is that of the weights alone, in float32 as on a CPU and in bfloat16 as on a GPU."
     );
     ignore_closed_pipe(written)?;
     Ok(ExitCode::SUCCESS)

@@ -6,6 +6,7 @@ use std::time::Duration;
 use evaluation::guards::{self, GuardOutcome};
 use evaluation::tasks::{Task, TaskKind};
 use evaluation::{EvaluationError, Protocol, Reduction, Setup};
+use rayon::prelude::*;
 use ssm_model::LanguageModel;
 
 use super::RunError;
@@ -131,15 +132,18 @@ pub(super) fn run(
         tasks.get(recorder.library, reference, &facts.name, experiment)?;
     }
     let guarded: Vec<&Task> = plan.tasks.iter().filter_map(|facts| tasks.loaded(reference, &facts.name)).collect();
-    let mut rows = Vec::new();
-    for (guard_id, trial) in plan.guarded(model_index) {
-        if recorder.options.stop.requested().is_some() {
-            break;
-        }
-        if !guards.know(&guard_id) {
-            rows.extend(rows_of(experiment, &guard_id, trial, model, &guarded));
-        }
-    }
+    let unknown: Vec<(String, &PlannedTrial)> =
+        plan.guarded(model_index).into_iter().filter(|(guard_id, _)| !guards.know(guard_id)).collect();
+    let stop = &recorder.options.stop;
+    let find = |(guard_id, trial): &(String, &PlannedTrial)| {
+        if stop.requested().is_some() { Vec::new() } else { rows_of(experiment, guard_id, trial, model, &guarded) }
+    };
+    // The items are few and short: one trial cannot keep all cores busy.
+    let rows = if model.placement().device.is_cpu() {
+        unknown.par_iter().flat_map_iter(find).collect()
+    } else {
+        unknown.iter().flat_map(find).collect()
+    };
     guards.update(rows, true)?;
     drop::<Lease>(lease);
     Ok(())

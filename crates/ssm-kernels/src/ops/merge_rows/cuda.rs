@@ -53,7 +53,8 @@ fn arguments(
     ])
 }
 
-/// The hybrid of the released code: first where the largest values of every channel end, then the groups.
+/// The hybrid of the released code in some segments: first where the largest values of every channel end, then the groups. Segments of
+/// the weighted mean beside them are merged as [`apply`] would, to the bit: a stream may hold those of several strategies.
 fn with_tops(x: &Tensor, segments: &[RowMerges<'_>], plan: &RowPlan) -> Result<Tensor, KernelError> {
     let gpu = Gpu::of(x, OP)?;
     let width = x.dim(1)?;
@@ -67,12 +68,13 @@ fn with_tops(x: &Tensor, segments: &[RowMerges<'_>], plan: &RowPlan) -> Result<T
         rows.sort_unstable();
         sources.extend(rows);
         offsets.push(sources.len() as i32);
-        kept.push(match segment.rule {
-            MergeRule::ChannelTopHalf { kept } => kept as i32,
-            // Every value counts.
-            MergeRule::WeightedMean => i32::MAX,
-        });
-        row_segment.extend(segment.keep.iter().map(|_| index as i32));
+        let (own, place) = match segment.rule {
+            MergeRule::ChannelTopHalf { kept } => (kept as i32, index as i32),
+            // Nobody asks where its largest values end.
+            MergeRule::WeightedMean => (0, -1),
+        };
+        kept.push(own);
+        row_segment.extend(segment.keep.iter().map(|_| place));
     }
     let (sources, offsets, kept) = (gpu.upload(&sources)?, gpu.upload(&offsets)?, gpu.upload(&kept)?);
     let row_segment = gpu.upload(&row_segment)?;

@@ -2,7 +2,7 @@
 //
 // `merge_rows`: kept rows in order, each the weighted mean over itself and the rows merged into it; edges of weight
 // 0 do not merge.
-// `merge_rows_top`: the hybrid rule of the released code. Of all rows merged anywhere in a segment each channel
+// `merge_rows_top`: the same for rows whose row_segment is -1; for the others the hybrid rule of the released code. Of all rows merged anywhere in a segment each channel
 // keeps its `kept` largest values (the earlier row among equals) and takes the others as zero; a kept row becomes
 // (v + sum of its kept values) / (own + sum of edge weights). Weights enter the divisor alone: here an edge of
 // weight 0 does merge. It needs `channel_top` first, which finds per segment and channel where the largest values
@@ -21,13 +21,12 @@ namespace {
 
 constexpr int AHEAD = 4; // sources on their way at once
 
+// One kept row by the weighted mean, by the threads of its row.
 template <int N, typename T>
-__device__ __forceinline__ void merge(const T *x, T *out, int rows, int width, const RowPlan &plan,
+__device__ __forceinline__ void merge(const T *x, T *out, int row, int width, const RowPlan &plan,
                                       const MergeWeights &weights) {
     constexpr int V = N == 1 ? 1 : 2; // loads on their way at once
     const int step = gridDim.y * V * blockDim.x * N;
-    const int row = row_of_thread();
-    if (row >= rows) return;
     const RowSources sources(plan, row);
     for (int start = (blockIdx.y * V * blockDim.x + threadIdx.x) * N; start < width; start += step) {
         if (sources.merges()) {
@@ -114,13 +113,11 @@ __device__ __forceinline__ Top find_top(const T *x, int64_t width, const int *so
     return {key, last_row};
 }
 
+// One kept row by the hybrid of the released code.
 template <int N, typename T>
-__device__ __forceinline__ void merge_top(const T *x, T *out, int rows, int width, const RowPlan &plan,
-                                          const MergeWeights &weights, const int *row_segment, const Top *tops) {
-    const int row = row_of_thread();
-    if (row >= rows) return;
+__device__ __forceinline__ void merge_top(const T *x, T *out, int row, int width, const RowPlan &plan,
+                                          const MergeWeights &weights, const Top *top) {
     const RowSources sources(plan, row);
-    const Top *top = tops + static_cast<int64_t>(row_segment[row]) * width;
     float count = weights.own[row];
     for (int edge = sources.first; edge < sources.last; ++edge) count += weights.edge[edge];
     const int step = gridDim.y * blockDim.x * N;
@@ -157,15 +154,22 @@ __device__ __forceinline__ void merge_top(const T *x, T *out, int rows, int widt
         merge_rows_##NAME(const T *x, T *out, int rows, int width, const int *keep, const int *edge_off,               \
                           const int *edge_src, const float *edge_weight, const float *own_weight) {                    \
         wait_for_inputs();                                                                                             \
-        merge<N>(x, out, rows, width, RowPlan{keep, edge_off, edge_src}, MergeWeights{edge_weight, own_weight});       \
+        const int row = row_of_thread();                                                                               \
+        if (row >= rows) return;                                                                                       \
+        merge<N>(x, out, row, width, RowPlan{keep, edge_off, edge_src}, MergeWeights{edge_weight, own_weight});        \
     }                                                                                                                  \
     extern "C" __global__ void merge_rows_top_##NAME(const T *x, T *out, int rows, int width, const int *keep,         \
                                                      const int *edge_off, const int *edge_src,                         \
                                                      const float *edge_weight, const float *own_weight,                \
                                                      const int *row_segment, const uint2 *tops) {                      \
         wait_for_inputs();                                                                                             \
-        merge_top<N>(x, out, rows, width, RowPlan{keep, edge_off, edge_src}, MergeWeights{edge_weight, own_weight},    \
-                     row_segment, reinterpret_cast<const Top *>(tops));                                                \
+        const int row = row_of_thread();                                                                               \
+        if (row >= rows) return;                                                                                       \
+        const RowPlan plan{keep, edge_off, edge_src};                                                                  \
+        const MergeWeights weights{edge_weight, own_weight};                                                           \
+        const int64_t segment = row_segment[row];                                                                      \
+        if (segment < 0) return merge<N>(x, out, row, width, plan, weights);                                           \
+        merge_top<N>(x, out, row, width, plan, weights, reinterpret_cast<const Top *>(tops) + segment * width);        \
     }
 
 // sources int32 [sum of counts], source_off int32 [segments + 1], kept int32 [segments] -> tops 8 bytes [segments,
