@@ -118,8 +118,11 @@ impl WireRows {
     }
 }
 
+/// A column of a probe, where its values stand, and the values.
+type Column<'n> = (String, &'n Node, Vec<Key>);
+
 /// Columns of a probe with their values, one or more each.
-fn columns<'n>(node: &'n Node, probe: &Probe, what: &str) -> Result<Vec<(String, &'n Node, Vec<Key>)>, Fault> {
+fn columns<'n>(node: &'n Node, probe: &Probe, what: &str) -> Result<Vec<Column<'n>>, Fault> {
     let known: Vec<&str> = probe.columns.iter().map(|column| column.name).collect();
     let what = format!("`{what}`");
     node.fields(&what, &known)?;

@@ -27,7 +27,7 @@ use measured::Measured;
 /// always this one; when a run happened stands in `manifests/` of the results folder.
 const DATE: &str = "1970-01-01T00-00-00.000000";
 
-/// What [`write`] wrote.
+/// What [`write()`] wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Export {

@@ -92,12 +92,14 @@ impl Progress {
         self.last_line = Instant::now();
         if !self.terminal {
             let position = self.position + self.begun;
-            let mut words = vec![format!("{}/{} cells", position.round(), self.total)];
+            let done = format!("{}/{} cells", position.round(), self.total);
             // Nothing done says nothing of what is left.
-            if position > 0.0 {
+            let mut words = vec![if position > 0.0 {
                 let rate = self.started.elapsed().as_secs_f64() / position;
-                words[0] += &format!(", about {:.0} s left", rate * (self.total as f64 - position).max(0.0));
-            }
+                format!("{done}, about {:.0} s left", rate * (self.total as f64 - position).max(0.0))
+            } else {
+                done
+            }];
             words.extend(Some(self.latest.clone()).filter(|latest| !latest.is_empty()));
             self.say(&words.join(" · "));
         }
