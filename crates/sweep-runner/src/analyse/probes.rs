@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use evaluation::probes::{Key, ProbeRow};
+use evaluation::probes::{Contribution, Key, ProbeRow};
 use rayon::prelude::*;
 
 use super::error::AnalyseError;
@@ -72,7 +72,7 @@ impl Probes {
         let sets = records.into_par_iter().map(|record| {
             let bank = &banks[&record.task];
             let estimates = record.rows.par_iter().map(|row| {
-                let contributions = contributions(row);
+                let contributions = contributions(&row.contributions);
                 estimate(&contributions, &bank.of(contributions.len()), false).0
             });
             ProbeSet { estimates: estimates.collect(), record }
@@ -137,8 +137,8 @@ impl Probes {
             }
             let bank = ResampleBank::new(seed, task).of(items.len());
             let side = |row: &ProbeRow| {
-                let kept = row.contributions.iter().filter(|(item, ..)| items.contains(item)).copied().collect();
-                contributions(&ProbeRow { contributions: kept, ..row.clone() })
+                let kept = row.contributions.iter().filter(|(item, ..)| items.contains(item));
+                contributions(&kept.copied().collect::<Vec<_>>())
             };
             let (low, high) = (side(low), side(high));
             pairs.n += items.len();
@@ -153,12 +153,12 @@ impl Probes {
 
     fn pool(&self, rows: &[(&str, &ProbeRow)]) -> Estimate {
         if let [(task, row)] = rows {
-            let contributions = contributions(row);
+            let contributions = contributions(&row.contributions);
             return estimate(&contributions, &self.banks[*task].of(contributions.len()), false).0;
         }
         let (mut n, mut value, mut replicates) = (0, 0.0, vec![0.0; RESAMPLES]);
         for (task, row) in rows {
-            let contributions = contributions(row);
+            let contributions = contributions(&row.contributions);
             n += contributions.len();
             value += contributions.value() / rows.len() as f64;
             let own = contributions.replicates(&self.banks[*task].of(contributions.len()));
@@ -184,10 +184,10 @@ fn read_one(store: &ProbeStore, id: &str) -> Result<Option<ProbeRecord>, Analyse
     Ok(Some(record))
 }
 
-fn contributions(row: &ProbeRow) -> Contributions {
-    let pairs = row.contributions.iter().map(|(_, sum, weight)| (*sum, *weight)).collect();
+fn contributions(of_items: &[Contribution]) -> Contributions {
+    let pairs = of_items.iter().map(|(_, sum, weight)| (*sum, *weight)).collect();
     let metric = MetricRecord { metric: String::new(), aggregate: Aggregate::Mean, contributions: pairs };
-    Contributions::of_items(&metric, 0..row.contributions.len())
+    Contributions::of_items(&metric, 0..of_items.len())
 }
 
 /// Items that both rows observed, ascending.

@@ -21,9 +21,7 @@ pub(super) fn places(books: &[Book]) -> Vec<BookPlace> {
 
 pub(super) fn item(books: &[Book], place: &BookPlace, tokenizer: &Tokenizer) -> Result<Encoded, TaskError> {
     let book = &books[place.book];
-    let mut drawn = Drawn::new(NAME, place.index);
-    // The first number chose the book.
-    drawn.below(books.len());
+    let mut drawn = Drawn::of_place(NAME, place, books);
     let (town, animal) = (PLACES[drawn.below(PLACES.len())], ANIMALS[drawn.below(ANIMALS.len())]);
     let mut names = NAMES.to_vec();
     let choices: Vec<&str> = (0..CHOICES).map(|_| names.swap_remove(drawn.below(names.len()))).collect();

@@ -14,9 +14,7 @@ pub(super) fn places(books: &[Book]) -> Vec<BookPlace> {
 
 pub(super) fn item(books: &[Book], place: &BookPlace, tokenizer: &Tokenizer) -> Result<Encoded, TaskError> {
     let book = &books[place.book];
-    let mut drawn = Drawn::new(NAME, place.index);
-    // The first number chose the book.
-    drawn.below(books.len());
+    let mut drawn = Drawn::of_place(NAME, place, books);
     let key = 10_000 + drawn.below(90_000);
     let text = format!("The pass key is {key}. Remember it: {key} is the pass key.");
     let key = key.to_string();

@@ -39,11 +39,18 @@ pub(super) fn places(task: &str, books: &[Book]) -> Vec<BookPlace> {
 pub(super) struct Drawn(std::vec::IntoIter<f32>);
 
 impl Drawn {
-    pub(super) fn new(task: &str, index: u64) -> Self {
+    fn new(task: &str, index: u64) -> Self {
         // Tasks do not share draws: their name is the place where others have a layer.
         let name = blake3::hash(task.as_bytes());
         let site = usize::from(u16::from_le_bytes([name.as_bytes()[0], name.as_bytes()[1]]));
         Self(uniform(Draw { seed: SEED, item: index, site }, Purpose::Other, 32).into_iter())
+    }
+
+    /// The numbers of a place behind the first one, which chose its book.
+    pub(super) fn of_place(task: &str, place: &BookPlace, books: &[Book]) -> Self {
+        let mut drawn = Self::new(task, place.index);
+        drawn.below(books.len());
+        drawn
     }
 
     /// A whole number below `n`, the next one.
