@@ -84,7 +84,7 @@ cuda-toolchain:
 
 # Build for a GPU on a machine without one (an H100 unless CUDA_COMPUTE_CAP says otherwise)
 build-cuda:
-    tools/cuda/build.sh build --profile carry --features cuda --bin sweep
+    RUSTFLAGS="-C relocation-model=static" tools/cuda/build.sh rustc --profile carry --target x86_64-unknown-linux-gnu --features cuda --package sweep-runner --bin sweep -- -C link-args=-Wl,--icf=all,--no-eh-frame-hdr,-O2,-s
 
 # Pack sweep and the GPU tests for a machine with a GPU and no toolkit
 pack-cuda:

@@ -76,7 +76,7 @@ fn compile(nvcc: &Path, capability: &str, root: &Path, kernel: &Path, out: &Path
     let real = if capability == "90" { "90a" } else { capability };
     let stem = kernel.file_stem().expect("a file").to_string_lossy();
     let result = Command::new(nvcc)
-        .args(["-O3", "-std=c++17", "--expt-relaxed-constexpr", "-fatbin"])
+        .args(["-O3", "-std=c++17", "--expt-relaxed-constexpr", "-fatbin", "-Xfatbin=-compress-all"])
         .arg(format!("-gencode=arch=compute_{real},code=sm_{real}"))
         .arg(format!("-gencode=arch=compute_{capability},code=compute_{capability}"))
         .arg("-I")

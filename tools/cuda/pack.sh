@@ -28,16 +28,16 @@ for library in libcuda.so.1 libcublas.so.13 libcublasLt.so.13 libcurand.so.10 li
     [ -n "$found" ] || echo "$library was not found" >&2
     LD_LIBRARY_PATH=${found%/*}:${LD_LIBRARY_PATH:-}
 done
-export LD_LIBRARY_PATH GOLDEN=$PWD/golden
+export LD_LIBRARY_PATH GOLDEN=$PWD/golden SWEEP=$PWD/sweep
 [ "$1" = tests ] || exec ./"$@"
 status=0
 # What the others are made of first.
-for crate in ssm-kernels ssm-model reduction-strategies evaluation; do
+for crate in ssm-kernels ssm-model reduction-strategies evaluation sweep-runner; do
     ./gpu-$crate --ignored --test-threads 1 || status=1
 done
 exit $status
 RUN
 chmod +x "$carry/run.sh"
 # The programs share most of their content: a wide window finds it.
-tar -C "$carry" -cf - . | xz -T1 --lzma2=preset=3,dict=192MiB >target/cuda/carry.tar.xz
+tar -C "$carry" -cf - . | xz -T1 --lzma2=preset=6,dict=192MiB >target/cuda/carry.tar.xz
 ls -la target/cuda/carry.tar.xz >&2

@@ -3,10 +3,14 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+
 use candle_core::{DType, Tensor};
 use common::grid::{Cell, alone, assert_same, grid, settings, shared};
-use common::{model, reduction, setup, task};
+use common::{model, reduction, setup, sites, task};
+use evaluation::probes::{self, ProbeSetup, Subject};
 use evaluation::{Evaluation, ItemPlan, Protocol, Reduction, Settings, evaluate};
+use reduction_strategies::options::ResolvedOptions;
 use ssm_kernels::device;
 use ssm_model::{LanguageModel, Placement, catalog};
 
@@ -96,6 +100,38 @@ fn a_shared_grid_has_the_bits_of_its_cells_run_alone() {
                 assert_same(&place, &result.unwrap(), &alone(&model, cell));
             }
             assert!(sharing.token_layers_executed < sharing.token_layers_asked * 9 / 10, "{sharing:?}");
+        }
+    }
+}
+
+/// Every row of every probe, in float32; a rule may choose otherwise between equals, which this one does not meet here.
+#[test]
+#[ignore = "needs a GPU"]
+fn every_probe_in_float32() {
+    let task = task("passkey", 3);
+    for name in MODELS {
+        let (here, there) = (model(name), on_gpu(name, DType::F32));
+        let top_k = Reduction { sites: sites(&here), ..reduction("top_k", &[], 0.8) };
+        for probe in probes::all() {
+            let reduction = (probe.subject == Subject::Reduction).then_some(&top_k);
+            if probe.needs.recurrence && !here.config().signals().scan {
+                continue;
+            }
+            let options = ResolvedOptions::resolve(probe.options, &BTreeMap::new()).unwrap();
+            let run = |model| {
+                let setup =
+                    ProbeSetup { model, kind: task.kind, items: &task.items, options: &options, seed: 0, reduction };
+                probe.run(&setup).unwrap()
+            };
+            let (want, got) = (run(&here), run(&there));
+            assert_eq!(got, run(&there), "{name} {}: the same twice", probe.name);
+            assert_eq!(want.rows.len(), got.rows.len(), "{name} {}", probe.name);
+            for (a, b) in want.rows.iter().zip(&got.rows) {
+                assert_eq!((&a.keys, &a.measure), (&b.keys, &b.measure), "{name} {}", probe.name);
+                let (x, y) = (a.value().unwrap(), b.value().unwrap());
+                let what = format!("{name} {} {} {:?}: {x} and {y}", probe.name, a.measure, a.keys);
+                assert!((x - y).abs() <= 1e-3 * x.abs().max(1.0), "{what}");
+            }
         }
     }
 }

@@ -36,7 +36,8 @@ impl Builtin {
     }
 }
 
-const BUILTINS: &[Builtin] = &[
+// A static, here and for what else is embedded: a constant would stand in the program once for every crate that names it.
+static BUILTINS: &[Builtin] = &[
     Builtin {
         name: "mamba-world",
         summary: "Mamba, 2.0 M parameters, 16 layers, trained on the tiny world of the reference tasks",
@@ -181,7 +182,10 @@ const PUBLISHED: &[Published] = &[
 ];
 
 /// Owners that publish weights without a tokenizer, and the repository whose `tokenizer.json` their models were trained with.
-const TOKENIZERS: &[(&str, &str)] = &[("state-spaces", "EleutherAI/gpt-neox-20b")];
+const TOKENIZERS: &[(&str, &str)] = &[("state-spaces", GPT_NEOX)];
+
+/// The repository whose tokenizer most published models share.
+pub const GPT_NEOX: &str = "EleutherAI/gpt-neox-20b";
 
 /// The repository that has the tokenizer of `repository` (`owner/name`), where that one has none itself.
 pub fn tokenizer_repository(repository: &str) -> Option<&'static str> {

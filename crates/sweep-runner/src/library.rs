@@ -2,14 +2,16 @@
 
 #[cfg_attr(not(feature = "hub"), path = "library/no_hub.rs")]
 mod hub;
+#[cfg(feature = "hub")]
+mod parquet;
 mod random;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use evaluation::tasks::{self, DataDir, Prompting, Source as TaskSource, Split, Task, TaskError};
+use evaluation::tasks::{self, Data, Prompting, Source as TaskSource, Split, Task, TaskError};
 use evaluation::tokenizer::{Tokenizer, TokenizerError};
 use miette::Diagnostic;
 use reduction_strategies::registry::nearest;
@@ -23,6 +25,8 @@ use random::RandomModel;
 use crate::config::{Catalog, CatalogError, ModelFacts, TaskFacts, TaskKind};
 use crate::record::manifest::HubCommit;
 use hub::{Hub, HubModel};
+#[cfg(feature = "hub")]
+pub use parquet::json_lines;
 
 /// Why a model or task could not be had.
 #[derive(Debug, Error, Diagnostic)]
@@ -125,11 +129,11 @@ enum Opened {
 /// Everything nameable, with tokenizers kept once read.
 #[derive(Default)]
 pub struct Library {
-    data: DataDir,
+    data: Data,
     tokenizers: Mutex<BTreeMap<String, Tokenizer>>,
     /// Models that were opened for planning and wait to be loaded.
     opened: Mutex<BTreeMap<String, Opened>>,
-    hub: Hub,
+    hub: Arc<Hub>,
 }
 
 impl Library {
@@ -139,11 +143,13 @@ impl Library {
         Self::default()
     }
 
-    /// The library of this installation, with the benchmarks of a data directory and with downloads, which happen when a model is
-    /// named for the first time.
+    /// The library of this installation, with the benchmarks of a data directory, or of the hub where none is named, and with
+    /// downloads, which happen when something is named for the first time.
     #[must_use]
-    pub fn with(data: DataDir, downloads: Downloads) -> Self {
-        Self { data, hub: Hub::new(downloads), ..Self::default() }
+    pub fn with(folder: Option<PathBuf>, downloads: Downloads) -> Self {
+        let hub = Arc::new(Hub::new(downloads));
+        let data = folder.map_or_else(|| hub.data(), Data::Folder);
+        Self { data, hub, ..Self::default() }
     }
 
     /// The commits behind the references to a hub that were looked up so far.
@@ -153,7 +159,7 @@ impl Library {
     }
 
     /// How its tasks are read.
-    fn tasks(&self, prompting: Prompting) -> TaskSource {
+    pub fn tasks(&self, prompting: Prompting) -> TaskSource {
         TaskSource { data: self.data.clone(), prompting }
     }
 
@@ -234,7 +240,7 @@ impl Library {
                 Source::Folder(folder) => beside(&self.tokenizer_of(&folder)?)?,
                 Source::Hub(model) => beside(&model.tokenizer)?,
                 Source::Random(_) => {
-                    Tokenizer::from_json(&random::tokenizer_json(reference, &self.data)?).map_err(refused)?
+                    Tokenizer::from_json(&random::tokenizer_json(reference, &self.data, &self.hub)?).map_err(refused)?
                 }
             };
             tokenizers.insert(reference.to_owned(), tokenizer);
@@ -359,7 +365,9 @@ fn as_catalog_error(error: LibraryError) -> CatalogError {
             message: other.to_string(),
             label: match &other {
                 LibraryError::Task(TaskError::Unknown { .. }) | LibraryError::Catalog(_) => UNKNOWN,
-                LibraryError::Task(TaskError::NoDataDir { .. } | TaskError::NoData { .. }) => "not on this machine",
+                LibraryError::Task(
+                    TaskError::NoDataDir { .. } | TaskError::NoData { .. } | TaskError::Dataset { .. },
+                ) => "not on this machine",
                 LibraryError::Task(
                     TaskError::NoExamples { .. } | TaskError::FewExamples { .. } | TaskError::NoDocuments { .. },
                 ) => "not with these settings",

@@ -118,14 +118,26 @@ fn refusal(desk: &Desk, arguments: &[&str]) -> String {
 #[test]
 fn what_is_missing_is_named_before_anything_runs() {
     let desk = with_data(EXPERIMENT);
-    assert_snapshot!(refusal(&desk, &["plan", "tiny.yaml"]), @r"
-     × `lambada_openai` is a benchmark whose files are not part of this program, and no data directory was
-     │ named
+    assert_snapshot!(refusal(&desk, &["plan", "tiny.yaml"]), @"
+     × `lambada_openai`: EleutherAI/lambada_openai/default/test is not in the cache
       ╭─[tiny.yaml:3:9]
     2 │ models: [builtin:mamba2-world]
     3 │ tasks: [lambada_openai, arc_easy]
       ·         ───────┬──────
       ·                ╰── not on this machine
+    4 │ strategies: [dense, top_k]
+      ╰────
+     help: `sweep fetch lambada_openai` downloads it and `sweep run` does so by itself; or name a folder that
+           holds it with --data-dir
+    ");
+    fs::write(desk.path("long.yaml"), EXPERIMENT.replace("[lambada_openai, arc_easy]", "[longdocs_ppl]")).unwrap();
+    assert_snapshot!(refusal(&desk, &["plan", "long.yaml"]), @"
+     × `longdocs_ppl` is a benchmark whose files are not part of this program, and no data directory was named
+      ╭─[long.yaml:3:9]
+    2 │ models: [builtin:mamba2-world]
+    3 │ tasks: [longdocs_ppl]
+      ·         ──────┬─────
+      ·               ╰── not on this machine
     4 │ strategies: [dense, top_k]
       ╰────
      help: name the folder that holds them with --data-dir DIR or SWEEP_DATA_DIR; docs/models-and-data.md says
@@ -136,7 +148,7 @@ fn what_is_missing_is_named_before_anything_runs() {
     help: name the folder that holds lambada/, arc/ and so on; docs/models-and-data.md describes it
     ");
     fs::remove_file(desk.path("data/arc/ARC-Easy-Test.jsonl")).unwrap();
-    assert_snapshot!(refusal(&desk, &["plan", "tiny.yaml", "--data-dir", "data"]), @r"
+    assert_snapshot!(refusal(&desk, &["plan", "tiny.yaml", "--data-dir", "data"]), @"
      × `arc_easy` has no data in data: there is no arc/ARC-Easy-Test.jsonl
       ╭─[tiny.yaml:3:25]
     2 │ models: [builtin:mamba2-world]
@@ -146,7 +158,7 @@ fn what_is_missing_is_named_before_anything_runs() {
     4 │ strategies: [dense, top_k]
       ╰────
      help: a file may be compressed by bzip2, with .bz2 behind its name; docs/models-and-data.md says what is
-           read
+           read. Without a data directory the rows of allenai/ai2_arc are downloaded
     ");
     fs::write(
         desk.path("tiny.yaml"),

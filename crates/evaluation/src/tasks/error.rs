@@ -1,5 +1,6 @@
 use thiserror::Error;
 
+use super::DatasetError;
 use crate::tokenizer::TokenizerError;
 
 /// Why a task could not be loaded.
@@ -28,6 +29,16 @@ pub enum TaskError {
         folder: String,
         /// What was looked for, below it.
         looked: Vec<String>,
+        /// The data set on the hub that holds the same, where one does.
+        hub: Option<&'static str>,
+    },
+    /// A data set of a hub that cannot be had.
+    #[error("`{task}`: {}", error.message)]
+    Dataset {
+        /// The task.
+        task: &'static str,
+        /// What is wrong.
+        error: DatasetError,
     },
     /// A file that cannot be read.
     #[error("cannot read {path}: {error}")]
@@ -106,12 +117,14 @@ impl TaskError {
                 "name the folder that holds them with --data-dir DIR or SWEEP_DATA_DIR; docs/models-and-data.md says what it holds"
                     .to_owned(),
             ),
-            Self::NoData { .. } => {
-                Some(
-                    "a file may be compressed by bzip2, with .bz2 behind its name; docs/models-and-data.md says what is read"
-                        .to_owned(),
-                )
+            Self::NoData { hub, .. } => {
+                let files = "a file may be compressed by bzip2, with .bz2 behind its name; docs/models-and-data.md says what is read";
+                Some(match hub {
+                    Some(repository) => format!("{files}. Without a data directory the rows of {repository} are downloaded"),
+                    None => files.to_owned(),
+                })
             }
+            Self::Dataset { error, .. } => Some(error.hint.clone()),
             Self::Unreadable { .. } => Some("the file must be UTF-8 text, or such text compressed by bzip2".to_owned()),
             Self::Row { hint, .. } => Some(hint.clone()),
             Self::NoExamples { files, .. } if files.is_empty() => {

@@ -51,7 +51,7 @@ pub fn facts(name: &str, source: &Source) -> Result<TaskFacts, TaskError> {
     let key: Key = match task {
         Known::Builtin(task) => (task.name, None, (0, 0, 0)),
         Known::Benchmark(task) => {
-            (task.name, source.data.path().map(PathBuf::from), (fewshot, fewshot_seed, max_length))
+            (task.name, source.data.folder().map(PathBuf::from), (fewshot, fewshot_seed, max_length))
         }
     };
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);

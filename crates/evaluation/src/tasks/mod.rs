@@ -1,6 +1,6 @@
 //! Tasks: items in the tokens of a model, and how they are scored.
 //!
-//! The reference tasks are compiled in ([`builtin_tasks`]); the benchmarks are read from a data directory ([`benchmarks()`]) and put to
+//! The reference tasks are compiled in ([`builtin_tasks`]); the benchmarks are read from a data directory or a hub ([`benchmarks()`]) and put to
 //! the model as lm-evaluation-harness puts them.
 
 mod benchmarks;
@@ -20,9 +20,9 @@ mod wire;
 
 use rayon::prelude::*;
 
-pub use benchmarks::{Benchmark, benchmarks};
+pub use benchmarks::{Benchmark, HubSplit, Part, benchmarks};
 pub use builtin::{BuiltinTask, builtin_tasks};
-pub use data::DataDir;
+pub use data::{Data, DatasetError, Datasets};
 pub use document::{Document, TextRequest};
 pub use error::TaskError;
 pub use facts::{TaskFacts, facts};

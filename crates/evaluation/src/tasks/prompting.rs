@@ -1,6 +1,6 @@
-//! How benchmarks are put to a model, and where their files lie.
+//! How benchmarks are put to a model, and where their rows come from.
 
-use super::data::{DataDir, Files};
+use super::data::{Data, Files};
 
 /// How a benchmark is asked: what enters its requests besides the data. The defaults are those of lm-evaluation-harness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,14 +23,14 @@ impl Default for Prompting {
 /// Everything that loading a task needs beside a tokenizer.
 #[derive(Clone, Debug, Default)]
 pub struct Source {
-    /// Where the files of benchmarks lie.
-    pub data: DataDir,
+    /// Where the rows of benchmarks come from.
+    pub data: Data,
     /// How they are asked.
     pub prompting: Prompting,
 }
 
 impl Source {
-    /// The files of a benchmark.
+    /// The rows of a benchmark.
     pub(super) fn files(&self, task: &'static str) -> Files<'_> {
         Files::new(&self.data, task)
     }

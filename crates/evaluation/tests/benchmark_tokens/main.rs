@@ -6,18 +6,18 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use evaluation::tasks::{DataDir, Item, Prompting, Source, Split, Task, TaskKind, benchmarks, facts, load};
+use evaluation::tasks::{Data, Item, Prompting, Source, Split, Task, TaskKind, benchmarks, facts, load};
 use evaluation::tokenizer::Tokenizer;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 fn source() -> Source {
     let folder = std::env::var_os("SWEEP_DATA_DIR").expect("SWEEP_DATA_DIR names the folder of the benchmark files");
-    Source { data: DataDir::at(folder), prompting: Prompting::default() }
+    Source { data: Data::Folder(folder.into()), prompting: Prompting::default() }
 }
 
 fn tokenizer(source: &Source) -> Tokenizer {
-    let path = source.data.path().unwrap().join("neox-tokenizer/20B_tokenizer.json");
+    let path = source.data.folder().unwrap().join("neox-tokenizer/20B_tokenizer.json");
     Tokenizer::from_json(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 

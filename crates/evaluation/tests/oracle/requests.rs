@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use evaluation::tasks::{DataDir, Document, Source, Split, TextRequest, benchmarks, documents};
+use evaluation::tasks::{Data, Document, Source, Split, TextRequest, benchmarks, documents};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -73,7 +73,7 @@ fn compare(place: &str, got: &Document, want: &StoredDocument) {
     }
 }
 
-fn agrees(file: &str, data: DataDir) {
+fn agrees(file: &str, data: Data) {
     let source = Source { data, ..Source::default() };
     let stored = stored(file);
     assert_eq!(stored.len(), 7, "tasks");
@@ -96,12 +96,12 @@ fn agrees(file: &str, data: DataDir) {
 /// Rows written for this test, which every branch of the preprocessing meets.
 #[test]
 fn own_rows_are_asked_as_the_harness_asks_them() {
-    agrees("own_requests.jsonl", DataDir::at(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/rows")));
+    agrees("own_requests.jsonl", Data::Folder(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/rows")));
 }
 
 #[test]
 #[ignore = "needs the benchmark files"]
 fn benchmarks_are_asked_as_the_harness_asks_them() {
     let data = std::env::var("SWEEP_DATA_DIR").expect("SWEEP_DATA_DIR names the folder with the benchmarks' files");
-    agrees("requests.jsonl", DataDir::at(data));
+    agrees("requests.jsonl", Data::Folder(data.into()));
 }

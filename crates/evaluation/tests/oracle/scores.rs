@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use evaluation::metrics::{Measure, Metric, measured, metrics};
-use evaluation::tasks::{DataDir, Prompting, Source, Split, Task, TaskKind, load};
+use evaluation::tasks::{Data, Prompting, Source, Split, Task, TaskKind, load};
 use evaluation::tokenizer::Tokenizer;
 use evaluation::{ItemScore, Protocol, Reduction, Settings, evaluate};
 use serde::Deserialize;
@@ -125,7 +125,7 @@ fn pages(stored: &Stored) -> Task {
     fs::create_dir_all(data.join("wikitext2")).unwrap();
     fs::write(data.join("wikitext2/wikitext2_test.jsonl"), rows.join("\n")).unwrap();
     let prompting = Prompting { max_length: WINDOW, ..Prompting::default() };
-    let source = Source { data: DataDir::at(data), prompting };
+    let source = Source { data: Data::Folder(data), prompting };
     let tokenizer = Tokenizer::from_json(catalog::builtins()[0].tokenizer_json).unwrap();
     let tokenizer = tokenizer.with_config(r#"{"bos_token": "<eos>"}"#).unwrap();
     load("wikitext", &source, &tokenizer, Split::All, None).unwrap()

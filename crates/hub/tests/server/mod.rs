@@ -216,7 +216,9 @@ impl State {
         let missing = |code: &str| (404, format!("X-Error-Code: {code}\r\n"), Vec::new());
         for repo in &self.repos {
             if let Some(revision) = path.strip_prefix(&repo.api()) {
-                if ["main", "v1", "refs%2Fpr%2F1"].contains(&revision) || revision == repo.commit {
+                if ["main", "v1", "refs%2Fpr%2F1", "refs%2Fconvert%2Fparquet"].contains(&revision)
+                    || revision == repo.commit
+                {
                     return (200, String::new(), repo.listing().into_bytes());
                 }
                 return missing("RevisionNotFound");

@@ -4,35 +4,39 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use evaluation::tasks::{Prompting, benchmarks};
 use miette::miette;
 
 use super::data::DataArgs;
 use super::sweep::{ignore_closed_pipe, say};
 use super::{Failure, refused};
-use crate::config::{self, Catalog};
+use crate::config::{self, Catalog, CatalogError};
 use crate::library::Downloads;
 
-/// `wanted` are experiment files and references. Prints a line per repository: reference, repository, revision, commit.
+/// `wanted` are experiment files, references and benchmarks. Prints a line per repository: reference or task, repository, revision, commit.
 pub(super) fn run(wanted: &[String], data: &DataArgs) -> Result<ExitCode, Failure> {
     let library = data.library(Downloads::Refresh)?;
     for word in wanted {
+        let named = |error: CatalogError| {
+            let hint = error.hint.clone().unwrap_or_default();
+            refused(if error.message.contains(word) {
+                miette!(help = hint, "{error}")
+            } else {
+                miette!(help = hint, "{word}: {error}")
+            })
+        };
+        // Opened as well, so that what cannot be used is found out here.
         if word.starts_with("hub:") {
-            // Opened as well, so that what cannot be used is found out here.
-            library.model(word).map_err(|error| {
-                let hint = error.hint.clone().unwrap_or_default();
-                refused(if error.message.contains(word) {
-                    miette!(help = hint, "{error}")
-                } else {
-                    miette!(help = hint, "{word}: {error}")
-                })
-            })?;
+            library.model(word).map_err(named)?;
+        } else if benchmarks().iter().any(|task| task.name == word) {
+            library.task(word, Prompting::default()).map_err(named)?;
         } else {
             config::load(Path::new(word), &library).map_err(refused)?;
         }
     }
     let commits = library.hub_commits();
     if commits.is_empty() {
-        say("nothing to fetch: no model of a hub is named");
+        say("nothing to fetch: neither a model nor a data set of a hub is named");
     }
     let mut out = io::stdout().lock();
     let written = commits.iter().try_for_each(|used| {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use evaluation::probes::Subject;
-use evaluation::tasks::{Benchmark, Source, Split, TaskError, benchmarks, builtin_tasks, facts};
+use evaluation::tasks::{Benchmark, Data, Prompting, Source, Split, TaskError, benchmarks, builtin_tasks, facts};
 use miette::miette;
 use reduction_strategies::registry;
 use reduction_strategies::schedule::Sites;
@@ -15,6 +15,7 @@ use super::data::DataArgs;
 use super::sweep::ignore_closed_pipe;
 use super::{Failure, failed};
 use crate::config::RANDOM;
+use crate::library::Downloads;
 
 pub(super) fn strategies() -> Result<ExitCode, Failure> {
     let mut out = io::stdout().lock();
@@ -131,14 +132,18 @@ pub(super) fn tasks(data: &DataArgs) -> Result<ExitCode, Failure> {
             task.summary.to_owned(),
         ]);
     }
-    let source = Source { data: data.open()?, ..Source::default() };
+    let source = data.library(Downloads::Never)?.tasks(Prompting::default());
     let mut read = table(&["task", "items", "metrics", "reads", "what"]);
     for task in benchmarks() {
         read.add_row(benchmark_row(task, &source)?);
     }
-    let place = match source.data.path() {
-        Some(folder) => format!("from {}", folder.display()),
-        None => "from a folder that --data-dir or SWEEP_DATA_DIR names".to_owned(),
+    let place = match &source.data {
+        Data::Folder(folder) => format!("from {}", folder.display()),
+        Data::Hub(_) => {
+            "from the hub (`sweep fetch TASK` downloads), or from a folder that --data-dir or SWEEP_DATA_DIR names"
+                .to_owned()
+        }
+        Data::None => "from a folder that --data-dir or SWEEP_DATA_DIR names".to_owned(),
     };
     let written = writeln!(
         io::stdout().lock(),
@@ -152,7 +157,7 @@ pub(super) fn tasks(data: &DataArgs) -> Result<ExitCode, Failure> {
 fn benchmark_row(task: &Benchmark, source: &Source) -> Result<[String; 5], Failure> {
     let items = match facts(task.name, source) {
         Ok(facts) => facts.items_in(Split::All).to_string(),
-        Err(TaskError::NoDataDir { .. } | TaskError::NoData { .. }) => "no data".to_owned(),
+        Err(TaskError::NoDataDir { .. } | TaskError::NoData { .. } | TaskError::Dataset { .. }) => "no data".to_owned(),
         Err(error) => {
             return Err(failed(match error.hint() {
                 Some(hint) => miette!(help = hint, "task {}: {error}", task.name),

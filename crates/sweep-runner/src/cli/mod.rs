@@ -61,8 +61,8 @@ enum Command {
     },
     /// Download what experiments name and the cache lacks, and do nothing else; asks what branches and tags stand for now
     Fetch {
-        /// Experiment files, or references such as `hub:state-spaces/mamba2-130m`
-        #[arg(required = true, value_name = "FILE_OR_REFERENCE")]
+        /// Experiment files, references such as `hub:state-spaces/mamba2-130m`, or benchmarks such as `hellaswag`
+        #[arg(required = true, value_name = "WHAT")]
         wanted: Vec<String>,
         #[command(flatten)]
         data: DataArgs,

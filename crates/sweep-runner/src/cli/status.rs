@@ -9,7 +9,7 @@ use miette::miette;
 
 use super::sweep::ignore_closed_pipe;
 use super::{Failure, failed, refused};
-use crate::record::status::{self, LeaseStatus, Status};
+use crate::record::status::{self, LeaseStatus, Status, Stopped};
 
 /// Failures that are shown one by one.
 const SHOWN: usize = 10;
@@ -45,6 +45,13 @@ fn write(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "\n{}", table.trim_fmt())?;
     section(out, "running", status.leases.iter().filter(|lease| !lease.stale))?;
     section(out, "stale, taken over by the next run", status.leases.iter().filter(|lease| lease.stale))?;
+    // Of no interest any more once others have done the work.
+    if status.models.iter().any(|model| model.missing > 0) && !status.stopped.is_empty() {
+        writeln!(out, "\nstopped before the work was done")?;
+        for Stopped { host, pid, why } in &status.stopped {
+            writeln!(out, "  process {pid} on {host}: {why}")?;
+        }
+    }
     if status.sharing.token_layers_asked > 0 {
         let sharing = &status.sharing;
         writeln!(

@@ -132,9 +132,9 @@ fn run_arguments(
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let mut arguments = vec!["run".to_owned(), text(file), "--out".to_owned(), text(folder)];
     // Where it was found here; nodes do not inherit every variable.
-    if let Some(data) = data.open()?.path() {
+    if let Some(data) = data.folder()? {
         let data =
-            std::path::absolute(data).map_err(|error| refused(miette!("cannot find {}: {error}", data.display())))?;
+            std::path::absolute(&data).map_err(|error| refused(miette!("cannot find {}: {error}", data.display())))?;
         arguments.extend(["--data-dir".to_owned(), text(&data)]);
     }
     arguments.extend(options);

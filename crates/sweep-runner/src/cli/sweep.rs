@@ -78,13 +78,7 @@ pub(super) fn run(
     options.placement = placement;
     let (stop, listening) = Stop::listen().map_err(|error| failed(miette!("cannot listen to signals: {error}")))?;
     options.stop = stop;
-    let summary = run::run(&experiment, &plan, &library, &folder, &options).map_err(|error| match error {
-        RunError::Store(refusal) if refusal.is_refusal() => refused(refusal),
-        RunError::Interrupted(interrupt) => Failure { report: error.into(), code: interrupt.exit_code() },
-        // Another one may be there where the run is started again.
-        RunError::Device { .. } => Failure { report: error.into(), code: TEMPORARY },
-        other => failed(other),
-    })?;
+    let summary = run::run(&experiment, &plan, &library, &folder, &options).map_err(stopped)?;
     say(&format!("{} cells run, {} already there, {} failed", summary.ran, summary.reused, summary.failed));
     if summary.left_failed > 0 {
         say(&format!(
@@ -118,6 +112,17 @@ pub(super) fn run(
     Ok(if summary.failed + summary.left_failed + failed_probes == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
+/// How the program ends where a run does not.
+fn stopped(error: RunError) -> Failure {
+    match error {
+        RunError::Store(refusal) if refusal.is_refusal() => refused(refusal),
+        RunError::Interrupted(interrupt) => Failure { report: error.into(), code: interrupt.exit_code() },
+        // Another one may be there where the run is started again.
+        RunError::Device { .. } => Failure { report: error.into(), code: TEMPORARY },
+        other => failed(other),
+    }
+}
+
 /// Says what branches and tags of a hub stand for: a later run may find that they moved.
 pub(super) fn say_commits(library: &Library) {
     for used in library.hub_commits().iter().filter(|used| used.revision != used.commit) {
@@ -144,10 +149,7 @@ fn run_probes(
     if plan.probes.is_empty() {
         return Ok(0);
     }
-    let probes = run::probes(experiment, plan, library, folder, options).map_err(|error| match error {
-        RunError::Interrupted(interrupt) => Failure { report: error.into(), code: interrupt.exit_code() },
-        other => failed(other),
-    })?;
+    let probes = run::probes(experiment, plan, library, folder, options).map_err(stopped)?;
     say(&format!("{} probes run, {} already there, {} failed", probes.ran, probes.reused, probes.failed));
     Ok(probes.failed)
 }

@@ -1,15 +1,17 @@
-//! Models of a hub: `hub:owner/name`, `hub:owner/name@revision`. Which files of a repository make a model, found in the cache or
-//! downloaded into it.
+//! Models and data sets of a hub: `hub:owner/name`, `hub:owner/name@revision`. Which files of a repository make a model, found in the
+//! cache or downloaded into it.
 //!
 //! What the cache holds is used without asking the hub, so that a branch stands for the same commit in all processes of a run and
 //! until `sweep fetch` asks again.
 
+mod datasets;
 mod progress;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use evaluation::tasks::Data;
 use hub::{Cache, Client, HubError, Kind, Listing, Repository, Settings};
 use ssm_model::catalog;
 use ssm_model::checkpoint::{self, CheckpointError};
@@ -28,11 +30,15 @@ const TOKENIZER: &str = "tokenizer.json";
 /// Names the token that begins a text; taken along where it is there, and read beside the tokenizer.
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
-/// Models of the hub that this process uses. Each is looked up once: from then on it stands for the same files.
-#[derive(Default)]
+/// What this process uses of the hub. Everything is looked up once: from then on it stands for the same files.
+#[derive(Debug, Default)]
 pub(super) struct Hub {
     downloads: Downloads,
     found: Mutex<BTreeMap<String, HubModel>>,
+    /// Data sets, by the task that reads them.
+    datasets: Mutex<BTreeMap<String, HubCommit>>,
+    /// Tokenizers of models that have no repository, by the model.
+    tokenizers: Mutex<BTreeMap<String, HubCommit>>,
 }
 
 /// A model in the cache, whole.
@@ -56,10 +62,18 @@ enum Refusal {
     Checkpoint(#[from] CheckpointError),
     #[error("`{reference}` is not in the cache")]
     NotCached { reference: String },
+    #[error("`{reference}` needs the tokenizer of {repository}, which is not in the cache")]
+    TokenizerNotCached { reference: String, repository: Repository },
     #[error("{repository} holds no model that this program can read: it has no {what}")]
     NoModel { repository: Repository, what: &'static str },
     #[error("{repository} has no tokenizer.json")]
     NoTokenizer { repository: Repository },
+}
+
+impl From<Refusal> for CatalogError {
+    fn from(refusal: Refusal) -> Self {
+        Self { message: refusal.to_string(), hint: Some(refusal.hint()), label: "not on this machine" }
+    }
 }
 
 impl Refusal {
@@ -69,6 +83,11 @@ impl Refusal {
             Self::Checkpoint(error) => error.hint(),
             Self::NotCached { reference } => {
                 format!("`sweep fetch {reference}` downloads it; `sweep run` does so by itself")
+            }
+            Self::TokenizerNotCached { .. } => {
+                "`sweep fetch FILE` downloads what an experiment needs and `sweep run` does so by itself; or name the folder that holds \
+                 neox-tokenizer/20B_tokenizer.json with --data-dir or SWEEP_DATA_DIR"
+                    .to_owned()
             }
             Self::NoModel { .. } => {
                 "safetensors and pytorch_model.bin are read; name another repository or revision".to_owned()
@@ -103,12 +122,16 @@ impl Named {
     }
 
     fn commit(&self, repository: &Repository, revision: &str, commit: &str) -> HubCommit {
-        HubCommit {
-            reference: self.reference.clone(),
-            repository: repository.id().to_owned(),
-            revision: revision.to_owned(),
-            commit: commit.to_owned(),
-        }
+        commit_of(&self.reference, repository, revision, commit)
+    }
+}
+
+fn commit_of(reference: &str, repository: &Repository, revision: &str, commit: &str) -> HubCommit {
+    HubCommit {
+        reference: reference.to_owned(),
+        repository: repository.to_string(),
+        revision: revision.to_owned(),
+        commit: commit.to_owned(),
     }
 }
 
@@ -117,25 +140,37 @@ impl Hub {
         Self { downloads, ..Self::default() }
     }
 
+    /// Its data sets, for the benchmarks.
+    pub(super) fn data(self: &Arc<Self>) -> Data {
+        Data::Hub(Arc::<Self>::clone(self))
+    }
+
     /// The model behind `reference`, which is `rest` without its `hub:`.
     pub(super) fn model(&self, reference: &str, rest: &str) -> Result<HubModel, CatalogError> {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(model) = found.get(reference) {
             return Ok(model.clone());
         }
-        let model = self.obtain(reference, rest).map_err(|refusal| CatalogError {
-            message: refusal.to_string(),
-            hint: Some(refusal.hint()),
-            label: "not on this machine",
-        })?;
+        let model = self.obtain(reference, rest)?;
         found.insert(reference.to_owned(), model.clone());
         Ok(model)
     }
 
-    /// The commits that the references asked for so far stand for, in the order of the references.
+    /// The `tokenizer.json` of a repository for `reference`, a model that has none of its own.
+    pub(super) fn tokenizer(&self, reference: &str, repository: &str) -> Result<PathBuf, CatalogError> {
+        let mut tokenizers = self.tokenizers.lock().unwrap_or_else(PoisonError::into_inner);
+        let (commit, path) = self.obtain_tokenizer(reference, repository, tokenizers.is_empty())?;
+        tokenizers.insert(reference.to_owned(), commit);
+        Ok(path)
+    }
+
+    /// The commits that the models and data sets asked for so far stand for, each in the order of their names.
     pub(super) fn commits(&self) -> Vec<HubCommit> {
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        found.values().flat_map(|model| model.commits.clone()).collect()
+        let tokenizers = self.tokenizers.lock().unwrap_or_else(PoisonError::into_inner);
+        let datasets = self.datasets.lock().unwrap_or_else(PoisonError::into_inner);
+        let models = found.values().flat_map(|model| &model.commits);
+        models.chain(tokenizers.values()).chain(datasets.values()).cloned().collect()
     }
 
     fn obtain(&self, reference: &str, rest: &str) -> Result<HubModel, Refusal> {
@@ -151,6 +186,35 @@ impl Hub {
             download(&Client::new(&settings), &named)?;
         }
         cached(&cache, &named)?.ok_or_else(|| Refusal::NotCached { reference: reference.to_owned() })
+    }
+
+    fn obtain_tokenizer(
+        &self,
+        reference: &str,
+        repository: &str,
+        first: bool,
+    ) -> Result<(HubCommit, PathBuf), Refusal> {
+        let repository = Repository::new(Kind::Model, repository)?;
+        let settings = Settings::from_env()?;
+        let cache = Cache::new(settings.cache.clone());
+        let look = || -> Result<Option<(HubCommit, PathBuf)>, Refusal> {
+            let Some(commit) = cache.commit(&repository, MAIN)? else { return Ok(None) };
+            let path = cache.file(&repository, &commit, TOKENIZER)?;
+            Ok(path.map(|path| (commit_of(reference, &repository, MAIN, &commit), path)))
+        };
+        if !(first && self.downloads == Downloads::Refresh)
+            && let Some(found) = look()?
+        {
+            return Ok(found);
+        }
+        if self.downloads != Downloads::Never {
+            let mut progress = Progress::start(reference);
+            download_tokenizer(&Client::new(&settings), &repository, &mut |event| progress.show(&event))?;
+        }
+        look()?.ok_or_else(|| Refusal::TokenizerNotCached {
+            reference: reference.to_owned(),
+            repository: repository.clone(),
+        })
     }
 }
 
@@ -185,6 +249,12 @@ fn tokenizer_files(listed: &[String]) -> Vec<&'static str> {
     [TOKENIZER].into_iter().chain(config).collect()
 }
 
+fn download_tokenizer(client: &Client, repository: &Repository, report: hub::Report<'_>) -> Result<(), Refusal> {
+    let Listing { commit, files } = client.list(repository, MAIN, report)?;
+    client.fetch(repository, &commit, &tokenizer_files(&files), report)?;
+    Ok(client.pin(repository, MAIN, &commit)?)
+}
+
 /// Brings everything that [`cached`] looks for into the cache: what is small first, so that a repository that cannot be used is
 /// refused before its weights are there.
 fn download(client: &Client, named: &Named) -> Result<(), Refusal> {
@@ -205,9 +275,7 @@ fn download(client: &Client, named: &Named) -> Result<(), Refusal> {
             return Err(Refusal::NoTokenizer { repository: repository.clone() });
         };
         client.fetch(repository, &commit, &[CONFIG], report)?;
-        let listing = client.list(&other, MAIN, report)?;
-        client.fetch(&other, &listing.commit, &tokenizer_files(&listing.files), report)?;
-        client.pin(&other, MAIN, &listing.commit)?;
+        download_tokenizer(client, &other, report)?;
     }
     let folder = client.fetch(repository, &commit, &[weights], report)?;
     let shards = checkpoint::shards(&folder.join(weights))?;

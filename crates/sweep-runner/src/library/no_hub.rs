@@ -1,6 +1,9 @@
 //! Stands in for `hub.rs` where the program was built without the feature `hub`: every reference is refused.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use evaluation::tasks::Data;
 
 use super::Downloads;
 use crate::config::CatalogError;
@@ -22,6 +25,23 @@ pub(super) struct HubModel {
 impl Hub {
     pub(super) fn new(_: Downloads) -> Self {
         Self
+    }
+
+    pub(super) fn data(self: &Arc<Self>) -> Data {
+        Data::None
+    }
+
+    pub(super) fn tokenizer(&self, reference: &str, repository: &str) -> Result<PathBuf, CatalogError> {
+        Err(CatalogError {
+            message: format!(
+                "`{reference}` needs the tokenizer of {repository}, and this program was built without the feature `hub`"
+            ),
+            hint: Some(
+                "name the folder that holds neox-tokenizer/20B_tokenizer.json with --data-dir or SWEEP_DATA_DIR"
+                    .to_owned(),
+            ),
+            label: "not on this machine",
+        })
     }
 
     pub(super) fn model(&self, reference: &str, _rest: &str) -> Result<HubModel, CatalogError> {

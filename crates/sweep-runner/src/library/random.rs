@@ -2,11 +2,12 @@
 //!
 //! They prove a path and measure its cost without a download. Their scores say nothing.
 
-use evaluation::tasks::DataDir;
+use evaluation::tasks::Data;
 use reduction_strategies::registry::nearest;
-use ssm_model::catalog::{self, Published};
+use ssm_model::catalog::{self, GPT_NEOX, Published};
 use ssm_model::{ConfigError, ModelConfig, RandomWeights};
 
+use super::hub::Hub;
 use super::{LibraryError, UNKNOWN};
 use crate::config::{CatalogError, RANDOM};
 
@@ -76,10 +77,15 @@ fn not_a_seed(name: &str, seed: &str) -> CatalogError {
     }
 }
 
-/// `tokenizer.json` of GPT-NeoX-20B, whose tokens are those of nearly all published models.
-pub(super) fn tokenizer_json(reference: &str, data: &DataDir) -> Result<String, LibraryError> {
+/// `tokenizer.json` of GPT-NeoX-20B, whose tokens are those of nearly all published models: from the data directory, or from the hub
+/// where none is named.
+pub(super) fn tokenizer_json(reference: &str, data: &Data, hub: &Hub) -> Result<String, LibraryError> {
     let unusable = |problem: String| LibraryError::NeoxTokenizer { reference: reference.to_owned(), problem };
-    let path = data.neox_tokenizer().ok_or_else(|| unusable("no data directory is named".to_owned()))?;
+    let path = match (data.neox_tokenizer(), data) {
+        (Some(path), _) => path,
+        (None, Data::Hub(_)) => hub.tokenizer(reference, GPT_NEOX)?,
+        (None, _) => return Err(unusable("no data directory is named".to_owned())),
+    };
     std::fs::read_to_string(&path).map_err(|error| unusable(format!("cannot read {}: {error}", path.display())))
 }
 

@@ -42,7 +42,7 @@ pub struct Manifest {
     pub platform: String,
     /// Reference, digest of the weights, digest of the tokenizer.
     pub models: Vec<(String, String, String)>,
-    /// What the models that came from a hub were made of.
+    /// What came from a hub.
     pub hub: Vec<HubCommit>,
     /// Those of them whose weights are RANDOM: their times and memory mean something, their scores do not.
     pub random_models: Vec<String>,
@@ -52,6 +52,8 @@ pub struct Manifest {
     pub groups: usize,
     /// What sharing saved in them; none where cells ran one by one.
     pub sharing: Option<SharingRecord>,
+    /// Why the process stopped before its work was done; none while it runs, when it was done, and where it was killed.
+    pub stopped: Option<String>,
 }
 
 impl Manifest {
@@ -62,12 +64,12 @@ impl Manifest {
     }
 }
 
-/// A repository of a hub that a model, or its tokenizer, was taken from.
+/// A repository of a hub that a model, its tokenizer or the rows of a benchmark were taken from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HubCommit {
-    /// The model's reference in the experiment.
+    /// The model's reference, or the task, in the experiment.
     pub reference: String,
-    /// The repository, `owner/name`; another one than the reference names where it has the tokenizer.
+    /// The repository, `owner/name` or `datasets/owner/name`; another one than the reference names where it has the tokenizer.
     pub repository: String,
     /// Branch, tag or commit that was asked for.
     pub revision: String,
@@ -78,10 +80,17 @@ pub struct HubCommit {
 /// What `sweep status` reads of a manifest.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Contribution {
+    /// Its machine.
+    pub host: String,
+    /// Its number there.
+    pub pid: u32,
     /// Groups that the process ran.
     pub groups: usize,
     /// What sharing saved in them.
     pub sharing: Option<SharingRecord>,
+    /// Why it stopped before its work was done.
+    #[serde(default)]
+    pub stopped: Option<String>,
 }
 
 /// What the cells of the run asked for, and what was executed. A token-layer is one token in one layer.
@@ -158,5 +167,6 @@ pub fn collect(experiment: &Experiment, plan: &Plan, hub: Vec<HubCommit>) -> Man
         tasks: plan.tasks.iter().map(|task| (task.name.clone(), task.data_digest.clone())).collect(),
         groups: 0,
         sharing: None,
+        stopped: None,
     }
 }

@@ -29,8 +29,21 @@ pub struct Status {
     pub leases: Vec<LeaseStatus>,
     /// Processes that took part so far.
     pub processes: usize,
+    /// Those of them that stopped before their work was done, in the order in which they began.
+    pub stopped: Vec<Stopped>,
     /// What sharing saved so far.
     pub sharing: SharingRecord,
+}
+
+/// A process that stopped before its work was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Stopped {
+    /// Its machine.
+    pub host: String,
+    /// Its number there.
+    pub pid: u32,
+    /// Why it stopped.
+    pub why: String,
 }
 
 /// How far a model is.
@@ -117,9 +130,11 @@ pub fn read(folder: &Path) -> Result<Option<Status>, StoreError> {
         };
         model.groups_done += (0..count.unwrap_or(0)).filter(done).count();
     }
-    let (mut processes, mut sharing) = (0, SharingRecord::default());
+    let (mut processes, mut sharing, mut stopped) = (0, SharingRecord::default(), Vec::new());
     for contribution in contributions(folder)? {
         processes += 1;
+        let Contribution { host, pid, .. } = contribution;
+        stopped.extend(contribution.stopped.map(|why| Stopped { host, pid, why }));
         sharing += contribution.sharing.unwrap_or_default();
     }
     let leases = match store.leases().list(None) {
@@ -127,7 +142,7 @@ pub fn read(folder: &Path) -> Result<Option<Status>, StoreError> {
         leases => leases.map_err(|error| io("read", store.leases().folder(), error))?,
     };
     let leases = leases.iter().map(lease).collect();
-    Ok(Some(Status { experiment: plan.experiment, models, failures, leases, processes, sharing }))
+    Ok(Some(Status { experiment: plan.experiment, models, failures, leases, processes, stopped, sharing }))
 }
 
 fn lease(found: &Found) -> LeaseStatus {
@@ -158,9 +173,12 @@ fn contributions(folder: &Path) -> Result<Vec<Contribution>, StoreError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(|error| io("read", &folder, error))?,
     };
+    let paths: Result<Vec<_>, _> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
+    let mut paths = paths.map_err(|error| io("read", &folder, error))?;
+    // Their names begin with the times at which they began.
+    paths.sort();
     let mut all = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|error| io("read", &folder, error))?.path();
+    for path in paths {
         if path.extension().is_some_and(|extension| extension == "json") {
             all.extend(json(&path)?);
         }

@@ -18,8 +18,8 @@ const LINE_HEIGHT: f64 = 1.164;
 /// First choice is the committed font; the others have similar widths where an SVG is opened without it.
 const FONT_FAMILY: &str = "DejaVu Sans, Verdana, sans-serif";
 
-pub(super) const REGULAR: &[u8] = include_bytes!("../../assets/fonts/DejaVuSans.ttf");
-pub(super) const BOLD: &[u8] = include_bytes!("../../assets/fonts/DejaVuSans-Bold.ttf");
+pub(super) static REGULAR: &[u8] = include_bytes!("../../assets/fonts/DejaVuSans.ttf");
+pub(super) static BOLD: &[u8] = include_bytes!("../../assets/fonts/DejaVuSans-Bold.ttf");
 
 /// A position in points, origin at the top left.
 pub(super) type Point = (f64, f64);

@@ -149,11 +149,19 @@ pub fn run(
     let ledger = Ledger::new(&store, plan, &families)?;
     let mut recorder =
         Recorder { ledger: &ledger, library, options, progress, manifest, ran: 0, failed: BTreeSet::new() };
-    loop {
-        turn::run(experiment, &mine, &mut guards, &mut tasks, &mut recorder)?;
-        if wait::wait(&mine, options.shard.is_none(), &mut guards, &recorder)? == Next::End {
-            break;
+    let mut turns = || {
+        loop {
+            turn::run(experiment, &mine, &mut guards, &mut tasks, &mut recorder)?;
+            if wait::wait(&mine, options.shard.is_none(), &mut guards, &recorder)? == Next::End {
+                return Ok(());
+            }
         }
+    };
+    if let Err(error) = turns() {
+        let error = lost::cause(&options.placement.device, error);
+        recorder.manifest.stopped = Some(error.to_string());
+        store.write_manifest(&recorder.manifest)?;
+        return Err(error);
     }
     recorder.progress.finish();
     summary.ran = recorder.ran;

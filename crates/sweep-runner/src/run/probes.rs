@@ -9,7 +9,7 @@ use ssm_model::LanguageModel;
 use tracing::warn;
 
 use super::tasks::Tasks;
-use super::{RunError, RunOptions, cell};
+use super::{RunError, RunOptions, cell, lost};
 use crate::config::Experiment;
 use crate::library::Library;
 use crate::plan::{Plan, ProbeCell};
@@ -36,7 +36,7 @@ pub struct ProbeSummary {
 /// the same time: each probe is run by one of them. A failing probe becomes a record with its error.
 ///
 /// # Errors
-/// A model or task that cannot be loaded, a folder that cannot be written, or a signal.
+/// A model or task that cannot be loaded, a folder that cannot be written, a GPU that is lost, or a signal.
 pub fn probes(
     experiment: &Experiment,
     plan: &Plan,
@@ -56,6 +56,7 @@ pub fn probes(
         summary.reused = 0;
     }
     let mut looker = Looker { experiment, plan, library, options, tasks: Tasks::default(), model: None };
+    let device = &options.placement.device;
     let mut first = true;
     while !left.is_empty() {
         if !first {
@@ -79,7 +80,8 @@ pub fn probes(
                 summary.reused += 1;
                 continue;
             }
-            let record = looker.record(probe)?;
+            let record = looker.record(probe).map_err(|error| lost::cause(device, error))?;
+            lost::check(device, std::iter::once(record.status == Status::Failed))?;
             store.write(&record)?;
             drop(lease);
             summary.ran += 1;

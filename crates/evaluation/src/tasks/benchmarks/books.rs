@@ -37,7 +37,7 @@ pub(crate) struct BookPlace {
 
 /// All books of the data directory.
 pub(crate) fn books(files: &mut Files<'_>) -> Result<Vec<Book>, TaskError> {
-    let file = files.read(PART.files)?;
+    let file = files.rows(&PART)?;
     rows(&file)
         .map(|row| {
             let row = row?;

@@ -12,6 +12,8 @@ mod retrieval;
 mod wikitext;
 mod winogrande;
 
+use std::fmt;
+
 use super::data::{DataFile, Files};
 use super::document::Document;
 use super::encode::Encoded;
@@ -23,7 +25,7 @@ use crate::tokenizer::Tokenizer;
 
 pub(super) use books::{Book, BookPlace, books};
 
-/// A task whose data is read from the data directory.
+/// A task whose data is read from the data directory or from a hub.
 #[derive(Clone, Copy, Debug)]
 pub struct Benchmark {
     /// Name in experiment files; lm-evaluation-harness's where it has the task.
@@ -48,25 +50,48 @@ pub struct Benchmark {
     pub(super) form: Form,
 }
 
-/// Files of a benchmark.
+/// Rows of a benchmark.
 #[derive(Clone, Copy, Debug)]
 pub struct Part {
     /// Paths below the data directory; the first that is there is read, plain or with `.bz2` behind its name.
     pub files: &'static [&'static str],
     /// Right answers, one a line, where the rows do not hold them.
     pub labels: &'static [&'static str],
+    /// The same rows on the Hugging Face hub: the data set that lm-evaluation-harness 0.4.13 reads.
+    pub hub: Option<HubSplit>,
+}
+
+/// A split of a data set on a hub. Displayed as `owner/name/config/split`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HubSplit {
+    /// `owner/name` of the data set.
+    pub repository: &'static str,
+    /// Configuration of the data set.
+    pub config: &'static str,
+    /// Split.
+    pub split: &'static str,
+}
+
+impl fmt::Display for HubSplit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.repository, self.config, self.split)
+    }
 }
 
 impl Part {
-    /// No files.
-    pub const NONE: Self = Self { files: &[], labels: &[] };
+    /// No rows.
+    pub const NONE: Self = Self { files: &[], labels: &[], hub: None };
 
     const fn rows(files: &'static [&'static str]) -> Self {
-        Self { files, labels: &[] }
+        Self { files, ..Self::NONE }
     }
 
-    const fn labelled(files: &'static [&'static str], labels: &'static [&'static str]) -> Self {
-        Self { files, labels }
+    const fn labels(self, labels: &'static [&'static str]) -> Self {
+        Self { labels, ..self }
+    }
+
+    const fn hub(self, repository: &'static str, config: &'static str, split: &'static str) -> Self {
+        Self { hub: Some(HubSplit { repository, config, split }), ..self }
     }
 }
 
@@ -92,7 +117,11 @@ static BENCHMARKS: &[Benchmark] = &[
         kind: TaskKind::Target,
         measures: &[Measure::Acc, Measure::TargetPerplexity],
         primary_metric: "acc",
-        data: Part::rows(&["lambada/lambada_test.jsonl", "lambada/lambada_test_en.jsonl"]),
+        data: Part::rows(&["lambada/lambada_test.jsonl", "lambada/lambada_test_en.jsonl"]).hub(
+            "EleutherAI/lambada_openai",
+            "default",
+            "test",
+        ),
         train: Part::NONE,
         spare_example: false,
         version: 1,
@@ -104,8 +133,12 @@ static BENCHMARKS: &[Benchmark] = &[
         kind: TaskKind::MultipleChoice,
         measures: &[Measure::Acc, Measure::AccNorm],
         primary_metric: "acc_norm",
-        data: Part::rows(&["hellaswag/hellaswag_val.jsonl", "hellaswag/hellaswag_val_preprocessed.jsonl"]),
-        train: Part::rows(&["hellaswag/hellaswag_train.jsonl"]),
+        data: Part::rows(&["hellaswag/hellaswag_val.jsonl", "hellaswag/hellaswag_val_preprocessed.jsonl"]).hub(
+            "Rowan/hellaswag",
+            "default",
+            "validation",
+        ),
+        train: Part::rows(&["hellaswag/hellaswag_train.jsonl"]).hub("Rowan/hellaswag", "default", "train"),
         spare_example: true,
         version: 1,
         form: Form::Documents(hellaswag::documents),
@@ -116,8 +149,16 @@ static BENCHMARKS: &[Benchmark] = &[
         kind: TaskKind::MultipleChoice,
         measures: &[Measure::Acc, Measure::AccNorm],
         primary_metric: "acc",
-        data: Part::labelled(&["piqa/valid.jsonl"], &["piqa/valid-labels.lst"]),
-        train: Part::labelled(&["piqa/train.jsonl"], &["piqa/train-labels.lst"]),
+        data: Part::rows(&["piqa/valid.jsonl"]).labels(&["piqa/valid-labels.lst"]).hub(
+            "baber/piqa",
+            "default",
+            "validation",
+        ),
+        train: Part::rows(&["piqa/train.jsonl"]).labels(&["piqa/train-labels.lst"]).hub(
+            "baber/piqa",
+            "default",
+            "train",
+        ),
         spare_example: true,
         version: 1,
         form: Form::Documents(piqa::documents),
@@ -128,8 +169,8 @@ static BENCHMARKS: &[Benchmark] = &[
         kind: TaskKind::MultipleChoice,
         measures: &[Measure::Acc, Measure::AccNorm],
         primary_metric: "acc",
-        data: Part::rows(&["arc/ARC-Easy-Test.jsonl"]),
-        train: Part::rows(&["arc/ARC-Easy-Train.jsonl"]),
+        data: Part::rows(&["arc/ARC-Easy-Test.jsonl"]).hub("allenai/ai2_arc", "ARC-Easy", "test"),
+        train: Part::rows(&["arc/ARC-Easy-Train.jsonl"]).hub("allenai/ai2_arc", "ARC-Easy", "train"),
         spare_example: false,
         version: 1,
         form: Form::Documents(arc::documents),
@@ -140,8 +181,8 @@ static BENCHMARKS: &[Benchmark] = &[
         kind: TaskKind::MultipleChoice,
         measures: &[Measure::Acc, Measure::AccNorm],
         primary_metric: "acc_norm",
-        data: Part::rows(&["arc/ARC-Challenge-Test.jsonl"]),
-        train: Part::rows(&["arc/ARC-Challenge-Train.jsonl"]),
+        data: Part::rows(&["arc/ARC-Challenge-Test.jsonl"]).hub("allenai/ai2_arc", "ARC-Challenge", "test"),
+        train: Part::rows(&["arc/ARC-Challenge-Train.jsonl"]).hub("allenai/ai2_arc", "ARC-Challenge", "train"),
         spare_example: false,
         version: 1,
         form: Form::Documents(arc::documents),
@@ -152,16 +193,18 @@ static BENCHMARKS: &[Benchmark] = &[
         kind: TaskKind::MultipleChoice,
         measures: &[Measure::Acc],
         primary_metric: "acc",
-        data: Part::labelled(&["winogrande/dev.jsonl"], &["winogrande/dev-labels.lst"]),
-        train: Part::labelled(
-            &[
-                "winogrande/train_xl.jsonl",
-                "winogrande/train_m.jsonl",
-                "winogrande/train_s.jsonl",
-                "winogrande/train_xs.jsonl",
-            ],
-            &[],
+        data: Part::rows(&["winogrande/dev.jsonl"]).labels(&["winogrande/dev-labels.lst"]).hub(
+            "allenai/winogrande",
+            "winogrande_xl",
+            "validation",
         ),
+        train: Part::rows(&[
+            "winogrande/train_xl.jsonl",
+            "winogrande/train_m.jsonl",
+            "winogrande/train_s.jsonl",
+            "winogrande/train_xs.jsonl",
+        ])
+        .hub("allenai/winogrande", "winogrande_xl", "train"),
         spare_example: true,
         version: 1,
         form: Form::Documents(winogrande::documents),
@@ -172,7 +215,11 @@ static BENCHMARKS: &[Benchmark] = &[
         kind: TaskKind::RunningText,
         measures: &[Measure::WordPerplexity, Measure::BytePerplexity, Measure::BitsPerByte, Measure::Perplexity],
         primary_metric: "word_perplexity",
-        data: Part::rows(&["wikitext2/wiki.test.raw", "wikitext2/wikitext2_test.jsonl"]),
+        data: Part::rows(&["wikitext2/wiki.test.raw", "wikitext2/wikitext2_test.jsonl"]).hub(
+            "EleutherAI/wikitext_document_level",
+            "wikitext-2-raw-v1",
+            "test",
+        ),
         train: Part::NONE,
         spare_example: false,
         version: 1,
@@ -258,8 +305,8 @@ impl Benchmark {
         let Form::Documents(read) = self.form else {
             return Err(TaskError::NoDocuments { name: self.name.to_owned() });
         };
-        let file = files.read(part.files)?;
-        let labels = if part.labels.is_empty() { None } else { files.find(part.labels)? };
+        let file = files.rows(&part)?;
+        let labels = files.labels(&part)?;
         let documents = read(&file, labels.as_ref())?;
         if documents.is_empty() {
             return Err(TaskError::Row {

@@ -5,7 +5,7 @@ use std::fs;
 use insta::assert_snapshot;
 use tempfile::TempDir;
 
-use crate::tasks::{DataDir, Document, Prompting, Source, Split, TaskError, documents, facts};
+use crate::tasks::{Data, Document, Prompting, Source, Split, TaskError, documents, facts};
 
 /// A data directory with some files.
 struct Desk(TempDir);
@@ -22,7 +22,7 @@ impl Desk {
     }
 
     fn source(&self) -> Source {
-        Source { data: DataDir::at(self.0.path()), prompting: Prompting::default() }
+        Source { data: Data::Folder(self.0.path().to_owned()), prompting: Prompting::default() }
     }
 
     fn documents(&self, task: &str) -> Result<Vec<Document>, TaskError> {
@@ -248,7 +248,7 @@ fn missing_files_and_folders_are_named() {
     assert_snapshot!(error.hint().unwrap(), @"name the folder that holds them with --data-dir DIR or SWEEP_DATA_DIR; docs/models-and-data.md says what it holds");
     assert_snapshot!(Desk::new(&[]).refusal("hellaswag"), @"
     `hellaswag` has no data in DATA: there is no hellaswag/hellaswag_val.jsonl and no hellaswag/hellaswag_val_preprocessed.jsonl
-    hint: a file may be compressed by bzip2, with .bz2 behind its name; docs/models-and-data.md says what is read
+    hint: a file may be compressed by bzip2, with .bz2 behind its name; docs/models-and-data.md says what is read. Without a data directory the rows of Rowan/hellaswag are downloaded
     ");
     assert_snapshot!(one("lambada/lambada_test.jsonl.bz2", "no archive").refusal("lambada_openai"), @"
     cannot read DATA/lambada/lambada_test.jsonl.bz2: bzip2: bz2 header missing

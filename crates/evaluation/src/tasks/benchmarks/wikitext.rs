@@ -15,7 +15,7 @@ use crate::tasks::{ItemFacts, TaskError};
 /// hub's `EleutherAI/wikitext_document_level` is, or rows with a `page` each. Words and bytes are counted in the page, what is scored
 /// is the page with the spaces of its tokenisation taken out.
 pub(super) fn documents(file: &DataFile, _labels: Option<&DataFile>) -> Result<Vec<Document>, TaskError> {
-    if file.name.contains(".jsonl") {
+    if !file.name.contains(".raw") {
         return documents_of_rows(file, None, |row, _| Ok(document(row.index(), row.filled("page")?, row.place())));
     }
     let pages = pages(&file.text).into_iter().enumerate();

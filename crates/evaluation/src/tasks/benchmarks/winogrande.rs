@@ -9,6 +9,7 @@ use crate::tasks::{ItemFacts, TaskError};
 
 /// Task `winogrande` of lm-evaluation-harness, version 1.0: each option takes the place of the first `_` and ends the context; what
 /// follows, stripped, is scored after a space. `answer` is 1 or 2, in the row or in a file of labels beside it.
+/// Rows of the hub have no `qID`; their ids are made of their places.
 pub(super) fn documents(file: &DataFile, labels: Option<&DataFile>) -> Result<Vec<Document>, TaskError> {
     documents_of_rows(file, labels, document)
 }
@@ -41,7 +42,7 @@ fn document(row: &Row<'_>, label: Option<&str>) -> Result<Document, TaskError> {
         characters: after.chars().count(),
     };
     Ok(Document {
-        id: row.filled("qID")?.to_owned(),
+        id: if row.has("qID") { row.filled("qID")?.to_owned() } else { format!("winogrande-{}", row.index()) },
         gold: Some(gold),
         requests: vec![request(row.filled("option1")?), request(row.filled("option2")?)],
         facts: ItemFacts::default(),
