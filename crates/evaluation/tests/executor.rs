@@ -126,6 +126,26 @@ fn equal_documents_run_once() {
     }
 }
 
+/// A short item padded to a long one, whose own tokens are dropped first: nobody reads a row of it, and its branches go on all the
+/// same.
+#[test]
+fn a_document_of_which_nothing_is_read_has_a_row_in_every_branch() {
+    let model = model("mamba2-world");
+    let mut task = task("world_lambada", 3);
+    for (item, length) in task.items.iter_mut().zip([60, 12, 7]) {
+        item.contexts[0].tokens.truncate(length);
+    }
+    let cells: Vec<Cell<'_>> = ["utrc", "random", "drop_prefix"]
+        .iter()
+        .flat_map(|strategy| [0.9, 0.8, 0.7, 0.6].map(|ratio| reduction(strategy, &[], ratio)))
+        .map(|reduction| Cell { task: &task, protocol: Protocol::Upstream { batch_size: 5 }, reduction })
+        .collect();
+    let (results, _) = shared(&model, &cells, settings(2048, 1));
+    for (cell, result) in cells.iter().zip(results) {
+        assert_same(&format!("{:?}", cell.reduction), &result.unwrap(), &alone(&model, cell));
+    }
+}
+
 #[test]
 fn a_document_beyond_the_memory_fails_with_a_hint() {
     let model = model("mamba2-world");

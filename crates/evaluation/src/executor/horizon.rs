@@ -3,7 +3,8 @@
 //! The models are causal: a row depends on those before it. Behind the last row that a lane reads, rows matter only as long
 //! as a rule still looks at them. `upstream` pads on the right, so this is where it counts. A *horizon* is the first original
 //! position that a lane needs no more; for rules that look at no value (and for `dense`) it is known before anything runs,
-//! for the others after their last site. A branch executes up to the furthest horizon of its lanes.
+//! for the others after their last site. A branch executes up to the furthest horizon of its lanes, and at least up to one row that
+//! reaches the end, so that it has a place in the stream.
 
 use reduction_strategies::{Draw, SegmentTokens, SitePlan, TokenTable, plan_blind};
 
@@ -47,11 +48,9 @@ impl Walk<'_> {
     pub(super) fn live_rows(&self, document: usize, lanes: &[usize], table: &[SegmentTokens]) -> Vec<usize> {
         let horizons = lanes.iter().map(|lane| self.logs[document][*lane].horizon);
         match (table, horizons.collect::<Option<Vec<u32>>>()) {
-            // One row at least, so that every branch has a place in the stream.
             ([only], Some(horizons)) => {
                 let horizon = horizons.into_iter().max().unwrap_or(0);
-                let rows = only.positions.partition_point(|position| *position < horizon);
-                vec![rows.max(1).min(only.positions.len())]
+                vec![only.positions.partition_point(|position| *position < horizon)]
             }
             _ => table.iter().map(|segment| segment.positions.len()).collect(),
         }
@@ -82,6 +81,8 @@ impl Walk<'_> {
         let table = TokenTable::new(table.to_vec());
         let placements = self.readings(document, lane, &After { before, segments: &segments, table: &table })?;
         let rows = placements.iter().flat_map(|(_, _, readings)| readings).filter_map(|reading| reading.row);
-        Ok(rows.max().map_or(0, |row| table.segments[0].positions[row as usize] + 1))
+        // Where nothing is read, the first row that reaches the end is needed all the same: every branch on the way there has it.
+        let last = rows.max().unwrap_or(0);
+        Ok(table.segments[0].positions.get(last as usize).map_or(0, |position| position + 1))
     }
 }
