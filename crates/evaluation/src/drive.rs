@@ -177,6 +177,16 @@ pub(crate) fn plan_stream(
     Ok((plan, similarities))
 }
 
+/// Whether [`plan_stream`] reads the rows in host memory for this reduction.
+pub(crate) fn plans_on_host(model: &LanguageModel, reduction: &Reduction) -> bool {
+    #[cfg(feature = "cuda")]
+    if on_gpu::takes(model, reduction) {
+        return false;
+    }
+    let _ = model;
+    reduction.rule.reads_values()
+}
+
 /// Positions of all rows of a stream.
 fn positions(positions: Positions, table: &TokenTable, segments: &Segments) -> Vec<u32> {
     let rows: Vec<usize> = (0..segments.len()).map(|index| segments.length(index)).collect();

@@ -60,6 +60,9 @@ pub enum EvaluationError {
     /// No worker could be started.
     #[error("cannot start a worker: {0}")]
     Threads(String),
+    /// The run was asked to end; no result of a cell.
+    #[error("stopped before its end")]
+    Stopped,
 }
 
 impl EvaluationError {

@@ -4,6 +4,7 @@ mod common;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::grid::{Cell, PLANS, alone, assert_same, grid, layouts, settings, shared};
 use common::{model, reduction, sites, task};
@@ -235,6 +236,12 @@ fn breaking_off_leaves_the_rest_out() {
     let mut next = || Some(vec![request(0)]);
     evaluate_jobs(&model, settings(64, 2), &mut next, &|| true, &mut |_| panic!("stopped before anything ran"))
         .unwrap();
+    // In the middle of the only micro-batch there is: it is asked before every layer.
+    let asked = AtomicUsize::new(0);
+    let stop = || asked.fetch_add(1, Ordering::SeqCst) == 5;
+    let mut next = || (asked.load(Ordering::SeqCst) <= 1).then(|| (0..cells.len()).map(request).collect());
+    evaluate_jobs(&model, settings(4096, 1), &mut next, &stop, &mut |_| panic!("nothing ended")).unwrap();
+    assert_eq!(asked.into_inner(), 6, "nothing was tried again");
 }
 
 #[test]

@@ -1,15 +1,16 @@
 //! A site: every rule and ratio plans once for all lanes that share it, and lanes go on together as long as their plans
 //! are equal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use reduction_strategies::{Draw, Memo, Plan, SegmentTokens, SitePlan, TokenTable, plan_blind};
-use ssm_model::Signals;
+use reduction_strategies::{Draw, Plan, SegmentTokens, SitePlan, TokenTable, plan_blind};
+use ssm_model::{SignalSet, Signals};
 
+use super::arriving::Arriving;
 use super::catalogue::Operation;
 use super::walk::{Branch, Pack, Walk};
-use crate::drive::{Reduction, matching, plan_stream};
+use crate::drive::{self, Reduction, matching, plan_stream};
 use crate::error::EvaluationError;
 use crate::influence;
 use crate::positions::Positions;
@@ -22,15 +23,6 @@ pub(super) struct Child {
     /// One plan per segment of the branch; none where every token stays.
     pub(super) plans: Option<Vec<Option<Plan>>>,
     pub(super) branch: Branch,
-}
-
-/// What stands at a site.
-struct Arriving<'a> {
-    pack: &'a Pack,
-    signals: &'a Signals,
-    site: usize,
-    /// One per segment: scores and edges are computed once for all operations.
-    memos: Vec<Memo>,
 }
 
 /// Lanes of one branch that plan alike.
@@ -56,10 +48,12 @@ impl Walk<'_> {
             let branch = Branch { lanes, ..branch.clone() };
             children[parent].push(Child { parent, plans: None, branch });
         }
-        let arriving =
-            Arriving { pack, signals, site, memos: (0..pack.segments.len()).map(|_| Memo::default()).collect() };
-        for asking in self.asking(pack, site).into_values() {
-            let planned = self.plan(&arriving, &asking);
+        let arriving = Arriving::new(pack, signals, site);
+        let rounds: Vec<Vec<Asking>> = self.asking(pack, site).into_values().collect();
+        let on_host = self.on_host(&arriving, &rounds)?;
+        for asking in rounds {
+            let place = on_host.as_ref().filter(|_| self.plans_on_host(pack, &asking)).unwrap_or(&arriving);
+            let planned = self.plan(place, &asking);
             for (asking, planned) in asking.into_iter().zip(planned) {
                 let branch = &pack.branches[asking.branch];
                 match planned {
@@ -85,6 +79,32 @@ impl Walk<'_> {
             child.branch.rows = self.live_rows(child.branch.document, &child.branch.lanes, &child.branch.table);
         }
         Ok(all)
+    }
+
+    /// The rows of branches that some rule plans on the host, where the model lies on a GPU; none where nobody does.
+    fn on_host<'p>(
+        &self,
+        arriving: &Arriving<'p>,
+        rounds: &[Vec<Asking>],
+    ) -> Result<Option<Arriving<'p>>, EvaluationError> {
+        if self.model.placement().device.is_cpu() {
+            return Ok(None);
+        }
+        let (mut branches, mut wanted) = (BTreeSet::new(), SignalSet::default());
+        for asker in rounds.iter().flatten() {
+            let branch = &arriving.pack[asker.branch];
+            let reduction = self.reduction(branch, asker.lanes[0]);
+            if drive::plans_on_host(self.model, reduction) {
+                branches.insert(asker.branch);
+                wanted = wanted.union(reduction.rule.signals());
+            }
+        }
+        (!branches.is_empty()).then(|| arriving.on_host(branches.into_iter().collect(), wanted)).transpose()
+    }
+
+    /// Whether the operation of these lanes reads rows in host memory.
+    fn plans_on_host(&self, pack: &Pack, asking: &[Asking]) -> bool {
+        drive::plans_on_host(self.model, self.reduction(&pack.branches[asking[0].branch], asking[0].lanes[0]))
     }
 
     /// Who plans together: lanes of one operation. Where a document belongs to several items and the rule draws, each item
@@ -118,7 +138,7 @@ impl Walk<'_> {
     /// its branch.
     fn plan(&self, arriving: &Arriving<'_>, asking: &[Asking]) -> Vec<Result<Planned, EvaluationError>> {
         let first = &asking[0];
-        if self.reduction(&arriving.pack.branches[first.branch], first.lanes[0]).rule.is_blind() {
+        if self.reduction(&arriving.pack[first.branch], first.lanes[0]).rule.is_blind() {
             return asking.iter().map(|asking| self.plan_blindly(arriving, asking)).collect();
         }
         match self.plan_together(arriving, asking) {
@@ -136,7 +156,7 @@ impl Walk<'_> {
 
     /// A plan that needs no values: the branch may have lost the rows that nobody reads.
     fn plan_blindly(&self, arriving: &Arriving<'_>, asking: &Asking) -> Result<Planned, EvaluationError> {
-        let branch = &arriving.pack.branches[asking.branch];
+        let branch = &arriving.pack[asking.branch];
         let Reduction { rule, keep_ratio, seed, .. } = self.reduction(branch, asking.lanes[0]);
         let draw = Draw { seed: *seed, item: asking.item, site: arriving.site };
         let plan = |tokens: &SegmentTokens| {
@@ -148,16 +168,17 @@ impl Walk<'_> {
     }
 
     fn plan_together(&self, arriving: &Arriving<'_>, asking: &[Asking]) -> Result<Vec<Planned>, EvaluationError> {
-        let Arriving { pack, signals, site, memos } = arriving;
+        let Arriving { pack, branches, segments, activations, signals, site, memos } = arriving;
         for asker in asking {
-            let branch = &pack.branches[asker.branch];
+            let branch = &pack[asker.branch];
             if self.reduction(branch, asker.lanes[0]).rule.signals().influence {
                 branch.table.iter().try_for_each(influence::check)?;
             }
         }
         let mut askers = asking.iter().peekable();
-        let (mut tables, mut places) = (Vec::with_capacity(pack.segments.len()), Vec::with_capacity(asking.len()));
-        for (index, branch) in pack.branches.iter().enumerate() {
+        let (mut tables, mut places) = (Vec::with_capacity(segments.len()), Vec::with_capacity(asking.len()));
+        for index in branches.iter().copied() {
+            let branch = &pack[index];
             if let Some(asker) = askers.next_if(|asker| asker.branch == index) {
                 places.push(tables.len()..tables.len() + branch.table.len());
                 tables.extend(branch.table.iter().map(|segment| SegmentTokens { item: asker.item, ..segment.clone() }));
@@ -167,9 +188,8 @@ impl Walk<'_> {
             }
         }
         let first = &asking[0];
-        let reduction = self.reduction(&pack.branches[first.branch], first.lanes[0]);
+        let reduction = self.reduction(&pack[first.branch], first.lanes[0]);
         let table = TokenTable::new(tables);
-        let Pack { segments, activations, .. } = pack;
         let (plan, similarities) =
             plan_stream(self.model, reduction, *site, &table, segments, activations, signals, memos)?;
         Ok(places.into_iter().map(|at| (plan.plans[at.clone()].to_vec(), similarities[at].to_vec())).collect())

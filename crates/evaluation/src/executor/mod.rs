@@ -15,6 +15,7 @@
 //! (`tests/executor.rs` compares them).
 
 mod answer;
+mod arriving;
 mod assemble;
 mod budget;
 mod catalogue;
@@ -147,13 +148,16 @@ struct Message<'a> {
     ended: Ended,
 }
 
+/// Whether the run was asked to end.
+type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
+
 /// Lanes that ended, and what they shared.
 type Ended = (Vec<(catalogue::Lane, LaneResult)>, Sharing);
 
 /// Evaluates jobs, one after the other: a worker that finds no micro-batch left calls `next`, which hands out the cells of the next
 /// job, or none to end. So all workers stay busy from the first job to the last, and as many jobs as there are workers are begun at
 /// any time, most often one. `observe` hears of progress and of each job as soon as it has ended, and drops what has not with
-/// [`ControlFlow::Break`]; so does `stop` when it returns true, which is asked before each micro-batch.
+/// [`ControlFlow::Break`]; so does `stop` when it returns true, which is asked before each layer.
 ///
 /// # Errors
 /// No worker could be started. What goes wrong in a cell is that cell's result and hurts no other.
@@ -161,7 +165,7 @@ pub fn evaluate_jobs(
     model: &LanguageModel,
     settings: ExecutorSettings,
     next: &mut NextJob<'_, '_>,
-    stop: &(dyn Fn() -> bool + Sync),
+    stop: Stop<'_>,
     observe: &mut dyn FnMut(Event) -> ControlFlow<()>,
 ) -> Result<(), EvaluationError> {
     let queue = Queue::new(model, settings, next);
@@ -177,7 +181,9 @@ pub fn evaluate_jobs(
                     while !stop()
                         && let Some((job, batch)) = queue.take()
                     {
-                        let ended = run_batch(model, &job, &job.batches[batch], limit, settings);
+                        let Some(ended) = run_batch(model, &job, &job.batches[batch], limit, settings, stop) else {
+                            return;
+                        };
                         // A receiver that is gone has been stopped.
                         if sender.send(Message { job, ended }).is_err() {
                             return;
@@ -230,19 +236,21 @@ fn pools(workers: usize) -> Result<Vec<Option<rayon::ThreadPool>>, EvaluationErr
 }
 
 /// Runs some documents together, as many as a call may hold. Where a GPU runs out of memory, again with half the rows a call;
-/// where something else fails, each document by itself, so that an error stays with its own.
+/// where something else fails, each document by itself, so that an error stays with its own. None where it was stopped.
 fn run_batch(
     model: &LanguageModel,
     job: &Job<'_>,
     batch: &[usize],
     limit: &RowLimit,
     settings: ExecutorSettings,
-) -> Ended {
+    stop: Stop<'_>,
+) -> Option<Ended> {
     let all = |parts: Vec<Vec<usize>>| {
-        let ended = parts.iter().map(|part| run_batch(model, job, part, limit, settings));
-        ended.fold((Vec::new(), Sharing::default()), |(mut lanes, sharing), (others, shared)| {
+        let mut ended = parts.iter().map(|part| run_batch(model, job, part, limit, settings, stop));
+        ended.try_fold((Vec::new(), Sharing::default()), |(mut lanes, sharing), ended| {
+            let (others, shared) = ended?;
             lanes.extend(others);
-            (lanes, sharing.and(shared))
+            Some((lanes, sharing.and(shared)))
         })
     };
     let rows = limit.get().min(job.budget.rows_per_call);
@@ -252,9 +260,10 @@ fn run_batch(
     }
     let started = Instant::now();
     let budget = job.budget.with_rows(rows);
-    let walked = Walk::run(model, &job.cells, &job.catalogue, batch, budget, settings.recorded_plans);
+    let walked = Walk::run(model, &job.cells, &job.catalogue, batch, budget, settings.recorded_plans, stop);
     let (mut lanes, sharing) = match walked {
         Ok(ended) => ended,
+        Err(EvaluationError::Stopped) => return None,
         Err(error) if error.is_out_of_memory() && limit.lower(rows) => return all(vec![batch.to_vec()]),
         Err(_) if batch.len() > 1 => return all(batch.iter().map(|document| vec![*document]).collect()),
         Err(error) => {
@@ -270,5 +279,5 @@ fn run_batch(
     for (_, lane) in &mut lanes {
         lane.share *= seconds / total.max(f64::MIN_POSITIVE);
     }
-    (lanes, sharing)
+    Some((lanes, sharing))
 }

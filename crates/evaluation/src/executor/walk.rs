@@ -11,7 +11,7 @@ use ssm_model::{Activations, LanguageModel, LayerRequest, SignalSet};
 use super::budget::Budget;
 use super::catalogue::{Catalogue, Lane};
 use super::fork::Child;
-use super::{CellRequest, Sharing};
+use super::{CellRequest, Sharing, Stop};
 use crate::error::EvaluationError;
 use crate::influence::{self, Leaving, leave_one_out};
 use crate::outcome::Answer;
@@ -93,6 +93,7 @@ pub(super) struct Walk<'a> {
     pub(super) logs: Vec<Vec<LaneLog>>,
     pub(super) sharing: Sharing,
     budget: Budget,
+    stop: Stop<'a>,
     /// Rows that wait for their other children.
     waiting_rows: usize,
 }
@@ -106,6 +107,7 @@ impl<'a> Walk<'a> {
         documents: &'a [usize],
         budget: Budget,
         recorded_plans: usize,
+        stop: Stop<'a>,
     ) -> Result<(Vec<(Lane, LaneResult)>, Sharing), EvaluationError> {
         let wanted = documents.iter().map(|document| &catalogue.documents[*document]);
         let mut walk = Self {
@@ -117,6 +119,7 @@ impl<'a> Walk<'a> {
             logs: wanted.clone().map(|document| vec![LaneLog::default(); document.lanes.len()]).collect(),
             sharing: Sharing::default(),
             budget,
+            stop,
             waiting_rows: 0,
         };
         let mut branches = Vec::with_capacity(documents.len());
@@ -142,6 +145,9 @@ impl<'a> Walk<'a> {
     /// group from the activations that arrived there, depth first: what waits is one set of activations per site at most.
     fn descend(&mut self, mut pack: Pack, first_layer: usize) -> Result<(), EvaluationError> {
         for layer in first_layer..self.model.config().n_layer {
+            if (self.stop)() {
+                return Err(EvaluationError::Stopped);
+            }
             let signals = self.signals(&pack, layer);
             let rows = pack.branches.iter().flat_map(|branch| branch.table.iter().zip(branch.rows.iter().copied()));
             let times = TokenTable::times(rows);

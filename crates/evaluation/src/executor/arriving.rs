@@ -1,0 +1,83 @@
+//! What stands at a site when rules look at it: where the model lies, or copied to the host for those that plan there.
+
+use std::borrow::Cow;
+
+use candle_core::Tensor;
+use reduction_strategies::Memo;
+use ssm_kernels::{KernelError, Segments, host};
+use ssm_model::{Activations, ScanConstants, SignalSet, Signals};
+
+use super::walk::{Branch, Pack};
+use crate::error::EvaluationError;
+
+/// What stands at a site: branches of a pack with their rows.
+pub(super) struct Arriving<'a> {
+    pub(super) site: usize,
+    /// All branches of the pack.
+    pub(super) pack: &'a [Branch],
+    /// Those whose rows these are, as indices into the pack.
+    pub(super) branches: Vec<usize>,
+    pub(super) segments: Cow<'a, Segments>,
+    pub(super) activations: Cow<'a, Activations>,
+    pub(super) signals: Cow<'a, Signals>,
+    /// One per segment: scores and edges are computed once for all operations.
+    pub(super) memos: Vec<Memo>,
+}
+
+impl<'a> Arriving<'a> {
+    pub(super) fn new(pack: &'a Pack, signals: &'a Signals, site: usize) -> Self {
+        Self {
+            site,
+            pack: &pack.branches,
+            branches: (0..pack.branches.len()).collect(),
+            segments: Cow::Borrowed(&pack.segments),
+            activations: Cow::Borrowed(&pack.activations),
+            signals: Cow::Borrowed(signals),
+            memos: (0..pack.segments.len()).map(|_| Memo::default()).collect(),
+        }
+    }
+
+    /// Some of the branches, with their rows in host memory: copied once for all rules that plan there.
+    pub(super) fn on_host(&self, branches: Vec<usize>, wanted: SignalSet) -> Result<Self, EvaluationError> {
+        let (mut rows, mut lengths, mut first) = (Vec::new(), Vec::new(), 0);
+        for (index, branch) in self.pack.iter().enumerate() {
+            let n: usize = branch.rows.iter().sum();
+            if branches.contains(&index) {
+                rows.extend(first as u32..(first + n) as u32);
+                lengths.extend(&branch.rows);
+            }
+            first += n;
+        }
+        let all = rows.len() == first;
+        let rows = Tensor::new(rows, self.activations.hidden.device()).map_err(KernelError::from)?;
+        let copy = |tensor: &Tensor| -> Result<Tensor, KernelError> {
+            if all { host::copy(tensor) } else { host::copy(&tensor.index_select(&rows, 0)?) }
+        };
+        let shown = |tensor: &Option<Tensor>, wanted: bool| tensor.as_ref().filter(|_| wanted).map(copy).transpose();
+        let Activations { hidden, residual } = &*self.activations;
+        let signals = &*self.signals;
+        let scan = signals.scan.as_ref().filter(|_| wanted.scan);
+        let scan =
+            scan.map(|scan| Ok::<_, KernelError>(ScanConstants { a: host::copy(&scan.a)?, ..*scan })).transpose()?;
+        Ok(Self {
+            segments: Cow::Owned(Segments::independent(&lengths)),
+            activations: Cow::Owned(Activations {
+                hidden: copy(hidden)?,
+                residual: residual.as_ref().map(copy).transpose()?,
+            }),
+            signals: Cow::Owned(Signals {
+                ssm_output: shown(&signals.ssm_output, wanted.ssm_output)?,
+                gated_output: shown(&signals.gated_output, wanted.gated_output)?,
+                dt: shown(&signals.dt, wanted.dt)?,
+                b: shown(&signals.b, wanted.b)?,
+                c: shown(&signals.c, wanted.c)?,
+                x: shown(&signals.x, wanted.x)?,
+                scan,
+                influence: shown(&signals.influence, wanted.influence)?,
+            }),
+            memos: lengths.iter().map(|_| Memo::default()).collect(),
+            branches,
+            ..*self
+        })
+    }
+}
