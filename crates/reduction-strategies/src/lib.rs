@@ -42,6 +42,6 @@ pub use memo::Memo;
 pub use plan::{BranchMerges, Plan, SizesAfter};
 pub use planner::{n_left, plan_blind, plan_sequence};
 pub use rule::{Causality, HostRule, Rule};
-pub use site::{Fork, SitePlan, Stream, apply_forks, map_sequences, plan_site, plan_site_with};
+pub use site::{Fork, Reads, SitePlan, Stream, apply_forks, map_sequences, plan_site, plan_site_with};
 pub use tokens::{SegmentTokens, TokenTable};
 pub use view::{Draw, Matrix, ScanView, SequenceView};

@@ -180,6 +180,12 @@ pub trait HostRule: Send + Sync + Debug {
         SignalSet::default()
     }
 
+    /// Whether a plan depends on the residual stream. Where it does not, rows of a GPU need not be copied for it; the laws hold a
+    /// rule to it.
+    fn reads_residual(&self) -> bool {
+        true
+    }
+
     /// Number of tokens that it leaves of `n` reducible (unprotected) ones when `n_keep` are asked for.
     fn kept(&self, n_keep: usize, n: usize) -> usize {
         let _ = n;
@@ -246,6 +252,21 @@ impl Rule {
     #[must_use]
     pub fn reads_values(&self) -> bool {
         !matches!(self, Self::Identity | Self::Prune(Score::Position(_) | Score::Random))
+    }
+
+    /// Whether a plan may depend on the residual stream.
+    #[must_use]
+    pub fn reads_residual(&self) -> bool {
+        match self {
+            Self::Prune(Score::Importance { importance, .. }) => importance.source() == Source::Residual,
+            Self::Identity | Self::Prune(_) => false,
+            Self::Pair(rule) => {
+                rule.features.source == Source::Residual
+                    || rule.importances().any(|importance| importance.source() == Source::Residual)
+            }
+            Self::Online(_) => true,
+            Self::Host(rule) => rule.reads_residual(),
+        }
     }
 
     /// Equal for rules that make equal plans of equal sequences. The text is the rule's `Debug` form, which therefore

@@ -68,7 +68,8 @@ pub fn plan_site_with(
     let stream = Stream { table, segments, hidden, residual, signals };
     let plan = |view: &SequenceView<'_>| plan_sequence(rule, view, keep_ratio);
     let draw = Draw { seed, item: 0, site };
-    let plans = map_sequences(&stream, rule.signals(), rule.reads_values(), draw, memos, plan)?;
+    let reads = Reads { hidden: rule.reads_values(), residual: rule.reads_values() && rule.reads_residual() };
+    let plans = map_sequences(&stream, rule.signals(), reads, draw, memos, plan)?;
     Ok(SitePlan { plans })
 }
 
@@ -87,8 +88,24 @@ pub struct Stream<'a> {
     pub signals: &'a Signals,
 }
 
+/// Which activations are read; a matrix without columns stands in for one that is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reads {
+    /// Output of the block.
+    pub hidden: bool,
+    /// Residual stream.
+    pub residual: bool,
+}
+
+impl Reads {
+    /// Both.
+    pub const ALL: Self = Self { hidden: true, residual: true };
+    /// Neither.
+    pub const NONE: Self = Self { hidden: false, residual: false };
+}
+
 /// Calls `f` with the view of every reducible segment, as a rule would see it; one entry per segment, `None` for the others.
-/// Of the signals those in `wanted` are read, the activations only if `reads_values`. `memos` has one entry per segment (or none at
+/// Of the signals those in `wanted` are read, the activations as `reads` says. `memos` has one entry per segment (or none at
 /// all); `draw.item` is that of each segment.
 ///
 /// # Errors
@@ -96,7 +113,7 @@ pub struct Stream<'a> {
 pub fn map_sequences<R: Send>(
     stream: &Stream<'_>,
     wanted: SignalSet,
-    reads_values: bool,
+    reads: Reads,
     draw: Draw,
     memos: &[Memo],
     f: impl Fn(&SequenceView<'_>) -> Result<R, PlanError> + Sync,
@@ -104,8 +121,8 @@ pub fn map_sequences<R: Send>(
     let Stream { table, segments, hidden, residual, signals } = *stream;
     check_table(table, segments)?;
     let n = segments.n_tokens();
-    let branch = |tensor, name| if reads_values { HostMatrix::new(tensor, name, n) } else { HostMatrix::unread(n) };
-    let (hidden, residual) = (branch(hidden, "hidden")?, branch(residual, "residual")?);
+    let branch = |tensor, name, read| if read { HostMatrix::new(tensor, name, n) } else { HostMatrix::unread(n) };
+    let (hidden, residual) = (branch(hidden, "hidden", reads.hidden)?, branch(residual, "residual", reads.residual)?);
     let (hidden, residual) = (hidden.view()?, residual.view()?);
     let shown = [
         (&signals.ssm_output, wanted.ssm_output, "ssm_output"),
@@ -209,7 +226,8 @@ impl SitePlan {
         }
         let hidden = HostMatrix::new(hidden, "hidden", segments.n_tokens())?;
         let hidden = hidden.view()?;
-        let rows = |index| hidden.matrix().rows_of(&segments.rows(index));
+        let hidden = hidden.matrix();
+        let rows = |index| hidden.rows_of(&segments.rows(index));
         let similarity = |(index, plan): (usize, &Option<Plan>)| {
             let pairs = plan.as_ref()?.merged();
             let rows = rows(index);
@@ -217,7 +235,7 @@ impl SitePlan {
                 pairs.iter().map(|(token, into)| cosine(rows.row(*token as usize), rows.row(*into as usize))).sum();
             (!pairs.is_empty()).then(|| sum / pairs.len() as f64)
         };
-        Ok(self.plans.iter().enumerate().map(similarity).collect())
+        Ok(self.plans.par_iter().enumerate().map(similarity).collect())
     }
 
     fn check(&self, segments: &Segments) -> Result<(), PlanError> {

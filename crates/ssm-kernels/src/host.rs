@@ -3,8 +3,6 @@
 use std::ops::{Deref, Range};
 
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
-use half::slice::HalfFloatSliceExt;
-use rayon::prelude::*;
 
 use crate::error::KernelError;
 
@@ -52,22 +50,12 @@ impl Deref for F32View<'_> {
 /// # Errors
 /// Of the tensor library, or of the device it comes from.
 pub fn copy(tensor: &Tensor) -> Result<Tensor, KernelError> {
-    // Rounded values first, then the copy: half the bytes cross the bus.
-    let copied = tensor.contiguous()?.to_device(&Device::Cpu)?;
-    if copied.dtype() == DType::BF16 { widen(&copied) } else { Ok(copied.to_dtype(DType::F32)?) }
-}
-
-/// A contiguous bfloat16 tensor in host memory as float32, by all threads: the tensor library uses one.
-fn widen(tensor: &Tensor) -> Result<Tensor, KernelError> {
-    const CHUNK: usize = 1 << 16;
-    let mut wide = vec![0.0_f32; tensor.elem_count()];
-    let (storage, layout) = tensor.storage_and_layout();
-    let (Storage::Cpu(CpuStorage::BF16(values)), Some((start, end))) = (&*storage, layout.contiguous_offsets()) else {
-        unreachable!("copied to the host, contiguous, bfloat16");
-    };
-    let chunks = wide.par_chunks_mut(CHUNK).zip(values[start..end].par_chunks(CHUNK));
-    chunks.for_each(|(wide, narrow)| narrow.convert_to_f32_slice(wide));
-    Ok(Tensor::from_vec(wide, tensor.shape(), &Device::Cpu)?)
+    let tensor = tensor.contiguous()?;
+    #[cfg(feature = "cuda")]
+    if tensor.device().is_cuda() && matches!(tensor.dtype(), DType::F32 | DType::BF16) {
+        return crate::cuda::download(&tensor);
+    }
+    Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?)
 }
 
 /// Borrows a matrix `[rows, columns]` and its shape.
@@ -86,18 +74,4 @@ pub fn matrix<'a>(
         got: tensor.dims().to_vec(),
     })?;
     Ok((F32View::new(tensor, op, name)?, rows, columns))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bfloat16_is_widened_without_a_change() {
-        let values: Vec<f32> = (0..200_000).map(|i| i as f32 * 0.37 - 1000.0).collect();
-        let narrow = Tensor::new(values, &Device::Cpu).unwrap().to_dtype(DType::BF16).unwrap();
-        let part = narrow.narrow(0, 3, 150_001).unwrap();
-        let expected: Vec<f32> = part.to_dtype(DType::F32).unwrap().to_vec1().unwrap();
-        assert_eq!(copy(&part).unwrap().to_vec1::<f32>().unwrap(), expected);
-    }
 }

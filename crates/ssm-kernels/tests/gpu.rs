@@ -74,6 +74,23 @@ fn bits(x: &Tensor) -> Vec<u32> {
     host::copy(x).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap().iter().map(|v| v.to_bits()).collect()
 }
 
+/// Copies to the host go through a buffer of 32 MB: less, exactly that, more, and a part of a larger tensor.
+#[test]
+#[ignore = "needs a GPU"]
+fn copies_to_the_host() {
+    for (dtype, whole) in [(DType::F32, 8 << 20), (DType::BF16, 16 << 20)] {
+        let mut values = Values::new(3, dtype);
+        for len in [0, 1, 7, 32_769, whole - 1, whole, whole + 1, 2 * whole + 12_345] {
+            let (here, there) = values.pair(&[len], -3.0, 3.0);
+            let copied = host::copy(&there).unwrap();
+            assert_eq!(here.to_vec1::<f32>().unwrap(), copied.to_vec1::<f32>().unwrap(), "{len} {dtype:?}");
+        }
+        let (here, there) = values.pair(&[300, 40], -3.0, 3.0);
+        let part = |x: &Tensor| host::copy(&x.narrow(1, 3, 20).unwrap()).unwrap().to_vec2::<f32>().unwrap();
+        assert_eq!(part(&here), part(&there));
+    }
+}
+
 #[test]
 #[ignore = "needs a GPU"]
 fn products() {

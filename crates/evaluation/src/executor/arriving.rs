@@ -1,6 +1,7 @@
 //! What stands at a site when rules look at it: where the model lies, or copied to the host for those that plan there.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use candle_core::Tensor;
 use reduction_strategies::Memo;
@@ -24,6 +25,14 @@ pub(super) struct Arriving<'a> {
     pub(super) memos: Vec<Memo>,
 }
 
+/// What a rule reads of the rows beside the output of the block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Needs {
+    pub(super) signals: SignalSet,
+    /// The residual stream; where nobody reads it the output of the block stands in its place.
+    pub(super) residual: bool,
+}
+
 impl<'a> Arriving<'a> {
     pub(super) fn new(pack: &'a Pack, signals: &'a Signals, site: usize) -> Self {
         Self {
@@ -37,8 +46,8 @@ impl<'a> Arriving<'a> {
         }
     }
 
-    /// Some of the branches, with their rows in host memory: copied once for all rules that plan there.
-    pub(super) fn on_host(&self, branches: Vec<usize>, wanted: SignalSet) -> Result<Self, EvaluationError> {
+    /// Some of the branches, with what rules need of their rows in host memory: copied once for all that need the same.
+    pub(super) fn on_host(&self, branches: BTreeSet<usize>, needs: Needs) -> Result<Self, EvaluationError> {
         let (mut rows, mut lengths, mut first) = (Vec::new(), Vec::new(), 0);
         for (index, branch) in self.pack.iter().enumerate() {
             let n: usize = branch.rows.iter().sum();
@@ -55,7 +64,7 @@ impl<'a> Arriving<'a> {
         };
         let shown = |tensor: &Option<Tensor>, wanted: bool| tensor.as_ref().filter(|_| wanted).map(copy).transpose();
         let Activations { hidden, residual } = &*self.activations;
-        let signals = &*self.signals;
+        let (signals, wanted) = (&*self.signals, needs.signals);
         let scan = signals.scan.as_ref().filter(|_| wanted.scan);
         let scan =
             scan.map(|scan| Ok::<_, KernelError>(ScanConstants { a: host::copy(&scan.a)?, ..*scan })).transpose()?;
@@ -63,7 +72,7 @@ impl<'a> Arriving<'a> {
             segments: Cow::Owned(Segments::independent(&lengths)),
             activations: Cow::Owned(Activations {
                 hidden: copy(hidden)?,
-                residual: residual.as_ref().map(copy).transpose()?,
+                residual: residual.as_ref().filter(|_| needs.residual).map(copy).transpose()?,
             }),
             signals: Cow::Owned(Signals {
                 ssm_output: shown(&signals.ssm_output, wanted.ssm_output)?,
@@ -76,7 +85,7 @@ impl<'a> Arriving<'a> {
                 influence: shown(&signals.influence, wanted.influence)?,
             }),
             memos: lengths.iter().map(|_| Memo::default()).collect(),
-            branches,
+            branches: branches.into_iter().collect(),
             ..*self
         })
     }

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use reduction_strategies::{Draw, Plan, SegmentTokens, SitePlan, TokenTable, plan_blind};
-use ssm_model::{SignalSet, Signals};
+use ssm_model::Signals;
 
-use super::arriving::Arriving;
+use super::arriving::{Arriving, Needs};
 use super::catalogue::Operation;
 use super::walk::{Branch, Pack, Walk};
 use crate::drive::{self, Reduction, matching, plan_stream};
@@ -52,8 +52,9 @@ impl Walk<'_> {
         let rounds: Vec<Vec<Asking>> = self.asking(pack, site).into_values().collect();
         let on_host = self.on_host(&arriving, &rounds)?;
         for asking in rounds {
-            let place = on_host.as_ref().filter(|_| self.plans_on_host(pack, &asking)).unwrap_or(&arriving);
-            let planned = self.plan(place, &asking);
+            let needs = self.needs_on_host(arriving.pack, &asking);
+            let copied = on_host.iter().find(|(known, _)| Some(*known) == needs).map(|(_, copied)| copied);
+            let planned = self.plan(copied.unwrap_or(&arriving), &asking);
             for (asking, planned) in asking.into_iter().zip(planned) {
                 let branch = &pack.branches[asking.branch];
                 match planned {
@@ -81,30 +82,32 @@ impl Walk<'_> {
         Ok(all)
     }
 
-    /// The rows of branches that some rule plans on the host, where the model lies on a GPU; none where nobody does.
+    /// What rules that plan on the host read there, with the rows of the branches that ask for it; nothing where the model lies on
+    /// the host itself.
     fn on_host<'p>(
         &self,
         arriving: &Arriving<'p>,
         rounds: &[Vec<Asking>],
-    ) -> Result<Option<Arriving<'p>>, EvaluationError> {
-        if self.model.placement().device.is_cpu() {
-            return Ok(None);
-        }
-        let (mut branches, mut wanted) = (BTreeSet::new(), SignalSet::default());
-        for asker in rounds.iter().flatten() {
-            let branch = &arriving.pack[asker.branch];
-            let reduction = self.reduction(branch, asker.lanes[0]);
-            if drive::plans_on_host(self.model, reduction) {
-                branches.insert(asker.branch);
-                wanted = wanted.union(reduction.rule.signals());
+    ) -> Result<Vec<(Needs, Arriving<'p>)>, EvaluationError> {
+        let mut asked: Vec<(Needs, BTreeSet<usize>)> = Vec::new();
+        for asking in rounds {
+            let Some(needs) = self.needs_on_host(arriving.pack, asking) else { continue };
+            let branches = asking.iter().map(|asker| asker.branch);
+            match asked.iter_mut().find(|(known, _)| *known == needs) {
+                Some((_, known)) => known.extend(branches),
+                None => asked.push((needs, branches.collect())),
             }
         }
-        (!branches.is_empty()).then(|| arriving.on_host(branches.into_iter().collect(), wanted)).transpose()
+        let copy = |(needs, branches)| Ok((needs, arriving.on_host(branches, needs)?));
+        asked.into_iter().map(copy).collect()
     }
 
-    /// Whether the operation of these lanes reads rows in host memory.
-    fn plans_on_host(&self, pack: &Pack, asking: &[Asking]) -> bool {
-        drive::plans_on_host(self.model, self.reduction(&pack.branches[asking[0].branch], asking[0].lanes[0]))
+    /// What an operation reads in host memory; none where it plans where the rows lie, or reads none.
+    fn needs_on_host(&self, pack: &[Branch], asking: &[Asking]) -> Option<Needs> {
+        let reduction = self.reduction(&pack[asking[0].branch], asking[0].lanes[0]);
+        let copies = !self.model.placement().device.is_cpu() && drive::plans_on_host(self.model, reduction);
+        let Reduction { rule, .. } = reduction;
+        copies.then(|| Needs { signals: rule.signals(), residual: rule.reads_residual() })
     }
 
     /// Who plans together: lanes of one operation. Where a document belongs to several items and the rule draws, each item

@@ -1,7 +1,7 @@
 //! Probe `kept_tokens`: how do the tokens that a strategy keeps differ from those that it removes?
 
 use reduction_strategies::importance::{Importance, Metric, Source};
-use reduction_strategies::{Draw, Stream, map_sequences};
+use reduction_strategies::{Draw, Reads, Stream, map_sequences};
 use ssm_model::SignalSet;
 
 use super::half_life::{half_life, mean_row};
@@ -86,7 +86,7 @@ fn look(
         let dt = view.dt.map(|dt| (0..dt.rows).map(|row| Metric::DtMean.of(dt.row(row))).collect::<Vec<f32>>());
         Ok((scores, dt.unwrap_or_default()))
     };
-    let by_question = map_sequences(&stream, signals, false, Draw::default(), &[], read)?;
+    let by_question = map_sequences(&stream, signals, Reads::NONE, Draw::default(), &[], read)?;
     let a = at.signals.scan.as_ref().map(|scan| host(&scan.a.flatten_all()?)).transpose()?;
     let a = a.map(|a| a.to_vec1::<f32>()).transpose()?.unwrap_or_default();
     let mean_a = mean_row(&a, 1)[0];

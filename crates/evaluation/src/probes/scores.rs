@@ -3,7 +3,7 @@
 use reduction_strategies::importance::{IMPORTANCE_OPTION, Importance, Metric, SOURCE_OPTION};
 use reduction_strategies::options::{OptionKind, OptionValue, ResolvedOptions};
 use reduction_strategies::random::{Purpose, uniform};
-use reduction_strategies::{Draw, Stream, TokenTable, map_sequences};
+use reduction_strategies::{Draw, Reads, Stream, TokenTable, map_sequences};
 use ssm_model::{LanguageModel, LayerRequest, SignalSet};
 
 use super::passes::{embed, forward};
@@ -109,7 +109,7 @@ pub(super) fn scores(
             };
             metrics.iter().map(one).collect::<Result<Vec<_>, _>>()
         };
-        let by_question = map_sequences(&stream, wanted, true, draw, &[], of)?;
+        let by_question = map_sequences(&stream, wanted, Reads::ALL, draw, &[], of)?;
         all.push(by_question.into_iter().flatten().collect());
         Ok(())
     })?;

@@ -34,6 +34,10 @@ impl EvitReleased {
 }
 
 impl HostRule for EvitReleased {
+    fn reads_residual(&self) -> bool {
+        false
+    }
+
     fn own_count(&self) -> Option<&'static str> {
         Some("one token more than asked stays, as released")
     }

@@ -56,6 +56,10 @@ impl HostRule for Ltmp {
         self.importance.signals()
     }
 
+    fn reads_residual(&self) -> bool {
+        self.importance.source() == Source::Residual
+    }
+
     fn matching_flops(&self, n: usize, n_left: usize, widths: Widths) -> f64 {
         if self.n_merge(n, n - n_left) == 0 {
             return 0.0;

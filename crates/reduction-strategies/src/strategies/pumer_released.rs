@@ -29,6 +29,10 @@ struct PumerReleased {
 }
 
 impl HostRule for PumerReleased {
+    fn reads_residual(&self) -> bool {
+        false
+    }
+
     fn own_count(&self) -> Option<&'static str> {
         Some("at most half of the tokens leave at one site, as released")
     }

@@ -31,6 +31,10 @@ struct UtrcReleased {
 }
 
 impl HostRule for UtrcReleased {
+    fn reads_residual(&self) -> bool {
+        false
+    }
+
     fn own_count(&self) -> Option<&'static str> {
         Some("at most half of the tokens leave at one site, as released")
     }

@@ -1,6 +1,7 @@
 //! Launching this crate's own kernels on the tensor library's device, stream and memory.
 
 mod args;
+mod download;
 mod image;
 mod open;
 pub(crate) mod profile;
@@ -14,6 +15,7 @@ use candle_core::cuda_backend::{CudaDType, CudaDevice, WrapErr};
 use candle_core::{CudaStorage, DType, Device, Shape, Storage, Tensor};
 
 pub(crate) use args::{Arg, rows_of};
+pub(crate) use download::download;
 pub(crate) use image::{Image, image};
 pub use open::{count, open};
 pub(crate) use open::{memory, multiprocessors, name, shared_limit, take_peak_memory, used_memory};
