@@ -108,6 +108,14 @@ pub enum HubError {
         /// What went wrong.
         problem: String,
     },
+    /// Nobody who is trusted vouches for the server.
+    #[error("{host} cannot prove that it is {host}: {problem}")]
+    Untrusted {
+        /// Host.
+        host: String,
+        /// What is wrong with its certificate.
+        problem: String,
+    },
     /// Not in the cache, and not allowed to ask.
     #[error("{what} is not in the cache, and HF_HUB_OFFLINE is set")]
     Offline {
@@ -211,6 +219,10 @@ impl HubError {
             Self::Network { .. } => {
                 "look at the network and at HF_ENDPOINT; where there is no network, bring the cache (HF_HOME) from a machine that \
                  has one, or name a folder"
+            }
+            Self::Untrusted { .. } => {
+                "where a proxy looks into connections, name the file that holds its certificate with SSL_CERT_FILE; the system's own file, \
+                 for example /etc/ssl/certs/ca-certificates.crt, often does"
             }
             Self::Offline { .. } => "unset HF_HUB_OFFLINE once to download it, or name a folder",
             Self::BadAnswer { .. } => "this is no hub, or one that speaks another language; look at HF_ENDPOINT",

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use ureq::http::{Response, Uri, header};
+use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body, Proxy};
 
 use crate::status::{self, Asked};
-use crate::{Event, HubError, Report, Retry, Settings, Token};
+use crate::{Certificates, Event, HubError, Report, Retry, Settings, Token};
 
 /// Redirects in a row that are followed.
 const REDIRECTS: usize = 10;
@@ -64,6 +65,7 @@ impl Http {
             let host = status::host(&settings.endpoint);
             host.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
         });
+        let roots = settings.certificates.as_ref().map_or(RootCerts::WebPki, Certificates::roots);
         let config = Agent::config_builder()
             .proxy(if local { None } else { Proxy::try_from_env() })
             .http_status_as_error(false)
@@ -72,6 +74,7 @@ impl Http {
             .timeout_connect(Some(PATIENCE))
             .timeout_recv_response(Some(PATIENCE))
             .timeout_per_read(Some(STALLED))
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
             .user_agent(concat!("ssm-reduce/", env!("CARGO_PKG_VERSION")))
             .build();
         Self {
@@ -192,6 +195,12 @@ fn without_query(uri: &Uri) -> String {
 
 /// A name that does not resolve, a refused connection and a bad certificate stay what they are; the rest may pass.
 fn network(url: &str, error: &ureq::Error) -> Failure {
+    if let ureq::Error::Io(error) = error
+        && error.kind() == std::io::ErrorKind::InvalidData
+        && error.to_string().contains("certificate")
+    {
+        return HubError::Untrusted { host: status::host(url), problem: error.to_string() }.into();
+    }
     let lasting = match &error {
         ureq::Error::HostNotFound | ureq::Error::Tls(_) | ureq::Error::Rustls(_) | ureq::Error::BadUri(_) => true,
         ureq::Error::Io(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,

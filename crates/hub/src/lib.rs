@@ -15,6 +15,7 @@
 //! cache says that a file does not exist on the hub (`.no_exist`).
 
 mod cache;
+mod certificates;
 mod client;
 mod download;
 mod error;
@@ -28,6 +29,7 @@ mod settings;
 mod status;
 
 pub use cache::Cache;
+pub use certificates::Certificates;
 pub use client::{Client, Listing};
 pub use error::HubError;
 pub use event::{Event, Report};

@@ -5,10 +5,13 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::{HubError, Retry};
+use crate::{Certificates, HubError, Retry};
 
 /// Endpoint of those who set none.
 const ENDPOINT: &str = "https://huggingface.co";
+
+/// Variables that name a file of authorities: OpenSSL's, and those that the hub's own tools know.
+const AUTHORITIES: [&str; 3] = ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"];
 
 /// Where to ask, where to keep, and who asks.
 #[derive(Clone, Debug)]
@@ -21,6 +24,9 @@ pub struct Settings {
     pub token: Option<Token>,
     /// Never to ask, only to look into the cache (`HF_HUB_OFFLINE`).
     pub offline: bool,
+    /// Authorities in place of the built-in ones (the PEM file that `SSL_CERT_FILE` names, else `REQUESTS_CA_BUNDLE` or
+    /// `CURL_CA_BUNDLE`).
+    pub certificates: Option<Certificates>,
     /// Attempts and pauses.
     pub retry: Retry,
 }
@@ -54,7 +60,7 @@ impl Settings {
     /// The settings of this process.
     ///
     /// # Errors
-    /// A variable with an impossible value, no home folder, or a token file that cannot be read.
+    /// A variable with an impossible value, no home folder, or a file of the token or of certificates that cannot be read.
     pub fn from_env() -> Result<Self, HubError> {
         Self::from_lookup(|name| std::env::var(name).ok())
     }
@@ -87,6 +93,11 @@ impl Settings {
             cache,
             token: token(set("HF_TOKEN").or_else(|| set("HUGGING_FACE_HUB_TOKEN")), token_file.as_deref())?,
             offline: is_on(set("HF_HUB_OFFLINE").as_deref()),
+            certificates: AUTHORITIES
+                .iter()
+                .find_map(|name| set(name))
+                .map(|file| Certificates::read(&path(file)))
+                .transpose()?,
             retry: Retry::default(),
         })
     }

@@ -42,6 +42,7 @@ impl Desk {
             cache: self.folder.path().join("hub"),
             token: None,
             offline: false,
+            certificates: None,
             retry: Retry { attempts: 3, first: Duration::from_millis(1), longest: Duration::from_millis(50) },
         }
     }

@@ -44,7 +44,11 @@ impl Desk {
         let mut command = Command::new(carried.unwrap_or_else(|| assert_cmd::cargo::cargo_bin!("sweep").to_owned()));
         command.args(arguments).current_dir(self.0.path()).env_remove("SWEEP_LOG").env_remove("SWEEP_DATA_DIR");
         // Neither the hub nor what somebody downloaded from it; tests of a hub name their own.
-        command.env_remove("HF_HUB_CACHE").env_remove("HUGGINGFACE_HUB_CACHE");
+        for variable in
+            ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"]
+        {
+            command.env_remove(variable);
+        }
         command.env("HF_HOME", "hf").env("HF_HUB_OFFLINE", "1");
         // The tests may themselves run in a task of a scheduler.
         for variable in ["SLURM_ARRAY_TASK_ID", "HQ_TASK_ID", "JOB_COMPLETION_INDEX"] {
