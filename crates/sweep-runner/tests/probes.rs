@@ -70,7 +70,7 @@ fn names(frame: &DataFrame) -> Vec<String> {
 fn probes_alone_run_resume_and_are_drawn() {
     let desk = Desk::new(ALONE);
     let plan = text(&desk.sweep(&["plan", "tiny.yaml"]).stdout);
-    assert!(plan.contains("2 probe cells") && plan.contains("similarity {\"every\":5,\"items\":3}"), "{plan}");
+    assert!(plan.contains("2 probe cells") && plan.contains("similarity every=5 items=3"), "{plan}");
     assert!(desk.run().contains("2 probes run, 0 already there, 0 failed"));
     let frame = desk.frame("probe_similarity.parquet");
     let expected =

@@ -12,7 +12,7 @@ use super::error::AnalyseError;
 use super::input::{self, Recorded};
 use super::statistics::{Contributions, Difference, ResampleBank, difference_of_replicates, paired_difference};
 use crate::record::identity::changes;
-use crate::record::schema::{Aggregate, CellRecord, MetricRecord, Status, TrialKey};
+use crate::record::schema::{Aggregate, CellRecord, MetricRecord, Status, TrialKey, in_words};
 
 /// A strategy with some of its options: `utrc`, or `utrc:q=0.5,importance=clip`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -240,10 +240,7 @@ fn point(trial: &TrialKey) -> (&str, &str, &str, &[usize], u64, bool) {
 }
 
 fn label(trial: &TrialKey) -> String {
-    if trial.strategy_params == "{}" {
-        return trial.strategy.clone();
-    }
-    format!("{} {}", trial.strategy, trial.strategy_params)
+    in_words(&trial.strategy, &trial.strategy_params)
 }
 
 fn pair(l: &SideArm, r: &SideArm, seed: u64) -> Result<Pair, CompareError> {

@@ -9,6 +9,7 @@ use super::{
     Cell, Estimate, Excluded, Plan, PlannedTrial, Reason, Setting, claim, grid, ids, matching, probes, sample,
 };
 use crate::config::{Experiment, TaskFacts, TaskKind};
+use crate::record::schema::in_words;
 
 /// Most cells that one experiment may have; more is a slip of the pen.
 pub const MAX_CELLS: usize = 1_000_000;
@@ -170,11 +171,9 @@ fn check_signals(plan: &Plan) -> Result<(), PlanError> {
         let model = &plan.models[trial.model];
         let missing = trial.strategy.rule().signals().without(model.signals).names();
         if !missing.is_empty() {
-            let name = trial.key.strategy.clone();
-            let options = if trial.key.strategy_params == "{}" { "" } else { &trial.key.strategy_params };
             return Err(PlanError::NoSignal {
-                strategy: format!("{name} {options}").trim_end().to_owned(),
-                name,
+                strategy: in_words(&trial.key.strategy, &trial.key.strategy_params),
+                name: trial.key.strategy.clone(),
                 signal: missing.join(" and "),
                 model: model.reference.clone(),
                 architecture: model.architecture,

@@ -9,6 +9,7 @@ use reduction_strategies::options::OptionValue;
 
 use super::{Cell, Estimate, Plan, PlannedTrial};
 use crate::config::Amount;
+use crate::record::schema::in_words;
 
 /// Cells that share model, protocol, strategy and options.
 struct Group {
@@ -74,7 +75,7 @@ pub fn write_table(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
 fn write_probes(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
     let mut lines: Vec<(String, usize, usize)> = Vec::new();
     for cell in &plan.probes {
-        let name = format!("{} {}", cell.probe.name, cell.options.to_json());
+        let name = in_words(cell.probe.name, &cell.options.to_json());
         match lines.iter_mut().find(|(known, ..)| *known == name) {
             Some((_, cells, items)) => {
                 *cells += 1;

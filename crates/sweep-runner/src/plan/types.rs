@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Estimate, PlannedClaim, ProbeCell, ids};
 use crate::config::{Amount, ModelFacts, TaskFacts};
 use crate::record::identity::Digests;
-use crate::record::schema::TrialKey;
+use crate::record::schema::{TrialKey, in_words};
 
 /// Where a plan will run, as far as it can change results.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -276,10 +276,7 @@ impl PlannedTrial {
     /// The trial in words, for messages.
     pub fn describe(&self) -> String {
         let key = &self.key;
-        let mut words = vec![key.model.clone(), key.protocol.clone(), key.strategy.clone()];
-        if key.strategy_params != "{}" {
-            words.push(key.strategy_params.clone());
-        }
+        let mut words = vec![key.model.clone(), key.protocol.clone(), in_words(&key.strategy, &key.strategy_params)];
         if !key.sites.is_empty() {
             words.push(format!("{} keep_ratio {:.4}", key.schedule, key.keep_ratio));
         }

@@ -53,6 +53,16 @@ pub struct TrialKey {
     pub dtype: String,
 }
 
+/// A name and its options, as JSON, for people to read: `top_k importance=clip source=ssm_output`.
+pub fn in_words(name: &str, options: &str) -> String {
+    let options: BTreeMap<String, serde_json::Value> = serde_json::from_str(options).unwrap_or_default();
+    let words = options.into_iter().map(|(option, value)| {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        format!("{option}={value}")
+    });
+    std::iter::once(name.to_owned()).chain(words).collect::<Vec<_>>().join(" ")
+}
+
 /// How a cell ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use crate::record::guards::{ERROR, GuardRow};
+use crate::record::schema::in_words;
 
 /// Guards that have a column where they ran, in the order in which they run.
 const GUARDS: [&str; 4] = ["oracle", "identity", "alone", "causal"];
@@ -48,7 +49,7 @@ pub(super) fn section(rows: &[GuardRow]) -> String {
 fn label(rows: &[GuardRow], row: &GuardRow) -> String {
     let varies =
         rows.iter().any(|other| other.strategy == row.strategy && other.strategy_params != row.strategy_params);
-    if varies { format!("{} {}", row.strategy, row.strategy_params) } else { row.strategy.clone() }
+    if varies { in_words(&row.strategy, &row.strategy_params) } else { row.strategy.clone() }
 }
 
 fn cell(own: &[&GuardRow], guard: &str) -> String {
@@ -121,6 +122,6 @@ mod tests {
         let first = row("a", "context", "top_k", "oracle", 1, 1);
         let second = GuardRow { strategy_params: "{\"importance\":\"l1\"}".to_owned(), ..first.clone() };
         let text = section(&[first, second]);
-        assert!(text.contains("`top_k {}`") && text.contains("`top_k {\"importance\":\"l1\"}`"), "{text}");
+        assert!(text.contains("`top_k`") && text.contains("`top_k importance=l1`"), "{text}");
     }
 }
