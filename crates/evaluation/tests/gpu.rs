@@ -94,7 +94,7 @@ fn a_shared_grid_has_the_bits_of_its_cells_run_alone() {
             // Both kinds of positions double the cells of a Transformer.
             let ratios = if model.config().uses_positions() { &[0.7][..] } else { &[0.95, 0.7] };
             let cells = grid(&model, &tasks, ratios);
-            let (results, sharing) = shared(&model, &cells, settings(2048, 1));
+            let (results, sharing) = shared(&model, &cells, settings(2048, 2));
             for (cell, result) in cells.iter().zip(results) {
                 let place = format!("{name} {dtype:?} {:?} {:?}", cell.protocol, cell.reduction);
                 assert_same(&place, &result.unwrap(), &alone(&model, cell));

@@ -15,6 +15,8 @@ use crate::record::store::StoreError;
 
 /// Rows of a packed call on a GPU, which they fill; fewer where its memory turns out not to hold them.
 pub(super) const GPU_ROWS: usize = 32_768;
+/// Bytes for activations from which two workers share a GPU: each has half, and long documents must still fit.
+const TWO_WORKERS_FROM: u64 = 16 << 30;
 
 /// Rows of a packed call on a CPU: many enough to read weights once for many rows, few enough for a core's caches
 /// (docs/performance.md).
@@ -29,13 +31,20 @@ pub(super) fn run(loaded: &Loaded<'_>, recorder: &mut Recorder<'_>) -> Result<()
     let ledger = recorder.ledger;
     let options = recorder.options;
     let device = &options.placement.device;
+    let memory_bytes = options.memory_bytes.unwrap_or_else(|| memory::default_budget(device));
     let settings = ExecutorSettings {
         max_tokens: if device.is_cpu() { MAX_TOKENS } else { GPU_ROWS },
         recorded_plans: RECORDED_PLANS,
-        memory_bytes: options.memory_bytes.unwrap_or_else(|| memory::default_budget(device)),
-        // One worker per core: each computes for itself, and none waits for another one inside an operation. A GPU has one
-        // queue of work.
-        workers: if device.is_cpu() { rayon::current_num_threads() } else { 1 },
+        memory_bytes,
+        // One worker per core: each computes for itself, and none waits for another one inside an operation. A GPU has one queue of
+        // work, which a second worker fills while the first one plans on the host.
+        workers: if device.is_cpu() {
+            rayon::current_num_threads()
+        } else if memory_bytes >= TWO_WORKERS_FROM {
+            2
+        } else {
+            1
+        },
     };
     // Groups that were begun, by the number that the executor gives them, and what kept a worker from beginning another one.
     let claims: Mutex<BTreeMap<usize, Claim>> = Mutex::default();
