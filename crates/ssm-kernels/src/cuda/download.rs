@@ -13,47 +13,54 @@ use rayon::prelude::*;
 use super::Gpu;
 use crate::error::KernelError;
 
-/// Page-locked bytes per device, kept.
-const BUFFER: usize = 32 << 20;
+/// Page-locked float32 values per device, kept: 32 MB.
+const BUFFER: usize = 8 << 20;
 /// Values that a thread takes out of the buffer at once.
 const CHUNK: usize = 1 << 15;
 
-static BUFFERS: Mutex<Vec<(DeviceId, PinnedHostSlice<u8>)>> = Mutex::new(Vec::new());
+static BUFFERS: Mutex<Vec<(DeviceId, PinnedHostSlice<f32>)>> = Mutex::new(Vec::new());
 
 /// A contiguous float32 or bfloat16 tensor as a float32 tensor in host memory. Waits for the stream.
 pub(crate) fn download(tensor: &Tensor) -> Result<Tensor, KernelError> {
     let gpu = Gpu::of(tensor, "copy to the host")?;
     let mut values = vec![0.0_f32; tensor.elem_count()];
-    let size = tensor.dtype().size_in_bytes();
     let address = gpu.tensor(tensor)?.address();
     let mut buffers = BUFFERS.lock().unwrap_or_else(PoisonError::into_inner);
     let id = gpu.device().id();
     if !buffers.iter().any(|(device, _)| *device == id) {
-        // SAFETY: bytes of any value are bytes; what is read of them was copied there before.
+        // SAFETY: what is read of it was copied there before.
         buffers.push((id, unsafe { gpu.stream().context().alloc_pinned_with_flags(BUFFER, 0) }.w()?));
     }
     let buffer = buffers.iter_mut().find(|(device, _)| *device == id).map(|(_, buffer)| buffer);
     let buffer = buffer.unwrap_or_else(|| unreachable!("pushed above")).as_mut_slice().w()?;
-    gpu.stream().context().bind_to_thread().w()?;
-    for (index, part) in values.chunks_mut(BUFFER / size).enumerate() {
-        let bytes = &mut buffer[..part.len() * size];
-        let from = address + (index * (BUFFER / size) * size) as u64;
-        // SAFETY: the tensor is contiguous and holds these bytes; nobody else has the buffer, and the stream is waited for before
-        // it is read.
-        unsafe { result::memcpy_dtoh_async(bytes, from, gpu.stream().cu_stream()) }.w()?;
-        gpu.stream().synchronize().w()?;
-        let taken = part.par_chunks_mut(CHUNK).zip(bytes.par_chunks(CHUNK * size));
-        if tensor.dtype() == DType::BF16 {
-            // SAFETY: page-locked memory and every chunk of it begin at multiples of two, and any two bytes are a bfloat16.
-            let narrow =
-                |bytes: &[u8]| unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast::<bf16>(), bytes.len() / 2) };
-            taken.for_each(|(wide, bytes)| narrow(bytes).convert_to_f32_slice(wide));
-        } else {
-            // SAFETY: as above, of four.
-            let same =
-                |bytes: &[u8]| unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast::<f32>(), bytes.len() / 4) };
-            taken.for_each(|(values, bytes)| values.copy_from_slice(same(bytes)));
-        }
+    if tensor.dtype() == DType::BF16 {
+        // SAFETY: the same bytes, which two by two are a bfloat16 whatever they are; nobody else has them meanwhile.
+        let narrow = unsafe { std::slice::from_raw_parts_mut(buffer.as_mut_ptr().cast::<bf16>(), 2 * buffer.len()) };
+        receive(&gpu, address, narrow, &mut values, |wide, narrow| narrow.convert_to_f32_slice(wide))?;
+    } else {
+        receive(&gpu, address, buffer, &mut values, <[f32]>::copy_from_slice)?;
     }
     Ok(Tensor::from_vec(values, tensor.shape(), &Device::Cpu)?)
+}
+
+/// Copies as many values of `T` from `address` as `values` has, by way of `buffer`; all threads `take` them out of it.
+fn receive<T: Send + Sync>(
+    gpu: &Gpu,
+    address: u64,
+    buffer: &mut [T],
+    values: &mut [f32],
+    take: impl Fn(&mut [f32], &[T]) + Sync,
+) -> Result<(), KernelError> {
+    gpu.stream().context().bind_to_thread().w()?;
+    let mut from = address;
+    for part in values.chunks_mut(buffer.len()) {
+        let arriving = &mut buffer[..part.len()];
+        // SAFETY: the tensor is contiguous and holds that many values from there on; the buffer is not read, nor written again,
+        // before the stream has been waited for.
+        unsafe { result::memcpy_dtoh_async(arriving, from, gpu.stream().cu_stream()) }.w()?;
+        gpu.stream().synchronize().w()?;
+        from += size_of_val(arriving) as u64;
+        part.par_chunks_mut(CHUNK).zip(arriving.par_chunks(CHUNK)).for_each(|(values, arrived)| take(values, arrived));
+    }
+    Ok(())
 }
