@@ -203,5 +203,5 @@ fn the_list_of_tasks_counts_what_is_there() {
     };
     assert_eq!(row("lambada_openai"), "lambada_openai 3 acc,");
     assert_eq!(row("arc_easy"), "arc_easy 2 acc,");
-    assert_eq!(row("hellaswag"), "hellaswag no data");
+    assert_eq!(row("hellaswag"), "hellaswag not here");
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use evaluation::tasks::{Prompting, benchmarks};
 use miette::miette;
+use reduction_strategies::registry::nearest;
 
 use super::data::DataArgs;
 use super::sweep::{ignore_closed_pipe, say};
@@ -30,6 +31,13 @@ pub(super) fn run(wanted: &[String], data: &DataArgs) -> Result<ExitCode, Failur
             library.model(word).map_err(named)?;
         } else if benchmarks().iter().any(|task| task.name == word) {
             library.task(word, Prompting::default()).map_err(named)?;
+        } else if !Path::new(word).exists() {
+            let tasks = benchmarks().iter().map(|task| task.name);
+            let help = nearest(word, tasks).map_or_else(
+                || "write an experiment file, hub:<owner>/<name>, or a benchmark of `sweep tasks`".to_owned(),
+                |near| format!("did you mean the benchmark `{near}`?"),
+            );
+            return Err(refused(miette!(help = help, "`{word}` is no file, no reference and no benchmark")));
         } else {
             config::load(Path::new(word), &library).map_err(refused)?;
         }

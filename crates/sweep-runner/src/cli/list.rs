@@ -138,17 +138,21 @@ pub(super) fn tasks(data: &DataArgs) -> Result<ExitCode, Failure> {
         read.add_row(benchmark_row(task, &source)?);
     }
     let place = match &source.data {
-        Data::Folder(folder) => format!("from {}", folder.display()),
+        Data::Folder(folder) => format!(
+            "files of {}, which may have .bz2 behind their names;\nthe first that is there is read",
+            folder.display()
+        ),
         Data::Hub(_) => {
-            "from the hub (`sweep fetch TASK` downloads), or from a folder that --data-dir or SWEEP_DATA_DIR names"
+            "data sets of the hub (`sweep fetch TASK` downloads one),\nor from files of a folder that --data-dir or \
+                         SWEEP_DATA_DIR names, which alone has the long documents"
                 .to_owned()
         }
-        Data::None => "from a folder that --data-dir or SWEEP_DATA_DIR names".to_owned(),
+        Data::None => "files of a folder that --data-dir or SWEEP_DATA_DIR names".to_owned(),
     };
     let written = writeln!(
         io::stdout().lock(),
-        "Part of this program:\n{reference}\n\nBenchmarks, read {place}; the metric in front is the one that figures show. Files may have \
-         .bz2\nbehind their names; the first that is there is read.\n{read}"
+        "Part of this program:\n{reference}\n\nBenchmarks, read from {place}. The metric in front is the one that figures \
+         show.\n{read}"
     );
     ignore_closed_pipe(written)?;
     Ok(ExitCode::SUCCESS)
@@ -157,7 +161,9 @@ pub(super) fn tasks(data: &DataArgs) -> Result<ExitCode, Failure> {
 fn benchmark_row(task: &Benchmark, source: &Source) -> Result<[String; 5], Failure> {
     let items = match facts(task.name, source) {
         Ok(facts) => facts.items_in(Split::All).to_string(),
-        Err(TaskError::NoDataDir { .. } | TaskError::NoData { .. } | TaskError::Dataset { .. }) => "no data".to_owned(),
+        Err(TaskError::NoDataDir { .. } | TaskError::NoData { .. } | TaskError::Dataset { .. }) => {
+            "not here".to_owned()
+        }
         Err(error) => {
             return Err(failed(match error.hint() {
                 Some(hint) => miette!(help = hint, "task {}: {error}", task.name),
@@ -171,7 +177,10 @@ fn benchmark_row(task: &Benchmark, source: &Source) -> Result<[String; 5], Failu
         task.name.to_owned(),
         items,
         metrics.join(", "),
-        task.data.files.iter().chain(task.data.labels).copied().collect::<Vec<_>>().join(", "),
+        match (&source.data, task.data.hub) {
+            (Data::Hub(_), Some(split)) => split.to_string(),
+            _ => task.data.files.iter().chain(task.data.labels).copied().collect::<Vec<_>>().join(", "),
+        },
         task.summary.to_owned(),
     ])
 }

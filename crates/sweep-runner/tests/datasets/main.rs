@@ -170,7 +170,11 @@ fn benchmarks_go_from_download_to_records_and_run_again_offline() {
     assert!(offline.status.success(), "{}", text(&offline.stderr));
     assert_eq!(hubbed.desk.frames("second"), hubbed.desk.frames("first"));
     assert_eq!(hubbed.server.requests(), [], "nobody is asked any more");
-    assert!(text(&hubbed.done(&["tasks"]).stdout).contains("from the hub"));
+    let listed = text(&hubbed.done(&["tasks"]).stdout);
+    let row = |task: &str| listed.lines().find(|line| line.trim_start().starts_with(task)).unwrap().to_owned();
+    let words = |task: &str| row(task).split_whitespace().take(5).collect::<Vec<_>>().join(" ");
+    assert_eq!(words("arc_easy"), "arc_easy 2 acc, acc_norm allenai/ai2_arc/ARC-Easy/test");
+    assert_eq!(words("piqa"), "piqa not here acc, acc_norm");
     // The same rows from a folder are asked alike.
     for (split, name) in [
         ("EleutherAI/lambada_openai/default/test", "lambada/lambada_test.jsonl"),
@@ -222,6 +226,14 @@ fn random_weights_take_their_tokenizer_from_the_hub_too() {
 #[test]
 fn data_sets_that_cannot_be_used_are_refused() {
     let absent = Hubbed::with(vec![data_set("allenai/ai2_arc", &[])]);
+    assert_snapshot!(absent.refused(&["fetch", "arc_esy"]), @"
+    × `arc_esy` is no file, no reference and no benchmark
+    help: did you mean the benchmark `arc_easy`?
+    ");
+    assert_snapshot!(absent.refused(&["fetch", "nowhere.yaml"]), @"
+    × `nowhere.yaml` is no file, no reference and no benchmark
+    help: write an experiment file, hub:<owner>/<name>, or a benchmark of `sweep tasks`
+    ");
     assert_snapshot!(absent.refused(&["fetch", "arc_easy"]), @"
     × `arc_easy`: datasets/allenai/ai2_arc has no file ARC-Easy/test/0000.parquet at `refs/convert/parquet`
     help: the data set has changed; put its rows into a folder and name that with --data-dir, as docs/models-
