@@ -105,13 +105,7 @@ impl Hubbed {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.desk.command(arguments);
-        for variable in ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"]
-        {
-            command.env_remove(variable);
-        }
-        command.env_remove("HF_HUB_OFFLINE").env("HF_HOME", "hf").env("HF_ENDPOINT", self.server.endpoint());
-        command
+        self.desk.command_on_hub(arguments, &self.server.endpoint())
     }
 
     fn done(&self, arguments: &[&str]) -> Output {

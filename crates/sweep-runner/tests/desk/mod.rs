@@ -57,6 +57,16 @@ impl Desk {
         command
     }
 
+    /// As [`Desk::command`], with downloads from the hub at `endpoint`, to which nobody has a token.
+    pub(crate) fn command_on_hub(&self, arguments: &[&str], endpoint: &str) -> Command {
+        let mut command = self.command(arguments);
+        for variable in ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_HUB_OFFLINE"] {
+            command.env_remove(variable);
+        }
+        command.env("HF_ENDPOINT", endpoint);
+        command
+    }
+
     pub(crate) fn sweep(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
     }
