@@ -53,13 +53,16 @@ pub struct TrialKey {
     pub dtype: String,
 }
 
+/// Options, as JSON, with their values as text.
+pub fn options_as_text(options: &str) -> BTreeMap<String, String> {
+    let parsed: BTreeMap<String, serde_json::Value> = serde_json::from_str(options).unwrap_or_default();
+    let text = |value: serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    parsed.into_iter().map(|(name, value)| (name, text(value))).collect()
+}
+
 /// A name and its options, as JSON, for people to read: `top_k importance=clip source=ssm_output`.
 pub fn in_words(name: &str, options: &str) -> String {
-    let options: BTreeMap<String, serde_json::Value> = serde_json::from_str(options).unwrap_or_default();
-    let words = options.into_iter().map(|(option, value)| {
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        format!("{option}={value}")
-    });
+    let words = options_as_text(options).into_iter().map(|(option, value)| format!("{option}={value}"));
     std::iter::once(name.to_owned()).chain(words).collect::<Vec<_>>().join(" ")
 }
 

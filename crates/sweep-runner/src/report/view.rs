@@ -7,7 +7,7 @@ use evaluation::tasks::Split;
 
 use super::style::{self, Family, Style};
 use crate::analyse::{Arm, Difference, Study, TaskMean, arms, comparable};
-use crate::record::schema::TrialKey;
+use crate::record::schema::{TrialKey, options_as_text};
 
 /// A whole experiment, ready to be shown.
 pub(super) struct View {
@@ -208,12 +208,9 @@ fn rule(trial: &TrialKey) -> String {
 
 /// Options of a strategy, without a seed.
 fn options(trial: &TrialKey) -> BTreeMap<String, String> {
-    let parsed: BTreeMap<String, serde_json::Value> = serde_json::from_str(&trial.strategy_params).unwrap_or_default();
-    parsed
-        .into_iter()
-        .filter(|(name, _)| name != "seed")
-        .map(|(name, value)| (name, value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
-        .collect()
+    let mut options = options_as_text(&trial.strategy_params);
+    options.remove("seed");
+    options
 }
 
 /// Labels and looks of all rules of a report.
