@@ -20,6 +20,8 @@ use super::wire::WireSelector;
 pub struct Claim {
     /// What is claimed, in words.
     pub expect: String,
+    /// What of the data its author had seen before the comparisons and margins were fixed, in words.
+    pub seen: Option<String>,
     /// How many of the comparisons must hold.
     pub share: Share,
     /// What decides it, in file order.
@@ -128,6 +130,7 @@ impl fmt::Display for Quantity {
 /// `claim` as written.
 pub(super) struct WireClaim {
     expect: String,
+    seen: Option<String>,
     share: Share,
     decide: Vec<WireEntry>,
 }
@@ -150,11 +153,15 @@ pub(super) const MARGIN: &str = "the smallest difference that counts, in percent
 
 impl WireClaim {
     pub(super) fn read(node: &Node) -> Result<Self, Fault> {
-        let fields = node.fields("`claim`", &["expect", "share", "decide"])?;
+        let fields = node.fields("`claim`", &["expect", "seen", "share", "decide"])?;
         let expect = fields.need("expect", "write what is claimed, in words")?.text("`expect`")?.value;
         let decide = fields.need("decide", "list the comparisons: `- { lower: .., higher: .., margin: 2 }`")?;
         Ok(Self {
             expect: expect.trim().to_owned(),
+            seen: fields
+                .get("seen")
+                .map(|node| node.text("`seen`").map(|text| text.value.trim().to_owned()))
+                .transpose()?,
             share: match fields.get("share") {
                 Some(node) => word(node, "`share`", &SHARES)?,
                 None => Share::All,
@@ -183,7 +190,12 @@ impl WireClaim {
                 margin: wire.margin,
             }))
         });
-        Ok(Claim { expect: self.expect.clone(), share: self.share, decide: decide.collect::<Result<_, Fault>>()? })
+        Ok(Claim {
+            expect: self.expect.clone(),
+            seen: self.seen.clone(),
+            share: self.share,
+            decide: decide.collect::<Result<_, Fault>>()?,
+        })
     }
 }
 

@@ -68,8 +68,11 @@ impl Yaml {
     }
 
     fn claim(&mut self, claim: &Claim) {
-        let _ =
-            writeln!(self.0, "claim:\n  expect: {}\n  share: {}\n  decide:", json(&claim.expect), claim.share.name());
+        let _ = writeln!(self.0, "claim:\n  expect: {}", json(&claim.expect));
+        if let Some(seen) = &claim.seen {
+            let _ = writeln!(self.0, "  seen: {}", json(seen));
+        }
+        let _ = writeln!(self.0, "  share: {}\n  decide:", claim.share.name());
         for entry in &claim.decide {
             let entry = match entry {
                 Entry::Trials(entry) => comparison(entry),
@@ -250,7 +253,7 @@ mod tests {
              exclude: [{ strategy: utrc, q: 0.25, flops_reduction: 0.1, reason: 'too: slow' }, { sites: [3, 5], model: builtin:mamba-world }, \
              { keep_ratio: 0.9, task: world_piqa }, { protocol: [upstream], seed: 1 }, { sites: paper, strategy: uniform }]\n\
              zip: [{ model: builtin:mamba2-world }, { model: builtin:mamba-world, flops_reduction: 0.2 }]\n\
-             claim: { expect: 'a: \"b\"', share: most, decide: [{ lower: { strategy: top_k, importance: clip }, \
+             claim: { expect: 'a: \"b\"', seen: 'all of it', share: most, decide: [{ lower: { strategy: top_k, importance: clip }, \
              higher: { strategy: utrc, q: [0, 1] }, margin: -1.5, quantity: loss }, { name: one, lower: { strategy: random }, \
              higher: { strategy: dense }, margin: 2 }] }\n\
              sample: { count: 200, seed: 3 }\nsplit: held_out\nlimit: 7\nfewshot: 3\nfewshot_seed: 9\nmax_length: 512\nbaseline: dense\nseed: 5\nupstream_batch_size: 8",

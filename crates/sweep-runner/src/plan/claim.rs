@@ -19,6 +19,9 @@ pub(super) const MOST_COMPARISONS: usize = 100;
 pub struct PlannedClaim {
     /// What is claimed, in words.
     pub expect: String,
+    /// What of the data its author had seen before the comparisons and margins were fixed, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<String>,
     /// How many of the comparisons must hold.
     pub share: Share,
     /// The comparisons, by entry of the file, then in the order of the grid.
@@ -104,7 +107,7 @@ pub(super) fn resolve(claim: &Claim, plan: &Plan) -> Result<PlannedClaim, PlanEr
     if comparisons.len() > MOST_COMPARISONS {
         return Err(PlanError::ClaimTooWide(comparisons.len()));
     }
-    Ok(PlannedClaim { expect: claim.expect.clone(), share: claim.share, comparisons })
+    Ok(PlannedClaim { expect: claim.expect.clone(), seen: claim.seen.clone(), share: claim.share, comparisons })
 }
 
 fn arms(plan: &Plan) -> Vec<Arm> {
