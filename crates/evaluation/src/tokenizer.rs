@@ -29,10 +29,10 @@ pub enum TokenizerError {
     #[error("nothing stands before the text, and the tokenizer names no token that begins one")]
     NoPrefix,
     /// An id that the model has no embedding for.
-    #[error("the tokenizer has {tokenizer} tokens, the model embeds {model}")]
+    #[error("the tokenizer's ids go up to {largest}, the model embeds {model} tokens, 0 to {}", model.saturating_sub(1))]
     Vocabulary {
-        /// Tokens of the tokenizer.
-        tokenizer: usize,
+        /// The largest id of the tokenizer.
+        largest: u32,
         /// Rows of the embedding.
         model: usize,
     },
@@ -231,13 +231,23 @@ impl Tokenizer {
         self.inner.get_vocab_size(true)
     }
 
-    /// Refuses a model that has fewer embeddings than the tokenizer has tokens.
+    /// The largest id that it can give: of its vocabulary, which may have gaps, of the tokens added to that, and of those that are put
+    /// around a text, whose ids stand in the file a second time.
+    #[must_use]
+    pub fn largest_id(&self) -> Option<u32> {
+        let around = self.inner.encode_fast("", true).map(|encoding| encoding.get_ids().to_vec()).unwrap_or_default();
+        self.inner.get_vocab(true).into_values().chain(around).max()
+    }
+
+    /// Refuses a model that has no embedding for an id of the tokenizer.
     ///
     /// # Errors
     /// [`TokenizerError::Vocabulary`].
     pub fn check_vocab(&self, model: usize) -> Result<(), TokenizerError> {
-        let tokenizer = self.vocab_size();
-        if tokenizer > model { Err(TokenizerError::Vocabulary { tokenizer, model }) } else { Ok(()) }
+        match self.largest_id() {
+            Some(largest) if largest as usize >= model => Err(TokenizerError::Vocabulary { largest, model }),
+            _ => Ok(()),
+        }
     }
 
     /// Digest of the file; part of every cell id.
@@ -293,6 +303,20 @@ mod tests {
         assert_eq!(with(r#"{"eos_token": "<|endoftext|>"}"#).unwrap().digest(), plain.digest());
         assert_ne!(with(r#"{"bos_token": "b"}"#).unwrap().digest(), plain.digest());
         assert!(matches!(with(r#"{"bos_token": "c"}"#), Err(TokenizerError::Unreadable(_))));
+    }
+
+    #[test]
+    fn every_id_needs_an_embedding_whatever_their_number() {
+        let check = |json: &str, model| Tokenizer::from_json(json).unwrap().check_vocab(model);
+        assert_eq!((check(PIECES, 6), check(PIECES, 5).is_err()), (Ok(()), true));
+        // As many tokens as before, with a gap below the last.
+        let gap = PIECES.replace("\"ab\": 5", "\"ab\": 9");
+        assert_eq!(check(&gap, 9), Err(TokenizerError::Vocabulary { largest: 9, model: 9 }));
+        assert_eq!(check(&gap, 10), Ok(()));
+        let around = r#"{"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "a", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [], "special_tokens": {"a": {"id": "a", "ids": [12], "tokens": ["a"]}}}"#;
+        let around = PIECES.replace("\"post_processor\": null", &format!("\"post_processor\": {around}"));
+        assert_eq!(check(&around, 12), Err(TokenizerError::Vocabulary { largest: 12, model: 12 }));
     }
 
     #[test]

@@ -179,7 +179,7 @@ fn tokenizers() {
     let tokenizer = tokenizer();
     assert_eq!(tokenizer.vocab_size(), 1104);
     tokenizer.check_vocab(1104).unwrap();
-    assert_eq!(tokenizer.check_vocab(1103), Err(TokenizerError::Vocabulary { tokenizer: 1104, model: 1103 }));
+    assert_eq!(tokenizer.check_vocab(1103), Err(TokenizerError::Vocabulary { largest: 1103, model: 1103 }));
     let encoding = tokenizer.encode("É: the pet.").unwrap();
     assert_eq!(encoding.spans, [(0, 1), (1, 2), (3, 6), (7, 10), (10, 11)]);
     assert_eq!(words(encoding.ids), "<unk> : the pet .");

@@ -4,6 +4,7 @@
 //! <cache>/models--owner--name/blobs/<hash>                 bytes, named by what they hash to
 //!                            /snapshots/<commit>/<name>    links to blobs
 //!                            /refs/<revision>              the commit that a branch or tag stood for
+//!                            /.verified/<hash>             size, times and inode of a blob that was compared with its name
 //! <cache>/.locks/models--owner--name/<hash>.lock           held while a blob is written
 //! ```
 
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use crate::hash::Expected;
 use crate::names::{is_commit, is_plain_path};
-use crate::{Event, HubError, Report, Repository};
+use crate::{Event, HubError, Report, Repository, verified};
 
 /// What is on this machine. Looking never asks the hub.
 #[derive(Clone, Debug)]
@@ -57,18 +58,57 @@ impl Cache {
         self.repository(repository).join("snapshots").join(commit)
     }
 
-    /// A file of a commit, if it is there.
+    /// Whether a file of a commit is there, whole or not.
     ///
     /// # Errors
     /// A name that could lead out of the cache.
-    pub fn file(&self, repository: &Repository, commit: &str, name: &str) -> Result<Option<PathBuf>, HubError> {
-        let path = self.pointer(repository, commit, name)?;
-        Ok(path.is_file().then_some(path))
+    pub fn has(&self, repository: &Repository, commit: &str, name: &str) -> Result<bool, HubError> {
+        Ok(self.pointer(repository, commit, name)?.is_file())
     }
 
-    /// Notes that `revision` stands for `commit`. Commits stand for themselves.
+    /// A file of a commit, if it is there. Its bytes are compared with the hash that names them, unless they were before and the
+    /// file did not change since. A file that is no link to a blob, which some systems have instead, is taken as it is.
+    ///
+    /// # Errors
+    /// A name that could lead out of the cache, a file that cannot be read, or [`HubError::Damaged`].
+    pub fn file(&self, repository: &Repository, commit: &str, name: &str) -> Result<Option<PathBuf>, HubError> {
+        let path = self.pointer(repository, commit, name)?;
+        if !path.is_file() {
+            return Ok(None);
+        }
+        if let Some((blob, expected)) = verified::blob_behind(&path) {
+            self.check(repository, name, &blob, &expected)?;
+        }
+        Ok(Some(path))
+    }
+
+    /// Refuses a blob that holds something else than its name says.
+    pub(crate) fn check(
+        &self,
+        repository: &Repository,
+        name: &str,
+        blob: &Path,
+        expected: &Expected,
+    ) -> Result<(), HubError> {
+        let damage = verified::damage(&self.repository(repository), blob, expected);
+        match damage.map_err(|error| HubError::io("read", blob, error))? {
+            None => Ok(()),
+            Some(got) => {
+                let (repository, file, path) = (repository.clone(), name.to_owned(), blob.to_owned());
+                Err(HubError::Damaged { repository, file, path, got })
+            }
+        }
+    }
+
+    /// Notes that a blob was just compared with its name.
+    pub(crate) fn note_whole(&self, repository: &Repository, blob: &Path, expected: &Expected) {
+        verified::note_whole(&self.repository(repository), blob, expected);
+    }
+
+    /// Notes that `revision` stands for `commit`. Commits stand for themselves, and what is noted already is not written again: a
+    /// cache that cannot be written serves those who need nothing new.
     pub(crate) fn pin(&self, repository: &Repository, revision: &str, commit: &str) -> Result<(), HubError> {
-        if revision == commit {
+        if self.commit(repository, revision)?.as_deref() == Some(commit) {
             return Ok(());
         }
         let path = self.reference(repository, revision)?;
@@ -161,7 +201,7 @@ pub(crate) fn is_absent(error: &std::io::Error) -> bool {
 }
 
 /// A name beside `path` that no other process uses.
-fn aside(path: &Path) -> PathBuf {
+pub(crate) fn aside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     path.with_file_name(name)

@@ -1,12 +1,11 @@
 //! What users of this crate call.
 
-use std::io::Read;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
 use crate::download::{Wanted, escape};
-use crate::http::{Http, Method};
+use crate::http::Http;
 use crate::names::is_commit;
 use crate::status::Asked;
 use crate::{Cache, Event, HubError, Report, Repository, Settings};
@@ -66,11 +65,8 @@ impl Client {
         self.online(|| format!("{repository} at `{revision}`"))?;
         let path = format!("{}/revision/{}", repository.api_path(), escape(revision));
         let asked = Asked { repository, revision, file: None };
-        let answer = self.http.send(Method::Get { from: 0 }, &path, asked, report)?;
-        let bad = |problem: String| HubError::BadAnswer { url: answer.url.clone(), problem };
-        let mut text = String::new();
-        let body = answer.response.into_body().into_reader();
-        body.take(LARGEST_LISTING).read_to_string(&mut text).map_err(|error| bad(format!("ends early: {error}")))?;
+        let (url, text) = self.http.text(&path, LARGEST_LISTING, asked, report)?;
+        let bad = |problem: String| HubError::BadAnswer { url: url.clone(), problem };
         let described: Described =
             serde_json::from_str(&text).map_err(|error| bad(format!("no description of a repository: {error}")))?;
         if !is_commit(&described.sha) {
@@ -83,7 +79,7 @@ impl Client {
         Ok(Listing { commit: described.sha, files })
     }
 
-    /// Downloads those of the files that the cache lacks; returns the folder that holds them.
+    /// Downloads those of the files that the cache lacks or holds damaged; returns the folder that holds them.
     ///
     /// # Errors
     /// As [`Client::list`]; also a name that could lead out of the cache, a file that is not what the hub announced, or no room.
@@ -96,9 +92,15 @@ impl Client {
     ) -> Result<PathBuf, HubError> {
         let mut missing = Vec::new();
         for name in files {
-            if self.cache.file(repository, commit, name)?.is_none() {
-                missing.push(Wanted { repository, commit, name });
+            match self.cache.file(repository, commit, name) {
+                Ok(Some(_)) => continue,
+                Ok(None) => {}
+                Err(error @ HubError::Damaged { .. }) if !self.offline => {
+                    report(Event::Damaged { why: error.to_string() })
+                }
+                Err(error) => return Err(error),
             }
+            missing.push(Wanted { repository, commit, name });
         }
         if let Some(first) = missing.first() {
             self.online(|| format!("{} of {repository} at {commit}", first.name))?;

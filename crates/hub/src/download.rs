@@ -1,7 +1,7 @@
 //! One file: from the hub to a verified blob.
 
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -9,7 +9,7 @@ use ureq::http::HeaderMap;
 
 use crate::cache::{Cache, create_parent};
 use crate::hash::Expected;
-use crate::http::{Http, Method};
+use crate::http::{Answer, Http, Method};
 use crate::status::{self, Asked};
 use crate::{Event, HubError, Report, Repository};
 
@@ -77,8 +77,9 @@ impl Wanted<'_> {
         let Described { size, expected } = described;
         let blob = cache.blob(self.repository, expected);
         let _lock = cache.lock(self.repository, self.name, expected, report)?;
-        // Another process, or another file with the same bytes.
-        if !blob.is_file() {
+        // Another process, or another file with the same bytes. One that is damaged is replaced when there is something to put there.
+        let is_whole = blob.is_file() && cache.check(self.repository, self.name, &blob, expected).is_ok();
+        if !is_whole {
             let aside = blob.with_file_name(format!("{}.incomplete", expected.as_str()));
             create_parent(&aside)?;
             let begun = aside.metadata().is_ok_and(|metadata| metadata.len() > 0);
@@ -89,6 +90,7 @@ impl Wanted<'_> {
             }
             verified?;
             fs::rename(&aside, &blob).map_err(|error| HubError::io("write", &blob, error))?;
+            cache.note_whole(self.repository, &blob, expected);
         }
         cache.link(self.repository, self.commit, self.name, expected)?;
         report(Event::Done { file: self.name, size: *size });
@@ -103,30 +105,36 @@ impl Wanted<'_> {
         if have > size {
             have = restart(&mut file).map_err(io)?;
         }
-        let (mut failed, mut progress) = (0, 0);
+        // Bytes from which failures are counted anew: a server that always begins anew and always breaks off brings nothing.
+        let (mut failed, mut goal) = (0, have + PROGRESS);
         while have < size {
             let answer = http.send(Method::Get { from: have }, &self.path(), self.asked(), report)?;
             if !continues(&answer.response, have, size) {
                 have = restart(&mut file).map_err(io)?;
             }
-            let arrived = if answer.response.status() == 416 {
-                0
-            } else {
-                let mut copy = Copy { wanted: self, file: &mut file, aside, have, size, url: &answer.url };
-                copy.run(answer.response.into_body().into_reader(), report)?
-            };
-            have += arrived;
-            progress += arrived;
+            let Answer { response, url } = answer;
+            let mut stalled = None;
+            if response.status() != 416 {
+                let mut copy = Copy { wanted: self, file: &mut file, aside, have, size, url: &url };
+                (have, stalled) = copy.run(http.body(response), report)?;
+            }
             if have == size {
                 break;
             }
-            failed = if progress >= PROGRESS { 1 } else { failed + 1 };
-            progress = if progress >= PROGRESS { 0 } else { progress };
-            let Some(pause) = http.retry.pause(failed, None) else {
+            failed += 1;
+            if have >= goal {
+                (failed, goal) = (1, have + PROGRESS);
+            }
+            let retry = if stalled.is_some() { http.retry.of_silence() } else { http.retry };
+            let Some(pause) = retry.pause(failed, None) else {
                 let (repository, file) = (self.repository.clone(), self.name.to_owned());
-                return Err(HubError::Truncated { repository, file, got: have, size });
+                return Err(match stalled {
+                    Some(problem) => HubError::Stalled { url, problem },
+                    None => HubError::Truncated { repository, file, got: have, size },
+                });
             };
-            report(Event::Waiting { why: format!("{} ended after {have} of {size} bytes", self.name), pause });
+            let how = stalled.map_or_else(String::new, |problem| format!(" ({problem})"));
+            report(Event::Waiting { why: format!("{} ended after {have} of {size} bytes{how}", self.name), pause });
             std::thread::sleep(pause);
         }
         file.sync_all().map_err(io)
@@ -155,19 +163,25 @@ struct Copy<'a> {
 }
 
 impl Copy<'_> {
-    /// Writes what arrives; returns how much that was. A body that breaks off is no error here: what arrived is kept.
-    fn run(&mut self, mut body: impl Read, report: Report<'_>) -> Result<u64, HubError> {
-        let (mut arrived, mut buffer) = (0, vec![0; 1 << 18]);
-        // A server that goes away is met like one that ends: the caller sees that bytes are missing.
-        while let Ok(count @ 1..) = body.read(&mut buffer) {
-            if self.have + arrived + count as u64 > self.size {
+    /// Writes what arrives; returns how much is there then, and what arrived in which time if that was too little. A body that
+    /// breaks off is no error here: what arrived is kept.
+    fn run(&mut self, mut body: impl Read, report: Report<'_>) -> Result<(u64, Option<String>), HubError> {
+        let mut buffer = vec![0; 1 << 18];
+        loop {
+            let count = match body.read(&mut buffer) {
+                Ok(0) => return Ok((self.have, None)),
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::TimedOut => return Ok((self.have, Some(error.to_string()))),
+                // A server that goes away is met like one that ends: the caller sees that bytes are missing.
+                Err(_) => return Ok((self.have, None)),
+            };
+            if self.have + count as u64 > self.size {
                 return Err(bad_answer(self.url, format!("more than the {} bytes that were announced", self.size)));
             }
             self.file.write_all(&buffer[..count]).map_err(|error| HubError::io("write", self.aside, error))?;
-            arrived += count as u64;
-            report(Event::At { file: self.wanted.name, bytes: self.have + arrived, size: self.size });
+            self.have += count as u64;
+            report(Event::At { file: self.wanted.name, bytes: self.have, size: self.size });
         }
-        Ok(arrived)
     }
 }
 

@@ -154,6 +154,26 @@ pub enum HubError {
         /// Hash announced.
         expected: String,
     },
+    /// A file of the cache whose bytes are not those that its name, a hash, announces.
+    #[error("{file} of {repository} is damaged: {path} has hash {got}", path = .path.display())]
+    Damaged {
+        /// Repository.
+        repository: Repository,
+        /// File.
+        file: String,
+        /// The blob.
+        path: PathBuf,
+        /// Hash of what is there.
+        got: String,
+    },
+    /// A body that arrives too slowly to end, again and again.
+    #[error("{url}: the answer does not get on ({problem}), also when tried again")]
+    Stalled {
+        /// Address without its query.
+        url: String,
+        /// What arrived in which time.
+        problem: String,
+    },
     /// The server gives no hash, so that the file could not be verified.
     #[error("{url}: no hash to verify the file by; its ETag is `{etag}`")]
     NoHash {
@@ -229,6 +249,12 @@ impl HubError {
             Self::Truncated { .. } => "try again: the download goes on where it stopped",
             Self::WrongHash { .. } => {
                 "try again; if it comes back, something between here and the hub changes files (a proxy, a mirror)"
+            }
+            Self::Damaged { .. } => {
+                "`sweep fetch` downloads it again, in its place; without a network, bring the file from another cache"
+            }
+            Self::Stalled { .. } => {
+                "look at the network and at HF_ENDPOINT; try again later, the download goes on where it stopped"
             }
             Self::NoHash { .. } => "use the hub itself, or download the files into a folder and name that",
             Self::DiskFull { .. } => {

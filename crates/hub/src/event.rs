@@ -35,6 +35,11 @@ pub enum Event<'a> {
         /// Time until the next attempt.
         pause: Duration,
     },
+    /// A file in the cache is not what its name says; it is downloaded again, in its place.
+    Damaged {
+        /// Which, and how that was seen.
+        why: String,
+    },
     /// Another process is downloading the same file; this one waits for it.
     Locked {
         /// Name in the repository.

@@ -1,22 +1,21 @@
 //! Requests: redirects, who gets the token, and what is tried again.
 
+use std::io::{ErrorKind, Read};
 use std::time::Duration;
 
 use ureq::http::{Response, Uri, header};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body, Proxy};
 
+use crate::pace::{Pace, Paced};
 use crate::status::{self, Asked};
 use crate::{Certificates, Event, HubError, Report, Retry, Settings, Token};
 
 /// Redirects in a row that are followed.
 const REDIRECTS: usize = 10;
 
-/// Time for a connection, and for the beginning of an answer.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Time without a byte after which a body counts as ended.
-const STALLED: Duration = Duration::from_mins(1);
+/// Time for a connection, and for the headers of an answer.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What to ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +33,7 @@ pub(crate) struct Http {
     endpoint: String,
     token: Option<Token>,
     pub(crate) retry: Retry,
+    pub(crate) pace: Pace,
 }
 
 /// An answer that is a success, a redirect to another host (`Head` only), or status 416 (`Get` only).
@@ -48,13 +48,15 @@ struct Failure {
     error: Box<HubError>,
     /// Whether another attempt may succeed.
     may_pass: bool,
+    /// Whether it took long to fail.
+    timed_out: bool,
     /// Wait that the server asks for.
     wait: Option<Duration>,
 }
 
 impl From<HubError> for Failure {
     fn from(error: HubError) -> Self {
-        Self { error: Box::new(error), may_pass: false, wait: None }
+        Self { error: Box::new(error), may_pass: false, timed_out: false, wait: None }
     }
 }
 
@@ -73,7 +75,7 @@ impl Http {
             .max_redirects(0)
             .timeout_connect(Some(PATIENCE))
             .timeout_recv_response(Some(PATIENCE))
-            .timeout_per_read(Some(STALLED))
+            .timeout_per_read(Some(settings.pace.silence))
             .tls_config(TlsConfig::builder().root_certs(roots).build())
             .user_agent(concat!("ssm-reduce/", env!("CARGO_PKG_VERSION")))
             .build();
@@ -82,6 +84,7 @@ impl Http {
             endpoint: settings.endpoint.clone(),
             token: settings.token.clone(),
             retry: settings.retry,
+            pace: settings.pace,
         }
     }
 
@@ -100,11 +103,42 @@ impl Http {
                 Err(failure) => failure,
             };
             failed += 1;
-            let pause = self.retry.pause(failed, failure.wait).filter(|_| failure.may_pass);
+            let retry = if failure.timed_out { self.retry.of_silence() } else { self.retry };
+            let pause = retry.pause(failed, failure.wait).filter(|_| failure.may_pass);
             let Some(pause) = pause else { return Err(*failure.error) };
             report(Event::Waiting { why: failure.error.to_string(), pause });
             std::thread::sleep(pause);
         }
+    }
+
+    /// The text at `path`, of at most so many bytes, and where it came from. A body that breaks off or stalls is asked for again.
+    pub(crate) fn text(
+        &self,
+        path: &str,
+        largest: u64,
+        asked: Asked<'_>,
+        report: Report<'_>,
+    ) -> Result<(String, String), HubError> {
+        let mut failed = 0;
+        loop {
+            let Answer { response, url } = self.send(Method::Get { from: 0 }, path, asked, report)?;
+            let mut text = String::new();
+            let Err(error) = self.body(response).take(largest).read_to_string(&mut text) else {
+                return Ok((url, text));
+            };
+            failed += 1;
+            let retry = if error.kind() == ErrorKind::TimedOut { self.retry.of_silence() } else { self.retry };
+            let Some(pause) = retry.pause(failed, None).filter(|_| error.kind() != ErrorKind::InvalidData) else {
+                return Err(broken(url, &error));
+            };
+            report(Event::Waiting { why: format!("{url} breaks off: {error}"), pause });
+            std::thread::sleep(pause);
+        }
+    }
+
+    /// The body of an answer, as long as it gets on.
+    pub(crate) fn body(&self, response: Response<Body>) -> impl Read {
+        Paced::new(response.into_body().into_reader(), self.pace)
     }
 
     fn attempt(&self, method: Method, path: &str, asked: Asked<'_>) -> Result<Answer, Failure> {
@@ -129,7 +163,12 @@ impl Http {
                 _ => {
                     let error = status::refusal(asked, status, response.headers(), &url, token.is_some());
                     let wait = status::retry_after(response.headers());
-                    return Err(Failure { error: Box::new(error), may_pass: status::may_pass(status), wait });
+                    return Err(Failure {
+                        error: Box::new(error),
+                        may_pass: status::may_pass(status),
+                        timed_out: false,
+                        wait,
+                    });
                 }
             }
         }
@@ -151,6 +190,15 @@ impl Http {
             request = request.header(header::RANGE, format!("bytes={from}-"));
         }
         request.call()
+    }
+}
+
+/// What a body that breaks off for good means.
+fn broken(url: String, error: &std::io::Error) -> HubError {
+    if error.kind() == ErrorKind::TimedOut {
+        HubError::Stalled { url, problem: error.to_string() }
+    } else {
+        HubError::BadAnswer { url, problem: format!("ends early: {error}") }
     }
 }
 
@@ -206,8 +254,9 @@ fn network(url: &str, error: &ureq::Error) -> Failure {
         ureq::Error::Io(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
         _ => false,
     };
+    let timed_out = matches!(error, ureq::Error::Timeout(_));
     let error = HubError::Network { host: status::host(url), problem: error.to_string() };
-    Failure { error: Box::new(error), may_pass: !lasting, wait: None }
+    Failure { error: Box::new(error), may_pass: !lasting, timed_out, wait: None }
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! [`Client`] talks to the hub, [`Cache`] looks at what is there and never does. What is visible in the cache under its name is
-//! whole: a file grows aside, is compared with the hash that the hub gave for it, and is renamed. What was downloaded by
+//! whole: a file grows aside, is compared with the hash that the hub gave for it, and is renamed. What is found there is compared
+//! with the hash that is its name before it is used, once (`.verified/<hash>` notes it). What was downloaded by
 //! `huggingface_hub` is found, and the other way round; both hold the same locks while they write.
 //!
 //! The layout and the environment are those of `huggingface_hub` 2.4.0 (its pages "Understand caching" and "Environment variables").
@@ -23,10 +24,12 @@ mod event;
 mod hash;
 mod http;
 mod names;
+mod pace;
 mod repository;
 mod retry;
 mod settings;
 mod status;
+mod verified;
 
 pub use cache::Cache;
 pub use certificates::Certificates;
@@ -34,6 +37,7 @@ pub use client::{Client, Listing};
 pub use error::HubError;
 pub use event::{Event, Report};
 pub use names::is_commit;
+pub use pace::Pace;
 pub use repository::{Kind, Repository};
 pub use retry::Retry;
 pub use settings::{Settings, Token};

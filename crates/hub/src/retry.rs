@@ -20,6 +20,11 @@ impl Default for Retry {
 }
 
 impl Retry {
+    /// The same for servers that keep their clients waiting: three attempts at the most, since each costs so much time.
+    pub(crate) fn of_silence(self) -> Self {
+        Self { attempts: self.attempts.min(3), ..self }
+    }
+
     /// The pause after the `failed`-th failure in a row (from 1), at least what the server `asked` for; none to give up.
     pub(crate) fn pause(&self, failed: u32, asked: Option<Duration>) -> Option<Duration> {
         let own = self.first.saturating_mul(1 << failed.saturating_sub(1).min(16)).min(self.longest);

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::{Certificates, HubError, Retry};
+use crate::{Certificates, HubError, Pace, Retry};
 
 /// Endpoint of those who set none.
 const ENDPOINT: &str = "https://huggingface.co";
@@ -29,6 +29,8 @@ pub struct Settings {
     pub certificates: Option<Certificates>,
     /// Attempts and pauses.
     pub retry: Retry,
+    /// Bytes that must arrive in which time.
+    pub pace: Pace,
 }
 
 /// A secret; it does not print.
@@ -99,6 +101,7 @@ impl Settings {
                 .map(|file| Certificates::read(&path(file)))
                 .transpose()?,
             retry: Retry::default(),
+            pace: Pace::default(),
         })
     }
 }

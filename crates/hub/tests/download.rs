@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hub::{Client, Event, HubError, Kind, Repository, Retry, Settings, Token};
+use hub::{Client, Event, HubError, Kind, Pace, Repository, Retry, Settings, Token};
 use tempfile::TempDir;
 
 use server::{COMMIT, Content, Fault, Repo, Server};
@@ -44,6 +44,7 @@ impl Desk {
             offline: false,
             certificates: None,
             retry: Retry { attempts: 3, first: Duration::from_millis(1), longest: Duration::from_millis(50) },
+            pace: Pace { window: Duration::from_millis(200), bytes: 1000, silence: Duration::from_millis(500) },
         }
     }
 
@@ -220,6 +221,157 @@ fn a_file_that_is_longer_than_announced_is_refused() {
     let error = desk.fetch(&[WEIGHTS]).unwrap_err();
     assert!(error.to_string().ends_with("more than the 300000 bytes that were announced"), "{error}");
     desk.assert_nothing_visible();
+}
+
+/// A body that brings a byte now and then would never end. It is given up, asked for again where it stopped, and then an error.
+#[test]
+fn a_server_that_drips_is_not_waited_for() {
+    let drip = || Fault::Drip(Duration::from_millis(20));
+    let desk = Desk::new();
+    let started = std::time::Instant::now();
+    for _ in 0..2 {
+        desk.server.fault("GET", "/blobs/", drip());
+        desk.server.fault("GET", "/api/models", drip());
+    }
+    desk.client().list(&desk.repository, "main", &mut |_| {}).unwrap();
+    let snapshot = desk.fetch(&[WEIGHTS]).unwrap();
+    assert_eq!(fs::read(snapshot.join(WEIGHTS)).unwrap(), large(), "what dripped is the beginning");
+    let desk = Desk::new();
+    for _ in 0..3 {
+        desk.server.fault("GET", "/blobs/", drip());
+        desk.server.fault("GET", "/api/models", drip());
+    }
+    insta::assert_snapshot!(desk.shown(&desk.client().list(&desk.repository, "main", &mut |_| {}).unwrap_err()), @"
+        HUB/api/models/test/model/revision/main: the answer does not get on (less than 1000 bytes in 0.2 s), also when tried again
+        hint: look at the network and at HF_ENDPOINT; try again later, the download goes on where it stopped
+    ");
+    let error = desk.fetch(&[WEIGHTS]).unwrap_err();
+    assert!(matches!(error, HubError::Stalled { .. }), "{error}");
+    desk.assert_nothing_visible();
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+}
+
+/// No answer at all, and none any more in the middle.
+#[test]
+fn a_server_that_falls_silent_is_not_waited_for() {
+    let desk = Desk::new();
+    for _ in 0..3 {
+        desk.server.fault("GET", "/blobs/", Fault::Drip(Duration::from_secs(30)));
+    }
+    let started = std::time::Instant::now();
+    let error = desk.fetch(&[WEIGHTS]).unwrap_err();
+    assert!(error.to_string().contains("(nothing in 0.5 s)"), "{error}");
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let settings = Settings { endpoint: format!("http://{}", silent.local_addr().unwrap()), ..desk.settings() };
+    let error = Client::new(&settings).list(&desk.repository, "main", &mut |_| {}).unwrap_err();
+    assert!(matches!(error, HubError::Network { .. }), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+}
+
+/// Each time more than enough arrives to count as getting on, and each time it is the same.
+#[test]
+fn a_server_that_always_begins_anew_and_breaks_off_is_given_up() {
+    let bytes: Vec<u8> = large().into_iter().cycle().take(3 << 20).collect();
+    let desk = Desk::with(Repo::new("test/model").large(WEIGHTS, bytes));
+    for _ in 0..50 {
+        desk.server.fault("GET", "/blobs/", Fault::CutAnew(2 << 20));
+    }
+    let error = desk.fetch(&[WEIGHTS]).unwrap_err();
+    assert!(matches!(error, HubError::Truncated { got, .. } if got == 2 << 20), "{error}");
+    let asked = desk.server.requests().into_iter().filter(|request| request.elsewhere).count();
+    assert!(asked < 6, "{asked} requests");
+}
+
+/// What somebody, or a disk, did to a file of the cache is seen before it is used, at the price of one reading.
+#[test]
+fn a_damaged_blob_is_refused_and_downloaded_again() {
+    for damage in [|bytes: &mut Vec<u8>| bytes[7] ^= 1, |bytes: &mut Vec<u8>| bytes.truncate(70)] {
+        for name in [WEIGHTS, "config.json"] {
+            let repo = Repo::new("test/model").small("config.json", "x".repeat(100)).large(WEIGHTS, large());
+            let desk = Desk::with(repo);
+            let path = desk.fetch(&[WEIGHTS, "config.json"]).unwrap().join(name);
+            let whole = fs::read(&path).unwrap();
+            let mut bytes = whole.clone();
+            damage(&mut bytes);
+            fs::write(&path, bytes).unwrap();
+            let cache = desk.client().cache().clone();
+            for _ in 0..2 {
+                let error = cache.file(&desk.repository, COMMIT, name).unwrap_err();
+                assert!(matches!(error, HubError::Damaged { .. }), "{error}");
+            }
+            let offline = Client::new(&Settings { offline: true, ..desk.settings() });
+            let error = offline.fetch(&desk.repository, COMMIT, &[name], &mut |_| {}).unwrap_err();
+            if name == "config.json" && path.metadata().unwrap().len() == 70 {
+                insta::assert_snapshot!(desk.shown(&error), @"
+                    config.json of test/model is damaged: FOLDER/hub/models--test--model/blobs/f6be7cae2045aac11912ea642bf7f9d5d261f63b has hash 4b2d8ce968a09c8ec214350bd003c028ca834441
+                    hint: `sweep fetch` downloads it again, in its place; without a network, bring the file from another cache
+                ");
+            }
+            let mut told = Vec::new();
+            let mut report = |event: Event<'_>| told.extend(matches!(event, Event::Damaged { .. }).then_some(()));
+            desk.client().fetch(&desk.repository, COMMIT, &[name], &mut report).unwrap();
+            assert_eq!((fs::read(&path).unwrap(), told.len()), (whole, 1));
+            assert_eq!(cache.file(&desk.repository, COMMIT, name).unwrap().as_ref(), Some(&path));
+        }
+    }
+}
+
+/// What other tools downloaded is compared once, and again when it changes. The note lies where the hub's own tools do not look.
+#[test]
+fn a_blob_that_was_compared_is_not_read_again() {
+    let desk = Desk::new();
+    let path = desk.fetch(&[WEIGHTS]).unwrap().join(WEIGHTS);
+    let note = desk.folder.path().join("hub/models--test--model/.verified").join(Content::Large(large()).hash());
+    let of_download = fs::read_to_string(&note).unwrap();
+    fs::remove_file(&note).unwrap();
+    // As the other process that found it: this one remembers.
+    let blob = fs::canonicalize(&path).unwrap();
+    let touch = |seconds| {
+        fs::File::open(&blob).unwrap().set_modified(std::time::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap()
+    };
+    touch(5);
+    let cache = desk.client().cache().clone();
+    cache.file(&desk.repository, COMMIT, WEIGHTS).unwrap().unwrap();
+    let compared = fs::read_to_string(&note).unwrap();
+    assert!(compared.starts_with("size 300000 mtime 5."), "{compared}");
+    assert_ne!(compared, of_download);
+    // A note that says what the file is now is believed, which shows that it saves the reading.
+    let mut bytes = large();
+    bytes[0] ^= 1;
+    fs::write(&blob, &bytes).unwrap();
+    assert!(cache.file(&desk.repository, COMMIT, WEIGHTS).is_err(), "the file changed since the note");
+    fs::write(&blob, large()).unwrap();
+    assert!(cache.file(&desk.repository, COMMIT, WEIGHTS).unwrap().is_some());
+    // A copy in place of a link, as some systems have it, has no hash to be compared with.
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "other").unwrap();
+    assert_eq!(cache.file(&desk.repository, COMMIT, WEIGHTS).unwrap(), Some(path));
+}
+
+/// A cache that cannot be written serves those who need nothing new.
+#[test]
+fn nothing_is_written_where_everything_is_there() {
+    let desk = Desk::new();
+    let client = desk.client();
+    client.fetch(&desk.repository, COMMIT, &[WEIGHTS], &mut |_| {}).unwrap();
+    client.pin(&desk.repository, "main", COMMIT).unwrap();
+    let root = desk.folder.path().join("hub/models--test--model");
+    let before: Vec<_> = ["refs", "blobs", "snapshots", ".verified"]
+        .map(|folder| fs::metadata(root.join(folder)).unwrap().modified().unwrap())
+        .to_vec();
+    let reference = fs::metadata(root.join("refs/main")).unwrap().modified().unwrap();
+    std::thread::sleep(Duration::from_millis(20));
+    client.fetch(&desk.repository, COMMIT, &[WEIGHTS], &mut |_| {}).unwrap();
+    client.pin(&desk.repository, "main", COMMIT).unwrap();
+    let after: Vec<_> = ["refs", "blobs", "snapshots", ".verified"]
+        .map(|folder| fs::metadata(root.join(folder)).unwrap().modified().unwrap())
+        .to_vec();
+    assert_eq!(after, before);
+    assert_eq!(fs::metadata(root.join("refs/main")).unwrap().modified().unwrap(), reference);
+    // No room for a note is no fault: the file is compared in every process.
+    fs::remove_dir_all(root.join(".verified")).unwrap();
+    fs::write(root.join(".verified"), "a file where a folder should be").unwrap();
+    client.fetch(&desk.repository, COMMIT, &[WEIGHTS], &mut |_| {}).unwrap();
 }
 
 #[test]

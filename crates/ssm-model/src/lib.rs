@@ -15,6 +15,7 @@ mod model;
 mod random;
 mod signals;
 mod state;
+mod strict_json;
 mod time;
 
 pub use checkpoint::{Checkpoint, CheckpointError, Weights};

@@ -1,15 +1,15 @@
 //! What a checkpoint that is damaged, hostile or another model's is told.
 
 use std::fs;
-use std::io::{Cursor, Write};
+use std::io::{Cursor, Read, Write};
 use std::path::Path;
 
 use insta::assert_snapshot;
 use safetensors::tensor::{Dtype, TensorView};
-use ssm_model::{Checkpoint, CheckpointError, ModelConfig, WeightSource};
+use ssm_model::{Architecture, Checkpoint, CheckpointError, ModelConfig, WeightSource};
 use tempfile::TempDir;
-use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 const CONFIG: &str = r#"{"d_model": 4, "n_layer": 1, "vocab_size": 8}"#;
 
@@ -55,10 +55,22 @@ fn safetensors(tensors: &[(&str, &[usize], &[f32])]) -> Vec<u8> {
     safetensors::serialize(views, None).unwrap()
 }
 
+/// What opening says of a folder, as [`refusal`], with the label and the hint.
+fn told(files: &[(&str, &[u8])]) -> String {
+    let folder = folder(files);
+    let error = Checkpoint::open(folder.path()).unwrap_err();
+    let text = format!("{}: {error}\nhint: {}", error.label(), error.hint());
+    text.replace(&folder.path().display().to_string(), "FOLDER")
+}
+
 fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    archive_of(CompressionMethod::Stored, entries)
+}
+
+fn archive_of(method: CompressionMethod, entries: &[(&str, &[u8])]) -> Vec<u8> {
     let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
     for (name, bytes) in entries {
-        writer.start_file(*name, SimpleFileOptions::default()).unwrap();
+        writer.start_file(*name, SimpleFileOptions::default().compression_method(method)).unwrap();
         writer.write_all(bytes).unwrap();
     }
     writer.finish().unwrap().into_inner()
@@ -80,7 +92,9 @@ fn safetensors_that_lie() {
     let open = |bytes: &[u8]| refusal(&folder(&[("model.safetensors", bytes)]));
     assert_snapshot!(open(b"short"), @"FOLDER/model.safetensors: 5 bytes are too few for a safetensors file");
     assert_snapshot!(open(&u64::MAX.to_le_bytes()), @"FOLDER/model.safetensors: a header of 18446744073709551615 bytes is announced in a file of 8");
-    assert_snapshot!(open(&raw_safetensors("[]", 0)), @"FOLDER/model.safetensors: the header is not a JSON object: invalid type: sequence, expected a map at line 1 column 0");
+    assert_snapshot!(open(&raw_safetensors("[]", 0)), @"FOLDER/model.safetensors: the header is not a JSON object");
+    let twice = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    assert_snapshot!(open(&raw_safetensors(twice, 4)), @"FOLDER/model.safetensors: the header cannot be read: `a` stands there twice");
     assert_snapshot!(open(&raw_safetensors(r#"{"a":{"dtype":"F99","shape":[1],"data_offsets":[0,4]}}"#, 4)), @"FOLDER/model.safetensors: `a` is described wrongly: unknown variant `F99`, expected one of `BOOL`, `F4`, `F6_E2M3`, `F6_E3M2`, `U8`, `I8`, `F8_E5M2`, `F8_E4M3`, `F8_E8M0`, `F8_E4M3FNUZ`, `F8_E5M2FNUZ`, `I16`, `U16`, `F16`, `BF16`, `I32`, `U32`, `F32`, `C64`, `F64`, `I64`, `U64`");
     assert_snapshot!(open(&raw_safetensors(r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#, 4)), @"FOLDER/model.safetensors: `a` has shape [2] of F32, which bytes 0 to 4 do not hold");
     assert_snapshot!(open(&raw_safetensors(r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}"#, 4)), @"FOLDER/model.safetensors: `a` has shape [1] of F32, which bytes 4 to 0 do not hold");
@@ -115,9 +129,12 @@ fn indexes() {
     assert_snapshot!(open(r#"{"weight_map": {"a": ".."}}"#, &[]), @"FOLDER/model.safetensors.index.json: shard `..` is not a plain file name beside the index");
     assert_snapshot!(open(r#"{"weight_map": {"a": "b\\x.safetensors"}}"#, &[]), @r#"FOLDER/model.safetensors.index.json: shard `b\x.safetensors` is not a plain file name beside the index"#);
     assert_snapshot!(open(r#"{"weight_map": {"a": "gone.safetensors"}}"#, &[]), @"FOLDER/gone.safetensors: No such file or directory (os error 2)");
-    assert_snapshot!(open(r#"{"weights": {}}"#, &[]), @"FOLDER/model.safetensors.index.json: not an index of shards: missing field `weight_map` at line 1 column 15");
+    assert_snapshot!(open(r#"{"weights": {}}"#, &[]), @"FOLDER/model.safetensors.index.json: not an index of shards: missing field `weight_map`");
     let a = safetensors(&[("a", &[1], &[1.0])]);
     assert_snapshot!(open(r#"{"weight_map": {"b": "1.safetensors"}}"#, &[("1.safetensors", &a)]), @"FOLDER/model.safetensors.index.json: `b` should be in 1.safetensors, which does not hold it");
+    assert_snapshot!(open(r#"{"weight_map": {"a": "1.safetensors", "a": "2.safetensors"}}"#, &[]), @"FOLDER/model.safetensors.index.json: not an index of shards: `a` stands there twice");
+    let more = safetensors(&[("a", &[1], &[1.0]), ("c", &[1], &[1.0])]);
+    assert_snapshot!(open(r#"{"weight_map": {"a": "1.safetensors"}}"#, &[("1.safetensors", &more)]), @"FOLDER/model.safetensors.index.json: `c` is in 1.safetensors, but not in the index");
     let embeddings = safetensors(&[("a", &[1], &[1.0]), ("b", &[1], &[1.0])]);
     let twice = r#"{"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}"#;
     assert_snapshot!(open(twice, &[("1.safetensors", &a), ("2.safetensors", &embeddings)]), @"`a` is in FOLDER/1.safetensors and again in FOLDER/2.safetensors");
@@ -184,8 +201,118 @@ fn storage_refusal(program: &[u8], storage: &[u8]) -> String {
 fn storages_that_do_not_hold_their_tensors() {
     assert_snapshot!(storage_refusal(&state_dict(4, 0, 4, 1), &[0; 12]), @"FOLDER/pytorch_model.bin: `a`: model/data/0 holds 12 bytes, 16 are announced");
     assert_snapshot!(storage_refusal(&state_dict(4, 2, 4, 1), &[0; 16]), @"FOLDER/pytorch_model.bin: data.pkl: has a tensor of shape [4] that storage 0 is too small for");
-    assert_snapshot!(storage_refusal(&state_dict(4, 0, 2, 2), &[0; 16]), @"FOLDER/pytorch_model.bin: data.pkl: has a tensor of shape [2] and stride [2], expected contiguous");
+    assert_snapshot!(storage_refusal(&state_dict(4, 2, 2, 2), &[0; 16]), @"FOLDER/pytorch_model.bin: data.pkl: has a tensor of shape [2] that storage 0 is too small for");
+    assert_snapshot!(storage_refusal(&state_dict(4, 0, 200, 0), &[0; 16]), @"FOLDER/pytorch_model.bin: data.pkl: has a tensor of shape [200] and stride [0], which repeats values");
     assert_snapshot!(pickle_refusal(&state_dict(4, 0, 4, 1)), @"FOLDER/pytorch_model.bin: `a`: model/data/0: specified file not found in archive");
+}
+
+/// `torch.save` of a transposed matrix, or of every other value of a vector, keeps the storage and notes the steps.
+#[test]
+fn values_that_stand_apart_are_gathered() {
+    let values: Vec<u8> = (1..=12_u8).map(f32::from).flat_map(f32::to_le_bytes).collect();
+    let read = |program: &[u8], shape: &[usize]| {
+        let bytes = archive(&[("model/data.pkl", program), ("model/data/0", &values)]);
+        let folder = folder(&[("pytorch_model.bin", &bytes)]);
+        let mut weights = Checkpoint::open(folder.path()).unwrap().weights;
+        weights.take("a", shape).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+    };
+    assert_eq!(read(&state_dict(12, 1, 3, 2), &[3]), [2.0, 4.0, 6.0]);
+    let matrix = |shape: [u8; 2], stride: [u8; 2]| {
+        let [vector, tuples] = [
+            state_dict(12, 1, 7, 9),
+            [b'K', shape[0], b'K', shape[1], 0x86, b'K', stride[0], b'K', stride[1], 0x86].to_vec(),
+        ];
+        let old = [b'K', 7, 0x85, b'K', 9, 0x85];
+        let at = vector.windows(6).position(|part| part == old).unwrap();
+        [&vector[..at], &tuples, &vector[at + 6..]].concat()
+    };
+    assert_eq!(
+        read(&matrix([3, 2], [1, 3]), &[3, 2]),
+        [2.0, 5.0, 3.0, 6.0, 4.0, 7.0],
+        "a matrix of two rows, transposed"
+    );
+    assert_eq!(read(&matrix([2, 2], [4, 2]), &[2, 2]), [2.0, 4.0, 6.0, 8.0], "a part of a larger one");
+    assert_eq!(read(&matrix([2, 3], [3, 1]), &[2, 3]), [2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
+}
+
+#[test]
+fn a_compressed_archive_holds_the_same_model() {
+    let stored = fs::read(golden("mamba1/pytorch_model.bin")).unwrap();
+    let mut reader = ZipArchive::new(Cursor::new(&stored)).unwrap();
+    let mut entries = Vec::new();
+    for index in 0..reader.len() {
+        let mut entry = reader.by_index(index).unwrap();
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).unwrap();
+        entries.push((entry.name().unwrap().into_owned(), bytes));
+    }
+    let entries: Vec<(&str, &[u8])> = entries.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+    let packed = archive_of(CompressionMethod::Deflated, &entries);
+    assert!(packed.len() < stored.len());
+    let digest = |bytes: &[u8]| {
+        let folder = folder(&[("pytorch_model.bin", bytes)]);
+        fs::copy(golden("mamba1/config.json"), folder.path().join("config.json")).unwrap();
+        Checkpoint::open(folder.path()).unwrap().digest().unwrap()
+    };
+    assert_eq!(digest(&packed), digest(&stored));
+    // A byte of the packed values that flips is noticed by the archive's own sum.
+    let mut damaged = packed.clone();
+    damaged[packed.len() / 2] ^= 1;
+    let folder = folder(&[("pytorch_model.bin", &damaged)]);
+    fs::copy(golden("mamba1/config.json"), folder.path().join("config.json")).unwrap();
+    assert!(Checkpoint::open(folder.path()).and_then(|mut checkpoint| checkpoint.digest()).is_err());
+}
+
+/// What is whole and merely not read says so, and what to do.
+#[test]
+fn what_is_unsupported_is_not_called_damaged() {
+    let bin = |bytes: &[u8]| told(&[("pytorch_model.bin", bytes)]);
+    let old = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.";
+    assert_snapshot!(bin(old), @"
+        unsupported model: FOLDER/pytorch_model.bin: the format of PyTorch before version 1.6, which is not a zip archive, is not read
+        hint: load it with PyTorch, torch.load(FILE, weights_only=True), and save the state dict again: with safetensors, or with torch.save of version 1.6 or later
+    ");
+    assert_snapshot!(bin(b"\x80\x04\x95\x00\x00"), @"
+        unsupported model: FOLDER/pytorch_model.bin: a pickle without the zip archive that PyTorch puts around it is not read
+        hint: load it with PyTorch, torch.load(FILE, weights_only=True), and save the state dict again: with safetensors, or with torch.save of version 1.6 or later
+    ");
+    assert_snapshot!(bin(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n"), @"
+        incomplete model: FOLDER/pytorch_model.bin: a pointer of Git LFS stands in the place of the file
+        hint: `git lfs pull` in its repository puts the file there
+    ");
+    let index = br#"{"weight_map": {"a": "1.safetensors"}}"#;
+    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n";
+    assert_snapshot!(told(&[("model.safetensors.index.json", index), ("1.safetensors", pointer)]), @"
+        incomplete model: FOLDER/1.safetensors: a pointer of Git LFS stands in the place of the file
+        hint: `git lfs pull` in its repository puts the file there
+    ");
+    let integers = replaced(&state_dict(4, 0, 4, 1), b"FloatStorage", b"IntStorage");
+    assert_snapshot!(bin(&archive(&[("model/data.pkl", &integers)])), @"
+        unsupported model: FOLDER/pytorch_model.bin: data.pkl: holds values of IntStorage, which are not read
+        hint: load it with PyTorch, torch.load(FILE, weights_only=True), and save the state dict again: with safetensors, or with torch.save of version 1.6 or later
+    ");
+    let sparse = replaced(&state_dict(4, 0, 4, 1), b"_rebuild_tensor_v2", b"_rebuild_sparse_tensor");
+    assert_snapshot!(bin(&archive(&[("model/data.pkl", &sparse)])), @"
+        unsupported model: FOLDER/pytorch_model.bin: data.pkl: holds a tensor made by _rebuild_sparse_tensor, which is not read
+        hint: load it with PyTorch, torch.load(FILE, weights_only=True), and save the state dict again: with safetensors, or with torch.save of version 1.6 or later
+    ");
+    // Method 12, bzip2, in the header of the entry and in the directory.
+    let mut packed = archive(&[("model/data.pkl", b"}.")]);
+    let central = packed.windows(4).position(|part| part == b"PK\x01\x02").unwrap();
+    (packed[8], packed[central + 10]) = (12, 12);
+    assert_snapshot!(bin(&packed), @"
+        unsupported model: FOLDER/pytorch_model.bin: model/data.pkl is compressed in a way that is not read
+        hint: pack the archive again, without compression or with deflate, or save a safetensors file
+    ");
+    assert_snapshot!(bin(b"PK\x03\x04 and not much more"), @"
+        damaged model: FOLDER/pytorch_model.bin: not a readable zip archive: invalid Zip archive: Could not find EOCD
+        hint: the file may be damaged or truncated; compare its size and hash with the published ones
+    ");
+}
+
+fn replaced(bytes: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
+    let at = bytes.windows(old.len()).position(|part| part == old).unwrap();
+    [&bytes[..at], new, &bytes[at + old.len()..]].concat()
 }
 
 #[test]
@@ -256,6 +383,8 @@ fn configs_of_mamba_ssm() {
     assert_snapshot!(with(r#""tie_embeddings": "yes""#), @r#"`tie_embeddings` must be true or false, got "yes""#);
     assert_snapshot!(with(r#""pad_vocab_size_multiple": 0"#), @"`pad_vocab_size_multiple` is 0");
     assert_snapshot!(with(r#""moe": 4"#), @"unknown setting `moe`");
+    assert_snapshot!(with(r#""moe": 4, "ssm_cfg": {"headdim": 64, "gate": true}, "router": "top1""#), @"unknown settings `moe`, `router`, `ssm_cfg.gate`, `ssm_cfg.headdim`");
+    assert_snapshot!(with(r#""tie_embeddings": true, "tie_embeddings": false"#), @"`tie_embeddings` is set twice");
     assert_snapshot!(with(r#""ssm_cfg": {"layer": "Mamba3"}"#), @r#"`ssm_cfg.layer` = "Mamba3" is not supported; supported: "Mamba1", "Mamba2""#);
     assert_snapshot!(with(r#""ssm_cfg": {"headdim": 64}"#), @"unknown setting `ssm_cfg.headdim`");
     assert_snapshot!(with(r#""ssm_cfg": {"layer": "Mamba2", "headdim": 48}"#), @"headdim is 48, which does not divide d_inner = 128");
@@ -318,6 +447,44 @@ fn configs_of_gpt_neox() {
     assert_snapshot!(config_refusal(&format!("{{{heads}}}")), @"num_attention_heads is 5, which does not divide hidden_size = 64");
     let heads = SIZES.replace("\"num_attention_heads\": 4", "\"num_attention_heads\": 0");
     assert_snapshot!(config_refusal(&format!("{{{heads}}}")), @"num_attention_heads is 0, expected 1 to 64");
+}
+
+/// What transformers and other tools write beside the sizes, in every dialect.
+#[test]
+fn settings_that_change_nothing_are_passed_over() {
+    const MORE: &str = r#""architectures": ["X"], "torch_dtype": "float16", "dtype": "bfloat16", "auto_map": {"AutoConfig": "a.B"},
+        "id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}, "_attn_implementation_autoset": true, "num_logits_to_keep": 1,
+        "return_dict": true, "max_position_embeddings": 2048, "output_attentions": false, "is_encoder_decoder": false, "pruned_heads": {},
+        "do_sample": true, "temperature": 0.7, "max_length": 20, "forced_eos_token_id": null, "sep_token_id": 3, "problem_type": "regression",
+        "transformers_version": "4.57.6", "from_the_future": null, "quantization_config": null"#;
+    let transformers = r#""hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 8"#;
+    for sizes in [
+        r#""d_model": 64, "n_layer": 2, "vocab_size": 8, "ssm_cfg": {"layer": "Mamba2", "from_the_future": null}"#
+            .to_owned(),
+        format!(r#""model_type": "mamba", {transformers}, "state_size": 4"#),
+        format!(r#""model_type": "falcon_mamba", {transformers}, "state_size": 4"#),
+        format!(r#""model_type": "mamba2", {transformers}, "state_size": 4, "n_groups": 1"#),
+        format!(r#""model_type": "gpt_neox", {transformers}, "num_attention_heads": 4, "intermediate_size": 256"#),
+    ] {
+        let plain = ModelConfig::from_json(&format!("{{{sizes}}}")).unwrap();
+        assert_eq!(ModelConfig::from_json(&format!("{{{sizes}, {MORE}}}")).unwrap(), plain, "{sizes}");
+        assert_eq!(ModelConfig::from_json(&format!("\u{feff}{{{sizes}}}")).unwrap(), plain, "a byte-order mark");
+        let quantised = format!(r#"{{{sizes}, "quantization_config": {{"bits": 4}}}}"#);
+        let refusal = config_refusal(&quantised);
+        assert!(refusal.starts_with(r#"`quantization_config` = {"bits":4} is not supported"#), "{refusal}");
+    }
+}
+
+#[test]
+fn a_limit_may_be_infinite_in_every_way_that_is_written() {
+    for infinity in ["Infinity", "\"Infinity\"", "{\"__float__\": \"Infinity\"}"] {
+        let text = format!(
+            r#"{{"model_type": "mamba2", "hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 8, "state_size": 4, "n_groups": 1, "time_step_limit": [0.0, {infinity}]}}"#
+        );
+        let config = ModelConfig::from_json(&text).unwrap();
+        let Architecture::Mamba2(mixer) = config.architecture else { panic!("{text}") };
+        assert_eq!(mixer.dt_limit, (0.0, f32::INFINITY));
+    }
 }
 
 /// `config.json` of `EleutherAI/pythia-70m` as published, which older versions of transformers wrote.

@@ -24,7 +24,7 @@ use random::RandomModel;
 
 use crate::config::{Catalog, CatalogError, ModelFacts, TaskFacts, TaskKind};
 use crate::record::manifest::HubCommit;
-use hub::{Hub, HubModel};
+use hub::{Hub, HubModel, Parts};
 #[cfg(feature = "hub")]
 pub use parquet::json_lines;
 
@@ -168,23 +168,31 @@ impl Library {
     /// # Errors
     /// No such model, or a checkpoint that is damaged, incomplete or has surplus weights.
     pub fn load_model(&self, reference: &str, placement: &Placement) -> Result<LanguageModel, LibraryError> {
+        let model = self.load_weights(reference, placement)?;
+        self.with_tokenizer(reference, |tokenizer| tokenizer.check_vocab(model.config().vocab_size))?
+            .map_err(|error| LibraryError::Tokenizer { reference: reference.to_owned(), error })?;
+        Ok(model)
+    }
+
+    /// As [`Library::load_model`], without asking for a tokenizer: for those who bring token ids.
+    ///
+    /// # Errors
+    /// As [`Library::load_model`], but for the tokenizer.
+    pub fn load_weights(&self, reference: &str, placement: &Placement) -> Result<LanguageModel, LibraryError> {
         let waiting = self.opened.lock().unwrap_or_else(PoisonError::into_inner).remove(reference);
         let unbuilt = |error| LibraryError::Model { reference: reference.to_owned(), error: Box::new(error) };
         let unfit = |error| LibraryError::Checkpoint { reference: reference.to_owned(), error: Box::new(error) };
-        let model = match waiting.map_or_else(|| open(reference, &self.hub), Ok)? {
+        match waiting.map_or_else(|| open(reference, &self.hub, Parts::Weights), Ok)? {
             Opened::Checkpoint(checkpoint) => {
                 let mut weights = checkpoint.weights;
                 let model = LanguageModel::load(&checkpoint.config, &mut weights, placement).map_err(unbuilt)?;
                 weights.finish().map_err(unfit)?;
-                model
+                Ok(model)
             }
             Opened::Random(config, random) => {
-                LanguageModel::load(&config, &mut random.weights(), placement).map_err(unbuilt)?
+                LanguageModel::load(&config, &mut random.weights(), placement).map_err(unbuilt)
             }
-        };
-        self.with_tokenizer(reference, |tokenizer| tokenizer.check_vocab(model.config().vocab_size))?
-            .map_err(|error| LibraryError::Tokenizer { reference: reference.to_owned(), error })?;
-        Ok(model)
+        }
     }
 
     /// Loads a task in the tokens of a model.
@@ -235,10 +243,13 @@ impl Library {
                 }
                 read_tokenizer.with_config(&read(&config)?).map_err(refused)
             };
-            let tokenizer = match source(reference, &self.hub)? {
+            let tokenizer = match source(reference, &self.hub, Parts::All)? {
                 Source::Builtin(builtin) => Tokenizer::from_json(builtin.tokenizer_json).map_err(refused)?,
                 Source::Folder(folder) => beside(&self.tokenizer_of(&folder)?)?,
-                Source::Hub(model) => beside(&model.tokenizer)?,
+                Source::Hub(HubModel { tokenizer: Some(tokenizer), .. }) => beside(&tokenizer)?,
+                Source::Hub(HubModel { folder, .. }) => {
+                    return Err(LibraryError::NoTokenizer { folder: folder.display().to_string() });
+                }
                 Source::Random(_) => {
                     Tokenizer::from_json(&random::tokenizer_json(reference, &self.data, &self.hub)?).map_err(refused)?
                 }
@@ -251,16 +262,19 @@ impl Library {
 
 /// Whether a folder holds a checkpoint as the state-spaces repositories do, without a tokenizer.
 fn is_of_state_spaces(folder: &Path) -> bool {
-    let config = fs::read_to_string(folder.join("config.json")).ok();
-    let config: Option<serde_json::Value> = config.and_then(|text| serde_json::from_str(&text).ok());
-    config.is_some_and(|config| config.get("ssm_cfg").is_some() && config.get("model_type").is_none())
+    read(&folder.join("config.json")).is_ok_and(|text| ModelConfig::is_of_mamba_ssm(&text))
 }
 
 fn read(path: &Path) -> Result<String, LibraryError> {
-    fs::read_to_string(path).map_err(|error| LibraryError::File { path: path.display().to_string(), error })
+    let unreadable = |error| LibraryError::File { path: path.display().to_string(), error };
+    if !path.metadata().map_err(unreadable)?.is_file() {
+        // A pipe would keep the reader waiting.
+        return Err(unreadable(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file")));
+    }
+    fs::read_to_string(path).map_err(unreadable)
 }
 
-fn source(reference: &str, hub: &Hub) -> Result<Source, CatalogError> {
+fn source(reference: &str, hub: &Hub, parts: Parts) -> Result<Source, CatalogError> {
     if let Some(name) = reference.strip_prefix("builtin:") {
         return catalog::builtin(name).map(Source::Builtin).ok_or_else(|| {
             let names: Vec<&str> = catalog::builtins().iter().map(|builtin| builtin.name).collect();
@@ -279,7 +293,7 @@ fn source(reference: &str, hub: &Hub) -> Result<Source, CatalogError> {
         return random.map(Source::Random);
     }
     if let Some(rest) = reference.strip_prefix("hub:") {
-        return hub.model(reference, rest).map(Source::Hub);
+        return hub.model(reference, rest, parts).map(Source::Hub);
     }
     let folder = PathBuf::from(reference);
     if folder.is_dir() {
@@ -295,9 +309,9 @@ fn source(reference: &str, hub: &Hub) -> Result<Source, CatalogError> {
     })
 }
 
-fn open(reference: &str, hub: &Hub) -> Result<Opened, LibraryError> {
+fn open(reference: &str, hub: &Hub, parts: Parts) -> Result<Opened, LibraryError> {
     let checkpoint = |checkpoint| Opened::Checkpoint(Box::new(checkpoint));
-    match source(reference, hub)? {
+    match source(reference, hub, parts)? {
         Source::Builtin(builtin) => Checkpoint::from_bytes(builtin.config_json, builtin.safetensors).map(checkpoint),
         Source::Folder(folder) | Source::Hub(HubModel { folder, .. }) => Checkpoint::open(&folder).map(checkpoint),
         Source::Random(random) => match random.config() {
@@ -320,7 +334,7 @@ impl Opened {
 /// Digest of the configuration and the weights as they are stored.
 fn digest(reference: &str, hub: &Hub) -> Result<String, LibraryError> {
     let mut hasher = blake3::Hasher::new();
-    let files = match source(reference, hub)? {
+    let files = match source(reference, hub, Parts::All)? {
         Source::Builtin(builtin) => {
             hasher.update(builtin.config_json.as_bytes()).update(builtin.safetensors);
             Vec::new()
@@ -372,10 +386,11 @@ fn as_catalog_error(error: LibraryError) -> CatalogError {
                     TaskError::NoExamples { .. } | TaskError::FewExamples { .. } | TaskError::NoDocuments { .. },
                 ) => "not with these settings",
                 LibraryError::Task(_) => "damaged task",
-                LibraryError::Checkpoint { error, .. } if matches!(**error, CheckpointError::NoConfig { .. }) => {
-                    "not a model folder"
-                }
-                LibraryError::Checkpoint { .. } | LibraryError::Model { .. } => "damaged model",
+                LibraryError::Checkpoint { error, .. } => error.label(),
+                LibraryError::Model { error, .. } => match &**error {
+                    ModelError::Checkpoint(error) => error.label(),
+                    _ => "cannot be built",
+                },
                 LibraryError::Tokenizer { .. }
                 | LibraryError::NoTokenizer { .. }
                 | LibraryError::NeoxTokenizer { .. } => "unusable tokenizer",
@@ -388,7 +403,7 @@ fn as_catalog_error(error: LibraryError) -> CatalogError {
 impl Catalog for Library {
     fn model(&self, reference: &str) -> Result<ModelFacts, CatalogError> {
         let weights_digest = digest(reference, &self.hub).map_err(as_catalog_error)?;
-        let opened = open(reference, &self.hub).map_err(as_catalog_error)?;
+        let opened = open(reference, &self.hub, Parts::All).map_err(as_catalog_error)?;
         let config = opened.config().clone();
         self.opened.lock().unwrap_or_else(PoisonError::into_inner).insert(reference.to_owned(), opened);
         let tokenizer = |tokenizer: &Tokenizer| tokenizer.check_vocab(config.vocab_size).map(|()| tokenizer.digest());

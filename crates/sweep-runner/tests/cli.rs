@@ -87,7 +87,7 @@ fn refuses_a_tokenizer_with_more_tokens_than_the_model() {
     fs::write(&path, tokenizer.to_string()).unwrap();
     let stderr = desk.refused();
     insta::assert_snapshot!(stderr, @r"
-      × tokenizer of `model`: the tokenizer has 1164 tokens, the model embeds 1104
+      × tokenizer of `model`: the tokenizer's ids go up to 1163, the model embeds 1104 tokens, 0 to 1103
        ╭─[tiny.yaml:2:10]
      1 │ name: tiny
      2 │ models: [model]

@@ -229,7 +229,7 @@ fn repositories_that_cannot_be_used_are_refused_before_their_weights_are_there()
     ");
     let offline = hubbed.command(&["fetch", "hub:test/model"]).env("HF_HUB_OFFLINE", "1").output().unwrap();
     insta::assert_snapshot!(text(&offline.stderr), @"
-        × hub:test/model: test/model at `main` is not in the cache, and HF_HUB_OFFLINE is set
+        × `hub:test/model` is not in the cache, and HF_HUB_OFFLINE is set
         help: unset HF_HUB_OFFLINE once to download it, or name a folder
     ");
 }
@@ -257,6 +257,130 @@ fn a_download_that_broke_off_goes_on() {
     hubbed.done(&["fetch", "tiny.yaml"]);
     let heads = hubbed.server.requests().into_iter().filter(|request| request.method == "HEAD").count();
     assert_eq!(heads, 1, "the weights alone");
+}
+
+/// A file of the cache that was changed is refused by name, and downloaded again by those who may.
+#[test]
+fn a_damaged_file_of_the_cache_is_never_used() {
+    for (name, at) in [("model.safetensors", 200_000), ("config.json", 3), ("tokenizer.json", 50)] {
+        let hubbed = Hubbed::new("hub:test/model", vec![model("test/model")]);
+        hubbed.done(&["fetch", "tiny.yaml"]);
+        let snapshot = hubbed.desk.path(&format!("hf/hub/models--test--model/snapshots/{COMMIT}"));
+        let whole = fs::read(snapshot.join(name)).unwrap();
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1;
+        let damage = || fs::write(snapshot.join(name), &damaged).unwrap();
+        damage();
+        // Another format beside a damaged file is no way out.
+        fs::write(snapshot.join("pytorch_model.bin"), "x").unwrap();
+        for (arguments, offline) in [(&["plan", "tiny.yaml"][..], "0"), (&["run", "tiny.yaml", "--out", "out"], "1")] {
+            let output = hubbed.command(arguments).env("HF_HUB_OFFLINE", offline).output().unwrap();
+            let stderr = text(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
+            assert_eq!(output.status.code(), Some(2), "{stderr}");
+            assert!(stderr.contains(&format!("{name} of test/model is damaged")), "{stderr}");
+            assert!(
+                stderr.contains("damaged in the cache") && stderr.contains("`sweep fetch` downloads it again"),
+                "{stderr}"
+            );
+        }
+        let (_, stderr) = hubbed.done(&["fetch", "tiny.yaml"]);
+        assert!(stderr.contains(&format!("{name} of test/model is damaged")), "{stderr}");
+        assert_eq!(fs::read(snapshot.join(name)).unwrap(), whole);
+        damage();
+        let (_, stderr) = hubbed.done(&["run", "tiny.yaml", "--out", "out"]);
+        assert!(stderr.contains("downloading it again"), "{stderr}");
+        assert_eq!(fs::read(snapshot.join(name)).unwrap(), whole);
+    }
+}
+
+/// The model is there, and its tokenizer is not: another tool downloaded it, or the repository has none.
+#[test]
+fn a_cached_model_without_its_tokenizer_says_so() {
+    let hubbed = Hubbed::new("hub:test/model", vec![weights("test/model")]);
+    let tokens = hubbed.desk.path("tokens.jsonl");
+    fs::write(&tokens, "[1, 2, 3]\n").unwrap();
+    let logits = |model: &str, out: &str| {
+        hubbed.done(&["logits", "--model", model, "--tokens", "tokens.jsonl", "--out", out]);
+        fs::read(hubbed.desk.path(out)).unwrap()
+    };
+    // Those who bring token ids need none.
+    let of_hub = logits("hub:test/model", "hub.safetensors");
+    assert_eq!(of_hub, logits("builtin:mamba2-world", "builtin.safetensors"));
+    let snapshot = hubbed.desk.path(&format!("hf/hub/models--test--model/snapshots/{COMMIT}"));
+    let folder = hubbed.desk.path("folder");
+    fs::create_dir(&folder).unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        fs::copy(snapshot.join(file), folder.join(file)).unwrap();
+    }
+    assert_eq!(of_hub, logits("./folder", "folder.safetensors"));
+    insta::assert_snapshot!(hubbed.refused(&["plan", "tiny.yaml"]), @"
+         × `hub:test/model` is in the cache without tokenizer.json
+          ╭─[tiny.yaml:2:10]
+        1 │ name: tiny
+        2 │ models: [hub:test/model]
+          ·          ───────┬──────
+          ·                 ╰── not on this machine
+        3 │ tasks: [world_lambada, world_piqa]
+          ╰────
+         help: `sweep fetch hub:test/model` downloads it, `sweep run` does so by itself; if the repository has
+               none, put its files and the tokenizer.json that it was trained with into a folder, and name that
+    ");
+    let offline = hubbed.command(&["run", "tiny.yaml", "--out", "out"]).env("HF_HUB_OFFLINE", "1").output().unwrap();
+    insta::assert_snapshot!(text(&offline.stderr), @"
+         × `hub:test/model` is in the cache without tokenizer.json, and HF_HUB_OFFLINE is set
+          ╭─[tiny.yaml:2:10]
+        1 │ name: tiny
+        2 │ models: [hub:test/model]
+          ·          ───────┬──────
+          ·                 ╰── not on this machine
+        3 │ tasks: [world_lambada, world_piqa]
+          ╰────
+         help: unset HF_HUB_OFFLINE once to download it; if the repository has none, put its files and the
+               tokenizer.json that it was trained with into a folder, and name that
+    ");
+    insta::assert_snapshot!(hubbed.refused(&["fetch", "hub:test/model"]), @"
+        × hub:test/model: test/model has no tokenizer.json
+        help: download it into a folder, put the tokenizer.json that it was trained with there, and name the
+              folder
+    ");
+    fs::remove_file(snapshot.join("config.json")).unwrap();
+    assert!(hubbed.refused(&["plan", "tiny.yaml"]).contains("in the cache without config.json"));
+}
+
+/// Everything is there: `fetch` needs neither a network nor a place to write.
+#[test]
+fn a_complete_cache_is_fetched_without_writing_and_without_a_hub() {
+    let hubbed = Hubbed::new("hub:test/model", vec![model("test/model")]);
+    let (stdout, _) = hubbed.done(&["fetch", "tiny.yaml"]);
+    let root = hubbed.desk.path("hf/hub/models--test--model");
+    let modes = |writable: bool| {
+        for folder in ["", "refs", "blobs", "snapshots", ".verified"] {
+            let path = root.join(folder);
+            let mut permissions = fs::metadata(&path).unwrap().permissions();
+            std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, if writable { 0o755 } else { 0o555 });
+            fs::set_permissions(&path, permissions).unwrap();
+        }
+    };
+    modes(false);
+    let reference = fs::metadata(root.join("refs/main")).unwrap();
+    assert_eq!(hubbed.done(&["fetch", "tiny.yaml"]).0, stdout);
+    assert_eq!(fs::metadata(root.join("refs/main")).unwrap().modified().unwrap(), reference.modified().unwrap());
+    let offline = hubbed.command(&["fetch", "tiny.yaml"]).env("HF_HUB_OFFLINE", "1").output().unwrap();
+    assert_eq!((offline.status.code(), text(&offline.stdout)), (Some(0), stdout.clone()));
+    assert_eq!(
+        text(&offline.stderr),
+        "hub:test/model: `main` is what it was when it was downloaded: HF_HUB_OFFLINE is set\n"
+    );
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let alone =
+        |arguments: &[&str]| hubbed.command(arguments).env("HF_ENDPOINT", format!("http://{closed}")).output().unwrap();
+    let output = alone(&["fetch", "tiny.yaml"]);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), stdout));
+    assert!(text(&output.stderr).contains("`main` is what it was when it was downloaded: cannot reach"));
+    let other = alone(&["fetch", "hub:test/other"]);
+    assert_eq!(other.status.code(), Some(2));
+    assert!(text(&other.stderr).contains("cannot reach"), "{}", text(&other.stderr));
+    modes(true);
 }
 
 #[test]

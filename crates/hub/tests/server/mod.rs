@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
 
@@ -96,6 +97,10 @@ pub(crate) enum Fault {
     Longer,
     /// Says that the part does not exist.
     NoSuchRange,
+    /// Sends everything, whatever was asked for, and ends the body after so many bytes.
+    CutAnew(usize),
+    /// Sends a byte and waits so long, again and again.
+    Drip(Duration),
 }
 
 /// A request that arrived.
@@ -263,7 +268,7 @@ fn send(mut stream: TcpStream, request: &Request, answer: Answer, fault: Option<
         _ => {}
     }
     let from = request.range.as_ref().and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
-    if let (200, Some(from), false) = (status, from, matches!(fault, Some(Fault::IgnoreRange))) {
+    if let (200, Some(from), false) = (status, from, matches!(fault, Some(Fault::IgnoreRange | Fault::CutAnew(_)))) {
         let told: usize = if matches!(fault, Some(Fault::OtherRange)) { from - 1 } else { from };
         let _ = write!(headers, "Content-Range: bytes {told}-{}/{whole}\r\n", whole - 1);
         (status, body) = (206, body.split_off(from));
@@ -275,7 +280,15 @@ fn send(mut stream: TcpStream, request: &Request, answer: Answer, fault: Option<
     let head = format!("HTTP/1.1 {status} OK\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).ok()?;
     if request.method == "GET" {
-        let end = if let Some(Fault::Cut(count)) = fault { (*count).min(length) } else { length };
+        if let Some(Fault::Drip(pause)) = fault {
+            for byte in body {
+                stream.write_all(&[byte]).and_then(|()| stream.flush()).ok()?;
+                thread::sleep(*pause);
+            }
+            return Some(());
+        }
+        let end =
+            if let Some(Fault::Cut(count) | Fault::CutAnew(count)) = fault { (*count).min(length) } else { length };
         stream.write_all(&body[..end]).ok()?;
     }
     stream.flush().ok()

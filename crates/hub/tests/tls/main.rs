@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hub::{Certificates, Client, HubError, Kind, Repository, Retry, Settings};
+use hub::{Certificates, Client, HubError, Kind, Pace, Repository, Retry, Settings};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -84,6 +84,7 @@ impl Desk {
             offline: false,
             certificates,
             retry: Retry::default(),
+            pace: Pace::default(),
         })
     }
 }

@@ -45,6 +45,30 @@ pub enum CheckpointError {
         /// What is wrong, with the weight's name where one is concerned.
         problem: String,
     },
+    /// A file that is whole and of a kind that is not read.
+    #[error("{file}: {problem}")]
+    Unsupported {
+        /// File.
+        file: String,
+        /// What it is, with the weight's name where one is concerned.
+        problem: String,
+        /// What to do about it.
+        hint: &'static str,
+    },
+    /// A few lines of Git LFS that say which file belongs there.
+    #[error("{file}: a pointer of Git LFS stands in the place of the file")]
+    Pointer {
+        /// File.
+        file: String,
+    },
+    /// An index and shards that say different things.
+    #[error("{file}: {problem}")]
+    Index {
+        /// Index file.
+        file: String,
+        /// What is wrong, with the weight's name.
+        problem: String,
+    },
     /// A pickle that wants to load something else than tensors. Nothing of it was used.
     #[error("{file}: the pickle refers to `{global}`, which is not part of a state dict of tensors")]
     ForbiddenGlobal {
@@ -116,8 +140,32 @@ impl CheckpointError {
         Self::Io { file: file.display().to_string(), source }
     }
 
+    pub(super) fn unsupported(file: &str, problem: impl Into<String>, hint: &'static str) -> Self {
+        Self::Unsupported { file: file.to_string(), problem: problem.into(), hint }
+    }
+
     pub(super) fn malformed(file: &str, problem: impl Into<String>) -> Self {
         Self::Malformed { file: file.to_string(), problem: problem.into() }
+    }
+
+    /// What is wrong with the model, in two or three words, to stand under its name.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::NoConfig { .. } => "not a model folder",
+            Self::Config { source, .. } => source.label(),
+            Self::NoWeights { .. } | Self::Pointer { .. } | Self::Missing { .. } => "incomplete model",
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => "incomplete model",
+            Self::Io { .. } => "unreadable",
+            Self::Unsupported { .. } => "unsupported model",
+            Self::ForbiddenGlobal { .. } | Self::ShardOutside { .. } => "not trusted",
+            Self::Index { .. }
+            | Self::Duplicate { .. }
+            | Self::Shape { .. }
+            | Self::Surplus { .. }
+            | Self::UntiedHead => "parts that do not fit",
+            Self::Malformed { .. } | Self::Candle(_) => "damaged model",
+            Self::TakenTwice { .. } => "fault of the program",
+        }
     }
 
     /// What to do about it, in a sentence.
@@ -127,7 +175,14 @@ impl CheckpointError {
             Self::NoWeights { .. } => "download the weights into the folder, or link them there".into(),
             Self::Config { source, .. } => source.hint(),
             Self::Io { .. } => "check the path and its permissions".into(),
-            Self::Malformed { .. } => "the file may be truncated; compare its size with the published one".into(),
+            Self::Malformed { .. } => {
+                "the file may be damaged or truncated; compare its size and hash with the published ones".into()
+            }
+            Self::Unsupported { hint, .. } => (*hint).into(),
+            Self::Pointer { .. } => "`git lfs pull` in its repository puts the file there".into(),
+            Self::Index { .. } => {
+                "index and shards are of different models or versions; download all of them again".into()
+            }
             Self::ForbiddenGlobal { .. } => {
                 "do not load this file anywhere; ask its publisher for a safetensors file".into()
             }

@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::io::{ErrorKind, Read, Seek};
 use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::CheckpointError;
 use super::pickle::PickleFile;
 use super::safetensors_file::SafetensorsFile;
 use super::weights::Archive;
+use super::{CheckpointError, names};
+use crate::strict_json;
 
 /// In order of preference: safetensors first, because its reader has the least to distrust.
 const CANDIDATES: [(&str, Format, Layout); 4] = [
@@ -18,6 +20,9 @@ const CANDIDATES: [(&str, Format, Layout); 4] = [
     ("pytorch_model.bin", Format::Pickle, Layout::Single),
     ("pytorch_model.bin.index.json", Format::Pickle, Layout::Sharded),
 ];
+
+/// How a pointer of Git LFS begins, which stands in the place of a file that was not downloaded.
+const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 
 #[derive(Clone, Copy)]
 enum Format {
@@ -76,8 +81,23 @@ pub(super) fn open_weights(folder: &Path) -> Result<Vec<Box<dyn Archive>>, Check
 }
 
 fn open_archive(path: &Path, format: Format) -> Result<Box<dyn Archive>, CheckpointError> {
-    let reader = File::open(path).map_err(|error| CheckpointError::io(path, error))?;
+    let about = path.metadata().map_err(|error| CheckpointError::io(path, error))?;
+    if !about.is_file() {
+        // A pipe would keep the reader waiting.
+        return Err(CheckpointError::io(path, std::io::Error::new(ErrorKind::InvalidInput, "not a regular file")));
+    }
+    let mut reader = File::open(path).map_err(|error| CheckpointError::io(path, error))?;
     let file = path.display().to_string();
+    let mut start = Vec::new();
+    reader
+        .by_ref()
+        .take(POINTER.len() as u64)
+        .read_to_end(&mut start)
+        .map_err(|error| CheckpointError::io(path, error))?;
+    reader.rewind().map_err(|error| CheckpointError::io(path, error))?;
+    if start == POINTER {
+        return Err(CheckpointError::Pointer { file });
+    }
     Ok(match format {
         Format::Safetensors => Box::new(SafetensorsFile::new(file, Box::new(reader))?),
         Format::Pickle => Box::new(PickleFile::new(file, Box::new(reader))?),
@@ -85,7 +105,7 @@ fn open_archive(path: &Path, format: Format) -> Result<Box<dyn Archive>, Checkpo
 }
 
 fn open_shards(index_path: &Path, format: Format) -> Result<Vec<Box<dyn Archive>>, CheckpointError> {
-    let file = index_path.display().to_string();
+    let unfit = |problem| CheckpointError::Index { file: index_path.display().to_string(), problem };
     let index = read_index(index_path)?;
     let mut by_shard = BTreeMap::<&str, Vec<&str>>::new();
     for (name, shard) in &index.weight_map {
@@ -96,8 +116,12 @@ fn open_shards(index_path: &Path, format: Format) -> Result<Vec<Box<dyn Archive>
         let archive = open_archive(&shard_path(index_path, shard)?, format)?;
         let entries = archive.entries();
         if let Some(name) = names.iter().find(|name| !entries.iter().any(|(present, _)| present == *name)) {
-            let problem = format!("`{name}` should be in {shard}, which does not hold it");
-            return Err(CheckpointError::malformed(&file, problem));
+            return Err(unfit(format!("`{name}` should be in {shard}, which does not hold it")));
+        }
+        // A name that belongs to another shard is a duplicate, which is found when all names are together.
+        let unnamed = |name: &str| names::canonical(name).is_some() && !index.weight_map.contains_key(name);
+        if let Some((name, _)) = entries.iter().find(|(name, _)| unnamed(name)) {
+            return Err(unfit(format!("`{name}` is in {shard}, but not in the index")));
         }
         archives.push(archive);
     }
@@ -105,10 +129,14 @@ fn open_shards(index_path: &Path, format: Format) -> Result<Vec<Box<dyn Archive>
 }
 
 fn read_index(index_path: &Path) -> Result<Index, CheckpointError> {
-    let text = std::fs::read_to_string(index_path).map_err(|error| CheckpointError::io(index_path, error))?;
-    serde_json::from_str(&text).map_err(|error| {
-        CheckpointError::malformed(&index_path.display().to_string(), format!("not an index of shards: {error}"))
-    })
+    let text = std::fs::read(index_path).map_err(|error| CheckpointError::io(index_path, error))?;
+    let file = index_path.display().to_string();
+    if text.starts_with(POINTER) {
+        return Err(CheckpointError::Pointer { file });
+    }
+    let bad = |problem: String| CheckpointError::malformed(&file, format!("not an index of shards: {problem}"));
+    let index = strict_json::parse(&text).map_err(|error| bad(error.to_string()))?;
+    serde_json::from_value(index).map_err(|error| bad(error.to_string()))
 }
 
 /// A shard lies beside its index; anything else could make a download read files that are not its own.

@@ -17,7 +17,10 @@ pub use error::CheckpointError;
 pub use folder::{shards, weights_file};
 pub use weights::Weights;
 
-use crate::config::ModelConfig;
+use crate::config::{ConfigError, ModelConfig};
+
+/// What to do about weights that are no floats.
+const FLOATS: &str = "weights of 16, 32 or 64 bits are read; use the model as it was before it was quantised";
 
 /// A model on disk or in memory, its header checked and its weights not read yet.
 #[derive(Debug)]
@@ -43,9 +46,11 @@ impl Checkpoint {
         if !config_file.is_file() {
             return Err(CheckpointError::NoConfig { folder: folder.display().to_string() });
         }
-        let text = std::fs::read_to_string(&config_file).map_err(|error| CheckpointError::io(&config_file, error))?;
-        let config = ModelConfig::from_json(&text)
-            .map_err(|source| CheckpointError::Config { file: config_file.display().to_string(), source })?;
+        let refused = |source| CheckpointError::Config { file: config_file.display().to_string(), source };
+        let text = std::fs::read(&config_file).map_err(|error| CheckpointError::io(&config_file, error))?;
+        let text =
+            String::from_utf8(text).map_err(|error| refused(ConfigError::Json(format!("not UTF-8: {error}"))))?;
+        let config = ModelConfig::from_json(&text).map_err(refused)?;
         let weights = Weights::new(folder::open_weights(folder)?, &config)?;
         Ok(Self { config, weights })
     }

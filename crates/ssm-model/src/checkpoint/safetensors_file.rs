@@ -8,10 +8,11 @@ use std::io::{Read, Seek, SeekFrom};
 
 use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::{Dtype, TensorInfo};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::CheckpointError;
 use super::weights::Archive;
+use super::{CheckpointError, FLOATS};
+use crate::strict_json;
 
 /// The crate's own limit on headers, bytes.
 const MAX_HEADER: u64 = 100_000_000;
@@ -47,8 +48,11 @@ impl SafetensorsFile {
         }
         let mut header = vec![0; header_length as usize];
         reader.read_exact(&mut header).map_err(io)?;
-        let header: Map<String, Value> = serde_json::from_slice(&header)
-            .map_err(|error| bad(format!("the header is not a JSON object: {error}")))?;
+        let header = match strict_json::parse(&header) {
+            Ok(Value::Object(header)) => header,
+            Ok(_) => return Err(bad("the header is not a JSON object".to_owned())),
+            Err(error) => return Err(bad(format!("the header cannot be read: {error}"))),
+        };
 
         let mut tensors = BTreeMap::new();
         for (name, info) in header.into_iter().filter(|(name, _)| name != "__metadata__") {
@@ -114,9 +118,10 @@ impl Archive for SafetensorsFile {
             Dtype::BF16 => DType::BF16,
             Dtype::F64 => DType::F64,
             other => {
-                return Err(CheckpointError::malformed(
+                return Err(CheckpointError::unsupported(
                     &self.file,
                     format!("`{name}` has dtype {other}, expected F32, F16, BF16 or F64"),
+                    FLOATS,
                 ));
             }
         };

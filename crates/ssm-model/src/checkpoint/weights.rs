@@ -5,7 +5,7 @@ use std::fmt;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{CheckpointError, names};
+use super::{CheckpointError, FLOATS, names};
 use crate::config::ModelConfig;
 use crate::loader::WeightSource;
 
@@ -155,7 +155,7 @@ impl Weights {
             }
             other => {
                 let problem = format!("`{}` has dtype {}, expected floats", entry.name, other.as_str());
-                Err(CheckpointError::malformed(archive.file(), problem))
+                Err(CheckpointError::unsupported(archive.file(), problem, FLOATS))
             }
         }
     }

@@ -38,11 +38,17 @@ pub enum ConfigError {
         /// What would do.
         supported: &'static str,
     },
-    /// A setting nobody here knows.
-    #[error("unknown setting `{key}`")]
-    Unknown {
-        /// Setting, with its parent.
+    /// A setting that stands twice; which of the two is meant?
+    #[error("`{key}` is set twice")]
+    Twice {
+        /// Setting.
         key: String,
+    },
+    /// Settings nobody here knows.
+    #[error("unknown setting{} {}", if .keys.len() == 1 { "" } else { "s" }, quoted(.keys))]
+    Unknown {
+        /// All of them, each with its parent.
+        keys: Vec<String>,
     },
     /// Two settings that contradict each other, or a size out of range.
     #[error("{0}")]
@@ -50,6 +56,15 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
+    /// What is wrong with the model, in two or three words.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Json(_) => "damaged model",
+            Self::UnknownDialect { .. } | Self::Unsupported { .. } | Self::Unknown { .. } => "unsupported model",
+            Self::Missing { .. } | Self::Type { .. } | Self::Twice { .. } | Self::Sizes(_) => "wrong config.json",
+        }
+    }
+
     /// What to do about it, in a sentence.
     pub fn hint(&self) -> String {
         match self {
@@ -60,9 +75,15 @@ impl ConfigError {
             Self::Missing { key } => format!("add `{key}`: a guess would make another model"),
             Self::Type { .. } | Self::Sizes(_) => "compare the file with the one that was published".into(),
             Self::Unsupported { .. } => "this model computes something that is not implemented here".into(),
+            Self::Twice { .. } => "remove one of the two".into(),
             Self::Unknown { .. } => {
                 "a setting that is not understood may change the model; remove it only if upstream ignores it".into()
             }
         }
     }
+}
+
+fn quoted(keys: &[String]) -> String {
+    let keys: Vec<String> = keys.iter().map(|key| format!("`{key}`")).collect();
+    keys.join(", ")
 }

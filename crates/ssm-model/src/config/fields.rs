@@ -7,12 +7,14 @@ use super::{ConfigError, json};
 pub(super) struct Fields {
     prefix: &'static str,
     object: Map<String, Value>,
+    /// Unknown settings of objects inside this one, with their parents.
+    unknown: Vec<String>,
 }
 
 impl Fields {
     /// `prefix` goes before every key in errors, for example `ssm_cfg.`.
     pub(super) fn new(prefix: &'static str, object: Map<String, Value>) -> Self {
-        Self { prefix, object }
+        Self { prefix, object, unknown: Vec::new() }
     }
 
     pub(super) fn has(&self, key: &str) -> bool {
@@ -102,12 +104,23 @@ impl Fields {
         }
     }
 
-    /// Refuses what was not read and is not known to leave the forward pass alone.
-    pub(super) fn finish(self, without_effect: &[&str]) -> Result<(), ConfigError> {
-        match self.object.keys().find(|key| !without_effect.contains(&key.as_str())) {
-            Some(key) => Err(ConfigError::Unknown { key: self.name(key) }),
-            None => Ok(()),
-        }
+    /// Takes over what an object inside this one holds beyond what was read of it, so that all of it is refused at once.
+    pub(super) fn close(&mut self, nested: Self, without_effect: &[&str]) {
+        self.unknown.extend(nested.left(&[without_effect]));
+    }
+
+    /// Refuses what was not read and is not known to change nothing, all of it at once.
+    pub(super) fn finish(self, without_effect: &[&[&str]]) -> Result<(), ConfigError> {
+        let keys = self.left(without_effect);
+        if keys.is_empty() { Ok(()) } else { Err(ConfigError::Unknown { keys }) }
+    }
+
+    /// What was not read, with what objects inside left. Null says nothing, whatever the setting.
+    fn left(self, without_effect: &[&[&str]]) -> Vec<String> {
+        let known = |key: &str| without_effect.iter().any(|keys| keys.contains(&key));
+        let own = self.object.iter().filter(|(key, value)| !value.is_null() && !known(key));
+        let own = own.map(|(key, _)| self.name(key)).collect::<Vec<_>>();
+        own.into_iter().chain(self.unknown).collect()
     }
 
     fn typed<T>(

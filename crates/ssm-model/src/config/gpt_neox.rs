@@ -4,30 +4,8 @@ use serde_json::json;
 use ssm_kernels::ops::Gelu;
 
 use super::fields::Fields;
+use super::without_effect::{self, COMMON, GPT_NEOX};
 use super::{Architecture, ConfigError, GptNeoXConfig, ModelConfig};
-
-/// Bookkeeping, generation, training and choices among kernels. `max_position_embeddings` bounds no computation: rotary
-/// positions have no table that could end.
-const WITHOUT_EFFECT: &[&str] = &[
-    "_attn_implementation_autoset",
-    "_name_or_path",
-    "architectures",
-    "attention_dropout",
-    "attention_probs_dropout_prob",
-    "bos_token_id",
-    "classifier_dropout",
-    "dtype",
-    "eos_token_id",
-    "hidden_dropout",
-    "hidden_dropout_prob",
-    "initializer_range",
-    "is_decoder",
-    "max_position_embeddings",
-    "pad_token_id",
-    "torch_dtype",
-    "transformers_version",
-    "use_cache",
-];
 
 pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
     let d_model = fields.required("hidden_size")?;
@@ -41,7 +19,8 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
     let attention_bias = fields.flag("attention_bias")?.unwrap_or(true);
     let activation = activation(&mut fields)?;
     let (share, rotary_base) = rotary(&mut fields)?;
-    fields.finish(WITHOUT_EFFECT)?;
+    without_effect::only_without_effect(&mut fields)?;
+    fields.finish(&[COMMON, GPT_NEOX])?;
     let head_dim = d_model / heads.max(1);
     let rotary_dim = (head_dim as f64 * share) as usize;
     let block = GptNeoXConfig { heads, d_mlp, rotary_dim, rotary_base, parallel_residual, attention_bias, activation };
@@ -70,7 +49,7 @@ fn rotary(fields: &mut Fields) -> Result<(f64, f64), ConfigError> {
     nested.only("rope_type", &[json!("default")], "\"default\" (positions are not stretched)")?;
     let share = agreed(&mut nested, fields, "partial_rotary_factor", "rotary_pct")?.unwrap_or(0.25);
     let base = agreed(&mut nested, fields, "rope_theta", "rotary_emb_base")?.unwrap_or(10_000.0);
-    nested.finish(&[])?;
+    fields.close(nested, &[]);
     if (0.0..=1.0).contains(&share) {
         Ok((share, base))
     } else {

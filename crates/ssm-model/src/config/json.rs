@@ -3,28 +3,36 @@
 use serde_json::{Map, Value};
 
 use super::ConfigError;
+use crate::strict_json::{self, StrictError};
 
 /// Parses an object in which `Infinity`, `-Infinity` and `NaN` may stand where a value may.
 ///
 /// Each becomes `{"__float__": "Infinity"}`, which is how newer versions of transformers write them.
 pub(super) fn parse_object(text: &str) -> Result<Map<String, Value>, ConfigError> {
-    match serde_json::from_str(&quote_non_finite(text)) {
+    match strict_json::parse(quote_non_finite(text).as_bytes()) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(ConfigError::Json("the file holds another JSON value".into())),
-        Err(error) => Err(ConfigError::Json(error.to_string())),
+        Err(StrictError::Twice(key)) => Err(ConfigError::Twice { key }),
+        Err(StrictError::Syntax(problem)) => Err(ConfigError::Json(problem)),
     }
 }
 
-/// Reads a number, also in the form that [`parse_object`] gives to non-finite ones.
+/// Reads a number, also in the form that [`parse_object`] gives to non-finite ones, and where it was written as a text.
 pub(super) fn as_float(value: &Value) -> Option<f64> {
     match value {
         Value::Number(number) => number.as_f64(),
-        Value::Object(object) if object.len() == 1 => match object.get("__float__")?.as_str()? {
-            "Infinity" => Some(f64::INFINITY),
-            "-Infinity" => Some(f64::NEG_INFINITY),
-            "NaN" => Some(f64::NAN),
-            _ => None,
-        },
+        Value::String(word) => non_finite(word),
+        Value::Object(object) if object.len() == 1 => non_finite(object.get("__float__")?.as_str()?),
+        _ => None,
+    }
+}
+
+/// The numbers that JSON has no word for.
+fn non_finite(word: &str) -> Option<f64> {
+    match word {
+        "Infinity" | "inf" => Some(f64::INFINITY),
+        "-Infinity" | "-inf" => Some(f64::NEG_INFINITY),
+        "NaN" | "nan" => Some(f64::NAN),
         _ => None,
     }
 }
@@ -62,6 +70,8 @@ mod tests {
         assert_eq!(as_float(&object["b"]), Some(f64::NEG_INFINITY));
         assert_eq!(object["c"], "NaN \" Infinity");
         assert!(as_float(&object["d"]).unwrap().is_nan());
+        assert_eq!(as_float(&"Infinity".into()), Some(f64::INFINITY));
+        assert_eq!(as_float(&"1.0".into()), None, "a finite number needs no text");
     }
 
     #[test]

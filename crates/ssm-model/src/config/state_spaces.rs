@@ -3,28 +3,11 @@
 use serde_json::json;
 
 use super::fields::Fields;
+use super::without_effect::{self, COMMON, STATE_SPACES, STATE_SPACES_MIXER};
 use super::{Architecture, ConfigError, Mamba2Config, MambaConfig, ModelConfig};
 
 /// `norm_epsilon` of `MixerModel`, which no config can change; the gated norm of Mamba-2 uses the same value.
 const NORM_EPS: f64 = 1e-5;
-
-/// How upstream computes, not what: kernels and the precision of the residual, which is float32 here in any case.
-const WITHOUT_EFFECT: &[&str] = &["residual_in_fp32", "fused_add_norm", "attn_cfg"];
-
-/// Initialisation of new weights, and choices among kernels.
-const MIXER_WITHOUT_EFFECT: &[&str] = &[
-    "A_init_range",
-    "chunk_size",
-    "conv_init",
-    "dt_init",
-    "dt_init_floor",
-    "dt_max",
-    "dt_min",
-    "dt_scale",
-    "sequence_parallel",
-    "use_fast_path",
-    "use_mem_eff_path",
-];
 
 pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
     let d_model = fields.required("d_model")?;
@@ -35,8 +18,11 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
     fields.only("rms_norm", &[json!(true)], "true")?;
     fields.only("attn_layer_idx", &[json!([])], "[] (no attention layers)")?;
     fields.only("d_intermediate", &[json!(0)], "0 (no MLP)")?;
-    let mixer = parse_mixer(fields.object("ssm_cfg", "ssm_cfg.")?, d_model)?;
-    fields.finish(WITHOUT_EFFECT)?;
+    let mut nested = fields.object("ssm_cfg", "ssm_cfg.")?;
+    let mixer = parse_mixer(&mut nested, d_model)?;
+    fields.close(nested, STATE_SPACES_MIXER);
+    without_effect::only_without_effect(&mut fields)?;
+    fields.finish(&[COMMON, STATE_SPACES])?;
     if multiple == 0 {
         return Err(ConfigError::Sizes("`pad_vocab_size_multiple` is 0".into()));
     }
@@ -46,7 +32,7 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
     Ok(ModelConfig { d_model, n_layer, vocab_size, norm_eps: NORM_EPS, tie_embeddings, architecture: mixer })
 }
 
-fn parse_mixer(mut fields: Fields, d_model: usize) -> Result<Architecture, ConfigError> {
+fn parse_mixer(fields: &mut Fields, d_model: usize) -> Result<Architecture, ConfigError> {
     // Checkpoints from before Mamba-2 have no `layer`.
     let layer = fields.text("layer")?.unwrap_or_else(|| "Mamba1".into());
     let d_conv = fields.size("d_conv")?.unwrap_or(4);
@@ -90,6 +76,5 @@ fn parse_mixer(mut fields: Fields, d_model: usize) -> Result<Architecture, Confi
             });
         }
     };
-    fields.finish(MIXER_WITHOUT_EFFECT)?;
     Ok(mixer)
 }

@@ -3,38 +3,8 @@
 use serde_json::json;
 
 use super::fields::Fields;
+use super::without_effect::{self, COMMON, MAMBA};
 use super::{Architecture, ConfigError, Mamba2Config, MambaConfig, ModelConfig, gpt_neox};
-
-/// Bookkeeping, generation, initialisation of new weights, choices among kernels, and leftovers of conversion scripts.
-///
-/// `norm_before_gate` stands in some published files and is read by nothing upstream: the gate always comes first.
-const WITHOUT_EFFECT: &[&str] = &[
-    "_name_or_path",
-    "architectures",
-    "bos_token_id",
-    "chunk_size",
-    "dtype",
-    "eos_token_id",
-    "fused_add_norm",
-    "initializer_range",
-    "norm_before_gate",
-    "pad_token_id",
-    "pad_vocab_size_multiple",
-    "rescale_prenorm_residual",
-    "residual_in_fp32",
-    "time_step_floor",
-    "time_step_init_scheme",
-    "time_step_max",
-    "time_step_min",
-    "time_step_rank",
-    "time_step_scale",
-    "torch_dtype",
-    "transformers_version",
-    "use_associative_scan",
-    "use_cache",
-    "use_falcon_mambapy",
-    "use_mambapy",
-];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -108,7 +78,8 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
         };
         Architecture::Mamba(MambaConfig { d_state, d_conv, expand, dt_rank, conv_bias, mixer_norm_eps })
     };
-    fields.finish(WITHOUT_EFFECT)?;
+    without_effect::only_without_effect(&mut fields)?;
+    fields.finish(&[COMMON, MAMBA])?;
     Ok(ModelConfig { d_model, n_layer, vocab_size, norm_eps, tie_embeddings, architecture: mixer })
 }
 

@@ -39,7 +39,7 @@ pub(super) fn write(
         return Err(refused(miette!("{} holds no line", tokens.display())));
     }
     let (placement, _) = device.open()?;
-    let model = data.library(Downloads::Missing)?.load_model(model, &placement).map_err(refused)?;
+    let model = data.library(Downloads::Missing)?.load_weights(model, &placement).map_err(refused)?;
     let mut tensors: HashMap<String, Tensor> = HashMap::new();
     for (index, row) in rows.iter().enumerate() {
         let logits = model

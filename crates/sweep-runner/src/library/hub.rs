@@ -48,10 +48,33 @@ pub(super) struct HubModel {
     pub(super) folder: PathBuf,
     /// Files that can change its output, in name order; the tokenizer is not among them.
     pub(super) files: Vec<PathBuf>,
-    /// Its `tokenizer.json`, which may be another repository's.
-    pub(super) tokenizer: PathBuf,
+    /// Its `tokenizer.json`, which may be another repository's; none where only [`Parts::Weights`] were wanted and there is none.
+    pub(super) tokenizer: Option<PathBuf>,
     commits: Vec<HubCommit>,
 }
+
+/// What of a model is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Parts {
+    /// Configuration, weights and tokenizer.
+    All,
+    /// Configuration and weights, for those who bring token ids.
+    Weights,
+}
+
+/// What the cache lacks of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Lack {
+    Everything,
+    File(String),
+    Weights,
+    /// The tokenizer of another repository, which the model uses.
+    TokenizerOf(Repository),
+}
+
+/// What to do about a repository that has no tokenizer.
+const OWN_TOKENIZER: &str = "if the repository has none, put its files and the tokenizer.json that it was trained with into a folder, and \
+                             name that";
 
 /// Why a model of the hub could not be had.
 #[derive(Debug, Error)]
@@ -60,8 +83,8 @@ enum Refusal {
     Hub(#[from] HubError),
     #[error("{0}")]
     Checkpoint(#[from] CheckpointError),
-    #[error("`{reference}` is not in the cache")]
-    NotCached { reference: String },
+    #[error("`{reference}` is {}{}", in_cache(.lack), if *.offline { ", and HF_HUB_OFFLINE is set" } else { "" })]
+    NotCached { reference: String, lack: Lack, offline: bool },
     #[error("`{reference}` needs the tokenizer of {repository}, which is not in the cache")]
     TokenizerNotCached { reference: String, repository: Repository },
     #[error("{repository} holds no model that this program can read: it has no {what}")]
@@ -72,7 +95,21 @@ enum Refusal {
 
 impl From<Refusal> for CatalogError {
     fn from(refusal: Refusal) -> Self {
-        Self { message: refusal.to_string(), hint: Some(refusal.hint()), label: "not on this machine" }
+        let label = match &refusal {
+            Refusal::Hub(HubError::Damaged { .. }) => "damaged in the cache",
+            Refusal::Checkpoint(error) => error.label(),
+            _ => "not on this machine",
+        };
+        Self { message: refusal.to_string(), hint: Some(refusal.hint()), label }
+    }
+}
+
+fn in_cache(lack: &Lack) -> String {
+    match lack {
+        Lack::Everything => "not in the cache".to_owned(),
+        Lack::File(file) => format!("in the cache without {file}"),
+        Lack::Weights => "in the cache without its weights".to_owned(),
+        Lack::TokenizerOf(repository) => format!("in the cache without its tokenizer, that of {repository}"),
     }
 }
 
@@ -81,7 +118,16 @@ impl Refusal {
         match self {
             Self::Hub(error) => error.hint(),
             Self::Checkpoint(error) => error.hint(),
-            Self::NotCached { reference } => {
+            Self::NotCached { offline: true, lack: Lack::File(file), .. } if file == TOKENIZER => {
+                format!("unset HF_HUB_OFFLINE once to download it; {OWN_TOKENIZER}")
+            }
+            Self::NotCached { offline: true, .. } => {
+                "unset HF_HUB_OFFLINE once to download it, or name a folder".to_owned()
+            }
+            Self::NotCached { reference, lack: Lack::File(file), .. } if file == TOKENIZER => {
+                format!("`sweep fetch {reference}` downloads it, `sweep run` does so by itself; {OWN_TOKENIZER}")
+            }
+            Self::NotCached { reference, .. } => {
                 format!("`sweep fetch {reference}` downloads it; `sweep run` does so by itself")
             }
             Self::TokenizerNotCached { .. } => {
@@ -146,12 +192,14 @@ impl Hub {
     }
 
     /// The model behind `reference`, which is `rest` without its `hub:`.
-    pub(super) fn model(&self, reference: &str, rest: &str) -> Result<HubModel, CatalogError> {
+    pub(super) fn model(&self, reference: &str, rest: &str, parts: Parts) -> Result<HubModel, CatalogError> {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(model) = found.get(reference) {
+        if let Some(model) = found.get(reference)
+            && (model.tokenizer.is_some() || parts == Parts::Weights)
+        {
             return Ok(model.clone());
         }
-        let model = self.obtain(reference, rest)?;
+        let model = self.obtain(reference, rest, parts)?;
         found.insert(reference.to_owned(), model.clone());
         Ok(model)
     }
@@ -173,19 +221,48 @@ impl Hub {
         models.chain(tokenizers.values()).chain(datasets.values()).cloned().collect()
     }
 
-    fn obtain(&self, reference: &str, rest: &str) -> Result<HubModel, Refusal> {
+    fn obtain(&self, reference: &str, rest: &str, parts: Parts) -> Result<HubModel, Refusal> {
         let named = Named::parse(reference, rest)?;
         let settings = Settings::from_env()?;
         let cache = Cache::new(settings.cache.clone());
-        if self.downloads != Downloads::Refresh
-            && let Some(model) = cached(&cache, &named)?
+        let downloads = self.allowed(&settings);
+        if downloads != Downloads::Refresh
+            && let Some(model) = usable(cached(&cache, &named, parts), downloads)?
         {
+            self.note_unasked(reference, &named.revision, &settings, None);
             return Ok(model);
         }
-        if self.downloads != Downloads::Never {
-            download(&Client::new(&settings), &named)?;
+        let asked = match downloads {
+            Downloads::Never => Ok(()),
+            Downloads::Missing | Downloads::Refresh => download(&Client::new(&settings), &named, parts),
+        };
+        let unreachable = unreachable(asked)?;
+        let found = cached(&cache, &named, parts)?;
+        match (found, unreachable) {
+            (Ok(model), unreachable) => {
+                self.note_unasked(reference, &named.revision, &settings, unreachable.as_ref());
+                Ok(model)
+            }
+            (Err(_), Some(error)) => Err(error.into()),
+            (Err(lack), None) => {
+                Err(Refusal::NotCached { reference: reference.to_owned(), lack, offline: settings.offline })
+            }
         }
-        cached(&cache, &named)?.ok_or_else(|| Refusal::NotCached { reference: reference.to_owned() })
+    }
+
+    /// What may be downloaded here: nothing by those who asked never to ask.
+    fn allowed(&self, settings: &Settings) -> Downloads {
+        if settings.offline { Downloads::Never } else { self.downloads }
+    }
+
+    /// Tells those who wanted to know what a revision stands for now that nobody was asked.
+    fn note_unasked(&self, reference: &str, revision: &str, settings: &Settings, unreachable: Option<&HubError>) {
+        let why = match unreachable {
+            Some(error) => error.to_string(),
+            None if settings.offline && self.downloads == Downloads::Refresh => "HF_HUB_OFFLINE is set".to_owned(),
+            None => return,
+        };
+        Progress::start(reference).not_asked(revision, &why);
     }
 
     fn obtain_tokenizer(
@@ -197,50 +274,111 @@ impl Hub {
         let repository = Repository::new(Kind::Model, repository)?;
         let settings = Settings::from_env()?;
         let cache = Cache::new(settings.cache.clone());
-        let look = || -> Result<Option<(HubCommit, PathBuf)>, Refusal> {
-            let Some(commit) = cache.commit(&repository, MAIN)? else { return Ok(None) };
-            let path = cache.file(&repository, &commit, TOKENIZER)?;
-            Ok(path.map(|path| (commit_of(reference, &repository, MAIN, &commit), path)))
+        let look = || -> Result<Result<(HubCommit, PathBuf), Lack>, Refusal> {
+            let lack = || Lack::TokenizerOf(repository.clone());
+            let Some(commit) = cache.commit(&repository, MAIN)? else { return Ok(Err(lack())) };
+            let path = cached_tokenizer(&cache, &repository, &commit)?;
+            Ok(path.map(|path| (commit_of(reference, &repository, MAIN, &commit), path)).ok_or_else(lack))
         };
-        if !(first && self.downloads == Downloads::Refresh)
-            && let Some(found) = look()?
+        let downloads = self.allowed(&settings);
+        if !(first && downloads == Downloads::Refresh)
+            && let Some(found) = usable(look(), downloads)?
         {
+            self.note_unasked(reference, MAIN, &settings, None);
             return Ok(found);
         }
-        if self.downloads != Downloads::Never {
-            let mut progress = Progress::start(reference);
-            download_tokenizer(&Client::new(&settings), &repository, &mut |event| progress.show(&event))?;
+        let asked = match downloads {
+            Downloads::Never => Ok(()),
+            Downloads::Missing | Downloads::Refresh => {
+                let mut progress = Progress::start(reference);
+                download_tokenizer(&Client::new(&settings), &repository, &mut |event| progress.show(&event))
+            }
+        };
+        let unreachable = unreachable(asked)?;
+        let found = look()?;
+        match (found, unreachable) {
+            (Ok(found), unreachable) => {
+                self.note_unasked(reference, MAIN, &settings, unreachable.as_ref());
+                Ok(found)
+            }
+            (Err(_), Some(error)) => Err(error.into()),
+            (Err(_), None) if settings.offline => {
+                Err(HubError::Offline { what: format!("the tokenizer of {repository}") }.into())
+            }
+            (Err(_), None) => Err(Refusal::TokenizerNotCached { reference: reference.to_owned(), repository }),
         }
-        look()?.ok_or_else(|| Refusal::TokenizerNotCached {
-            reference: reference.to_owned(),
-            repository: repository.clone(),
-        })
     }
 }
 
-/// The model as far as the cache has it; none if anything is missing.
-fn cached(cache: &Cache, named: &Named) -> Result<Option<HubModel>, Refusal> {
+/// The error of a hub that cannot be reached: what the cache holds may do without it.
+fn unreachable(asked: Result<(), Refusal>) -> Result<Option<HubError>, Refusal> {
+    match asked {
+        Ok(()) => Ok(None),
+        Err(Refusal::Hub(error @ HubError::Network { .. })) => Ok(Some(error)),
+        Err(refusal) => Err(refusal),
+    }
+}
+
+/// What was found in the cache; none where it must be downloaded: it is missing, or damaged and may be downloaded again.
+fn usable<T>(found: Result<Result<T, Lack>, Refusal>, downloads: Downloads) -> Result<Option<T>, Refusal> {
+    match found {
+        Ok(found) => Ok(found.ok()),
+        Err(Refusal::Hub(HubError::Damaged { .. })) if downloads != Downloads::Never => Ok(None),
+        Err(refusal) => Err(refusal),
+    }
+}
+
+/// The model, whole and compared with the hashes that name its files, or what the cache lacks of it.
+fn cached(cache: &Cache, named: &Named, parts: Parts) -> Result<Result<HubModel, Lack>, Refusal> {
     let Named { repository, revision, .. } = named;
-    let Some(commit) = cache.commit(repository, revision)? else { return Ok(None) };
-    let file = |name: &str| cache.file(repository, &commit, name);
-    let weights = checkpoint::weights_file(|name| file(name).is_ok_and(|file| file.is_some()));
-    let (Some(config), Some(weights)) = (file(CONFIG)?, weights) else { return Ok(None) };
+    let Some(commit) = cache.commit(repository, revision)? else { return Ok(Err(Lack::Everything)) };
+    let file = |name: &str| -> Result<Result<PathBuf, Lack>, HubError> {
+        Ok(cache.file(repository, &commit, name)?.ok_or_else(|| Lack::File(name.to_owned())))
+    };
+    // Chosen before anything is compared: a damaged file is no reason to take another format.
+    let weights = checkpoint::weights_file(|name| cache.has(repository, &commit, name).unwrap_or_default());
+    let config = match (file(CONFIG)?, weights) {
+        (Ok(config), _) => config,
+        (Err(_), None) => return Ok(Err(Lack::Everything)),
+        (Err(lack), Some(_)) => return Ok(Err(lack)),
+    };
+    let Some(weights) = weights else { return Ok(Err(Lack::Weights)) };
     let folder = cache.snapshot(repository, &commit);
-    let mut files = vec![config, folder.join(weights)];
+    let mut files = vec![config];
+    match file(weights)? {
+        Ok(weights) => files.push(weights),
+        Err(lack) => return Ok(Err(lack)),
+    }
     for shard in checkpoint::shards(&folder.join(weights))? {
-        let Some(shard) = file(&shard)? else { return Ok(None) };
-        files.push(shard);
+        match file(&shard)? {
+            Ok(shard) => files.push(shard),
+            Err(lack) => return Ok(Err(lack)),
+        }
     }
     files.sort();
     let mut commits = vec![named.commit(repository, revision, &commit)];
-    if let Some(tokenizer) = file(TOKENIZER)? {
-        return Ok(Some(HubModel { folder, files, tokenizer, commits }));
+    let mut tokenizer = cached_tokenizer(cache, repository, &commit)?;
+    if tokenizer.is_none()
+        && parts == Parts::All
+        && let Some(other) = named.tokenizer_repository()?
+    {
+        let Some(commit) = cache.commit(&other, MAIN)? else { return Ok(Err(Lack::TokenizerOf(other))) };
+        commits.push(named.commit(&other, MAIN, &commit));
+        tokenizer = cached_tokenizer(cache, &other, &commit)?;
+        if tokenizer.is_none() {
+            return Ok(Err(Lack::TokenizerOf(other)));
+        }
     }
-    let Some(other) = named.tokenizer_repository()? else { return Ok(None) };
-    let Some(commit) = cache.commit(&other, MAIN)? else { return Ok(None) };
-    commits.push(named.commit(&other, MAIN, &commit));
-    let tokenizer = cache.file(&other, &commit, TOKENIZER)?;
-    Ok(tokenizer.map(|tokenizer| HubModel { folder, files, tokenizer, commits }))
+    if tokenizer.is_none() && parts == Parts::All {
+        return Ok(Err(Lack::File(TOKENIZER.to_owned())));
+    }
+    Ok(Ok(HubModel { folder, files, tokenizer, commits }))
+}
+
+/// The tokenizer of a repository, with what is read beside it compared as well.
+fn cached_tokenizer(cache: &Cache, repository: &Repository, commit: &str) -> Result<Option<PathBuf>, HubError> {
+    cache.file(repository, commit, TOKENIZER_CONFIG)?;
+    cache.file(repository, commit, TOKENIZER)
 }
 
 /// What a tokenizer is made of in a repository that has one.
@@ -257,7 +395,7 @@ fn download_tokenizer(client: &Client, repository: &Repository, report: hub::Rep
 
 /// Brings everything that [`cached`] looks for into the cache: what is small first, so that a repository that cannot be used is
 /// refused before its weights are there.
-fn download(client: &Client, named: &Named) -> Result<(), Refusal> {
+fn download(client: &Client, named: &Named, parts: Parts) -> Result<(), Refusal> {
     let Named { repository, revision, .. } = named;
     let mut progress = Progress::start(&named.reference);
     let report = &mut |event: hub::Event<'_>| progress.show(&event);
@@ -271,11 +409,14 @@ fn download(client: &Client, named: &Named) -> Result<(), Refusal> {
     if has(TOKENIZER) {
         client.fetch(repository, &commit, &[&[CONFIG][..], &tokenizer_files(&files)].concat(), report)?;
     } else {
-        let Some(other) = named.tokenizer_repository()? else {
+        let other = if parts == Parts::All { named.tokenizer_repository()? } else { None };
+        if other.is_none() && parts == Parts::All {
             return Err(Refusal::NoTokenizer { repository: repository.clone() });
-        };
+        }
         client.fetch(repository, &commit, &[CONFIG], report)?;
-        download_tokenizer(client, &other, report)?;
+        if let Some(other) = other {
+            download_tokenizer(client, &other, report)?;
+        }
     }
     let folder = client.fetch(repository, &commit, &[weights], report)?;
     let shards = checkpoint::shards(&folder.join(weights))?;

@@ -18,7 +18,14 @@ pub(super) struct Hub;
 pub(super) struct HubModel {
     pub(super) folder: PathBuf,
     pub(super) files: Vec<PathBuf>,
-    pub(super) tokenizer: PathBuf,
+    pub(super) tokenizer: Option<PathBuf>,
+}
+
+/// What of a model is wanted.
+#[derive(Clone, Copy)]
+pub(super) enum Parts {
+    All,
+    Weights,
 }
 
 #[allow(clippy::unused_self, reason = "the interface of hub.rs")]
@@ -44,7 +51,7 @@ impl Hub {
         })
     }
 
-    pub(super) fn model(&self, reference: &str, _rest: &str) -> Result<HubModel, CatalogError> {
+    pub(super) fn model(&self, reference: &str, _rest: &str, _parts: Parts) -> Result<HubModel, CatalogError> {
         Err(CatalogError {
             message: format!("cannot fetch `{reference}`: this program was built without the feature `hub`"),
             hint: Some("build it with `--features hub`, or download the files into a folder and name that".to_owned()),
@@ -63,7 +70,7 @@ mod tests {
 
     #[test]
     fn references_are_refused_with_the_name_of_the_feature() {
-        let error = Hub::new(Downloads::Missing).model("hub:test/model", "test/model").unwrap_err();
+        let error = Hub::new(Downloads::Missing).model("hub:test/model", "test/model", Parts::All).unwrap_err();
         insta::assert_snapshot!(
             format!("{error}\nhint: {}", error.hint.as_deref().unwrap_or_default()),
             @r"

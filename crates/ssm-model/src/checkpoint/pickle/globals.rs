@@ -25,6 +25,17 @@ pub(super) fn resolve(module: &str, name: &str) -> Result<Global, PickleError> {
         ("torch", "LongStorage") => Ok(Global::Storage(DType::I64)),
         // A byte each: the masks that older checkpoints of GPT-NeoX carry.
         ("torch", "BoolStorage" | "ByteStorage") => Ok(Global::Storage(DType::U8)),
+        // Tensors too, of a kind that no model here has: nothing to be afraid of.
+        ("torch", storage) if storage.ends_with("Storage") => {
+            unsupported(format!("holds values of {storage}, which are not read"))
+        }
+        ("torch._utils", rebuild) if rebuild.starts_with("_rebuild_") => {
+            unsupported(format!("holds a tensor made by {rebuild}, which is not read"))
+        }
         _ => Err(PickleError::Forbidden(format!("{module}.{name}"))),
     }
+}
+
+fn unsupported(problem: String) -> Result<Global, PickleError> {
+    Err(PickleError::Unsupported(problem))
 }

@@ -3,6 +3,7 @@
 //! Compound values live in arenas and are referred to by index: nothing is copied when it is remembered, nothing is
 //! nested in memory, so a hostile file can neither blow up the heap nor the stack.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
@@ -12,14 +13,17 @@ use super::PickleError;
 use super::globals::{Global, resolve};
 use super::input::Input;
 
-/// A tensor as the pickle describes it: a contiguous part of a storage.
+/// A tensor as the pickle describes it: a part of a storage, its values in order or some steps apart.
 #[derive(Clone, Debug)]
 pub(super) struct StoredTensor {
     pub(super) storage: Storage,
     pub(super) shape: Vec<usize>,
     /// In elements.
     offset: usize,
-    elements: usize,
+    /// Elements from the first to the last, both included.
+    extent: usize,
+    /// Steps between neighbours of each axis; none where the values stand in order.
+    stride: Option<Vec<usize>>,
 }
 
 /// An entry of the archive that holds numbers.
@@ -37,10 +41,34 @@ impl Storage {
 }
 
 impl StoredTensor {
-    /// The part of the storage that is this tensor.
+    /// The part of the storage in which this tensor lies.
     pub(super) fn byte_range(&self) -> Range<usize> {
         let size = self.storage.dtype.size_in_bytes();
-        self.offset * size..(self.offset + self.elements) * size
+        self.offset * size..(self.offset + self.extent) * size
+    }
+
+    /// The values of that part one behind the other, the last axis first, as if the tensor were contiguous.
+    pub(super) fn in_order<'a>(&self, part: &'a [u8]) -> Cow<'a, [u8]> {
+        let Some(stride) = &self.stride else { return Cow::Borrowed(part) };
+        let size = self.storage.dtype.size_in_bytes();
+        let elements = self.shape.iter().product::<usize>();
+        let mut values = Vec::with_capacity(elements * size);
+        let mut index = vec![0; self.shape.len()];
+        let mut at = 0;
+        for _ in 0..elements {
+            values.extend_from_slice(&part[at * size..(at + 1) * size]);
+            // Counts up like a number whose digits are the index.
+            for axis in (0..index.len()).rev() {
+                index[axis] += 1;
+                at += stride[axis];
+                if index[axis] < self.shape[axis] {
+                    break;
+                }
+                at -= stride[axis] * self.shape[axis];
+                index[axis] = 0;
+            }
+        }
+        Cow::Owned(values)
     }
 }
 
@@ -248,13 +276,23 @@ impl<'a> Machine<'a> {
         let (shape, stride, offset) = (self.sizes(shape)?, self.sizes(stride)?, to_size(offset)?);
         let elements = shape.iter().try_fold(1_usize, |product, size| product.checked_mul(*size));
         let elements = elements.ok_or("has a tensor of impossible size")?;
-        if offset.checked_add(elements).is_none_or(|end| end > storage.elements) {
+        if shape.len() != stride.len() {
+            return Err(format!("has a tensor of shape {shape:?} and stride {stride:?}").into());
+        }
+        let in_order = is_contiguous(&shape, &stride);
+        let extent = if in_order { Some(elements) } else { extent(&shape, &stride) };
+        let Some(extent) =
+            extent.filter(|extent| offset.checked_add(*extent).is_some_and(|end| end <= storage.elements))
+        else {
             return Err(format!("has a tensor of shape {shape:?} that storage {} is too small for", storage.key).into());
+        };
+        if elements > extent {
+            // Also what would let a small file become a large tensor.
+            let problem = format!("has a tensor of shape {shape:?} and stride {stride:?}, which repeats values");
+            return Err(PickleError::Unsupported(problem));
         }
-        if !is_contiguous(&shape, &stride) {
-            return Err(format!("has a tensor of shape {shape:?} and stride {stride:?}, expected contiguous").into());
-        }
-        Ok(StoredTensor { storage, shape, offset, elements })
+        let stride = (!in_order).then_some(stride);
+        Ok(StoredTensor { storage, shape, offset, extent, stride })
     }
 
     fn sizes(&self, value: Value) -> Result<Vec<usize>, PickleError> {
@@ -298,10 +336,16 @@ fn to_size(value: i64) -> Result<usize, PickleError> {
 /// Whether rows lie one behind the other; the stride of an axis of one entry says nothing.
 fn is_contiguous(shape: &[usize], stride: &[usize]) -> bool {
     let mut expected = 1_usize;
-    shape.len() == stride.len()
-        && shape.iter().zip(stride).rev().all(|(size, stride)| {
+    shape.contains(&0)
+        || shape.iter().zip(stride).rev().all(|(size, stride)| {
             let fits = *size == 1 || *stride == expected;
             expected = expected.saturating_mul(*size);
             fits
         })
+}
+
+/// Elements from the first value to the last; none if there is no such number. No axis is empty.
+fn extent(shape: &[usize], stride: &[usize]) -> Option<usize> {
+    let last = |sum: usize, (size, stride): (&usize, &usize)| sum.checked_add((size - 1).checked_mul(*stride)?);
+    shape.iter().zip(stride).try_fold(0, last)?.checked_add(1)
 }

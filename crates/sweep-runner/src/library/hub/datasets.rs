@@ -67,29 +67,48 @@ impl Hub {
         let repository = Repository::new(Kind::Dataset, split.repository)?;
         let settings = Settings::from_env()?;
         let cache = Cache::new(settings.cache.clone());
+        let downloads = self.allowed(&settings);
         let file = |number: usize| format!("{}/{}/{number:04}.parquet", split.config, split.split);
         let mut used = self.datasets.lock().unwrap_or_else(PoisonError::into_inner);
         // A repository stands for one commit, whatever is taken from it and when.
         let looked_up = used.values().find(|used| used.repository == repository.to_string());
         let commit = match looked_up {
             Some(used) => Some(used.commit.clone()),
-            None if self.downloads == Downloads::Refresh => None,
+            None if downloads == Downloads::Refresh => None,
             None => cache.commit(&repository, CONVERTED)?,
         };
         let cached = match &commit {
-            Some(commit) => cache.file(&repository, commit, &file(0))?.map(|path| (commit.clone(), path)),
+            Some(commit) => match cache.file(&repository, commit, &file(0)) {
+                // Downloaded again below.
+                Err(HubError::Damaged { .. }) if downloads != Downloads::Never => None,
+                found => found?.map(|path| (commit.clone(), path)),
+            },
             None => None,
         };
         let (commit, path) = match cached {
             Some(found) => found,
-            None if self.downloads == Downloads::Never => {
-                return Err(Refusal::NotCached { task: task.to_owned(), split: *split });
+            None if downloads == Downloads::Never => {
+                return Err(if settings.offline && self.downloads != Downloads::Never {
+                    HubError::Offline { what: split.to_string() }.into()
+                } else {
+                    Refusal::NotCached { task: task.to_owned(), split: *split }
+                });
             }
             None => {
                 let client = Client::new(&settings);
                 let mut progress = Progress::start(task);
                 let report = &mut |event: hub::Event<'_>| progress.show(&event);
-                let listing = client.list(&repository, commit.as_deref().unwrap_or(CONVERTED), report)?;
+                let listing = match client.list(&repository, commit.as_deref().unwrap_or(CONVERTED), report) {
+                    // What the cache holds may do without a hub that cannot be reached.
+                    Err(error @ HubError::Network { .. }) if commit.is_none() => {
+                        let Some(commit) = cache.commit(&repository, CONVERTED)? else { return Err(error.into()) };
+                        let Some(path) = cache.file(&repository, &commit, &file(0))? else { return Err(error.into()) };
+                        progress.not_asked(CONVERTED, &error.to_string());
+                        used.insert(task.to_owned(), commit_of(task, &repository, CONVERTED, &commit));
+                        return Ok(path);
+                    }
+                    listing => listing?,
+                };
                 let has = |file: &String| listing.files.contains(file);
                 if !has(&file(0)) {
                     return Err(Refusal::NoFile { repository, file: file(0) });

@@ -40,6 +40,11 @@ impl Progress {
         }
     }
 
+    /// Says that a revision stands for what it stood for before, since the hub could not be asked.
+    pub(super) fn not_asked(&self, revision: &str, why: &str) {
+        self.say(&format!("{}: `{revision}` is what it was when it was downloaded: {why}", self.reference));
+    }
+
     pub(super) fn show(&mut self, event: &Event<'_>) {
         match event {
             Event::Begin { files, bytes } => {
@@ -60,6 +65,7 @@ impl Progress {
             Event::Waiting { why, pause } => {
                 self.say(&format!("{}: {why}; trying again in {:.0} s", self.reference, pause.as_secs_f64().ceil()));
             }
+            Event::Damaged { why } => self.say(&format!("{}: {why}; downloading it again", self.reference)),
             Event::Locked { file } => {
                 self.say(&format!("{}: another process is downloading {file}; waiting for it", self.reference));
             }
