@@ -1,10 +1,12 @@
 //! Puts generated tables into a document: `<!-- BEGIN: tables/main.md -->` ... `<!-- END -->`. Where a document shows several
 //! experiments, a block names its own: `<!-- BEGIN: ablation:tables/main.md -->` is filled by the report of `ablation` alone.
+//! Single numbers are filled in as well ([`super::values`]).
 
 use std::fs;
 use std::path::Path;
 
 use super::error::ReportError;
+use super::values;
 
 const BEGIN: &str = "<!-- BEGIN: ";
 const END: &str = "<!-- END -->";
@@ -18,7 +20,11 @@ pub fn splice(folder: &Path, experiment: &str, document: &Path) -> Result<(), Re
         |path: &Path| fs::read_to_string(path).map_err(|source| ReportError::Read { path: path.to_owned(), source });
     let text = read(document)?;
     let shown = document.display().to_string();
-    let spliced = replace(&text, &shown, experiment, |name| read(&folder.join(name)))?;
+    let (mut spliced, values) = values::fill(&text, &shown, experiment, |name| read(&folder.join(name)))?;
+    // A document may show single values alone.
+    if values == 0 || spliced.contains(BEGIN) {
+        spliced = replace(&spliced, &shown, experiment, |name| read(&folder.join(name)))?;
+    }
     let aside = document.with_extension("md.tmp");
     let written = fs::write(&aside, spliced).and_then(|()| fs::rename(&aside, document));
     written.map_err(|source| ReportError::Write { path: document.to_owned(), source })
