@@ -32,7 +32,10 @@ fn a_claim_ends_in_a_verdict() {
         verdict.contains("**Verdict: refuted.** Of 2 comparisons 1 supported, 1 refuted, 0 undecided."),
         "{verdict}"
     );
-    assert!(verdict.contains("more than sixty points") && verdict.contains("procedure over 2 comparisons"), "{verdict}");
+    assert!(
+        verdict.contains("more than sixty points") && verdict.contains("procedure over 2 comparisons"),
+        "{verdict}"
+    );
     let report = fs::read_to_string(desk.path("out/report.md")).unwrap();
     assert!(report.contains("## Verdict") && report.contains("figures/claim.svg"), "{report}");
     for figure in ["claim", "claim_costs"] {

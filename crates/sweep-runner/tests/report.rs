@@ -241,10 +241,14 @@ fn one_column_has_one_kind_of_interval() {
     });
     report::run(dir.path()).expect("a complete experiment");
     let csv = fs::read_to_string(dir.path().join("tables/main_mamba2-world_context.csv")).expect("the table");
-    let column = |name: &str| csv.lines().next().expect("a header").split(',').position(|head| head == name).expect(name);
+    let column =
+        |name: &str| csv.lines().next().expect("a header").split(',').position(|head| head == name).expect(name);
     for name in ["world_lambada (acc) ±", "world_piqa (acc) ±", "mean ±"] {
-        let widths: Vec<f64> =
-            csv.lines().skip(1).map(|line| line.split(',').nth(column(name)).expect(name).parse().expect("a number")).collect();
+        let widths: Vec<f64> = csv
+            .lines()
+            .skip(1)
+            .map(|line| line.split(',').nth(column(name)).expect(name).parse().expect("a number"))
+            .collect();
         assert!(widths.iter().all(|width| *width > 1.0 && (width - widths[0]).abs() < 1e-9), "{name}: {widths:?}");
     }
 }
@@ -294,13 +298,15 @@ fn names_break_no_format() {
     let summary = report::run(dir.path()).expect("a report");
     assert!(summary.failed_figures.is_empty(), "{:?}", summary.failed_figures);
     let texts = summary.figures.iter().chain(&summary.tables).chain([&summary.report]);
-    for path in texts.filter(|path| path.extension().is_some_and(|kind| ["svg", "md", "tex"].iter().any(|text| kind == *text))) {
+    for path in
+        texts.filter(|path| path.extension().is_some_and(|kind| ["svg", "md", "tex"].iter().any(|text| kind == *text)))
+    {
         let text = fs::read_to_string(path).expect("text");
         assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{}", path.display());
         assert!(path.file_name().expect("a name").len() < 160, "{}", path.display());
     }
     let page = page_of(dir.path());
-    assert!(page.contains("**Question.** Is &lt;script&gt;x&lt;/script&gt;\u{fffd}[2J \\| a # heading?\n"), "{page}");
+    assert!(page.contains("**Question.** Is &lt;script&gt;x&lt;/script&gt;\u{fffd}\\[2J \\| a # heading?\n"), "{page}");
     // Every row of a table has as many cells as its head.
     for path in summary.tables.iter().filter(|path| path.extension().is_some_and(|kind| kind == "md")) {
         let table = fs::read_to_string(path).expect("a table");

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::statistics::{
-    Contributions, Difference, Estimate, difference_of_replicates, estimate_from_replicates, mean_of_shares, share_of_seeds,
+    Contributions, Difference, Estimate, difference_of_replicates, estimate_from_replicates, mean_of_shares,
+    share_of_seeds,
 };
 use super::study::{Cell, Study};
 use crate::record::schema::{Aggregate, TrialKey};

@@ -269,11 +269,7 @@ fn pair(l: &SideArm, r: &SideArm, seed: u64) -> Result<Pair, CompareError> {
     Ok(Pair {
         model: trial.model.clone(),
         protocol: trial.protocol.clone(),
-        setting: format!(
-            "{}, {:.1} % nominal FLOPs reduction",
-            trial.schedule,
-            trial.flops_reduction_nominal * 100.0
-        ),
+        setting: format!("{}, {:.1} % nominal FLOPs reduction", trial.schedule, trial.flops_reduction_nominal * 100.0),
         labels: [label(l.trial), label(r.trial)],
         rows,
         mean,

@@ -70,9 +70,8 @@ pub(crate) fn comparable_set(achieved: &[Option<f64>], nominal: f64) -> Vec<bool
         let members = sorted[start..].iter().take_while(|&&value| are_equal(low, value));
         let (count, sum) = members.fold((0_usize, 0.0), |(count, sum), value| (count + 1, sum + value));
         let nearness = -(sum / count as f64 - nominal).abs();
-        let better = best.is_none_or(|(most, nearest, _)| {
-            count > most || (count == most && nearness >= nearest - ROUNDING)
-        });
+        let better =
+            best.is_none_or(|(most, nearest, _)| count > most || (count == most && nearness >= nearest - ROUNDING));
         if better {
             best = Some((count, nearness, low));
         }

@@ -113,7 +113,11 @@ pub(super) fn run(
     } else {
         whole = report_whole(&folder, &ReportWishes { lm_eval_output, ..ReportWishes::default() })?;
     }
-    Ok(if whole && summary.failed + summary.left_failed + failed_probes == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(if whole && summary.failed + summary.left_failed + failed_probes == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    })
 }
 
 /// How the program ends where a run does not.
@@ -210,7 +214,10 @@ fn report_whole(folder: &Path, wishes: &ReportWishes<'_>) -> Result<bool, Failur
         say(&format!("warning: the figure {} could not be drawn: {}", terminal(figure), terminal(reason)));
     }
     if !summary.removed.is_empty() {
-        say(&format!("{} files of an earlier report, which this one does not make, were removed", summary.removed.len()));
+        say(&format!(
+            "{} files of an earlier report, which this one does not make, were removed",
+            summary.removed.len()
+        ));
     }
     say(&format!(
         "{} cells done, {} failed, {} unfinished; {} figures in {}, {} tables in {}",

@@ -221,7 +221,9 @@ fn value(trial: &PlannedTrial, axis: Axis) -> Option<String> {
         Axis::Positions => trial.positions.map(|positions| positions.name().to_owned()),
         Axis::Sites => trial.asked.map(|_| trial.key.schedule.clone()),
         Axis::Amount => trial.asked.map(|asked| match asked {
-            Amount::FlopsReduction(share) => format!("{} % nominal FLOPs reduction", crate::text::number(percent(share))),
+            Amount::FlopsReduction(share) => {
+                format!("{} % nominal FLOPs reduction", crate::text::number(percent(share)))
+            }
             Amount::KeepRatio(share) => format!("keep_ratio {}", crate::text::number(share)),
         }),
     }

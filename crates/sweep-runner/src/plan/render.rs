@@ -269,7 +269,12 @@ fn listed(values: &[String]) -> String {
 }
 
 fn range((low, high): (f64, f64), digits: usize) -> String {
-    let (low, high) = (format!("{low:.digits$}"), format!("{high:.digits$}"));
+    // A small number is not zero.
+    let shown = |value: f64| {
+        let text = format!("{value:.digits$}");
+        if value > 0.0 && text.parse() == Ok(0.0) { number(value) } else { text }
+    };
+    let (low, high) = (shown(low), shown(high));
     if low == high { low } else { format!("{low}..{high}") }
 }
 

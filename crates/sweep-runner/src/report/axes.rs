@@ -103,7 +103,9 @@ impl Panel {
         if let Some(marker) = marker {
             canvas.marker((x, y), marker, 2.0, ink)?;
         }
-        canvas.text((x + 3.5, y), beyond(value), Text::new(TICK_TEXT).ink(ink))
+        // Before the mark where there is no room behind it.
+        let (x, align) = if x + 16.0 < self.right() { (x + 3.5, Align::Start) } else { (x - 3.5, Align::End) };
+        canvas.text((x, y), beyond(value), Text::new(TICK_TEXT).ink(ink).align(align))
     }
 
     /// The same for the level axis, at `y` points.
@@ -161,7 +163,11 @@ pub(super) fn ticks((low, high): (f64, f64), wanted: usize, unit: f64, suffix: &
             let label = if plain {
                 format!("{:.*}{suffix}", decimals as usize, value.abs())
             } else {
-                if value == 0.0 { format!("0{suffix}") } else { format!("{:.1e}{suffix}", value.abs()).replace(".0e", "e") }
+                if value == 0.0 {
+                    format!("0{suffix}")
+                } else {
+                    format!("{:.1e}{suffix}", value.abs()).replace(".0e", "e")
+                }
             };
             (value / unit, if value < -1e-12 { format!("\u{2212}{label}") } else { label })
         })
@@ -230,7 +236,10 @@ mod tests {
             let (low, high) = padded(values.iter().copied(), 0.05);
             assert!(low < high && (high - low).is_finite(), "{values:?}");
             let scale = Scale::new((low, high), 0.0, 100.0);
-            assert!(values.iter().filter(|x| has_place(**x)).all(|x| (0.0..=100.0).contains(&scale.at(*x))), "{values:?}");
+            assert!(
+                values.iter().filter(|x| has_place(**x)).all(|x| (0.0..=100.0).contains(&scale.at(*x))),
+                "{values:?}"
+            );
         }
         assert!(Scale::new((1.0, 1.0), 0.0, 10.0).at(1.0) < 6.0);
     }

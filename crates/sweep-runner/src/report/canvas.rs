@@ -351,12 +351,8 @@ fn clipped_segment(from: Point, to: Point, (width, height): Point) -> Option<(Po
     }
     let (dx, dy) = (to.0 - from.0, to.1 - from.1);
     let (mut enters, mut leaves) = (0.0_f64, 1.0_f64);
-    let sides = [
-        (-dx, from.0 + MARGIN),
-        (dx, width + MARGIN - from.0),
-        (-dy, from.1 + MARGIN),
-        (dy, height + MARGIN - from.1),
-    ];
+    let sides =
+        [(-dx, from.0 + MARGIN), (dx, width + MARGIN - from.0), (-dy, from.1 + MARGIN), (dy, height + MARGIN - from.1)];
     for (step, room) in sides {
         if step == 0.0 {
             if room < 0.0 {
@@ -421,13 +417,17 @@ mod tests {
         let page = (100.0, 50.0);
         let inside = [(0.0, 0.0), (3.0, 0.1), (3.0, 3.0)];
         assert_eq!(clipped(&inside, page), [inside.to_vec()]);
-        let runs = clipped(&[(10.0, 10.0), (10.0, 1e300), (20.0, 10.0), (f64::NAN, 3.0), (30.0, 10.0), (40.0, f64::INFINITY)], page);
+        let runs = clipped(
+            &[(10.0, 10.0), (10.0, 1e300), (20.0, 10.0), (f64::NAN, 3.0), (30.0, 10.0), (40.0, f64::INFINITY)],
+            page,
+        );
         assert!(runs.iter().flatten().all(|point| point.1 <= 54.0 + 1e-9 && is_finite(point)), "{runs:?}");
         assert_eq!(runs.len(), 2, "{runs:?}");
         assert!(clipped(&[(-1e308, 10.0), (1e308, 10.0)], page).len() <= 1);
         assert!(clipped(&[(200.0, 10.0), (300.0, 10.0)], page).is_empty());
         // Millions of dashes would be drawn without it.
-        let pieces: usize = clipped(&[(0.0, 10.0), (1e12, 10.0)], page).iter().map(|run| dashes(run, &[1.0, 1.0]).len()).sum();
+        let pieces: usize =
+            clipped(&[(0.0, 10.0), (1e12, 10.0)], page).iter().map(|run| dashes(run, &[1.0, 1.0]).len()).sum();
         assert!(pieces < 60, "{pieces}");
     }
 
@@ -463,7 +463,8 @@ mod tests {
         assert!(text_width(&shown, 8.0, false) <= 60.0 && shown.contains('\u{2026}') && shown.len() > 5, "{shown}");
         assert_eq!(fitted("short", 8.0, false, 60.0), "short");
         assert!(!fitted("a", 8.0, false, -1.0).is_empty());
-        let svg = draw(396.0, 72.0, |page| page.text((10.0, 10.0), "a\u{1b}[2J\n\u{0}", Text::new(8.0))).expect("a page");
+        let svg =
+            draw(396.0, 72.0, |page| page.text((10.0, 10.0), "a\u{1b}[2J\n\u{0}", Text::new(8.0))).expect("a page");
         assert!(svg.contains("a\u{241b}[2J\u{240a}\u{2400}"), "{svg}");
     }
 

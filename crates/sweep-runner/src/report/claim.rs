@@ -29,7 +29,7 @@ pub(super) fn text(result: &ClaimResult) -> String {
     let _ = writeln!(
         page,
         "**Intervals.** Those of the table are max-t intervals over the shared resamples of items: all of them hold their effects \
-         together in {:.0} % of repetitions with other items. Verdicts may decide a little more than they show, since Holm's procedure asks \
+         together in about {:.0} % of repetitions with other items. Verdicts may decide a little more than they show, since Holm's procedure asks \
          less of a comparison once clearer ones are decided.\n",
         JOINT_LEVEL * 100.0
     );
@@ -60,8 +60,11 @@ fn counts(result: &ClaimResult) -> String {
         .map(|verdict| format!("{} {}", result.count(verdict), verdict.name()));
     let mut text = format!("Of {} comparisons {}.", result.rows.len(), words.join(", "));
     if result.models.len() > 1 {
-        let models: Vec<String> =
-            result.models.iter().map(|(model, verdict)| format!("{} on {}", verdict.name(), text::markdown_code(model))).collect();
+        let models: Vec<String> = result
+            .models
+            .iter()
+            .map(|(model, verdict)| format!("{} on {}", verdict.name(), text::markdown_code(model)))
+            .collect();
         let _ = write!(text, " By model: {}.", models.join(", "));
     }
     text

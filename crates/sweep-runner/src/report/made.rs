@@ -104,7 +104,9 @@ mod tests {
         let now = Made::from([entry("figures/new.svg", "x")]);
         let removed = remove_stale(folder.path(), &earlier, &now).unwrap();
         assert_eq!(removed, [at("figures/old.svg"), at("verdict.md")]);
-        assert!(at("figures/new.svg").exists() && at("figures/edited.svg").exists() && at("figures/foreign.svg").exists());
+        assert!(
+            at("figures/new.svg").exists() && at("figures/edited.svg").exists() && at("figures/foreign.svg").exists()
+        );
     }
 
     #[test]

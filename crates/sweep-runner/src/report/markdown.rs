@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::claim;
-use super::figures::{Figure, FailedFigure};
+use super::figures::{FailedFigure, Figure};
 use super::guards;
 use super::tables::Table;
 use super::view::{Scene, Series, SeriesPoint, View};
@@ -129,7 +129,8 @@ fn not_finite(study: &Study) -> String {
     if found.is_empty() {
         return String::new();
     }
-    let further = if found.len() > 10 { format!(" and {} more, see `trials.parquet`", found.len() - 10) } else { String::new() };
+    let further =
+        if found.len() > 10 { format!(" and {} more, see `trials.parquet`", found.len() - 10) } else { String::new() };
     let list = found.iter().take(10).cloned().collect::<Vec<_>>().join("; ");
     format!(
         "> **Warning.** {} values are no finite numbers and take no part in any comparison: {list}{further}. Figures mark them at their \
@@ -141,8 +142,7 @@ fn not_finite(study: &Study) -> String {
 /// Models that were never trained.
 fn random_weights(study: &Study) -> String {
     let models = study.plan.digests.keys().filter_map(|what| what.strip_prefix("weights of "));
-    let names: Vec<String> =
-        models.filter(|model| model.starts_with(RANDOM)).map(markdown_code).collect();
+    let names: Vec<String> = models.filter(|model| model.starts_with(RANDOM)).map(markdown_code).collect();
     if names.is_empty() {
         return String::new();
     }
@@ -195,9 +195,10 @@ fn headline(view: &View, baseline: &str) -> String {
             apart |= !others.is_empty();
             rows += 1;
             let none = || "–".to_owned();
-            let (value, half) = (|mean: &TaskMean| mean.estimate.value * 100.0, |mean: &TaskMean| {
-                mean.estimate.interval.half_width() * 100.0
-            });
+            let (value, half) = (
+                |mean: &TaskMean| mean.estimate.value * 100.0,
+                |mean: &TaskMean| mean.estimate.interval.half_width() * 100.0,
+            );
             let cells = [
                 markdown_cell(&scene.model),
                 markdown_code(&scene.protocol),

@@ -76,7 +76,8 @@ pub fn run(dir: &Path) -> Result<ReportSummary, ReportError> {
     distinct(tables.iter_mut().map(|table| &mut table.name));
     let page = markdown::page(&study, &analysis, &view, (&figures, &failed), &tables);
     let table_files = folder.write_tables(&tables)?;
-    let verdict = study.claim.as_ref().map(|result| folder.write("verdict.md", claim::text(result).as_bytes())).transpose()?;
+    let verdict =
+        study.claim.as_ref().map(|result| folder.write("verdict.md", claim::text(result).as_bytes())).transpose()?;
     let report = folder.write("report.md", page.as_bytes())?;
     folder.list_frames(&analysis.files)?;
     let removed = made::remove_stale(dir, &earlier, &folder.made)
@@ -159,8 +160,7 @@ impl Folder<'_> {
         for path in frames {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             if made::may_go_stale(&name) {
-                let bytes =
-                    fs::read(path).map_err(|source| ReportError::Read { path: path.clone(), source })?;
+                let bytes = fs::read(path).map_err(|source| ReportError::Read { path: path.clone(), source })?;
                 self.made.insert(name, made::digest(&bytes));
             }
         }
@@ -168,7 +168,8 @@ impl Folder<'_> {
     }
 
     fn write_list(&mut self) -> Result<(), ReportError> {
-        let list = serde_json::to_string_pretty(&self.made).unwrap_or_else(|_| unreachable!("a map of strings is JSON"));
+        let list =
+            serde_json::to_string_pretty(&self.made).unwrap_or_else(|_| unreachable!("a map of strings is JSON"));
         self.write(made::LIST, list.as_bytes()).map(|_| ())
     }
 

@@ -84,7 +84,8 @@ impl<'a> Wish<'a> {
             Some((column, scale)) => (column, scale.parse().map_err(|_| shape)?),
             None => (column, 1.0),
         };
-        let condition = |part: &'a str| part.split_once('=').ok_or_else(|| format!("has `{part}`, which is no `column=value`"));
+        let condition =
+            |part: &'a str| part.split_once('=').ok_or_else(|| format!("has `{part}`, which is no `column=value`"));
         let conditions = parts.filter(|part| !part.is_empty()).map(condition).collect::<Result<_, _>>()?;
         Ok(Self { experiment, file, column, scale, decimals, conditions })
     }
@@ -93,7 +94,10 @@ impl<'a> Wish<'a> {
         let mut lines = records(csv).into_iter();
         let header = lines.next().unwrap_or_default();
         let place = |name: &str| {
-            header.iter().position(|column| column == name).ok_or_else(|| format!("asks for `{name}`, which is no column"))
+            header
+                .iter()
+                .position(|column| column == name)
+                .ok_or_else(|| format!("asks for `{name}`, which is no column"))
         };
         let column = place(self.column)?;
         let conditions: Vec<(usize, &str)> =

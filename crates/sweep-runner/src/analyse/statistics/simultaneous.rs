@@ -105,9 +105,8 @@ mod tests {
                 experiment(&mut random, &resamples, arms).into_iter().unzip();
             // The margin is far from all effects: every comparison is decided, which narrows Holm's intervals to the last.
             let decisions = decide(&evidence.into_iter().map(|evidence| (evidence, 0.5)).collect::<Vec<_>>());
-            covered += u64::from(
-                effects.iter().zip(&decisions).all(|(effect, decision)| decision.interval.contains(*effect)),
-            );
+            covered +=
+                u64::from(effects.iter().zip(&decisions).all(|(effect, decision)| decision.interval.contains(*effect)));
         }
         covered as f64 / REPETITIONS as f64
     }

@@ -51,7 +51,11 @@ fn draw(result: &ClaimResult, name: &str, costs: bool, unit: &str) -> Result<Opt
             let wanted = (width / TICK).clamp(2.0, 5.0) as usize;
             panel.axes(canvas, &ticks(range, wanted, 1.0, ""), &[], (true, false))?;
             let title_shown = fitted(title, TITLE_TEXT, true, width + GAP);
-            canvas.text((panel.left + width / 2.0, 9.0), &title_shown, Text::new(TITLE_TEXT).bold().align(Align::Middle))?;
+            canvas.text(
+                (panel.left + width / 2.0, 9.0),
+                &title_shown,
+                Text::new(TITLE_TEXT).bold().align(Align::Middle),
+            )?;
             let zero = panel.x.at(0.0);
             canvas.line(&[(zero, top), (zero, panel.bottom())], Stroke::solid(Ink::GREY, 0.6))?;
             for (row, label) in rows.iter().enumerate() {

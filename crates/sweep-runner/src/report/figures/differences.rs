@@ -139,7 +139,8 @@ pub(super) fn spread_out(values: &[f64], most: usize) -> Vec<f64> {
 }
 
 fn csv(view: &View, scene: &Scene, rows: &[&Series]) -> String {
-    let header = "model,protocol,series,flops_reduction_nominal,diff,ci_low,ci_high,p_value,flops_reduction_achieved,compared\n";
+    let header =
+        "model,protocol,series,flops_reduction_nominal,diff,ci_low,ci_high,p_value,flops_reduction_achieved,compared\n";
     let mut csv = header.to_owned();
     for series in rows {
         for point in &series.points {

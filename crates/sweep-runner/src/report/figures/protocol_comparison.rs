@@ -50,7 +50,8 @@ pub(super) fn draw(view: &View, nominal: f64, baseline: &str) -> Result<Option<F
     }
     let gaps = family_gaps(&rows);
     let protocols = protocols(&models);
-    let losses = || models.iter().flat_map(|m| rows.iter().filter_map(move |row| upstream_loss(m, &row.label, nominal)));
+    let losses =
+        || models.iter().flat_map(|m| rows.iter().filter_map(move |row| upstream_loss(m, &row.label, nominal)));
     let extra = losses().next().is_some();
     let points = || models.iter().flat_map(|model| points(model, nominal));
     let apart = points().any(|point| !point.compared) || losses().any(|loss| !loss.equal);

@@ -35,11 +35,7 @@ pub(in crate::report) fn table(result: &ClaimResult) -> Table {
 
 fn cells(planned: &PlannedComparison, row: &ComparisonResult) -> Vec<TableCell> {
     let number = |value: f64, decimals: usize| {
-        if value.is_finite() {
-            Number::plain(value, decimals)
-        } else {
-            TableCell::Missing
-        }
+        if value.is_finite() { Number::plain(value, decimals) } else { TableCell::Missing }
     };
     let decision = &row.decision;
     let mark = if row.terms == Terms::Unequal { format!(" {MARK}") } else { String::new() };

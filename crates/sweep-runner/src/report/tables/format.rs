@@ -118,7 +118,8 @@ impl Table {
         let infinite = numbers().any(|number| !number.value.is_finite());
         let notes = [
             apart.then(|| format!("{MARK} {NOT_COMPARED}.")),
-            infinite.then(|| "∞ or NaN: a value that is no finite number; it takes no part in any comparison.".to_owned()),
+            infinite
+                .then(|| "∞ or NaN: a value that is no finite number; it takes no part in any comparison.".to_owned()),
         ];
         notes.into_iter().flatten().collect()
     }
@@ -131,7 +132,12 @@ impl Table {
         for (name, [wide, achieved]) in self.header.iter().zip(&further) {
             header.push(text::csv(name));
             header.extend(wide.then(|| text::csv(&format!("{name} ±"))));
-            header.extend([" achieved %", " compared"].iter().filter(|_| *achieved).map(|word| text::csv(&format!("{name}{word}"))));
+            header.extend(
+                [" achieved %", " compared"]
+                    .iter()
+                    .filter(|_| *achieved)
+                    .map(|word| text::csv(&format!("{name}{word}"))),
+            );
         }
         let mut lines = header.join(",") + "\n";
         for row in &self.rows {
@@ -147,10 +153,12 @@ impl Table {
                     TableCell::Number(number) => format!("{:.4}", number.value),
                 });
                 if *wide {
-                    fields.push(number.and_then(|n| n.half_width).map_or_else(String::new, |half| format!("{half:.4}")));
+                    fields
+                        .push(number.and_then(|n| n.half_width).map_or_else(String::new, |half| format!("{half:.4}")));
                 }
                 if *achieved {
-                    fields.push(number.and_then(|n| n.achieved).map_or_else(String::new, |share| format!("{share:.4}")));
+                    fields
+                        .push(number.and_then(|n| n.achieved).map_or_else(String::new, |share| format!("{share:.4}")));
                     let compared = |n: &Number| if n.rank == Rank::Apart { "no" } else { "yes" };
                     fields.push(number.map_or_else(String::new, |n| compared(n).to_owned()));
                 }
@@ -169,7 +177,8 @@ impl Table {
             text::latex_comment(&self.name.replace('_', "-"))
         );
         page += &["\\begin{tabular}{", &columns, "}\n\\toprule\n"].concat();
-        page += &(self.header.iter().map(|head| text::latex(head)).collect::<Vec<_>>().join(" & ") + " \\\\\n\\midrule\n");
+        page +=
+            &(self.header.iter().map(|head| text::latex(head)).collect::<Vec<_>>().join(" & ") + " \\\\\n\\midrule\n");
         let mut block = self.rows.first().map_or(0, |row| row.block);
         for row in &self.rows {
             if row.block != block {
@@ -180,7 +189,8 @@ impl Table {
         }
         page += "\\bottomrule\n";
         for note in self.notes() {
-            page += &format!("\\multicolumn{{{}}}{{l}}{{\\footnotesize {}}} \\\\\n", self.header.len(), text::latex(&note));
+            page +=
+                &format!("\\multicolumn{{{}}}{{l}}{{\\footnotesize {}}} \\\\\n", self.header.len(), text::latex(&note));
         }
         page + "\\end{tabular}\n"
     }
@@ -301,11 +311,12 @@ mod tests {
     fn what_is_not_compared_is_marked_in_every_format() {
         let mut table = table();
         table.achieved_in_cells = true;
-        let apart =
-            Number { value: 90.9, half_width: Some(0.9), decimals: 1, rank: Rank::Apart, achieved: Some(5.2) };
+        let apart = Number { value: 90.9, half_width: Some(0.9), decimals: 1, rank: Rank::Apart, achieved: Some(5.2) };
         table.rows[1].cells[1] = TableCell::Number(apart);
         assert!(table.markdown().contains("| 90.9 ± 0.9 (5.2) † |"), "{}", table.markdown());
-        assert!(table.markdown().ends_with("\n\n† achieved reduction differs by more than half a point: not compared.\n"));
+        assert!(
+            table.markdown().ends_with("\n\n† achieved reduction differs by more than half a point: not compared.\n")
+        );
         assert!(table.latex().contains("90.9 {\\scriptsize$\\pm$0.9} (5.2) $^\\dagger$ \\\\"), "{}", table.latex());
         assert!(table.latex().contains("\\multicolumn{2}{l}{\\footnotesize $^\\dagger$ achieved"));
         let csv = table.csv();

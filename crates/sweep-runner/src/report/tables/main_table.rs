@@ -60,9 +60,8 @@ fn block_rows(view: &View, scene: &Scene, block: usize, nominal: f64, members: &
             let achieved = achieved.map_or(TableCell::Missing, percent);
             let mut cells = vec![percent(nominal), TableCell::Name((*label).to_owned()), achieved];
             for (task, ranks) in scene.tasks.iter().zip(&columns) {
-                let cell = |r: &ArmTask| {
-                    value(&r.estimate, task.lower_is_better, ranks[index], r.flops_reduction_achieved)
-                };
+                let cell =
+                    |r: &ArmTask| value(&r.estimate, task.lower_is_better, ranks[index], r.flops_reduction_achieved);
                 cells.push(arm.task(&task.name).map_or(TableCell::Missing, cell));
             }
             let cell = |mean: &TaskMean| value(&mean.estimate, false, means[index], mean.flops_reduction_achieved);
@@ -128,7 +127,8 @@ fn percent(share: f64) -> TableCell {
 pub(super) fn value(estimate: &Estimate, lower_is_better: bool, rank: Rank, achieved: f64) -> TableCell {
     let (unit, decimals) = if lower_is_better { (1.0, 2) } else { (100.0, 1) };
     // Without a finite value there is nothing to stand around; the upper end alone may be infinite.
-    let half_width = Some(estimate.interval.half_width() * unit).filter(|half| estimate.value.is_finite() && !half.is_nan());
+    let half_width =
+        Some(estimate.interval.half_width() * unit).filter(|half| estimate.value.is_finite() && !half.is_nan());
     let achieved = Some(achieved * 100.0);
     TableCell::Number(Number { value: estimate.value * unit, half_width, decimals, rank, achieved })
 }

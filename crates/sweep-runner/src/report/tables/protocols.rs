@@ -30,9 +30,10 @@ pub(super) fn table(view: &View, baseline: &str) -> Option<Table> {
             labels.iter().map(|label| scenes.iter().map(|scene| find(scene, label, nominal)).collect()).collect();
         let ranks: Vec<Vec<Rank>> = (0..scenes.len()).map(|column| column_ranks(&points, column)).collect();
         for (index, (label, points)) in labels.iter().zip(&points).enumerate() {
-            let cells = points.iter().zip(&ranks).map(|(point, ranks)| {
-                point.and_then(|point| point.mean.as_ref()).map(|mean| cell(mean, ranks[index]))
-            });
+            let cells = points
+                .iter()
+                .zip(&ranks)
+                .map(|(point, ranks)| point.and_then(|point| point.mean.as_ref()).map(|mean| cell(mean, ranks[index])));
             rows.push(row(block + 1, nominal, label, cells));
         }
     }

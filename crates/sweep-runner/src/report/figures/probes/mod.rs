@@ -123,9 +123,13 @@ impl Seen<'_> {
                 tasks.push((&record.task, record.items));
             }
         }
-        let list: Vec<String> = tasks.iter().map(|(task, items)| format!("`{}` ({items} items)", text::in_caption(task))).collect();
+        let list: Vec<String> =
+            tasks.iter().map(|(task, items)| format!("`{}` ({items} items)", text::in_caption(task))).collect();
         let mean = if tasks.len() > 1 { "Mean over the tasks" } else { "Task" };
-        format!("{mean} {}; intervals: 95 %, over items (bootstrap; Wilson's where all items are right or wrong).", list.join(", "))
+        format!(
+            "{mean} {}; intervals: 95 %, over items (bootstrap; Wilson's where all items are right or wrong).",
+            list.join(", ")
+        )
     }
 
     fn file(&self, part: &str) -> String {
