@@ -174,15 +174,9 @@ pub(crate) fn latex_comment(text: &str) -> String {
     one_line(text)
 }
 
-/// A text of a drawing. XML has no control characters; they are drawn as their pictures.
+/// A text of a drawing. XML has no control characters.
 pub(crate) fn svg(text: &str) -> String {
-    let shown = |c: char| match c {
-        '\u{0}'..='\u{1f}' => char::from_u32(0x2400 + u32::from(c)).unwrap_or(char::REPLACEMENT_CHARACTER),
-        '\u{7f}' => '\u{2421}',
-        c if is_unseen(c) => char::REPLACEMENT_CHARACTER,
-        c => c,
-    };
-    text.chars().map(shown).collect()
+    text.chars().map(|c| if is_unseen(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// A field of CSV.

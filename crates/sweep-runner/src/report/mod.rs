@@ -195,4 +195,24 @@ mod tests {
         distinct(names.iter_mut());
         assert_eq!(names, ["a", "a-2", "a-2-2", "b", "a-3"]);
     }
+    #[test]
+    fn a_figure_that_fails_is_named_and_the_others_are_written() {
+        canvas::register_fonts();
+        let dir = tempfile::tempdir().unwrap();
+        let figure = |name: &str, svg: String| figures::Figure {
+            name: name.to_owned(),
+            svg,
+            csv: "a\n".to_owned(),
+            caption: String::new(),
+        };
+        let good = canvas::draw(100.0, 50.0, |_| Ok(())).unwrap();
+        let mut figures = vec![figure("broken", "<svg".to_owned()), figure("good", good)];
+        let mut failed = Vec::new();
+        let mut folder = Folder { dir: dir.path(), made: made::Made::new() };
+        let files = folder.write_figures(&mut figures, &mut failed).unwrap();
+        assert_eq!((files.len(), figures.len(), failed.len()), (4, 1, 1));
+        assert_eq!((figures[0].name.as_str(), failed[0].name.as_str()), ("good", "broken"));
+        assert!(dir.path().join("figures/good.pdf").exists() && !dir.path().join("figures/broken.svg").exists());
+        assert_eq!(folder.made.len(), 4);
+    }
 }

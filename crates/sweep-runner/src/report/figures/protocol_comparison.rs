@@ -60,7 +60,7 @@ pub(super) fn draw(view: &View, nominal: f64, baseline: &str) -> Result<Option<F
     let numbers = if extra { NUMBERS } else { 6.0 };
     let width = (FULL_WIDTH - left) / models.len() as f64 - numbers - 6.0;
     let plot = rows.len() as f64 * ROW + gaps.last().copied().unwrap_or(0.0) + 4.0;
-    let top = if extra { 28.0 } else { 18.0 };
+    let top = if extra { 33.0 } else { 18.0 };
     let height = top + plot + 42.0 + if apart { NOTE } else { 0.0 };
     let svg = page(FULL_WIDTH, height, |canvas| {
         for (column, model) in models.iter().enumerate() {
@@ -73,8 +73,8 @@ pub(super) fn draw(view: &View, nominal: f64, baseline: &str) -> Result<Option<F
             if extra {
                 let head = Text::new(6.4).align(Align::Middle).ink(Ink::GREY);
                 let middle = panel.right() + 2.0 + NUMBERS / 2.0;
-                canvas.text((middle, 13.0), "loss only", head)?;
-                canvas.text((middle, 21.5), "under upstream", head)?;
+                canvas.text((middle, 18.0), "loss only", head)?;
+                canvas.text((middle, 26.5), "under upstream", head)?;
             }
             baselines(canvas, &panel, model, &protocols)?;
             for (row, series) in rows.iter().enumerate() {
