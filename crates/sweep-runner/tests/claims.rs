@@ -132,3 +132,22 @@ fn a_claim_may_rest_on_the_rows_of_a_probe() {
     assert!(effect.iter().all(|effect| effect.unwrap() < 0.0), "{effect:?}");
     assert_eq!(claims.column("quantity").unwrap().str().unwrap().get(0), Some("divergence"));
 }
+
+#[test]
+fn unequal_reductions_get_a_warning_and_no_verdict() {
+    let random = "  - random: { seeds: [0] }\n";
+    let desk = Desk::new(&TINY.replace(random, &format!("{random}  - evit_released\n")));
+    desk.run("out");
+    // The released EViT keeps a token more per site.
+    let stdout = text(&desk.sweep(&["compare", "out", "--a", "random", "--b", "evit_released"]).stdout);
+    for word in [
+        "> **Warning.** † On 2 of 2 tasks",
+        "**Not compared** (mean over tasks), not on equal terms",
+        "% † |",
+        "% nominal FLOPs",
+    ] {
+        assert!(stdout.contains(word), "{word}: {stdout}");
+    }
+    let report = fs::read_to_string(desk.path("out/report.md")).unwrap();
+    assert!(report.contains("† achieved reduction differs by more than half a point: not compared"), "{report}");
+}
