@@ -272,7 +272,7 @@ fn range((low, high): (f64, f64), digits: usize) -> String {
     // A small number is not zero.
     let shown = |value: f64| {
         let text = format!("{value:.digits$}");
-        if value > 0.0 && text.parse() == Ok(0.0) { number(value) } else { text }
+        if value > 0.0 && text.parse::<f64>().is_ok_and(|rounded| rounded == 0.0) { number(value) } else { text }
     };
     let (low, high) = (shown(low), shown(high));
     if low == high { low } else { format!("{low}..{high}") }
