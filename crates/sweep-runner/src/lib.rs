@@ -15,3 +15,4 @@ pub mod record;
 pub mod report;
 pub mod run;
 mod submit;
+mod text;

@@ -5,7 +5,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::statistics::{Difference, Estimate, difference_of_replicates, estimate_from_replicates};
+use super::statistics::{
+    Contributions, Difference, Estimate, difference_of_replicates, estimate_from_replicates, mean_of_shares,
+    share_of_seeds,
+};
 use super::study::{Cell, Study};
 use crate::record::schema::{Aggregate, TrialKey};
 
@@ -45,6 +48,17 @@ pub(crate) struct TaskMean {
 }
 
 impl Arm {
+    /// Whether it reduces anything anywhere.
+    pub(crate) fn reduces(&self) -> bool {
+        !self.trial.sites.is_empty()
+    }
+
+    /// Mean of the achieved reductions over the tasks that finished; none where none did.
+    pub(crate) fn achieved(&self) -> Option<f64> {
+        let achieved = self.tasks.iter().map(|task| task.flops_reduction_achieved);
+        (!self.tasks.is_empty()).then(|| achieved.sum::<f64>() / self.tasks.len() as f64)
+    }
+
     /// The arm's result on a task.
     pub(crate) fn task(&self, task: &str) -> Option<&ArmTask> {
         self.tasks.iter().find(|result| result.task == task)
@@ -52,8 +66,8 @@ impl Arm {
 
     /// Mean over `tasks`, each with the same weight; none where one of them is missing.
     ///
-    /// Resamples of different tasks are independent draws, so the mean of the replicates is a bootstrap stratified
-    /// by task.
+    /// Resamples of different tasks are independent draws, so the means of the replicates are those of a bootstrap stratified
+    /// by task; they serve differences. The interval of the mean itself comes from those of the tasks.
     pub(crate) fn mean_over(&self, tasks: &[String]) -> Option<TaskMean> {
         let results: Vec<&ArmTask> = tasks.iter().map(|task| self.task(task)).collect::<Option<_>>()?;
         let draws = results.first()?.replicates.len();
@@ -64,11 +78,10 @@ impl Arm {
                 *sum += f64::from(x) * share;
             }
         }
-        let value = results.iter().map(|result| result.estimate.value).sum::<f64>() * share;
-        let n = results.iter().map(|result| result.estimate.n).sum();
+        let parts: Vec<Estimate> = results.iter().map(|result| result.estimate).collect();
         Some(TaskMean {
             flops_reduction_achieved: results.iter().map(|r| r.flops_reduction_achieved).sum::<f64>() * share,
-            estimate: estimate_from_replicates(n, value, &replicates),
+            estimate: mean_of_shares(&parts, &replicates),
             replicates,
         })
     }
@@ -170,7 +183,17 @@ fn pool_task(cells: &[&Cell]) -> Option<ArmTask> {
         let value =
             cells.iter().filter_map(|cell| of(cell).map(|position| cell.metrics[position].estimate.value)).sum::<f64>()
                 / seeds;
-        let estimate = estimate_from_replicates(single.estimate.n, value, &mean);
+        let n = single.estimate.n;
+        let is_share = |cell: &&Cell| {
+            let metric = of(cell).map(|position| &cell.record.metrics[position]);
+            metric.is_some_and(|m| Contributions::of_items(m, 0..m.contributions.len()).is_share())
+        };
+        // The rule of the trials that it stands beside.
+        let estimate = if cells.iter().all(is_share) {
+            share_of_seeds(n, cells.len(), value, &mean)
+        } else {
+            estimate_from_replicates(n, value, &mean)
+        };
         (estimate, None, Arc::new(mean.into_iter().map(|x| x as f32).collect()))
     };
     Some(ArmTask {

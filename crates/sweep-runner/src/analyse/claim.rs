@@ -3,6 +3,7 @@
 use super::arms::{Arm, TaskMean, arms, comparable};
 use super::statistics::{Decision, Evidence, Verdict, decide as decide_all, of_share};
 use super::study::{Cell, Study};
+use super::terms::{Terms, terms};
 use crate::config::Quantity;
 use crate::plan::{ArmName, PlannedClaim, PlannedComparison, PlannedRows};
 
@@ -23,12 +24,15 @@ pub(crate) struct ComparisonResult {
     pub(crate) n: usize,
     /// FLOPs reduction that the lower and the higher side achieved, mean over tasks; NaN for rows of a probe.
     pub(crate) achieved: [f64; 2],
+    /// Whether that is as much on one side as on the other.
+    pub(crate) terms: Terms,
     /// Why there is no effect.
     pub(crate) missing: Option<String>,
 }
 
 impl ComparisonResult {
-    /// Half the width of the corrected interval: a true effect that far beyond the margin is seen every other time.
+    /// Half the width of the interval, which holds together with all others: a true effect that far beyond the margin is seen at least
+    /// every other time.
     pub(crate) fn smallest_effect(&self) -> f64 {
         self.decision.interval.half_width()
     }
@@ -56,6 +60,7 @@ struct Found {
     evidence: Evidence,
     n: usize,
     achieved: [f64; 2],
+    terms: Terms,
 }
 
 /// Decides all comparisons of a claim together.
@@ -75,8 +80,14 @@ pub(super) fn decide(study: &Study, claim: PlannedClaim) -> ClaimResult {
         .into_iter()
         .zip(found)
         .map(|(decision, found)| match found {
-            Ok(Found { n, achieved, .. }) => ComparisonResult { decision, n, achieved, missing: None },
-            Err(reason) => ComparisonResult { decision, n: 0, achieved: [f64::NAN; 2], missing: Some(reason) },
+            Ok(Found { n, achieved, terms, .. }) => ComparisonResult { decision, n, achieved, terms, missing: None },
+            Err(reason) => ComparisonResult {
+                decision,
+                n: 0,
+                achieved: [f64::NAN; 2],
+                terms: Terms::Unknown,
+                missing: Some(reason),
+            },
         })
         .collect();
     let verdicts: Vec<Verdict> = rows.iter().map(|row| row.decision.verdict).collect();
@@ -118,6 +129,7 @@ fn scores(arms: &[Arm], comparison: &PlannedComparison) -> Result<Found, String>
     let (low, high) = (side(&comparison.lower)?, side(&comparison.higher)?);
     same_items(low.0, high.0, tasks)?;
     let achieved = [low.1.flops_reduction_achieved, high.1.flops_reduction_achieved];
+    let terms = terms((achieved[0], low.0.reduces()), (achieved[1], high.0.reduces()));
     let n = low.1.estimate.n;
     let (value, replicates) = match comparison.quantity {
         Quantity::Loss => {
@@ -132,7 +144,7 @@ fn scores(arms: &[Arm], comparison: &PlannedComparison) -> Result<Found, String>
         _ => minus(&high.1, &low.1),
     };
     let points: Vec<f64> = replicates.into_iter().map(|x| x * 100.0).collect();
-    Ok(Found { evidence: Evidence::Replicates(value * 100.0, points), n, achieved })
+    Ok(Found { evidence: Evidence::Replicates(value * 100.0, points), n, achieved, terms })
 }
 
 fn minus(a: &TaskMean, b: &TaskMean) -> (f64, Vec<f64>) {
@@ -159,7 +171,8 @@ fn probed(study: &Study, comparison: &PlannedComparison, rows: &PlannedRows) -> 
     let Some(model) = &comparison.model else { unreachable!("rows are compared within a model") };
     let pairs = study.probes.pairs(model, &comparison.tasks, rows, study.plan.seed)?;
     let points: Vec<f64> = pairs.replicates.into_iter().map(|x| x * 100.0).collect();
-    Ok(Found { evidence: Evidence::Replicates(pairs.difference * 100.0, points), n: pairs.n, achieved: [f64::NAN; 2] })
+    let evidence = Evidence::Replicates(pairs.difference * 100.0, points);
+    Ok(Found { evidence, n: pairs.n, achieved: [f64::NAN; 2], terms: Terms::Unknown })
 }
 
 /// One relative difference per task, in per cent of the lower side; seeds are averaged.
@@ -176,14 +189,16 @@ fn costs(study: &Study, comparison: &PlannedComparison) -> Result<Found, String>
         Quantity::TokensPerS => |cell| cell.record.cost.tokens_per_s,
         _ => |cell| cell.record.cost.flops_executed,
     };
-    let (mut values, mut achieved) = (Vec::new(), [0.0; 2]);
+    let (mut values, mut achieved, mut reduces) = (Vec::new(), [0.0; 2], [false; 2]);
     let share = 1.0 / comparison.tasks.len() as f64;
     for task in &comparison.tasks {
         let (low, high) = (cells(&comparison.lower, task)?, cells(&comparison.higher, task)?);
         values.push((mean(&high, cost) / mean(&low, cost) - 1.0) * 100.0);
-        for (sum, cells) in achieved.iter_mut().zip([&low, &high]) {
-            *sum += share * mean(cells, |cell| cell.record.cost.flops_reduction_achieved);
+        for (side, cells) in [&low, &high].into_iter().enumerate() {
+            achieved[side] += share * mean(cells, |cell| cell.record.cost.flops_reduction_achieved);
+            reduces[side] |= cells.iter().any(|cell| !cell.record.trial.sites.is_empty());
         }
     }
-    Ok(Found { n: values.len(), evidence: Evidence::Tasks(values), achieved })
+    let terms = terms((achieved[0], reduces[0]), (achieved[1], reduces[1]));
+    Ok(Found { n: values.len(), evidence: Evidence::Tasks(values), achieved, terms })
 }

@@ -11,6 +11,7 @@ use super::arms::pooling_key;
 use super::error::AnalyseError;
 use super::input::{self, Recorded};
 use super::statistics::{Contributions, Difference, ResampleBank, difference_of_replicates, paired_difference};
+use super::terms::are_equal;
 use crate::record::identity::changes;
 use crate::record::schema::{Aggregate, CellRecord, MetricRecord, Status, TrialKey, in_words};
 
@@ -151,6 +152,13 @@ pub struct Row {
     pub lower_is_better: bool,
 }
 
+impl Row {
+    /// Whether both sides removed as much: otherwise the difference is not one of the rules alone.
+    pub fn is_on_equal_terms(&self) -> bool {
+        are_equal(self.achieved[0], self.achieved[1])
+    }
+}
+
 /// Compares what `a` takes of the first folder with what `b` takes of the second. Without them, arms of the same strategy and options
 /// are compared, or the one strategy of each folder besides its baseline.
 ///
@@ -261,7 +269,7 @@ fn pair(l: &SideArm, r: &SideArm, seed: u64) -> Result<Pair, CompareError> {
     Ok(Pair {
         model: trial.model.clone(),
         protocol: trial.protocol.clone(),
-        setting: format!("{}, {:.1} % fewer FLOPs asked for", trial.schedule, trial.flops_reduction_nominal * 100.0),
+        setting: format!("{}, {:.1} % nominal FLOPs reduction", trial.schedule, trial.flops_reduction_nominal * 100.0),
         labels: [label(l.trial), label(r.trial)],
         rows,
         mean,

@@ -12,19 +12,21 @@ mod overlaps;
 mod probes;
 mod statistics;
 mod study;
+mod terms;
 
 use std::path::{Path, PathBuf};
 
 pub use error::AnalyseError;
 
-pub(crate) use arms::{Arm, TaskMean, arms, comparable};
+pub(crate) use arms::{Arm, ArmTask, TaskMean, arms, comparable};
 pub(crate) use claim::{ClaimResult, ComparisonResult};
 pub(crate) use input::read as recorded;
 pub(crate) use probes::{PooledRow, ProbeSet, Probes};
 pub(crate) use statistics::{
-    Contributions, Difference, Estimate, Interval, Verdict, difference_of_replicates, mean_stderr,
+    Contributions, Difference, Estimate, Interval, JOINT_LEVEL, Verdict, difference_of_replicates, mean_stderr,
 };
 pub(crate) use study::{Cell, Study};
+pub(crate) use terms::{MARK, NOT_COMPARED, Terms, are_equal, comparable_set};
 
 /// What [`run`] read and wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]

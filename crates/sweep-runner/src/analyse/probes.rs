@@ -8,7 +8,9 @@ use rayon::prelude::*;
 
 use super::error::AnalyseError;
 use super::input::read_json;
-use super::statistics::{self, Contributions, Estimate, ResampleBank, estimate, estimate_from_replicates};
+use super::statistics::{
+    self, Contributions, Estimate, ResampleBank, Rule, estimate, estimate_from_replicates, mean_of_shares,
+};
 use crate::plan::PlannedRows;
 use crate::record::probes::{PROBE_SCHEMA_VERSION, ProbeRecord, ProbeStore};
 use crate::record::schema::{Aggregate, MetricRecord, Status};
@@ -24,7 +26,11 @@ pub(crate) struct Probes {
     /// Planned probes that are not on disk.
     pub(crate) unfinished: usize,
     banks: BTreeMap<String, ResampleBank>,
+    /// Of each probe and measure: rows of a measure stand side by side.
+    rules: Rules,
 }
+
+type Rules = BTreeMap<(String, String), Rule>;
 
 /// One recorded probe.
 pub(crate) struct ProbeSet {
@@ -52,6 +58,7 @@ pub(crate) struct RowPairs {
 
 /// Rows that are taken together, with their tasks.
 struct Pool<'a> {
+    rule: Rule,
     keys: Vec<Key>,
     measure: String,
     rows: Vec<(&'a str, &'a ProbeRow)>,
@@ -69,15 +76,17 @@ impl Probes {
             .iter()
             .map(|record| (record.task.clone(), ResampleBank::with_draws(seed, &record.task, RESAMPLES)))
             .collect();
+        let rules = rules(&records);
         let sets = records.into_par_iter().map(|record| {
             let bank = &banks[&record.task];
             let estimates = record.rows.par_iter().map(|row| {
                 let contributions = contributions(&row.contributions);
-                estimate(&contributions, &bank.of(contributions.len()), false).0
+                let rule = rules[&(record.probe.clone(), row.measure.clone())];
+                estimate(&contributions, &bank.of(contributions.len()), rule, false).0
             });
             ProbeSet { estimates: estimates.collect(), record }
         });
-        Ok(Self { sets: sets.collect(), unfinished, banks })
+        Ok(Self { sets: sets.collect(), unfinished, banks, rules })
     }
 
     /// Rows of `sets` after `rename` of their keys, those of equal keys and measure taken together: the mean over tasks (and over whatever
@@ -95,14 +104,18 @@ impl Probes {
                 let Some(keys) = rename(set, row) else { continue };
                 let name = format!("{} {keys:?}", row.measure);
                 let index = *known.entry(name).or_insert_with(|| {
-                    order.push(Pool { keys, measure: row.measure.clone(), rows: Vec::new() });
+                    let rule = self.rules[&(set.record.probe.clone(), row.measure.clone())];
+                    order.push(Pool { rule, keys, measure: row.measure.clone(), rows: Vec::new() });
                     order.len() - 1
                 });
                 order[index].rows.push((&set.record.task, row));
             }
         }
-        let pool =
-            |pool: Pool<'_>| PooledRow { estimate: self.pool(&pool.rows), keys: pool.keys, measure: pool.measure };
+        let pool = |pool: Pool<'_>| PooledRow {
+            estimate: self.pool(&pool.rows, pool.rule),
+            keys: pool.keys,
+            measure: pool.measure,
+        };
         order.into_par_iter().map(pool).collect()
     }
 
@@ -151,23 +164,41 @@ impl Probes {
         Ok(pairs)
     }
 
-    fn pool(&self, rows: &[(&str, &ProbeRow)]) -> Estimate {
-        if let [(task, row)] = rows {
-            let contributions = contributions(&row.contributions);
-            return estimate(&contributions, &self.banks[*task].of(contributions.len()), false).0;
-        }
-        let (mut n, mut value, mut replicates) = (0, 0.0, vec![0.0; RESAMPLES]);
+    fn pool(&self, rows: &[(&str, &ProbeRow)], rule: Rule) -> Estimate {
+        let (mut parts, mut replicates) = (Vec::new(), vec![0.0; RESAMPLES]);
         for (task, row) in rows {
             let contributions = contributions(&row.contributions);
-            n += contributions.len();
-            value += contributions.value() / rows.len() as f64;
-            let own = contributions.replicates(&self.banks[*task].of(contributions.len()));
+            let resamples = self.banks[*task].of(contributions.len());
+            let (part, own) = estimate(&contributions, &resamples, rule, rows.len() > 1);
+            parts.push(part);
             for (sum, own) in replicates.iter_mut().zip(own) {
                 *sum += own / rows.len() as f64;
             }
         }
-        estimate_from_replicates(n, value, &replicates)
+        match (parts.as_slice(), rule) {
+            ([part], _) => *part,
+            (_, Rule::Share) => mean_of_shares(&parts, &replicates),
+            (_, Rule::Bootstrap) => {
+                let value = parts.iter().map(|part| part.value / rows.len() as f64).sum();
+                estimate_from_replicates(parts.iter().map(|part| part.n).sum(), value, &replicates)
+            }
+        }
     }
+}
+
+fn rules(records: &[ProbeRecord]) -> Rules {
+    let mut rules = Rules::new();
+    for record in records {
+        for row in &record.rows {
+            let own = Rule::of([&contributions(&row.contributions)]);
+            let rule = rules.entry((record.probe.clone(), row.measure.clone())).or_insert(Rule::Share);
+            // One row that is no share, and no row of the measure is treated as one.
+            if own == Rule::Bootstrap {
+                *rule = own;
+            }
+        }
+    }
+    rules
 }
 
 fn read_one(store: &ProbeStore, id: &str) -> Result<Option<ProbeRecord>, AnalyseError> {

@@ -11,7 +11,7 @@ use super::claim::{self, ClaimResult};
 use super::error::AnalyseError;
 use super::input::{self, PlanFile};
 use super::probes::Probes;
-use super::statistics::{Contributions, Difference, Estimate, ResampleBank, estimate, paired_difference};
+use super::statistics::{Contributions, Difference, Estimate, ResampleBank, Rule, estimate, paired_difference};
 use crate::record::guards::GuardRow;
 use crate::record::schema::{CellRecord, ItemRecord, MetricRecord, Status};
 
@@ -179,7 +179,7 @@ fn analyse_cell(cell: &CellRecord, index: usize, baseline: Option<&Baseline>, ba
     for metric in &cell.metrics {
         let contributions = Contributions::of_items(metric, alignment.own.iter().copied());
         let primary = metric.metric == cell.primary_metric;
-        let (estimate, replicates) = estimate(&contributions, &resamples, primary);
+        let (estimate, replicates) = estimate(&contributions, &resamples, Rule::of([&contributions]), primary);
         if primary {
             result.replicates = replicates.iter().map(|&x| x as f32).collect();
         }

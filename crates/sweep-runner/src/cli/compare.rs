@@ -9,7 +9,9 @@ use miette::miette;
 
 use super::sweep::ignore_closed_pipe;
 use super::{Failure, refused};
+use crate::analyse::MARK;
 use crate::analyse::compare::{Pair, Pick, Row, compare};
+use crate::text::{markdown, markdown_cell, markdown_code, p_value};
 
 /// What to compare.
 #[derive(Args)]
@@ -25,9 +27,6 @@ pub(super) struct CompareArgs {
     #[arg(long, value_name = "STRATEGY")]
     b: Option<Pick>,
 }
-
-/// Achieved reductions further apart than this are no equal terms.
-const EQUAL_REDUCTION: f64 = 0.005;
 
 pub(super) fn run(args: &CompareArgs) -> Result<ExitCode, Failure> {
     if args.second.is_none() && (args.a.is_none() || args.b.is_none()) {
@@ -45,8 +44,10 @@ pub(super) fn run(args: &CompareArgs) -> Result<ExitCode, Failure> {
 }
 
 fn write(out: &mut impl Write, pair: &Pair) -> io::Result<()> {
-    writeln!(out, "## {}, `{}`, {}\n", pair.model, pair.protocol, pair.setting)?;
-    writeln!(out, "A: `{}`; B: `{}`.\n", pair.labels[0], pair.labels[1])?;
+    let [first, second] = pair.labels.each_ref().map(|label| markdown_code(label));
+    let (model, protocol) = (markdown(&pair.model), markdown_code(&pair.protocol));
+    writeln!(out, "## {model}, {protocol}, {}\n", markdown(&pair.setting))?;
+    writeln!(out, "A: {first}; B: {second}.\n")?;
     writeln!(
         out,
         "| task | metric | n | A | B | B − A | 95 % interval | B better / worse | p | achieved FLOPs reduction A / B |\n\
@@ -54,11 +55,12 @@ fn write(out: &mut impl Write, pair: &Pair) -> io::Result<()> {
     )?;
     for row in pair.rows.iter().chain(&pair.mean) {
         let scale = if row.lower_is_better { 1.0 } else { 100.0 };
+        let mark = if row.is_on_equal_terms() { String::new() } else { format!(" {MARK}") };
         writeln!(
             out,
-            "| {} | {} | {} | {:.1} | {:.1} | {:+.1} | {:+.1} to {:+.1} | {} / {} | {:.2e} | {:.1} % / {:.1} % |",
-            row.task,
-            row.metric,
+            "| {} | {} | {} | {:.1} | {:.1} | {:+.1} | {:+.1} to {:+.1} | {} / {} | {} | {:.1} % / {:.1} %{mark} |",
+            markdown_cell(&row.task),
+            markdown_cell(&row.metric),
             row.n,
             row.values[0] * scale,
             row.values[1] * scale,
@@ -67,9 +69,21 @@ fn write(out: &mut impl Write, pair: &Pair) -> io::Result<()> {
             row.interval[1] * scale,
             row.signs[0],
             row.signs[1],
-            row.p_value,
+            p_value(row.p_value),
             row.achieved[0] * 100.0,
             row.achieved[1] * 100.0,
+        )?;
+    }
+    let apart: Vec<String> =
+        pair.rows.iter().filter(|row| !row.is_on_equal_terms()).map(|row| markdown(&row.task)).collect();
+    if !apart.is_empty() {
+        writeln!(
+            out,
+            "\n> **Warning.** {MARK} On {} of {} tasks ({}) the achieved reductions of A and B are more than half a point apart: \
+             their difference there is not one of the rules alone.",
+            apart.len(),
+            pair.rows.len(),
+            apart.join(", ")
         )?;
     }
     let last = pair.mean.as_ref().or(pair.rows.last());
@@ -77,6 +91,16 @@ fn write(out: &mut impl Write, pair: &Pair) -> io::Result<()> {
 }
 
 fn conclusion(row: &Row) -> String {
+    let basis = format!("Paired over {} items; accuracies in per cent.", row.n);
+    let task = markdown(&row.task);
+    if !row.is_on_equal_terms() {
+        let [a, b] = row.achieved.map(|share| share * 100.0);
+        let apart = (a - b).abs();
+        return format!(
+            "**Not compared** ({task}), not on equal terms: the achieved reductions are {apart:.1} points apart (A {a:.1} %, \
+             B {b:.1} %). {basis}"
+        );
+    }
     let [low, high] = row.interval;
     let (up, down) = if row.lower_is_better { ("worse", "better") } else { ("better", "worse") };
     let verdict = if low > 0.0 {
@@ -86,11 +110,5 @@ fn conclusion(row: &Row) -> String {
     } else {
         "B and A are not told apart".to_owned()
     };
-    let apart = (row.achieved[0] - row.achieved[1]).abs();
-    let terms = if apart > EQUAL_REDUCTION {
-        format!("not on equal terms: the achieved reductions are {:.1} points apart", apart * 100.0)
-    } else {
-        "at an equal achieved reduction".to_owned()
-    };
-    format!("**{verdict}** ({}), {terms}. Paired over {} items; accuracies in per cent.", row.task, row.n)
+    format!("**{verdict}** ({task}), at an equal achieved reduction. {basis}")
 }

@@ -13,6 +13,7 @@ use super::sweep::{ignore_closed_pipe, say};
 use super::{Failure, refused};
 use crate::config::{self, Catalog, CatalogError};
 use crate::library::Downloads;
+use crate::text::terminal;
 
 /// `wanted` are experiment files, references and benchmarks. Prints a line per repository: reference or task, repository, revision, commit.
 pub(super) fn run(wanted: &[String], data: &DataArgs) -> Result<ExitCode, Failure> {
@@ -48,7 +49,8 @@ pub(super) fn run(wanted: &[String], data: &DataArgs) -> Result<ExitCode, Failur
     }
     let mut out = io::stdout().lock();
     let written = commits.iter().try_for_each(|used| {
-        writeln!(out, "{}\t{}\t{}\t{}", used.reference, used.repository, used.revision, used.commit)
+        let words = [&used.reference, &used.repository, &used.revision, &used.commit].map(|word| terminal(word));
+        writeln!(out, "{}", words.join("\t"))
     });
     ignore_closed_pipe(written)?;
     Ok(ExitCode::SUCCESS)

@@ -221,8 +221,8 @@ fn failed(error: impl Into<miette::Report>) -> Failure {
 fn show(report: &miette::Report) {
     // The graphical form is for people at a terminal; logs and tests get plain text.
     if std::io::stderr().is_terminal() {
-        eprintln!("{report:?}");
+        eprintln!("{}", crate::text::coloured_lines(&format!("{report:?}")));
     } else {
-        eprint!("{}", crate::config::render_plain(report.as_ref()));
+        eprint!("{}", crate::text::terminal_lines(&crate::config::render_plain(report.as_ref())));
     }
 }

@@ -10,6 +10,7 @@ use miette::miette;
 use super::sweep::ignore_closed_pipe;
 use super::{Failure, failed, refused};
 use crate::record::status::{self, LeaseStatus, Status, Stopped};
+use crate::text::{terminal, terminal_lines};
 
 /// Failures that are shown one by one.
 const SHOWN: usize = 10;
@@ -24,20 +25,22 @@ pub(super) fn show(folder: &Path, json: bool) -> Result<ExitCode, Failure> {
         let text = serde_json::to_string_pretty(&status).map_err(|error| failed(miette!("cannot print: {error}")))?;
         writeln!(out, "{text}")
     } else {
-        write(&status, &mut out)
+        let mut text = Vec::new();
+        write(&status, &mut text)
+            .and_then(|()| out.write_all(terminal_lines(&String::from_utf8_lossy(&text)).as_bytes()))
     };
     ignore_closed_pipe(written)?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn write(status: &Status, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "experiment  {}", status.experiment)?;
+    writeln!(out, "experiment  {}", terminal(&status.experiment))?;
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(["model", "cells", "done", "failed", "missing", "groups done"]);
     for model in &status.models {
         let groups = model.groups.map_or_else(|| "?".to_owned(), |all| format!("{} of {all}", model.groups_done));
         let counts = [model.cells, model.done, model.failed, model.missing].map(|count| count.to_string());
-        table.add_row(std::iter::once(model.model.clone()).chain(counts).chain([groups]));
+        table.add_row(std::iter::once(terminal(&model.model)).chain(counts).chain([groups]));
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
@@ -49,7 +52,7 @@ fn write(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     if status.models.iter().any(|model| model.missing > 0) && !status.stopped.is_empty() {
         writeln!(out, "\nstopped before the work was done")?;
         for Stopped { host, pid, why } in &status.stopped {
-            writeln!(out, "  process {pid} on {host}: {why}")?;
+            writeln!(out, "  process {pid} on {}: {}", terminal(host), terminal(why))?;
         }
     }
     if status.sharing.token_layers_asked > 0 {
@@ -65,7 +68,7 @@ fn write(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     if !status.failures.is_empty() {
         writeln!(out, "\nfailed (`sweep retry --failed` runs them again)")?;
         for (cell, error) in status.failures.iter().take(SHOWN) {
-            writeln!(out, "  {cell}  {error}")?;
+            writeln!(out, "  {}  {}", terminal(cell), terminal(error))?;
         }
         if status.failures.len() > SHOWN {
             writeln!(out, "  and {} more", status.failures.len() - SHOWN)?;
@@ -82,6 +85,7 @@ fn section<'a>(out: &mut dyn Write, title: &str, leases: impl Iterator<Item = &'
         let holder = lease.holder.as_ref();
         let holder = holder.map_or_else(|| "unknown".to_owned(), |(host, pid)| format!("process {pid} on {host}"));
         let LeaseStatus { work, held_s, silent_s, .. } = lease;
+        let (work, holder) = (terminal(work), terminal(&holder));
         writeln!(out, "  {work}: {holder}, for {held_s} s, last sign of life {silent_s} s ago")?;
     }
     Ok(())

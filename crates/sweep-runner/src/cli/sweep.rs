@@ -14,6 +14,7 @@ use crate::config::{self, Experiment};
 use crate::library::{Downloads, Library};
 use crate::plan::{self, Plan, Setting};
 use crate::run::{self, RunError, RunOptions, Stop};
+use crate::text::{terminal, terminal_lines};
 use crate::{analyse as analysis, lm_eval, report as reporting};
 
 /// Reads and plans an experiment; nothing is written.
@@ -49,7 +50,9 @@ pub(super) fn plan(
         let text = plan::to_json(&plan).map_err(|error| failed(miette!("cannot print the plan: {error}")))?;
         writeln!(out, "{text}")
     } else {
-        plan::write_table(&plan, &mut out)
+        let mut table = Vec::new();
+        plan::write_table(&plan, &mut table)
+            .and_then(|()| out.write_all(terminal_lines(&String::from_utf8_lossy(&table)).as_bytes()))
     };
     ignore_closed_pipe(written)?;
     Ok(ExitCode::SUCCESS)
@@ -100,6 +103,7 @@ pub(super) fn run(
     let failed_probes = run_probes(&experiment, &plan, &library, &folder, &options)?;
     // Drawing is quick and can be made again: from here on a signal ends the program.
     drop(listening);
+    let mut whole = true;
     if options.shard.is_some() {
         say(&format!(
             "this shard is done; {} cells lack groups of other shards; `sweep report {}` merges when all are done",
@@ -107,9 +111,13 @@ pub(super) fn run(
             folder.display()
         ));
     } else {
-        report(&folder, &ReportWishes { lm_eval_output, ..ReportWishes::default() })?;
+        whole = report_whole(&folder, &ReportWishes { lm_eval_output, ..ReportWishes::default() })?;
     }
-    Ok(if summary.failed + summary.left_failed + failed_probes == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(if whole && summary.failed + summary.left_failed + failed_probes == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    })
 }
 
 /// How the program ends where a run does not.
@@ -191,10 +199,25 @@ pub(super) struct ReportWishes<'a> {
 
 /// Analyses and reports.
 pub(super) fn report(folder: &Path, wishes: &ReportWishes<'_>) -> Result<ExitCode, Failure> {
+    let whole = report_whole(folder, wishes)?;
+    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// Analyses and reports; says whether the report is all that it was asked to be.
+fn report_whole(folder: &Path, wishes: &ReportWishes<'_>) -> Result<bool, Failure> {
     let summary = reporting::run(folder).map_err(|error| with_hint(&error.to_string(), error.hint()))?;
     if let Some(file) = wishes.splice {
         reporting::splice(folder, &summary.experiment, file)
             .map_err(|error| with_hint(&error.to_string(), error.hint()))?;
+    }
+    for (figure, reason) in &summary.failed_figures {
+        say(&format!("warning: the figure {} could not be drawn: {}", terminal(figure), terminal(reason)));
+    }
+    if !summary.removed.is_empty() {
+        say(&format!(
+            "{} files of an earlier report, which this one does not make, were removed",
+            summary.removed.len()
+        ));
     }
     say(&format!(
         "{} cells done, {} failed, {} unfinished; {} figures in {}, {} tables in {}",
@@ -211,7 +234,7 @@ pub(super) fn report(folder: &Path, wishes: &ReportWishes<'_>) -> Result<ExitCod
         export(folder, out)?;
     }
     let lacks = summary.unfinished + summary.failed > 0;
-    Ok(if wishes.complete && lacks { ExitCode::from(1) } else { ExitCode::SUCCESS })
+    Ok(!(wishes.complete && lacks) && summary.failed_figures.is_empty())
 }
 
 /// Writes the files of lm-evaluation-harness.
@@ -236,7 +259,7 @@ fn with_hint(message: &str, hint: Option<String>) -> Failure {
 
 fn list(files: &[PathBuf]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    ignore_closed_pipe(files.iter().try_for_each(|file| writeln!(out, "{}", file.display())))
+    ignore_closed_pipe(files.iter().try_for_each(|file| writeln!(out, "{}", terminal(&file.display().to_string()))))
 }
 
 /// A reader that has seen enough (`sweep plan | head`) is no failure.
@@ -249,5 +272,5 @@ pub(super) fn ignore_closed_pipe(written: io::Result<()>) -> Result<(), Failure>
 
 #[expect(clippy::print_stderr, reason = "summaries are not data")]
 pub(super) fn say(text: &str) {
-    eprintln!("{text}");
+    eprintln!("{}", terminal_lines(text));
 }

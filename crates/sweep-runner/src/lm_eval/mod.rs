@@ -93,17 +93,26 @@ fn bootstrap_all(trials: &mut [Trial<'_>]) {
     }
 }
 
-/// The harness has one folder per model; here a model under a strategy is one.
+/// Most bytes of a model's name in the name of a folder, which has 255 and holds strategy and trial as well.
+const LONGEST_MODEL: usize = 120;
+
+/// The harness has one folder per model; here a model under a strategy is one. The trial's id tells shortened names apart.
 fn folder_name(key: &TrialKey) -> String {
-    sanitize(&format!("{}__{}__{}", key.model, key.strategy, key.trial_id))
+    let mut model = sanitize(&key.model);
+    if model.len() > LONGEST_MODEL {
+        let ends = (0..=LONGEST_MODEL).rev().find(|&end| model.is_char_boundary(end)).unwrap_or(0);
+        model.truncate(ends);
+    }
+    format!("{model}__{}", sanitize(&format!("{}__{}", key.strategy, key.trial_id)))
 }
 
-/// As the harness makes a model's name a folder's: every run of characters that file systems refuse becomes two underscores.
+/// As the harness makes a model's name a folder's: every run of characters that file systems refuse becomes two underscores. So does one
+/// that a terminal would take for an order, which the harness lets through.
 fn sanitize(name: &str) -> String {
     let mut sanitized = String::with_capacity(name.len());
     let mut refused = false;
     for character in name.chars() {
-        let refuses = "\"<>:/|\\?*[]".contains(character);
+        let refuses = "\"<>:/|\\?*[]".contains(character) || character.is_control();
         if !refuses {
             sanitized.push(character);
         } else if !refused {
@@ -130,5 +139,6 @@ mod tests {
     fn names_of_models_become_names_of_folders() {
         assert_eq!(sanitize("builtin:mamba2-world"), "builtin__mamba2-world");
         assert_eq!(sanitize("hub://a/b[1]*"), "hub__a__b__1__");
+        assert_eq!(sanitize("a\u{1b}[2J\nb"), "a__2J__b");
     }
 }

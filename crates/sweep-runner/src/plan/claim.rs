@@ -224,8 +224,10 @@ fn value(trial: &PlannedTrial, axis: Axis) -> Option<String> {
         Axis::Positions => trial.positions.map(|positions| positions.name().to_owned()),
         Axis::Sites => trial.asked.map(|_| trial.key.schedule.clone()),
         Axis::Amount => trial.asked.map(|asked| match asked {
-            Amount::FlopsReduction(share) => format!("{} % fewer FLOPs", percent(share)),
-            Amount::KeepRatio(share) => format!("keep_ratio {share}"),
+            Amount::FlopsReduction(share) => {
+                format!("{} % nominal FLOPs reduction", crate::text::number(percent(share)))
+            }
+            Amount::KeepRatio(share) => format!("keep_ratio {}", crate::text::number(share)),
         }),
     }
 }
@@ -285,10 +287,10 @@ mod tests {
         assert_eq!(
             words(&claim),
             [
-                "builtin:mamba2-world context 10 % fewer FLOPs: random < top_k (clip)",
-                "builtin:mamba2-world context 20 % fewer FLOPs: random < top_k (clip)",
-                "builtin:mamba2-world upstream 10 % fewer FLOPs: random < top_k (clip)",
-                "builtin:mamba2-world upstream 20 % fewer FLOPs: random < top_k (clip)",
+                "builtin:mamba2-world context 10 % nominal FLOPs reduction: random < top_k (clip)",
+                "builtin:mamba2-world context 20 % nominal FLOPs reduction: random < top_k (clip)",
+                "builtin:mamba2-world upstream 10 % nominal FLOPs reduction: random < top_k (clip)",
+                "builtin:mamba2-world upstream 20 % nominal FLOPs reduction: random < top_k (clip)",
             ]
         );
         // Seeds are one arm, and the baseline, which is not reduced, meets every reduction.
@@ -305,8 +307,8 @@ mod tests {
         assert_eq!(
             words(&claim),
             [
-                "builtin:mamba2-world - 10 % fewer FLOPs: random (upstream) < random (context)",
-                "builtin:mamba2-world - 20 % fewer FLOPs: random (upstream) < random (context)",
+                "builtin:mamba2-world - 10 % nominal FLOPs reduction: random (upstream) < random (context)",
+                "builtin:mamba2-world - 20 % nominal FLOPs reduction: random (upstream) < random (context)",
             ]
         );
     }

@@ -10,6 +10,7 @@ use reduction_strategies::options::OptionValue;
 use super::{Cell, Estimate, Plan, PlannedTrial};
 use crate::config::Amount;
 use crate::record::schema::in_words;
+use crate::text::{number, terminal};
 
 /// Cells that share model, protocol, strategy and options.
 struct Group {
@@ -32,9 +33,10 @@ struct Group {
 /// # Errors
 /// The writer fails.
 pub fn write_table(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "experiment  {}", plan.experiment)?;
+    writeln!(out, "experiment  {}", terminal(&plan.experiment))?;
     if let Some(question) = &plan.question {
-        writeln!(out, "question    {question}")?;
+        let question: Vec<&str> = question.split_whitespace().collect();
+        writeln!(out, "question    {}", terminal(&question.join(" ")))?;
     }
     let items: usize = plan.cells.iter().map(|cell| cell.items).sum();
     writeln!(
@@ -66,7 +68,7 @@ pub fn write_table(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "\n{} cells that the grid contains twice run once", plan.duplicates)?;
     }
     for note in &plan.notes {
-        writeln!(out, "\nnote: {note}")?;
+        writeln!(out, "\nnote: {}", terminal(note))?;
     }
     Ok(())
 }
@@ -124,7 +126,7 @@ fn table(plan: &Plan) -> Table {
     }
     let mut last = None;
     for group in groups(plan) {
-        let heading = format!("{}, {}", group.model, group.protocol);
+        let heading = format!("{}, {}", terminal(&group.model), group.protocol);
         if last.as_ref() != Some(&heading) {
             table.add_row([heading.as_str()]);
             last = Some(heading);
@@ -200,8 +202,8 @@ impl Group {
         add_new(
             &mut self.asked,
             match trial.asked {
-                Some(Amount::FlopsReduction(target)) => format!("flops {target}"),
-                Some(Amount::KeepRatio(ratio)) => format!("keep {ratio}"),
+                Some(Amount::FlopsReduction(target)) => format!("flops {}", number(target)),
+                Some(Amount::KeepRatio(ratio)) => format!("keep {}", number(ratio)),
                 None => String::new(),
             },
         );
@@ -267,7 +269,12 @@ fn listed(values: &[String]) -> String {
 }
 
 fn range((low, high): (f64, f64), digits: usize) -> String {
-    let (low, high) = (format!("{low:.digits$}"), format!("{high:.digits$}"));
+    // A small number is not zero.
+    let shown = |value: f64| {
+        let text = format!("{value:.digits$}");
+        if value > 0.0 && text.parse::<f64>().is_ok_and(|rounded| rounded == 0.0) { number(value) } else { text }
+    };
+    let (low, high) = (shown(low), shown(high));
     if low == high { low } else { format!("{low}..{high}") }
 }
 
@@ -281,7 +288,7 @@ fn write_excluded(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
     }
     writeln!(out, "\n{} cells will not run", plan.excluded.len())?;
     for (reason, count) in by_reason {
-        writeln!(out, "{count:>6}  {reason}")?;
+        writeln!(out, "{count:>6}  {}", terminal(&reason.to_string()))?;
     }
     Ok(())
 }

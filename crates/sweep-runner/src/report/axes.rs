@@ -1,6 +1,6 @@
 //! Panels: a frame with linear axes, ticks and labels, in points.
 
-use super::canvas::{Align, Canvas, DrawError, Ink, Point, Stroke, Text};
+use super::canvas::{Align, Canvas, DrawError, Ink, Marker, Point, Stroke, Text};
 
 /// Size of tick labels.
 pub(super) const TICK_TEXT: f64 = 7.0;
@@ -24,8 +24,11 @@ impl Scale {
         Self { low, high, from, to }
     }
 
-    /// Where a value stands.
+    /// Where a value stands; that of one that is not finite is not either.
     pub(super) fn at(self, value: f64) -> f64 {
+        if self.high <= self.low && value.is_finite() {
+            return f64::midpoint(self.from, self.to);
+        }
         self.from + (value - self.low) / (self.high - self.low) * (self.to - self.from)
     }
 }
@@ -90,11 +93,51 @@ impl Panel {
         canvas.line(&[(self.left, self.top), (self.left, self.bottom()), (self.right(), self.bottom())], axis)
     }
 
+    /// Marks at the border a value that has no place on the upright axis, at `x` points.
+    pub(super) fn beyond_y(&self, canvas: &Canvas, x: f64, value: f64, ink: Ink) -> Result<(), DrawError> {
+        let (y, marker) = match value {
+            value if value < 0.0 => (self.bottom() - 4.0, Some(Marker::Down)),
+            value if value > 0.0 => (self.top + 4.0, Some(Marker::Up)),
+            _ => (self.top + 4.0, None),
+        };
+        if let Some(marker) = marker {
+            canvas.marker((x, y), marker, 2.0, ink)?;
+        }
+        // Before the mark where there is no room behind it.
+        let (x, align) = if x + 16.0 < self.right() { (x + 3.5, Align::Start) } else { (x - 3.5, Align::End) };
+        canvas.text((x, y), beyond(value), Text::new(TICK_TEXT).ink(ink).align(align))
+    }
+
+    /// The same for the level axis, at `y` points.
+    pub(super) fn beyond_x(&self, canvas: &Canvas, y: f64, value: f64, ink: Ink) -> Result<(), DrawError> {
+        let (x, align, arrow) = match value {
+            value if value < 0.0 => (self.left + 1.0, Align::Start, "\u{2190} "),
+            value if value > 0.0 => (self.right() - 1.0, Align::End, "\u{2192} "),
+            _ => (self.left + self.width / 2.0, Align::Middle, ""),
+        };
+        canvas.text((x, y), &format!("{arrow}{}", beyond(value)), Text::new(TICK_TEXT).ink(ink).align(align))
+    }
+
     /// A title above the panel, at its left edge.
     pub(super) fn title(&self, canvas: &Canvas, title: &str) -> Result<(), DrawError> {
         canvas.text((self.left, self.top - 6.5), title, Text::new(TITLE_TEXT).bold())
     }
 }
+
+/// What a caption says of values at the border.
+pub(super) const BEYOND: &str = "An arrow with ∞ at the border, or NaN, marks a value that is no finite number. ";
+
+/// A value that is not finite, in a word.
+pub(super) fn beyond(value: f64) -> &'static str {
+    match value {
+        value if value > 0.0 => "∞",
+        value if value < 0.0 => "\u{2212}∞",
+        _ => "NaN",
+    }
+}
+
+/// More ticks than this are a mistake of the range.
+const MOST_TICKS: i64 = 50;
 
 /// Ticks at round numbers inside `low..=high`, about `wanted` of them, with labels of equal precision.
 pub(super) fn ticks((low, high): (f64, f64), wanted: usize, unit: f64, suffix: &str) -> Vec<(f64, String)> {
@@ -108,26 +151,50 @@ pub(super) fn ticks((low, high): (f64, f64), wanted: usize, unit: f64, suffix: &
         (0..6).find(|&d| ((step * 10_f64.powi(d)).round() - step * 10_f64.powi(d)).abs() < 1e-9).unwrap_or(6);
     let first = (low * unit / step - 1e-9).ceil() as i64;
     let last = (high * unit / step + 1e-9).floor() as i64;
+    if last.saturating_sub(first) > MOST_TICKS {
+        return Vec::new();
+    }
+    // Neither dozens of zeros nor labels that are all alike.
+    let plain = (1e-6..1e7).contains(&step) && (low.abs().max(high.abs()) * unit) < 1e9;
     (first..=last)
         .map(|k| {
             let value = k as f64 * step;
             // A minus sign, not a hyphen; and no "-0".
-            let label = format!("{:.*}{suffix}", decimals as usize, value.abs());
+            let label = if plain {
+                format!("{:.*}{suffix}", decimals as usize, value.abs())
+            } else {
+                if value == 0.0 {
+                    format!("0{suffix}")
+                } else {
+                    format!("{:.1e}{suffix}", value.abs()).replace(".0e", "e")
+                }
+            };
             (value / unit, if value < -1e-12 { format!("\u{2212}{label}") } else { label })
         })
         .collect()
+}
+
+/// Values beyond this have no place on an axis.
+const LARGEST: f64 = 1e300;
+
+/// Whether a value has a place on an axis.
+pub(super) fn has_place(value: f64) -> bool {
+    value.abs() < LARGEST
 }
 
 /// The range of values, widened a little; a fixed width around a single value.
 pub(super) fn padded(values: impl IntoIterator<Item = f64>, margin: f64) -> (f64, f64) {
     let (low, high) = values
         .into_iter()
-        .filter(|x| x.is_finite())
+        // Far enough from the largest number that widths are numbers, too.
+        .filter(|x| has_place(*x))
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
     if low > high {
         return (0.0, 1.0);
     }
     let pad = if high > low { (high - low) * margin } else { 0.05 };
+    // At large values the padding may be lost in rounding.
+    let pad = if low - pad < low { pad } else { low.abs() * 0.05 };
     (low - pad, high + pad)
 }
 
@@ -141,6 +208,40 @@ mod tests {
         assert_eq!(labels(ticks((0.0, 0.3), 3, 100.0, "")), ["0", "10", "20", "30"]);
         assert_eq!(labels(ticks((-0.11, 0.02), 3, 100.0, "")), ["\u{2212}10", "\u{2212}5", "0"]);
         assert!(ticks((1.0, 1.0), 3, 1.0, "").is_empty());
+    }
+
+    #[test]
+    fn no_range_gives_endless_or_equal_ticks() {
+        for range in [
+            (f64::NEG_INFINITY, f64::INFINITY),
+            (0.0, f64::NAN),
+            (0.0, f64::INFINITY),
+            (-1e300, 1e300),
+            (1e300, 1e300),
+            (1e16, 1e16 + 2.0),
+            (0.0, 1e-300),
+            (0.0, f64::MAX),
+            (5.0, 1.0),
+        ] {
+            let ticks = ticks(range, 4, 100.0, "");
+            assert!(ticks.len() < 60 && ticks.iter().all(|(_, label)| label.len() < 16), "{range:?}: {ticks:?}");
+        }
+        let labels: Vec<String> = ticks((0.0, 4e9), 4, 1.0, "").into_iter().map(|(_, label)| label).collect();
+        assert_eq!(labels, ["0", "1e9", "2e9", "3e9", "4e9"]);
+    }
+
+    #[test]
+    fn every_value_with_a_place_has_a_scale() {
+        for values in [vec![1e299], vec![-1e299, 1e299], vec![1e17, 1e17], vec![f64::INFINITY, 2.0], vec![f64::MAX]] {
+            let (low, high) = padded(values.iter().copied(), 0.05);
+            assert!(low < high && (high - low).is_finite(), "{values:?}");
+            let scale = Scale::new((low, high), 0.0, 100.0);
+            assert!(
+                values.iter().filter(|x| has_place(**x)).all(|x| (0.0..=100.0).contains(&scale.at(*x))),
+                "{values:?}"
+            );
+        }
+        assert!(Scale::new((1.0, 1.0), 0.0, 10.0).at(1.0) < 6.0);
     }
 
     #[test]

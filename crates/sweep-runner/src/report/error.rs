@@ -13,14 +13,6 @@ pub enum ReportError {
     /// The recorded cells could not be analysed.
     #[error(transparent)]
     Analyse(#[from] AnalyseError),
-    /// A figure could not be drawn or converted.
-    #[error("cannot draw the figure `{figure}`: {reason}")]
-    Draw {
-        /// Name of the figure.
-        figure: String,
-        /// What failed.
-        reason: String,
-    },
     /// A file could not be written.
     #[error("cannot write {}: {source}", .path.display())]
     Write {
@@ -32,6 +24,14 @@ pub enum ReportError {
     /// A file could not be read.
     #[error("cannot read {}: {source}", .path.display())]
     Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file of an earlier report could not be removed.
+    #[error("cannot remove {}, which an earlier report made: {source}", .path.display())]
+    Remove {
         /// The file.
         path: PathBuf,
         /// What the system said.
@@ -52,15 +52,12 @@ impl ReportError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Analyse(error) => error.hint(),
-            Self::Draw { .. } => Some(
-                "hint: this is a defect of the report, not of the results; the frames (`trials.parquet`) are complete"
-                    .to_owned(),
-            ),
             Self::Read { .. } => None,
             Self::Splice { .. } => {
-                Some("hint: a block is `<!-- BEGIN: tables/<name>.md -->` ... `<!-- END -->`".to_owned())
+                Some("hint: a block is `<!-- BEGIN: tables/<name>.md -->` ... `<!-- END -->`, a value `<!-- VALUE: figures/<name>.csv; <column> \
+                      .<decimals>; <column>=<value> -->` ... `<!-- /VALUE -->`".to_owned())
             }
-            Self::Write { .. } => Some("hint: check free space and permissions of the results folder".to_owned()),
+            Self::Write { .. } | Self::Remove { .. } => Some("hint: check free space and permissions of the results folder".to_owned()),
         }
     }
 }

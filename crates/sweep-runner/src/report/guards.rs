@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use crate::record::guards::{ERROR, GuardRow};
 use crate::record::schema::in_words;
+use crate::text::{markdown_cell, markdown_code};
 
 /// Guards that have a column where they ran, in the order in which they run.
 const GUARDS: [&str; 4] = ["oracle", "identity", "alone", "causal"];
@@ -28,7 +29,8 @@ pub(super) fn section(rows: &[GuardRow]) -> String {
         let own: Vec<&GuardRow> =
             rows.iter().filter(|other| (&other.protocol, &other.strategy, &other.strategy_params) == rule).collect();
         let cells: Vec<String> = guards.iter().map(|guard| cell(&own, guard)).collect();
-        let _ = writeln!(text, "| `{}` | `{}` | {} |", row.protocol, label(rows, row), cells.join(" | "));
+        let (protocol, strategy) = (markdown_code(&row.protocol), markdown_code(&label(rows, row)));
+        let _ = writeln!(text, "| {protocol} | {strategy} | {} |", cells.join(" | "));
     }
     text += "\n*`passed`, or the share of checked values that are right, of the worst model; – where a guard does not apply. \
              `oracle`: a perfect model scores every target; `identity`: keep ratio 1 changes no bit; `alone`: an item scores \
@@ -54,7 +56,7 @@ fn label(rows: &[GuardRow], row: &GuardRow) -> String {
 
 fn cell(own: &[&GuardRow], guard: &str) -> String {
     if let Some(error) = own.iter().find(|row| row.guard == ERROR) {
-        return format!("error: {}", error.meaning.replace('|', "\\|").replace('\n', " "));
+        return format!("error: {}", markdown_cell(&error.meaning));
     }
     let worst = own.iter().filter(|row| row.guard == guard).min_by(|a, b| a.measured.total_cmp(&b.measured));
     match worst {

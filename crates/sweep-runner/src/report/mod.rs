@@ -9,18 +9,21 @@ mod convert;
 mod error;
 mod figures;
 mod guards;
+mod made;
 mod markdown;
 mod splice;
 mod style;
 mod tables;
+mod values;
 mod view;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use convert::Rendered;
 pub use error::ReportError;
 pub use splice::splice;
 
@@ -39,6 +42,10 @@ pub struct ReportSummary {
     pub verdict: Option<PathBuf>,
     /// Files below `figures/`.
     pub figures: Vec<PathBuf>,
+    /// Figures that could not be drawn, each with the reason; the others were.
+    pub failed_figures: Vec<(String, String)>,
+    /// Files of an earlier report that this one does not make, and removed.
+    pub removed: Vec<PathBuf>,
     /// Files below `tables/`.
     pub tables: Vec<PathBuf>,
     /// Frames, which are brought up to date first.
@@ -55,26 +62,35 @@ pub struct ReportSummary {
 ///
 /// # Errors
 ///
-/// If the folder cannot be analysed, or a figure or file cannot be written.
+/// If the folder cannot be analysed, or a file cannot be written. A figure that cannot be drawn is none: the summary names it.
 pub fn run(dir: &Path) -> Result<ReportSummary, ReportError> {
     canvas::register_fonts();
     let (study, analysis) = analyse::study_and_write(dir)?;
     let view = view::view(&study);
-    let mut figures = figures::draw_all(&study, &view)?;
+    let earlier = made::read(dir);
+    let mut folder = Folder { dir, made: made::Made::new() };
+    let figures::Drawn { mut figures, mut failed } = figures::draw_all(&study, &view);
     distinct(figures.iter_mut().map(|figure| &mut figure.name));
+    let figure_files = folder.write_figures(&mut figures, &mut failed)?;
     let mut tables = tables::all(&study, &view);
     distinct(tables.iter_mut().map(|table| &mut table.name));
-    let page = markdown::page(&study, &analysis, &view, &figures, &tables);
+    let page = markdown::page(&study, &analysis, &view, (&figures, &failed), &tables);
+    let table_files = folder.write_tables(&tables)?;
+    let verdict =
+        study.claim.as_ref().map(|result| folder.write("verdict.md", claim::text(result).as_bytes())).transpose()?;
+    let report = folder.write("report.md", page.as_bytes())?;
+    folder.list_frames(&analysis.files)?;
+    let removed = made::remove_stale(dir, &earlier, &folder.made)
+        .map_err(|(path, source)| ReportError::Remove { path, source })?;
+    folder.write_list()?;
     Ok(ReportSummary {
         experiment: study.plan.experiment.clone(),
-        figures: write_figures(&figures, &dir.join("figures"))?,
-        tables: write_tables(&tables, &dir.join("tables"))?,
-        report: write(dir, "report.md", page.as_bytes())?,
-        verdict: study
-            .claim
-            .as_ref()
-            .map(|result| write(dir, "verdict.md", claim::text(result).as_bytes()))
-            .transpose()?,
+        figures: figure_files,
+        failed_figures: failed.into_iter().map(|figure| (figure.name, figure.reason)).collect(),
+        removed,
+        tables: table_files,
+        report,
+        verdict,
         frames: analysis.files,
         done: analysis.done,
         failed: analysis.failed,
@@ -84,48 +100,119 @@ pub fn run(dir: &Path) -> Result<ReportSummary, ReportError> {
 
 /// Two models of one short name must not write to one file: the second is numbered.
 fn distinct<'a>(names: impl Iterator<Item = &'a mut String>) {
-    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    let mut seen: BTreeSet<String> = BTreeSet::new();
     for name in names {
-        let count = seen.entry(name.clone()).or_insert(0);
-        *count += 1;
-        if *count > 1 {
-            *name = format!("{name}-{count}");
+        let own = name.clone();
+        let mut count = 1;
+        while !seen.insert(name.clone()) {
+            count += 1;
+            *name = format!("{own}-{count}");
         }
     }
 }
 
-fn write_tables(tables: &[tables::Table], folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
-    let mut files = Vec::new();
-    for table in tables {
-        files.push(write(folder, &format!("{}.md", table.name), table.markdown().as_bytes())?);
-        files.push(write(folder, &format!("{}.csv", table.name), table.csv().as_bytes())?);
-        files.push(write(folder, &format!("{}.tex", table.name), table.latex().as_bytes())?);
+/// The results folder, with what was written into it.
+struct Folder<'a> {
+    dir: &'a Path,
+    made: made::Made,
+}
+
+impl Folder<'_> {
+    fn write_tables(&mut self, tables: &[tables::Table]) -> Result<Vec<PathBuf>, ReportError> {
+        let mut files = Vec::new();
+        for table in tables {
+            files.push(self.write(&format!("tables/{}.md", table.name), table.markdown().as_bytes())?);
+            files.push(self.write(&format!("tables/{}.csv", table.name), table.csv().as_bytes())?);
+            files.push(self.write(&format!("tables/{}.tex", table.name), table.latex().as_bytes())?);
+        }
+        Ok(files)
     }
-    Ok(files)
+
+    /// Converts and writes the figures; one that cannot be converted moves to those that failed.
+    fn write_figures(
+        &mut self,
+        figures: &mut Vec<figures::Figure>,
+        failed: &mut Vec<figures::FailedFigure>,
+    ) -> Result<Vec<PathBuf>, ReportError> {
+        let rendered: Vec<Result<Rendered, String>> =
+            figures.par_iter().map(|figure| convert::convert(figure.svg.clone())).collect();
+        let mut files = Vec::new();
+        let mut kept = Vec::with_capacity(figures.len());
+        for (figure, rendered) in figures.drain(..).zip(rendered) {
+            match rendered {
+                Ok(Rendered { svg, pdf, png }) => {
+                    let parts: [(&str, &[u8]); 4] =
+                        [("svg", svg.as_bytes()), ("pdf", &pdf), ("png", &png), ("csv", figure.csv.as_bytes())];
+                    for (kind, bytes) in parts {
+                        files.push(self.write(&format!("figures/{}.{kind}", figure.name), bytes)?);
+                    }
+                    kept.push(figure);
+                }
+                Err(reason) => failed.push(figures::FailedFigure { name: figure.name, reason }),
+            }
+        }
+        *figures = kept;
+        Ok(files)
+    }
+
+    /// Takes note of the frames that a later report may not make.
+    fn list_frames(&mut self, frames: &[PathBuf]) -> Result<(), ReportError> {
+        for path in frames {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            if made::may_go_stale(&name) {
+                let bytes = fs::read(path).map_err(|source| ReportError::Read { path: path.clone(), source })?;
+                self.made.insert(name, made::digest(&bytes));
+            }
+        }
+        Ok(())
+    }
+
+    fn write_list(&mut self) -> Result<(), ReportError> {
+        let list =
+            serde_json::to_string_pretty(&self.made).unwrap_or_else(|_| unreachable!("a map of strings is JSON"));
+        self.write(made::LIST, list.as_bytes()).map(|_| ())
+    }
+
+    /// Written beside and renamed, so that a reader never sees half a file.
+    fn write(&mut self, name: &str, bytes: &[u8]) -> Result<PathBuf, ReportError> {
+        let path = self.dir.join(name);
+        path.parent()
+            .map_or(Ok(()), fs::create_dir_all)
+            .and_then(|()| files::write(&path, bytes, Durability::Plain))
+            .map_err(|source| ReportError::Write { path: path.clone(), source })?;
+        self.made.insert(name.to_owned(), made::digest(bytes));
+        Ok(path)
+    }
 }
 
-fn write_figures(figures: &[figures::Figure], folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
-    let files = figures
-        .par_iter()
-        .map(|figure| {
-            let rendered = convert::convert(figure.svg.clone())
-                .map_err(|reason| ReportError::Draw { figure: figure.name.clone(), reason })?;
-            Ok(vec![
-                write(folder, &format!("{}.svg", figure.name), rendered.svg.as_bytes())?,
-                write(folder, &format!("{}.pdf", figure.name), &rendered.pdf)?,
-                write(folder, &format!("{}.png", figure.name), &rendered.png)?,
-                write(folder, &format!("{}.csv", figure.name), figure.csv.as_bytes())?,
-            ])
-        })
-        .collect::<Result<Vec<_>, ReportError>>()?;
-    Ok(files.into_iter().flatten().collect())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Written beside and renamed, so that a reader never sees half a file.
-fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<PathBuf, ReportError> {
-    let path = folder.join(name);
-    fs::create_dir_all(folder)
-        .and_then(|()| files::write(&path, bytes, Durability::Plain))
-        .map_err(|source| ReportError::Write { path: path.clone(), source })?;
-    Ok(path)
+    #[test]
+    fn no_two_files_have_one_name() {
+        let mut names = ["a", "a", "a-2", "b", "a"].map(str::to_owned);
+        distinct(names.iter_mut());
+        assert_eq!(names, ["a", "a-2", "a-2-2", "b", "a-3"]);
+    }
+    #[test]
+    fn a_figure_that_fails_is_named_and_the_others_are_written() {
+        canvas::register_fonts();
+        let dir = tempfile::tempdir().unwrap();
+        let figure = |name: &str, svg: String| figures::Figure {
+            name: name.to_owned(),
+            svg,
+            csv: "a\n".to_owned(),
+            caption: String::new(),
+        };
+        let good = canvas::draw(100.0, 50.0, |_| Ok(())).unwrap();
+        let mut figures = vec![figure("broken", "<svg".to_owned()), figure("good", good)];
+        let mut failed = Vec::new();
+        let mut folder = Folder { dir: dir.path(), made: made::Made::new() };
+        let files = folder.write_figures(&mut figures, &mut failed).unwrap();
+        assert_eq!((files.len(), figures.len(), failed.len()), (4, 1, 1));
+        assert_eq!((figures[0].name.as_str(), failed[0].name.as_str()), ("good", "broken"));
+        assert!(dir.path().join("figures/good.pdf").exists() && !dir.path().join("figures/broken.svg").exists());
+        assert_eq!(folder.made.len(), 4);
+    }
 }

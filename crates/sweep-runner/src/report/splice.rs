@@ -1,10 +1,12 @@
 //! Puts generated tables into a document: `<!-- BEGIN: tables/main.md -->` ... `<!-- END -->`. Where a document shows several
 //! experiments, a block names its own: `<!-- BEGIN: ablation:tables/main.md -->` is filled by the report of `ablation` alone.
+//! Single numbers are filled in as well ([`super::values`]).
 
 use std::fs;
 use std::path::Path;
 
 use super::error::ReportError;
+use super::values;
 
 const BEGIN: &str = "<!-- BEGIN: ";
 const END: &str = "<!-- END -->";
@@ -24,12 +26,33 @@ pub fn splice(folder: &Path, experiment: &str, document: &Path) -> Result<(), Re
     written.map_err(|source| ReportError::Write { path: document.to_owned(), source })
 }
 
+/// Fills values and blocks; a document without any is refused.
 fn replace(
     text: &str,
     document: &str,
     experiment: &str,
     content: impl Fn(&str) -> Result<String, ReportError>,
 ) -> Result<String, ReportError> {
+    let (text, values) = values::fill(text, document, experiment, &content)?;
+    let (text, blocks) = blocks(&text, document, experiment, &content)?;
+    if values + blocks == 0 {
+        return Err(ReportError::Splice {
+            document: document.to_owned(),
+            problem: format!(
+                "no line says `{BEGIN}tables/<name>.md -->` or `{BEGIN}{experiment}:tables/<name>.md -->`"
+            ),
+        });
+    }
+    Ok(text)
+}
+
+/// Fills the blocks of `experiment`; returns the text and how many there were.
+fn blocks(
+    text: &str,
+    document: &str,
+    experiment: &str,
+    content: impl Fn(&str) -> Result<String, ReportError>,
+) -> Result<(String, usize), ReportError> {
     let problem = |problem: String| ReportError::Splice { document: document.to_owned(), problem };
     let mut out = String::new();
     let (mut rest, mut filled) = (text, 0);
@@ -58,13 +81,8 @@ fn replace(
         out.push_str(END);
         rest = &rest[end + END.len()..];
     }
-    if filled == 0 {
-        return Err(problem(format!(
-            "no line says `{BEGIN}tables/<name>.md -->` or `{BEGIN}{experiment}:tables/<name>.md -->`"
-        )));
-    }
     out.push_str(rest);
-    Ok(out)
+    Ok((out, filled))
 }
 
 #[cfg(test)]
@@ -97,5 +115,11 @@ mod tests {
     fn a_block_without_end_is_refused() {
         assert!(replace("<!-- BEGIN: t.md -->", "d", "x", |_| Ok(String::new())).is_err());
         assert!(replace("nothing", "d", "x", |_| Ok(String::new())).is_err());
+    }
+    #[test]
+    fn values_stand_beside_blocks() {
+        let text = "<!-- BEGIN: y:t.md -->kept<!-- END --> <!-- VALUE: x:f.csv; value .1; layer=3 -->?<!-- /VALUE -->";
+        let spliced = replace(text, "d", "x", |_| Ok("layer,value\n3,0.25\n".to_owned())).unwrap();
+        assert_eq!(spliced, text.replace('?', "0.2"));
     }
 }

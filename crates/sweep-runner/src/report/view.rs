@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use evaluation::tasks::Split;
 
 use super::style::{self, Family, Style};
-use crate::analyse::{Arm, Difference, Study, TaskMean, arms, comparable};
+use crate::analyse::{Arm, Difference, Study, TaskMean, arms, comparable, comparable_set};
 use crate::record::schema::{TrialKey, options_as_text};
+use crate::text;
 
 /// A whole experiment, ready to be shown.
 pub(super) struct View {
@@ -60,6 +61,8 @@ pub(super) struct SeriesPoint {
     pub(super) mean: Option<TaskMean>,
     /// Of the mean, to the baseline's.
     pub(super) difference: Option<Difference>,
+    /// Whether its mean may be compared with those of the other rules at this nominal reduction.
+    pub(super) compared: bool,
 }
 
 impl Scene {
@@ -83,12 +86,12 @@ impl Scene {
 
     /// `model, protocol` for captions.
     pub(super) fn title(&self) -> String {
-        format!("{}, protocol `{}`", self.model, self.protocol)
+        format!("{}, protocol `{}`", text::in_caption(&self.model), text::in_caption(&self.protocol))
     }
 
     /// Part of a file name.
     pub(super) fn slug(&self) -> String {
-        format!("{}_{}", slug(&self.model), slug(&self.protocol))
+        format!("{}_{}", text::file_name(&self.model), text::file_name(&self.protocol))
     }
 
     /// Items of all accuracy tasks together.
@@ -107,13 +110,6 @@ impl Series {
 /// Nominal reductions come out of a solver; equal to a hundredth of a percent is equal.
 pub(super) fn same_reduction(a: f64, b: f64) -> bool {
     (a - b).abs() < 1e-4
-}
-
-/// Letters and digits of a name, for files: `builtin:mamba2-world` becomes `mamba2-world`.
-pub(super) fn slug(name: &str) -> String {
-    let short = name.rsplit(['/', ':']).next().unwrap_or(name);
-    let parts: Vec<&str> = short.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
-    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-").to_lowercase()
 }
 
 /// Sorts a study into scenes and series.
@@ -170,8 +166,22 @@ fn scene(study: &Study, arms: &[Arm], names: &Names, key: &TrialKey, members: &[
         all
     };
     scene.series = build(series, scene.baseline_mean());
+    mark_compared(&mut scene);
     scene.sweeps = build(sweeps, scene.baseline_mean());
     scene
+}
+
+/// Says of each rule at each nominal reduction whether it may be compared with the others there.
+fn mark_compared(scene: &mut Scene) {
+    for nominal in scene.reductions() {
+        let points = scene.series.iter_mut().flat_map(|series| &mut series.points);
+        let points: Vec<&mut SeriesPoint> = points.filter(|point| same_reduction(point.nominal, nominal)).collect();
+        let achieved = |point: &&mut SeriesPoint| point.mean.as_ref().map(|mean| mean.flops_reduction_achieved);
+        let inside = comparable_set(&points.iter().map(achieved).collect::<Vec<_>>(), nominal);
+        for (point, inside) in points.into_iter().zip(inside) {
+            point.compared = inside;
+        }
+    }
 }
 
 type Groups = Vec<(String, Vec<usize>)>;
@@ -299,7 +309,8 @@ impl Names {
             .map(|&arm| {
                 let mean = arms[arm].mean_over(tasks);
                 let difference = mean.as_ref().zip(baseline).map(|(mean, baseline)| mean.minus(baseline));
-                SeriesPoint { arm, nominal: arms[arm].trial.flops_reduction_nominal, mean, difference }
+                let nominal = arms[arm].trial.flops_reduction_nominal;
+                SeriesPoint { arm, nominal, mean, difference, compared: true }
             })
             .collect();
         points.sort_by(|a, b| a.nominal.total_cmp(&b.nominal));

@@ -105,7 +105,8 @@ fn tell(record: &ProbeRecord, done: usize, all: usize) {
             format!("FAILED: {error}")
         }
     };
-    eprintln!("probe {done}/{all} · {model} · {probe}{of} · {task} · {ended}");
+    let line = format!("probe {done}/{all} · {model} · {probe}{of} · {task} · {ended}");
+    eprintln!("{}", crate::text::terminal(&line));
 }
 
 /// Runs probes, a model at a time: two large ones may not fit.

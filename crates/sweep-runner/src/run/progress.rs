@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::plan::{Cell, PlannedTrial};
 use crate::record::schema::{CellRecord, Status};
+use crate::text::{terminal, terminal_lines};
 
 /// Least time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -54,6 +55,7 @@ impl Progress {
     /// One line that stays.
     #[expect(clippy::print_stderr, reason = "progress belongs on stderr")]
     pub(super) fn say(&self, text: &str) {
+        let text = terminal_lines(text);
         if self.terminal {
             self.bar.println(text);
         } else {
@@ -81,7 +83,7 @@ impl Progress {
             Status::Done => format!("{:.1} s", took.as_secs_f64()),
             Status::Failed => format!("FAILED: {}", record.error.as_deref().unwrap_or("unknown")),
         };
-        self.latest = format!("{} · {} · {outcome}", trial.describe(), cell.task);
+        self.latest = terminal(&format!("{} · {} · {outcome}", trial.describe(), cell.task));
         self.bar.set_message(self.latest.clone());
         if record.status == Status::Failed {
             self.line();

@@ -15,25 +15,44 @@ pub(crate) struct Estimate {
     pub(crate) interval: Interval,
 }
 
-/// Estimate of one metric, with the value over each resample (none for shares where `keep` is not set).
+/// Which interval a metric has: one and the same wherever its values stand side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// Every item counts the same and adds 0 or 1: Wilson's.
+    Share,
+    /// Anything else: percentiles of the bootstrap.
+    Bootstrap,
+}
+
+impl Rule {
+    /// The rule of values that stand side by side: shares where all of them are.
+    pub(crate) fn of<'a>(column: impl IntoIterator<Item = &'a Contributions>) -> Self {
+        if column.into_iter().all(Contributions::is_share) { Self::Share } else { Self::Bootstrap }
+    }
+}
+
+/// Estimate of one metric by its rule, with the value over each resample (none for shares where `keep` is not set).
 ///
-/// Shares of items get Wilson's interval, everything else the percentile interval of the bootstrap. The standard error
-/// of plain means is the usual formula (as lm-evaluation-harness reports it), otherwise the spread of the replicates.
-pub(crate) fn estimate(contributions: &Contributions, resamples: &Resamples, keep: bool) -> (Estimate, Vec<f64>) {
+/// The standard error of plain means is the usual formula (as lm-evaluation-harness reports it), otherwise the spread of the replicates.
+pub(crate) fn estimate(
+    contributions: &Contributions,
+    resamples: &Resamples,
+    rule: Rule,
+    keep: bool,
+) -> (Estimate, Vec<f64>) {
     let n = contributions.len();
     let value = contributions.value();
     // Wilson's interval needs no resampling, and most metrics of a sweep are shares.
-    let replicates = if keep || !contributions.is_share() { contributions.replicates(resamples) } else { Vec::new() };
-    let interval = if contributions.is_share() {
-        wilson(contributions.values().iter().sum(), n as f64)
-    } else {
-        percentile_interval(&replicates)
+    let replicates = if keep || rule == Rule::Bootstrap { contributions.replicates(resamples) } else { Vec::new() };
+    let interval = match rule {
+        Rule::Share => wilson(contributions.values().iter().sum(), n as f64),
+        Rule::Bootstrap => percentile_interval(&replicates),
     };
     let stderr = if contributions.is_plain_mean() { mean_stderr(contributions.values()) } else { spread(&replicates) };
     (Estimate { n, value, stderr, interval }, replicates)
 }
 
-/// Estimate of something computed from replicates alone: means over seeds or tasks.
+/// Estimate of something computed from replicates alone: means over seeds or tasks of what is no share.
 pub(crate) fn estimate_from_replicates(n: usize, value: f64, replicates: &[f64]) -> Estimate {
     Estimate { n, value, stderr: spread(replicates), interval: percentile_interval(replicates) }
 }
@@ -58,7 +77,7 @@ mod tests {
     fn shares_use_wilson_and_the_usual_standard_error() {
         let pairs: Vec<(f64, f64)> = (0..20).map(|i| (f64::from(u8::from(i < 15)), 1.0)).collect();
         let set = Resamples::draw(0, "t", 20, 200);
-        let (estimate, replicates) = estimate(&contributions(Aggregate::Mean, &pairs), &set, true);
+        let (estimate, replicates) = estimate(&contributions(Aggregate::Mean, &pairs), &set, Rule::Share, true);
         assert!((estimate.value - 0.75).abs() < 1e-12);
         // sqrt(0.75 * 0.25 / 19).
         assert!((estimate.stderr - (0.1875_f64 / 19.0).sqrt()).abs() < 1e-12);
@@ -70,7 +89,7 @@ mod tests {
     fn perplexity_interval_holds_the_value() {
         let pairs: Vec<(f64, f64)> = (0..60).map(|i| (-1.0 - f64::from(i % 7) * 0.2, 1.0)).collect();
         let set = Resamples::draw(0, "t", 60, 4_000);
-        let (estimate, _) = estimate(&contributions(Aggregate::ExpNegMean, &pairs), &set, false);
+        let (estimate, _) = estimate(&contributions(Aggregate::ExpNegMean, &pairs), &set, Rule::Bootstrap, false);
         assert!(estimate.interval.contains(estimate.value));
         // Delta method: standard error of the mean times the value.
         let delta = mean_stderr(&pairs.iter().map(|p| p.0).collect::<Vec<_>>()) * estimate.value;

@@ -7,15 +7,19 @@ mod jaccard;
 mod mcnemar;
 mod percentile;
 mod resample;
+mod score;
+mod simultaneous;
 mod verdict;
 mod wilson;
 
 pub(crate) use contributions::Contributions;
 pub(crate) use difference::{Difference, difference_of_replicates, paired_difference};
-pub(crate) use estimate::{Estimate, estimate, estimate_from_replicates, mean_stderr};
+pub(crate) use estimate::{Estimate, Rule, estimate, estimate_from_replicates, mean_stderr};
 pub(crate) use jaccard::{ChanceOverlap, jaccard};
 pub(crate) use percentile::Interval;
 pub(crate) use resample::{RESAMPLES, ResampleBank};
+pub(crate) use score::{mean_of_shares, share_of_seeds};
+pub(crate) use simultaneous::JOINT_LEVEL;
 pub(crate) use verdict::{Decision, Evidence, Verdict, decide, of_share};
 
 /// `ln(k!)` for k = 0..=n, by summation: exact enough for the counts of an evaluation.

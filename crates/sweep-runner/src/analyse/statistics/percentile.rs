@@ -51,8 +51,8 @@ fn quantile(values: &mut [f64], level: f64) -> f64 {
     let (_, &mut low, rest) = values.select_nth_unstable_by(below, f64::total_cmp);
     let high = rest.iter().copied().min_by(f64::total_cmp).unwrap_or(low);
     let share = position - below as f64;
-    // Without this branch an infinite neighbour would turn an exact order statistic into NaN.
-    if share == 0.0 { low } else { low + share * (high - low) }
+    // Without this branch infinite neighbours would turn an order statistic into NaN.
+    if share == 0.0 || low.total_cmp(&high).is_eq() { low } else { low + share * (high - low) }
 }
 
 #[cfg(test)]

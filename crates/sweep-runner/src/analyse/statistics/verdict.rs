@@ -5,8 +5,12 @@
 //! one `1 - 0.05 / (m - 1)`, and so on until one holds its margin; the rest keep that level
 //! and stay open. The probability that any of the
 //! comparisons is called wrongly is then at most 5 %.
+//!
+//! These intervals decide and do not hold all at once: each is only as wide as its turn asks. What is shown beside a verdict is the
+//! max-t interval (`simultaneous.rs`).
 
 use super::percentile::{Interval, percentile_interval_at, spread};
+use super::simultaneous::{JOINT_LEVEL, simultaneous};
 
 /// Probability of any wrong call among the comparisons of a claim.
 const ALPHA: f64 = 0.05;
@@ -45,9 +49,13 @@ impl Verdict {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Decision {
     pub(crate) effect: f64,
-    /// Corrected for the number of comparisons.
+    /// Holds its effect together with those of all other comparisons; a range over tasks for costs.
     pub(crate) interval: Interval,
-    /// 1 minus the level of the interval; 0 for a range over tasks.
+    /// Joint level of the interval; 1 for a range over tasks.
+    pub(crate) level: f64,
+    /// The interval that decided: Holm's.
+    pub(crate) deciding: Interval,
+    /// 1 minus the level of the deciding interval; 0 for a range over tasks.
     pub(crate) alpha: f64,
     /// Two-sided, that the effect lies at the margin; not corrected.
     pub(crate) p_value: f64,
@@ -80,7 +88,21 @@ pub(crate) fn decide(comparisons: &[(Evidence, f64)]) -> Vec<Decision> {
         left -= usize::from(!stopped);
         decisions[index] = Some(decision);
     }
-    decisions.into_iter().flatten().collect()
+    let mut decisions: Vec<Decision> = decisions.into_iter().flatten().collect();
+    show_jointly(comparisons, &mut decisions);
+    decisions
+}
+
+/// Gives every sampled effect the interval that holds together with the others.
+fn show_jointly(comparisons: &[(Evidence, f64)], decisions: &mut [Decision]) {
+    let known = comparisons.iter().zip(decisions).filter_map(|((evidence, _), decision)| match evidence {
+        Evidence::Replicates(value, replicates) => Some((decision, (*value, replicates.as_slice()))),
+        Evidence::Tasks(_) | Evidence::Missing => None,
+    });
+    let (shown, effects): (Vec<&mut Decision>, Vec<(f64, &[f64])>) = known.unzip();
+    for (decision, interval) in shown.into_iter().zip(simultaneous(&effects)) {
+        decision.interval = interval;
+    }
 }
 
 /// The verdict over all comparisons of which `needed` must be supported: refuted once so many are refuted that the rest
@@ -106,7 +128,9 @@ impl Evidence {
         } else {
             Verdict::Undecided
         };
-        Decision { effect: self.effect(), interval, alpha, p_value: self.p_value(margin), verdict }
+        let level = if matches!(self, Self::Tasks(_)) { 1.0 } else { JOINT_LEVEL };
+        let (effect, p_value) = (self.effect(), self.p_value(margin));
+        Decision { effect, interval, level, deciding: interval, alpha, p_value, verdict }
     }
 
     fn effect(&self) -> f64 {
@@ -210,6 +234,7 @@ mod tests {
         // An unfinished comparison is the last in the queue, and stays open.
         ten.push((Evidence::Missing, 0.0));
         let decisions = decide(&ten);
+        assert!(decisions[10].interval.half_width().is_infinite());
         assert_eq!((decisions[9].verdict, decisions[10].verdict), (Verdict::Undecided, Verdict::Undecided));
         assert!((decisions[9].alpha - 0.025).abs() < 1e-12);
     }

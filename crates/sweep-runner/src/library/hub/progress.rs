@@ -73,13 +73,14 @@ impl Progress {
     }
 
     fn at(&mut self, file: &str, bytes: u64) {
-        self.bar.set_message(file.to_owned());
+        self.bar.set_message(crate::text::terminal(file));
         self.present.insert(file.to_owned(), bytes);
         self.bar.set_position(self.present.values().sum());
     }
 
     #[expect(clippy::print_stderr, reason = "progress belongs on stderr")]
     fn say(&self, text: &str) {
+        let text = crate::text::terminal_lines(text);
         if self.terminal {
             self.bar.println(text);
         } else {

@@ -7,10 +7,11 @@ use super::{
     FULL_WIDTH, Failed, Figure, csv_line, estimate_fields, figure, interval_fields, legend, number, seeds_note,
 };
 use crate::analyse::{Estimate, Interval};
-use crate::report::axes::{LABEL_TEXT, Panel, padded, ticks};
-use crate::report::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw};
+use crate::report::axes::{BEYOND, LABEL_TEXT, Panel, has_place, padded, ticks};
+use crate::report::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw, fitted};
 use crate::report::style::{Family, Style};
 use crate::report::view::{Scene, SceneTask, Series, View};
+use crate::text;
 
 /// One point of a curve.
 #[derive(Clone, Copy)]
@@ -83,11 +84,13 @@ pub(super) fn mean(view: &View, scene: &Scene) -> Result<Option<Figure>, Failed>
     });
     let caption = format!(
         "Accuracy (mean over {} tasks, {} items in all) against the FLOPs reduction that was achieved; {}. Bands are 95 % \
-         bootstrap intervals over items, stratified by task. The horizontal line is the unreduced baseline, from which \
-         every curve starts; grey `random` is repeated in every panel. {}",
+         intervals over items. The horizontal line is `{}`, from which every curve starts; grey `random` is repeated in every \
+         panel. {}{}",
         scene.accuracy_tasks().len(),
         scene.items(),
         scene.title(),
+        baseline_name(view, scene),
+        if curves.iter().any(|curves| has_beyond(curves)) { BEYOND } else { "" },
         seeds_note(view, arms(scene)),
     );
     figure(format!("accuracy_vs_flops_{}", scene.slug()), svg, csv(view, scene), caption)
@@ -115,11 +118,14 @@ pub(super) fn by_task(view: &View, scene: &Scene) -> Result<Option<Figure>, Fail
     let legend_height = legend::height(&names, FULL_WIDTH - left);
     let grid = scene.tasks.len() as f64 * (plot + row_gap);
     let height = top + grid - row_gap + 18.0 + 10.0 + legend_height + 4.0;
+    let of_task = |task| -> Vec<Vec<Curve>> {
+        families.iter().map(|&family| curves(view, scene, family, &Quantity::Task(task))).collect()
+    };
+    let beyond = scene.tasks.iter().any(|task| of_task(task).iter().any(|curves| has_beyond(curves)));
     let svg = draw(FULL_WIDTH, height, |canvas| {
         for (row, task) in scene.tasks.iter().enumerate() {
             let quantity = Quantity::Task(task);
-            let curves: Vec<Vec<Curve>> =
-                families.iter().map(|&family| curves(view, scene, family, &quantity)).collect();
+            let curves = of_task(task);
             let unit = if task.lower_is_better { 1.0 } else { 100.0 };
             let (x_range, y_range) = ranges(&curves, reference(view, scene, &quantity), !task.lower_is_better);
             let offset = top + row as f64 * (plot + row_gap);
@@ -136,6 +142,7 @@ pub(super) fn by_task(view: &View, scene: &Scene) -> Result<Option<Figure>, Fail
             }
             let unit = if task.lower_is_better { "" } else { ", %" };
             let title = format!("{} ({}{unit}), n = {}", task.name, task.metric, task.n);
+            let title = fitted(&title, LABEL_TEXT, true, FULL_WIDTH - left);
             canvas.text((left, offset - 6.5), &title, Text::new(LABEL_TEXT).bold())?;
         }
         let below = top + grid - row_gap + 18.0;
@@ -145,8 +152,9 @@ pub(super) fn by_task(view: &View, scene: &Scene) -> Result<Option<Figure>, Fail
     });
     let caption = format!(
         "The primary metric of each task against the achieved FLOPs reduction; {}. Bands are 95 % intervals over items \
-         (Wilson for shares of items, otherwise item bootstrap). {}",
+         (Wilson's for shares of items, otherwise item bootstrap). {}{}",
         scene.title(),
+        if beyond { BEYOND } else { "" },
         seeds_note(view, arms(scene)),
     );
     figure(format!("accuracy_vs_flops_tasks_{}", scene.slug()), svg, csv(view, scene), caption)
@@ -190,6 +198,7 @@ fn curves<'a>(view: &View, scene: &'a Scene, family: Family, quantity: &Quantity
                         .task(&task.name)
                         .map(|result| (result.flops_reduction_achieved, result.estimate)),
                 })
+                .filter(|(x, _)| x.is_finite())
                 .map(|(x, estimate)| Sample { x, y: estimate.value, interval: estimate.interval })
                 .collect();
             samples.sort_by(|a, b| a.x.total_cmp(&b.x));
@@ -197,6 +206,15 @@ fn curves<'a>(view: &View, scene: &'a Scene, family: Family, quantity: &Quantity
             Curve { label: &series.label, style: series.style, samples, reference }
         })
         .collect()
+}
+
+/// Whether some value has no place on an axis.
+fn has_beyond(curves: &[Curve]) -> bool {
+    curves.iter().flat_map(|curve| &curve.samples).any(|sample| !has_place(sample.y))
+}
+
+fn baseline_name(view: &View, scene: &Scene) -> String {
+    scene.baseline.as_ref().map_or_else(String::new, |(arm, _)| text::in_caption(&view.arms[*arm].trial.strategy))
 }
 
 fn labels<'a>(curves: &[Curve<'a>]) -> Vec<&'a str> {
@@ -225,11 +243,16 @@ fn paint(
     let paths: Vec<Vec<Sample>> =
         curves.iter().map(|curve| start.iter().copied().chain(curve.samples.iter().copied()).collect()).collect();
     for (curve, path) in curves.iter().zip(&paths).filter(|(curve, _)| !curve.samples.is_empty()) {
-        let upper = path.iter().map(|s| panel.at(s.x, s.interval.high.clamp(panel.y.low, panel.y.high)));
-        let lower = path.iter().rev().map(|s| panel.at(s.x, s.interval.low.clamp(panel.y.low, panel.y.high)));
-        canvas.polygon(&upper.chain(lower).collect::<Vec<_>>(), curve.style.ink.alpha(band))?;
+        // A value without a place interrupts curve and band.
+        for run in path.split(|sample| !has_place(sample.y)).filter(|run| run.len() > 1) {
+            let upper = run.iter().map(|s| panel.at(s.x, s.interval.high.clamp(panel.y.low, panel.y.high)));
+            let lower = run.iter().rev().map(|s| panel.at(s.x, s.interval.low.clamp(panel.y.low, panel.y.high)));
+            canvas.polygon(&upper.chain(lower).collect::<Vec<_>>(), curve.style.ink.alpha(band))?;
+        }
     }
-    if let Some(estimate) = reference {
+    if let Some(estimate) = reference.filter(|estimate| !has_place(estimate.value)) {
+        panel.beyond_y(canvas, panel.left + 3.0, estimate.value, Ink::BLACK)?;
+    } else if let Some(estimate) = reference {
         let y = panel.y.at(estimate.value);
         canvas
             .line(&[(panel.left, y), (panel.right(), y)], Stroke { ink: Ink::BLACK, width: 0.7, dash: &[3.0, 1.5] })?;
@@ -240,6 +263,10 @@ fn paint(
         canvas.line(&points, Stroke { ink: curve.style.ink, width, dash: curve.style.dash })?;
         let radius = if curve.reference { 1.4 } else { 2.0 };
         for sample in &curve.samples {
+            if !has_place(sample.y) {
+                panel.beyond_y(canvas, panel.x.at(sample.x), sample.y, curve.style.ink)?;
+                continue;
+            }
             canvas.marker(panel.at(sample.x, sample.y), curve.style.marker, radius, curve.style.ink)?;
         }
     }
@@ -259,12 +286,13 @@ fn name_reference(canvas: &Canvas, view: &View, scene: &Scene, panel: &Panel) ->
 fn csv(view: &View, scene: &Scene) -> String {
     let header = "model,protocol,series,family,task,metric,flops_reduction_nominal,flops_reduction_achieved,seeds,n,value,ci_low,ci_high,diff,diff_ci_low,diff_ci_high,p_value\n";
     let mut csv = header.to_owned();
-    let baseline = scene
-        .baseline
-        .iter()
-        .map(|(arm, mean)| (view.arms[*arm].trial.strategy.clone(), Family::Baseline, *arm, mean.as_ref(), None));
+    let baseline = scene.baseline.iter().map(|(arm, mean)| {
+        let name = &view.arms[*arm].trial.strategy;
+        (name.clone(), name.clone(), *arm, mean.as_ref(), None)
+    });
     let points = scene.series.iter().flat_map(|series| {
-        series.points.iter().map(|p| (series.label.clone(), series.family, p.arm, p.mean.as_ref(), p.difference))
+        let family = series.family.title();
+        series.points.iter().map(|p| (series.label.clone(), family.to_owned(), p.arm, p.mean.as_ref(), p.difference))
     });
     for (label, family, arm, mean, difference) in baseline.chain(points) {
         let arm = &view.arms[arm];
@@ -278,7 +306,7 @@ fn csv(view: &View, scene: &Scene) -> String {
                 scene.model.clone(),
                 scene.protocol.clone(),
                 label.clone(),
-                family.title().to_owned(),
+                family.clone(),
                 task.to_owned(),
                 metric.to_owned(),
                 number(arm.trial.flops_reduction_nominal),

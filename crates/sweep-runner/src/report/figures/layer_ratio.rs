@@ -2,10 +2,11 @@
 
 use super::{FULL_WIDTH, Failed, Figure, csv_line, figure, interval_fields, number};
 use crate::analyse::Difference;
-use crate::report::axes::{LABEL_TEXT, TICK_TEXT, TITLE_TEXT, ticks};
-use crate::report::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw as page};
+use crate::report::axes::{LABEL_TEXT, TICK_TEXT, TITLE_TEXT, beyond, has_place, ticks};
+use crate::report::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw as page, fitted};
 use crate::report::style::diverging;
 use crate::report::view::{Scene, Series, View};
+use crate::text;
 
 /// Points between two keep ratios.
 const CELL_HEIGHT: f64 = 20.0;
@@ -15,16 +16,19 @@ struct Grid<'a> {
     series: &'a Series,
     sites: Vec<usize>,
     keep_ratios: Vec<f64>,
-    cells: Vec<(usize, f64, Difference)>,
+    /// Site, keep ratio, difference, and index of the arm.
+    cells: Vec<(usize, f64, Difference, usize)>,
 }
 
 /// Draws the sweeps of one scene, all on one colour scale.
-pub(super) fn draw(view: &View, scene: &Scene) -> Result<Option<Figure>, Failed> {
+pub(super) fn draw(view: &View, scene: &Scene, baseline: &str) -> Result<Option<Figure>, Failed> {
     let grids: Vec<Grid> = scene.sweeps.iter().filter_map(|series| grid(view, series)).collect();
     if grids.is_empty() {
         return Ok(None);
     }
-    let values = || grids.iter().flat_map(|g| &g.cells).map(|cell| cell.2.value);
+    let all = || grids.iter().flat_map(|g| &g.cells).map(|cell| cell.2.value);
+    let values = || all().filter(|value| has_place(*value));
+    let has_beyond = all().any(|value| !has_place(value));
     let largest = values().map(f64::abs).fold(0.0, f64::max);
     // Even a sweep without any effect needs a scale.
     let limit = if largest > 0.0 { largest } else { 0.01 };
@@ -56,23 +60,25 @@ pub(super) fn draw(view: &View, scene: &Scene) -> Result<Option<Figure>, Failed>
         colour_bar(canvas, (FULL_WIDTH - bar + 12.0, 16.0), total.max(110.0) - 34.0, limit, shown)
     });
     let caption = format!(
-        "Paired difference of mean accuracy to the unreduced baseline when tokens are reduced at one site alone \
+        "Paired difference of mean accuracy to `{}` when tokens are reduced at one site alone \
          ({} tasks, {} items in all); {}. Hatched cells: the 95 % interval (paired bootstrap over items, stratified by \
-         task) holds zero. Not corrected for the number of cells.",
+         task) holds zero. Cells remove different shares of the FLOPs (those are in the CSV). Not corrected for the number of cells.{}",
+        text::in_caption(baseline),
         scene.accuracy_tasks().len(),
         scene.items(),
         scene.title(),
+        if has_beyond { " ∞ or NaN marks a value that is no finite number." } else { "" },
     );
-    figure(format!("layer_ratio_{}", scene.slug()), svg, csv(scene, &grids), caption)
+    figure(format!("layer_ratio_{}", scene.slug()), svg, csv(view, scene, &grids), caption)
 }
 
 fn grid<'a>(view: &View, series: &'a Series) -> Option<Grid<'a>> {
-    let cells: Vec<(usize, f64, Difference)> = series
+    let cells: Vec<(usize, f64, Difference, usize)> = series
         .points
         .iter()
         .filter_map(|point| {
             let trial = &view.arms[point.arm].trial;
-            Some((*trial.sites.first()?, trial.keep_ratio, point.difference?))
+            Some((*trial.sites.first()?, trial.keep_ratio, point.difference?, point.arm))
         })
         .collect();
     let mut sites: Vec<usize> = cells.iter().map(|cell| cell.0).collect();
@@ -92,14 +98,20 @@ fn paint(
     limit: f64,
 ) -> Result<(), DrawError> {
     let (cell_width, cell_height) = (width / grid.sites.len() as f64, height / grid.keep_ratios.len() as f64);
-    canvas.text((left, top - 7.0), &grid.series.label, Text::new(TITLE_TEXT).bold())?;
+    let title = fitted(&grid.series.label, TITLE_TEXT, true, width);
+    canvas.text((left, top - 7.0), &title, Text::new(TITLE_TEXT).bold())?;
     // Pale grey behind cells that were not run.
     canvas.rect((left, top), (left + width, top + height), Ink::FAINT)?;
-    for &(site, keep_ratio, difference) in &grid.cells {
+    for &(site, keep_ratio, difference, _) in &grid.cells {
         let column = grid.sites.iter().position(|&s| s == site).unwrap_or(0) as f64;
         let row = grid.keep_ratios.iter().position(|k| (k - keep_ratio).abs() < 1e-6).unwrap_or(0) as f64;
         let from = (left + column * cell_width, top + row * cell_height);
         let to = (from.0 + cell_width, from.1 + cell_height);
+        if !has_place(difference.value) {
+            let middle = (from.0 + cell_width / 2.0, from.1 + cell_height / 2.0);
+            canvas.text(middle, beyond(difference.value), Text::new(TICK_TEXT).align(Align::Middle))?;
+            continue;
+        }
         canvas.rect(from, to, diverging(difference.value / limit))?;
         if difference.interval.contains(0.0) {
             // Faint: where nothing was found must not draw the eye away from where something was.
@@ -115,9 +127,12 @@ fn paint(
     }
     for (row, keep_ratio) in grid.keep_ratios.iter().enumerate() {
         let y = top + (row as f64 + 0.5) * cell_height;
-        let label = format!("{keep_ratio:.3}");
-        let label = label.trim_end_matches('0').trim_end_matches('.');
-        canvas.text((left - 3.0, y), label, Text::new(TICK_TEXT).align(Align::End))?;
+        let label = if *keep_ratio < 5e-4 {
+            text::number(*keep_ratio)
+        } else {
+            format!("{keep_ratio:.3}").trim_end_matches('0').trim_end_matches('.').to_owned()
+        };
+        canvas.text((left - 3.0, y), &label, Text::new(TICK_TEXT).align(Align::End))?;
     }
     Ok(())
 }
@@ -148,14 +163,18 @@ fn colour_bar(
     canvas.text((left + width + 25.0, top + height / 2.0), "Difference (points)", title)
 }
 
-fn csv(scene: &Scene, grids: &[Grid]) -> String {
-    let mut csv = "model,protocol,series,site,keep_ratio,diff,ci_low,ci_high,p_value\n".to_owned();
+fn csv(view: &View, scene: &Scene, grids: &[Grid]) -> String {
+    let header = "model,protocol,series,site,keep_ratio,diff,ci_low,ci_high,p_value,flops_reduction_nominal,flops_reduction_achieved\n";
+    let mut csv = header.to_owned();
     for grid in grids {
-        for (site, keep_ratio, difference) in &grid.cells {
+        for (site, keep_ratio, difference, arm) in &grid.cells {
             let mut fields = vec![scene.model.clone(), scene.protocol.clone(), grid.series.label.clone()];
             fields.extend([site.to_string(), number(*keep_ratio), number(difference.value)]);
             fields.extend(interval_fields(Some(difference.interval)));
             fields.push(number(difference.p_value));
+            let arm = &view.arms[*arm];
+            fields.push(number(arm.trial.flops_reduction_nominal));
+            fields.push(number(arm.achieved().unwrap_or(f64::NAN)));
             csv += &csv_line(&fields);
         }
     }

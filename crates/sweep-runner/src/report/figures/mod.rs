@@ -9,9 +9,11 @@ mod probes;
 mod protocol_comparison;
 mod token_map;
 
-use super::error::ReportError;
+use super::axes::LABEL_TEXT;
+use super::canvas::{Align, Canvas, DrawError, Ink, Point, Text, fitted, text_width};
 use super::view::View;
-use crate::analyse::{Estimate, Interval, Study};
+use crate::analyse::{Estimate, Interval, MARK, NOT_COMPARED, Study};
+use crate::text;
 
 /// Width of a full text column in points (5.5 inches).
 const FULL_WIDTH: f64 = 396.0;
@@ -24,37 +26,60 @@ pub(super) struct Figure {
     pub(super) caption: String,
 }
 
+/// A figure that could not be drawn. The others are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct FailedFigure {
+    pub(super) name: String,
+    pub(super) reason: String,
+}
+
+/// What could be drawn and what could not.
+#[derive(Default)]
+pub(super) struct Drawn {
+    pub(super) figures: Vec<Figure>,
+    pub(super) failed: Vec<FailedFigure>,
+}
+
+impl Drawn {
+    fn add<F: IntoIterator<Item = Figure>>(&mut self, drawn: Result<F, Failed>) {
+        match drawn {
+            Ok(figures) => self.figures.extend(figures),
+            Err((name, reason)) => self.failed.push(FailedFigure { name, reason }),
+        }
+    }
+}
+
 /// Draws every figure the experiment has data for, in reading order.
-pub(super) fn draw_all(study: &Study, view: &View) -> Result<Vec<Figure>, ReportError> {
-    let mut figures = Vec::new();
+pub(super) fn draw_all(study: &Study, view: &View) -> Drawn {
+    let mut drawn = Drawn::default();
     if let Some(result) = &study.claim {
-        figures.extend(named(claim::points(result))?);
-        figures.extend(named(claim::costs(result))?);
+        drawn.add(claim::points(result));
+        drawn.add(claim::costs(result));
     }
     for scene in &view.scenes {
-        figures.extend(named(accuracy_vs_flops::mean(view, scene))?);
-        figures.extend(named(accuracy_vs_flops::by_task(view, scene))?);
+        drawn.add(accuracy_vs_flops::mean(view, scene));
+        drawn.add(accuracy_vs_flops::by_task(view, scene));
     }
     for scene in &view.scenes {
-        figures.extend(named(differences::draw(view, scene))?);
+        drawn.add(differences::draw(view, scene, &study.plan.baseline));
     }
     for nominal in protocol_comparison::reductions(view) {
-        figures.extend(named(protocol_comparison::draw(view, nominal))?);
+        drawn.add(protocol_comparison::draw(view, nominal, &study.plan.baseline));
     }
     for scene in &view.scenes {
-        figures.extend(named(layer_ratio::draw(view, scene))?);
+        drawn.add(layer_ratio::draw(view, scene, &study.plan.baseline));
     }
-    figures.extend(named(token_map::draw_all(study, view))?);
-    figures.extend(named(probes::draw_all(&study.probes))?);
-    Ok(figures)
+    for map in token_map::draw_all(study, view) {
+        drawn.add(map);
+    }
+    for probe in probes::draw_all(&study.probes) {
+        drawn.add(probe);
+    }
+    drawn
 }
 
 /// A failure with the name of the figure it happened in.
 type Failed = (String, String);
-
-fn named<T>(drawn: Result<T, Failed>) -> Result<T, ReportError> {
-    drawn.map_err(|(figure, reason)| ReportError::Draw { figure, reason })
-}
 
 /// Finishes a figure or names the one that failed.
 fn figure(name: String, svg: Result<String, String>, csv: String, caption: String) -> Result<Option<Figure>, Failed> {
@@ -66,10 +91,7 @@ fn figure(name: String, svg: Result<String, String>, csv: String, caption: Strin
 
 /// One line of CSV.
 fn csv_line(fields: &[String]) -> String {
-    let quoted = fields.iter().map(|field| {
-        if field.contains([',', '"', '\n']) { format!("\"{}\"", field.replace('"', "\"\"")) } else { field.clone() }
-    });
-    quoted.collect::<Vec<_>>().join(",") + "\n"
+    fields.iter().map(|field| text::csv(field)).collect::<Vec<_>>().join(",") + "\n"
 }
 
 fn number(value: f64) -> String {
@@ -83,6 +105,25 @@ fn interval_fields(interval: Option<Interval>) -> [String; 2] {
 fn estimate_fields(estimate: &Estimate) -> [String; 4] {
     let [low, high] = interval_fields(Some(estimate.interval));
     [estimate.n.to_string(), number(estimate.value), low, high]
+}
+
+fn yes_or_no(value: bool) -> &'static str {
+    if value { "yes" } else { "no" }
+}
+
+/// Height of the note below a figure.
+const NOTE: f64 = 10.0;
+
+/// Says below a figure what the mark of a rule means.
+fn apart_note(canvas: &Canvas, middle: Point) -> Result<(), DrawError> {
+    canvas.text(middle, &format!("{MARK} {NOT_COMPARED}"), Text::new(6.4).ink(Ink::GREY).align(Align::Middle))
+}
+
+/// Labels of the rows of a figure, cut to less than half of it, and the room that they need on the left.
+fn row_labels<'a>(labels: impl Iterator<Item = &'a str>) -> (Vec<String>, f64) {
+    let labels: Vec<String> = labels.map(|label| fitted(label, LABEL_TEXT, false, 0.48 * FULL_WIDTH)).collect();
+    let widest = labels.iter().map(|label| text_width(label, LABEL_TEXT, false)).fold(0.0, f64::max);
+    (labels, 8.0 + widest)
 }
 
 /// How many seeds stand behind pooled series, for captions.

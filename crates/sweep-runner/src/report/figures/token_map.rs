@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{FULL_WIDTH, Failed, Figure, csv_line, figure};
+use super::{FULL_WIDTH, Failed, Figure, csv_line, figure, row_labels};
 use crate::analyse::{Cell, Study};
 use crate::report::axes::{LABEL_TEXT, TICK_TEXT};
 use crate::report::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw as page, text_width};
-use crate::report::view::{Scene, Series, View, same_reduction, slug};
+use crate::report::view::{Scene, Series, View, same_reduction};
+use crate::text;
 
 /// Tokens side by side; longer items go on in a second block.
 const PER_BLOCK: usize = 48;
@@ -47,7 +48,7 @@ struct Map<'a> {
 }
 
 /// One map per task that recorded plans, for the first scene that shows them best.
-pub(super) fn draw_all(study: &Study, view: &View) -> Result<Vec<Figure>, Failed> {
+pub(super) fn draw_all(study: &Study, view: &View) -> Vec<Result<Option<Figure>, Failed>> {
     let mut scenes: Vec<&Scene> = view.scenes.iter().collect();
     // `context` is what a deployed model does; other protocols are shown where it was not run.
     scenes.sort_by_key(|scene| scene.protocol != "context");
@@ -63,13 +64,8 @@ pub(super) fn draw_all(study: &Study, view: &View) -> Result<Vec<Figure>, Failed
             tasks.push(&cell.record.task);
         }
     }
-    let mut figures = Vec::new();
-    for task in tasks {
-        if let Some(map) = scenes.iter().find_map(|scene| choose(view, scene, task, &cells)) {
-            figures.extend(draw(&map)?);
-        }
-    }
-    Ok(figures)
+    let maps = tasks.into_iter().filter_map(|task| scenes.iter().find_map(|scene| choose(view, scene, task, &cells)));
+    maps.map(|map| draw(&map)).collect()
 }
 
 type Cells<'a> = BTreeMap<(&'a str, &'a str), &'a Cell>;
@@ -156,8 +152,7 @@ fn ink(fate: Fate, sites: usize) -> Ink {
 }
 
 fn draw(map: &Map) -> Result<Option<Figure>, Failed> {
-    let labels = map.rows.iter().map(|row| text_width(&row.series.label, LABEL_TEXT, false));
-    let left = 8.0 + labels.fold(0.0, f64::max);
+    let (labels, left) = row_labels(map.rows.iter().map(|row| row.series.label.as_str()));
     let blocks: Vec<std::ops::Range<usize>> = (0..map.tokens.len())
         .step_by(PER_BLOCK)
         .map(|start| start..(start + PER_BLOCK).min(map.tokens.len()))
@@ -189,7 +184,7 @@ fn draw(map: &Map) -> Result<Option<Figure>, Failed> {
             for (line, row) in map.rows.iter().enumerate() {
                 let y = top + line as f64 * ROW;
                 let label = Text::new(LABEL_TEXT).align(Align::End);
-                canvas.text((left - 4.0, y + ROW / 2.0), &row.series.label, label)?;
+                canvas.text((left - 4.0, y + ROW / 2.0), &labels[line], label)?;
                 for (column, token) in range.clone().enumerate() {
                     let from = (left + column as f64 * cell + 0.3, y + 0.6);
                     let to = (from.0 + cell - 0.6, y + ROW - 0.6);
@@ -204,12 +199,12 @@ fn draw(map: &Map) -> Result<Option<Figure>, Failed> {
         "One item (`{}` of {}) at a nominal FLOPs reduction of {:.0} %; {}. Grey tokens stay, orange ones are dropped, \
          green ones are merged into another; the darker, the earlier the site. Framed columns with a triangle are the \
          tokens the answer needs. An illustration: one item, no statistics.",
-        map.item_id,
-        map.task,
+        text::in_caption(&map.item_id),
+        text::in_caption(&map.task),
         map.nominal * 100.0,
         map.scene.title(),
     );
-    figure(format!("token_map_{}", slug(&map.task)), svg, csv(map), caption)
+    figure(format!("token_map_{}", text::file_name(&map.task)), svg, csv(map), caption)
 }
 
 /// Frames around the columns of necessary tokens; neighbours share one frame.
@@ -266,15 +261,8 @@ fn key(canvas: &Canvas, map: &Map, (left, top): (f64, f64)) -> Result<(), DrawEr
 
 /// A token as one short printable text.
 fn printable(token: &str) -> String {
-    let visible: String = token
-        .chars()
-        .map(|c| match c {
-            '\n' => '\u{21B5}',
-            '\t' => '\u{2192}',
-            c if c.is_control() => '\u{FFFD}',
-            c => c,
-        })
-        .collect();
+    // What else cannot be seen, the page shows.
+    let visible = token.replace('\n', "\u{21B5}").replace('\t', "\u{2192}");
     let trimmed = visible.trim();
     if trimmed.is_empty() {
         return "\u{2423}".to_owned();

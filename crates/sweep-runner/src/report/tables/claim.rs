@@ -1,7 +1,7 @@
 //! The comparisons of a claim with their verdicts.
 
-use super::format::{Rank, Row, Table, TableCell};
-use crate::analyse::{ClaimResult, ComparisonResult};
+use super::format::{Number, Row, Table, TableCell};
+use crate::analyse::{ClaimResult, ComparisonResult, MARK, Terms};
 use crate::plan::PlannedComparison;
 
 /// One row per comparison.
@@ -15,7 +15,7 @@ pub(in crate::report) fn table(result: &ClaimResult) -> Table {
         "achieved %",
         "margin",
         "higher − lower",
-        "corrected interval",
+        "joint interval",
         "smallest effect",
         "verdict",
     ];
@@ -24,23 +24,22 @@ pub(in crate::report) fn table(result: &ClaimResult) -> Table {
         name: crate::report::claim::TABLE.to_owned(),
         caption: "Differences of mean accuracy over tasks are in percentage points, paired over items; costs are in per cent of the \
                   lower side, the median over tasks; shares that a probe measures are in percentage points over the items that both rows \
-                  have. Achieved: FLOPs reduction of the lower and of the higher side."
+                  have. Achieved: FLOPs reduction of the lower and of the higher side; † marks sides that are more than half a point apart, \
+                  whose difference is not one of the rules alone. Beside an unreduced model the reduction itself is compared."
             .to_owned(),
         header: header.map(str::to_owned).to_vec(),
         rows: rows.map(|(planned, row)| Row { block: 0, cells: cells(planned, row) }).collect(),
+        achieved_in_cells: false,
     }
 }
 
 fn cells(planned: &PlannedComparison, row: &ComparisonResult) -> Vec<TableCell> {
     let number = |value: f64, decimals: usize| {
-        if value.is_finite() {
-            TableCell::Number { value, half_width: None, decimals, rank: Rank::Plain }
-        } else {
-            TableCell::Missing
-        }
+        if value.is_finite() { Number::plain(value, decimals) } else { TableCell::Missing }
     };
     let decision = &row.decision;
-    let achieved = row.achieved.map(|share| format!("{:.1}", share * 100.0)).join(" / ");
+    let mark = if row.terms == Terms::Unequal { format!(" {MARK}") } else { String::new() };
+    let achieved = row.achieved.map(|share| format!("{:.1}", share * 100.0)).join(" / ") + &mark;
     let interval = match &row.missing {
         Some(reason) => reason.clone(),
         None => format!("{} to {}", end(decision.interval.low), end(decision.interval.high)),

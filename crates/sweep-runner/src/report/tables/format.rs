@@ -1,5 +1,8 @@
 //! A table as data, and its three written forms.
 
+use crate::analyse::{MARK, NOT_COMPARED};
+use crate::text;
+
 /// How a cell stands among its competitors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::report) enum Rank {
@@ -9,6 +12,8 @@ pub(in crate::report) enum Rank {
     Best,
     /// Not distinguishable from the best.
     Tied,
+    /// No competitor: it removed more or less than those that are compared.
+    Apart,
 }
 
 /// One cell: a name, or a number with the half-width of its interval.
@@ -18,13 +23,26 @@ pub(in crate::report) enum TableCell {
     Name(String),
     /// Words.
     Text(String),
-    Number {
-        value: f64,
-        half_width: Option<f64>,
-        decimals: usize,
-        rank: Rank,
-    },
+    Number(Number),
     Missing,
+}
+
+/// A number and how it stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(in crate::report) struct Number {
+    pub(in crate::report) value: f64,
+    pub(in crate::report) half_width: Option<f64>,
+    pub(in crate::report) decimals: usize,
+    pub(in crate::report) rank: Rank,
+    /// FLOPs reduction, in percent, at which it was measured, where that differs from column to column.
+    pub(in crate::report) achieved: Option<f64>,
+}
+
+impl Number {
+    /// A number alone.
+    pub(in crate::report) fn plain(value: f64, decimals: usize) -> TableCell {
+        TableCell::Number(Self { value, decimals, ..Self::default() })
+    }
 }
 
 /// One row; a new block starts with a rule.
@@ -41,152 +59,208 @@ pub(in crate::report) struct Table {
     pub(in crate::report) caption: String,
     pub(in crate::report) header: Vec<String>,
     pub(in crate::report) rows: Vec<Row>,
+    /// Whether the achieved reduction stands behind each number; otherwise it has a column, and CSV alone says more.
+    pub(in crate::report) achieved_in_cells: bool,
 }
 
 impl Table {
-    /// GitHub-flavoured Markdown; underlining is HTML, which it renders.
+    /// GitHub-flavoured Markdown; underlining is HTML, which it renders. Notes stand below.
     pub(in crate::report) fn markdown(&self) -> String {
-        let escape = |text: &str| text.replace('|', "\\|");
-        let mut text = format!("| {} |\n", self.header.iter().map(|h| escape(h)).collect::<Vec<_>>().join(" | "));
+        let header: Vec<String> = self.header.iter().map(|head| text::markdown_cell(head)).collect();
+        let mut page = format!("| {} |\n", header.join(" | "));
         let align: Vec<&str> =
             (0..self.header.len()).map(|i| if self.is_numeric(i) { "---:" } else { "---" }).collect();
-        text += &["| ", &align.join(" | "), " |\n"].concat();
+        page += &["| ", &align.join(" | "), " |\n"].concat();
         for row in &self.rows {
-            let cells: Vec<String> = row
-                .cells
-                .iter()
-                .map(|cell| match cell {
-                    TableCell::Name(name) => format!("`{}`", escape(name)),
-                    TableCell::Text(text) => escape(text),
-                    TableCell::Missing => "–".to_owned(),
-                    TableCell::Number { rank, .. } => match rank {
-                        Rank::Plain => plain(cell),
-                        Rank::Best => format!("**{}**", plain(cell)),
-                        Rank::Tied => format!("<u>{}</u>", plain(cell)),
-                    },
-                })
-                .collect();
-            text += &["| ", &cells.join(" | "), " |\n"].concat();
+            let cells: Vec<String> = row.cells.iter().map(|cell| self.markdown_of(cell)).collect();
+            page += &["| ", &cells.join(" | "), " |\n"].concat();
         }
-        text
+        for note in self.notes() {
+            page += &format!("\n{note}\n");
+        }
+        page
     }
 
-    /// Plain numbers; each number column is followed by its half-width.
-    pub(in crate::report) fn csv(&self) -> String {
-        let quote = |field: &str| {
-            if field.contains([',', '"', '\n']) {
-                format!("\"{}\"", field.replace('"', "\"\""))
-            } else {
-                field.to_owned()
+    fn markdown_of(&self, cell: &TableCell) -> String {
+        match cell {
+            TableCell::Name(name) => text::markdown_code(name),
+            TableCell::Text(words) => text::markdown_cell(words),
+            TableCell::Missing => "–".to_owned(),
+            TableCell::Number(number) => {
+                let plain = number.plain_text();
+                let marked = match number.rank {
+                    Rank::Plain | Rank::Apart => plain,
+                    Rank::Best => format!("**{plain}**"),
+                    Rank::Tied => format!("<u>{plain}</u>"),
+                };
+                marked + &self.behind(number)
             }
+        }
+    }
+
+    /// What stands behind a number: its achieved reduction, and the mark of what is not compared.
+    fn behind(&self, number: &Number) -> String {
+        let achieved = number.achieved.filter(|_| self.achieved_in_cells);
+        let achieved = achieved.map_or_else(String::new, |achieved| format!(" ({achieved:.1})"));
+        let mark = if number.rank == Rank::Apart { format!(" {MARK}") } else { String::new() };
+        achieved + &mark
+    }
+
+    /// What the marks in the cells mean.
+    fn notes(&self) -> Vec<String> {
+        let numbers = || {
+            self.rows.iter().flat_map(|row| &row.cells).filter_map(|cell| match cell {
+                TableCell::Number(number) => Some(number),
+                _ => None,
+            })
         };
-        let widths: Vec<bool> = (0..self.header.len()).map(|i| self.has_half_width(i)).collect();
-        let header =
-            self.header.iter().zip(&widths).flat_map(|(name, &wide)| {
-                std::iter::once(quote(name)).chain(wide.then(|| quote(&format!("{name} ±"))))
-            });
-        let mut text = header.collect::<Vec<_>>().join(",") + "\n";
+        let apart = numbers().any(|number| number.rank == Rank::Apart);
+        let infinite = numbers().any(|number| !number.value.is_finite());
+        let notes = [
+            apart.then(|| format!("{MARK} {NOT_COMPARED}.")),
+            infinite
+                .then(|| "∞ or NaN: a value that is no finite number; it takes no part in any comparison.".to_owned()),
+        ];
+        notes.into_iter().flatten().collect()
+    }
+
+    /// Plain numbers; each number column is followed by its half-width, and by its achieved reduction and whether it was compared.
+    pub(in crate::report) fn csv(&self) -> String {
+        let columns = 0..self.header.len();
+        let further: Vec<[bool; 2]> = columns.map(|i| [self.has_half_width(i), self.has_achieved(i)]).collect();
+        let mut header = Vec::new();
+        for (name, [wide, achieved]) in self.header.iter().zip(&further) {
+            header.push(text::csv(name));
+            header.extend(wide.then(|| text::csv(&format!("{name} ±"))));
+            header.extend(
+                [" achieved %", " compared"]
+                    .iter()
+                    .filter(|_| *achieved)
+                    .map(|word| text::csv(&format!("{name}{word}"))),
+            );
+        }
+        let mut lines = header.join(",") + "\n";
         for row in &self.rows {
             let mut fields = Vec::new();
-            for (cell, &wide) in row.cells.iter().zip(&widths) {
-                let (value, half) = match cell {
-                    TableCell::Name(text) | TableCell::Text(text) => (quote(text), String::new()),
-                    TableCell::Missing => (String::new(), String::new()),
-                    TableCell::Number { value, half_width, .. } => {
-                        (format!("{value:.4}"), half_width.map_or(String::new(), |half| format!("{half:.4}")))
-                    }
+            for (cell, [wide, achieved]) in row.cells.iter().zip(&further) {
+                let number = match cell {
+                    TableCell::Number(number) => Some(number),
+                    _ => None,
                 };
-                fields.push(value);
-                if wide {
-                    fields.push(half);
+                fields.push(match cell {
+                    TableCell::Name(words) | TableCell::Text(words) => text::csv(words),
+                    TableCell::Missing => String::new(),
+                    TableCell::Number(number) => format!("{:.4}", number.value),
+                });
+                if *wide {
+                    fields
+                        .push(number.and_then(|n| n.half_width).map_or_else(String::new, |half| format!("{half:.4}")));
+                }
+                if *achieved {
+                    fields
+                        .push(number.and_then(|n| n.achieved).map_or_else(String::new, |share| format!("{share:.4}")));
+                    let compared = |n: &Number| if n.rank == Rank::Apart { "no" } else { "yes" };
+                    fields.push(number.map_or_else(String::new, |n| compared(n).to_owned()));
                 }
             }
-            text += &(fields.join(",") + "\n");
+            lines += &(fields.join(",") + "\n");
         }
-        text
+        lines
     }
 
     /// A `booktabs` fragment for `\input`, with caption and label as comments.
     pub(in crate::report) fn latex(&self) -> String {
         let columns: String = (0..self.header.len()).map(|i| if self.is_numeric(i) { 'r' } else { 'l' }).collect();
-        let mut text = format!(
+        let mut page = format!(
             "% Needs \\usepackage{{booktabs}}. Use inside a table environment:\n% \\caption{{{}}}\n% \\label{{tab:{}}}\n",
-            latex_text(&self.caption),
-            self.name.replace('_', "-")
+            text::latex_comment(&text::latex(&self.caption)),
+            text::latex_comment(&self.name.replace('_', "-"))
         );
-        text += &["\\begin{tabular}{", &columns, "}\n\\toprule\n"].concat();
-        text += &(self.header.iter().map(|h| latex_text(h)).collect::<Vec<_>>().join(" & ") + " \\\\\n\\midrule\n");
+        page += &["\\begin{tabular}{", &columns, "}\n\\toprule\n"].concat();
+        page +=
+            &(self.header.iter().map(|head| text::latex(head)).collect::<Vec<_>>().join(" & ") + " \\\\\n\\midrule\n");
         let mut block = self.rows.first().map_or(0, |row| row.block);
         for row in &self.rows {
             if row.block != block {
-                text += "\\midrule\n";
+                page += "\\midrule\n";
                 block = row.block;
             }
-            text += &(row.cells.iter().map(latex_cell).collect::<Vec<_>>().join(" & ") + " \\\\\n");
+            page += &(row.cells.iter().map(|cell| self.latex_of(cell)).collect::<Vec<_>>().join(" & ") + " \\\\\n");
         }
-        text + "\\bottomrule\n\\end{tabular}\n"
+        page += "\\bottomrule\n";
+        for note in self.notes() {
+            page +=
+                &format!("\\multicolumn{{{}}}{{l}}{{\\footnotesize {}}} \\\\\n", self.header.len(), text::latex(&note));
+        }
+        page + "\\end{tabular}\n"
+    }
+
+    fn latex_of(&self, cell: &TableCell) -> String {
+        match cell {
+            TableCell::Name(name) => format!("\\texttt{{{}}}", text::latex(name)),
+            TableCell::Text(words) => text::latex(words),
+            TableCell::Missing => "--".to_owned(),
+            TableCell::Number(number) => {
+                let digits = text::latex(&digits(number.value, number.decimals)).replace('-', "$-$");
+                let marked = match number.rank {
+                    Rank::Plain | Rank::Apart => digits,
+                    Rank::Best => format!("\\textbf{{{digits}}}"),
+                    Rank::Tied => format!("\\underline{{{digits}}}"),
+                };
+                let half = number.half_width.map(|half| {
+                    format!(" {{\\scriptsize$\\pm${}}}", text::latex(&self::digits(half, number.decimals)))
+                });
+                marked + &half.unwrap_or_default() + &keep_blank(&self.behind(number))
+            }
+        }
     }
 
     fn is_numeric(&self, column: usize) -> bool {
-        self.rows.iter().any(|row| matches!(row.cells.get(column), Some(TableCell::Number { .. })))
+        self.numbers(column).next().is_some()
     }
 
     fn has_half_width(&self, column: usize) -> bool {
-        self.rows.iter().any(|row| matches!(row.cells.get(column), Some(TableCell::Number { half_width: Some(_), .. })))
+        self.numbers(column).any(|number| number.half_width.is_some())
+    }
+
+    fn has_achieved(&self, column: usize) -> bool {
+        self.numbers(column).any(|number| number.achieved.is_some())
+    }
+
+    fn numbers(&self, column: usize) -> impl Iterator<Item = &Number> {
+        self.rows.iter().filter_map(move |row| match row.cells.get(column) {
+            Some(TableCell::Number(number)) => Some(number),
+            _ => None,
+        })
     }
 }
 
-/// A number with its half-width, rounded once here for all formats that people read.
-fn plain(cell: &TableCell) -> String {
-    match cell {
-        TableCell::Number { value, half_width: Some(half), decimals, .. } => {
-            format!("{value:.decimals$} ± {half:.decimals$}")
-        }
-        TableCell::Number { value, half_width: None, decimals, .. } => format!("{value:.decimals$}"),
-        TableCell::Name(text) | TableCell::Text(text) => text.clone(),
-        TableCell::Missing => String::new(),
-    }
-}
-
-fn latex_cell(cell: &TableCell) -> String {
-    match cell {
-        TableCell::Name(name) => format!("\\texttt{{{}}}", latex_text(name)),
-        TableCell::Text(text) => latex_text(text),
-        TableCell::Missing => "--".to_owned(),
-        TableCell::Number { value, half_width, decimals, rank } => {
-            let number = format!("{value:.decimals$}").replace('-', "$-$");
-            let marked = match rank {
-                Rank::Plain => number,
-                Rank::Best => format!("\\textbf{{{number}}}"),
-                Rank::Tied => format!("\\underline{{{number}}}"),
-            };
-            match half_width {
-                Some(half) => format!("{marked} {{\\scriptsize$\\pm${half:.decimals$}}}"),
-                None => marked,
-            }
+impl Number {
+    /// With its half-width, rounded once here for all formats that people read.
+    fn plain_text(&self) -> String {
+        let value = digits(self.value, self.decimals);
+        match self.half_width {
+            Some(half) => format!("{value} ± {}", digits(half, self.decimals)),
+            None => value,
         }
     }
 }
 
-fn latex_text(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\\' => escaped.push_str("\\textbackslash{}"),
-            '&' | '%' | '$' | '#' | '_' | '{' | '}' => {
-                escaped.push('\\');
-                escaped.push(c);
-            }
-            '~' => escaped.push_str("\\textasciitilde{}"),
-            '^' => escaped.push_str("\\textasciicircum{}"),
-            '±' => escaped.push_str("$\\pm$"),
-            '\u{2212}' => escaped.push_str("$-$"),
-            '–' => escaped.push_str("--"),
-            '`' => escaped.push('\''),
-            other => escaped.push(other),
-        }
+/// LaTeX text that goes on behind something.
+fn keep_blank(behind: &str) -> String {
+    if behind.is_empty() { String::new() } else { format!(" {}", text::latex(behind)) }
+}
+
+/// A number with so many decimals; none where it has no use for them.
+fn digits(value: f64, decimals: usize) -> String {
+    if value.is_nan() {
+        return "NaN".to_owned();
     }
-    escaped
+    if value.is_infinite() {
+        return if value > 0.0 { "∞" } else { "-∞" }.to_owned();
+    }
+    // Perplexities may have hundreds of digits.
+    if value.abs() >= 1e7 { format!("{value:.2e}") } else { format!("{value:.decimals$}") }
 }
 
 #[cfg(test)]
@@ -194,7 +268,9 @@ mod tests {
     use super::*;
 
     fn table() -> Table {
-        let number = |value, rank| TableCell::Number { value, half_width: Some(1.25), decimals: 1, rank };
+        let number = |value, rank| {
+            TableCell::Number(Number { value, half_width: Some(1.25), decimals: 1, rank, achieved: None })
+        };
         Table {
             name: "main_x".to_owned(),
             caption: "50 % of a_b".to_owned(),
@@ -204,6 +280,7 @@ mod tests {
                 Row { block: 1, cells: vec![TableCell::Name("top_k".to_owned()), number(71.26, Rank::Best)] },
                 Row { block: 1, cells: vec![TableCell::Name("tome".to_owned()), TableCell::Missing] },
             ],
+            achieved_in_cells: false,
         }
     }
 
@@ -229,5 +306,49 @@ mod tests {
         assert!(text.contains("% \\caption{50 \\% of a\\_b}\n% \\label{tab:main-x}"));
         assert!(text.contains("\\midrule\n\\texttt{top\\_k} & \\textbf{71.3} {\\scriptsize$\\pm$1.2} \\\\"));
         assert!(!text.contains("documentclass") && text.ends_with("\\end{tabular}\n"));
+    }
+    #[test]
+    fn what_is_not_compared_is_marked_in_every_format() {
+        let mut table = table();
+        table.achieved_in_cells = true;
+        let apart = Number { value: 90.9, half_width: Some(0.9), decimals: 1, rank: Rank::Apart, achieved: Some(5.2) };
+        table.rows[1].cells[1] = TableCell::Number(apart);
+        assert!(table.markdown().contains("| 90.9 ± 0.9 (5.2) † |"), "{}", table.markdown());
+        assert!(
+            table.markdown().ends_with("\n\n† achieved reduction differs by more than half a point: not compared.\n")
+        );
+        assert!(table.latex().contains("90.9 {\\scriptsize$\\pm$0.9} (5.2) $^\\dagger$ \\\\"), "{}", table.latex());
+        assert!(table.latex().contains("\\multicolumn{2}{l}{\\footnotesize $^\\dagger$ achieved"));
+        let csv = table.csv();
+        assert_eq!(
+            csv.lines().next(),
+            Some("strategy,\"task, one\",\"task, one ±\",\"task, one achieved %\",\"task, one compared\"")
+        );
+        assert_eq!(csv.lines().nth(2), Some("top_k,90.9000,0.9000,5.2000,no"));
+    }
+
+    #[test]
+    fn values_without_end_are_marked() {
+        let mut table = table();
+        let infinite = Number { value: f64::INFINITY, half_width: None, decimals: 2, ..Number::default() };
+        table.rows[1].cells[1] = TableCell::Number(infinite);
+        assert!(table.markdown().contains("| ∞ |") && table.markdown().contains("∞ or NaN: a value"));
+        assert!(table.latex().contains("& $\\infty$ \\\\"));
+        assert!(table.csv().contains("top_k,inf,"));
+        assert_eq!(digits(f64::NAN, 1), "NaN");
+        assert_eq!(digits(3.2e205, 2), "3.20e205");
+    }
+
+    #[test]
+    fn a_name_breaks_no_format() {
+        let mut table = table();
+        table.caption = "of `a\nb`".to_owned();
+        table.rows[1].cells[0] = TableCell::Name("a|b\n\\end{tabular}\u{1b}[2J<!-- END -->".to_owned());
+        let (markdown, latex) = (table.markdown(), table.latex());
+        assert_eq!(markdown.lines().count(), 5, "{markdown}");
+        assert!(!markdown.contains('\u{1b}') && !markdown.contains("<!--"), "{markdown}");
+        assert!(markdown.lines().all(|line| line.matches('|').count() == 3), "{markdown}");
+        assert!(latex.contains("% \\caption{of 'a b'}\n") && latex.matches("\\end{tabular}").count() == 1, "{latex}");
+        assert!(latex.contains("a\\textbar{}b \\textbackslash{}end\\{tabular\\}"), "{latex}");
     }
 }

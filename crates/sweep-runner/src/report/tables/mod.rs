@@ -15,7 +15,7 @@ pub(super) use format::Table;
 /// Every table the experiment has data for, in reading order.
 pub(super) fn all(study: &Study, view: &View) -> Vec<Table> {
     let mut tables: Vec<Table> = view.scenes.iter().filter_map(|scene| main_table::table(view, scene)).collect();
-    tables.extend(protocols::table(view));
+    tables.extend(protocols::table(view, &study.plan.baseline));
     tables.extend(paper::table(study, view));
     tables.extend(study.claim.as_ref().map(claim::table));
     tables

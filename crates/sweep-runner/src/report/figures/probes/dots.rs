@@ -1,9 +1,9 @@
 //! Dots with intervals: named rows, a grid of panels with one legend.
 
-use super::super::{FULL_WIDTH, legend};
+use super::super::{FULL_WIDTH, legend, row_labels};
 use crate::analyse::Estimate;
-use crate::report::axes::{LABEL_TEXT, Panel, TITLE_TEXT, padded, ticks};
-use crate::report::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw as page, text_width};
+use crate::report::axes::{LABEL_TEXT, Panel, TITLE_TEXT, has_place, padded, ticks};
+use crate::report::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw as page};
 use crate::report::style::Style;
 
 /// Points between two rows.
@@ -29,7 +29,8 @@ pub(super) struct Dots {
 impl Dots {
     pub(super) fn draw(&self) -> Result<String, DrawError> {
         let columns = self.x.len();
-        let left = 10.0 + self.rows.iter().map(|row| text_width(row, LABEL_TEXT, false)).fold(0.0, f64::max);
+        let (names, widest) = row_labels(self.rows.iter().map(String::as_str));
+        let left = 2.0 + widest;
         let gap = 14.0;
         let width = (FULL_WIDTH - left - 8.0 - gap * (columns as f64 - 1.0)) / columns as f64;
         let plot = ROW * self.rows.len() as f64 + 2.0;
@@ -45,7 +46,7 @@ impl Dots {
                     let place = Panel::new(corner, width, plot, self.range(column), (1.0, 0.0));
                     self.panel(canvas, place, panel)?;
                     if column == 0 {
-                        self.names(canvas, place)?;
+                        self.names(canvas, place, &names)?;
                     }
                 }
             }
@@ -69,8 +70,8 @@ impl Dots {
         place.top + (row as f64 + 0.5) * place.height / self.rows.len() as f64
     }
 
-    fn names(&self, canvas: &Canvas, place: Panel) -> Result<(), DrawError> {
-        for (row, name) in self.rows.iter().enumerate() {
+    fn names(&self, canvas: &Canvas, place: Panel, names: &[String]) -> Result<(), DrawError> {
+        for (row, name) in names.iter().enumerate() {
             canvas.text((place.left - 4.0, self.at(place, row)), name, Text::new(LABEL_TEXT).align(Align::End))?;
         }
         Ok(())
@@ -95,6 +96,10 @@ impl Dots {
                 let style = self.legend[*entry].1;
                 // Side by side where a row has several.
                 let y = y + (index as f64 - (values.len() as f64 - 1.0) / 2.0) * 3.6;
+                if !has_place(estimate.value) {
+                    place.beyond_x(canvas, y, estimate.value, style.ink)?;
+                    continue;
+                }
                 let (low, high) = (estimate.interval.low, estimate.interval.high);
                 if low.is_finite() && high.is_finite() {
                     let stroke = Stroke::solid(style.ink, 0.9);

@@ -2,7 +2,7 @@
 
 use super::super::FULL_WIDTH;
 use crate::analyse::Estimate;
-use crate::report::axes::{LABEL_TEXT, TICK_TEXT, TITLE_TEXT, ticks};
+use crate::report::axes::{LABEL_TEXT, TICK_TEXT, TITLE_TEXT, beyond, has_place, ticks};
 use crate::report::canvas::{Align, Canvas, DrawError, Ink, Point, Stroke, Text, draw as page, text_width};
 use crate::report::style::diverging;
 
@@ -62,6 +62,11 @@ impl HeatMap {
                 let Some(estimate) = estimate else { continue };
                 let from = (left + column as f64 * cell, top + row as f64 * ROW);
                 let to = (from.0 + cell, from.1 + ROW);
+                if !has_place(estimate.value) {
+                    let middle = (from.0 + cell / 2.0, from.1 + ROW / 2.0);
+                    canvas.text(middle, beyond(estimate.value), Text::new(6.0).align(Align::Middle))?;
+                    continue;
+                }
                 canvas.rect(from, to, diverging((estimate.value - self.centre) / self.limit))?;
                 if estimate.interval.contains(self.centre) {
                     canvas.hatch(from, to, 3.6, Stroke::solid(Ink(185, 185, 185, 1.0), 0.3))?;
@@ -83,8 +88,9 @@ impl HeatMap {
         const STEPS: usize = 64;
         let width = 7.0;
         let all = || self.panels.iter().flat_map(|(_, cells)| cells.iter().flatten().flatten());
-        let low = all().map(|estimate| estimate.value).fold(self.centre, f64::min);
-        let high = all().map(|estimate| estimate.value).fold(self.centre, f64::max);
+        let values = || all().map(|estimate| estimate.value).filter(|value| has_place(*value));
+        let low = values().fold(self.centre, f64::min);
+        let high = values().fold(self.centre, f64::max);
         for step in 0..STEPS {
             let value = high - (high - low) * (step as f64 + 0.5) / STEPS as f64;
             let y = top + height * step as f64 / STEPS as f64;

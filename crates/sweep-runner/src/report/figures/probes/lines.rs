@@ -2,9 +2,10 @@
 
 use super::super::{FULL_WIDTH, legend};
 use crate::analyse::Estimate;
-use crate::report::axes::{LABEL_TEXT, Panel, TITLE_TEXT, padded, ticks};
+use crate::report::axes::{LABEL_TEXT, Panel, TITLE_TEXT, has_place, padded, ticks};
 use crate::report::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw as page};
 use crate::report::style::Style;
+use crate::text;
 
 /// A line of a panel: its entry in the legend, and its points.
 pub(super) struct Line {
@@ -83,6 +84,9 @@ impl Axis {
 }
 
 fn trimmed(value: f64) -> String {
+    if !(1e-6..1e7).contains(&value) {
+        return text::number(value);
+    }
     if value >= 1.0 {
         return format!("{value:.0}");
     }
@@ -153,7 +157,10 @@ impl Lines {
                 let y = self.y.1.at(y).clamp(place.y.low, place.y.high);
                 place.at(self.x.1.at(x), y)
             };
-            let inside = |e: &Estimate| self.y.1.at(e.value) >= place.y.low;
+            let inside = |e: &Estimate| has_place(e.value) && self.y.1.at(e.value) >= place.y.low;
+            for (x, estimate) in line.points.iter().filter(|(_, estimate)| !has_place(estimate.value)) {
+                place.beyond_y(canvas, place.x.at(self.x.1.at(*x)), estimate.value, style.ink)?;
+            }
             let seen: Vec<_> = line.points.iter().filter(|(_, e)| inside(e)).collect();
             let upper = seen.iter().map(|(x, e)| at(*x, e.interval.high));
             let lower = seen.iter().rev().map(|(x, e)| at(*x, e.interval.low));

@@ -5,6 +5,7 @@ use evaluation::probes::{Key, ProbeRow};
 use super::heat_map::HeatMap;
 use super::{Failed, Figure, Seen, csv, find, key, number, short, text, values};
 use crate::analyse::{Estimate, PooledRow, ProbeSet};
+use crate::report::axes::has_place;
 use crate::report::figures::figure;
 
 const COLUMNS: [&str; 3] = ["layer", "importance", "importance_source"];
@@ -107,7 +108,8 @@ fn draw(
         })
         .collect();
     let all = panels.iter().flat_map(|(_, cells)| cells.iter().flatten().flatten());
-    let largest = all.map(|estimate| (estimate.value - shown.centre).abs()).fold(0.01, f64::max);
+    let distances = all.map(|estimate| (estimate.value - shown.centre).abs());
+    let largest = distances.filter(|distance| has_place(*distance)).fold(0.01, f64::max);
     let name = |metric: &[Key; 2]| match (text(&metric[0]), text(&metric[1]).as_str()) {
         (importance, "control") => format!("{importance} (control)"),
         // These read the step sizes and what else they need: there is no choice of source.

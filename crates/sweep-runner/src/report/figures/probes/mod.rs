@@ -19,34 +19,34 @@ use evaluation::probes::{Key, ProbeRow};
 use super::{Failed, Figure, csv_line, estimate_fields};
 use crate::analyse::{Estimate, PooledRow, ProbeSet, Probes};
 use crate::report::style::{self, Style};
-use crate::report::view::slug;
+use crate::text;
 
 /// A point of fewer items than this says more about them than about anything else.
 const FEWEST_ITEMS: usize = 5;
 
 /// Draws the figures of all probes, in the order in which probes are listed.
-pub(super) fn draw_all(probes: &Probes) -> Result<Vec<Figure>, Failed> {
+pub(super) fn draw_all(probes: &Probes) -> Vec<Result<Vec<Figure>, Failed>> {
     let mut figures = Vec::new();
     for probe in evaluation::probes::all() {
         for seen in groups(probes, probe.name) {
             let drawn = match probe.name {
-                "necessary_tokens" => metrics::necessary_tokens(&seen)?,
-                "implicit_attention" => metrics::implicit_attention(&seen)?,
-                "state_divergence" => state_divergence::draw(&seen)?,
-                "causal_split" => causal_split::draw(&seen)?,
-                "position" => position::draw(&seen)?,
-                "similarity" => similarity::draw(&seen)?,
-                "kept_tokens" => kept_tokens::draw(&seen)?,
-                "adjacency" => adjacency::draw(&seen)?,
-                "leak" => leak::draw(&seen)?,
-                "loss_split" => loss_split::draw(&seen)?,
+                "necessary_tokens" => metrics::necessary_tokens(&seen),
+                "implicit_attention" => metrics::implicit_attention(&seen),
+                "state_divergence" => state_divergence::draw(&seen),
+                "causal_split" => causal_split::draw(&seen),
+                "position" => position::draw(&seen),
+                "similarity" => similarity::draw(&seen),
+                "kept_tokens" => kept_tokens::draw(&seen),
+                "adjacency" => adjacency::draw(&seen),
+                "leak" => leak::draw(&seen),
+                "loss_split" => loss_split::draw(&seen),
                 // A probe without a figure still has its frame.
-                _ => Vec::new(),
+                _ => Ok(Vec::new()),
             };
-            figures.extend(drawn);
+            figures.push(drawn);
         }
     }
-    Ok(figures)
+    figures
 }
 
 /// One probe with one set of options on all models.
@@ -123,9 +123,13 @@ impl Seen<'_> {
                 tasks.push((&record.task, record.items));
             }
         }
-        let list: Vec<String> = tasks.iter().map(|(task, items)| format!("`{task}` ({items} items)")).collect();
+        let list: Vec<String> =
+            tasks.iter().map(|(task, items)| format!("`{}` ({items} items)", text::in_caption(task))).collect();
         let mean = if tasks.len() > 1 { "Mean over the tasks" } else { "Task" };
-        format!("{mean} {}; intervals: 95 %, bootstrap over items.", list.join(", "))
+        format!(
+            "{mean} {}; intervals: 95 %, over items (bootstrap; Wilson's where all items are right or wrong).",
+            list.join(", ")
+        )
     }
 
     fn file(&self, part: &str) -> String {
@@ -142,7 +146,7 @@ fn label(set: &ProbeSet) -> String {
         parts.extend(trial.importance.clone());
     }
     if trial.flops_reduction_nominal > 0.0 {
-        parts.push(format!("{:.0} %", trial.flops_reduction_nominal * 100.0));
+        parts.push(format!("{:.0} % nominal", trial.flops_reduction_nominal * 100.0));
     }
     if parts.is_empty() { trial.strategy.clone() } else { format!("{} ({})", trial.strategy, parts.join(", ")) }
 }
@@ -167,7 +171,7 @@ fn strategies(seen: &Seen<'_>, with_dense: bool) -> Vec<(String, Style)> {
 
 /// Model names as panels show them.
 fn short(model: &str) -> String {
-    slug(model)
+    text::shortened(&text::file_name(model), 28)
 }
 
 /// The numbers behind a figure.
