@@ -5,6 +5,8 @@ use thiserror::Error;
 
 use crate::tasks::is_space;
 
+mod files;
+
 /// Why a tokenizer could not be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TokenizerError {
@@ -28,6 +30,28 @@ pub enum TokenizerError {
     /// A text without anything before it, and no token to put there.
     #[error("nothing stands before the text, and the tokenizer names no token that begins one")]
     NoPrefix,
+    /// A model of pieces that leaves out merges by lot.
+    #[error("tokenizer.json has `dropout` {dropout}: the same text becomes other tokens each time")]
+    Random {
+        /// Share of the merges that are left out.
+        dropout: String,
+    },
+    /// A post-processor that ends every text.
+    #[error("tokenizer.json puts `{token}` behind every text, so that no continuation could follow a context")]
+    Behind {
+        /// The token.
+        token: String,
+    },
+    /// Two files that say different things of one setting.
+    #[error("tokenizer_config.json says `{key}: {config}`, tokenizer.json says {file}")]
+    Contradiction {
+        /// The setting.
+        key: &'static str,
+        /// What the configuration says, or means where it says nothing.
+        config: bool,
+        /// What the tokenizer does.
+        file: bool,
+    },
     /// An id that the model has no embedding for.
     #[error("the tokenizer's ids go up to {largest}, the model embeds {model} tokens, 0 to {}", model.saturating_sub(1))]
     Vocabulary {
@@ -44,7 +68,19 @@ impl TokenizerError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Unreadable(_) => Some("a model folder needs the tokenizer.json that it was trained with".to_owned()),
-            Self::Vocabulary { .. } => Some("this tokenizer.json belongs to another model".to_owned()),
+            Self::Vocabulary { .. } => Some(
+                "tokenizer.json belongs to another model, or tokenizer_config.json adds tokens that this one does not know"
+                    .to_owned(),
+            ),
+            Self::Random { .. } => {
+                Some("dropout is for training: write `\"dropout\": null` into the `model` of tokenizer.json".to_owned())
+            }
+            Self::Behind { .. } => Some("remove it from the `post_processor` of tokenizer.json".to_owned()),
+            Self::Contradiction { key, .. } => Some(format!(
+                "versions of transformers differ in which of the two they follow; write the same into both: `{key}` of \
+                 tokenizer_config.json, and {} of tokenizer.json",
+                if *key == "add_prefix_space" { "the `pre_tokenizer`" } else { "the `post_processor`" }
+            )),
             Self::Unknown { .. } => {
                 Some("its vocabulary is a closed list of words; this task needs a tokenizer of pieces".to_owned())
             }
@@ -88,41 +124,56 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads the content of a `tokenizer.json`.
+    /// Reads the content of a `tokenizer.json`. Truncation and padding that it may hold are left out, as transformers does.
     ///
     /// # Errors
-    /// The text is no tokenizer.
+    /// The text is no tokenizer, or one that cannot serve an evaluation.
     pub fn from_json(json: &str) -> Result<Self, TokenizerError> {
+        let json = without_mark(json);
         let inner = json.parse::<tokenizers::Tokenizer>();
-        let inner = inner.map_err(|error| TokenizerError::Unreadable(error.to_string()))?;
+        let mut inner = inner.map_err(|error| TokenizerError::Unreadable(error.to_string()))?;
+        let cleared = files::settle(&mut inner)?;
         let prefix = inner.token_to_id(END_OF_TEXT).map(|id| (id, END_OF_TEXT.to_owned()));
         let unknown = match inner.get_model() {
             tokenizers::ModelWrapper::WordLevel(words) => inner.token_to_id(&words.unk_token),
             _ => None,
         };
-        Ok(Self { inner, prefix, unknown, digest: blake3::hash(json.as_bytes()).to_hex()[..16].to_owned() })
+        let mut digest = short_digest(json);
+        if !cleared.is_empty() {
+            digest = short_digest(&format!("{digest} without {}", cleared.join(" and ")));
+        }
+        Ok(Self { inner, prefix, unknown, digest })
     }
 
-    /// Takes the token that begins a text from the content of a `tokenizer_config.json`: `bos_token`, or `eos_token` where there
-    /// is none, as lm-evaluation-harness does. It becomes part of the digest where it is another than before.
+    /// Takes from the content of a `tokenizer_config.json` the token that begins a text: `bos_token`, or `eos_token` where there
+    /// is none, as lm-evaluation-harness does; and whatever else of it changes ids, as transformers does. What changes by it becomes part
+    /// of the digest.
     ///
     /// # Errors
-    /// No JSON, or a token that the vocabulary does not have.
-    pub fn with_config(self, json: &str) -> Result<Self, TokenizerError> {
+    /// No JSON, a token that the vocabulary does not have, or a setting that contradicts `tokenizer.json`.
+    pub fn with_config(mut self, json: &str) -> Result<Self, TokenizerError> {
         let unreadable = |problem: String| TokenizerError::Unreadable(format!("tokenizer_config.json: {problem}"));
-        let config: Value = serde_json::from_str(json).map_err(|error| unreadable(error.to_string()))?;
-        let token = |key: &str| match &config[key] {
-            Value::String(text) => Some(text.clone()),
-            object => object["content"].as_str().map(str::to_owned),
-        };
-        let Some(text) = token("bos_token").or_else(|| token("eos_token")) else { return Ok(self) };
-        let id = self.inner.token_to_id(&text);
-        let id = id.ok_or_else(|| unreadable(format!("the vocabulary has no `{text}`")))?;
-        if self.prefix.as_ref().is_none_or(|(known, _)| *known != id) {
-            let digest = blake3::hash(format!("{} {id}", self.digest).as_bytes()).to_hex()[..16].to_owned();
-            return Ok(Self { prefix: Some((id, text)), digest, ..self });
+        let config: Value = serde_json::from_str(without_mark(json)).map_err(|error| unreadable(error.to_string()))?;
+        let token = |key: &str| files::content_of(&config[key]).map(str::to_owned);
+        if let Some(text) = token("bos_token").or_else(|| token("eos_token")) {
+            let id = self.inner.token_to_id(&text);
+            let id = id.ok_or_else(|| unreadable(format!("the vocabulary has no `{text}`")))?;
+            if self.prefix.as_ref().is_none_or(|(known, _)| *known != id) {
+                self.digest = short_digest(&format!("{} {id}", self.digest));
+                self.prefix = Some((id, text));
+            }
+        }
+        let changes = files::apply(&mut self.inner, &config)?;
+        if !changes.is_empty() {
+            self.digest = short_digest(&format!("{} {}", self.digest, changes.join(", ")));
         }
         Ok(self)
+    }
+
+    /// Whether its vocabulary is a closed list of words.
+    #[must_use]
+    pub fn is_of_words(&self) -> bool {
+        self.unknown.is_some()
     }
 
     /// The token that stands before a text that begins without context.
@@ -255,6 +306,15 @@ impl Tokenizer {
     pub fn digest(&self) -> String {
         self.digest.clone()
     }
+}
+
+fn short_digest(text: &str) -> String {
+    blake3::hash(text.as_bytes()).to_hex()[..16].to_owned()
+}
+
+/// A text without the mark that some editors put before it.
+fn without_mark(text: &str) -> &str {
+    text.trim_start_matches('\u{feff}')
 }
 
 #[cfg(test)]

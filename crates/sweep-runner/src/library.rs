@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use evaluation::tasks::{self, Data, Prompting, Source as TaskSource, Split, Task, TaskError};
+use evaluation::tasks::{self, Data, Prompting, Source as TaskSource, Split, Task, TaskError, Unfit};
 use evaluation::tokenizer::{Tokenizer, TokenizerError};
 use miette::Diagnostic;
 use reduction_strategies::registry::nearest;
@@ -26,7 +26,7 @@ use crate::config::{Catalog, CatalogError, ModelFacts, TaskFacts, TaskKind};
 use crate::record::manifest::HubCommit;
 use hub::{Hub, HubModel, Parts};
 #[cfg(feature = "hub")]
-pub use parquet::json_lines;
+pub use parquet::{ParquetError, json_lines};
 
 /// Why a model or task could not be had.
 #[derive(Debug, Error, Diagnostic)]
@@ -95,6 +95,20 @@ pub enum LibraryError {
         /// Why.
         error: std::io::Error,
     },
+}
+
+impl LibraryError {
+    /// Whether it is a matter of one task, and neither of a model nor of other tasks.
+    #[must_use]
+    pub fn is_of_task(&self) -> bool {
+        matches!(self, Self::Task(_))
+    }
+
+    /// What went wrong and what to do, in one line.
+    #[must_use]
+    pub fn with_hint(&self) -> String {
+        self.help().map_or_else(|| self.to_string(), |help| format!("{self}; {help}"))
+    }
 }
 
 /// Label of a reference that names nothing.
@@ -211,6 +225,22 @@ impl Library {
         Ok(self.with_tokenizer(model, |tokenizer| tasks::load(name, &source, tokenizer, split, limit))??)
     }
 
+    /// What keeps a task from being scored by a model, as far as it can be told beforehand.
+    ///
+    /// # Errors
+    /// No such task, no data for it, a damaged file, or a model without tokenizer.
+    pub fn unfit(
+        &self,
+        model: &str,
+        name: &str,
+        prompting: Prompting,
+        split: Split,
+        limit: Option<usize>,
+    ) -> Result<Option<Unfit>, LibraryError> {
+        let source = self.tasks(prompting);
+        Ok(self.with_tokenizer(model, |tokenizer| tasks::unfit(name, &source, tokenizer, split, limit))??)
+    }
+
     /// Text of a token, for people to read.
     #[must_use]
     pub fn token_text(&self, model: &str, token: u32) -> String {
@@ -265,10 +295,10 @@ fn is_of_state_spaces(folder: &Path) -> bool {
     read(&folder.join("config.json")).is_ok_and(|text| ModelConfig::is_of_mamba_ssm(&text))
 }
 
+/// The text of a regular file: opening a pipe would wait for somebody to write.
 fn read(path: &Path) -> Result<String, LibraryError> {
     let unreadable = |error| LibraryError::File { path: path.display().to_string(), error };
     if !path.metadata().map_err(unreadable)?.is_file() {
-        // A pipe would keep the reader waiting.
         return Err(unreadable(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file")));
     }
     fs::read_to_string(path).map_err(unreadable)
@@ -385,6 +415,10 @@ fn as_catalog_error(error: LibraryError) -> CatalogError {
                 LibraryError::Task(
                     TaskError::NoExamples { .. } | TaskError::FewExamples { .. } | TaskError::NoDocuments { .. },
                 ) => "not with these settings",
+                LibraryError::Task(
+                    TaskError::Unreadable { .. } | TaskError::NotAFile { .. } | TaskError::TooLarge { .. },
+                )
+                | LibraryError::File { .. } => "unreadable",
                 LibraryError::Task(_) => "damaged task",
                 LibraryError::Checkpoint { error, .. } => error.label(),
                 LibraryError::Model { error, .. } => match &**error {
@@ -394,7 +428,6 @@ fn as_catalog_error(error: LibraryError) -> CatalogError {
                 LibraryError::Tokenizer { .. }
                 | LibraryError::NoTokenizer { .. }
                 | LibraryError::NeoxTokenizer { .. } => "unusable tokenizer",
-                LibraryError::File { .. } => "unreadable",
             },
         },
     }

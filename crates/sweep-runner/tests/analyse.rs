@@ -113,3 +113,32 @@ fn a_folder_without_a_plan_is_refused_with_a_hint() {
     assert!(error.to_string().contains("plan.json"));
     assert!(error.hint().is_some_and(|hint| hint.starts_with("hint:")));
 }
+
+/// Items are joined by id: a record in which an id stands twice would be paired with whichever comes last.
+#[test]
+fn what_stands_twice_in_a_record_is_refused() {
+    let refusal = |edit: &dyn Fn(&mut serde_json::Value)| {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let cells = support::write(dir.path(), &Shape::small());
+        let cell = cells.iter().find(|cell| cell.trial.strategy == "utrc" && !cell.plans.is_empty()).expect("a cell");
+        let path = dir.path().join("cells").join(format!("{}.json", cell.cell_id));
+        let mut record = serde_json::from_slice(&fs::read(&path).expect("written")).expect("JSON");
+        edit(&mut record);
+        fs::write(&path, record.to_string()).expect("writable");
+        let error = analyse::run(dir.path()).expect_err("nothing can be paired");
+        assert!(error.hint().is_some());
+        error.to_string().replace(&cell.cell_id, "CELL")
+    };
+    let twice = |list: &'static str| {
+        move |record: &mut serde_json::Value| {
+            let first = record[list][0].clone();
+            record[list].as_array_mut().expect("a list").push(first);
+        }
+    };
+    let items = refusal(&|record| record["items"][1]["item_id"] = record["items"][0]["item_id"].clone());
+    assert!(items.starts_with("cell CELL contradicts itself: two of its items have the id `"), "{items}");
+    let plans = refusal(&twice("plans"));
+    assert!(plans.starts_with("cell CELL contradicts itself: item 0 has two plans at layer "), "{plans}");
+    let tokens = refusal(&twice("plan_items"));
+    assert_eq!(tokens, "cell CELL contradicts itself: the tokens of item 0 stand in it twice");
+}

@@ -1,7 +1,9 @@
 //! The reference tasks, compiled in.
 
 use super::facts::{TaskFacts, count};
-use super::{Split, Task, TaskError, TaskKind, wire};
+use super::fit::Suspects;
+use super::ids::Ids;
+use super::{Item, Split, Task, TaskError, TaskKind, wire};
 use crate::metrics::measures;
 use crate::tokenizer::Tokenizer;
 
@@ -57,10 +59,16 @@ pub fn builtin_tasks() -> &'static [BuiltinTask] {
 /// A line that is not a valid item.
 pub(super) fn load(task: &BuiltinTask, tokenizer: &Tokenizer, split: Split, limit: usize) -> Result<Task, TaskError> {
     let lines = task.jsonl.lines().enumerate();
+    let mut ids = Ids::default();
+    let mut item = |(index, line)| {
+        let item = wire::item(task.name, index + 1, line, task.kind, tokenizer)?;
+        ids.add(&item.id, &format!("{}.jsonl", task.name), index + 1)?;
+        Ok(item)
+    };
     let items = lines
-        .map(|(index, line)| wire::item(task.name, index + 1, line, task.kind, tokenizer))
+        .map(&mut item)
         // A damaged line belongs to no split: whoever comes upon it learns of it.
-        .filter(|item| item.as_ref().map_or(true, |item| split.contains(&item.id)))
+        .filter(|item: &Result<Item, TaskError>| item.as_ref().map_or(true, |item| split.contains(&item.id)))
         .take(limit)
         .collect::<Result<_, _>>()?;
     Ok(Task {
@@ -73,17 +81,25 @@ pub(super) fn load(task: &BuiltinTask, tokenizer: &Tokenizer, split: Split, limi
     })
 }
 
+/// The tokenizer for which the reference tasks are written.
+///
+/// # Errors
+/// Never in practice: it is part of the program.
+pub(super) fn reference_tokenizer() -> Result<Tokenizer, TaskError> {
+    let reference = ssm_model::catalog::builtins().iter().map(|model| model.tokenizer_json).next();
+    Tokenizer::from_json(reference.unwrap_or_default()).map_err(|error| TaskError::Tokenizer {
+        file: "tokenizer.json".to_owned(),
+        line: 0,
+        error,
+    })
+}
+
 /// Facts of a task in the tokens of the reference tokenizer.
 ///
 /// # Errors
 /// As [`load`].
 pub(super) fn facts(builtin: &BuiltinTask) -> Result<TaskFacts, TaskError> {
-    let reference = ssm_model::catalog::builtins().iter().map(|model| model.tokenizer_json).next();
-    let tokenizer = Tokenizer::from_json(reference.unwrap_or_default()).map_err(|error| TaskError::Tokenizer {
-        file: "tokenizer.json".to_owned(),
-        line: 0,
-        error,
-    })?;
+    let tokenizer = reference_tokenizer()?;
     let task = load(builtin, &tokenizer, Split::All, usize::MAX)?;
     let mean = |counts: Vec<usize>| counts.iter().sum::<usize>() as f64 / counts.len().max(1) as f64;
     Ok(TaskFacts {
@@ -94,6 +110,7 @@ pub(super) fn facts(builtin: &BuiltinTask) -> Result<TaskFacts, TaskError> {
         ),
         choices: task.items.iter().map(|item| item.requests.len().max(1)).max().unwrap_or(1),
         kind: task.kind,
+        suspects: Suspects::default(),
         digest: blake3::hash(builtin.jsonl.as_bytes()).to_hex()[..16].to_owned(),
     })
 }

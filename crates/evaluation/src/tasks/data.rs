@@ -1,7 +1,7 @@
 //! Where the rows of the benchmarks come from: files of a folder, read in place, or data sets of a hub.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +13,11 @@ use super::benchmarks::{HubSplit, Part};
 
 /// Suffix of compressed files.
 const COMPRESSED: &str = ".bz2";
+
+/// Rows of a file at most. The largest benchmark, the training split of `WinoGrande`, has 40 398.
+pub const MOST_ROWS: u64 = 500_000;
+/// Bytes of a file at most, unpacked. The largest, the training split of `HellaSwag`, has 50 million.
+pub const MOST_BYTES: u64 = 256 << 20;
 
 /// Data sets of a hub.
 pub trait Datasets: fmt::Debug + Send + Sync {
@@ -117,16 +122,9 @@ impl<'a> Files<'a> {
     fn find(&mut self, folder: &Path, candidates: &[&str]) -> Result<Option<DataFile>, TaskError> {
         for name in candidates {
             for name in [(*name).to_owned(), format!("{name}{COMPRESSED}")] {
-                match read(&folder.join(&name)) {
-                    Ok(text) => {
-                        self.hasher.update(text.as_bytes());
-                        return Ok(Some(DataFile { name, text }));
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => {
-                        let path = folder.join(&name).display().to_string();
-                        return Err(TaskError::Unreadable { path, error: error.to_string() });
-                    }
+                if let Some(text) = read(&folder.join(&name))? {
+                    self.hasher.update(text.as_bytes());
+                    return Ok(Some(DataFile { name, text }));
                 }
             }
         }
@@ -139,13 +137,65 @@ impl<'a> Files<'a> {
     }
 }
 
-fn read(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    let mut file = File::open(path)?;
-    if path.to_string_lossy().ends_with(COMPRESSED) {
-        MultiBzDecoder::new(file).read_to_string(&mut text)?;
-    } else {
-        file.read_to_string(&mut text)?;
+/// The text of a file, where there is one: unpacked, without a byte-order mark, and with lines that end as Unix ends them, so that
+/// neither makes other data of it.
+fn read(path: &Path) -> Result<Option<String>, TaskError> {
+    let shown = || path.display().to_string();
+    let unreadable = |error: io::Error| TaskError::Unreadable { path: shown(), error: error.to_string() };
+    // Looked at before it is opened: opening a pipe waits for somebody to write.
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unreadable(error)),
+        Ok(found) if !found.is_file() => return Err(TaskError::NotAFile { path: shown() }),
+        Ok(_) => {}
     }
-    Ok(text)
+    let file = File::open(path).map_err(unreadable)?;
+    let bytes = if path.to_string_lossy().ends_with(COMPRESSED) {
+        read_bounded(MultiBzDecoder::new(file))
+    } else {
+        read_bounded(file)
+    };
+    let bytes = bytes.map_err(unreadable)?.map_err(|limit| TaskError::TooLarge { path: shown(), limit })?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let line = line_ends(&error.as_bytes()[..at]) + 1;
+        TaskError::Unreadable { path: shown(), error: format!("line {line} is no UTF-8 text") }
+    })?;
+    Ok(Some(plain(text)))
+}
+
+/// Everything that `input` has, or the limit that it goes beyond: a small file can unpack to more than there is memory.
+fn read_bounded(mut input: impl Read) -> io::Result<Result<Vec<u8>, String>> {
+    let mut bytes = Vec::new();
+    let mut rows = 0;
+    let mut piece = vec![0; 1 << 16];
+    loop {
+        let n = match input.read(&mut piece) {
+            Ok(0) => return Ok(Ok(bytes)),
+            Ok(n) => n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        rows += line_ends(&piece[..n]) as u64;
+        if rows > MOST_ROWS {
+            return Ok(Err(format!("{MOST_ROWS} rows")));
+        }
+        if (bytes.len() + n) as u64 > MOST_BYTES {
+            return Ok(Err(format!("{MOST_BYTES} bytes")));
+        }
+        bytes.extend_from_slice(&piece[..n]);
+    }
+}
+
+#[expect(clippy::naive_bytecount, reason = "parsing what stands in the lines takes a hundred times as long")]
+fn line_ends(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte == b'\n').count()
+}
+
+fn plain(text: String) -> String {
+    let text = match text.strip_prefix('\u{feff}') {
+        Some(rest) => rest.to_owned(),
+        None => text,
+    };
+    if text.contains('\r') { text.replace("\r\n", "\n") } else { text }
 }

@@ -48,6 +48,32 @@ pub enum TaskError {
         /// Why.
         error: String,
     },
+    /// A pipe, a device or a folder where a file should be.
+    #[error("{path} is no regular file")]
+    NotAFile {
+        /// What is there.
+        path: String,
+    },
+    /// A file with more in it than a benchmark has.
+    #[error("{path} has more than {limit}")]
+    TooLarge {
+        /// The file.
+        path: String,
+        /// What it has too much of, with the limit.
+        limit: String,
+    },
+    /// Two items of one id.
+    #[error("{file}:{line}: the id `{id}` stands on line {first} already")]
+    Repeated {
+        /// The file.
+        file: String,
+        /// 1-based line of the second one.
+        line: usize,
+        /// The id.
+        id: String,
+        /// 1-based line of the first one.
+        first: usize,
+    },
     /// A row that is not what a benchmark reads.
     #[error("{file}:{line}: {problem}")]
     Row {
@@ -126,6 +152,13 @@ impl TaskError {
             }
             Self::Dataset { error, .. } => Some(error.hint.clone()),
             Self::Unreadable { .. } => Some("the file must be UTF-8 text, or such text compressed by bzip2".to_owned()),
+            Self::NotAFile { .. } => Some("pipes and devices are not read; write the rows into a file".to_owned()),
+            Self::TooLarge { .. } => {
+                Some("no benchmark has as much: this is another file, or a damaged one".to_owned())
+            }
+            Self::Repeated { .. } => {
+                Some("results are compared item by item, and ids say which is which: give every row an id of its own".to_owned())
+            }
             Self::Row { hint, .. } => Some(hint.clone()),
             Self::NoExamples { files, .. } if files.is_empty() => {
                 Some("leave the task out, or set `fewshot: 0`".to_owned())

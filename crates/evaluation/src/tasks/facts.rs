@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use super::benchmarks::{Benchmark, BookPlace, Form, books};
+use super::fit::Suspects;
 use super::{Known, Prompting, SPLITS, Source, Split, TaskError, TaskKind, builtin, find};
 
 /// Characters of a token of English with a tokenizer of pieces, about: benchmarks are planned before any model is chosen.
@@ -26,6 +27,8 @@ pub struct TaskFacts {
     pub kind: TaskKind,
     /// Digest of the data and of how it is asked.
     pub digest: String,
+    /// What may not fit some tokenizer.
+    pub suspects: Suspects,
 }
 
 impl TaskFacts {
@@ -86,10 +89,21 @@ fn of_benchmark(task: &Benchmark, source: &Source) -> Result<TaskFacts, TaskErro
                 choices: documents.iter().map(|document| document.requests.len()).max().unwrap_or(1),
                 kind: task.kind,
                 digest: String::new(),
+                suspects: Suspects {
+                    // Running text is cut into windows.
+                    longest_continuation: if running_text {
+                        0
+                    } else {
+                        requests().map(|request| request.continuation.len()).max().unwrap_or(0)
+                    },
+                    empty_context: requests().any(|request| request.context.is_empty()),
+                    short_book: false,
+                },
             }
         }
         Form::Books(plan, _) => {
-            let places = plan(&books(&mut files)?);
+            let books = books(&mut files)?;
+            let places = plan(&books);
             let tokens: usize = places.iter().map(BookPlace::tokens).sum();
             TaskFacts {
                 items: count(places.iter().map(|place| place.id.as_str())),
@@ -98,6 +112,10 @@ fn of_benchmark(task: &Benchmark, source: &Source) -> Result<TaskFacts, TaskErro
                 choices: if task.kind == TaskKind::MultipleChoice { 4 } else { 1 },
                 kind: task.kind,
                 digest: String::new(),
+                suspects: Suspects {
+                    short_book: places.iter().any(|place| place.may_lack_tokens(&books)),
+                    ..Suspects::default()
+                },
             }
         }
     };

@@ -11,6 +11,8 @@ mod encode;
 mod error;
 mod facts;
 mod fewshot;
+mod fit;
+mod ids;
 mod item;
 mod prompting;
 mod python;
@@ -22,10 +24,11 @@ use rayon::prelude::*;
 
 pub use benchmarks::{Benchmark, HubSplit, Part, benchmarks};
 pub use builtin::{BuiltinTask, builtin_tasks};
-pub use data::{Data, DatasetError, Datasets};
+pub use data::{Data, DatasetError, Datasets, MOST_BYTES, MOST_ROWS};
 pub use document::{Document, TextRequest};
 pub use error::TaskError;
 pub use facts::{TaskFacts, facts};
+pub use fit::{Suspects, Unfit, unfit};
 pub use item::{Context, Item, ItemFacts, Request};
 pub use prompting::{Prompting, Source};
 pub use split::{SPLITS, Split};
@@ -93,6 +96,15 @@ fn find(name: &str) -> Result<Known, TaskError> {
         let names = builtin_tasks().iter().map(|task| task.name).chain(benchmarks().iter().map(|task| task.name));
         TaskError::Unknown { name: name.to_owned(), nearest: nearest(name, names) }
     })
+}
+
+/// The metric by which figures and tables show a task.
+#[must_use]
+pub fn primary_metric(name: &str) -> Option<&'static str> {
+    match find(name).ok()? {
+        Known::Builtin(task) => Some(task.primary_metric),
+        Known::Benchmark(task) => Some(task.primary_metric),
+    }
 }
 
 /// Loads a task in the tokens of a model: of the items of the split at most `limit`, from the front.

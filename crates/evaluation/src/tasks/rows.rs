@@ -1,5 +1,9 @@
 //! Rows of a file with one JSON object a line, and errors that name file, line and field.
 
+use std::fmt;
+
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use super::TaskError;
@@ -12,22 +16,61 @@ pub(super) struct Row<'a> {
     fields: Map<String, Value>,
 }
 
-/// All rows of a file, in order.
+/// All rows of a file, in order; empty lines at its end are none.
 pub(super) fn rows(file: &DataFile) -> impl Iterator<Item = Result<Row<'_>, TaskError>> {
-    file.text.lines().enumerate().map(|(index, text)| {
+    file.text.trim_end().lines().enumerate().map(|(index, text)| {
         let mut row = Row { file: &file.name, line: index + 1, fields: Map::new() };
+        if text.trim().is_empty() {
+            return Err(row.problem("the line is empty", "each line of the file is one JSON object; remove this one"));
+        }
+        if !text.trim_start().starts_with('{') {
+            return Err(row.problem("expected an object", "each line of the file is one JSON object"));
+        }
         match serde_json::from_str(text) {
-            Ok(Value::Object(fields)) => {
+            Ok(Fields(fields)) => {
                 row.fields = fields;
                 Ok(row)
             }
-            Ok(_) => Err(row.problem("expected an object", "each line of the file is one JSON object")),
+            // JSON that says two things under one name.
+            Err(error) if error.is_data() => {
+                Err(row.problem(&error.to_string(), "nothing says which of the two is meant; remove one of them"))
+            }
             Err(error) => Err(row.problem(
                 &format!("not JSON: {error}"),
                 "the file is damaged or cut off; copy it again from where its SOURCES.md says",
             )),
         }
     })
+}
+
+/// The fields of an object, each of which stands once.
+struct Fields(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Each;
+
+        impl<'de> Visitor<'de> for Each {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Fields, A::Error> {
+                let mut fields = Map::new();
+                while let Some((name, value)) = object.next_entry::<String, Value>()? {
+                    if fields.contains_key(&name) {
+                        return Err(A::Error::custom(format!("`{name}` stands twice in the row")));
+                    }
+                    fields.insert(name, value);
+                }
+                Ok(Fields(fields))
+            }
+        }
+
+        deserializer.deserialize_map(Each)
+    }
 }
 
 impl<'a> Row<'a> {

@@ -165,7 +165,7 @@ impl Place<'_> {
     }
 
     fn encode(&self, text: &str, what: &str) -> Result<Encoding, TaskError> {
-        let encoding = self.tokenizer.encode(text).map_err(|error| TaskError::Tokenizer {
+        let encoding = self.tokenizer.encode_known(text).map_err(|error| TaskError::Tokenizer {
             file: self.file_name(),
             line: self.line,
             error,

@@ -10,6 +10,7 @@ use thiserror::Error;
 use super::arms::pooling_key;
 use super::error::AnalyseError;
 use super::input::{self, Recorded};
+use super::partners::Places;
 use super::statistics::{Contributions, Difference, ResampleBank, difference_of_replicates, paired_difference};
 use super::terms::are_equal;
 use crate::record::identity::changes;
@@ -82,6 +83,14 @@ pub enum CompareError {
         /// Items that the first side lacks.
         only_b: usize,
     },
+    /// Two items of one id, so that neither can be paired.
+    #[error("the id `{id}` stands twice among the items of {task}")]
+    Repeated {
+        /// The task.
+        task: String,
+        /// The id.
+        id: String,
+    },
     /// Nothing, or too much, to pair.
     #[error("{problem}")]
     Pairs {
@@ -101,6 +110,9 @@ impl CompareError {
                 Some("run both with the same models and data; only then are items paired".to_owned())
             }
             Self::Items { .. } => Some("run both with the same `limit`".to_owned()),
+            Self::Repeated { .. } => {
+                Some("give every row of the task's data an id of its own, and run both again".to_owned())
+            }
             Self::Pairs { hint, .. } => Some(hint.clone()),
         }
     }
@@ -256,7 +268,7 @@ fn pair(l: &SideArm, r: &SideArm, seed: u64) -> Result<Pair, CompareError> {
     let mut replicates: Vec<[Vec<f64>; 2]> = Vec::new();
     for (task, left) in &l.tasks {
         let Some(right) = r.tasks.get(task) else { continue };
-        let (left, right) = (Averaged::of(left), Averaged::of(right));
+        let (left, right) = (Averaged::of(left)?, Averaged::of(right)?);
         let (Some(left), Some(right)) = (left, right) else { continue };
         let (row, own) = compare_task(task, &left, &right, seed)?;
         if !row.lower_is_better {
@@ -284,18 +296,38 @@ struct Averaged {
 }
 
 impl Averaged {
-    fn of(cells: &[&CellRecord]) -> Option<Self> {
+    /// None where the record has no value of the primary metric.
+    ///
+    /// # Errors
+    /// The seeds did not score the same items.
+    fn of(cells: &[&CellRecord]) -> Result<Option<Self>, CompareError> {
         let first = cells[0];
         let items: Vec<String> = first.items.iter().map(|item| item.item_id.clone()).collect();
         let same = |cell: &&&CellRecord| cell.items.iter().map(|item| &item.item_id).eq(&items);
-        let cells: Vec<&CellRecord> = cells.iter().filter(same).copied().collect();
+        if let Some(other) = cells.iter().find(|cell| !same(cell)) {
+            let (task, trial) = (&first.task, &first.trial);
+            return Err(CompareError::Pairs {
+                problem: format!(
+                    "seeds {} and {} of {} did not score the same items of {task}",
+                    trial.seed,
+                    other.trial.seed,
+                    label(trial)
+                ),
+                hint: "run all seeds again with the same `limit` and data".to_owned(),
+            });
+        }
+        Ok(Self::over(cells, items))
+    }
+
+    fn over(cells: &[&CellRecord], items: Vec<String>) -> Option<Self> {
+        let first = cells[0];
         let primary = |cell: &'_ CellRecord| cell.metrics.iter().position(|m| m.metric == first.primary_metric);
         let share = 1.0 / cells.len() as f64;
         let mut metric = first.metrics[primary(first)?].clone();
         for contribution in &mut metric.contributions {
             *contribution = (0.0, contribution.1);
         }
-        for cell in &cells {
+        for cell in cells {
             let own = &cell.metrics[primary(cell)?];
             for (sum, (value, _)) in metric.contributions.iter_mut().zip(&own.contributions) {
                 sum.0 += value * share;
@@ -312,8 +344,12 @@ fn compare_task(
     right: &Averaged,
     seed: u64,
 ) -> Result<(Row, [Vec<f64>; 2]), CompareError> {
-    let places: BTreeMap<&str, usize> = right.items.iter().enumerate().map(|(i, item)| (item.as_str(), i)).collect();
-    let partners: Vec<usize> = left.items.iter().filter_map(|item| places.get(item.as_str()).copied()).collect();
+    let [a, b] = [left, right].map(|side| Places::of(side.items.iter().map(String::as_str)));
+    if let Some(id) = a.repeated().or_else(|| b.repeated()) {
+        return Err(CompareError::Repeated { task: task.to_owned(), id: id.to_owned() });
+    }
+    // Every item of the left side has its partner where nothing is left over, so this is the order of that side.
+    let partners: Vec<usize> = a.pairs(&b).into_iter().map(|(_, partner)| partner).collect();
     let (only_a, only_b) = (left.items.len() - partners.len(), right.items.len() - partners.len());
     if only_a + only_b > 0 {
         return Err(CompareError::Items { task: task.to_owned(), only_a, only_b });
@@ -365,5 +401,35 @@ fn mean(rows: &[Row], replicates: &[[Vec<f64>; 2]]) -> Row {
         p_value: difference.p_value,
         signs: [0, 1].map(|which| rows.iter().map(|row| row.signs[which]).sum()),
         lower_is_better: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn averaged(items: &[&str], values: &[f64]) -> Averaged {
+        let contributions = values.iter().map(|value| (*value, 1.0)).collect();
+        let metric = MetricRecord { metric: "acc".to_owned(), aggregate: Aggregate::Mean, contributions };
+        Averaged { metric, items: items.iter().map(|item| (*item).to_owned()).collect(), achieved: 0.1 }
+    }
+
+    /// Forty rows of one id were compared with the last of them: what was better looked worse.
+    #[test]
+    fn items_have_one_partner_or_are_refused() {
+        let first = averaged(&["x", "y", "z"], &[1.0, 0.0, 0.0]);
+        let other_order = averaged(&["z", "x", "y"], &[0.0, 1.0, 1.0]);
+        let (row, _) = compare_task("t", &first, &other_order, 0).unwrap();
+        assert_eq!((row.n, row.signs), (3, [1, 0]));
+        let refused = |a: &Averaged, b: &Averaged| compare_task("t", a, b, 0).err().unwrap().to_string();
+        let twice = averaged(&["x", "y", "x"], &[1.0, 0.0, 0.0]);
+        for (a, b) in [(&first, &twice), (&twice, &first), (&twice, &twice)] {
+            assert_eq!(refused(a, b), "the id `x` stands twice among the items of t");
+        }
+        let other = averaged(&["x", "y", "w", "v"], &[1.0, 0.0, 0.0, 0.0]);
+        assert_eq!(
+            refused(&first, &other),
+            "the items of t are not the same: 1 are only in the first, 2 only in the second"
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! Reads what a run left behind: the plan and the finished cells, in the order of the plan.
 
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -109,7 +110,24 @@ fn check(cell: &CellRecord) -> Result<(), AnalyseError> {
     if let Some(item) = planned.max().filter(|&item| item >= n) {
         return refuse(format!("a plan names item {item} of {n}"));
     }
-    Ok(())
+    match repeated(cell) {
+        Some(reason) => refuse(reason),
+        None => Ok(()),
+    }
+}
+
+/// What stands twice in a record and would be joined with the wrong one: items, and plans of an item at a site.
+fn repeated(cell: &CellRecord) -> Option<String> {
+    let mut ids = HashSet::new();
+    if let Some(item) = cell.items.iter().find(|item| !ids.insert(item.item_id.as_str())) {
+        return Some(format!("two of its items have the id `{}`", item.item_id));
+    }
+    let mut plans = BTreeSet::new();
+    let plan = cell.plans.iter().find(|plan| !plans.insert((plan.item, plan.site)));
+    let mut tokens = BTreeSet::new();
+    let known = cell.plan_items.iter().find(|plan| !tokens.insert(plan.item));
+    plan.map(|plan| format!("item {} has two plans at layer {}", plan.item, plan.site))
+        .or_else(|| known.map(|plan| format!("the tokens of item {} stand in it twice", plan.item)))
 }
 
 /// None where the file does not exist.

@@ -9,6 +9,7 @@ mod error;
 mod frames;
 mod input;
 mod overlaps;
+mod partners;
 mod probes;
 mod statistics;
 mod study;

@@ -137,8 +137,14 @@ impl Probes {
                 let record = &set.record;
                 record.probe == rows.probe && record.model == model && record.task == *task && set.is_done()
             };
-            let set = self.sets.iter().find(of_task);
-            let set = set.ok_or_else(|| format!("`{}` did not finish on {task}", rows.probe))?;
+            let mut sets = self.sets.iter().filter(of_task);
+            let set = sets.next().ok_or_else(|| format!("`{}` did not finish on {task}", rows.probe))?;
+            if sets.next().is_some() {
+                return Err(format!(
+                    "`{}` looked at {task} more than once, and nothing says which is meant",
+                    rows.probe
+                ));
+            }
             let row = |keys: &[Key]| {
                 let found = set.record.rows.iter().find(|row| row.measure == rows.measure && row.keys == keys);
                 found.ok_or_else(|| format!("{task} has no row {keys:?} of `{}`", rows.measure))
@@ -212,7 +218,24 @@ fn read_one(store: &ProbeStore, id: &str) -> Result<Option<ProbeRecord>, Analyse
         let reason = "a row has not one key per column".to_owned();
         return Err(AnalyseError::Inconsistent { cell_id: record.probe_id, reason });
     }
+    if let Some(reason) = repeated(&record) {
+        return Err(AnalyseError::Inconsistent { cell_id: record.probe_id, reason });
+    }
     Ok(Some(record))
+}
+
+/// What stands twice in a record, or not in its place, and would be joined with the wrong one: rows, and items of a row.
+fn repeated(record: &ProbeRecord) -> Option<String> {
+    let mut names = BTreeSet::new();
+    for row in &record.rows {
+        if !names.insert(format!("{} {:?}", row.measure, row.keys)) {
+            return Some(format!("two of its rows are {} {:?}", row.measure, row.keys));
+        }
+        if row.contributions.windows(2).any(|pair| pair[0].0 >= pair[1].0) {
+            return Some(format!("items of the row {} {:?} are out of order or stand twice", row.measure, row.keys));
+        }
+    }
+    None
 }
 
 fn contributions(of_items: &[Contribution]) -> Contributions {
@@ -292,5 +315,19 @@ mod tests {
         assert_eq!(refused("t", &planned(2, 64)), "no item of t has both rows");
         assert!(refused("t", &planned(2, 8)).contains("no row"));
         assert!(refused("u", &planned(2, 32)).contains("did not finish on u"));
+        // Two records that the claim could mean.
+        let mut both = probes;
+        both.sets.push(ProbeSet { record: both.sets[0].record.clone(), estimates: Vec::new() });
+        let refused = both.pairs("m", &tasks, &planned(2, 32), 7).err().unwrap();
+        assert!(refused.contains("looked at t more than once"), "{refused}");
+    }
+
+    #[test]
+    fn rows_and_items_that_stand_twice_are_found() {
+        let found = |rows: Vec<ProbeRow>| repeated(&probes(rows).sets[0].record);
+        assert_eq!(found(vec![row(2, &[(0, 0.9), (2, 0.3)]), row(4, &[(0, 0.9)])]), None);
+        assert!(found(vec![row(2, &[(0, 0.9)]), row(2, &[(1, 0.9)])]).unwrap().starts_with("two of its rows are "));
+        assert!(found(vec![row(2, &[(1, 0.9), (1, 0.3)])]).unwrap().contains("stand twice"));
+        assert!(found(vec![row(2, &[(1, 0.9), (0, 0.3)])]).unwrap().contains("out of order"));
     }
 }

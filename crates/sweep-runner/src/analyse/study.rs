@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use super::claim::{self, ClaimResult};
 use super::error::AnalyseError;
 use super::input::{self, PlanFile};
+use super::partners::Places;
 use super::probes::Probes;
 use super::statistics::{Contributions, Difference, Estimate, ResampleBank, Rule, estimate, paired_difference};
 use crate::record::guards::GuardRow;
@@ -109,7 +110,7 @@ fn comparable(cells: &[CellRecord], members: &[usize]) -> Vec<Vec<usize>> {
 struct Baseline<'a> {
     index: usize,
     items: &'a [ItemRecord],
-    positions: BTreeMap<&'a str, usize>,
+    places: Places<'a>,
     metrics: BTreeMap<&'a str, (&'a MetricRecord, Contributions, Vec<f64>)>,
 }
 
@@ -141,8 +142,8 @@ impl<'a> Baseline<'a> {
             let replicates = contributions.replicates(&resamples);
             (metric.metric.as_str(), (metric, contributions, replicates))
         });
-        let positions = cell.items.iter().enumerate().map(|(i, item)| (item.item_id.as_str(), i)).collect();
-        Self { index, items: &cell.items, positions, metrics: metrics.collect() }
+        let places = Places::of(cell.items.iter().map(|item| item.item_id.as_str()));
+        Self { index, items: &cell.items, places, metrics: metrics.collect() }
     }
 }
 
@@ -160,13 +161,15 @@ fn align(cell: &CellRecord, baseline: Option<&Baseline>) -> Alignment {
     let Some(baseline) = baseline else {
         return Alignment { own: in_order, pairs: Vec::new(), complete: false };
     };
-    let mut pairs: Vec<(usize, usize)> = cell
-        .items
-        .iter()
-        .enumerate()
-        .filter_map(|(own, item)| baseline.positions.get(item.item_id.as_str()).map(|&base| (own, base)))
-        .collect();
-    pairs.sort_by_key(|&(_, base)| base);
+    let same = cell.items.iter().map(|item| &item.item_id).eq(baseline.items.iter().map(|item| &item.item_id));
+    let pairs = if same && baseline.places.repeated().is_none() {
+        // As nearly always, and quicker than looking each one up.
+        in_order.iter().map(|&index| (index, index)).collect()
+    } else {
+        let mut pairs = Places::of(cell.items.iter().map(|item| item.item_id.as_str())).pairs(&baseline.places);
+        pairs.sort_by_key(|&(_, base)| base);
+        pairs
+    };
     let complete = pairs.len() == cell.items.len() && pairs.len() == baseline.items.len();
     let own = if complete { pairs.iter().map(|&(own, _)| own).collect() } else { in_order };
     Alignment { own, pairs, complete }

@@ -7,6 +7,7 @@ mod compare;
 mod data;
 mod device;
 mod fetch;
+mod fit;
 mod list;
 mod logits;
 mod run;

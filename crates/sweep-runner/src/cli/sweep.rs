@@ -9,7 +9,7 @@ use miette::miette;
 use super::changes::Changes;
 use super::data::DataArgs;
 use super::device::DeviceArgs;
-use super::{Failure, TEMPORARY, failed, refused};
+use super::{Failure, TEMPORARY, failed, fit, refused};
 use crate::config::{self, Experiment};
 use crate::library::{Downloads, Library};
 use crate::plan::{self, Plan, Setting};
@@ -32,7 +32,8 @@ pub(super) fn prepare(
     if let Some(limit) = changes.limit {
         experiment.override_limit(limit);
     }
-    let plan = plan::build(&experiment, setting).map_err(refused)?;
+    let mut plan = plan::build(&experiment, setting).map_err(refused)?;
+    fit::check(&experiment, &mut plan, library)?;
     Ok((experiment, plan))
 }
 

@@ -86,7 +86,7 @@ pub(super) fn tokenizer_json(reference: &str, data: &Data, hub: &Hub) -> Result<
         (None, Data::Hub(_)) => hub.tokenizer(reference, GPT_NEOX)?,
         (None, _) => return Err(unusable("no data directory is named".to_owned())),
     };
-    std::fs::read_to_string(&path).map_err(|error| unusable(format!("cannot read {}: {error}", path.display())))
+    super::read(&path).map_err(|error| unusable(error.to_string()))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use evaluation::metrics::{self, Aggregate as MetricAggregate};
-use evaluation::tasks::Task;
+use evaluation::tasks::{Task, primary_metric};
 use evaluation::{Evaluation, Protocol, Reduction};
 
 use crate::config::{self, Experiment, ModelFacts};
@@ -51,7 +51,7 @@ pub(super) fn record(
     (wall_s, peak_mem_bytes): (f64, u64),
 ) -> CellRecord {
     let work = &evaluation.work;
-    let mut record = empty(trial, cell, task);
+    let mut record = empty(trial, cell, task.truncated);
     record.cost = CostRecord {
         flops_reduction_achieved: work.flops_reduction(model.n_layer),
         flops_executed: work.flops(model.flops_per_token_layer, model.flops_per_token_pair, model.flops_per_token_head),
@@ -122,21 +122,23 @@ pub(super) fn record(
 }
 
 /// The record of a cell that failed.
-pub(super) fn failure(trial: &PlannedTrial, cell: &Cell, task: &Task, error: &str) -> CellRecord {
-    CellRecord { status: Status::Failed, error: Some(error.to_owned()), ..empty(trial, cell, task) }
+///
+/// `truncated`: requests of its task that lost tokens.
+pub(super) fn failure(trial: &PlannedTrial, cell: &Cell, truncated: usize, error: &str) -> CellRecord {
+    CellRecord { status: Status::Failed, error: Some(error.to_owned()), ..empty(trial, cell, truncated) }
 }
 
-fn empty(trial: &PlannedTrial, cell: &Cell, task: &Task) -> CellRecord {
+fn empty(trial: &PlannedTrial, cell: &Cell, truncated: usize) -> CellRecord {
     let mut notes = BTreeMap::new();
-    if task.truncated > 0 {
-        notes.insert("truncated_requests".to_owned(), task.truncated.to_string());
+    if truncated > 0 {
+        notes.insert("truncated_requests".to_owned(), truncated.to_string());
     }
     CellRecord {
         schema_version: SCHEMA_VERSION,
         cell_id: cell.cell_id.clone(),
         trial: trial.key.clone(),
-        task: task.name.clone(),
-        primary_metric: task.primary_metric.to_owned(),
+        task: cell.task.clone(),
+        primary_metric: primary_metric(&cell.task).unwrap_or_default().to_owned(),
         status: Status::Done,
         error: None,
         cost: CostRecord::default(),

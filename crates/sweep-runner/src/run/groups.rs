@@ -67,23 +67,38 @@ pub(super) fn layout(
     Ok(Layout::new(task.kind, &task.items, protocol(experiment, &family.protocol)))
 }
 
-/// All families with their groups, in the order of the plan. Depends on the plan alone, so that all processes cut alike.
+/// A family whose task cannot be put in the tokens of its model, and why. Its cells fail; others do not depend on it.
+pub(super) struct Unfit {
+    pub(super) planned: plan::Family,
+    pub(super) error: String,
+}
+
+/// All families with their groups, in the order of the plan, and those that cannot be cut into groups. Depends on the plan alone, so that
+/// all processes cut alike.
 pub(super) fn families(
     experiment: &Experiment,
     plan: &Plan,
     library: &Library,
     tasks: &mut Tasks,
-) -> Result<Vec<Family>, LibraryError> {
+) -> Result<(Vec<Family>, Vec<Unfit>), LibraryError> {
     let budget = if plan.setting.device == "cpu" { CPU_TOKENS } else { GPU_TOKENS };
-    let family = |planned: plan::Family| {
-        let layout = layout(experiment, &planned, library, tasks)?;
+    let (mut families, mut unfit) = (Vec::new(), Vec::new());
+    for planned in plan.families() {
+        let layout = match layout(experiment, &planned, library, tasks) {
+            Ok(layout) => layout,
+            Err(error) if error.is_of_task() => {
+                unfit.push(Unfit { planned, error: error.with_hint() });
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         let spans = layout.spans(budget);
         let tokens = spans.iter().map(|span| layout.tokens(span.clone())).collect();
         let model = plan.models.iter().position(|model| model.reference == planned.model);
         let model = model.unwrap_or_else(|| unreachable!("families are made of the plan's models"));
-        Ok(Family { planned, model, spans, tokens })
-    };
-    plan.families().into_iter().map(family).collect()
+        families.push(Family { planned, model, spans, tokens });
+    }
+    Ok((families, unfit))
 }
 
 /// The groups of a shard, in order; all of them where there is none.

@@ -142,7 +142,10 @@ pub fn run(
     }
     let progress = Progress::start(missing, summary.reused);
     let mut tasks = Tasks::default();
-    let families = groups::families(experiment, plan, library, &mut tasks)?;
+    let (families, unfit) = groups::families(experiment, plan, library, &mut tasks)?;
+    // Nothing is left to guard of a model that no task fits.
+    let idle = (0..plan.models.len()).filter(|model| families.iter().all(|family| family.model != *model));
+    idle.for_each(|model| guards.drop_model(model));
     let counts = families.iter().map(|family| (family.planned.family_id.clone(), family.spans.len())).collect();
     store.write_groups(&counts)?;
     let mine = groups::groups(plan, &families, options.shard);
@@ -150,6 +153,7 @@ pub fn run(
     let mut recorder =
         Recorder { ledger: &ledger, library, options, progress, manifest, ran: 0, failed: BTreeSet::new() };
     let mut turns = || {
+        recorder.unfit(&unfit)?;
         loop {
             turn::run(experiment, &mine, &mut guards, &mut tasks, &mut recorder)?;
             if wait::wait(&mine, options.shard.is_none(), &mut guards, &recorder)? == Next::End {

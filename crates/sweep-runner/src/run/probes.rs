@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use evaluation::probes::ProbeSetup;
+use evaluation::probes::{ProbeRow, ProbeSetup};
 use evaluation::tasks::Task;
 use ssm_model::LanguageModel;
 use tracing::warn;
@@ -126,7 +126,12 @@ impl Looker<'_> {
             self.model = None;
             self.model = Some((probe.model, self.library.load_model(reference, &self.options.placement)?));
         }
-        let task = self.tasks.get(self.library, reference, &probe.task, self.experiment)?;
+        let task = match self.tasks.get(self.library, reference, &probe.task, self.experiment) {
+            Ok(task) => task,
+            // A matter of this task: other probes go on.
+            Err(error) if error.is_of_task() => return Ok(failure(self.plan, probe, error.with_hint())),
+            Err(error) => return Err(error.into()),
+        };
         let Some((_, model)) = &self.model else { unreachable!("loaded above") };
         Ok(look(self.plan, probe, model, task))
     }
@@ -147,9 +152,27 @@ fn look(plan: &Plan, probe: &ProbeCell, model: &LanguageModel, task: &Task) -> P
     let started = Instant::now();
     let result = probe.probe.run(&setup);
     let wall_s = started.elapsed().as_secs_f64();
-    let (status, error, rows) = match result {
-        Ok(table) => (Status::Done, None, table.rows),
-        Err(error) => (Status::Failed, Some(error.to_string()), Vec::new()),
+    match result {
+        Ok(table) => record(plan, probe, items.len(), Ok(table.rows), wall_s),
+        Err(error) => record(plan, probe, items.len(), Err(error.to_string()), wall_s),
+    }
+}
+
+/// The record of a probe whose task cannot be loaded.
+fn failure(plan: &Plan, probe: &ProbeCell, error: String) -> ProbeRecord {
+    record(plan, probe, 0, Err(error), 0.0)
+}
+
+fn record(
+    plan: &Plan,
+    probe: &ProbeCell,
+    items: usize,
+    outcome: Result<Vec<ProbeRow>, String>,
+    wall_s: f64,
+) -> ProbeRecord {
+    let (status, error, rows) = match outcome {
+        Ok(rows) => (Status::Done, None, rows),
+        Err(error) => (Status::Failed, Some(error), Vec::new()),
     };
     ProbeRecord {
         schema_version: PROBE_SCHEMA_VERSION,
@@ -158,8 +181,8 @@ fn look(plan: &Plan, probe: &ProbeCell, model: &LanguageModel, task: &Task) -> P
         options: probe.options.to_json(),
         model: plan.models[probe.model].reference.clone(),
         task: probe.task.clone(),
-        trial: trial.map(|trial| trial.key.clone()),
-        items: items.len(),
+        trial: probe.trial.map(|trial| plan.trials[trial].key.clone()),
+        items,
         status,
         error,
         wall_s,

@@ -8,7 +8,7 @@ use evaluation::{Layout, Partial};
 use tracing::warn;
 
 use super::cell;
-use super::groups::Group;
+use super::groups::{Group, Unfit};
 use super::ledger::{Claim, Ledger};
 use super::progress::Progress;
 use super::tasks::Tasks;
@@ -138,7 +138,25 @@ impl Recorder<'_> {
     fn failure(&self, cell: usize, error: &str, tasks: &Tasks) -> Option<CellRecord> {
         let cell = &self.ledger.plan.cells[cell];
         let trial = self.ledger.plan.trial_of(cell);
-        Some(cell::failure(trial, cell, tasks.loaded(&trial.key.model, &cell.task)?, error))
+        let task = tasks.loaded(&trial.key.model, &cell.task)?;
+        Some(cell::failure(trial, cell, task.truncated, error))
+    }
+
+    /// Records the cells of families that cannot be run, and stops the run where too many cells failed.
+    pub(super) fn unfit(&mut self, families: &[Unfit]) -> Result<(), RunError> {
+        let plan = self.ledger.plan;
+        for Unfit { planned, error } in families {
+            let open = planned.cells.iter().copied().filter(|cell| !self.ledger.is_recorded(*cell));
+            let records: Vec<CellRecord> =
+                open.map(|cell| cell::failure(plan.trial_of(&plan.cells[cell]), &plan.cells[cell], 0, error)).collect();
+            if records.is_empty() {
+                continue;
+            }
+            warn!(model = planned.model, task = planned.task, error, "a task cannot be run; the others go on");
+            self.record(&records)?;
+            self.stop_after_failures()?;
+        }
+        Ok(())
     }
 
     /// Writes records and tidies up behind them.
@@ -166,13 +184,21 @@ impl Recorder<'_> {
 
     /// Ends the run where as many cells failed as are allowed; these are recorded, whatever groups they still lack.
     fn check_failures(&mut self, family: usize, tasks: &Tasks) -> Result<(), RunError> {
-        let Some(allowed) = self.options.max_failures.filter(|allowed| self.failed.len() >= *allowed) else {
+        if self.options.max_failures.is_none_or(|allowed| self.failed.len() < allowed) {
             return Ok(());
-        };
+        }
         let failing = self.ledger.failing(family);
         let records: Vec<CellRecord> =
             failing.iter().filter_map(|(cell, error)| self.failure(*cell, error, tasks)).collect();
         self.record(&records)?;
+        self.stop_after_failures()
+    }
+
+    /// Ends the run where as many cells failed as are allowed.
+    fn stop_after_failures(&self) -> Result<(), RunError> {
+        let Some(allowed) = self.options.max_failures.filter(|allowed| self.failed.len() >= *allowed) else {
+            return Ok(());
+        };
         let plan = self.ledger.plan;
         let last = self.failed.iter().next_back().map(|cell| &plan.cells[*cell]);
         let last = last.unwrap_or_else(|| unreachable!("at least {allowed} failed"));

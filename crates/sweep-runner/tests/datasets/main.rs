@@ -217,6 +217,53 @@ fn random_weights_take_their_tokenizer_from_the_hub_too() {
     assert_eq!(hubbed.server.requests(), []);
 }
 
+/// The first file of several would be some of the items under the name of all.
+#[test]
+fn a_split_in_several_files_is_read_whole_or_refused() {
+    let part = |split: &str| fs::read(file("world", &format!("allenai/ai2_arc/{split}"))).unwrap();
+    let repo = data_set("allenai/ai2_arc", &["ARC-Easy/test"])
+        .large("ARC-Easy/test/0001.parquet", part("ARC-Easy/train"))
+        .small("ARC-Easy/test/README", "no part");
+    let hubbed = Hubbed::with(vec![repo]);
+    fs::write(hubbed.desk.path("tiny.yaml"), EXPERIMENT.replace("lambada_openai, ", "")).unwrap();
+    hubbed.done(&["fetch", "arc_easy"]);
+    let asked = hubbed.server.requests().into_iter().filter(|request| request.elsewhere && request.method == "GET");
+    assert_eq!(asked.count(), 2);
+    let rows = ["test", "train"]
+        .map(|split| json_lines(&file("world", &format!("allenai/ai2_arc/ARC-Easy/{split}"))).unwrap().lines().count());
+    hubbed.done(&["run", "tiny.yaml", "--out", "out"]);
+    let of_dense = items(&hubbed.desk, "out").height() / 2;
+    assert_eq!(of_dense, rows[0] + rows[1], "all parts, of two trials");
+    // The same rows in one file of a folder are the same data.
+    let lines = ["test", "train"]
+        .map(|split| json_lines(&file("world", &format!("allenai/ai2_arc/ARC-Easy/{split}"))).unwrap())
+        .concat();
+    fs::create_dir_all(hubbed.desk.path("data/arc")).unwrap();
+    fs::write(hubbed.desk.path("data/arc/ARC-Easy-Test.jsonl"), lines).unwrap();
+    hubbed.done(&["run", "tiny.yaml", "--out", "again", "--data-dir", "data"]);
+    assert!(items(&hubbed.desk, "again").equals_missing(&items(&hubbed.desk, "out")));
+    // A part whose bytes are gone.
+    let cached = hubbed.desk.path("hf/hub/datasets--allenai--ai2_arc/snapshots").join(COMMIT).join("ARC-Easy/test");
+    fs::remove_file(fs::canonicalize(cached.join("0001.parquet")).unwrap()).unwrap();
+    hubbed.server.requests();
+    assert_snapshot!(hubbed.refused(&["plan", "tiny.yaml"]), @"
+     × `arc_easy`: allenai/ai2_arc/ARC-Easy/test is not whole in the cache: 0001.parquet is missing
+      ╭─[tiny.yaml:3:9]
+    2 │ models: [builtin:mamba2-world]
+    3 │ tasks: [arc_easy]
+      ·         ────┬───
+      ·             ╰── not on this machine
+    4 │ strategies: [dense, top_k]
+      ╰────
+     help: `sweep fetch arc_easy` downloads what is missing; or name a folder that holds it with --data-dir
+    ");
+    fs::remove_file(cached.join("0001.parquet")).unwrap();
+    fs::rename(cached.join("0000.parquet"), cached.join("0002.parquet")).unwrap();
+    assert!(hubbed.refused(&["plan", "tiny.yaml"]).contains("0000.parquet is missing"));
+    assert_eq!(hubbed.server.requests(), []);
+    hubbed.done(&["fetch", "arc_easy"]);
+}
+
 #[test]
 fn data_sets_that_cannot_be_used_are_refused() {
     let absent = Hubbed::with(vec![data_set("allenai/ai2_arc", &[])]);
@@ -237,16 +284,17 @@ fn data_sets_that_cannot_be_used_are_refused() {
     × `lambada_openai`: the hub has no repository datasets/EleutherAI/lambada_openai
     help: look the name up on the hub; a private one needs HF_TOKEN
     ");
-    let repo = data_set("allenai/ai2_arc", &["ARC-Easy/test"]).small("ARC-Easy/test/0001.parquet", "more");
-    assert_snapshot!(Hubbed::with(vec![repo]).refused(&["fetch", "arc_easy"]), @"
-    × `arc_easy`: allenai/ai2_arc/ARC-Easy/test is kept in several files, of which this program would read the
-    │ first
+    let gap = data_set("allenai/ai2_arc", &["ARC-Easy/test"]).small("ARC-Easy/test/0002.parquet", "more");
+    assert_snapshot!(Hubbed::with(vec![gap]).refused(&["fetch", "arc_easy"]), @"
+    × `arc_easy`: datasets/allenai/ai2_arc has no file ARC-Easy/test/0001.parquet at `refs/convert/parquet`
     help: the data set has changed; put its rows into a folder and name that with --data-dir, as docs/models-
           and-data.md says
     ");
     let damaged = Repo::new("datasets/allenai/ai2_arc").small("ARC-Easy/test/0000.parquet", "no rows");
     let damaged = Hubbed::with(vec![damaged]);
-    assert!(damaged.refused(&["fetch", "arc_easy"]).contains("delete the file and fetch it again"));
+    let refusal = damaged.refused(&["fetch", "arc_easy"]);
+    assert!(refusal.contains("0000.parquet is damaged"), "{refusal}");
+    assert!(refusal.contains("delete the file and fetch it again"), "{refusal}");
     let hubbed = Hubbed::new();
     assert_snapshot!(hubbed.refused(&["run", "tiny.yaml", "--out", "out", "--data-dir", "nowhere"]), @"
     × --data-dir names nowhere, which is no folder

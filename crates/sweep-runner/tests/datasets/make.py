@@ -1,7 +1,7 @@
 """Writes the Parquet files beside this script: `pip install datasets==5.2.0 && python make.py`.
 
 `own/`: the rows of crates/evaluation/tests/oracle/rows in the columns that the data sets of the hub have. `world/`: rows in the words of
-the reference models. One file a split, `owner--name--config--split.parquet`, written as the hub's own converter writes them.
+the reference models. `damaged/` is not made here: changed copies of such files, each of which made a reader panic or ask for gigabytes. One file a split, `owner--name--config--split.parquet`, written as the hub's own converter writes them.
 """
 
 import json

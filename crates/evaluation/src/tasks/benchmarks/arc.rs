@@ -20,6 +20,11 @@ fn document(row: &Row<'_>) -> Result<Document, TaskError> {
         let problem = format!("there are {} answers and {} labels", texts.len(), labels.len());
         return Err(row.problem(&problem, "`choices` holds two lists of one length: `text` and `label`"));
     }
+    if let Some(twice) = labels.iter().enumerate().find_map(|(at, label)| labels[..at].contains(label).then_some(label))
+    {
+        let problem = format!("two answers have the label {twice:?}");
+        return Err(row.problem(&problem, "`answerKey` must mean one of them; correct the row, or leave it out"));
+    }
     let key = row.text("answerKey")?;
     let gold = labels.iter().position(|label| label == key).ok_or_else(|| {
         let problem = format!("`answerKey` is {key:?}, the labels are {}", labels.join(", "));

@@ -1,8 +1,9 @@
 //! The books that the long-document tasks are cut from.
 
-use super::Part;
+use super::{Part, nothing_to_ask};
 use crate::tasks::TaskError;
 use crate::tasks::data::Files;
+use crate::tasks::ids::Ids;
 use crate::tasks::rows::rows;
 use crate::tokenizer::{Encoding, Tokenizer};
 
@@ -11,6 +12,9 @@ pub(super) const PART: Part = Part::rows(&["longdocs/gutenberg-test.jsonl"]);
 
 /// Lengths in tokens for which items are made.
 pub(super) const LENGTHS: [usize; 5] = [1024, 2048, 4096, 8192, 16384];
+
+/// Characters of a book that are looked at for a token: twice what English needs with tokens of pieces.
+const CHARACTERS: usize = 8;
 
 /// A book without its beginning, which is titles, prefaces and contents.
 pub(crate) struct Book {
@@ -38,21 +42,34 @@ pub(crate) struct BookPlace {
 /// All books of the data directory.
 pub(crate) fn books(files: &mut Files<'_>) -> Result<Vec<Book>, TaskError> {
     let file = files.rows(&PART)?;
-    rows(&file)
+    let mut ids = Ids::default();
+    let books: Vec<Book> = rows(&file)
         .map(|row| {
             let row = row?;
+            let (name, line) = row.place();
+            ids.add(row.filled("id")?, &name, line)?;
             let text = row.filled("text")?;
             let tenth = (0..=text.len() / 10).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
             let start = text[tenth..].find("\n\n").map_or(tenth, |at| tenth + at + 2);
             Ok(Book { id: row.filled("id")?.to_owned(), body: text[start..].to_owned(), place: row.place() })
         })
-        .collect()
+        .collect::<Result<_, TaskError>>()?;
+    if books.is_empty() {
+        return Err(nothing_to_ask(file.name));
+    }
+    Ok(books)
 }
 
 impl BookPlace {
     /// Tokens that it is made for.
     pub(crate) fn tokens(&self) -> usize {
         self.length
+    }
+
+    /// Whether its book has fewer characters than are looked at for so many tokens, so that they may not be enough.
+    pub(crate) fn may_lack_tokens(&self, books: &[Book]) -> bool {
+        let body = &books[self.book].body;
+        first_characters(body, CHARACTERS * self.length).len() == body.len()
     }
 }
 
@@ -63,9 +80,9 @@ impl Book {
     /// A book that is too short, or one that the tokenizer refuses.
     pub(super) fn tokens(&self, length: usize, tokenizer: &Tokenizer) -> Result<Encoding, TaskError> {
         let refused = |error| TaskError::Tokenizer { file: self.place.0.clone(), line: self.place.1, error };
-        // Twice what English needs with tokens of pieces; more where that was not enough. The last tokens may be those of a cut
+        // More where that was not enough. The last tokens may be those of a cut
         // word, and are not among the first `length` of a longer piece.
-        let mut characters = 8 * length;
+        let mut characters = CHARACTERS * length;
         loop {
             let piece = first_characters(&self.body, characters);
             let mut encoding = tokenizer.encode_known(piece).map_err(refused)?;

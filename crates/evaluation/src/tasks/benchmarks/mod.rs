@@ -17,6 +17,7 @@ use std::fmt;
 use super::data::{DataFile, Files};
 use super::document::Document;
 use super::encode::Encoded;
+use super::ids::Ids;
 use super::prompting::Prompting;
 use super::rows::{Row, rows};
 use super::{Split, TaskError, TaskKind, fewshot};
@@ -282,6 +283,10 @@ impl Benchmark {
         limit: usize,
     ) -> Result<Vec<Document>, TaskError> {
         let documents = self.read(self.data, files)?;
+        let mut ids = Ids::default();
+        for document in &documents {
+            ids.add(&document.id, &document.place.0, document.place.1)?;
+        }
         let examples = if prompting.fewshot == 0 { Vec::new() } else { self.examples(files)? };
         let documents = fewshot::with_examples(documents, &examples, self, prompting)?;
         Ok(documents.into_iter().filter(|document| split.contains(&document.id)).take(limit).collect())
@@ -309,12 +314,7 @@ impl Benchmark {
         let labels = files.labels(&part)?;
         let documents = read(&file, labels.as_ref())?;
         if documents.is_empty() {
-            return Err(TaskError::Row {
-                file: file.name,
-                line: 1,
-                problem: "the file holds nothing to ask".to_owned(),
-                hint: "copy it again from where its SOURCES.md says".to_owned(),
-            });
+            return Err(nothing_to_ask(file.name));
         }
         Ok(documents)
     }
@@ -331,13 +331,22 @@ impl Benchmark {
     }
 }
 
+fn nothing_to_ask(file: String) -> TaskError {
+    TaskError::Row {
+        file,
+        line: 1,
+        problem: "the file holds nothing to ask".to_owned(),
+        hint: "copy it again from where its SOURCES.md says".to_owned(),
+    }
+}
+
 /// The documents of a file of rows.
 fn documents_of_rows(
     file: &DataFile,
     labels: Option<&DataFile>,
     document: impl Fn(&Row<'_>, Option<&str>) -> Result<Document, TaskError>,
 ) -> Result<Vec<Document>, TaskError> {
-    let labels: Option<Vec<&str>> = labels.map(|labels| labels.text.lines().map(str::trim).collect());
+    let labels: Option<Vec<&str>> = labels.map(|labels| labels.text.trim_end().lines().map(str::trim).collect());
     let rows: Vec<Row<'_>> = rows(file).collect::<Result<_, _>>()?;
     if let (Some(labels), Some(last)) = (&labels, rows.last())
         && labels.len() != rows.len()
@@ -349,6 +358,24 @@ fn documents_of_rows(
     }
     let label = |row: &Row<'_>| labels.as_ref().map(|labels| labels[row.index()]);
     rows.iter().map(|row| document(row, label(row))).collect()
+}
+
+/// The label of a row where the row and a file beside it may both hold one.
+///
+/// # Errors
+/// They hold different ones: nothing says which of them is right.
+fn agreed<T: PartialEq + fmt::Display>(
+    row: &Row<'_>,
+    own: Option<T>,
+    beside: Option<T>,
+) -> Result<Option<T>, TaskError> {
+    match (own, beside) {
+        (Some(own), Some(beside)) if own != beside => Err(row.problem(
+            &format!("the row says that {own} is right, the file of labels says {beside}"),
+            "both must be of one release; copy them again from where SOURCES.md says, or remove one of the two",
+        )),
+        (own, beside) => Ok(own.or(beside)),
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! PIQA: two solutions of an everyday goal.
 
-use super::documents_of_rows;
+use super::{agreed, documents_of_rows};
 use crate::tasks::TaskError;
 use crate::tasks::data::DataFile;
 use crate::tasks::document::Document;
@@ -13,10 +13,14 @@ pub(super) fn documents(file: &DataFile, labels: Option<&DataFile>) -> Result<Ve
 }
 
 fn document(row: &Row<'_>, label: Option<&str>) -> Result<Document, TaskError> {
-    let gold = match label.filter(|_| !row.has("label")) {
-        Some(label) => label
+    let beside = label.map(|label| {
+        label
             .parse()
-            .map_err(|_| row.problem(&format!("the label is {label:?}"), "a label is 0 for sol1 or 1 for sol2"))?,
+            .map_err(|_| row.problem(&format!("the label is {label:?}"), "a label is 0 for sol1 or 1 for sol2"))
+    });
+    let own = row.has("label").then(|| row.whole("label"));
+    let gold = match agreed(row, own.transpose()?, beside.transpose()?)? {
+        Some(gold) => gold as usize,
         None => row.whole("label")? as usize,
     };
     let choices = [row.text("sol1")?, row.text("sol2")?];

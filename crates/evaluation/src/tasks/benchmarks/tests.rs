@@ -1,11 +1,16 @@
 //! Every branch from rows to documents, on rows written here.
 
 use std::fs;
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::process::Command;
 
+use bzip2::Compression;
+use bzip2::write::BzEncoder;
 use insta::assert_snapshot;
 use tempfile::TempDir;
 
-use crate::tasks::{Data, Document, Prompting, Source, Split, TaskError, documents, facts};
+use crate::tasks::{Data, Document, MOST_BYTES, MOST_ROWS, Prompting, Source, Split, TaskError, documents, facts};
 
 /// A data directory with some files.
 struct Desk(TempDir);
@@ -128,6 +133,10 @@ fn arc_reads_both_forms_and_any_labels() {
     arc/ARC-Easy-Test.jsonl:1: there are 2 answers and 1 labels
     hint: `choices` holds two lists of one length: `text` and `label`
     ");
+    assert_snapshot!(refusal(&row.replace(r#"["A", "B"]"#, r#"["A", "A"]"#)), @r#"
+    arc/ARC-Easy-Test.jsonl:1: two answers have the label "A"
+    hint: `answerKey` must mean one of them; correct the row, or leave it out
+    "#);
     assert_snapshot!(refusal(&row.replace("stone", " ")), @"
     arc/ARC-Easy-Test.jsonl:1: answer 1 is empty
     hint: nothing would be scored; correct the row, or leave it out
@@ -192,10 +201,21 @@ fn piqa_takes_labels_from_rows_or_from_their_file() {
     piqa/valid.jsonl:2: there are 2 rows and 1 labels
     hint: both files must be of one release; copy them again from where SOURCES.md says
     ");
+    let both = |label: &str| Desk::new(&[("piqa/valid.jsonl", &own), ("piqa/valid-labels.lst", label)]);
+    assert_eq!(both("1\n").documents("piqa").unwrap()[0].gold, Some(1));
+    assert_snapshot!(both("0\n").refusal("piqa"), @"
+    piqa/valid.jsonl:1: the row says that 1 is right, the file of labels says 0
+    hint: both must be of one release; copy them again from where SOURCES.md says, or remove one of the two
+    ");
     assert_snapshot!(Desk::new(&[("piqa/valid.jsonl", row), ("piqa/valid-labels.lst", "a\n")]).refusal("piqa"), @r#"
     piqa/valid.jsonl:1: the label is "a"
     hint: a label is 0 for sol1 or 1 for sol2
     "#);
+    let twice = row.replace('}', r#", "label": 1, "label": 0}"#);
+    assert_snapshot!(one("piqa/valid.jsonl", &twice).refusal("piqa"), @"
+    piqa/valid.jsonl:1: `label` stands twice in the row at line 1 column 91
+    hint: nothing says which of the two is meant; remove one of them
+    ");
     assert_snapshot!(one("piqa/valid.jsonl", row).refusal("piqa"), @"
     piqa/valid.jsonl:1: missing field `label`
     hint: the row has goal, sol1, sol2; docs/models-and-data.md lists the forms that are read
@@ -213,6 +233,11 @@ fn winogrande_fills_the_blank_and_scores_what_follows() {
     let unlabelled = row.replace(r#", "answer": "2""#, "");
     let labelled = Desk::new(&[("winogrande/dev.jsonl", &unlabelled), ("winogrande/dev-labels.lst", "1\n")]);
     assert_eq!(labelled.documents("winogrande").unwrap()[0].gold, Some(0));
+    let both = Desk::new(&[("winogrande/dev.jsonl", row), ("winogrande/dev-labels.lst", "1\n")]);
+    assert_snapshot!(both.refusal("winogrande"), @"
+    winogrande/dev.jsonl:1: the row says that 2 is right, the file of labels says 1
+    hint: both must be of one release; copy them again from where SOURCES.md says, or remove one of the two
+    ");
     let refusal = |row: &str| one("winogrande/dev.jsonl", row).refusal("winogrande");
     assert_snapshot!(refusal(&row.replace('_', "she")), @"
     winogrande/dev.jsonl:1: `sentence` has no `_`
@@ -239,6 +264,115 @@ fn wikitext_counts_words_and_bytes_before_it_closes_the_spaces() {
     let row = serde_json::json!({ "page": page }).to_string();
     let rows = one("wikitext2/wikitext2_test.jsonl", &row).documents("wikitext").unwrap();
     assert_eq!((&rows[0].requests, &rows[0].facts), (&document.requests, &document.facts));
+}
+
+/// Results are joined by id: two items of one id would be paired with whichever comes last.
+#[test]
+fn an_id_that_stands_twice_is_refused_with_its_line() {
+    let arc = |id: &str| {
+        format!(
+            r#"{{"id": "{id}", "question": "What?", "choices": {{"text": ["ice", "stone"], "label": ["A", "B"]}}, "answerKey": "A"}}"#
+        )
+    };
+    let rows = [arc("a"), arc("b"), arc("a")].join("\n");
+    let desk = Desk::new(&[("arc/ARC-Easy-Test.jsonl", &rows), ("arc/ARC-Easy-Train.jsonl", &rows)]);
+    assert_snapshot!(desk.refusal("arc_easy"), @"
+    arc/ARC-Easy-Test.jsonl:3: the id `a` stands on line 1 already
+    hint: results are compared item by item, and ids say which is which: give every row an id of its own
+    ");
+    // A limit in front of it does not hide it, nor does a plan.
+    assert!(matches!(documents("arc_easy", &desk.source(), Split::All, Some(1)), Err(TaskError::Repeated { .. })));
+    assert!(matches!(facts("arc_easy", &desk.source()), Err(TaskError::Repeated { line: 3, first: 1, .. })));
+    // Ids that are made of places can meet those of the data.
+    let row = |id: &str| {
+        format!(
+            r#"{{{id}"sentence": "Ann met Bea since _ was in.", "option1": "Ann", "option2": "Bea", "answer": "2"}}"#
+        )
+    };
+    let rows = [row(""), row(r#""qID": "winogrande-0", "#)].join("\n");
+    assert!(
+        one("winogrande/dev.jsonl", &rows)
+            .refusal("winogrande")
+            .starts_with("winogrande/dev.jsonl:2: the id `winogrande-0`")
+    );
+    let books = "{\"id\": \"b\", \"text\": \"x\"}\n{\"id\": \"b\", \"text\": \"y\"}";
+    let error = facts("longdocs_ppl", &one("longdocs/gutenberg-test.jsonl", books).source()).unwrap_err();
+    assert_snapshot!(error, @"longdocs/gutenberg-test.jsonl:2: the id `b` stands on line 1 already");
+    let error = facts("longdocs_needle", &one("longdocs/gutenberg-test.jsonl", "\n").source()).unwrap_err();
+    assert_snapshot!(error, @"longdocs/gutenberg-test.jsonl:1: the file holds nothing to ask");
+    // Examples are joined with nothing.
+    let desk = Desk::new(&[
+        ("arc/ARC-Easy-Test.jsonl", &arc("t")),
+        ("arc/ARC-Easy-Train.jsonl", &[arc("a"), arc("a")].join("\n")),
+    ]);
+    let prompting = Prompting { fewshot: 1, ..Prompting::default() };
+    assert!(documents("arc_easy", &Source { prompting, ..desk.source() }, Split::All, None).is_ok());
+}
+
+/// What editors and systems put around lines is no data.
+#[test]
+fn marks_line_ends_and_empty_last_lines_change_nothing() {
+    let row = r#"{"goal": "dry hair", "sol1": "use a towel", "sol2": "use a spoon"}"#;
+    let plain = Desk::new(&[("piqa/valid.jsonl", &format!("{row}\n{row}\n")), ("piqa/valid-labels.lst", "0\n1\n")]);
+    let digest = |desk: &Desk| facts("piqa", &desk.source()).unwrap().digest;
+    for (rows, labels) in
+        [(format!("\u{feff}{row}\n{row}\n"), "\u{feff}0\n1\n"), (format!("{row}\r\n{row}\r\n"), "0\r\n1\r\n")]
+    {
+        let desk = Desk::new(&[("piqa/valid.jsonl", &rows), ("piqa/valid-labels.lst", labels)]);
+        assert_eq!(desk.shown("piqa"), plain.shown("piqa"));
+        assert_eq!(digest(&desk), digest(&plain));
+    }
+    let ended =
+        [("piqa/valid.jsonl", format!("{row}\n{row}\n\n \n")), ("piqa/valid-labels.lst", "0\n1\n\n".to_owned())];
+    let ended: Vec<(&str, &str)> = ended.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    assert_eq!(Desk::new(&ended).shown("piqa"), plain.shown("piqa"));
+    assert_snapshot!(one("piqa/valid.jsonl", &format!("{row}\n\n{row}\n")).refusal("piqa"), @"
+    piqa/valid.jsonl:2: the line is empty
+    hint: each line of the file is one JSON object; remove this one
+    ");
+    let raw = " = Ann = \n \n Ann @-@ Bea . \n";
+    let wikitext = |text: &str| one("wikitext2/wiki.test.raw", text).documents("wikitext").unwrap();
+    assert_eq!(wikitext(&format!("\u{feff}{}", raw.replace('\n', "\r\n"))), wikitext(raw));
+}
+
+#[test]
+fn what_is_no_file_or_too_large_is_refused() {
+    let desk = Desk::new(&[("lambada/SOURCES.md", "")]);
+    let path = desk.0.path().join("lambada/lambada_test.jsonl");
+    // Opening it would wait for somebody to write.
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    assert_snapshot!(desk.refusal("lambada_openai"), @"
+    DATA/lambada/lambada_test.jsonl is no regular file
+    hint: pipes and devices are not read; write the rows into a file
+    ");
+    fs::remove_file(&path).unwrap();
+    symlink("/dev/zero", &path).unwrap();
+    assert!(desk.refusal("lambada_openai").starts_with("DATA/lambada/lambada_test.jsonl is no regular file"));
+    fs::remove_file(&path).unwrap();
+    // A few hundred bytes that unpack to half a million and one empty lines.
+    let mut packed = BzEncoder::new(Vec::new(), Compression::best());
+    packed.write_all(&vec![b'\n'; MOST_ROWS as usize + 1]).unwrap();
+    let packed = packed.finish().unwrap();
+    assert!(packed.len() < 1000);
+    fs::write(desk.0.path().join("lambada/lambada_test.jsonl.bz2"), packed).unwrap();
+    assert_snapshot!(desk.refusal("lambada_openai"), @"
+    DATA/lambada/lambada_test.jsonl.bz2 has more than 500000 rows
+    hint: no benchmark has as much: this is another file, or a damaged one
+    ");
+    let mut packed = BzEncoder::new(Vec::new(), Compression::best());
+    let piece = vec![b'a'; 1 << 20];
+    for _ in 0..=MOST_BYTES >> 20 {
+        packed.write_all(&piece).unwrap();
+    }
+    fs::write(desk.0.path().join("lambada/lambada_test.jsonl.bz2"), packed.finish().unwrap()).unwrap();
+    assert!(
+        desk.refusal("lambada_openai").starts_with("DATA/lambada/lambada_test.jsonl.bz2 has more than 268435456 bytes")
+    );
+    fs::write(&path, b"{\"text\": \"a b\"}\n\xff").unwrap();
+    assert!(
+        desk.refusal("lambada_openai")
+            .starts_with("cannot read DATA/lambada/lambada_test.jsonl: line 2 is no UTF-8 text")
+    );
 }
 
 #[test]

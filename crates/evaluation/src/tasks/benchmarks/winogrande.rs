@@ -1,6 +1,6 @@
 //! `WinoGrande` by partial scoring: the same rest of a sentence after either name.
 
-use super::documents_of_rows;
+use super::{agreed, documents_of_rows};
 use crate::tasks::data::DataFile;
 use crate::tasks::document::{Document, TextRequest};
 use crate::tasks::python::strip;
@@ -15,8 +15,9 @@ pub(super) fn documents(file: &DataFile, labels: Option<&DataFile>) -> Result<Ve
 }
 
 fn document(row: &Row<'_>, label: Option<&str>) -> Result<Document, TaskError> {
-    let answer = match label.filter(|_| !row.has("answer")) {
-        Some(label) => label,
+    let own = row.has("answer").then(|| row.text("answer"));
+    let answer = match agreed(row, own.transpose()?, label)? {
+        Some(answer) => answer,
         None => row.text("answer")?,
     };
     let gold = match answer {

@@ -43,9 +43,17 @@ fn lines_that_are_no_items() {
     assert_snapshot!(text(r#"{"id": "a", "text": "The pet", "recalls": [], "necessary": []}"#), @"task.jsonl:3: `necessary` has no meaning here");
 }
 
+/// It would be scored as any other unknown word.
+#[test]
+fn a_word_that_the_tokenizer_does_not_know_is_refused() {
+    let line = r#"{"id": "a", "context": "The bryozoan", "necessary": [], "target": " job"}"#;
+    assert_snapshot!(refusal(TaskKind::Target, line), @"task.jsonl:3: the tokenizer does not know `bryozoan`");
+}
+
 #[test]
 fn spans_count_characters_and_not_bytes() {
-    let line = r#"{"id": "a", "context": "éé pet", "necessary": [[3, 6]], "target": " job"}"#;
+    // A space of three bytes.
+    let line = r#"{"id": "a", "context": "A\u2003pet", "necessary": [[2, 5]], "target": " job"}"#;
     let item = item("task", 1, line, TaskKind::Target, &tokenizer()).unwrap();
     assert_eq!(item.contexts[0].necessary, [1]);
     assert_eq!(item.requests[0].characters, 3);

@@ -1,20 +1,21 @@
 //! Data sets of a hub, for the benchmarks: which file holds a split, found in the cache or downloaded into it.
 //!
 //! The hub keeps a copy of every data set in one form, `config/split/0000.parquet` at the revision `refs/convert/parquet`, whatever
-//! its owner uploaded. That copy is read.
+//! its owner uploaded; a large split has `0001.parquet` and more beside it. That copy is read, all parts in order.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::path::PathBuf;
 use std::sync::PoisonError;
 
-use evaluation::tasks::{DatasetError, Datasets, HubSplit};
+use evaluation::tasks::{DatasetError, Datasets, HubSplit, MOST_BYTES};
 use hub::{Cache, Client, HubError, Kind, Repository, Settings};
-use polars::prelude::PolarsError;
 use thiserror::Error;
 
 use super::progress::Progress;
 use super::{Hub, commit_of};
 use crate::library::Downloads;
-use crate::library::parquet;
+use crate::library::parquet::{self, ParquetError};
 
 /// Revision that holds the copies.
 const CONVERTED: &str = "refs/convert/parquet";
@@ -28,10 +29,12 @@ enum Refusal {
     NotCached { task: String, split: HubSplit },
     #[error("{repository} has no file {file} at `{CONVERTED}`")]
     NoFile { repository: Repository, file: String },
-    #[error("{split} is kept in several files, of which this program would read the first")]
-    SeveralFiles { split: HubSplit },
-    #[error("cannot read {path}: {error}", path = path.display())]
-    Unreadable { path: PathBuf, error: PolarsError },
+    #[error("{split} is not whole in the cache: {file} is missing")]
+    NotWhole { task: String, split: HubSplit, file: String },
+    #[error("{split} has more than {MOST_BYTES} bytes of text")]
+    TooLarge { split: HubSplit },
+    #[error("{0}")]
+    Parquet(#[from] ParquetError),
 }
 
 impl Refusal {
@@ -43,32 +46,52 @@ impl Refusal {
                     "`sweep fetch {task}` downloads it and `sweep run` does so by itself; or name a folder that holds it with --data-dir"
                 )
             }
-            Self::NoFile { .. } | Self::SeveralFiles { .. } => {
+            Self::NotWhole { task, .. } => {
+                format!("`sweep fetch {task}` downloads what is missing; or name a folder that holds it with --data-dir")
+            }
+            Self::NoFile { .. } | Self::TooLarge { .. } => {
                 "the data set has changed; put its rows into a folder and name that with --data-dir, as docs/models-and-data.md says"
                     .to_owned()
             }
-            Self::Unreadable { .. } => "delete the file and fetch it again".to_owned(),
+            Self::Parquet(error) => error.hint(),
         }
     }
 }
 
+/// The parts of a split, as far as they are in the cache.
+enum Parts {
+    /// None is there.
+    None,
+    /// One is missing, or the bytes behind it are.
+    Lacking(String),
+    /// All that were downloaded, in order.
+    Whole(Vec<PathBuf>),
+}
+
 impl Datasets for Hub {
     fn rows(&self, task: &str, split: &HubSplit) -> Result<String, DatasetError> {
-        let rows = self
-            .split(task, split)
-            .and_then(|path| parquet::json_lines(&path).map_err(|error| Refusal::Unreadable { path, error }));
+        let rows = self.split(task, split).and_then(|parts| {
+            let mut rows = String::new();
+            for part in &parts {
+                rows += &parquet::json_lines(part)?;
+                if rows.len() as u64 > MOST_BYTES {
+                    return Err(Refusal::TooLarge { split: *split });
+                }
+            }
+            Ok(rows)
+        });
         rows.map_err(|refusal| DatasetError { message: refusal.to_string(), hint: refusal.hint() })
     }
 }
 
 impl Hub {
-    /// The file that holds a split.
-    fn split(&self, task: &str, split: &HubSplit) -> Result<PathBuf, Refusal> {
+    /// The files that hold a split, in order.
+    fn split(&self, task: &str, split: &HubSplit) -> Result<Vec<PathBuf>, Refusal> {
         let repository = Repository::new(Kind::Dataset, split.repository)?;
         let settings = Settings::from_env()?;
         let cache = Cache::new(settings.cache.clone());
         let downloads = self.allowed(&settings);
-        let file = |number: usize| format!("{}/{}/{number:04}.parquet", split.config, split.split);
+        let folder = format!("{}/{}", split.config, split.split);
         let mut used = self.datasets.lock().unwrap_or_else(PoisonError::into_inner);
         // A repository stands for one commit, whatever is taken from it and when.
         let looked_up = used.values().find(|used| used.repository == repository.to_string());
@@ -78,23 +101,25 @@ impl Hub {
             None => cache.commit(&repository, CONVERTED)?,
         };
         let cached = match &commit {
-            Some(commit) => match cache.file(&repository, commit, &file(0)) {
+            Some(commit) => match cached(&cache, &repository, commit, &folder) {
                 // Downloaded again below.
-                Err(HubError::Damaged { .. }) if downloads != Downloads::Never => None,
-                found => found?.map(|path| (commit.clone(), path)),
+                Err(HubError::Damaged { .. }) if downloads != Downloads::Never => Parts::None,
+                found => found?,
             },
-            None => None,
+            None => Parts::None,
         };
-        let (commit, path) = match cached {
-            Some(found) => found,
-            None if downloads == Downloads::Never => {
-                return Err(if settings.offline && self.downloads != Downloads::Never {
-                    HubError::Offline { what: split.to_string() }.into()
-                } else {
-                    Refusal::NotCached { task: task.to_owned(), split: *split }
-                });
+        let (commit, parts) = match (commit, cached) {
+            (Some(commit), Parts::Whole(parts)) => (commit, parts),
+            _ if downloads == Downloads::Never && self.downloads != Downloads::Never => {
+                return Err(HubError::Offline { what: split.to_string() }.into());
             }
-            None => {
+            (_, Parts::Lacking(file)) if downloads == Downloads::Never => {
+                return Err(Refusal::NotWhole { task: task.to_owned(), split: *split, file });
+            }
+            _ if downloads == Downloads::Never => {
+                return Err(Refusal::NotCached { task: task.to_owned(), split: *split });
+            }
+            (commit, _) => {
                 let client = Client::new(&settings);
                 let mut progress = Progress::start(task);
                 let report = &mut |event: hub::Event<'_>| progress.show(&event);
@@ -102,26 +127,68 @@ impl Hub {
                     // What the cache holds may do without a hub that cannot be reached.
                     Err(error @ HubError::Network { .. }) if commit.is_none() => {
                         let Some(commit) = cache.commit(&repository, CONVERTED)? else { return Err(error.into()) };
-                        let Some(path) = cache.file(&repository, &commit, &file(0))? else { return Err(error.into()) };
+                        let Parts::Whole(parts) = self::cached(&cache, &repository, &commit, &folder)? else {
+                            return Err(error.into());
+                        };
                         progress.not_asked(CONVERTED, &error.to_string());
                         used.insert(task.to_owned(), commit_of(task, &repository, CONVERTED, &commit));
-                        return Ok(path);
+                        return Ok(parts);
                     }
                     listing => listing?,
                 };
-                let has = |file: &String| listing.files.contains(file);
-                if !has(&file(0)) {
-                    return Err(Refusal::NoFile { repository, file: file(0) });
+                let inside = |file: &String| file.strip_prefix(&folder)?.strip_prefix('/').and_then(number);
+                let numbers: BTreeSet<usize> = listing.files.iter().filter_map(inside).collect();
+                if let Some(missing) = lacking(&numbers) {
+                    return Err(Refusal::NoFile { repository, file: format!("{folder}/{}", part(missing)) });
                 }
-                if has(&file(1)) {
-                    return Err(Refusal::SeveralFiles { split: *split });
-                }
-                let folder = client.fetch(&repository, &listing.commit, &[&file(0)], report)?;
+                // The first one last: where it is there all are, however a download ended.
+                let files: Vec<String> = numbers.iter().rev().map(|n| format!("{folder}/{}", part(*n))).collect();
+                let files: Vec<&str> = files.iter().map(String::as_str).collect();
+                let snapshot = client.fetch(&repository, &listing.commit, &files, report)?;
                 client.pin(&repository, CONVERTED, &listing.commit)?;
-                (listing.commit, folder.join(file(0)))
+                (listing.commit, files.iter().rev().map(|file| snapshot.join(file)).collect())
             }
         };
         used.insert(task.to_owned(), commit_of(task, &repository, CONVERTED, &commit));
-        Ok(path)
+        Ok(parts)
     }
+}
+
+/// Name of a part.
+fn part(number: usize) -> String {
+    format!("{number:04}.parquet")
+}
+
+/// Number of a part, by its name.
+fn number(name: &str) -> Option<usize> {
+    let number = name.strip_suffix(".parquet")?.parse().ok()?;
+    (part(number) == name).then_some(number)
+}
+
+/// The first number that should be there and is not: parts are counted from 0 without gaps.
+fn lacking(numbers: &BTreeSet<usize>) -> Option<usize> {
+    let expected = numbers.last().map_or(1, |last| last + 1);
+    (0..expected).find(|number| !numbers.contains(number))
+}
+
+/// The parts of a split in the cache, each compared with the hash that names it.
+fn cached(cache: &Cache, repository: &Repository, commit: &str, folder: &str) -> Result<Parts, HubError> {
+    let Ok(entries) = fs::read_dir(cache.snapshot(repository, commit).join(folder)) else { return Ok(Parts::None) };
+    // Links whose bytes are gone are among them: they say how many there should be.
+    let numbers =
+        entries.flatten().filter_map(|entry| number(entry.file_name().to_str()?)).collect::<BTreeSet<usize>>();
+    if numbers.is_empty() {
+        return Ok(Parts::None);
+    }
+    if let Some(missing) = lacking(&numbers) {
+        return Ok(Parts::Lacking(part(missing)));
+    }
+    let mut parts = Vec::new();
+    for number in numbers {
+        match cache.file(repository, commit, &format!("{folder}/{}", part(number)))? {
+            Some(path) => parts.push(path),
+            None => return Ok(Parts::Lacking(part(number))),
+        }
+    }
+    Ok(Parts::Whole(parts))
 }

@@ -1,0 +1,125 @@
+//! Tasks that have no place in a model: said by the plan, and no end of the other tasks.
+
+mod desk;
+
+use std::fs;
+
+use desk::{Desk, text};
+use insta::assert_snapshot;
+
+/// ARC rows in words of the reference models; `long` has an answer of eight words.
+fn rows(long: bool) -> String {
+    let row = |id: &str, answer: &str| {
+        format!(
+            r#"{{"id": "{id}", "question": "The pet of Theo was", "choices": {{"text": ["{answer}", "a gecko"], "label": ["A", "B"]}}, "answerKey": "B"}}"#
+        ) + "\n"
+    };
+    row("q-0", "an otter") + &row("q-1", if long { "a gecko and an otter and a gecko" } else { "an otter" })
+}
+
+fn with_data(experiment: &str, rows: &str) -> Desk {
+    let desk = Desk::new(experiment);
+    fs::create_dir_all(desk.path("data/arc")).unwrap();
+    fs::write(desk.path("data/arc/ARC-Easy-Test.jsonl"), rows).unwrap();
+    desk
+}
+
+const EXPERIMENT: &str = "\
+name: tiny
+models: [builtin:mamba2-world]
+tasks: [arc_easy, world_lambada]
+strategies: [dense, top_k]
+schedule: { sites: [4, 8], keep_ratio: [0.8] }
+limit: 2
+max_length: 5
+";
+
+/// The status of each cell by task, and the errors of those that failed.
+fn ended(desk: &Desk, out: &str) -> (Vec<String>, Vec<String>) {
+    let (mut ended, mut errors) = (Vec::new(), Vec::new());
+    for path in desk.cells(out) {
+        let cell: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        ended.push(format!("{} {}", cell["task"].as_str().unwrap(), cell["status"].as_str().unwrap()));
+        errors.extend(cell["error"].as_str().map(str::to_owned));
+    }
+    ended.sort();
+    errors.dedup();
+    (ended, errors)
+}
+
+#[test]
+fn a_continuation_without_room_fails_its_own_task_alone() {
+    let desk = with_data(EXPERIMENT, &rows(true));
+    let plan = desk.sweep(&["plan", "tiny.yaml", "--data-dir", "data"]);
+    assert!(plan.status.success(), "{}", text(&plan.stderr));
+    let plan = text(&plan.stdout);
+    let note = plan.lines().find(|line| line.starts_with("note: "));
+    assert_snapshot!(note.unwrap_or(&plan), @"note: arc_easy will fail on builtin:mamba2-world, and other tasks will not: arc/ARC-Easy-Test.jsonl:2: a continuation of 8 tokens exceeds `max_length` 5; raise `max_length` in the experiment file");
+    for arguments in [&[][..], &["--no-sharing"], &["--workers", "2"]] {
+        let out = format!("out{}", arguments.concat());
+        let run = || {
+            let words = [&["run", "tiny.yaml", "--out", &out, "--data-dir", "data"], arguments].concat();
+            let output = desk.sweep(&words);
+            assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+            text(&output.stderr)
+        };
+        let stderr = run();
+        assert!(stderr.contains("exceeds `max_length` 5"), "{stderr}");
+        let (cells, errors) = ended(&desk, &out);
+        assert_eq!(cells, ["arc_easy failed", "arc_easy failed", "world_lambada done", "world_lambada done"]);
+        assert_snapshot!(errors.join("\n"), @"arc/ARC-Easy-Test.jsonl:2: a continuation of 8 tokens exceeds `max_length` 5; raise `max_length` in the experiment file");
+        // Again: there is nothing left to do, and nothing to wait for.
+        run();
+        let retry = desk.sweep(&["retry", "--failed", &out, "--data-dir", "data"]);
+        assert_eq!(retry.status.code(), Some(1), "{}", text(&retry.stderr));
+        assert_eq!(ended(&desk, &out).0, cells);
+    }
+    // Fixed data is other data; the other task is not run again.
+    fs::write(desk.path("data/arc/ARC-Easy-Test.jsonl"), rows(false)).unwrap();
+    let output = desk.sweep(&["run", "tiny.yaml", "--out", "out", "--data-dir", "data", "--accept-changes"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("2 cells run, 2 already there, 0 failed"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_model_that_no_task_fits_ends_without_guards() {
+    let desk = with_data(&EXPERIMENT.replace(", world_lambada", ""), &rows(true));
+    let output = desk.sweep(&["run", "tiny.yaml", "--out", "out", "--data-dir", "data"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert_eq!(ended(&desk, "out").0, ["arc_easy failed", "arc_easy failed"]);
+    let fast = desk.sweep(&["run", "tiny.yaml", "--out", "fast", "--data-dir", "data", "--fail-fast"]);
+    assert_eq!(fast.status.code(), Some(1));
+    assert!(text(&fast.stderr).contains("failed cells, for example"), "{}", text(&fast.stderr));
+}
+
+#[test]
+fn reference_tasks_on_another_tokenizer_are_refused_in_the_plan() {
+    let experiment = EXPERIMENT.replace("builtin:mamba2-world", "./model").replace("arc_easy, ", "world_piqa, ");
+    let desk = Desk::new(&experiment);
+    let tokenizer = desk.model_folder().join("tokenizer.json");
+    let own = fs::read_to_string(&tokenizer).unwrap();
+    // Full stops are parts of words.
+    let other =
+        own.replace(r#""pre_tokenizer":{"type":"Whitespace"}"#, r#""pre_tokenizer":{"type":"WhitespaceSplit"}"#);
+    assert_ne!(other, own);
+    fs::write(&tokenizer, other).unwrap();
+    assert_snapshot!(desk.refused(), @"
+    × the tokenizer of `./model` does not fit world_piqa, world_lambada: it cuts words otherwise
+    │ (world_piqa.jsonl:1: the tokenizer does not know `Goal:`)
+    help: reference tasks mark single words and go with the tokenizer of the builtin models; remove one of the
+          two, or write `exclude: [{ model: ./model, task: [world_piqa, world_lambada] }]`
+    ");
+    // Written otherwise, the same tokenizer.
+    fs::write(&tokenizer, own.replace("\"version\":", "\n\"version\": ")).unwrap();
+    let plan = desk.sweep(&["plan", "tiny.yaml"]);
+    assert!(plan.status.success(), "{}", text(&plan.stderr));
+}
+
+#[test]
+fn a_pipe_as_tokenizer_is_refused() {
+    let desk = Desk::new(&EXPERIMENT.replace("builtin:mamba2-world", "./model").replace("arc_easy, ", ""));
+    let tokenizer = desk.model_folder().join("tokenizer.json");
+    fs::remove_file(&tokenizer).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&tokenizer).status().unwrap().success());
+    assert!(desk.refused().contains("it is no regular file"));
+}
