@@ -9,6 +9,7 @@ use ssm_kernels::Segments;
 use ssm_model::{Activations, LanguageModel, LayerRequest, LayerState, ModelConfig, ModelState, SignalSet, Signals};
 
 use crate::error::EvaluationError;
+use crate::finite::{self, Arriving};
 use crate::influence::{Leaving, leave_one_out};
 use crate::positions::{Positions, token_pairs};
 use crate::protocol::Batch;
@@ -72,8 +73,9 @@ pub(crate) struct AtSite<'a> {
 
 /// Looks at every site of a batch.
 pub(crate) struct Observer<'a> {
-    /// What it needs besides the signals of the rule.
+    /// What it needs besides the signals of the rule: at sites, or after every layer.
     pub(crate) signals: SignalSet,
+    pub(crate) every_layer: bool,
     pub(crate) at_site: &'a mut dyn FnMut(&AtSite<'_>) -> Result<(), EvaluationError>,
 }
 
@@ -89,8 +91,8 @@ pub(crate) fn drive(
     drive_observed(model, batch, reduction, None, None)
 }
 
-/// [`drive`] with every plan in the hands of the host before the next layer runs, and seen by an observer; adds the state after
-/// each layer to `states`.
+/// [`drive`] with every plan in the hands of the host before the next layer runs, and seen by an observer, for whom every layer is
+/// checked; adds the state after each layer to `states`.
 pub(crate) fn drive_observed(
     model: &LanguageModel,
     batch: &Batch,
@@ -99,6 +101,7 @@ pub(crate) fn drive_observed(
     mut states: Option<&mut Vec<LayerState>>,
 ) -> Result<(Activations, Driven), EvaluationError> {
     let observed = observer.as_ref().map_or_else(SignalSet::default, |observer| observer.signals);
+    let always = if observer.as_ref().is_some_and(|observer| observer.every_layer) { observed } else { SignalSet::default() };
     let mut activations = model.embed(&batch.tokens)?;
     let mut segments = batch.segments.clone();
     let mut table = batch.table.clone();
@@ -106,13 +109,19 @@ pub(crate) fn drive_observed(
     let (mut token_layers, mut token_pairs, mut matching_flops) = (0, 0, 0.0);
     for layer in 0..model.config().n_layer {
         let reduces = reduction.sites.contains(&layer);
-        let signals = if reduces { reduction.rule.signals().union(observed) } else { SignalSet::default() };
+        let signals = if reduces { reduction.rule.signals().union(observed) } else { always };
         let lengths = (0..segments.len()).map(|index| segments.length(index));
         let times = TokenTable::times(table.segments.iter().zip(lengths));
         let positions = model.config().uses_positions().then(|| positions(reduction.positions, &table, &segments));
         let (time, positions) = (times.as_deref(), positions.as_deref());
         let request = LayerRequest { signals, time, positions, states: states.is_some(), ..LayerRequest::default() };
         let output = model.layer(layer, &activations, &segments, request)?;
+        if observer.is_some() {
+            let tokens = &table.segments;
+            finite::check_layer(layer, &output, &segments, |segment, row| {
+                (format!("item {}", tokens[segment].item), tokens[segment].positions[row])
+            })?;
+        }
         token_layers += segments.n_tokens() as u64;
         token_pairs += pairs(&segments);
         if let Some(states) = &mut states {
@@ -124,7 +133,8 @@ pub(crate) fn drive_observed(
         }
         let mut signals = output.signals;
         if reduction.rule.signals().influence {
-            let leaving = Leaving { layer, activations: &activations, segments: &segments };
+            let (activations, positions) = (&activations, reduction.positions);
+            let leaving = Leaving { layer, activations, segments: &segments, positions };
             let tokens: Vec<_> = table.segments.iter().map(Some).collect();
             signals.influence = Some(leave_one_out(model, leaving, &tokens)?);
         }
@@ -140,6 +150,9 @@ pub(crate) fn drive_observed(
         let flops = planned.map(|(tokens, plan)| matching(&reduction.rule, model.config(), tokens, plan));
         matching_flops += flops.sum::<f64>();
         let residual = activations.residual.as_ref().unwrap_or(&activations.hidden);
+        if !plan.is_identity() {
+            Arriving::of(&activations.hidden, residual, &segments)?.check(layer, &table.segments)?;
+        }
         let (hidden, residual, shortened) = plan.apply(&segments, &activations.hidden, residual)?;
         activations = Activations { hidden, residual: Some(residual) };
         segments = shortened;

@@ -29,6 +29,11 @@ pub enum EvaluationError {
         "protocol `causal` scores rules that decide each token from tokens up to it; this one looks at later tokens"
     )]
     NotCausal,
+    /// Running text under a protocol that would let later tokens tell on themselves.
+    #[error(
+        "running text scored per token after a reduction leaks the future: later tokens decide which earlier ones stay"
+    )]
+    LeaksFuture,
     /// A sequence that is too long to leave out one token after the other.
     #[error("importance `oracle` runs the model once per token; a sequence of {tokens} tokens exceeds {most}")]
     OracleLength {
@@ -44,6 +49,32 @@ pub enum EvaluationError {
         item: u64,
         /// What came out.
         value: f64,
+    },
+    /// A tensor of a layer that holds something else than numbers.
+    #[error("{whose}: layer {layer}: {tensor} is NaN or infinite at token {token}")]
+    NotFiniteIn {
+        /// The item or sequence.
+        whose: String,
+        /// 0-based layer.
+        layer: usize,
+        /// The first tensor of the layer that does.
+        tensor: &'static str,
+        /// Position of the first such token in its sequence.
+        token: u32,
+    },
+    /// Scores that are not numbers, of layers that are all in order.
+    #[error("item {item}: log-likelihood is {value}, although all layers are finite: the final norm or the head overflows")]
+    NotFiniteHead {
+        /// Index of the item.
+        item: u64,
+        /// What came out.
+        value: f64,
+    },
+    /// Logits or other values that are not numbers.
+    #[error("{what} are not finite numbers")]
+    NotFiniteAt {
+        /// What was looked at.
+        what: String,
     },
     /// A document that does not fit into the memory that activations may use.
     #[error(
@@ -79,7 +110,19 @@ impl EvaluationError {
         match self {
             Self::Memory { .. } => Some("grant more with --memory"),
             Self::OracleLength { .. } => Some("leave the task out for `oracle`, or choose one of shorter contexts"),
+            Self::NotFinite { .. }
+            | Self::NotFiniteIn { .. }
+            | Self::NotFiniteHead { .. }
+            | Self::NotFiniteAt { .. } => Some(
+                "all weights were finite when they were loaded, so the arithmetic overflowed: run in float32, or look for very \
+                 large weights in this layer and those before",
+            ),
+            Self::LeaksFuture => Some(
+                "use protocol `context`, which scores the second half of a text after its reduced first half, or `causal` with a \
+                 causal strategy",
+            ),
             Self::NotCausal => Some("use `aligned` and read its coverage, or `context`"),
+            Self::Plan(error) => error.hint(),
             _ => None,
         }
     }

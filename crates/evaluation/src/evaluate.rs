@@ -8,6 +8,7 @@ use ssm_model::{Activations, LanguageModel};
 
 use crate::drive::{Driven, Reduction, drive};
 use crate::error::EvaluationError;
+use crate::finite::located;
 use crate::layout::Layout;
 use crate::outcome::Answer;
 use crate::partial::{Partial, bits};
@@ -189,14 +190,18 @@ fn run_span(
     scorer: Scorer<'_>,
     settings: Settings,
 ) -> Result<Partial, EvaluationError> {
-    layout.protocol.check(reduction)?;
+    layout.check(reduction)?;
     let mut partial = Partial::default();
     // Batches run beside each other and are gathered in order: no result depends on which one ends first.
-    let one = |batch: Batch| {
-        let (activations, driven) = drive(model, &batch, reduction)?;
+    let run = |batch: &Batch| {
+        let (activations, driven) = drive(model, batch, reduction)?;
         let (answers, head_rows) =
-            answer(scorer, model, layout.protocol, &layout.queries, &batch, &activations, &driven)?;
-        Ok(Ran { batch, driven, answers, head_rows })
+            answer(scorer, model, layout.protocol, &layout.queries, batch, &activations, &driven)?;
+        Ok((driven, answers, head_rows))
+    };
+    let one = |batch: Batch| match run(&batch) {
+        Ok((driven, answers, head_rows)) => Ok(Ran { batch, driven, answers, head_rows }),
+        Err(error) => Err(located(model, &batch, reduction, &error).unwrap_or(error)),
     };
     let batches = layout.batches(span, settings.max_tokens)?;
     // A GPU has one queue of work; on the CPU batches fill all cores.

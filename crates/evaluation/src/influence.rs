@@ -9,6 +9,7 @@ use ssm_kernels::{KernelError, Segments};
 use ssm_model::{Activations, LanguageModel, LayerRequest};
 
 use crate::error::EvaluationError;
+use crate::positions::Positions;
 
 /// Longest sequence that is measured.
 pub const MOST_TOKENS: usize = 256;
@@ -24,6 +25,8 @@ pub(crate) struct Leaving<'a> {
     pub(crate) activations: &'a Activations,
     /// Which rows belong together.
     pub(crate) segments: &'a Segments,
+    /// Positions that later layers read once a token has left, where they read some.
+    pub(crate) positions: Positions,
 }
 
 /// `[tokens, 1]`: of every unprotected token of a segment that `tokens` is there for and that is open to reduction,
@@ -84,7 +87,7 @@ fn last_log_probs(
     tokens: &SegmentTokens,
     plans: &[Plan],
 ) -> Result<Vec<Vec<f64>>, EvaluationError> {
-    let Leaving { layer, activations, segments } = leaving;
+    let Leaving { layer, activations, segments, positions } = leaving;
     let residual = activations.residual.as_ref().unwrap_or(&activations.hidden);
     let forks: Vec<_> = plans.iter().map(|plan| (segment, Some(plan))).collect();
     let (hidden, residual) = apply_forks(&forks, segments, &activations.hidden, residual)?;
@@ -92,13 +95,21 @@ fn last_log_probs(
     let lengths: Vec<usize> = plans.iter().map(|plan| plan.keep().len()).collect();
     let left = plans.iter().map(|plan| {
         let times = plan.times_after(&tokens.times)?;
-        Ok(SegmentTokens { times, ..SegmentTokens::reducible(tokens.item, plan.keep().len()) })
+        let positions = plan.keep().iter().map(|row| tokens.positions[*row as usize]).collect();
+        Ok(SegmentTokens { times, positions, ..SegmentTokens::reducible(tokens.item, plan.keep().len()) })
     });
     let left = left.collect::<Result<Vec<_>, EvaluationError>>()?;
     let times = TokenTable::times(left.iter().zip(lengths.iter().copied()));
     let forked = Segments::independent(&lengths);
+    // As the driver would number what is left: a recurrence knows the order of its rows alone.
+    let positions = model.config().uses_positions().then(|| {
+        let mut all = Vec::with_capacity(forked.n_tokens());
+        positions.extend(&left, |_| None, &lengths, &mut all);
+        all
+    });
     for later in layer + 1..model.config().n_layer {
-        let request = LayerRequest { time: times.as_deref(), ..LayerRequest::default() };
+        let (time, positions) = (times.as_deref(), positions.as_deref());
+        let request = LayerRequest { time, positions, ..LayerRequest::default() };
         activations = model.layer(later, &activations, &forked, request)?.activations;
     }
     let last: Vec<u32> = (0..plans.len()).map(|index| forked.rows(index).end as u32 - 1).collect();
@@ -113,9 +124,10 @@ fn log_softmax(logits: &[f32]) -> Vec<f64> {
     logits.iter().map(|logit| shifted(logit) - total).collect()
 }
 
-/// `KL(p || q)` from log-probabilities; never below 0, which rounding would allow.
+/// `KL(p || q)` from log-probabilities; never below 0, which rounding would allow. NaN stays NaN.
 fn divergence(p: &[f64], q: &[f64]) -> f64 {
-    p.iter().zip(q).map(|(p, q)| p.exp() * (p - q)).sum::<f64>().max(0.0)
+    let sum = p.iter().zip(q).map(|(p, q)| p.exp() * (p - q)).sum::<f64>();
+    if sum < 0.0 { 0.0 } else { sum }
 }
 
 #[cfg(test)]
@@ -130,6 +142,7 @@ mod tests {
         assert!((divergence(&even, &uneven) - want).abs() < 1e-7);
         assert!(divergence(&even, &even).abs() < 1e-15);
         assert!(log_softmax(&[1e4, -1e4]).iter().all(|value| value.is_finite()));
+        assert!(divergence(&log_softmax(&[f32::NAN, 0.0]), &even).is_nan(), "NaN is no influence of 0");
     }
 
     fn model() -> LanguageModel {
@@ -160,7 +173,8 @@ mod tests {
         let segments = Segments::independent(&[8, n]);
         let activations = up_to(&model, 0..layer + 1, model.embed(&tokens).unwrap(), &segments);
         let table = SegmentTokens::reducible(0, n).with_last_protected();
-        let leaving = Leaving { layer, activations: &activations, segments: &segments };
+        let positions = Positions::Original;
+        let leaving = Leaving { layer, activations: &activations, segments: &segments, positions };
         let influence = leave_one_out(&model, leaving, &[None, Some(&table)]).unwrap();
         let influence: Vec<f32> = influence.flatten_all().unwrap().to_vec1().unwrap();
         assert!(influence[..8].iter().all(|value| *value == 0.0) && influence[19] == 0.0);
@@ -186,7 +200,8 @@ mod tests {
         let (model, n) = (model(), MOST_TOKENS + 1);
         let activations = model.embed(&vec![1; n]).unwrap();
         let segments = Segments::independent(&[n]);
-        let leaving = Leaving { layer: 15, activations: &activations, segments: &segments };
+        let positions = Positions::Original;
+        let leaving = Leaving { layer: 15, activations: &activations, segments: &segments, positions };
         let refused = leave_one_out(&model, leaving, &[Some(&SegmentTokens::reducible(0, n))]).unwrap_err();
         assert!(refused.to_string().contains("257 tokens exceeds 256") && refused.hint().is_some());
     }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::drive::Reduction;
 use crate::error::EvaluationError;
 use crate::evaluate::Evaluation;
 use crate::outcome::collect;
@@ -16,6 +17,7 @@ use crate::tasks::{Item, TaskKind};
 /// others, so that a layout can be evaluated in any number of stretches and be put together again ([`Layout::evaluation`]).
 #[derive(Debug)]
 pub struct Layout {
+    kind: TaskKind,
     pub(crate) protocol: Protocol,
     pub(crate) queries: Vec<Query>,
     pub(crate) units: Vec<Unit>,
@@ -28,13 +30,18 @@ impl Layout {
     pub fn new(kind: TaskKind, items: &[Item], protocol: Protocol) -> Self {
         let queries = queries(kind, items, protocol);
         let units = protocol.units(&queries);
-        Self { protocol, queries, units, n_items: items.len() }
+        Self { kind, protocol, queries, units, n_items: items.len() }
     }
 
     /// The protocol.
     #[must_use]
     pub fn protocol(&self) -> Protocol {
         self.protocol
+    }
+
+    /// Refuses a reduction under which the scores of this task would mean something else than they say.
+    pub(crate) fn check(&self, reduction: &Reduction) -> Result<(), EvaluationError> {
+        self.protocol.check(self.kind, reduction)
     }
 
     /// All units.

@@ -4,6 +4,7 @@ mod drive;
 mod error;
 mod evaluate;
 pub mod executor;
+mod finite;
 pub mod guards;
 pub mod influence;
 mod layout;
@@ -24,9 +25,10 @@ pub use error::EvaluationError;
 pub use evaluate::{
     ChoiceScore, Evaluation, ItemScore, Settings, Setup, Work, evaluate, evaluate_oracle, evaluate_span,
 };
+pub use finite::check_logits;
 pub use layout::Layout;
 pub use partial::Partial;
 pub use positions::{POSITIONS, Positions};
-pub use protocol::Protocol;
+pub use protocol::{Protocol, Refusal};
 pub use score::ScoredTarget;
 pub use trace::{ItemPlan, SiteTotals};

@@ -19,12 +19,12 @@ impl Combine {
                 let count = (q * edges.len() as f64).round() as usize;
                 let similarities: Vec<f32> = edges.iter().map(|edge| edge.similarity).collect();
                 let order = match pruned {
-                    Pruned::MostSimilar => rank::descending(&similarities),
-                    Pruned::LeastSimilar => rank::ascending(&similarities),
+                    Pruned::MostSimilar => rank::descending(&similarities)?,
+                    Pruned::LeastSimilar => rank::ascending(&similarities)?,
                     Pruned::LeastImportant(importance) => {
                         let scores = importance.scores(view)?;
                         let scores: Vec<f32> = edges.iter().map(|edge| scores[edge.source as usize]).collect();
-                        rank::ascending(&scores)
+                        rank::ascending(&scores)?
                     }
                 };
                 let mut merging = vec![true; edges.len()];

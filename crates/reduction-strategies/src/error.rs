@@ -76,6 +76,24 @@ pub enum PlanError {
     /// A signal that the rule needs and the driver did not bring.
     #[error("the rule reads `{0}`, which this layer did not show")]
     MissingSignal(&'static str),
+    /// Values from which a rule would decide, and which are no numbers.
+    #[error("{what} of token {token} is {value}")]
+    NotFinite {
+        /// What the rule reads or ranks by.
+        what: &'static str,
+        /// Position of the token in its sequence.
+        token: u32,
+        /// NaN or an infinity.
+        value: f32,
+    },
+    /// Scores that have no order.
+    #[error("score {entry} of {scores} is NaN: scores that are no numbers have no order")]
+    Unordered {
+        /// Index into the scores.
+        entry: usize,
+        /// How many there are.
+        scores: usize,
+    },
     /// A rule that only the host interprets.
     #[error("this rule is not planned on the GPU at this ratio")]
     NotOnGpu,
@@ -114,6 +132,9 @@ impl PlanError {
             }
             Self::Length { .. } | Self::View { .. } | Self::Stream { .. } => {
                 Some("the tables must describe the same packed stream")
+            }
+            Self::NotFinite { .. } | Self::Unordered { .. } => {
+                Some("the arithmetic before it overflowed: run in float32, or look for very large weights in the layers before")
             }
             Self::NotOnGpu => Some("plan it with `plan_site`, which copies what the rule reads to the host"),
             Self::Kernel(_) => None,

@@ -205,10 +205,11 @@ impl Importance {
         }
     }
 
-    /// One score per token of the view, protected ones included.
+    /// One score per token of the view, protected ones included; all are finite.
     ///
     /// # Errors
-    /// [`PlanError::MissingSignal`] where the layer did not show the source.
+    /// [`PlanError::MissingSignal`] where the layer did not show the source, [`PlanError::NotFinite`] for a token whose score
+    /// is no number.
     pub fn scores(self, view: &SequenceView<'_>) -> Result<Vec<f32>, PlanError> {
         let scores = || match self.metric {
             Metric::WriteNorm => scan_scores::write_norm(view),
@@ -219,7 +220,14 @@ impl Importance {
                 Ok((0..matrix.rows).map(|row| metric.of(matrix.row(row))).collect::<Vec<f32>>())
             }
         };
-        Ok(remember(view.memo, || MemoKey::Scores(self), scores)?.to_vec())
+        let checked = || {
+            let scores = scores()?;
+            match scores.iter().position(|score| !score.is_finite()) {
+                Some(row) => Err(view.not_finite(self.metric.what(), row, scores[row])),
+                None => Ok(scores),
+            }
+        };
+        Ok(remember(view.memo, || MemoKey::Scores(self), checked)?.to_vec())
     }
 }
 
@@ -228,6 +236,22 @@ impl Metric {
     #[must_use]
     pub fn reads_one_row(self) -> bool {
         !matches!(self, Self::WriteNorm | Self::HiddenAttention { .. } | Self::Oracle)
+    }
+
+    /// What messages call it.
+    fn what(self) -> &'static str {
+        match self {
+            Self::Clip => "importance `clip`",
+            Self::L1 => "importance `l1`",
+            Self::L2 => "importance `l2`",
+            Self::Sum => "importance `sum`",
+            Self::DtMean => "importance `dt_mean`",
+            Self::DtL2 => "importance `dt_l2`",
+            Self::WriteNorm => "importance `write_norm`",
+            Self::HiddenAttention { decay: true } => "importance `hidden_attention`",
+            Self::HiddenAttention { decay: false } => "importance `hidden_attention_no_decay`",
+            Self::Oracle => "importance `oracle`",
+        }
     }
 
     /// Whether a token's score depends on later tokens.
@@ -245,7 +269,8 @@ impl Metric {
         let sum = |f: fn(f64) -> f64| row.iter().map(|value| f(f64::from(*value))).sum::<f64>();
         let mean = |f: fn(f64) -> f64| if row.is_empty() { 0.0 } else { sum(f) / row.len() as f64 };
         let score = match self {
-            Self::Clip => mean(|value| value.max(0.0)),
+            // As `matching::positive`: NaN is not taken for a negative number.
+            Self::Clip => mean(|value| if value > 0.0 || value.is_nan() { value } else { 0.0 }),
             Self::L1 => mean(f64::abs),
             Self::Sum | Self::DtMean => mean(|value| value),
             Self::L2 | Self::DtL2 => sum(|value| value * value).sqrt(),

@@ -40,7 +40,7 @@ impl Features {
         let sources = unit_rows(matrix, &split.sources, self.clip);
         let targets = unit_rows(matrix, &split.targets, self.clip);
         let best: Vec<Option<(u32, f32)>> = match self.window {
-            Some(window) => nearby_matches(&sources, &targets, matrix.columns, window),
+            Some(window) => nearby_matches(&sources, &targets, matrix.columns, window)?,
             None => best_matches(&sources, &targets, matrix.columns)?.into_iter().map(Some).collect(),
         };
         let edge = |(source, best): (&u32, Option<(u32, f32)>)| {
@@ -69,13 +69,18 @@ fn nearby(source: usize, targets: usize, window: usize) -> Range<usize> {
 }
 
 /// As [`best_matches`], each row of `a` with the rows of `b` in its window alone. Dot products run in order in float64.
-fn nearby_matches(a: &[f32], b: &[f32], columns: usize, window: usize) -> Vec<Option<(u32, f32)>> {
+fn nearby_matches(
+    a: &[f32],
+    b: &[f32],
+    columns: usize,
+    window: usize,
+) -> Result<Vec<Option<(u32, f32)>>, PlanError> {
     let targets = b.len() / columns.max(1);
     let best = |(index, row): (usize, &[f32])| {
         let range = nearby(index, targets, window);
         let products: Vec<f32> =
             range.clone().map(|target| dot(row, &b[target * columns..(target + 1) * columns]) as f32).collect();
-        rank::argmax(&products).map(|(offset, product)| (range.start as u32 + offset, product))
+        Ok(rank::argmax(&products)?.map(|(offset, product)| (range.start as u32 + offset, product)))
     };
     a.chunks_exact(columns.max(1)).enumerate().map(best).collect()
 }
@@ -103,7 +108,9 @@ pub(crate) fn best_matches(a: &[f32], b: &[f32], columns: usize) -> Result<Vec<(
     for chunk in a.chunks(SOURCES_AT_ONCE * columns) {
         let products = ops::linear(&tensor(chunk, chunk.len() / columns)?, &b)?;
         let products = F32View::new(&products, "match_up", "products")?;
-        best.extend(products.chunks_exact(n_b).filter_map(rank::argmax));
+        for products in products.chunks_exact(n_b) {
+            best.extend(rank::argmax(products)?);
+        }
     }
     Ok(best)
 }
@@ -113,7 +120,7 @@ pub(crate) fn unit_rows(matrix: Matrix<'_>, rows: &[u32], clip: bool) -> Vec<f32
     let mut out = Vec::with_capacity(rows.len() * matrix.columns);
     for row in rows {
         let start = out.len();
-        out.extend(matrix.row(*row as usize).iter().map(|value| if clip { value.max(0.0) } else { *value }));
+        out.extend(matrix.row(*row as usize).iter().map(|value| if clip { positive(*value) } else { *value }));
         let unit = &mut out[start..];
         let norm = norm(unit);
         if norm > 0.0 {
@@ -123,6 +130,12 @@ pub(crate) fn unit_rows(matrix: Matrix<'_>, rows: &[u32], clip: bool) -> Vec<f32
         }
     }
     out
+}
+
+/// The positive part of a number, and NaN of NaN, which the maximum with zero would take for a negative number.
+#[must_use]
+pub fn positive(value: f32) -> f32 {
+    if value > 0.0 || value.is_nan() { value } else { 0.0 }
 }
 
 /// Euclidean norm, summed in order in float64.

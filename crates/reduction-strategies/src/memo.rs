@@ -7,13 +7,18 @@
 use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ssm_model::SignalSet;
+
 use crate::error::PlanError;
 use crate::importance::Importance;
 use crate::rule::{Features, Partition};
+use crate::site::Reads;
 
 /// What was computed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum MemoKey {
+    /// That these tensors hold no value that is NaN or infinite.
+    Finite(SignalSet, Reads),
     /// One score per token.
     Scores(Importance),
     /// One edge per source among these candidates.

@@ -5,7 +5,7 @@
 
 use candle_core::{Device, Tensor};
 use ssm_kernels::ops::reduction::{
-    self, Carry, Pairing, PruneOrder, Reduced, RowNorm, ScoreMetric, Similarity, TokenState,
+    self, Carry, NO_FAULT, Pairing, PruneOrder, Reduced, RowNorm, ScoreMetric, Similarity, TokenState,
 };
 use ssm_kernels::ops::{MergeGroup, MergeRule, RowPlan};
 use ssm_kernels::{KernelError, Segments, host};
@@ -208,7 +208,25 @@ impl Stream<'_> {
     }
 }
 
-/// Reads a reduction back as plans, one per segment that a rule may touch. Waits for the GPU.
+/// Refuses a reduction ([`Reduced::faults`]) that ranked values which are no finite numbers: its plan means nothing. `position` of a
+/// segment and a row in it. Waits for the GPU.
+///
+/// # Errors
+/// [`PlanError::NotFinite`] names the first token; errors of the device.
+pub fn check_faults(faults: &Tensor, position: impl Fn(usize, usize) -> u32) -> Result<(), PlanError> {
+    let rows = faults.to_vec1::<u32>().map_err(KernelError::from)?;
+    match rows.iter().enumerate().find(|(_, row)| **row != NO_FAULT) {
+        Some((segment, row)) => Err(PlanError::NotFinite {
+            what: "the importance or similarity",
+            token: position(segment, *row as usize),
+            value: f32::NAN,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Reads a reduction back as plans, one per segment that a rule may touch; [`check_faults`] says whether they mean anything. Waits for the
+/// GPU.
 ///
 /// # Errors
 /// Of the device; a plan that breaks the rules of [`Plan::new`] is an error in a kernel.

@@ -129,10 +129,17 @@ fn novelty(features: Features, view: &SequenceView<'_>) -> Result<Vec<f32>, Plan
     let unit = |row: usize| &units[row * matrix.columns..(row + 1) * matrix.columns];
     let newness = |row: usize| {
         let first = features.window.map_or(0, |window| row.saturating_sub(window));
-        let largest = (first..row).map(|before| dot(unit(row), unit(before))).reduce(f64::max);
+        let largest = (first..row).map(|before| dot(unit(row), unit(before))).reduce(larger);
         -(largest.unwrap_or(-1.0)) as f32
     };
-    Ok((0..view.len()).map(newness).collect())
+    let scores: Vec<f32> = (0..view.len()).map(newness).collect();
+    rank::check(&scores)?;
+    Ok(scores)
+}
+
+/// The larger of two numbers, NaN if either is.
+fn larger(a: f64, b: f64) -> f64 {
+    if b > a || b.is_nan() { b } else { a }
 }
 
 /// Every token that leaves goes into the next one that stays and is not protected; those after the last such are dropped.

@@ -32,7 +32,7 @@ impl PairRule {
                 let split = self.partition.split(view, &candidates)?;
                 self.features.match_up(view, &split)
             })?;
-            let chosen = strongest(&edges, candidates.len() - n_keep);
+            let chosen = strongest(&edges, candidates.len() - n_keep)?;
             for (fates, combine) in [(&mut hidden, self.hidden), (&mut residual, self.residual)] {
                 for (edge, merging) in chosen.iter().zip(combine.merging(view, &chosen)?) {
                     fates.0[edge.source as usize] = if merging { Fate::Into(edge.target) } else { Fate::Dropped };

@@ -84,8 +84,8 @@ fn prune(score: Score, view: &SequenceView<'_>, candidates: &[u32], n_keep: usiz
         Score::Importance { importance, keep } => {
             let scores = among(&importance.scores(view)?);
             let ranking = match keep {
-                Extreme::Highest => rank::descending(&scores),
-                Extreme::Lowest => rank::ascending(&scores),
+                Extreme::Highest => rank::descending(&scores)?,
+                Extreme::Lowest => rank::ascending(&scores)?,
             };
             rank::first(ranking, n_keep)
         }
@@ -97,7 +97,7 @@ fn prune(score: Score, view: &SequenceView<'_>, candidates: &[u32], n_keep: usiz
         Score::Random => {
             // Protected tokens draw too, so that protecting one does not shift the numbers of the others.
             let scores = among(&random::uniform(view.draw, Purpose::Score, view.len()));
-            rank::first(rank::descending(&scores), n_keep)
+            rank::first(rank::descending(&scores)?, n_keep)
         }
     };
     let mut stays = view.protected.to_vec();

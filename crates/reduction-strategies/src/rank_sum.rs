@@ -39,7 +39,7 @@ pub fn scores(terms: &[Term], view: &SequenceView<'_>, candidates: &[u32]) -> Re
     for term in terms {
         let all = term.importance.scores(view)?;
         let own: Vec<f32> = candidates.iter().map(|row| all[*row as usize]).collect();
-        for (sum, place) in sums.iter_mut().zip(places(&own)) {
+        for (sum, place) in sums.iter_mut().zip(places(&own)?) {
             *sum += term.weight * if term.keep == Extreme::Highest { place } else { last - place };
         }
     }
@@ -48,8 +48,8 @@ pub fn scores(terms: &[Term], view: &SequenceView<'_>, candidates: &[u32]) -> Re
 }
 
 /// How many other scores lie below each; equal scores share the mean of their places.
-fn places(scores: &[f32]) -> Vec<f64> {
-    let order = rank::ascending(scores);
+fn places(scores: &[f32]) -> Result<Vec<f64>, PlanError> {
+    let order = rank::ascending(scores)?;
     let mut places = vec![0.0; scores.len()];
     let mut start = 0;
     for tied in order.chunk_by(|a, b| rank::compare(scores[*a as usize], scores[*b as usize]).is_eq()) {
@@ -58,7 +58,7 @@ fn places(scores: &[f32]) -> Vec<f64> {
         }
         start += tied.len();
     }
-    places
+    Ok(places)
 }
 
 #[cfg(test)]
@@ -70,12 +70,13 @@ mod tests {
     #[test]
     fn ties_share_their_mean_place() {
         let close = |scores: &[f32], want: &[f64]| {
-            let got = places(scores);
+            let got = places(scores).unwrap();
             assert!(got.len() == want.len() && got.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-12), "{got:?}");
         };
         close(&[5.0, 1.0, 9.0, 3.0, 2.0], &[3.0, 0.0, 4.0, 2.0, 1.0]);
         close(&[1.0, 7.0, 1.0, 7.0, 1.0], &[1.0, 3.5, 1.0, 3.5, 1.0]);
-        close(&[0.0, -0.0, f32::NAN], &[1.5, 1.5, 0.0]);
+        close(&[0.0, -0.0, f32::NEG_INFINITY], &[1.5, 1.5, 0.0]);
+        assert!(places(&[0.0, f32::NAN]).is_err());
         close(&[4.0], &[0.0]);
         close(&[], &[]);
     }

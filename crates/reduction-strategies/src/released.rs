@@ -93,13 +93,15 @@ fn edges(sources: &[f32], targets: &[f32], columns: usize) -> Result<ReleasedEdg
 
 impl ReleasedEdges {
     /// The `count` strongest edges, paired as the release pairs them.
-    #[must_use]
-    pub fn strongest(&self, count: usize) -> ReleasedPairs {
-        let mut sources = rank::descending(&self.similarity);
+    ///
+    /// # Errors
+    /// A similarity that is NaN.
+    pub fn strongest(&self, count: usize) -> Result<ReleasedPairs, PlanError> {
+        let mut sources = rank::descending(&self.similarity)?;
         sources.truncate(count);
         let targets = sources.iter().map(|source| self.target[*source as usize]).collect();
         sources.sort_unstable();
-        ReleasedPairs { sources, targets }
+        Ok(ReleasedPairs { sources, targets })
     }
 }
 
@@ -176,7 +178,7 @@ mod tests {
     fn pairs_are_mixed_up_as_released() {
         let edges = ReleasedEdges { similarity: vec![0.1, 0.9, 0.5, 0.7], target: vec![0, 3, 1, 2] };
         // Strongest first: sources 1, 3, 2 with targets 3, 2, 1; then only the sources are sorted.
-        let pairs = edges.strongest(3);
+        let pairs = edges.strongest(3).unwrap();
         assert_eq!(pairs, ReleasedPairs { sources: vec![1, 2, 3], targets: vec![3, 2, 1] });
         let candidates: Vec<u32> = (1..9).collect();
         let plan = pairs.plan(9, &candidates, ReleasedCombine::Hybrid, ReleasedCombine::Mean).unwrap();

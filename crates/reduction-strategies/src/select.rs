@@ -1,15 +1,19 @@
 //! Block: which edges are used.
 
+use crate::error::PlanError;
 use crate::matching::Edge;
 use crate::rank;
 
 /// The `count` edges of highest similarity, in order of their sources; of equals the lower source.
 ///
 /// `edges` must ascend by source.
-#[must_use]
-pub fn strongest(edges: &[Edge], count: usize) -> Vec<Edge> {
+///
+/// # Errors
+/// A similarity that is NaN.
+pub fn strongest(edges: &[Edge], count: usize) -> Result<Vec<Edge>, PlanError> {
     let similarities: Vec<f32> = edges.iter().map(|edge| edge.similarity).collect();
-    rank::first(rank::descending(&similarities), count).into_iter().map(|index| edges[index as usize]).collect()
+    let chosen = rank::first(rank::descending(&similarities)?, count);
+    Ok(chosen.into_iter().map(|index| edges[index as usize]).collect())
 }
 
 #[cfg(test)]
@@ -20,7 +24,8 @@ mod tests {
     fn the_strongest_edges_in_order_of_their_sources() {
         let edge = |source, similarity| Edge { source, target: 1, similarity };
         let edges = [edge(0, 0.5), edge(2, 0.9), edge(4, 0.5), edge(6, 0.7)];
-        assert_eq!(strongest(&edges, 3), [edges[0], edges[1], edges[3]]);
-        assert!(strongest(&edges, 0).is_empty());
+        assert_eq!(strongest(&edges, 3).unwrap(), [edges[0], edges[1], edges[3]]);
+        assert!(strongest(&edges, 0).unwrap().is_empty());
+        assert!(strongest(&[edge(0, 0.5), edge(2, f32::NAN)], 1).is_err());
     }
 }

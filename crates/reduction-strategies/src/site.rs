@@ -9,7 +9,7 @@ use ssm_model::{SignalSet, Signals};
 
 use crate::error::PlanError;
 use crate::matching::{dot, norm};
-use crate::memo::Memo;
+use crate::memo::{Memo, MemoKey, remember};
 use crate::plan::{BranchMerges, Plan};
 use crate::planner::plan_sequence;
 use crate::rule::Rule;
@@ -109,7 +109,8 @@ impl Reads {
 /// all); `draw.item` is that of each segment.
 ///
 /// # Errors
-/// Tables that do not describe the same stream, tensors that cannot be read, or what `f` refuses.
+/// Tables that do not describe the same stream, tensors that cannot be read, values among those read that are NaN or infinite,
+/// or what `f` refuses.
 pub fn map_sequences<R: Send>(
     stream: &Stream<'_>,
     wanted: SignalSet,
@@ -164,6 +165,7 @@ pub fn map_sequences<R: Send>(
             return Ok(None);
         }
         let view = SequenceView { memo: memos.get(index), ..cut(&stream, segments.rows(index), tokens) };
+        remember(view.memo, || MemoKey::Finite(wanted, reads), || view.check_finite())?;
         f(&view).map(Some)
     };
     table.segments.par_iter().enumerate().map(one).collect()
@@ -390,5 +392,6 @@ fn flat(tensor: &Tensor) -> Result<Vec<f32>, PlanError> {
 
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let lengths = norm(a) * norm(b);
-    if lengths > 0.0 { dot(a, b) / lengths } else { 0.0 }
+    // NaN stays NaN.
+    if lengths == 0.0 { 0.0 } else { dot(a, b) / lengths }
 }

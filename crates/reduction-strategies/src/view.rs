@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use ssm_kernels::finite;
 use ssm_model::RowTime;
 
 use crate::error::PlanError;
@@ -115,6 +116,39 @@ impl SequenceView<'_> {
     #[must_use]
     pub fn reducible(&self) -> Vec<u32> {
         (0..self.len() as u32).filter(|row| !self.protected[*row as usize]).collect()
+    }
+
+    /// That `what` of the token in `row` is no finite number.
+    #[must_use]
+    pub fn not_finite(&self, what: &'static str, row: usize, value: f32) -> PlanError {
+        PlanError::NotFinite { what, token: self.positions[row], value }
+    }
+
+    /// Refuses a view in which any tensor holds a value that is NaN or infinite: whatever a rule would decide from it means
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`PlanError::NotFinite`] names tensor and token.
+    pub fn check_finite(&self) -> Result<(), PlanError> {
+        // In the order in which a layer computes them, so that the first one named is where it arose.
+        let matrices = [
+            ("the residual", Some(self.residual)),
+            ("x", self.x),
+            ("B", self.b),
+            ("C", self.c),
+            ("dt", self.dt),
+            ("the SSM output", self.ssm_output),
+            ("the gated output", self.gated_output),
+            ("the output of the block", Some(self.hidden)),
+            ("the influence", self.influence),
+        ];
+        for (what, matrix) in matrices {
+            let Some(matrix) = matrix.filter(|matrix| !finite::is_finite(matrix.values)) else { continue };
+            let bad = matrix.values.iter().position(|value| !value.is_finite());
+            let index = bad.unwrap_or_else(|| unreachable!("one of them is not finite"));
+            return Err(self.not_finite(what, index / matrix.columns, matrix.values[index]));
+        }
+        Ok(())
     }
 
     /// Refuses a view whose parts have different lengths.

@@ -18,11 +18,15 @@
 //! | [`ops::gelu`] | GELU, exact or by tanh |
 //! | [`ops::merge_rows`] | gather kept rows, average merged ones into them |
 //! | [`ops::log_probs`] | log-probability of a target and the greedy token per row |
+//! | [`ops::first_non_finite`] | where a stream holds a value that is NaN or infinite |
+//!
+//! NaN stays NaN through every operation: none takes a minimum, maximum or comparison that would turn it into a number.
 
 #[cfg(feature = "cuda")]
 mod cuda;
 pub mod device;
 mod error;
+pub mod finite;
 pub mod host;
 mod math;
 pub mod ops;

@@ -44,7 +44,7 @@ macro_rules! vectorised {
 }
 pub(crate) use vectorised;
 
-/// `e^x`, clamped to the normal float32 range (so `exp(-inf)` is about 1e-38, not 0).
+/// `e^x`, clamped to the normal float32 range (so `exp(-inf)` is about 1e-38, not 0); NaN stays NaN.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     // Adding 1.5 * 2^23 leaves the rounded exponent in the low bits of the sum: no conversion instruction needed.
@@ -132,10 +132,11 @@ pub(crate) fn silu(x: f32) -> f32 {
     x / (1.0 + exp(-x))
 }
 
-/// `ln(1 + e^x)`, and `x` itself above 20 as in `selective_scan_fwd_kernel.cuh` of state-spaces/mamba.
+/// `ln(1 + e^x)`, and `x` itself above 20 as in `selective_scan_fwd_kernel.cuh` of state-spaces/mamba. NaN stays NaN.
 #[inline(always)]
 pub(crate) fn softplus(x: f32) -> f32 {
-    let e = exp(x.min(20.0));
+    // A comparison that NaN fails; the minimum of two numbers would be 20.
+    let e = exp(if x > 20.0 { 20.0 } else { x });
     // The second term puts back what 1 + e rounded away, so that tiny values stay exact.
     let u = 1.0 + e;
     let log1p = ln(u) + (e - (u - 1.0)) / u;
@@ -192,5 +193,17 @@ mod tests {
         }
         assert!((exp(0.0) - 1.0).abs() < f32::EPSILON);
         assert!((softplus(1e6) - 1e6).abs() < f32::EPSILON);
+    }
+
+    #[test]
+    fn nan_of_either_sign_stays_nan() {
+        for nan in [f32::NAN, -f32::NAN] {
+            for (name, f) in
+                [("exp", exp as fn(f32) -> f32), ("erf", erf), ("tanh", tanh), ("silu", silu), ("softplus", softplus)]
+            {
+                assert!(f(nan).is_nan(), "{name}");
+            }
+        }
+        assert!(softplus(f32::INFINITY).is_infinite() && silu(f32::INFINITY).is_infinite());
     }
 }

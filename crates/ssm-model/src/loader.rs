@@ -1,7 +1,7 @@
 //! Brings weights to where a model computes.
 
-use candle_core::Tensor;
-use ssm_kernels::Placement;
+use candle_core::{DType, Tensor};
+use ssm_kernels::{Placement, finite};
 
 use crate::checkpoint::CheckpointError;
 
@@ -10,7 +10,7 @@ pub trait WeightSource {
     /// The weight with this canonical name: contiguous, float32, on the CPU.
     ///
     /// # Errors
-    /// A weight that is missing, of another shape, or unreadable.
+    /// A weight that is missing, of another shape, not finite, or unreadable.
     fn take(&mut self, canonical_name: &str, shape: &[usize]) -> Result<Tensor, CheckpointError>;
 }
 
@@ -27,7 +27,16 @@ impl<'a> Loader<'a> {
 
     /// A matrix of a product, in the dtype of activations.
     pub(crate) fn matrix(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, CheckpointError> {
-        let weight = self.source.take(name, shape)?.to_dtype(self.placement.dtype)?;
+        let weight = self.source.take(name, shape)?;
+        if self.placement.dtype == DType::F32 {
+            return Ok(weight.to_device(&self.placement.device)?);
+        }
+        let weight = weight.to_dtype(self.placement.dtype)?;
+        // Rounding can overflow.
+        if let Some((index, _)) = finite::first_non_finite_value(&weight, false)? {
+            let place = CheckpointError::place(index, shape);
+            return Err(CheckpointError::TooLarge { name: name.to_owned(), dtype: weight.dtype().as_str(), place });
+        }
         Ok(weight.to_device(&self.placement.device)?)
     }
 

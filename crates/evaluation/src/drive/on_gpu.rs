@@ -11,6 +11,7 @@ use ssm_model::{Activations, LanguageModel, LayerRequest, LayerState, SignalSet,
 
 use super::{Driven, Reduction, SiteTrace, matching, pairs};
 use crate::error::EvaluationError;
+use crate::finite::Arriving;
 use crate::protocol::Batch;
 
 /// What a site leaves behind for the host to read later.
@@ -22,6 +23,10 @@ struct Site {
     lengths: Vec<usize>,
     /// Cosine similarity of every removed row and the row it points to.
     similarity: Option<Tensor>,
+    /// Which segments were ranked by values that are no numbers.
+    faults: Option<Tensor>,
+    /// Arriving rows that hold no numbers, where anything leaves.
+    arriving: Option<Arriving>,
 }
 
 impl Site {
@@ -47,15 +52,27 @@ impl Site {
             rows: reduced.as_ref().map(|reduced| reduced.rows.clone()),
             lengths: (0..left.len()).map(|index| left.length(index)).collect(),
             similarity,
+            faults: reduced.as_ref().map(|reduced| reduced.faults.clone()),
+            arriving: match &reduced {
+                Some(_) if traces => Some(Arriving::of(stream.hidden, stream.residual, stream.segments)?),
+                _ => None,
+            },
         };
         Ok((site, reduced))
     }
 
-    /// The plans, and the mean similarity of merged pairs per segment. Waits for the GPU.
-    fn read(&self, protected: &[on_gpu::Protected]) -> Result<PlannedSite, EvaluationError> {
+    /// The plans, and the mean similarity of merged pairs per segment; refuses rows that hold no numbers, and plans that follow
+    /// from such. `table`: the tokens as they arrive. Waits for the GPU.
+    fn read(&self, protected: &[on_gpu::Protected], table: &TokenTable) -> Result<PlannedSite, EvaluationError> {
         let Some(rows) = &self.rows else {
             return Ok((identity(&self.segments, protected), vec![None; self.lengths.len()]));
         };
+        if let Some(arriving) = &self.arriving {
+            arriving.check(self.layer, &table.segments)?;
+        }
+        if let Some(faults) = &self.faults {
+            on_gpu::check_faults(faults, |segment, row| table.segments[segment].positions[row])?;
+        }
         let plan = on_gpu::site_plan(rows, &self.lengths, &self.segments, protected)?;
         let merged_similarity = match &self.similarity {
             Some(similarity) => on_gpu::merged_similarity(similarity, rows, &self.lengths)?,
@@ -99,7 +116,7 @@ pub(crate) fn plan(
         signals,
     };
     let (site, _) = Site::plan(&reduction.rule, reduction.keep_ratio, layer, &stream, true)?;
-    site.read(&protected)
+    site.read(&protected, table)
 }
 
 pub(super) fn drive(
@@ -194,7 +211,7 @@ fn read_back(
     let mut traces = Vec::with_capacity(sites.len());
     let mut matching_flops = 0.0;
     for site in sites {
-        let (plan, merged_similarity) = site.read(protected)?;
+        let (plan, merged_similarity) = site.read(protected, &table)?;
         let arriving = table.clone();
         for (tokens, plan) in arriving.segments.iter().zip(&plan.plans) {
             matching_flops += plan.as_ref().map_or(0.0, |plan| matching(&reduction.rule, model.config(), tokens, plan));

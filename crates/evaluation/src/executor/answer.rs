@@ -85,7 +85,7 @@ impl<'a> Walk<'a> {
         let (queries, unit) = catalogue.unit_of(lane);
         let CellRequest { layout, reduction, .. } = &self.cells[lane.cell];
         let protocol = layout.protocol;
-        protocol.check(reduction)?;
+        layout.check(reduction)?;
         let readings = |placement: &crate::protocol::Placement| {
             let query = &queries[placement.query];
             Ok((placement.query, query, protocol.readings(query, placement, after)?))

@@ -46,6 +46,12 @@ impl<'a> Arriving<'a> {
         }
     }
 
+    /// With the influence of the rows.
+    pub(super) fn with_influence(mut self, influence: &Tensor) -> Self {
+        self.signals.to_mut().influence = Some(influence.clone());
+        self
+    }
+
     /// Some of the branches, with what rules need of their rows in host memory: copied once for all that need the same.
     pub(super) fn on_host(&self, branches: BTreeSet<usize>, needs: Needs) -> Result<Self, EvaluationError> {
         let (mut rows, mut lengths, mut first) = (Vec::new(), Vec::new(), 0);

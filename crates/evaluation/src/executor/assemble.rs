@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
+use ssm_model::LanguageModel;
+
 use super::catalogue::Lane;
 use super::walk::{LaneOutcome, LaneResult};
 use super::{CellOutcome, Job};
 use crate::error::EvaluationError;
 use crate::evaluate::Work;
+use crate::finite::located;
 use crate::partial::Partial;
+use crate::protocol::batch;
 
 /// A cell whose lanes come in.
 struct Pending {
@@ -51,14 +55,34 @@ impl Assembly {
     }
 
     /// All cells, in the order in which they were requested.
-    pub(super) fn finish(self, job: &Job<'_>) -> Vec<CellOutcome> {
+    pub(super) fn finish(self, model: &LanguageModel, job: &Job<'_>) -> Vec<CellOutcome> {
         let outcome = |(cell, pending): (usize, Pending)| {
+            let failed = pending.lanes.iter().position(|lane| matches!(lane, Some(Err(_))));
             let lanes = pending.lanes.into_iter().flatten().collect::<Result<Vec<_>, _>>();
-            let result = lanes.map(|lanes| partial(job, cell, lanes, self.recorded_plans));
+            let result = match (lanes, failed) {
+                (Ok(lanes), _) => Ok(partial(job, cell, lanes, self.recorded_plans)),
+                (Err(error), Some(unit)) => Err(where_it_arose(model, job, cell, unit, error)),
+                (Err(error), None) => Err(error),
+            };
             CellOutcome { result, seconds: pending.seconds }
         };
         self.pending.into_iter().enumerate().map(outcome).collect()
     }
+}
+
+/// The error of the unit of that index in the cell's stretch; for values that are no numbers, with where they arose.
+fn where_it_arose(
+    model: &LanguageModel,
+    job: &Job<'_>,
+    cell: usize,
+    unit: usize,
+    error: Arc<EvaluationError>,
+) -> Arc<EvaluationError> {
+    let stretch = job.catalogue.stretch(cell);
+    let unit = &stretch.layout.units[stretch.span.start + unit];
+    let located =
+        batch(std::slice::from_ref(unit)).map(|batch| located(model, &batch, &job.cells[cell].reduction, &error));
+    located.ok().flatten().map_or(error, Arc::new)
 }
 
 /// What a cell got, from its units in layout order.

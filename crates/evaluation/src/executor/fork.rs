@@ -5,11 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use reduction_strategies::{Draw, Plan, SegmentTokens, SitePlan, TokenTable, plan_blind};
-use ssm_model::Signals;
 
 use super::arriving::{Arriving, Needs};
 use super::catalogue::Operation;
-use super::walk::{Branch, Pack, Walk};
+use super::walk::{Branch, Pack, Shown, Walk};
 use crate::drive::{self, Reduction, matching, plan_stream};
 use crate::error::EvaluationError;
 use crate::influence;
@@ -40,7 +39,7 @@ type Planned = (Vec<Option<Plan>>, Vec<Option<f64>>);
 impl Walk<'_> {
     /// The children of `pack` at a site, by branch: the lanes for which nothing leaves first, then one child per distinct
     /// plan. Lanes whose rule fails end here.
-    pub(super) fn fork(&mut self, pack: &Pack, signals: &Signals, site: usize) -> Result<Vec<Child>, EvaluationError> {
+    pub(super) fn fork(&mut self, pack: &Pack, shown: &Shown, site: usize) -> Result<Vec<Child>, EvaluationError> {
         let mut children: Vec<Vec<Child>> = pack.branches.iter().map(|_| Vec::new()).collect();
         for (parent, branch) in pack.branches.iter().enumerate() {
             let stays = |lane: &usize| !self.reduction(branch, *lane).sites.contains(&site);
@@ -48,13 +47,18 @@ impl Walk<'_> {
             let branch = Branch { lanes, ..branch.clone() };
             children[parent].push(Child { parent, plans: None, branch });
         }
-        let arriving = Arriving::new(pack, signals, site);
+        // What does not depend on influence stands in the first, with the memos of all rules that read none.
+        let mut seen = vec![(None, Arriving::new(pack, &shown.signals, site))];
+        for (positions, influence) in &shown.influence {
+            seen.push((Some(*positions), Arriving::new(pack, &shown.signals, site).with_influence(influence)));
+        }
         let rounds: Vec<Vec<Asking>> = self.asking(pack, site).into_values().collect();
-        let on_host = self.on_host(&arriving, &rounds)?;
+        let on_host = self.on_host(&seen, &rounds)?;
         for asking in rounds {
-            let needs = self.needs_on_host(arriving.pack, &asking);
-            let copied = on_host.iter().find(|(known, _)| Some(*known) == needs).map(|(_, copied)| copied);
-            let planned = self.plan(copied.unwrap_or(&arriving), &asking);
+            let reads = self.influence_of(&pack.branches, &asking);
+            let needs = self.needs_on_host(&pack.branches, &asking);
+            let copied = on_host.iter().find(|copied| (copied.0, Some(copied.1)) == (reads, needs)).map(|copied| &copied.2);
+            let planned = self.plan(copied.unwrap_or_else(|| by_influence(&seen, reads)), &asking);
             for (asking, planned) in asking.into_iter().zip(planned) {
                 let branch = &pack.branches[asking.branch];
                 match planned {
@@ -86,20 +90,29 @@ impl Walk<'_> {
     /// the host itself.
     fn on_host<'p>(
         &self,
-        arriving: &Arriving<'p>,
+        seen: &[Seen<'p>],
         rounds: &[Vec<Asking>],
-    ) -> Result<Vec<(Needs, Arriving<'p>)>, EvaluationError> {
-        let mut asked: Vec<(Needs, BTreeSet<usize>)> = Vec::new();
+    ) -> Result<Vec<(Option<Positions>, Needs, Arriving<'p>)>, EvaluationError> {
+        let mut asked: Vec<(Option<Positions>, Needs, BTreeSet<usize>)> = Vec::new();
         for asking in rounds {
-            let Some(needs) = self.needs_on_host(arriving.pack, asking) else { continue };
+            let pack = seen[0].1.pack;
+            let Some(needs) = self.needs_on_host(pack, asking) else { continue };
+            let reads = self.influence_of(pack, asking);
             let branches = asking.iter().map(|asker| asker.branch);
-            match asked.iter_mut().find(|(known, _)| *known == needs) {
-                Some((_, known)) => known.extend(branches),
-                None => asked.push((needs, branches.collect())),
+            match asked.iter_mut().find(|known| (known.0, known.1) == (reads, needs)) {
+                Some((_, _, known)) => known.extend(branches),
+                None => asked.push((reads, needs, branches.collect())),
             }
         }
-        let copy = |(needs, branches)| Ok((needs, arriving.on_host(branches, needs)?));
+        let copy = |(reads, needs, branches)| Ok((reads, needs, by_influence(seen, reads).on_host(branches, needs)?));
         asked.into_iter().map(copy).collect()
+    }
+
+    /// Under which positions an operation reads influence, if it does.
+    fn influence_of(&self, pack: &[Branch], asking: &[Asking]) -> Option<Positions> {
+        let reduction = self.reduction(&pack[asking[0].branch], asking[0].lanes[0]);
+        let positions = if self.model.config().uses_positions() { reduction.positions } else { Positions::default() };
+        reduction.rule.signals().influence.then_some(positions)
     }
 
     /// What an operation reads in host memory; none where it plans where the rows lie, or reads none.
@@ -237,6 +250,14 @@ impl Walk<'_> {
     fn reduction(&self, branch: &Branch, lane: usize) -> &Reduction {
         &self.cells[self.lane(branch, lane).cell].reduction
     }
+}
+
+/// What arrived, with influence under some positions or without any.
+type Seen<'p> = (Option<Positions>, Arriving<'p>);
+
+/// That with the influence which an operation reads.
+fn by_influence<'s, 'p>(seen: &'s [Seen<'p>], reads: Option<Positions>) -> &'s Arriving<'p> {
+    seen.iter().find(|(positions, _)| *positions == reads).map_or(&seen[0].1, |(_, arriving)| arriving)
 }
 
 /// Cell and item of a lane.

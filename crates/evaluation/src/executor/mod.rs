@@ -210,7 +210,7 @@ pub fn evaluate_jobs(
                 && assembly.is_complete()
                 && let Some((assembly, sharing)) = open.remove(&job.number)
             {
-                told = observe(Event::Done { job: job.number, cells: assembly.finish(&job), sharing });
+                told = observe(Event::Done { job: job.number, cells: assembly.finish(model, &job), sharing });
             }
             if told.is_break() {
                 queue.close();

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use reduction_strategies::{Fork, Plan, PlanError, SegmentTokens, TokenTable, apply_forks};
 use ssm_kernels::{KernelError, Segments};
-use ssm_model::{Activations, LanguageModel, LayerRequest, SignalSet};
+use ssm_model::{Activations, LanguageModel, LayerRequest, SignalSet, Signals};
 
 use super::budget::Budget;
 use super::catalogue::{Catalogue, Lane};
 use super::fork::Child;
 use super::{CellRequest, Sharing, Stop};
 use crate::error::EvaluationError;
-use crate::influence::{self, Leaving, leave_one_out};
+use crate::finite::Arriving;
+use crate::influence::{self, leave_one_out};
 use crate::outcome::Answer;
 use crate::positions::{Positions, token_pairs};
 use crate::trace::Step;
@@ -39,6 +40,13 @@ pub(super) struct Pack {
     /// Segments of all branches, in order.
     pub(super) segments: Segments,
     pub(super) activations: Activations,
+}
+
+/// What a layer shows at a site.
+pub(super) struct Shown {
+    pub(super) signals: Signals,
+    /// Influence of the rows, by the positions of what is left.
+    pub(super) influence: Vec<(Positions, Tensor)>,
 }
 
 /// What has become of a lane.
@@ -96,6 +104,24 @@ pub(super) struct Walk<'a> {
     stop: Stop<'a>,
     /// Rows that wait for their other children.
     waiting_rows: usize,
+    /// What arrived at sites where something left.
+    watched: Vec<Watched>,
+}
+
+/// What arrived at a site, and the lanes that went on without some of it.
+struct Watched {
+    layer: usize,
+    arriving: Arriving,
+    leaving: Vec<Leaving>,
+}
+
+/// A branch of which lanes lost tokens.
+struct Leaving {
+    document: usize,
+    lanes: Vec<usize>,
+    /// Its segments in the stream, and the positions of their rows.
+    first_segment: usize,
+    positions: Vec<Vec<u32>>,
 }
 
 impl<'a> Walk<'a> {
@@ -121,6 +147,7 @@ impl<'a> Walk<'a> {
             budget,
             stop,
             waiting_rows: 0,
+            watched: Vec::new(),
         };
         let mut branches = Vec::with_capacity(documents.len());
         let mut tokens = Vec::new();
@@ -138,6 +165,7 @@ impl<'a> Walk<'a> {
         budget.check(segments.n_tokens())?;
         let activations = model.embed(&tokens)?;
         walk.descend(Pack { branches, segments, activations }, 0)?;
+        walk.end_what_lost_no_numbers()?;
         Ok((walk.lanes(), walk.sharing))
     }
 
@@ -164,12 +192,15 @@ impl<'a> Walk<'a> {
             if signals.is_none() {
                 continue;
             }
-            let mut shown = output.signals;
+            let mut shown = Shown { signals: output.signals, influence: Vec::new() };
             if signals.is_some_and(|signals| signals.influence) {
-                shown.influence = Some(self.influence(&pack, layer)?);
+                for positions in self.positions_of_influence(&pack, layer) {
+                    shown.influence.push((positions, self.influence(&pack, layer, positions)?));
+                }
             }
             let children = self.fork(&pack, &shown, layer)?;
             drop(shown);
+            self.watch(&pack, &children, layer)?;
             let goes_on =
                 |child: &Child| child.plans.is_none() && child.branch.rows == pack.branches[child.parent].rows;
             if children.iter().all(goes_on) && children.len() == pack.branches.len() {
@@ -189,6 +220,55 @@ impl<'a> Walk<'a> {
         self.answer(&pack)
     }
 
+    /// Remembers what arrived at a site for the children that lose tokens there. A token takes a value that is no number along when it
+    /// leaves, and no score would show it; on a GPU nothing is waited for until the lanes have ended.
+    fn watch(&mut self, pack: &Pack, children: &[Child], layer: usize) -> Result<(), EvaluationError> {
+        let mut leaving: Vec<Leaving> = Vec::new();
+        let mut first_segment = 0;
+        for (index, branch) in pack.branches.iter().enumerate() {
+            let losing = children.iter().filter(|child| child.parent == index && child.plans.is_some());
+            let lanes: Vec<usize> = losing.flat_map(|child| child.branch.lanes.iter().copied()).collect();
+            if !lanes.is_empty() {
+                let rows = branch.table.iter().zip(&branch.rows);
+                let positions = rows.map(|(segment, rows)| segment.positions[..*rows].to_vec()).collect();
+                leaving.push(Leaving { document: branch.document, lanes, first_segment, positions });
+            }
+            first_segment += branch.table.len();
+        }
+        if !leaving.is_empty() {
+            let residual = pack.activations.residual.as_ref().unwrap_or(&pack.activations.hidden);
+            let arriving = Arriving::of(&pack.activations.hidden, residual, &pack.segments)?;
+            self.watched.push(Watched { layer, arriving, leaving });
+        }
+        Ok(())
+    }
+
+    /// Ends with an error the lanes that lost tokens of a sequence in which not everything was a number.
+    fn end_what_lost_no_numbers(&mut self) -> Result<(), EvaluationError> {
+        for Watched { layer, arriving, leaving } in std::mem::take(&mut self.watched) {
+            let rows = arriving.rows()?;
+            for Leaving { document, lanes, first_segment, positions } in leaving {
+                let own = rows[first_segment..].iter().zip(&positions);
+                let Some((tensor, token)) = own.clone().find_map(|(found, positions)| {
+                    let (tensor, row) = (*found)?;
+                    Some((tensor, positions[row]))
+                }) else {
+                    continue;
+                };
+                for lane in lanes {
+                    let item = self.catalogue.documents[self.documents[document]].lanes[lane].item;
+                    let end = &mut self.logs[document][lane].end;
+                    // The first error of a lane is the one that counts.
+                    if !matches!(end, Some(Err(_))) {
+                        let whose = format!("item {item}");
+                        *end = Some(Err(Arc::new(EvaluationError::NotFiniteIn { whose, layer, tensor, token })));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// What the rules of the lanes that have a site here want to see; none where no lane has one.
     fn signals(&self, pack: &Pack, layer: usize) -> Option<SignalSet> {
         let lanes = pack.branches.iter().flat_map(|branch| branch.lanes.iter().map(|lane| self.lane(branch, *lane)));
@@ -197,20 +277,36 @@ impl<'a> Walk<'a> {
         here.map(|reduction| reduction.rule.signals()).reduce(SignalSet::union)
     }
 
+    /// The positions under which lanes ask for influence at a site: a token that leaves moves those behind it, or does not. Where the
+    /// model reads none all are the same.
+    fn positions_of_influence(&self, pack: &Pack, layer: usize) -> Vec<Positions> {
+        if !self.model.config().uses_positions() {
+            return vec![Positions::default()];
+        }
+        let asked = |positions: &Positions| pack.branches.iter().any(|branch| self.asks(branch, layer, *positions));
+        [Positions::Original, Positions::Compacted].into_iter().filter(asked).collect()
+    }
+
+    /// Whether a lane of a branch asks for influence under these positions.
+    fn asks(&self, branch: &Branch, layer: usize, positions: Positions) -> bool {
+        branch.lanes.iter().any(|lane| {
+            let reduction = &self.cells[self.lane(branch, *lane).cell].reduction;
+            let counts = !self.model.config().uses_positions() || reduction.positions == positions;
+            counts && reduction.sites.contains(&layer) && reduction.rule.signals().influence
+        })
+    }
+
     /// Leave-one-out influence in the branches of lanes that ask for it; a branch that asks has all its rows.
-    fn influence(&self, pack: &Pack, layer: usize) -> Result<Tensor, EvaluationError> {
+    fn influence(&self, pack: &Pack, layer: usize, positions: Positions) -> Result<Tensor, EvaluationError> {
         let mut tokens = Vec::new();
         for branch in &pack.branches {
-            let asks = branch.lanes.iter().any(|lane| {
-                let reduction = &self.cells[self.lane(branch, *lane).cell].reduction;
-                reduction.sites.contains(&layer) && reduction.rule.signals().influence
-            });
+            let asks = self.asks(branch, layer, positions);
             // Where a sequence is too long, who asks fails at the fork and hurts nobody else.
             let measured = asks && branch.table.iter().all(|segment| influence::check(segment).is_ok());
             tokens.extend(branch.table.iter().map(|segment| measured.then_some(segment)));
         }
-        let leaving = Leaving { layer, activations: &pack.activations, segments: &pack.segments };
-        leave_one_out(self.model, leaving, &tokens)
+        let (activations, segments) = (&pack.activations, &pack.segments);
+        leave_one_out(self.model, influence::Leaving { layer, activations, segments, positions }, &tokens)
     }
 
     /// Counts a layer that ran.

@@ -16,6 +16,7 @@ use super::table::{Key, ProbeTable};
 use super::{Column, Measure, Needs, Probe, ProbeSetup, Subject, items};
 use crate::drive::{AtSite, Observer, drive_observed};
 use crate::error::EvaluationError;
+use crate::finite::check_sequences;
 
 pub(super) static PROBE: Probe = Probe {
     name: "adjacency",
@@ -51,7 +52,7 @@ fn run(setup: &ProbeSetup<'_>) -> Result<ProbeTable, EvaluationError> {
     in_groups(model, &questions(setup.items), 1, |group| {
         let mut seen = Vec::new();
         let mut at_site = |at: &AtSite<'_>| look(model, at, group, &mut seen);
-        let observer = Observer { signals: SignalSet::default(), at_site: &mut at_site };
+        let observer = Observer { signals: SignalSet::default(), every_layer: false, at_site: &mut at_site };
         drive_observed(model, &contexts(group), reduction, Some(observer), None)?;
         Ok(seen)
     })
@@ -74,10 +75,13 @@ fn look(
     let signals = SignalSet { x: true, dt: true, ..SignalSet::default() };
     let request = LayerRequest { signals, states: true, ..LayerRequest::default() };
     let original = model.layer(layer, at.activations, at.segments, request)?;
+    check_sequences(layer, &original, at.segments)?;
     let Some(state) = &original.state else { unreachable!("asked for") };
     let window = parts(state)?.0.dim(2)?;
     let original = original.signals;
-    let new = model.layer(layer, &shortened, &segments, request)?.signals;
+    let new = model.layer(layer, &shortened, &segments, request)?;
+    check_sequences(layer, &new, &segments)?;
+    let new = new.signals;
     let read = |tensor: &Option<candle_core::Tensor>| match tensor {
         Some(tensor) => host(tensor),
         None => unreachable!("asked for"),

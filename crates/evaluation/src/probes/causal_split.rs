@@ -26,6 +26,7 @@ use super::questions::{Question, Removed, questions};
 use super::table::{Key, ProbeTable};
 use super::{Column, Measure, Needs, Probe, ProbeSetup, SITE_DEPTH, Subject, items};
 use crate::error::EvaluationError;
+use crate::finite::check_sequences;
 use reduction_strategies::options::{OptionDefault, OptionInfo, OptionKind};
 
 const TOKENS: OptionInfo = OptionInfo {
@@ -151,6 +152,7 @@ fn look(
         let signals = SignalSet { dt: true, scan: true, ..SignalSet::default() };
         let request = LayerRequest { signals, states: true, ..LayerRequest::default() };
         let output = model.layer(layer, &front, &front_segments, request)?;
+        check_sequences(layer, &output, &front_segments)?;
         let (Some(state), Some(dt), Some(scan)) = (&output.state, &output.signals.dt, &output.signals.scan) else {
             unreachable!("asked for")
         };
@@ -158,6 +160,7 @@ fn look(
         let initial = starts(state, &decays)?;
         let request = LayerRequest { initial: Some(&initial), states: true, ..LayerRequest::default() };
         let after = model.layer(layer, &behind, &behind_segments, request)?;
+        check_sequences(layer, &after, &behind_segments)?;
         if let Some(state) = &after.state {
             end_divergence(layer, state, &cases, &mut seen)?;
         }

@@ -65,7 +65,7 @@ fn run(setup: &ProbeSetup<'_>) -> Result<ProbeTable, EvaluationError> {
     in_groups(setup.model, &questions(setup.items), 1, |group| {
         let mut seen = Vec::new();
         let mut at_site = |at: &AtSite<'_>| look(at, group, &metrics, signals, &mut seen);
-        let observer = Observer { signals, at_site: &mut at_site };
+        let observer = Observer { signals, every_layer: false, at_site: &mut at_site };
         drive_observed(setup.model, &contexts(group), reduction, Some(observer), None)?;
         Ok(seen)
     })

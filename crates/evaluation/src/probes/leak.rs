@@ -14,6 +14,7 @@ use super::table::{Key, ProbeTable};
 use super::{Column, Measure, Needs, Probe, ProbeSetup, Subject, items};
 use crate::drive::{Driven, drive};
 use crate::error::EvaluationError;
+use crate::finite::check_logits;
 use crate::protocol::Batch;
 
 /// Classes of distances to the first changed token: name and lower bound.
@@ -70,7 +71,12 @@ fn run(setup: &ProbeSetup<'_>) -> Result<ProbeTable, EvaluationError> {
             // Where nothing at or before the position survives there is no prediction to compare.
             let pairs: Vec<_> = pairs.filter_map(|(at, (a, b))| Some((first - at, a?, b?))).collect();
             let logits = |activations: &Activations, rows: Vec<u32>| -> Result<Vec<Vec<f32>>, EvaluationError> {
-                if rows.is_empty() { Ok(Vec::new()) } else { Ok(host(&model.head(activations, &rows)?)?.to_vec2()?) }
+                if rows.is_empty() {
+                    return Ok(Vec::new());
+                }
+                let logits = model.head(activations, &rows)?;
+                check_logits(&logits)?;
+                Ok(host(&logits)?.to_vec2()?)
             };
             let a = logits(&before.0, pairs.iter().map(|(_, a, _)| a.0).collect())?;
             let b = logits(&after.0, pairs.iter().map(|(_, _, b)| b.0).collect())?;

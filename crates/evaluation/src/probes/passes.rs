@@ -11,6 +11,7 @@ use ssm_model::{Activations, LanguageModel, LayerOutput, LayerRequest, LayerStat
 use super::questions::Question;
 use super::table::{Gather, Key, ProbeTable};
 use crate::error::EvaluationError;
+use crate::finite::{check_sequences, check_values};
 
 /// Rows of a packed call, about: as in an evaluation, so that a probe needs no more memory than a cell.
 const MAX_TOKENS: usize = 1024;
@@ -66,6 +67,7 @@ pub(super) fn forward(
 ) -> Result<Activations, EvaluationError> {
     for layer in layers {
         let output = model.layer(layer, &activations, segments, request)?;
+        check_sequences(layer, &output, segments)?;
         look(layer, &output)?;
         activations = output.activations;
     }
@@ -117,6 +119,7 @@ pub(super) fn score(
     for (rows, targets) in rows.chunks(MAX_TOKENS).zip(targets.chunks(MAX_TOKENS)) {
         scores.extend(log_probs(&model.head(activations, rows)?, targets)?);
     }
+    check_values("log-probabilities", &scores.iter().map(|score| score.log_prob).collect::<Vec<_>>())?;
     Ok(scores)
 }
 

@@ -3,11 +3,12 @@
 use reduction_strategies::rank;
 
 /// Average precision of ranking the marked tokens first: the mean, over marked tokens, of the share of marked ones among all tokens that
-/// stand at or before it. Ties are ranked by index, as everywhere. NaN without a marked token.
+/// stand at or before it. Ties are ranked by index, as everywhere. NaN without a marked token, or where a score is NaN.
 #[must_use]
 pub fn average_precision(scores: &[f32], marked: &[bool]) -> f64 {
+    let Ok(order) = rank::descending(scores) else { return f64::NAN };
     let (mut found, mut sum) = (0.0, 0.0);
-    for (place, index) in rank::descending(scores).into_iter().enumerate() {
+    for (place, index) in order.into_iter().enumerate() {
         if marked[index as usize] {
             found += 1.0;
             sum += found / (place + 1) as f64;
@@ -17,28 +18,28 @@ pub fn average_precision(scores: &[f32], marked: &[bool]) -> f64 {
 }
 
 /// Probability that a marked token has a higher score than an unmarked one, ties counting half: 0.5 by chance, below it the scores
-/// point the wrong way. NaN where all or none are marked.
+/// point the wrong way. NaN where all or none are marked, or where a score is NaN.
 #[must_use]
 pub fn auroc(scores: &[f32], marked: &[bool]) -> f64 {
-    let ranks = midranks(scores);
+    let Some(ranks) = midranks(scores) else { return f64::NAN };
     let positive = marked.iter().filter(|marked| **marked).count() as f64;
     let negative = marked.len() as f64 - positive;
     let sum: f64 = ranks.iter().zip(marked).filter(|(_, marked)| **marked).map(|(rank, _)| rank).sum();
     (sum - positive * (positive + 1.0) / 2.0) / (positive * negative)
 }
 
-/// Spearman's rank correlation; NaN where one side is constant.
+/// Spearman's rank correlation; NaN where one side is constant or holds NaN.
 #[must_use]
 pub fn spearman(a: &[f32], b: &[f32]) -> f64 {
-    let (a, b) = (midranks(a), midranks(b));
+    let (Some(a), Some(b)) = (midranks(a), midranks(b)) else { return f64::NAN };
     let mean = f64::midpoint(1.0, a.len() as f64);
     let sum = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| (x - mean) * (y - mean)).sum::<f64>();
     sum(&a, &b) / (sum(&a, &a) * sum(&b, &b)).sqrt()
 }
 
-/// Ranks from 1, lowest score first; equal scores share the mean of their ranks.
-fn midranks(scores: &[f32]) -> Vec<f64> {
-    let order = rank::ascending(scores);
+/// Ranks from 1, lowest score first; equal scores share the mean of their ranks. None where a score is NaN.
+fn midranks(scores: &[f32]) -> Option<Vec<f64>> {
+    let order = rank::ascending(scores).ok()?;
     let mut ranks = vec![0.0; scores.len()];
     let mut start = 0;
     while start < order.len() {
@@ -49,7 +50,7 @@ fn midranks(scores: &[f32]) -> Vec<f64> {
         }
         start = end;
     }
-    ranks
+    Some(ranks)
 }
 
 #[cfg(test)]
@@ -66,6 +67,7 @@ mod tests {
         close(average_precision(&[9.0, 3.0, 1.0, 5.0], &[true, true, false, false]), 5.0 / 6.0);
         close(average_precision(&[1.0, 2.0, 3.0], &[true, false, false]), 1.0 / 3.0);
         assert!(average_precision(&[1.0], &[false]).is_nan());
+        assert!(average_precision(&[1.0, f32::NAN], &[true, false]).is_nan());
     }
 
     #[test]
@@ -84,7 +86,8 @@ mod tests {
         close(spearman(&[1.0, 2.0, 3.0], &[3.0, 2.0, 1.0]), -1.0);
         // Ranks 1 2 3 4 against 2 1 4 3: 1 - 6 * 4 / (4 * 15).
         close(spearman(&[1.0, 2.0, 3.0, 4.0], &[2.0, 1.0, 4.0, 3.0]), 0.6);
-        assert_eq!(midranks(&[2.0, 1.0, 2.0, 0.0]), [3.5, 2.0, 3.5, 1.0]);
+        assert_eq!(midranks(&[2.0, 1.0, 2.0, 0.0]).unwrap(), [3.5, 2.0, 3.5, 1.0]);
         assert!(spearman(&[1.0, 1.0], &[1.0, 2.0]).is_nan());
+        assert!(spearman(&[1.0, f32::NAN], &[1.0, 2.0]).is_nan() && auroc(&[1.0, f32::NAN], &[true, false]).is_nan());
     }
 }

@@ -10,6 +10,7 @@ use super::passes::{embed, forward};
 use super::questions::Question;
 use crate::error::EvaluationError;
 use crate::influence::{Leaving, leave_one_out};
+use crate::positions::Positions;
 
 /// An importance under the names that experiment files and records use.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -89,7 +90,8 @@ pub(super) fn scores(
         let residual = output.activations.residual.as_ref().unwrap_or(hidden);
         let mut signals = output.signals.clone();
         if wanted.influence {
-            let leaving = Leaving { layer, activations: &output.activations, segments: &segments };
+            let (activations, positions) = (&output.activations, Positions::default());
+            let leaving = Leaving { layer, activations, segments: &segments, positions };
             let tokens: Vec<_> = table.segments.iter().map(Some).collect();
             signals.influence = Some(leave_one_out(model, leaving, &tokens)?);
         }

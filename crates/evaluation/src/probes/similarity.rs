@@ -97,7 +97,7 @@ impl Likeness {
         let norms: Vec<f64> = (0..n).map(|row| norm(rows.row(row))).collect();
         let cosine = |i: usize, j: usize| {
             let product = norms[i] * norms[j];
-            if product > 0.0 { dot(rows.row(i), rows.row(j)) / product } else { 0.0 }
+            if product == 0.0 { 0.0 } else { dot(rows.row(i), rows.row(j)) / product }
         };
         let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
         let pairs: Vec<f64> = (0..n).flat_map(|i| (0..i).map(move |j| (i, j))).map(|(i, j)| cosine(i, j)).collect();

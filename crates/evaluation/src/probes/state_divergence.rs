@@ -18,6 +18,7 @@ use super::questions::{Question, Removed, questions};
 use super::table::{Key, ProbeTable};
 use super::{Column, Measure, Needs, Probe, ProbeSetup, SITE_DEPTH, Subject, every, items, layers};
 use crate::error::EvaluationError;
+use crate::finite::check_sequences;
 
 pub(super) static PROBE: Probe = Probe {
     name: "state_divergence",
@@ -113,6 +114,7 @@ fn look(
         let signals = SignalSet { dt: looks, scan: looks, ..SignalSet::default() };
         let request = LayerRequest { signals, states: looks, ..LayerRequest::default() };
         let output = model.layer(layer, &activations, &segments, request)?;
+        check_sequences(layer, &output, &segments)?;
         if looks {
             compare(layer, &output, &segments, &cases, &mut seen)?;
         }

@@ -16,6 +16,7 @@ use ssm_kernels::Segments;
 use crate::drive::Reduction;
 use crate::error::EvaluationError;
 use crate::query::Query;
+use crate::tasks::TaskKind;
 
 /// A scoring protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,15 @@ impl Protocol {
             Self::Upstream { .. } => "upstream",
         }
     }
+}
+
+/// Why scores under a protocol would mean something else than they say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The protocol takes causal rules, and this one looks at later tokens.
+    NotCausal,
+    /// Every token of a text is scored, and later ones decided which earlier ones stay.
+    LeaksFuture,
 }
 
 /// Packed sequences that run together, and where each query's rows are.
@@ -84,13 +94,48 @@ pub(crate) struct Reading {
 }
 
 impl Protocol {
-    /// Refuses a reduction whose scores would not mean what the protocol promises.
-    pub(crate) fn check(self, reduction: &Reduction) -> Result<(), EvaluationError> {
-        let reduces = !reduction.sites.is_empty() && reduction.keep_ratio < 1.0;
-        if self == Self::Causal && reduces && reduction.rule.causality() == Causality::None {
-            return Err(EvaluationError::NotCausal);
+    /// The protocol of that name; `batch_size` is that of `upstream`.
+    #[must_use]
+    pub fn named(name: &str, batch_size: usize) -> Option<Self> {
+        let all = [Self::Context, Self::Aligned, Self::Causal, Self::Upstream { batch_size }];
+        all.into_iter().find(|protocol| protocol.name() == name)
+    }
+
+    /// Whether it takes causal rules alone.
+    fn demands_causality(self) -> bool {
+        self == Self::Causal
+    }
+
+    /// Whether targets stand in what was reduced, and are read from rows of which tokens at or behind the target may have decided
+    /// that they stay. Under `context` targets stand behind it; `causal` takes no such rule.
+    fn reads_what_later_tokens_chose(self) -> bool {
+        match self {
+            Self::Aligned | Self::Upstream { .. } => true,
+            Self::Context | Self::Causal => false,
         }
-        Ok(())
+    }
+
+    /// Why a task may not be scored under the protocol: whether it is running text, whether a rule reduces it, and whether that rule is
+    /// causal. None where all is well, as it is where nothing is reduced.
+    /// A choice between answers survives that rows were chosen with a look ahead, the likelihood of every token of a text does not.
+    #[must_use]
+    pub fn refuses(self, running_text: bool, reduces: bool, causal_rule: bool) -> Option<Refusal> {
+        if reduces && self.demands_causality() && !causal_rule {
+            return Some(Refusal::NotCausal);
+        }
+        let leaks = reduces && running_text && self.reads_what_later_tokens_chose();
+        leaks.then_some(Refusal::LeaksFuture)
+    }
+
+    /// Refuses a reduction whose scores would not mean what the protocol promises.
+    pub(crate) fn check(self, kind: TaskKind, reduction: &Reduction) -> Result<(), EvaluationError> {
+        let reduces = !reduction.sites.is_empty() && reduction.keep_ratio < 1.0;
+        let running_text = kind == TaskKind::RunningText;
+        match self.refuses(running_text, reduces, reduction.rule.causality() != Causality::None) {
+            Some(Refusal::NotCausal) => Err(EvaluationError::NotCausal),
+            Some(Refusal::LeaksFuture) => Err(EvaluationError::LeaksFuture),
+            None => Ok(()),
+        }
     }
 
     /// Whether targets may be read from rows that are not their predecessors', and say so.

@@ -3,7 +3,7 @@
 use reduction_strategies::{SegmentTokens, TokenTable};
 use ssm_kernels::Segments;
 
-use super::{After, Placement, Protocol, Reading, batch, pack};
+use super::{After, Placement, Protocol, Reading, Refusal, batch, pack};
 use crate::error::EvaluationError;
 use crate::query::Query;
 
@@ -163,4 +163,27 @@ fn upstream_batches_the_longest_first_and_pads_with_zero() {
     assert_eq!(batches[1].tokens, [10, 11, 12]);
     assert!(batches[0].table.segments[1].reducible && !batches[0].table.segments[1].protected.contains(&true));
     assert_eq!(batches[0].table.segments[1].positions.len(), 6, "padding is reduced too");
+}
+
+/// What a protocol declares is what the plan asks and the evaluation enforces.
+#[test]
+fn a_protocol_says_which_scores_would_not_mean_what_they_say() {
+    let named = |name| Protocol::named(name, 3).unwrap();
+    for name in ["context", "aligned", "causal", "upstream"] {
+        let protocol = named(name);
+        assert_eq!(protocol.name(), name);
+        for causal in [false, true] {
+            assert_eq!(protocol.refuses(true, false, causal), None, "{name}: nothing is reduced");
+        }
+    }
+    assert_eq!(named("upstream"), Protocol::Upstream { batch_size: 3 });
+    assert_eq!(Protocol::named("foo", 1), None);
+    let of = |name, text, causal| named(name).refuses(text, true, causal);
+    for causal in [false, true] {
+        assert_eq!(of("context", true, causal), None);
+        assert_eq!(of("aligned", true, causal), Some(Refusal::LeaksFuture));
+        assert_eq!(of("upstream", true, causal), Some(Refusal::LeaksFuture));
+        assert_eq!((of("aligned", false, causal), of("upstream", false, causal)), (None, None));
+    }
+    assert_eq!((of("causal", true, true), of("causal", true, false)), (None, Some(Refusal::NotCausal)));
 }

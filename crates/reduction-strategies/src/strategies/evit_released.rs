@@ -13,6 +13,7 @@
 use std::sync::Arc;
 
 use crate::error::PlanError;
+use crate::matching::positive;
 use crate::plan::Plan;
 use crate::rank;
 use crate::registry::Registration;
@@ -27,9 +28,14 @@ struct EvitReleased {
 
 impl EvitReleased {
     /// The score of the release: the sum over the channels, in order.
-    fn score(&self, row: &[f32]) -> f32 {
-        let sum: f64 = row.iter().map(|value| f64::from(if self.clip { value.max(0.0) } else { *value })).sum();
-        if sum == 0.0 { f32::NEG_INFINITY } else { sum as f32 }
+    fn score(&self, view: &SequenceView<'_>, row: u32) -> Result<f32, PlanError> {
+        let values = view.hidden.row(row as usize).iter();
+        let sum: f64 = values.map(|value| f64::from(if self.clip { positive(*value) } else { *value })).sum();
+        let score = sum as f32;
+        if !score.is_finite() {
+            return Err(view.not_finite("the sum of the hidden states", row as usize, score));
+        }
+        Ok(if sum == 0.0 { f32::NEG_INFINITY } else { score })
     }
 }
 
@@ -48,9 +54,9 @@ impl HostRule for EvitReleased {
 
     fn plan(&self, view: &SequenceView<'_>, n_keep: usize) -> Result<Plan, PlanError> {
         let candidates = view.reducible();
-        let scores: Vec<f32> = candidates.iter().map(|row| self.score(view.hidden.row(*row as usize))).collect();
+        let scores = candidates.iter().map(|row| self.score(view, *row)).collect::<Result<Vec<f32>, _>>()?;
         let mut stays = view.protected.to_vec();
-        for index in rank::first(rank::ascending(&scores), self.kept(n_keep, candidates.len())) {
+        for index in rank::first(rank::ascending(&scores)?, self.kept(n_keep, candidates.len())) {
             stays[candidates[index as usize] as usize] = true;
         }
         Plan::prune(view.len(), (0..view.len() as u32).filter(|row| stays[*row as usize]).collect())

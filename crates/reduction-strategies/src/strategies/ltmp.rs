@@ -74,7 +74,7 @@ impl HostRule for Ltmp {
         let n_merge = self.n_merge(candidates.len(), n_remove);
         let mut edges = Vec::new();
         if n_merge > 0 {
-            edges = strongest(&FEATURES.match_up(view, &Partition::EvenOdd.split(view, &candidates)?)?, n_merge);
+            edges = strongest(&FEATURES.match_up(view, &Partition::EvenOdd.split(view, &candidates)?)?, n_merge)?;
         }
         let mut scores = self.importance.scores(view)?;
         let mut stays = vec![true; view.len()];
@@ -87,7 +87,7 @@ impl HostRule for Ltmp {
         }
         let survivors: Vec<u32> = candidates.into_iter().filter(|row| stays[*row as usize]).collect();
         let left: Vec<f32> = survivors.iter().map(|row| scores[*row as usize]).collect();
-        for index in rank::first(rank::ascending(&left), n_remove - n_merge) {
+        for index in rank::first(rank::ascending(&left)?, n_remove - n_merge) {
             stays[survivors[index as usize] as usize] = false;
         }
         edges.retain(|edge| stays[edge.target as usize]);

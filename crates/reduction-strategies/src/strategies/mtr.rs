@@ -35,7 +35,7 @@ impl Mtr {
     fn split(view: &SequenceView<'_>, candidates: &[u32], n_remove: usize) -> Result<Split, PlanError> {
         let all = Self::importance().scores(view)?;
         let scores: Vec<f32> = candidates.iter().map(|row| all[*row as usize]).collect();
-        let ranking = rank::ascending(&scores);
+        let ranking = rank::ascending(&scores)?;
         let rows = |part: &[u32]| {
             let mut rows: Vec<u32> = part.iter().map(|index| candidates[*index as usize]).collect();
             rows.sort_unstable();

@@ -53,7 +53,7 @@ impl HostRule for PumerReleased {
             || MemoKey::TokenEdges(self.clip, candidates.clone()),
             || token_edges(view, &candidates, self.clip),
         )?
-        .strongest(n_remove);
+        .strongest(n_remove)?;
         pairs.plan(view.len(), &candidates, ReleasedCombine::Mean, ReleasedCombine::Mean)
     }
 }

@@ -55,7 +55,7 @@ impl HostRule for UtrcReleased {
             || MemoKey::RankEdges(self.clip, candidates.clone()),
             || rank_edges(view, &candidates, self.clip),
         )?
-        .strongest(n_remove);
+        .strongest(n_remove)?;
         pairs.plan(view.len(), &candidates, ReleasedCombine::Hybrid, ReleasedCombine::Mean)
     }
 }

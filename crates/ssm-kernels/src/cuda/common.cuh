@@ -51,6 +51,19 @@ __device__ __forceinline__ float silu(float x) { return x / (1.0f + __expf(-x));
 // ln(1 + e^x); above 20 it is x to float32.
 __device__ __forceinline__ float softplus(float x) { return x > 20.0f ? x : log1pf(__expf(x)); }
 
+// Larger and smaller of two numbers, and NaN if either is: `fmaxf` and `fminf` would return the other one. The bits for
+// numbers are theirs, zeros included.
+__device__ __forceinline__ float max_or_nan(float a, float b) {
+    float y;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(y) : "f"(a), "f"(b));
+    return y;
+}
+__device__ __forceinline__ float min_or_nan(float a, float b) {
+    float y;
+    asm("min.NaN.f32 %0, %1, %2;" : "=f"(y) : "f"(a), "f"(b));
+    return y;
+}
+
 // Sum over a warp in a fixed tree: the same bits whatever else runs.
 __device__ __forceinline__ float warp_sum(float value) {
 #pragma unroll

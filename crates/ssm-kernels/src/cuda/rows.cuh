@@ -85,5 +85,6 @@ __device__ __forceinline__ float row_sum(float value) {
 
 // 1 / sqrt(mean square + eps).
 __device__ __forceinline__ float rms_scale(float squares, int width, float eps) {
-    return 1.0f / sqrtf(squares / static_cast<float>(width) + eps);
+    // Where the sum overflows the scale would be 0, and the row would become zeros that look like numbers.
+    return isinf(squares) ? nanf("") : 1.0f / sqrtf(squares / static_cast<float>(width) + eps);
 }

@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use ssm_kernels::KernelError;
 use thiserror::Error;
 
 use crate::config::ConfigError;
@@ -121,6 +122,28 @@ pub enum CheckpointError {
         /// What the file holds.
         got: Vec<usize>,
     },
+    /// A weight that holds something else than numbers.
+    #[error("{file}: weight `{name}` is {value} at {place:?}")]
+    NonFinite {
+        /// File.
+        file: String,
+        /// Name in the file.
+        name: String,
+        /// Where in the weight, by axis.
+        place: Vec<usize>,
+        /// NaN or an infinity.
+        value: f64,
+    },
+    /// A weight too large for the dtype of activations.
+    #[error("weight `{name}` holds a number that {dtype} cannot hold, at {place:?}")]
+    TooLarge {
+        /// Canonical name.
+        name: String,
+        /// The dtype.
+        dtype: &'static str,
+        /// Where in the weight, by axis.
+        place: Vec<usize>,
+    },
     /// Weights that the model has no place for.
     #[error("weights that the model does not use: {}", .names.join(", "))]
     Surplus {
@@ -130,6 +153,9 @@ pub enum CheckpointError {
     /// A head that is called tied and is not.
     #[error("the config ties the head to the embedding, but the head's weight differs from it")]
     UntiedHead,
+    /// Values that could not be looked at.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
     /// An error of the tensor library.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
@@ -163,9 +189,22 @@ impl CheckpointError {
             | Self::Shape { .. }
             | Self::Surplus { .. }
             | Self::UntiedHead => "parts that do not fit",
-            Self::Malformed { .. } | Self::Candle(_) => "damaged model",
+            Self::Malformed { .. } | Self::NonFinite { .. } | Self::Candle(_) => "damaged model",
+            Self::TooLarge { .. } => "too large for the dtype",
+            Self::Kernel(_) => "cannot be read",
             Self::TakenTwice { .. } => "fault of the program",
         }
+    }
+
+    /// By axis, the place of the value that stands at `index` of a weight of this shape.
+    pub(crate) fn place(mut index: usize, shape: &[usize]) -> Vec<usize> {
+        let mut place: Vec<usize> = Vec::with_capacity(shape.len());
+        for size in shape.iter().rev() {
+            place.push(index % size);
+            index /= size;
+        }
+        place.reverse();
+        place
     }
 
     /// What to do about it, in a sentence.
@@ -194,11 +233,17 @@ impl CheckpointError {
             }
             Self::TakenTwice { .. } => "this is a fault of the model code, not of the checkpoint".into(),
             Self::Shape { .. } => "config.json and the weights belong to different models".into(),
+            Self::NonFinite { .. } => {
+                "training diverged or the file was damaged: compare its checksum with the published one, or take an earlier \
+                 checkpoint"
+                    .into()
+            }
+            Self::TooLarge { .. } => "load the model in float32".into(),
             Self::Surplus { .. } => "the model has parts that the config does not mention".into(),
             Self::UntiedHead => {
                 "set tie_embeddings (tie_word_embeddings) to false if the head is meant to differ".into()
             }
-            Self::Candle(_) => "the values could not be converted to float32".into(),
+            Self::Kernel(_) | Self::Candle(_) => "the values could not be converted to float32".into(),
         }
     }
 }

@@ -4,10 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use candle_core::{DType, Device, Tensor};
+use ssm_kernels::finite;
 
 use super::{CheckpointError, FLOATS, names};
 use crate::config::ModelConfig;
 use crate::loader::WeightSource;
+
+/// Whether a weight means something where it is infinite. `A_log` does: a scan decays by `exp(-dt exp(A_log))`, so at infinity
+/// a channel forgets all that came before a token, and at minus infinity nothing. Everything else of a model multiplies or adds.
+fn may_be_infinite(canonical: &str) -> bool {
+    canonical.ends_with(".mixer.A_log")
+}
 
 /// A file of named tensors. Names are the file's own.
 pub(super) trait Archive: Send + Sync {
@@ -43,7 +50,7 @@ impl fmt::Debug for Weights {
 
 impl WeightSource for Weights {
     /// # Errors
-    /// A weight that is missing, of another shape, of a dtype that holds no floats, taken before, or unreadable.
+    /// A weight that is missing, of another shape, of a dtype that holds no floats, not finite, taken before, or unreadable.
     fn take(&mut self, canonical_name: &str, shape: &[usize]) -> Result<Tensor, CheckpointError> {
         let Some(entry) = self.entries.get(canonical_name) else {
             return Err(self.missing(canonical_name));
@@ -151,7 +158,19 @@ impl Weights {
         let tensor = archive.read(&entry.name)?;
         match tensor.dtype() {
             DType::F32 | DType::F16 | DType::BF16 | DType::F64 => {
-                Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous()?)
+                let stored = tensor.to_device(&Device::Cpu)?.contiguous()?;
+                let converted = stored.to_dtype(DType::F32)?;
+                // As stored, where that takes fewer bytes; a float64 may overflow when it is converted.
+                let checked = if stored.dtype() == DType::F64 { &converted } else { &stored };
+                if let Some((index, value)) = finite::first_non_finite_value(checked, may_be_infinite(canonical))? {
+                    return Err(CheckpointError::NonFinite {
+                        file: archive.file().to_owned(),
+                        name: entry.name.clone(),
+                        place: CheckpointError::place(index, &entry.shape),
+                        value,
+                    });
+                }
+                Ok(converted)
             }
             other => {
                 let problem = format!("`{}` has dtype {}, expected floats", entry.name, other.as_str());

@@ -5,7 +5,7 @@
 use candle_core::Tensor;
 use ssm_kernels::ops::{self, ConvInput, SelectiveScanInput};
 
-use super::{MixerCall, MixerOutput, columns, conv_weights};
+use super::{MixerCall, MixerOutput, columns, conv_weights, decay_rates};
 use crate::config::{MambaConfig, ModelConfig};
 use crate::error::ModelError;
 use crate::loader::Loader;
@@ -57,7 +57,7 @@ impl MambaMixer {
             x_proj: weights.matrix(&format!("{prefix}.x_proj.weight"), &[dt_rank + 2 * d_state, d_inner])?,
             dt_proj: weights.matrix(&format!("{prefix}.dt_proj.weight"), &[d_inner, dt_rank])?,
             dt_bias: weights.placed(&format!("{prefix}.dt_proj.bias"), &[d_inner])?,
-            a: weights.place(&a_log.exp()?.neg()?.t()?)?,
+            a: weights.place(&decay_rates(&a_log)?.t()?)?,
             d: weights.placed(&format!("{prefix}.D"), &[d_inner])?,
             out_proj: weights.matrix(&format!("{prefix}.out_proj.weight"), &[d_model, d_inner])?,
         })

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use ssm_kernels::ops::{self, ConvInput, GateOrder, GatedNorm, SsdInput};
 
-use super::{MixerCall, MixerOutput, columns, conv_weights};
+use super::{MixerCall, MixerOutput, columns, conv_weights, decay_rates};
 use crate::config::{Mamba2Config, ModelConfig};
 use crate::error::ModelError;
 use crate::loader::Loader;
@@ -57,7 +57,7 @@ impl Mamba2Mixer {
             conv_weight,
             conv_bias,
             dt_bias: weights.placed(&format!("{prefix}.dt_bias"), &[nheads])?,
-            a: weights.place(&a_log.exp()?.neg()?)?,
+            a: weights.place(&decay_rates(&a_log)?)?,
             d: weights.placed(&format!("{prefix}.D"), &[nheads])?,
             norm_weight: weights.placed(&format!("{prefix}.norm.weight"), &[d_inner])?,
             out_proj: weights.matrix(&format!("{prefix}.out_proj.weight"), &[d_model, d_inner])?,

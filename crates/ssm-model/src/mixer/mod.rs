@@ -83,6 +83,15 @@ fn conv_weights(
     Ok((weights.place(&weight)?, weights.place(&bias)?))
 }
 
+/// Lowest rate of a decay. A chunked scan takes differences of running sums of `dt A`, which at minus infinity would be no
+/// numbers; at this rate a token of any step size that matters (above 1e-28) leaves nothing of what came before it.
+const FASTEST_DECAY: f64 = -1e30;
+
+/// `A = -exp(A_log)`, bounded by [`FASTEST_DECAY`]. `A_log` may be infinite.
+fn decay_rates(a_log: &Tensor) -> Result<Tensor, ModelError> {
+    Ok(a_log.exp()?.neg()?.maximum(FASTEST_DECAY)?)
+}
+
 /// Columns `start..start + width` as a matrix of their own, if asked for.
 fn columns(wanted: bool, x: &Tensor, start: usize, width: usize) -> Result<Option<Tensor>, ModelError> {
     Ok(if wanted { Some(x.narrow(1, start, width)?.contiguous()?) } else { None })

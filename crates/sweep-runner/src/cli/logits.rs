@@ -50,6 +50,10 @@ pub(super) fn write(
             })
             .and_then(|logits| Ok(host::copy(&logits)?))
             .map_err(|error| refused(miette!("{}: row {index}: {error}", tokens.display())))?;
+        evaluation::check_logits(&logits).map_err(|error| {
+            let help = error.hint().unwrap_or_default();
+            failed(miette!(help = help, "{}: row {index}: {error}; nothing was written", tokens.display()))
+        })?;
         tensors.insert(format!("logits.{index}"), logits);
     }
     let aside = out.with_extension("tmp");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use evaluation::{Protocol, Refusal};
 use miette::Diagnostic;
 use thiserror::Error;
 
@@ -185,15 +186,13 @@ fn check_signals(plan: &Plan) -> Result<(), PlanError> {
 
 /// Cells that would report a number which means something else than it says.
 pub(super) fn refusal(trial: &PlannedTrial, task: &TaskFacts) -> Option<Reason> {
-    let reduces = !trial.key.sites.is_empty();
-    if trial.key.protocol == "causal" && reduces && !trial.strategy.is_causal() {
-        return Some(Reason::Nature(NOT_CAUSAL));
-    }
-    // Only `causal` may report what these would: the perplexity of every token of a text that was reduced. Where nothing is
-    // reduced nothing leaks.
-    let per_token = matches!(trial.key.protocol.as_str(), "aligned" | "upstream");
-    let leaks = task.kind == TaskKind::RunningText && per_token && reduces;
-    leaks.then_some(Reason::Nature(LEAKS))
+    let (reduces, running_text) = (!trial.key.sites.is_empty(), task.kind == TaskKind::RunningText);
+    // What a protocol refuses does not depend on the rows of a batch.
+    let refusal = Protocol::named(&trial.key.protocol, 1)?.refuses(running_text, reduces, trial.strategy.is_causal())?;
+    Some(Reason::Nature(match refusal {
+        Refusal::NotCausal => NOT_CAUSAL,
+        Refusal::LeaksFuture => LEAKS,
+    }))
 }
 
 /// Every group of cells that are compared with each other needs the baseline among them.

@@ -19,13 +19,8 @@ pub(super) const RECORDED_PLANS: usize = 4;
 
 /// The protocol of a trial as the evaluation knows it.
 pub(crate) fn protocol(experiment: &Experiment, name: &str) -> Protocol {
-    match name {
-        "context" => Protocol::Context,
-        "aligned" => Protocol::Aligned,
-        "causal" => Protocol::Causal,
-        "upstream" => Protocol::Upstream { batch_size: experiment.upstream_batch_size },
-        other => unreachable!("the configuration knows no protocol `{other}` (of {:?})", config::PROTOCOLS),
-    }
+    Protocol::named(name, experiment.upstream_batch_size)
+        .unwrap_or_else(|| unreachable!("the configuration knows no protocol `{name}` (of {:?})", config::PROTOCOLS))
 }
 
 /// The reduction of a trial.

@@ -1,5 +1,6 @@
 use candle_core::{Device, Tensor};
 
+use super::add_rms_norm::scale_of;
 use super::{RowPlan, add_norm};
 use crate::error::{KernelError, unsupported};
 
@@ -42,8 +43,7 @@ pub fn add_layer_norm(
 pub(super) fn standardise(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
     let count = x.len() as f32;
     let mean = sum(x, |value| value) / count;
-    let variance = sum(x, |value| (value - mean) * (value - mean)) / count;
-    let scale = 1.0 / (variance + eps).sqrt();
+    let scale = scale_of(sum(x, |value| (value - mean) * (value - mean)), count, eps);
     for (((out, x), weight), bias) in out.iter_mut().zip(x).zip(weight).zip(bias) {
         *out = ((x - mean) * scale).mul_add(*weight, *bias);
     }

@@ -47,7 +47,14 @@ pub(super) fn normalise(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
 /// `1 / sqrt(mean(x^2) + eps)`.
 #[inline(always)]
 pub(super) fn rms_scale(x: &[f32], eps: f32) -> f32 {
-    1.0 / (sum_of_squares(x) / x.len() as f32 + eps).sqrt()
+    scale_of(sum_of_squares(x), x.len() as f32, eps)
+}
+
+/// `1 / sqrt(squares / count + eps)`; NaN where the sum of squares overflowed. The scale would be 0 there, and the row would
+/// become zeros that look like numbers.
+#[inline(always)]
+pub(super) fn scale_of(squares: f32, count: f32, eps: f32) -> f32 {
+    if squares.is_infinite() { f32::NAN } else { 1.0 / (squares / count + eps).sqrt() }
 }
 
 /// Sum of squares over 16 interleaved partial sums: a fixed order that vector units can follow.

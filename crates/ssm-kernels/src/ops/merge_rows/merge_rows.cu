@@ -134,8 +134,10 @@ __device__ __forceinline__ void merge_top(const T *x, T *out, int row, int width
 #pragma unroll
                 for (int i = 0; i < N; ++i) {
                     // bf16 to float32 and back is exact, so the key is that of the stored value.
-                    const bool keeps = top[column + i].keeps(ordered(from_float<T>(merged.value[a][i])), source);
-                    value[i] += keeps ? merged.value[a][i] : 0.0f;
+                    const float own = merged.value[a][i];
+                    // The total order puts a negative NaN below all numbers: it must not be taken as zero.
+                    const bool keeps = top[column + i].keeps(ordered(from_float<T>(own)), source) || isnan(own);
+                    value[i] += keeps ? own : 0.0f;
                 }
             }
         }

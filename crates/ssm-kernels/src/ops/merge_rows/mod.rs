@@ -158,7 +158,8 @@ fn masked_mean<'a>(group: &MergeGroup, masks: &[(u32, Vec<bool>)], row: impl Fn(
         let position =
             masks.binary_search_by_key(source, |(row, _)| *row).unwrap_or_else(|_| unreachable!("one mask per source"));
         for ((out, value), mask) in out.iter_mut().zip(row(*source)).zip(&masks[position].1) {
-            *out += if *mask { *value } else { 0.0 };
+            // The total order puts a negative NaN below all numbers: it must not be taken as zero.
+            *out += if *mask || value.is_nan() { *value } else { 0.0 };
         }
     }
     let count = group.sources.iter().fold(group.own_weight, |count, (_, weight)| count + weight);
@@ -185,6 +186,19 @@ mod tests {
         let half = RowMerges { first_row: 0, keep: &[0], groups: &groups, rule: MergeRule::ChannelTopHalf { kept: 1 } };
         let out = merge_rows(&x, &[half]).unwrap().to_vec2::<f32>().unwrap();
         assert_eq!(out, [[1.0, 7.5]]);
+    }
+
+    #[test]
+    fn nan_of_either_sign_is_merged_and_not_taken_as_zero() {
+        for nan in [f32::NAN, -f32::NAN] {
+            let x = Tensor::new(&[[1.0_f32], [2.0], [nan], [4.0]], &Device::Cpu).unwrap();
+            let groups = [MergeGroup { into: 0, own_weight: 1.0, sources: vec![(1, 1.0), (2, 1.0), (3, 1.0)] }];
+            for rule in [MergeRule::WeightedMean, MergeRule::ChannelTopHalf { kept: 1 }] {
+                let merges = RowMerges { first_row: 0, keep: &[0], groups: &groups, rule };
+                let out = merge_rows(&x, &[merges]).unwrap().to_vec2::<f32>().unwrap();
+                assert!(out[0][0].is_nan(), "{rule:?}: {out:?}");
+            }
+        }
     }
 
     #[test]

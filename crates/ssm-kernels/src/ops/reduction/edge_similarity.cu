@@ -23,7 +23,7 @@ __device__ __forceinline__ void edge_similarity(const T *x, int width, const int
         }
         dot = warp_sum(dot);
         const double lengths = sqrt(warp_sum(into_squares)) * sqrt(warp_sum(from_squares));
-        if (lane == 0) similarity[edge] = lengths > 0.0 ? static_cast<float>(dot / lengths) : 0.0f;
+        if (lane == 0) similarity[edge] = lengths == 0.0 ? 0.0f : static_cast<float>(dot / lengths);
     }
 }
 

@@ -6,7 +6,7 @@ mod scores;
 mod select;
 mod similarity;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 pub use pairs::{Carry, Pairing, PruneOrder, Similarity, pair_tokens};
 pub use scores::{RowNorm, ScoreMetric, token_scores};
@@ -36,7 +36,13 @@ pub struct Reduced {
     pub tokens: TokenState,
     /// The segments with their new lengths.
     pub segments: Segments,
+    /// `[segments]`, u32: the first row of each segment of which what it was ranked by is no finite number, [`NO_FAULT`]
+    /// where there is none. Whoever takes rows from this reduction must look at it: such a plan means nothing.
+    pub faults: Tensor,
 }
+
+/// What stands in [`Reduced::faults`] for a segment whose scores are all finite.
+pub const NO_FAULT: u32 = u32::MAX;
 
 /// The tensors that a selection kernel fills.
 struct Outputs {
@@ -46,11 +52,13 @@ struct Outputs {
     /// Edge weights and own weights on the hidden, then on the residual branch.
     weights: [Tensor; 4],
     tokens: TokenState,
+    faults: Tensor,
 }
 
 impl Outputs {
-    fn new(gpu: &Gpu, rows: usize, edges: usize) -> Result<Self, KernelError> {
+    fn new(gpu: &Gpu, rows: usize, edges: usize, segments: &Segments) -> Result<Self, KernelError> {
         let edges = edges.max(1);
+        let faults = vec![NO_FAULT; segments.len()];
         Ok(Self {
             keep: gpu.empty(rows, DType::U32)?,
             edge_off: gpu.empty(rows + 1, DType::U32)?,
@@ -62,6 +70,7 @@ impl Outputs {
                 gpu.empty(rows, DType::F32)?,
             ],
             tokens: TokenState { sizes: gpu.empty(rows, DType::F32)?, protected: gpu.empty(rows, DType::U8)? },
+            faults: Tensor::from_vec(faults, segments.len(), &Device::Cuda(gpu.device().clone()))?,
         })
     }
 
@@ -75,7 +84,7 @@ impl Outputs {
             BranchWeights { edge: hidden_edge, own: hidden_own },
             BranchWeights { edge: residual_edge, own: residual_own },
         )?;
-        Ok(Reduced { rows, tokens: self.tokens, segments })
+        Ok(Reduced { rows, tokens: self.tokens, segments, faults: self.faults })
     }
 }
 

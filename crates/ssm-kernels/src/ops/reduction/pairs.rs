@@ -97,6 +97,7 @@ pub fn pair_tokens(input: &Pairing<'_>) -> Result<Reduced, KernelError> {
     let (n_sources, n_targets) = (counts.total(&counts.sources), counts.total(&counts.targets));
     let (sources, targets) = (gpu.scratch::<i32>(n_sources)?, gpu.scratch::<i32>(n_targets)?);
     let edges = gpu.scratch::<u64>(n_sources)?;
+    let out = Outputs::new(&gpu, rows, rows_in - rows, segments)?;
     let seg_off = gpu.address(&segments.on_device(&gpu)?.offsets);
     let scores = |scores: Option<&Tensor>| scores.map_or(Ok(Arg::NULL), |scores| gpu.float32(scores, OP, "scores"));
     let grid = |shared| Grid { blocks: (segments.len(), 1, 1), threads: (THREADS, 1), shared };
@@ -109,11 +110,11 @@ pub fn pair_tokens(input: &Pairing<'_>) -> Result<Reduced, KernelError> {
         gpu.address(&sources),
         gpu.address(&targets),
         gpu.address(&edges),
+        gpu.tensor(&out.faults)?,
     ];
     gpu.launch(&PARTITION, "partition", grid(0), &args)?;
     let lists = [gpu.address(&sources), gpu.address(&targets), args[3], args[4]];
     match_sources(&gpu, input, &counts, lists, args[7])?;
-    let out = Outputs::new(&gpu, rows, rows_in - rows)?;
     let carry = |carry: Carry| -> Result<_, KernelError> {
         let (rule, order, q) = match carry {
             Carry::Drop => (0, 0, None),
@@ -156,6 +157,7 @@ pub fn pair_tokens(input: &Pairing<'_>) -> Result<Reduced, KernelError> {
         gpu.tensor(&out.tokens.protected)?,
         Arg::int(shared),
         scratch.as_ref().map_or(Arg::NULL, |scratch| gpu.address(scratch)),
+        gpu.tensor(&out.faults)?,
     ];
     gpu.launch(&SELECT, "select_pairs", grid(4 * shared), &args)?;
     out.reduced(rows_in, shortened)

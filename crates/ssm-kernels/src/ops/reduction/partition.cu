@@ -9,6 +9,7 @@
 // - seg_off, src_off, tgt_off int32 [S + 1]; the sources and targets of a segment are together its candidates, or none
 // - sources int32 [src_off[S]], targets int32 [tgt_off[S]]: arriving rows
 // - edges u64 [src_off[S]]: set to 0 (no edge yet), as `sim_argmax` expects it
+// - faults uint32 [S], UINT32_MAX before: first row of a segment whose score is no finite number
 //
 // Launch: grid S, block 1024, no dynamic shared memory. Bound by latency: about 10 us for segments of 2048 tokens.
 #include "select.cuh"
@@ -16,7 +17,8 @@
 extern "C" __global__ void __launch_bounds__(SELECT_THREADS, 1)
     partition(const float *__restrict__ scores, const uint8_t *__restrict__ is_protected,
               const int *__restrict__ seg_off, const int *__restrict__ src_off, const int *__restrict__ tgt_off,
-              int *__restrict__ sources, int *__restrict__ targets, unsigned long long *__restrict__ edges) {
+              int *__restrict__ sources, int *__restrict__ targets, unsigned long long *__restrict__ edges,
+              uint32_t *__restrict__ faults) {
     wait_for_inputs();
     __shared__ SelectShared shared;
     int begin = seg_off[blockIdx.x], n = seg_off[blockIdx.x + 1] - begin;
@@ -30,7 +32,10 @@ extern "C" __global__ void __launch_bounds__(SELECT_THREADS, 1)
         return takes_part(i);
     };
     Threshold threshold = {0, 0};
-    if (scores) threshold = find_threshold(n, n_sources, key_at, shared);
+    if (scores) {
+        note_faults(n, faults + blockIdx.x, [&](int i) { return !isfinite(scores[begin + i]); });
+        threshold = find_threshold(n, n_sources, key_at, shared);
+    }
     int ties = 0, n_before = 0, sources_before = 0;
     for (int base = 0; base < n; base += SELECT_THREADS) {
         int i = base + threadIdx.x;

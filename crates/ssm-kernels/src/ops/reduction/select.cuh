@@ -11,7 +11,9 @@ constexpr int SELECT_WARPS = SELECT_THREADS / WARP;
 constexpr int RADIX_BITS = 8;
 constexpr int RADIX_BINS = 1 << RADIX_BITS;
 
-// A score as a number whose unsigned order is the order of scores: NaN counts as negative infinity, -0 as 0.
+// A score as a number whose unsigned order is the order of scores: -0 counts as 0. A score that is no finite number is
+// no score: whoever ranks notes it (`note_faults`), and the host discards the plan; it counts as negative infinity only so
+// that the plan stays one.
 __device__ __forceinline__ uint32_t score_key(float score) {
     float canonical = fmaxf(score, -INFINITY) + 0.0f;
     uint32_t bits = __float_as_uint(canonical);
@@ -24,6 +26,18 @@ __device__ __forceinline__ unsigned long long edge_key(float similarity, uint32_
 }
 __device__ __forceinline__ uint32_t edge_target(unsigned long long edge) { return 0xffffffffu - (uint32_t)edge; }
 __device__ __forceinline__ uint32_t edge_similarity(unsigned long long edge) { return edge >> 32; }
+
+// Whether the similarity of an edge is a finite number; 0, no edge, has none.
+__device__ __forceinline__ bool is_finite_key(uint32_t key) {
+    return key > 0x007fffffu && key < 0xff800000u;  // the keys of both infinities
+}
+
+// Writes down the first row of a segment of which `is_bad(i)` says that what it is ranked by is no finite number; threads
+// of the block share the n rows. `fault` holds UINT32_MAX before.
+template <typename IsBad> __device__ __forceinline__ void note_faults(int n, uint32_t *fault, IsBad is_bad) {
+    for (int i = threadIdx.x; i < n; i += SELECT_THREADS)
+        if (is_bad(i)) atomicMin(fault, (uint32_t)i);
+}
 
 // Shared memory of the functions below.
 struct SelectShared {

@@ -32,7 +32,7 @@ pub fn select_tokens(
     let shortened = segments.with_lengths(lengths);
     let rows = shortened.n_tokens();
     let (sizes, protected) = tokens.args(&gpu, OP, rows_in)?;
-    let out = Outputs::new(&gpu, rows, 0)?;
+    let out = Outputs::new(&gpu, rows, 0, segments)?;
     let args = [
         gpu.float32(scores, OP, "scores")?,
         protected,
@@ -43,6 +43,7 @@ pub fn select_tokens(
         gpu.tensor(&out.keep)?,
         gpu.tensor(&out.tokens.sizes)?,
         gpu.tensor(&out.tokens.protected)?,
+        gpu.tensor(&out.faults)?,
     ];
     let grid = Grid { blocks: (segments.len(), 1, 1), threads: (THREADS, 1), shared: 0 };
     gpu.launch(&KERNELS, OP, grid, &args)?;
@@ -51,5 +52,5 @@ pub fn select_tokens(
     let weights = || Ok::<_, KernelError>(BranchWeights { edge: none(1, DType::F32)?, own: none(rows, DType::F32)? });
     let plan =
         RowPlan::new(rows_in, out.keep, none(rows + 1, DType::U32)?, none(1, DType::U32)?, weights()?, weights()?)?;
-    Ok(Reduced { rows: plan, tokens: out.tokens, segments: shortened })
+    Ok(Reduced { rows: plan, tokens: out.tokens, segments: shortened, faults: out.faults })
 }

@@ -6,7 +6,7 @@
 // (order 0), the least similar (1), or those with the least important source (2, needs scores); of equals the lower
 // source.
 //
-// - edges u64 [src_off[S]]: what `sim_argmax` left (0, no edge, is not allowed in a segment that loses rows);
+// - edges u64 [src_off[S]]: what `sim_argmax` left (0, no edge, is a fault in a segment that loses rows);
 //   sources int32 [src_off[S]]: arriving rows, ascending
 // - seg_off, src_off, out_off int32 [S + 1]: rows before, sources, rows after; r may not exceed the segment's sources
 // - hidden, residual: the rules; n_prune int32 [S], only read under hybrid
@@ -17,6 +17,7 @@
 // - weight_hidden, weight_residual f32 [n_edges]: weight of the source, 0 where the edge does not merge on that branch
 // - own_hidden, own_residual f32 [rows_out]: weight of the kept row itself
 // - sizes_out f32, protected_out u8 [rows_out]
+// - faults uint32 [S]: lowered to the first row of a segment that loses rows whose edge or score is no finite number
 // - shared_ints: dynamic shared memory in units of 4 bytes. A segment of n rows that loses r needs n + 3 r of them; if
 //   there are not enough it works in scratch int32 [3 * tokens] (else null), which is slower.
 //
@@ -73,7 +74,8 @@ extern "C" __global__ void __launch_bounds__(SELECT_THREADS, 1)
                  int *__restrict__ edge_off, int *__restrict__ edge_src, float *__restrict__ weight_hidden,
                  float *__restrict__ weight_residual, float *__restrict__ own_hidden,
                  float *__restrict__ own_residual, float *__restrict__ sizes_out,
-                 uint8_t *__restrict__ protected_out, int shared_ints, int *__restrict__ scratch) {
+                 uint8_t *__restrict__ protected_out, int shared_ints, int *__restrict__ scratch,
+                 uint32_t *__restrict__ faults) {
     wait_for_inputs();
     extern __shared__ int dynamic[];
     __shared__ SelectShared shared;
@@ -94,6 +96,9 @@ extern "C" __global__ void __launch_bounds__(SELECT_THREADS, 1)
 
     if (r > 0) {
         int src = src_off[s], n_sources = src_off[s + 1] - src;
+        for (int i = threadIdx.x; i < n_sources; i += SELECT_THREADS)
+            if (!is_finite_key(edge_similarity(edges[src + i]))) atomicMin(faults + s, (uint32_t)(sources[src + i] - begin));
+        if (scores) note_faults(n, faults + s, [&](int i) { return !isfinite(scores[begin + i]); });
         auto key_at = [&](int i, uint32_t &key) {
             key = edge_similarity(edges[src + i]);
             return true;

@@ -1,7 +1,8 @@
 // `sim_argmax`: for each source its most similar target of the segment, on the tensor cores through mma.sync.
 //
 // similarity(a, b) = a . b * inv_norm[a] * inv_norm[b], products float32 from bf16; negative features count as zero if
-// `clip`. Of equals the lowest target; NaN counts as negative infinity.
+// `clip`. Of equals the lowest target; a source with a similarity that is NaN or infinite gets an edge whose similarity is
+// above all numbers, which `select_pairs` notes.
 //
 // - x bf16 [tokens, ld], `width` columns used; inv_norm f32 [tokens] (of the clipped rows if `clip`)
 // - sources int32 [src_off[S]], targets int32 [tgt_off[S]]: arriving rows, ascending per segment

@@ -33,7 +33,7 @@ __device__ __forceinline__ float4 load_features(const T *x, int64_t ld, int row,
     }
     if (clip) {
 #pragma unroll
-        for (int j = 0; j < 4; j++) v[j] = fmaxf(v[j], 0.0f);
+        for (int j = 0; j < 4; j++) v[j] = max_or_nan(v[j], 0.0f);
     }
     return {v[0], v[1], v[2], v[3]};
 }

@@ -43,17 +43,21 @@ template <int BM, int BN, typename T> __device__ __forceinline__ Unit find_unit(
 struct BestEdge {
     float similarity = -INFINITY;
     int column = -1;
+    float faults = 0.0f;  // 0 times every similarity: NaN if one of them is no finite number
 
-    // A NaN counts as negative infinity.
     __device__ __forceinline__ void offer(float value, int at, int n_columns) {
-        float candidate = fmaxf(value, -INFINITY);
-        if (at < n_columns && (column < 0 || candidate > similarity)) {
-            similarity = candidate;
+        if (at >= n_columns) return;
+        faults = fmaf(value, 0.0f, faults);
+        if (column < 0 || value > similarity) {
+            similarity = value;
             column = at;
         }
     }
+    // A source with a similarity that is no finite number gets a key above all numbers, so that none of them hides it.
     __device__ __forceinline__ unsigned long long key(const int *column_row) const {
-        return column < 0 ? 0 : edge_key(similarity, column_row[column]);
+        if (column < 0) return 0;
+        unsigned long long best = edge_key(similarity, column_row[column]);
+        return isnan(faults) ? best | 0xffffffffull << 32 : best;
     }
 };
 
@@ -139,7 +143,7 @@ template <int BM, int BN, int THREADS> struct TileLoader {
         }
     }
 
-    // Negative features to zero, in the chunks that this thread loaded itself: no barrier is needed before.
+    // Negative features to zero (NaN stays NaN), in the chunks that this thread loaded itself: no barrier is needed before.
     __device__ __forceinline__ void clip(uint32_t stage) const {
 #pragma unroll 4
         for (int pass = 0; pass < PASSES; pass++) {
@@ -149,7 +153,7 @@ template <int BM, int BN, int THREADS> struct TileLoader {
                          : "=r"(v[0]), "=r"(v[1]), "=r"(v[2]), "=r"(v[3])
                          : "r"(at));
 #pragma unroll
-            for (int j = 0; j < 4; j++) asm("max.bf16x2 %0, %0, %1;" : "+r"(v[j]) : "r"(0));
+            for (int j = 0; j < 4; j++) asm("max.NaN.bf16x2 %0, %0, %1;" : "+r"(v[j]) : "r"(0));
             asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(at), "r"(v[0]), "r"(v[1]), "r"(v[2]),
                          "r"(v[3])
                          : "memory");

@@ -5,6 +5,7 @@
 //   2 l2, Euclidean norm; 3 mean
 // - inv_norm f32 [tokens] (may be null): 1 / Euclidean norm of the row, negative values taken as zero if `clip_norm`;
 //   0 for a zero row
+// Both are NaN or infinite where a value of the row that counts is.
 //
 // Sums are float64 in a fixed tree and rounded to float32 once. A row's results depend on that row alone.
 //
@@ -25,8 +26,8 @@ template <int METRIC, int NORM> struct Sums {
 
     __device__ __forceinline__ void add(float value) {
         double exact = value;
-        // A comparison that NaN fails: like the maximum with zero, it drops NaN.
-        double positive = value > 0.0f ? exact : 0.0;
+        // A comparison that NaN fails, so that it is not taken for a negative number.
+        double positive = value <= 0.0f ? 0.0 : exact;
         if (METRIC == CLIP) score += positive;
         if (METRIC == L1) score += fabs(exact);
         if (METRIC == L2) score += exact * exact;
@@ -67,8 +68,9 @@ __device__ __forceinline__ void score_row(const T *row, int width, float *score,
     }
     if (NORM != NO_NORM) {
         double norm = sqrt(warp_sum(sums.squares));
-        // The bound keeps the inverse of a denormal norm finite, so that it never meets a zero as infinity.
-        if (lane == 0) *inv_norm = norm > 0.0 ? (float)fmin(1.0 / norm, (double)FLT_MAX) : 0.0f;
+        // The bound keeps the inverse of a denormal norm finite, so that it never meets a zero as infinity. NaN passes.
+        double inverse = norm == 0.0 ? 0.0 : 1.0 / norm;
+        if (lane == 0) *inv_norm = (float)(inverse > (double)FLT_MAX ? (double)FLT_MAX : inverse);
     }
 }
 

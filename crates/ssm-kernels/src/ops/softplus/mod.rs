@@ -54,10 +54,17 @@ vectorised! {
         let width = bias.len();
         for (row, out) in out.chunks_exact_mut(width).enumerate() {
             for ((out, raw), bias) in out.iter_mut().zip(&raw[row * stride..][..width]).zip(bias) {
-                *out = math::softplus(raw + bias).max(limit.0).min(limit.1);
+                *out = within(math::softplus(raw + bias), limit);
             }
         }
     }
+}
+
+/// `value` within bounds; NaN stays NaN, which the minimum and maximum of two numbers would replace by a bound.
+#[inline(always)]
+fn within(value: f32, (low, high): (f32, f32)) -> f32 {
+    let value = if value < low { low } else { value };
+    if value > high { high } else { value }
 }
 
 #[cfg(test)]
@@ -75,5 +82,17 @@ mod tests {
             raw.iter().flatten().map(|x| f64::from(*x).exp().ln_1p().clamp(0.001, 25.0) as f32).collect();
         let want = Tensor::from_vec(want, (70, 6), projected.device()).unwrap();
         assert_close("dt", &want, &softplus(&projected, 2, &bias, (0.001, 25.0)).unwrap(), 1e-6);
+    }
+
+    /// One value that is no number used to become a step size of 20 or a bound.
+    #[test]
+    fn nan_in_either_input_stays_nan() {
+        let projected = Tensor::new(&[[f32::NAN, 0.0, -f32::NAN, f32::INFINITY]], &Device::Cpu).unwrap();
+        let bias = Tensor::new(&[0.0, f32::NAN, 0.0, 0.0_f32], &Device::Cpu).unwrap();
+        for limit in [(0.0, f32::INFINITY), (0.001, 25.0)] {
+            let dt = softplus(&projected, 0, &bias, limit).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert!(dt[..3].iter().all(|dt| dt.is_nan()), "{limit:?}: {dt:?}");
+            assert_eq!(dt[3].to_bits(), limit.1.to_bits());
+        }
     }
 }

@@ -1,5 +1,5 @@
 // Step sizes from their raw values: out = min(max(softplus(raw + bias), low), high), softplus(x) = ln(1 + e^x) and x
-// above 20.
+// above 20. NaN stays NaN.
 //
 // raw T [rows, n] with row stride ld (a view: the pointer is its first column), bias float32 [n], out float32 [rows,
 // n]. Bound by memory where n is large: sizeof(T) + 4 bytes per element.
@@ -22,7 +22,7 @@ __device__ __forceinline__ void softplus_rows(const T *raw, int64_t ld, const fl
         load_floats(raw + row * ld + column, value);
         load_floats(bias + column, shift);
 #pragma unroll
-        for (int i = 0; i < N; ++i) value[i] = fminf(fmaxf(exact_softplus(value[i] + shift[i]), low), high);
+        for (int i = 0; i < N; ++i) value[i] = min_or_nan(max_or_nan(exact_softplus(value[i] + shift[i]), low), high);
         store_floats(out + static_cast<int64_t>(row) * n + column, value);
     }
 }

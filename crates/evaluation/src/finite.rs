@@ -1,0 +1,137 @@
+//! Where values that are no finite numbers stand: at a site, before anything leaves, and in a layer, once a score has turned out
+//! to be none.
+
+use candle_core::Tensor;
+use reduction_strategies::{PlanError, SegmentTokens};
+use ssm_kernels::ops::{NonFinite, first_non_finite};
+use ssm_kernels::{Segments, host};
+use ssm_model::{LanguageModel, LayerOutput};
+
+use crate::drive::{Observer, Reduction, drive_observed};
+use crate::error::EvaluationError;
+use crate::protocol::Batch;
+
+const RESIDUAL: &str = "the residual";
+const BLOCK: &str = "the output of the block";
+
+/// Where the two branches that arrive at a site hold no numbers. A token that leaves takes such a value along, and no score would
+/// ever show it. On a GPU nothing is waited for until somebody asks.
+pub(crate) struct Arriving {
+    residual: NonFinite,
+    hidden: NonFinite,
+}
+
+impl Arriving {
+    pub(crate) fn of(hidden: &Tensor, residual: &Tensor, segments: &Segments) -> Result<Self, EvaluationError> {
+        Ok(Self { residual: first_non_finite(residual, segments)?, hidden: first_non_finite(hidden, segments)? })
+    }
+
+    /// Tensor and first row of each segment that holds such a value.
+    pub(crate) fn rows(&self) -> Result<Vec<Option<(&'static str, usize)>>, EvaluationError> {
+        let (residual, hidden) = (self.residual.rows()?, self.hidden.rows()?);
+        let first = |(residual, hidden): (Option<usize>, Option<usize>)| {
+            residual.map(|row| (RESIDUAL, row)).or(hidden.map(|row| (BLOCK, row)))
+        };
+        Ok(residual.into_iter().zip(hidden).map(first).collect())
+    }
+
+    /// Refuses them. `tokens`: those of each segment.
+    pub(crate) fn check(&self, layer: usize, tokens: &[SegmentTokens]) -> Result<(), EvaluationError> {
+        for (found, tokens) in self.rows()?.into_iter().zip(tokens) {
+            if let Some((tensor, row)) = found {
+                let token = tokens.positions[row];
+                return Err(EvaluationError::NotFiniteIn { whose: item(tokens), layer, tensor, token });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What messages call the sequence of these tokens.
+fn item(tokens: &SegmentTokens) -> String {
+    format!("item {}", tokens.item)
+}
+
+/// Refuses the output of a layer that holds something else than numbers, and names the first tensor of the layer that does, in the
+/// order in which a layer computes them; those that were asked for are looked at. `place` of a segment and a row: whose sequence it
+/// is, and the token's position in it. Waits for the GPU.
+pub(crate) fn check_layer(
+    layer: usize,
+    output: &LayerOutput,
+    segments: &Segments,
+    place: impl Fn(usize, usize) -> (String, u32),
+) -> Result<(), EvaluationError> {
+    let (shown, after) = (&output.signals, &output.activations);
+    let tensors = [
+        (RESIDUAL, after.residual.as_ref()),
+        ("x", shown.x.as_ref()),
+        ("B", shown.b.as_ref()),
+        ("C", shown.c.as_ref()),
+        ("dt", shown.dt.as_ref()),
+        ("the SSM output", shown.ssm_output.as_ref()),
+        ("the gated output", shown.gated_output.as_ref()),
+        (BLOCK, Some(&after.hidden)),
+    ];
+    for (tensor, values) in tensors {
+        let Some(values) = values else { continue };
+        let rows = first_non_finite(values, segments)?.rows()?;
+        if let Some((segment, row)) = rows.iter().enumerate().find_map(|(segment, row)| Some((segment, (*row)?))) {
+            let (whose, token) = place(segment, row);
+            return Err(EvaluationError::NotFiniteIn { whose, layer, tensor, token });
+        }
+    }
+    Ok(())
+}
+
+/// As [`check_layer`], for sequences that are nobody's item: numbered as they stand.
+pub(crate) fn check_sequences(
+    layer: usize,
+    output: &LayerOutput,
+    segments: &Segments,
+) -> Result<(), EvaluationError> {
+    check_layer(layer, output, segments, |segment, row| (format!("sequence {segment} of the probe"), row as u32))
+}
+
+/// Refuses values that are not all finite numbers.
+pub(crate) fn check_values(what: &str, values: &[f32]) -> Result<(), EvaluationError> {
+    if ssm_kernels::finite::is_finite(values) {
+        return Ok(());
+    }
+    Err(EvaluationError::NotFiniteAt { what: what.to_owned() })
+}
+
+/// Where what `error` speaks of arose, if it speaks of values that are no numbers: `batch` runs again, one layer after the other,
+/// with a look at everything that each layer shows. Other errors, and those that do not come again, stay as they are.
+pub(crate) fn located(
+    model: &LanguageModel,
+    batch: &Batch,
+    reduction: &Reduction,
+    error: &EvaluationError,
+) -> Option<EvaluationError> {
+    let score = match error {
+        EvaluationError::NotFinite { item, value } => Some((*item, *value)),
+        EvaluationError::NotFiniteIn { .. }
+        | EvaluationError::Plan(PlanError::NotFinite { .. } | PlanError::Unordered { .. }) => None,
+        _ => return None,
+    };
+    let observer = Observer { signals: model.config().signals(), every_layer: true, at_site: &mut |_| Ok(()) };
+    match drive_observed(model, batch, reduction, Some(observer), None) {
+        Err(found @ EvaluationError::NotFiniteIn { .. }) => Some(found),
+        // All layers are in order.
+        Ok(_) => score.map(|(item, value)| EvaluationError::NotFiniteHead { item, value }),
+        Err(_) => None,
+    }
+}
+
+/// Refuses logits, `[rows, vocabulary]`, that are not all finite numbers, by row.
+///
+/// # Errors
+/// The first such row; errors of the tensor library.
+pub fn check_logits(logits: &Tensor) -> Result<(), EvaluationError> {
+    let logits = host::copy(logits)?;
+    let (rows, _) = logits.dims2()?;
+    match first_non_finite(&logits, &Segments::independent(&[rows]))?.rows()?[0] {
+        Some(row) => Err(EvaluationError::NotFiniteAt { what: format!("the logits of token {row}") }),
+        None => Ok(()),
+    }
+}
