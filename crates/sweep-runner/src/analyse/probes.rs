@@ -10,6 +10,7 @@ use super::error::AnalyseError;
 use super::input::read_json;
 use super::statistics::{self, Contributions, Estimate, ResampleBank, estimate, estimate_from_replicates};
 use crate::plan::PlannedRows;
+use crate::record::check;
 use crate::record::probes::{PROBE_SCHEMA_VERSION, ProbeRecord, ProbeStore};
 use crate::record::schema::{Aggregate, MetricRecord, Status};
 
@@ -177,10 +178,7 @@ fn read_one(store: &ProbeStore, id: &str) -> Result<Option<ProbeRecord>, Analyse
         let (found, expected) = (record.schema_version, PROBE_SCHEMA_VERSION);
         return Err(AnalyseError::SchemaVersion { path, found, expected });
     }
-    if record.rows.iter().any(|row| row.keys.len() != record.columns.len()) {
-        let reason = "a row has not one key per column".to_owned();
-        return Err(AnalyseError::Inconsistent { cell_id: record.probe_id, reason });
-    }
+    check::probe(&record, id).map_err(|reason| AnalyseError::Inconsistent { path, reason })?;
     Ok(Some(record))
 }
 
@@ -219,6 +217,7 @@ mod tests {
         let record = ProbeRecord {
             schema_version: PROBE_SCHEMA_VERSION,
             probe_id: "p".to_owned(),
+            code: crate::code::Code::default(),
             probe: "state_divergence".to_owned(),
             options: "{}".to_owned(),
             model: "m".to_owned(),
@@ -227,6 +226,7 @@ mod tests {
             items: 4,
             status: Status::Done,
             error: None,
+            hint: None,
             wall_s: 0.0,
             columns: vec!["distance".to_owned()],
             rows,

@@ -63,7 +63,7 @@ fn warnings(study: &Study, analysis: &Analysis, view: &View) -> String {
         // All of them are rows of `trials.parquet`; a page needs the first few.
         for cell in failed.iter().take(10) {
             let (trial, record) = (&cell.record.trial, &cell.record);
-            let error = record.error.as_deref().unwrap_or("no reason was recorded").replace('\n', " ");
+            let error = record.failure().to_string().replace('\n', " ");
             let reduction = trial.flops_reduction_nominal * 100.0;
             let (strategy, model, protocol) = (&trial.strategy, &trial.model, &trial.protocol);
             let _ = writeln!(
@@ -111,7 +111,7 @@ fn random_weights(study: &Study) -> String {
 fn probe_warnings(study: &Study) -> String {
     let mut text = String::new();
     for record in study.probes.sets.iter().filter(|set| !set.is_done()).map(|set| &set.record) {
-        let error = record.error.as_deref().unwrap_or("no reason was recorded").replace('\n', " ");
+        let error = record.failure().to_string().replace('\n', " ");
         let (probe, model, task) = (&record.probe, &record.model, &record.task);
         let _ = writeln!(text, "> **Warning.** The probe `{probe}` failed on {task} ({model}): {error}\n");
     }

@@ -10,8 +10,8 @@ use crate::config::{self, Experiment, ModelFacts};
 use crate::library::Library;
 use crate::plan::{Cell, PlannedTrial};
 use crate::record::schema::{
-    Aggregate, CellRecord, CostRecord, ItemRecord, MetricRecord, PlanItem, PlanRecord, SCHEMA_VERSION, SiteRecord,
-    Status,
+    Aggregate, CellRecord, CostRecord, Failure, ItemRecord, MetricRecord, PlanItem, PlanRecord, SCHEMA_VERSION,
+    SiteRecord, Status,
 };
 
 /// Items per cell whose plans are recorded: enough for token maps and overlaps, little beside the scores.
@@ -122,8 +122,9 @@ pub(super) fn record(
 }
 
 /// The record of a cell that failed.
-pub(super) fn failure(trial: &PlannedTrial, cell: &Cell, task: &Task, error: &str) -> CellRecord {
-    CellRecord { status: Status::Failed, error: Some(error.to_owned()), ..empty(trial, cell, task) }
+pub(super) fn failure(trial: &PlannedTrial, cell: &Cell, task: &Task, failure: Failure) -> CellRecord {
+    let Failure { error, hint } = failure;
+    CellRecord { status: Status::Failed, error: Some(error), hint, ..empty(trial, cell, task) }
 }
 
 fn empty(trial: &PlannedTrial, cell: &Cell, task: &Task) -> CellRecord {
@@ -134,11 +135,13 @@ fn empty(trial: &PlannedTrial, cell: &Cell, task: &Task) -> CellRecord {
     CellRecord {
         schema_version: SCHEMA_VERSION,
         cell_id: cell.cell_id.clone(),
+        code: trial.code.clone(),
         trial: trial.key.clone(),
         task: task.name.clone(),
         primary_metric: task.primary_metric.to_owned(),
         status: Status::Done,
         error: None,
+        hint: None,
         cost: CostRecord::default(),
         metrics: Vec::new(),
         items: Vec::new(),
