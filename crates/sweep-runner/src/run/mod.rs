@@ -49,7 +49,7 @@ pub use error::RunError;
 pub use memory::{default_budget, parse_bytes};
 pub use probes::{ProbeSummary, probes};
 pub use shard::Shard;
-pub use signals::{Interrupt, Listening, Stop};
+pub use signals::{Interrupt, Listening, Stop, Taken, attend};
 
 /// How a run behaves.
 #[derive(Clone, Debug)]
