@@ -1,19 +1,32 @@
-//! Tells the program which revision and compiler it was built from; both go into every manifest.
+//! Tells the program what it was built from: revision, compiler and digests of its sources, for manifests and records.
+//!
+//! This runs again when a file that the program is made of changes, and then only `sweep-runner` is compiled anew, which such a file
+//! asks for in any case: everything else that may call for a rebuild (documents, tests) is not looked at.
 
+#[path = "build/code.rs"]
+mod code;
+#[path = "build/git.rs"]
+mod git;
+#[path = "build/tokens.rs"]
+mod tokens;
+
+use std::error::Error;
+use std::path::Path;
 use std::process::Command;
+use std::{env, fs};
 
-fn main() {
-    println!("cargo:rerun-if-changed=../../.git/HEAD");
-    println!("cargo:rerun-if-changed=../../.git/refs/heads");
-    let output = |program: &str, arguments: &[&str]| {
-        let output = Command::new(program).args(arguments).output().ok().filter(|output| output.status.success());
-        output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    let revision = output("git", &["rev-parse", "HEAD"]).unwrap_or_else(|| "unknown".to_owned());
-    let dirty =
-        output("git", &["status", "--porcelain", "--untracked-files=no"]).is_some_and(|changes| !changes.is_empty());
-    println!("cargo:rustc-env=SSM_REDUCE_GIT_REVISION={revision}{}", if dirty { "-dirty" } else { "" });
-    let compiler = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
-    let version = output(&compiler, &["--version"]).unwrap_or_else(|| "unknown".to_owned());
-    println!("cargo:rustc-env=SSM_REDUCE_RUSTC={version}");
+fn main() -> Result<(), Box<dyn Error>> {
+    let root = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("../..").canonicalize()?;
+    let code = code::read(&root, env::var_os("CARGO_FEATURE_CUDA").is_some())?;
+    for path in code.watched.iter().chain(&git::watched(&root)) {
+        println!("cargo:rerun-if-changed={}", path.display());
+    }
+    println!("cargo:rustc-env=SSM_REDUCE_GIT_REVISION={}", git::revision(&root));
+    println!("cargo:rustc-env=SSM_REDUCE_SOURCES={}", code.sources);
+    let compiler = env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
+    let version = Command::new(compiler).arg("--version").output().ok().filter(|output| output.status.success());
+    let version = version.map_or_else(|| "unknown".to_owned(), |output| String::from_utf8_lossy(&output.stdout).into());
+    println!("cargo:rustc-env=SSM_REDUCE_RUSTC={}", version.trim());
+    fs::write(Path::new(&env::var("OUT_DIR")?).join("code.rs"), code.constants())?;
+    Ok(())
 }

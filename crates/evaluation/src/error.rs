@@ -104,33 +104,56 @@ impl EvaluationError {
         self.to_string().contains("OUT_OF_MEMORY")
     }
 
-    /// What to do about it.
+    /// What to do about it, wherever below it arose. Records, `status` and reports show it beside the error.
     #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Memory { .. } => Some("grant more with --memory"),
-            Self::OracleLength { .. } => Some("leave the task out for `oracle`, or choose one of shorter contexts"),
+    pub fn hint(&self) -> Option<String> {
+        let own = match self {
+            Self::Model(error) => return error.hint(),
+            Self::Plan(error) => return error.hint().map(str::to_owned),
+            Self::Memory { .. } => "grant more with --memory",
+            Self::OracleLength { .. } => "exclude the task for `oracle`, or choose one of shorter contexts",
+            Self::NotCausal => "use `aligned` and read its coverage, or `context`",
+            Self::LostProtected { .. } => "the rule must keep protected tokens: work on `view.reducible()` only",
             Self::NotFinite { .. }
             | Self::NotFiniteIn { .. }
             | Self::NotFiniteHead { .. }
-            | Self::NotFiniteAt { .. } => Some(
+            | Self::NotFiniteAt { .. } => {
                 "all weights were finite when they were loaded, so the arithmetic overflowed: run in float32, or look for very \
-                 large weights in this layer and those before",
-            ),
-            Self::LeaksFuture => Some(
+                 large weights in this layer and those before"
+            }
+            Self::LeaksFuture => {
                 "use protocol `context`, which scores the second half of a text after its reduced first half, or `causal` with a \
-                 causal strategy",
-            ),
-            Self::NotCausal => Some("use `aligned` and read its coverage, or `context`"),
-            Self::Plan(error) => error.hint(),
-            _ => None,
-        }
+                 causal strategy"
+            }
+            Self::Threads(_) => {
+                "ask for fewer threads with RAYON_NUM_THREADS, or raise the limit of processes (`ulimit -u`)"
+            }
+            Self::Kernel(_) | Self::Tensor(_) => {
+                return self
+                    .is_out_of_memory()
+                    .then(|| "grant less with --memory, or use a device with more".to_owned());
+            }
+            Self::Stopped => return None,
+        };
+        Some(own.to_owned())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hints_come_from_wherever_an_error_arose() {
+        let hint = |error: EvaluationError| error.hint().unwrap_or_default();
+        let plan = PlanError::KeepRatio(2.0);
+        let own = plan.hint().unwrap();
+        assert_eq!(hint(EvaluationError::Plan(plan)), own);
+        let model = ModelError::Token { token: 9, vocab_size: 4 };
+        let own = model.hint().unwrap();
+        assert_eq!(hint(EvaluationError::Model(model)), own);
+        assert!(hint(EvaluationError::NotFinite { item: 0, value: f64::NAN }).contains("weights"));
+    }
 
     #[test]
     fn running_out_of_memory_is_told_from_other_failures() {

@@ -11,7 +11,8 @@ use crate::rule::{Causality, Rule};
 pub struct Registration {
     /// Name in experiment files and records.
     pub name: &'static str,
-    /// Raised whenever the strategy's decisions change; part of every trial id.
+    /// Part of every trial id. An edit of the strategy's file is noticed without it; a strategy that is registered from outside of this
+    /// workspace raises it whenever its decisions change.
     pub version: u32,
     /// One sentence: what the rule does.
     pub summary: &'static str,

@@ -210,6 +210,12 @@ pub trait HostRule: Send + Sync + Debug {
         0.0
     }
 
+    /// A digest of code that decides beside that of its strategy file, for a rule whose decisions come from elsewhere (a script, say).
+    /// Results of a rule whose digest changed are not reused.
+    fn code(&self) -> Option<String> {
+        None
+    }
+
     /// The plan for one sequence. `n_keep` counts the reducible (unprotected) tokens that are asked for, before
     /// [`HostRule::kept`]. Protected tokens must stay untouched. Not called where every token stays.
     ///
@@ -219,6 +225,16 @@ pub trait HostRule: Send + Sync + Debug {
 }
 
 impl Rule {
+    /// A digest of code that decides beside that of the strategy file ([`HostRule::code`]).
+    #[must_use]
+    pub fn code(&self) -> Option<String> {
+        match self {
+            // Data that code shared by all rules interprets.
+            Self::Identity | Self::Prune(_) | Self::Pair(_) | Self::Online(_) => None,
+            Self::Host(rule) => rule.code(),
+        }
+    }
+
     /// What a layer must show for this rule.
     #[must_use]
     pub fn signals(&self) -> SignalSet {

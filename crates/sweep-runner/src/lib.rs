@@ -7,6 +7,7 @@
 pub mod analyse;
 pub mod bench;
 pub mod cli;
+pub mod code;
 pub mod config;
 pub mod library;
 pub mod lm_eval;

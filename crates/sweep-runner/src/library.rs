@@ -24,6 +24,7 @@ use random::RandomModel;
 
 use crate::config::{Catalog, CatalogError, ModelFacts, TaskFacts, TaskKind};
 use crate::record::manifest::HubCommit;
+use crate::record::schema::Failure;
 use hub::{Hub, HubModel, Parts};
 #[cfg(feature = "hub")]
 pub use parquet::{ParquetError, json_lines};
@@ -104,10 +105,10 @@ impl LibraryError {
         matches!(self, Self::Task(_))
     }
 
-    /// What went wrong and what to do, in one line.
+    /// What a record says of it: what went wrong, and what to do.
     #[must_use]
-    pub fn with_hint(&self) -> String {
-        self.help().map_or_else(|| self.to_string(), |help| format!("{self}; {help}"))
+    pub fn failure(&self) -> Failure {
+        Failure { error: self.to_string(), hint: self.help().map(|help| help.to_string()) }
     }
 }
 

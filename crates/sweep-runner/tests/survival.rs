@@ -336,6 +336,11 @@ fn with_failures(desk: &Desk) {
     let mut plan = plan::build(&experiment, &Setting::default()).unwrap();
     plan.trials.iter_mut().find(|trial| trial.key.strategy == "random").unwrap().key.keep_ratio = 1.5;
     run::run(&experiment, &plan, &library, &desk.path("out"), &RunOptions::default()).unwrap();
+    // The records are those of the sound experiment but for how they ended.
+    for cell in desk.cells("out") {
+        let text = fs::read_to_string(&cell).unwrap();
+        fs::write(&cell, text.replace("\"keep_ratio\":1.5", "\"keep_ratio\":0.8")).unwrap();
+    }
 }
 
 #[test]
@@ -347,6 +352,14 @@ fn failed_cells_are_shown_left_alone_and_retried() {
     let row = status.lines().find(|line| line.contains("builtin:mamba2-world")).unwrap();
     assert_eq!(words(row), ["builtin:mamba2-world", "4", "2", "2", "0", "2", "of", "2"], "{status}");
     assert!(status.contains("failed (`sweep retry --failed` runs them again)") && status.contains("1.5"), "{status}");
+    // What to do about it reaches everybody who is told that it failed.
+    let hint = "keep_ratio is the share of tokens that STAYS";
+    assert!(status.contains(&format!("hint: {hint}")), "{status}");
+    assert!(desk.sweep(&["report", "out"]).status.success());
+    let report = fs::read_to_string(desk.path("out/report.md")).unwrap();
+    assert!(report.contains(&format!("(hint: {hint}")), "{report}");
+    let guards = fs::read_to_string(desk.path("out/guards.json")).unwrap();
+    assert!(guards.contains(&format!("\"hint\": \"{hint}")), "{guards}");
     let output = desk.sweep(&RUN);
     let stderr = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");

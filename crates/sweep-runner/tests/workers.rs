@@ -133,10 +133,58 @@ fn several_devices_are_for_runs_alone() {
         (&["run", "tiny.yaml", "--device", "cuda:0,1", "--workers", "2"], "--workers divides a CPU, not GPUs"),
         (&["run", "tiny.yaml", "--device", "cuda:1,1"], "names GPU 1 twice"),
         (&["run", "tiny.yaml", "--workers", "0"], "--workers must be at least 1"),
+        (&["run", "tiny.yaml", "--workers", "100000"], "--workers 100000 is too many for this machine"),
     ] {
         let output = desk.sweep(arguments);
         let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
         assert!(stderr.contains(said), "{arguments:?}: {stderr}");
     }
+}
+
+#[test]
+fn numbers_of_threads_that_cannot_be_are_refused_before_anything_is_done() {
+    let desk = Desk::new(TINY);
+    for (name, text) in
+        [("RAYON_NUM_THREADS", "100000"), ("RAYON_NUM_THREADS", "many"), ("POLARS_MAX_THREADS", "100000")]
+    {
+        let output = desk.command(&["run", "tiny.yaml", "--out", "out"]).env(name, text).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{name}={text}: {stderr}");
+        assert!(stderr.contains(name) && stderr.contains("help: ") && !stderr.contains("panicked"), "{stderr}");
+        assert!(!desk.path("out").exists());
+    }
+}
+
+/// A signal that comes while figures are drawn, in the process of a run, in the parent of several, and in a report.
+#[test]
+fn signals_during_the_report_have_their_own_exit_codes_too() {
+    let desk = Desk::new(TINY);
+    desk.run("out");
+    for command in [
+        &["run", "tiny.yaml", "--out", "out"][..],
+        &["run", "tiny.yaml", "--out", "out", "--device", "cpu", "--workers", "2"],
+        &["report", "out"],
+    ] {
+        for (name, code) in [("USR1", 75), ("TERM", 143), ("INT", 130)] {
+            // Drawing ends soon; one of some attempts meets it.
+            let ended = (0..20).map(|_| {
+                let _ = fs::remove_file(desk.path("out/trials.parquet"));
+                let child = desk.command(command).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+                let started = Instant::now();
+                while !desk.path("out/trials.parquet").exists() {
+                    assert!(started.elapsed() < Duration::from_mins(2), "no frames within two minutes");
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                kill(name, &child.id().to_string());
+                child.wait_with_output().unwrap()
+            });
+            let met = ended.skip_while(|output| output.status.code() == Some(0)).next();
+            let output = met.expect("the report was met within twenty attempts");
+            let stderr = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(code), "{command:?} {name}: {stderr}");
+            assert!(stderr.contains(&format!("stopped by SIG{name}")), "{stderr}");
+        }
+    }
+    assert!(desk.run("out").starts_with("0 cells run"));
 }

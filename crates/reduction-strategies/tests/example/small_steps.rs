@@ -20,7 +20,7 @@ const INVERT: OptionInfo = OptionInfo {
 inventory::submit! {
     Registration {
         name: "small_steps",
-        version: 1, // raise it whenever decisions change: it is part of every trial id
+        version: 1, // part of every trial id; an edited file is noticed without it
         summary: "Tokens with the smallest step sizes are dropped.",
         source: "docs/adding-a-strategy.md",
         formula: "S_t = (1/D) sum_d dt_td; keep = the n_keep highest S_t",

@@ -48,11 +48,11 @@ pub enum AnalyseError {
         /// Version this program writes and reads.
         expected: u32,
     },
-    /// A record contradicts itself.
-    #[error("cell {cell_id} contradicts itself: {reason}")]
+    /// A record that is not what its name says, or whose numbers cannot be.
+    #[error("{} is damaged: {reason}", .path.display())]
     Inconsistent {
-        /// The cell.
-        cell_id: String,
+        /// The file.
+        path: PathBuf,
         /// What does not fit.
         reason: String,
     },
@@ -84,10 +84,10 @@ impl AnalyseError {
             Self::NothingRecorded { .. } => "hint: run the experiment first; finished cells appear under `cells/`",
             Self::Read { .. } => "hint: check that the file exists and that you may read it",
             Self::Parse { .. } | Self::Inconsistent { .. } => {
-                "hint: the file is damaged or was edited; delete it and run the experiment again, finished cells are kept"
+                "hint: run the experiment again: `sweep run` moves the file into damaged/ and makes its content again, all else is kept"
             }
             Self::SchemaVersion { .. } => {
-                "hint: analyse these results with the version that wrote them, or run the experiment again"
+                "hint: analyse these results with the version that wrote them, or make them again with `sweep run`"
             }
             Self::Frame { .. } => return None,
             Self::Write { .. } => "hint: check free space and permissions of the results folder",

@@ -1,6 +1,6 @@
 //! Reads what a run left behind: the plan and the finished cells, in the order of the plan.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -8,13 +8,15 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tracing::warn;
 
 use super::error::AnalyseError;
-use crate::plan::PlannedClaim;
+use crate::plan::{Family, PlannedClaim};
+use crate::record::check;
 use crate::record::guards::GuardRow;
 use crate::record::identity::Digests;
 use crate::record::probes::ProbeStore;
-use crate::record::schema::{CellRecord, SCHEMA_VERSION, Status};
+use crate::record::schema::{CellRecord, SCHEMA_VERSION};
 
 /// The part of `plan.json` that the analysis needs.
 #[derive(Clone, Debug, Deserialize)]
@@ -38,6 +40,9 @@ pub(crate) struct PlanFile {
     pub(crate) digests: Digests,
     /// Cell ids in the order of the grid; the order of all rows.
     pub(crate) cells: Vec<String>,
+    /// What cells have in common.
+    #[serde(default)]
+    families: Vec<Family>,
 }
 
 fn dense() -> String {
@@ -62,13 +67,18 @@ pub(crate) fn read(dir: &Path) -> Result<Recorded, AnalyseError> {
     let folder = dir.join("cells");
     let cells =
         plan.cells.par_iter().map(|id| read_cell(&folder.join(format!("{id}.json")))).collect::<Result<Vec<_>, _>>()?;
+    check_families(&plan, &cells, &folder)?;
     let cells: Vec<CellRecord> = cells.into_iter().flatten().collect();
+    warn_of_mixed_code(&cells);
     // An experiment may have probes alone.
     if cells.is_empty() && !(plan.cells.is_empty() && ProbeStore::at(dir).index_path().exists()) {
         return Err(AnalyseError::NothingRecorded { dir: dir.to_owned(), planned: plan.cells.len() });
     }
     let unfinished = plan.cells.len() - cells.len();
-    let guards = read_json(&dir.join("guards.json"))?.unwrap_or_default();
+    let path = dir.join("guards.json");
+    let guards: Vec<GuardRow> = read_json(&path)?.unwrap_or_default();
+    let sound = guards.iter().try_for_each(check::guard);
+    sound.map_err(|reason| AnalyseError::Inconsistent { path, reason })?;
     Ok(Recorded { plan, cells, guards, unfinished })
 }
 
@@ -83,61 +93,50 @@ fn read_cell(path: &Path) -> Result<Option<CellRecord>, AnalyseError> {
             expected: SCHEMA_VERSION,
         });
     }
-    check(&cell)?;
+    let id = path.file_stem().unwrap_or_default().to_string_lossy();
+    check::cell(&cell, &id).map_err(|reason| AnalyseError::Inconsistent { path: path.to_owned(), reason })?;
     Ok(Some(cell))
 }
 
-/// Later stages index by item; a record that does not fit together is refused here, once.
-fn check(cell: &CellRecord) -> Result<(), AnalyseError> {
-    let refuse = |reason: String| Err(AnalyseError::Inconsistent { cell_id: cell.cell_id.clone(), reason });
-    if cell.status == Status::Failed {
-        return Ok(());
-    }
-    let n = cell.items.len();
-    for metric in &cell.metrics {
-        if metric.contributions.len() != n {
-            return refuse(format!(
-                "metric `{}` has {} contributions for {n} items",
-                metric.metric,
-                metric.contributions.len()
-            ));
+/// Refuses a record whose task or protocol is not that of its family in the plan.
+fn check_families(plan: &PlanFile, cells: &[Option<CellRecord>], folder: &Path) -> Result<(), AnalyseError> {
+    for family in &plan.families {
+        for (id, cell) in family.cells.iter().filter_map(|cell| Some((plan.cells.get(*cell)?, cells.get(*cell)?))) {
+            let Some(cell) = cell else { continue };
+            let inconsistent = |reason| AnalyseError::Inconsistent { path: folder.join(format!("{id}.json")), reason };
+            check::of_family(cell, family).map_err(inconsistent)?;
         }
     }
-    if cell.metrics.iter().all(|metric| metric.metric != cell.primary_metric) {
-        return refuse(format!("its primary metric `{}` is not among its metrics", cell.primary_metric));
-    }
-    let planned = cell.plans.iter().map(|plan| plan.item).chain(cell.plan_items.iter().map(|plan| plan.item));
-    if let Some(item) = planned.max().filter(|&item| item >= n) {
-        return refuse(format!("a plan names item {item} of {n}"));
-    }
-    match repeated(cell) {
-        Some(reason) => refuse(reason),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
-/// What stands twice in a record and would be joined with the wrong one: items, and plans of an item at a site.
-fn repeated(cell: &CellRecord) -> Option<String> {
-    let mut ids = HashSet::new();
-    if let Some(item) = cell.items.iter().find(|item| !ids.insert(item.item_id.as_str())) {
-        return Some(format!("two of its items have the id `{}`", item.item_id));
+/// Says where records of one folder were made by different code: their differences may be its own.
+fn warn_of_mixed_code(cells: &[CellRecord]) {
+    let mut shared: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut rules: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
+    for CellRecord { code, trial, .. } in cells {
+        shared.entry(&trial.device).or_default().insert(&code.shared);
+        rules.entry((&trial.device, &trial.strategy)).or_default().insert(&code.rule);
     }
-    let mut plans = BTreeSet::new();
-    let plan = cell.plans.iter().find(|plan| !plans.insert((plan.item, plan.site)));
-    let mut tokens = BTreeSet::new();
-    let known = cell.plan_items.iter().find(|plan| !tokens.insert(plan.item));
-    plan.map(|plan| format!("item {} has two plans at layer {}", plan.item, plan.site))
-        .or_else(|| known.map(|plan| format!("the tokens of item {} stand in it twice", plan.item)))
+    if let Some(versions) = shared.values().map(BTreeSet::len).max().filter(|versions| *versions > 1) {
+        warn!(
+            "the cells were made by {versions} versions of the code that all rules share; `sweep run` makes them by one"
+        );
+    }
+    for ((_, strategy), versions) in rules.iter().filter(|(_, versions)| versions.len() > 1) {
+        let versions = versions.len();
+        warn!("the cells of `{strategy}` were made by {versions} versions of its code; `sweep run` makes them by one");
+    }
 }
 
 /// None where the file does not exist.
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, AnalyseError> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(source) => {
             return Err(AnalyseError::Read { path: path.to_owned(), source });
         }
     };
-    serde_json::from_str(&text).map(Some).map_err(|source| AnalyseError::Parse { path: path.to_owned(), source })
+    serde_json::from_slice(&bytes).map(Some).map_err(|source| AnalyseError::Parse { path: path.to_owned(), source })
 }

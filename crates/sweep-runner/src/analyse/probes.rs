@@ -12,6 +12,7 @@ use super::statistics::{
     self, Contributions, Estimate, ResampleBank, Rule, estimate, estimate_from_replicates, mean_of_shares,
 };
 use crate::plan::PlannedRows;
+use crate::record::check;
 use crate::record::probes::{PROBE_SCHEMA_VERSION, ProbeRecord, ProbeStore};
 use crate::record::schema::{Aggregate, MetricRecord, Status};
 
@@ -214,28 +215,8 @@ fn read_one(store: &ProbeStore, id: &str) -> Result<Option<ProbeRecord>, Analyse
         let (found, expected) = (record.schema_version, PROBE_SCHEMA_VERSION);
         return Err(AnalyseError::SchemaVersion { path, found, expected });
     }
-    if record.rows.iter().any(|row| row.keys.len() != record.columns.len()) {
-        let reason = "a row has not one key per column".to_owned();
-        return Err(AnalyseError::Inconsistent { cell_id: record.probe_id, reason });
-    }
-    if let Some(reason) = repeated(&record) {
-        return Err(AnalyseError::Inconsistent { cell_id: record.probe_id, reason });
-    }
+    check::probe(&record, id).map_err(|reason| AnalyseError::Inconsistent { path, reason })?;
     Ok(Some(record))
-}
-
-/// What stands twice in a record, or not in its place, and would be joined with the wrong one: rows, and items of a row.
-fn repeated(record: &ProbeRecord) -> Option<String> {
-    let mut names = BTreeSet::new();
-    for row in &record.rows {
-        if !names.insert(format!("{} {:?}", row.measure, row.keys)) {
-            return Some(format!("two of its rows are {} {:?}", row.measure, row.keys));
-        }
-        if row.contributions.windows(2).any(|pair| pair[0].0 >= pair[1].0) {
-            return Some(format!("items of the row {} {:?} are out of order or stand twice", row.measure, row.keys));
-        }
-    }
-    None
 }
 
 fn contributions(of_items: &[Contribution]) -> Contributions {
@@ -273,6 +254,7 @@ mod tests {
         let record = ProbeRecord {
             schema_version: PROBE_SCHEMA_VERSION,
             probe_id: "p".to_owned(),
+            code: crate::code::Code::default(),
             probe: "state_divergence".to_owned(),
             options: "{}".to_owned(),
             model: "m".to_owned(),
@@ -281,6 +263,7 @@ mod tests {
             items: 4,
             status: Status::Done,
             error: None,
+            hint: None,
             wall_s: 0.0,
             columns: vec!["distance".to_owned()],
             rows,
@@ -324,10 +307,13 @@ mod tests {
 
     #[test]
     fn rows_and_items_that_stand_twice_are_found() {
-        let found = |rows: Vec<ProbeRow>| repeated(&probes(rows).sets[0].record);
+        let found = |rows: Vec<ProbeRow>| {
+            let record = &probes(rows).sets[0].record;
+            check::probe(record, &record.probe_id).err()
+        };
         assert_eq!(found(vec![row(2, &[(0, 0.9), (2, 0.3)]), row(4, &[(0, 0.9)])]), None);
         assert!(found(vec![row(2, &[(0, 0.9)]), row(2, &[(1, 0.9)])]).unwrap().starts_with("two of its rows are "));
-        assert!(found(vec![row(2, &[(1, 0.9), (1, 0.3)])]).unwrap().contains("stand twice"));
-        assert!(found(vec![row(2, &[(1, 0.9), (0, 0.3)])]).unwrap().contains("out of order"));
+        assert!(found(vec![row(2, &[(1, 0.9), (1, 0.3)])]).unwrap().contains("out of place"));
+        assert!(found(vec![row(2, &[(1, 0.9), (0, 0.3)])]).unwrap().contains("out of place"));
     }
 }

@@ -57,7 +57,7 @@ fn small(published: &Published) -> Result<ModelConfig, BenchError> {
         family => (256, family),
     };
     let small = Published { d_model, family, n_layer: 2, ..*published };
-    small.config().map_err(|error| BenchError::Name(error.to_string()))
+    small.config().map_err(BenchError::Config)
 }
 
 /// Hidden states after the last layer, on the host, and the segments that are left.

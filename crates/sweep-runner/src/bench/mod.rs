@@ -17,11 +17,11 @@ use std::path::Path;
 
 use candle_core::DType;
 use evaluation::{EvaluationError, Reduction};
-use reduction_strategies::registry::Strategy;
-use reduction_strategies::schedule::Sites;
+use reduction_strategies::registry::{RegistryError, Strategy};
+use reduction_strategies::schedule::{ScheduleError, Sites};
 use ssm_kernels::{KernelError, Placement};
 use ssm_model::catalog::{self, Published};
-use ssm_model::{LanguageModel, ModelError, RandomWeights};
+use ssm_model::{ConfigError, LanguageModel, ModelError, RandomWeights};
 use thiserror::Error;
 
 pub use ceilings::Ceilings;
@@ -98,6 +98,15 @@ pub enum BenchError {
         /// Largest difference that passes.
         limit: f64,
     },
+    /// A published size that cannot be built.
+    #[error(transparent)]
+    Config(ConfigError),
+    /// Sites that a model does not have.
+    #[error(transparent)]
+    Schedule(ScheduleError),
+    /// A strategy that there is not.
+    #[error(transparent)]
+    Strategy(RegistryError),
     /// Greedy generation came out differently the second time.
     #[error("{0}: two runs generated different tokens; no speed is shown")]
     Drift(String),
@@ -118,6 +127,22 @@ pub enum BenchError {
         /// Why.
         error: String,
     },
+}
+
+impl BenchError {
+    /// What to do about it, wherever below it arose.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Strategy(error) => error.hint(),
+            Self::Schedule(error) => error.hint(),
+            Self::Config(error) => Some(error.hint()),
+            Self::Peer => Some("run `just bench-cpu`".to_owned()),
+            Self::Model(error) => error.hint(),
+            Self::Evaluation(error) => error.hint(),
+            _ => None,
+        }
+    }
 }
 
 impl From<candle_core::Error> for BenchError {
@@ -153,7 +178,7 @@ impl Bench {
         let (mut measurements, mut generations) = (Vec::new(), Vec::new());
         for published in models {
             say(&format!("{}: making weights", published.short_name()));
-            let config = published.config().map_err(|error| BenchError::Name(error.to_string()))?;
+            let config = published.config().map_err(BenchError::Config)?;
             let model = LanguageModel::load(&config, &mut RandomWeights { seed: self.seed }, placement)?;
             let short_name = published.short_name();
             let cases = self.cases(&reductions, config.n_layer)?;
@@ -185,7 +210,7 @@ impl Bench {
     fn cases(&self, strategies: &[(String, Strategy)], n_layer: usize) -> Result<Vec<(String, Reduction)>, BenchError> {
         let mut cases = vec![("dense".to_owned(), Reduction::dense())];
         for (name, strategy) in strategies {
-            let sites = Sites::Paper.resolve(n_layer).map_err(|error| BenchError::Name(error.to_string()))?;
+            let sites = Sites::Paper.resolve(n_layer).map_err(BenchError::Schedule)?;
             let (rule, keep_ratio, seed) = (strategy.rule(), self.keep_ratio, self.seed);
             cases.push((name.clone(), Reduction { rule, keep_ratio, sites, seed, ..Reduction::dense() }));
         }
@@ -229,5 +254,5 @@ fn find(name: &str) -> Result<Published, BenchError> {
 }
 
 fn strategy(name: &str) -> Result<Strategy, BenchError> {
-    Strategy::new(name, &std::collections::BTreeMap::new()).map_err(|error| BenchError::Name(error.to_string()))
+    Strategy::new(name, &std::collections::BTreeMap::new()).map_err(BenchError::Strategy)
 }

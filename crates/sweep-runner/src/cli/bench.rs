@@ -70,10 +70,20 @@ pub(super) fn run(args: BenchArgs) -> Result<ExitCode, Failure> {
         seed: args.seed,
         peer: args.peer,
     };
-    let report = bench.run(&placement, say).map_err(|error| match error {
-        BenchError::Name(_) => refused(miette!("{error}")),
-        BenchError::Peer => refused(miette!(help = "run `just bench-cpu`", "{error}")),
-        other => failed(miette!("{other}")),
+    let report = bench.run(&placement, say).map_err(|error| {
+        let report = match error.hint() {
+            Some(hint) => miette!(help = hint, "{error}"),
+            None => miette!("{error}"),
+        };
+        let is_refusal = matches!(
+            error,
+            BenchError::Name(_)
+                | BenchError::Strategy(_)
+                | BenchError::Config(_)
+                | BenchError::Schedule(_)
+                | BenchError::Peer
+        );
+        if is_refusal { refused(report) } else { failed(report) }
     })?;
     if let Some(path) = args.out {
         report.write_parquet(&path).map_err(|error| failed(miette!("{error}")))?;

@@ -11,6 +11,7 @@ use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 
 use super::TEMPORARY;
+use crate::run::{Interrupt, Taken};
 
 /// Time between two looks at the children.
 const EVERY: Duration = Duration::from_millis(50);
@@ -23,12 +24,14 @@ pub(super) struct Signals {
     arrived: [Arc<AtomicBool>; PASSED_ON.len()],
     /// Which ones ever arrived.
     seen: [AtomicBool; PASSED_ON.len()],
+    _taken: Taken,
 }
 
 impl Signals {
     /// From now on these signals do not end this process.
     pub(super) fn listen() -> io::Result<Self> {
-        let signals = Self { arrived: Default::default(), seen: Default::default() };
+        let taken = Taken::take(&[Interrupt::Usr1, Interrupt::Term]);
+        let signals = Self { arrived: Default::default(), seen: Default::default(), _taken: taken };
         for (signal, flag) in PASSED_ON.iter().zip(&signals.arrived) {
             signal_hook::flag::register(*signal as i32, Arc::clone(flag))?;
         }
@@ -42,6 +45,13 @@ impl Signals {
                 send(children, signal);
             }
         }
+    }
+
+    /// The signal that asked this process to end, where its children had done everything by then.
+    pub(super) fn late(&self) -> Option<Interrupt> {
+        let came = |index: usize| self.arrived[index].load(Ordering::SeqCst) || self.seen[index].load(Ordering::SeqCst);
+        let [usr1, term] = [came(0), came(1)];
+        usr1.then_some(Interrupt::Usr1).or(term.then_some(Interrupt::Term))
     }
 
     /// How this process ends where it was asked to stop and some child did not finish: as the children ended.

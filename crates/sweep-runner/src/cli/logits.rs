@@ -49,7 +49,13 @@ pub(super) fn write(
                 model.head(&activations, &all)
             })
             .and_then(|logits| Ok(host::copy(&logits)?))
-            .map_err(|error| refused(miette!("{}: row {index}: {error}", tokens.display())))?;
+            .map_err(|error| {
+                let said = format!("{}: row {index}: {error}", tokens.display());
+                refused(match error.hint() {
+                    Some(hint) => miette!(help = hint, "{said}"),
+                    None => miette!("{said}"),
+                })
+            })?;
         evaluation::check_logits(&logits).map_err(|error| {
             let help = error.hint().unwrap_or_default();
             failed(miette!(help = help, "{}: row {index}: {error}; nothing was written", tokens.display()))

@@ -16,6 +16,7 @@ mod shard;
 mod status;
 mod submit;
 mod sweep;
+mod threads;
 mod workers;
 
 use std::io::IsTerminal;
@@ -170,7 +171,25 @@ pub fn main() -> ExitCode {
         .without_time()
         .with_target(false)
         .init();
-    let result = match Cli::parse().command {
+    let cli = Cli::parse();
+    let result = begin().and_then(|()| run_command(cli.command));
+    match result {
+        Ok(code) => code,
+        Err(failure) => {
+            show(&failure.report);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// What every command needs: threads, and signals that end it with their own exit codes.
+fn begin() -> Result<(), Failure> {
+    threads::start()?;
+    crate::run::attend().map_err(|error| failed(miette::miette!("cannot listen to signals: {error}")))
+}
+
+fn run_command(command: Command) -> Result<ExitCode, Failure> {
+    match command {
         Command::Plan { file, changes, json, data, device } => sweep::plan(&file, changes, json, &data, &device),
         Command::Fetch { wanted, data } => fetch::run(&wanted, &data),
         Command::Run(command) => run::run(command),
@@ -192,13 +211,6 @@ pub fn main() -> ExitCode {
         Command::Tasks { data } => list::tasks(&data),
         Command::Bench(args) => bench::run(args),
         Command::Logits { model, tokens, out, data, device } => logits::write(&model, &tokens, &out, &data, &device),
-    };
-    match result {
-        Ok(code) => code,
-        Err(failure) => {
-            show(&failure.report);
-            ExitCode::from(failure.code)
-        }
     }
 }
 

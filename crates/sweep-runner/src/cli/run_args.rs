@@ -14,6 +14,10 @@ pub(super) struct RunArgs {
     /// Go on in a folder that was made with other weights or data; the cells that they touch run anew
     #[arg(long)]
     pub(super) accept_changes: bool,
+    /// Take results that other code made (before a rule was edited, by another version) as they are, beside new ones; such cells run anew
+    /// otherwise
+    #[arg(long)]
+    pub(super) keep_other_code: bool,
     /// Run cell by cell, without sharing work among them
     #[arg(long)]
     pub(super) no_sharing: bool,
@@ -31,6 +35,7 @@ impl RunArgs {
             no_sharing: self.no_sharing,
             memory_bytes: self.memory,
             accept_changes: self.accept_changes,
+            keep_other_code: self.keep_other_code,
             ..RunOptions::default()
         }
     }
@@ -40,6 +45,7 @@ impl RunArgs {
         let flags = [
             ("--fail-fast", self.fail_fast),
             ("--accept-changes", self.accept_changes),
+            ("--keep-other-code", self.keep_other_code),
             ("--no-sharing", self.no_sharing),
         ];
         let values = [

@@ -9,6 +9,7 @@ use miette::miette;
 
 use super::sweep::ignore_closed_pipe;
 use super::{Failure, failed, refused};
+use crate::record::schema;
 use crate::record::status::{self, LeaseStatus, Status, Stopped};
 use crate::text::{terminal, terminal_lines};
 
@@ -46,6 +47,15 @@ fn write(status: &Status, out: &mut dyn Write) -> io::Result<()> {
         column.set_cell_alignment(CellAlignment::Right);
     }
     writeln!(out, "\n{}", table.trim_fmt())?;
+    if !status.damaged.is_empty() {
+        writeln!(
+            out,
+            "\ndamaged (the next `sweep run` moves these files into damaged/ and makes their content again)"
+        )?;
+        for (path, why) in &status.damaged {
+            writeln!(out, "  {path}: {why}")?;
+        }
+    }
     section(out, "running", status.leases.iter().filter(|lease| !lease.stale))?;
     section(out, "stale, taken over by the next run", status.leases.iter().filter(|lease| lease.stale))?;
     // Of no interest any more once others have done the work.
@@ -67,8 +77,11 @@ fn write(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     }
     if !status.failures.is_empty() {
         writeln!(out, "\nfailed (`sweep retry --failed` runs them again)")?;
-        for (cell, error) in status.failures.iter().take(SHOWN) {
+        for (cell, schema::Failure { error, hint }) in status.failures.iter().take(SHOWN) {
             writeln!(out, "  {}  {}", terminal(cell), terminal(error))?;
+            if let Some(hint) = hint {
+                writeln!(out, "    hint: {}", terminal(hint))?;
+            }
         }
         if status.failures.len() > SHOWN {
             writeln!(out, "  and {} more", status.failures.len() - SHOWN)?;

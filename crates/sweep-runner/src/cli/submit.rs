@@ -107,7 +107,7 @@ pub(super) fn slurm(args: SlurmArgs) -> Result<ExitCode, Failure> {
         ignore_closed_pipe(written)?;
         return Ok(ExitCode::SUCCESS);
     }
-    Store::open(&folder, &plan, how.accept_changes).map_err(refused)?;
+    Store::open(&folder, &plan, how.accept_changes, how.keep_other_code).map_err(refused)?;
     let written =
         fs::create_dir_all(slurm::scripts_folder(&folder)).and_then(|()| fs::write(&frozen, experiment.to_yaml()));
     written.map_err(|error| refused(SubmitError::Write { path: frozen.display().to_string(), error }))?;

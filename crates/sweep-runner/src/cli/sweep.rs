@@ -102,9 +102,12 @@ pub(super) fn run(
         ));
     }
     let failed_probes = run_probes(&experiment, &plan, &library, &folder, &options)?;
-    // Drawing is quick and can be made again: from here on a signal ends the program.
+    // Drawing is quick and can be made again: from here on a signal ends the program, and so does one that came too late for the cells.
     drop(listening);
     let mut whole = true;
+    if let Some(interrupt) = options.stop.requested() {
+        return Err(stopped(RunError::Interrupted(interrupt)));
+    }
     if options.shard.is_some() {
         say(&format!(
             "this shard is done; {} cells lack groups of other shards; `sweep report {}` merges when all are done",
@@ -122,7 +125,7 @@ pub(super) fn run(
 }
 
 /// How the program ends where a run does not.
-fn stopped(error: RunError) -> Failure {
+pub(super) fn stopped(error: RunError) -> Failure {
     match error {
         RunError::Store(refusal) if refusal.is_refusal() => refused(refusal),
         RunError::Interrupted(interrupt) => Failure { report: error.into(), code: interrupt.exit_code() },

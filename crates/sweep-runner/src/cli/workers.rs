@@ -12,12 +12,17 @@ use miette::miette;
 use super::children::{self, Ended, Signals};
 use super::run::RunCommand;
 use super::shard::Written;
-use super::sweep::{ReportWishes, prepare, report, results_folder, say};
-use super::{Failure, REFUSED, TEMPORARY, failed, refused};
+use super::sweep::{ReportWishes, prepare, report, results_folder, say, stopped};
+use super::{Failure, REFUSED, TEMPORARY, failed, refused, threads};
 use crate::library::Downloads;
 use crate::plan::Setting;
 use crate::record::store::Store;
-use crate::run::{Shard, default_budget};
+use crate::run::{RunError, Shard, default_budget};
+
+/// Processes per core that are still started: more than one each only gets in the way, but is nobody's loss.
+const WORKERS_PER_CORE: usize = 4;
+/// Processes that are started on any machine.
+const FEWEST_ALLOWED: usize = 8;
 
 /// The processes of a run.
 pub(super) struct Team {
@@ -52,6 +57,12 @@ pub(super) fn team(args: &RunCommand) -> Result<Option<Team>, Failure> {
         Some(0) => return Err(refused(miette!(help = "leave --workers out for one", "--workers must be at least 1"))),
         Some(count) => count,
     };
+    let cores = threads::cores();
+    let most = (cores * WORKERS_PER_CORE).max(FEWEST_ALLOWED);
+    if count > most {
+        let help = format!("--workers {cores} uses all {cores} cores that this process may use; {most} are the most");
+        return Err(refused(miette!(help = help, "--workers {count} is too many for this machine")));
+    }
     let (placement, setting) = args.device.open()?;
     if !placement.device.is_cpu() {
         let help = "name several GPUs with --device cuda:0,1 or cuda:all, or add --device cpu";
@@ -70,7 +81,7 @@ pub(super) fn run(args: &RunCommand, shard: Option<Shard>, team: Team) -> Result
     let (experiment, plan) = prepare(&args.file, args.changes, &team.setting, &library)?;
     let folder = results_folder(args.out.clone(), &experiment);
     // Refused once here instead of once by each.
-    Store::open(&folder, &plan, args.how.accept_changes).map_err(refused)?;
+    Store::open(&folder, &plan, args.how.accept_changes, args.how.keep_other_code).map_err(refused)?;
     let program = std::env::current_exe().map_err(|error| failed(miette!("cannot find this program: {error}")))?;
     let threads = (rayon::current_num_threads() / team.workers.len()).max(1);
     let mut command = Command::new(program);
@@ -103,6 +114,12 @@ pub(super) fn run(args: &RunCommand, shard: Option<Shard>, team: Team) -> Result
             let names: Vec<&str> = fit.iter().map(|worker| worker.name.as_str()).collect();
             say(&format!("{} lost: {} look for what is left", before - fit.len(), names.join(", ")));
             continue;
+        }
+        // Drawing can be made again: from here on a signal ends the program, and so does one that came too late for the children.
+        let late = signals.late();
+        drop(signals);
+        if let Some(interrupt) = late {
+            return Err(stopped(RunError::Interrupted(interrupt)));
         }
         let wishes =
             ReportWishes { complete: true, lm_eval_output: args.lm_eval_output.as_deref(), ..ReportWishes::default() };

@@ -7,6 +7,7 @@ use reduction_strategies::options::OptionValue;
 use reduction_strategies::schedule::nominal_flops_reduction;
 
 use super::{MAX_CELLS, PlanError, PlannedTrial, Setting, ids};
+use crate::code::Code;
 use crate::config::{Amount, Experiment, ModelFacts, Protocol, Variant};
 use crate::record::schema::TrialKey;
 
@@ -36,6 +37,7 @@ pub(super) fn expand(experiment: &Experiment, setting: &Setting) -> Result<Grid,
         for &protocol in &experiment.protocols {
             for variant in &experiment.strategies {
                 let points = if variant.is_dense() { &dense[..] } else { &points };
+                let code = Code::of(Some(&variant.strategy), &setting.device);
                 let own_seed = [experiment.seed];
                 let seeds = if variant.seeds.is_empty() { &own_seed[..] } else { &variant.seeds };
                 // Nothing reads positions in a recurrence, and where nothing leaves all are the same.
@@ -58,6 +60,7 @@ pub(super) fn expand(experiment: &Experiment, setting: &Setting) -> Result<Grid,
                     key.strategy_params = params(variant, positions);
                     let mut trial = PlannedTrial {
                         key,
+                        code: code.clone(),
                         strategy: variant.strategy.clone(),
                         model: index,
                         asked: point.asked,

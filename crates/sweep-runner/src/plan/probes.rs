@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 use serde_json::json;
 
 use super::{Plan, PlannedTrial, ids};
+use crate::code::Code;
 use crate::config::{Experiment, ProbeVariant, TaskFacts, TaskKind};
 use crate::record::probes::PROBE_SCHEMA_VERSION;
 
@@ -18,6 +19,9 @@ pub struct ProbeCell {
     /// The probe.
     #[serde(serialize_with = "name")]
     pub probe: &'static Probe,
+    /// This program's code for it.
+    #[serde(skip)]
+    pub code: Code,
     /// Its options, defaults filled in.
     pub options: ResolvedOptions,
     /// Index into [`Plan::models`].
@@ -134,6 +138,7 @@ fn cell(
     ProbeCell {
         probe_id: ids::digest(&parts),
         probe: variant.probe,
+        code: Code::of(trial.map(|trial| &plan.trials[trial].strategy), &plan.setting.device),
         options: variant.options.clone(),
         model,
         task: task.name.clone(),

@@ -8,6 +8,7 @@ use reduction_strategies::registry::Strategy;
 use serde::{Deserialize, Serialize};
 
 use super::{Estimate, PlannedClaim, ProbeCell, ids};
+use crate::code::Code;
 use crate::config::{Amount, ModelFacts, TaskFacts};
 use crate::record::identity::Digests;
 use crate::record::schema::{TrialKey, in_words};
@@ -81,6 +82,9 @@ pub struct PlannedTrial {
     /// Index into [`Plan::models`].
     #[serde(skip)]
     pub model: usize,
+    /// This program's code for it. No part of an id: an id names what is asked.
+    #[serde(skip)]
+    pub code: Code,
     /// The reduction asked for; none for `dense`.
     pub asked: Option<Amount>,
     /// Positions of what is left; none where nothing reads them: a recurrence, or `dense`.

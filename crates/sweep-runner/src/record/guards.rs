@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::code::Code;
+
 /// Raised whenever a guard, or the choice of the items that it looks at, changes: earlier outcomes are then not reused.
 pub const GUARDS_VERSION: u32 = 2;
 
@@ -15,6 +17,9 @@ pub struct GuardRow {
     /// all tasks with their data, and [`GUARDS_VERSION`]. Empty in files of before there were ids, which match nothing.
     #[serde(default)]
     pub guard_id: String,
+    /// The code that was guarded; a row of other code is not reused.
+    #[serde(default)]
+    pub code: Code,
     /// Model reference.
     pub model: String,
     /// Protocol name.
@@ -35,4 +40,7 @@ pub struct GuardRow {
     pub checked: usize,
     /// What was measured, or the error.
     pub meaning: String,
+    /// What to do about an error, where there is something to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }

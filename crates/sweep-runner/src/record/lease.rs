@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::files;
 use super::owner::{Life, Owner};
+use crate::code;
 
 /// Time without a sign of life after which a lease of a process that cannot be looked at is stale.
 pub const SILENCE: Duration = Duration::from_mins(1);
@@ -39,6 +40,9 @@ pub struct LeaseRecord {
     token: String,
     /// What it is for, in words.
     pub work: String,
+    /// Digest of the code of its holder; empty where the holder does not say.
+    #[serde(default)]
+    pub build: String,
     /// When it was taken, seconds since 1970-01-01 UTC by the holder's clock.
     pub since_unix_s: u64,
 }
@@ -174,6 +178,16 @@ impl Leases {
         }
     }
 
+    /// A lease whose holder lives, as far as one look can tell, and is another build of this program.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn other_build(&self) -> io::Result<Option<Found>> {
+        let mine = code::build();
+        let is_other = |found: &Found| found.record.as_ref().is_some_and(|record| record.build != mine);
+        Ok(self.list(None)?.into_iter().find(|found| is_other(found) && !found.seems_stale(&self.me)))
+    }
+
     /// Removes the leases of processes that have ended.
     ///
     /// # Errors
@@ -195,6 +209,7 @@ impl Leases {
             owner: self.me.clone(),
             token: format!("{}-{}-{number}", self.me.tag(), now.as_nanos()),
             work: work.to_owned(),
+            build: code::build(),
             since_unix_s: now.as_secs(),
         }
     }
@@ -227,6 +242,16 @@ impl Found {
 
     fn token(&self) -> &str {
         self.record.as_ref().map_or("", |record| &record.token)
+    }
+
+    /// Whether it may be taken over, as far as one look can tell: a run watches for a minute by its own clock, here the clock of the
+    /// file system has to do.
+    pub fn seems_stale(&self, me: &Owner) -> bool {
+        match self.record.as_ref().map_or(Life::Unknown, |record| record.owner.life(me)) {
+            Life::Alive => false,
+            Life::Gone => true,
+            Life::Unknown => SystemTime::now().duration_since(self.beat).is_ok_and(|silence| silence > SILENCE),
+        }
     }
 
     /// The holder, for messages.
@@ -395,6 +420,27 @@ mod tests {
         assert!(mine(leases.take("a", "work").unwrap()).is_none(), "a sign of life starts the minute anew");
         waited(20);
         assert!(mine(leases.take("a", "work").unwrap()).is_some());
+    }
+
+    #[test]
+    fn a_living_process_of_another_build_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let leases = Leases::open(folder.path());
+        let lease = mine(leases.take("a", "work").unwrap()).unwrap();
+        assert!(leases.other_build().unwrap().is_none());
+        let other = |mut record: serde_json::Value| {
+            record["build"] = "other".into();
+            record
+        };
+        let path = leave(folder.path(), "b", other);
+        assert_eq!(leases.other_build().unwrap().unwrap().name, "b");
+        leave(folder.path(), "b", |record| dead(other(record)));
+        assert!(leases.other_build().unwrap().is_none());
+        leave(folder.path(), "b", |record| elsewhere(other(record)));
+        assert!(leases.other_build().unwrap().is_some());
+        File::open(&path).unwrap().set_modified(UNIX_EPOCH).unwrap();
+        assert!(leases.other_build().unwrap().is_none());
+        drop(lease);
     }
 
     #[test]

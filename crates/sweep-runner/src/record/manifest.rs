@@ -20,8 +20,10 @@ pub struct Manifest {
     pub pid: u32,
     /// Version of this program.
     pub version: &'static str,
-    /// Git revision it was built from, with `-dirty` where the tree had changes.
+    /// Git revision it was built from, with `-dirty` where its sources were not those of the revision.
     pub git_revision: &'static str,
+    /// Digest of all sources that it was built from.
+    pub sources: &'static str,
     /// Compiler that built it.
     pub rustc: &'static str,
     /// Command line.
@@ -143,6 +145,7 @@ pub fn collect(experiment: &Experiment, plan: &Plan, hub: Vec<HubCommit>) -> Man
         pid: Owner::me().pid,
         version: env!("CARGO_PKG_VERSION"),
         git_revision: env!("SSM_REDUCE_GIT_REVISION"),
+        sources: crate::code::SOURCES,
         rustc: env!("SSM_REDUCE_RUSTC"),
         arguments: std::env::args().collect(),
         overrides: experiment.overrides.clone(),

@@ -1,5 +1,7 @@
 //! What a run leaves on disk.
 
+pub mod aside;
+pub mod check;
 pub(crate) mod files;
 pub mod guards;
 pub mod identity;
@@ -8,6 +10,7 @@ pub mod manifest;
 pub mod owner;
 pub mod parts;
 pub mod probes;
+pub(crate) mod review;
 pub mod schema;
 pub mod status;
 pub mod store;

@@ -11,9 +11,12 @@ use std::path::{Path, PathBuf};
 use evaluation::probes::ProbeRow;
 use serde::{Deserialize, Serialize};
 
+use super::aside::{self, Aside};
+use super::check;
 use super::files::{self, Durability};
-use super::schema::{Status, TrialKey};
+use super::schema::{Failure, Status, TrialKey};
 use super::store::{StoreError, io};
+use crate::code::Code;
 
 /// Version of this layout and of what its numbers count; part of every probe's id.
 pub const PROBE_SCHEMA_VERSION: u32 = 1;
@@ -25,6 +28,9 @@ pub struct ProbeRecord {
     pub schema_version: u32,
     /// Stable hash of everything that can change the rows.
     pub probe_id: String,
+    /// The code that made it; a record of other code is not reused.
+    #[serde(default)]
+    pub code: Code,
     /// Name of the probe.
     pub probe: String,
     /// Resolved options as compact JSON with sorted keys.
@@ -41,12 +47,22 @@ pub struct ProbeRecord {
     pub status: Status,
     /// Why it failed.
     pub error: Option<String>,
+    /// What to do about that, where there is something to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
     /// Seconds that it took.
     pub wall_s: f64,
     /// Names of the key columns of the rows.
     pub columns: Vec<String>,
     /// The rows, with what each item adds.
     pub rows: Vec<ProbeRow>,
+}
+
+impl ProbeRecord {
+    /// Why it failed, where it did.
+    pub fn failure(&self) -> Failure {
+        Failure::of_record(self.error.as_deref(), self.hint.as_deref())
+    }
 }
 
 /// The probes of a results folder.
@@ -71,11 +87,48 @@ impl ProbeStore {
         write(&self.index, &text)
     }
 
-    /// Whether a probe has a record of this layout that did not fail. Failed ones run again.
-    pub fn is_done(&self, probe_id: &str) -> bool {
-        let text = fs::read_to_string(self.path(probe_id)).ok();
-        let record = text.and_then(|text| serde_json::from_str::<ProbeRecord>(&text).ok());
-        record.is_some_and(|record| record.status == Status::Done && record.schema_version == PROBE_SCHEMA_VERSION)
+    /// Whether a probe has a record that can be reused: it is whole, of this probe, of the same code as now (where `code` says which), and did not
+    /// fail. Failed ones run again.
+    ///
+    /// # Errors
+    /// The record cannot be read.
+    pub fn is_done(&self, probe_id: &str, code: Option<&Code>) -> Result<bool, StoreError> {
+        Ok(matches!(self.judge(probe_id, code)?, Some(Ok(Status::Done))))
+    }
+
+    /// As [`is_done`](Self::is_done), and moves a record that cannot be reused out of the way. For whoever holds the probe's lease.
+    ///
+    /// # Errors
+    /// The record cannot be read or moved.
+    pub fn review(&self, probe_id: &str, code: Option<&Code>) -> Result<bool, StoreError> {
+        match self.judge(probe_id, code)? {
+            None => Ok(false),
+            Some(Ok(status)) => Ok(status == Status::Done),
+            Some(Err((aside, why))) => {
+                let dir = self.folder.parent().unwrap_or(&self.folder);
+                aside::move_away(dir, &self.path(probe_id), aside, &why)?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// How a probe ended, or why its record cannot be reused; none where it has no record.
+    #[expect(clippy::type_complexity, reason = "read by two functions here")]
+    fn judge(
+        &self,
+        probe_id: &str,
+        code: Option<&Code>,
+    ) -> Result<Option<Result<Status, (Aside, String)>>, StoreError> {
+        let Some(text) = aside::read_if_there(&self.path(probe_id))? else { return Ok(None) };
+        let record = serde_json::from_slice::<ProbeRecord>(&text).map_err(|error| error.to_string());
+        let whole = record.and_then(|record| check::probe(&record, probe_id).map(|()| record));
+        Ok(Some(match whole {
+            Err(why) => Err((Aside::Damaged, why)),
+            Ok(record) => match code.filter(|code| record.code != **code) {
+                Some(now) => Err((Aside::OtherCode, format!("it was made {}", record.code.against(now)))),
+                None => Ok(record.status),
+            },
+        }))
     }
 
     /// Records a finished probe.

@@ -5,9 +5,12 @@
 //! are seconds, memory is bytes, log-likelihoods are natural logarithms.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use evaluation::tasks::Split;
 use serde::{Deserialize, Serialize};
+
+use crate::code::Code;
 
 /// Version of this layout and of what its numbers count; part of every cell id, so that a change never mixes old and new
 /// records.
@@ -74,6 +77,30 @@ pub enum Status {
     Done,
     /// The cell stopped with an error, which is recorded.
     Failed,
+}
+
+/// Why something failed, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What went wrong.
+    pub error: String,
+    /// What to do about it, where there is something to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// What a record says of it.
+    pub fn of_record(error: Option<&str>, hint: Option<&str>) -> Self {
+        Self { error: error.unwrap_or("no reason was recorded").to_owned(), hint: hint.map(str::to_owned) }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.error)?;
+        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, " (hint: {hint})"))
+    }
 }
 
 /// How the per-item contributions of a metric become its value.
@@ -193,6 +220,9 @@ pub struct CellRecord {
     pub schema_version: u32,
     /// Stable hash of the trial, the task and its data.
     pub cell_id: String,
+    /// The code that made it; a cell of other code is not reused.
+    #[serde(default)]
+    pub code: Code,
     /// The trial.
     pub trial: TrialKey,
     /// Task name.
@@ -203,6 +233,9 @@ pub struct CellRecord {
     pub status: Status,
     /// Why it failed, where it did.
     pub error: Option<String>,
+    /// What to do about that, where there is something to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
     /// Cost; zero where the cell failed.
     pub cost: CostRecord,
     /// Metrics with per-item contributions.
@@ -218,4 +251,11 @@ pub struct CellRecord {
     /// Free-form facts worth keeping (for example `upstream_batch_size`).
     #[serde(default)]
     pub notes: BTreeMap<String, String>,
+}
+
+impl CellRecord {
+    /// Why it failed, where it did.
+    pub fn failure(&self) -> Failure {
+        Failure::of_record(self.error.as_deref(), self.hint.as_deref())
+    }
 }

@@ -2,17 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use rayon::prelude::*;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::aside::{self, Aside};
+use super::check;
 use super::lease::{Found, SILENCE};
 use super::manifest::{Contribution, SharingRecord};
-use super::owner::{Life, Owner};
+use super::owner::Owner;
 use super::parts::PartHead;
-use super::schema::Status as Ending;
+use super::schema::{CellRecord, Failure, Status as Ending};
 use super::store::{Store, StoreError, damaged, io};
 use crate::plan::Family;
 
@@ -24,7 +27,9 @@ pub struct Status {
     /// Models, in the order of the plan.
     pub models: Vec<ModelStatus>,
     /// Cells that failed, with their errors, by cell id.
-    pub failures: BTreeMap<String, String>,
+    pub failures: BTreeMap<String, Failure>,
+    /// Files that are damaged, with what is wrong; the next run moves them away and makes their content again.
+    pub damaged: BTreeMap<String, String>,
     /// What processes are running.
     pub leases: Vec<LeaseStatus>,
     /// Processes that took part so far.
@@ -89,16 +94,43 @@ struct PlanFile {
     families: Vec<Family>,
 }
 
+/// How a cell ended.
+type Ended = (Ending, Failure);
+
 /// Looks at a results folder; none where it has no plan.
 ///
 /// # Errors
 /// A file that cannot be read or is damaged.
 pub fn read(folder: &Path) -> Result<Option<Status>, StoreError> {
     let Some(plan) = json::<PlanFile>(&folder.join("plan.json"))? else { return Ok(None) };
-    let groups: BTreeMap<String, usize> = json(&folder.join("groups.json"))?.unwrap_or_default();
+    let mut damaged = BTreeMap::new();
+    let groups: BTreeMap<String, usize> = whole(&folder.join("groups.json"), &mut damaged)?.unwrap_or_default();
     let store = Store::at(folder);
-    let parts: Vec<PartHead> =
-        if_there(store.parts().names())?.iter().filter_map(|name| store.parts().head(name)).collect();
+    let mut parts: Vec<PartHead> = Vec::new();
+    for name in if_there(store.parts().names())? {
+        match store.parts().head(&name)? {
+            Some(Ok(head)) => parts.push(head),
+            Some(Err(why)) => drop(damaged.insert(folder.join("parts").join(name).display().to_string(), why)),
+            None => {}
+        }
+    }
+    if let Err(why) = store.look_at_guards()? {
+        damaged.insert(folder.join("guards.json").display().to_string(), why);
+    }
+    let mut family_of: Vec<Option<&Family>> = vec![None; plan.cells.len()];
+    for family in &plan.families {
+        for cell in &family.cells {
+            // A cell beyond the list is nobody's.
+            if let Some(place) = family_of.get_mut(*cell) {
+                *place = Some(family);
+            }
+        }
+    }
+    let look = |(id, family): (&String, &Option<&Family>)| {
+        Ok(store.look(id)?.map(|look| look.and_then(|record| ended(&record, *family))))
+    };
+    let looks = plan.cells.par_iter().zip(&family_of).map(look);
+    let looks: Vec<Option<Result<Ended, String>>> = looks.collect::<Result<_, StoreError>>()?;
     let mut models: Vec<ModelStatus> = Vec::new();
     let mut failures = BTreeMap::new();
     for family in &plan.families {
@@ -107,17 +139,20 @@ pub fn read(folder: &Path) -> Result<Option<Status>, StoreError> {
         }
         let Some(model) = models.last_mut() else { continue };
         let mut unrecorded = BTreeSet::new();
-        for id in family.cells.iter().filter_map(|cell| plan.cells.get(*cell)) {
+        for (id, look) in family.cells.iter().filter_map(|cell| Some((plan.cells.get(*cell)?, looks.get(*cell)?))) {
             model.cells += 1;
-            match store.look(id)? {
-                Some(Ending::Done) => model.done += 1,
-                Some(Ending::Failed) => {
+            match look {
+                Some(Ok((Ending::Done, _))) => model.done += 1,
+                Some(Ok((Ending::Failed, failure))) => {
                     model.failed += 1;
-                    failures.insert(id.clone(), store.error_of(id).unwrap_or_default());
+                    failures.insert(id.clone(), failure.clone());
                 }
-                None => {
+                look => {
                     model.missing += 1;
                     unrecorded.insert(id.as_str());
+                    if let Some(Err(why)) = look {
+                        damaged.insert(store.cell_path(id).display().to_string(), why.clone());
+                    }
                 }
             }
         }
@@ -131,7 +166,8 @@ pub fn read(folder: &Path) -> Result<Option<Status>, StoreError> {
         model.groups_done += (0..count.unwrap_or(0)).filter(done).count();
     }
     let (mut processes, mut sharing, mut stopped) = (0, SharingRecord::default(), Vec::new());
-    for contribution in contributions(folder)? {
+    for path in manifests(folder)? {
+        let Some(contribution) = whole::<Contribution>(&path, &mut damaged)? else { continue };
         processes += 1;
         let Contribution { host, pid, .. } = contribution;
         stopped.extend(contribution.stopped.map(|why| Stopped { host, pid, why }));
@@ -142,7 +178,7 @@ pub fn read(folder: &Path) -> Result<Option<Status>, StoreError> {
         leases => leases.map_err(|error| io("read", store.leases().folder(), error))?,
     };
     let leases = leases.iter().map(lease).collect();
-    Ok(Some(Status { experiment: plan.experiment, models, failures, leases, processes, stopped, sharing }))
+    Ok(Some(Status { experiment: plan.experiment, models, failures, damaged, leases, processes, stopped, sharing }))
 }
 
 fn lease(found: &Found) -> LeaseStatus {
@@ -152,12 +188,7 @@ fn lease(found: &Found) -> LeaseStatus {
         return LeaseStatus { work, holder, held_s, silent_s, stale: silent_s > SILENCE.as_secs() };
     };
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs());
-    let stale = match record.owner.life(Owner::me()) {
-        Life::Alive => false,
-        Life::Gone => true,
-        // A run watches for a minute by its own clock; here the two clocks have to do.
-        Life::Unknown => silent_s > SILENCE.as_secs(),
-    };
+    let stale = found.seems_stale(Owner::me());
     LeaseStatus {
         work: record.work.clone(),
         holder: Some((record.owner.host.clone(), record.owner.pid)),
@@ -167,7 +198,28 @@ fn lease(found: &Found) -> LeaseStatus {
     }
 }
 
-fn contributions(folder: &Path) -> Result<Vec<Contribution>, StoreError> {
+/// Moves files away that say how far an experiment is and are damaged; they hold nothing that a result depends on.
+///
+/// # Errors
+/// A file can neither be read nor moved.
+pub(super) fn move_damaged(folder: &Path) -> Result<(), StoreError> {
+    let mut damaged = BTreeMap::new();
+    let groups = folder.join("groups.json");
+    whole::<BTreeMap<String, usize>>(&groups, &mut damaged)?;
+    if let Some(why) = damaged.remove(&groups.display().to_string()) {
+        aside::move_away(folder, &groups, Aside::Damaged, &why)?;
+    }
+    for path in manifests(folder)? {
+        whole::<Contribution>(&path, &mut damaged)?;
+        if let Some(why) = damaged.remove(&path.display().to_string()) {
+            aside::move_away(folder, &path, Aside::Damaged, &why)?;
+        }
+    }
+    Ok(())
+}
+
+/// Manifests of all processes, in the order in which they began.
+fn manifests(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let folder = folder.join("manifests");
     let entries = match fs::read_dir(&folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -175,15 +227,15 @@ fn contributions(folder: &Path) -> Result<Vec<Contribution>, StoreError> {
     };
     let paths: Result<Vec<_>, _> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
     let mut paths = paths.map_err(|error| io("read", &folder, error))?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     // Their names begin with the times at which they began.
     paths.sort();
-    let mut all = Vec::new();
-    for path in paths {
-        if path.extension().is_some_and(|extension| extension == "json") {
-            all.extend(json(&path)?);
-        }
-    }
-    Ok(all)
+    Ok(paths)
+}
+
+fn ended(record: &CellRecord, family: Option<&Family>) -> Result<Ended, String> {
+    family.map_or(Ok(()), |family| check::of_family(record, family))?;
+    Ok((record.status, record.failure()))
 }
 
 /// Folders of earlier versions have no parts.
@@ -195,9 +247,17 @@ fn if_there(names: Result<Vec<String>, StoreError>) -> Result<Vec<String>, Store
 }
 
 fn json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
-    match fs::read(path) {
-        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| damaged(path, error)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(io("read", path, error)),
+    let text = aside::read_if_there(path)?;
+    text.map(|text| serde_json::from_slice(&text).map_err(|error| damaged(path, error))).transpose()
+}
+
+/// As [`json`], with a damaged file among the damaged ones.
+fn whole<T: DeserializeOwned>(path: &Path, all: &mut BTreeMap<String, String>) -> Result<Option<T>, StoreError> {
+    match json(path) {
+        Err(StoreError::Damaged { path, error }) => {
+            all.insert(path, error);
+            Ok(None)
+        }
+        read => read,
     }
 }

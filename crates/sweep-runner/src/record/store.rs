@@ -9,9 +9,11 @@
 //!                      parts/<group>.json   finished groups of cells that are not whole yet
 //!                      leases/<group>.json  who is running what
 //!                      manifests/<run>.json where and with what each process ran
+//!                      damaged/, other-code/  what could not be used, moved out of the way
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -19,13 +21,16 @@ use miette::Diagnostic;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::aside::{self, Aside};
+use super::check;
 use super::files::{self, Durability};
 use super::guards::GuardRow;
 use super::identity::{self, Change, Digests};
-use super::lease::Leases;
+use super::lease::{Found, Leases};
 use super::manifest::Manifest;
 use super::parts::Parts;
-use super::schema::{CellRecord, SCHEMA_VERSION, Status};
+use super::schema::CellRecord;
+use super::status;
 use crate::config::Experiment;
 use crate::plan::Plan;
 
@@ -56,12 +61,34 @@ pub enum StoreError {
     },
     /// A file of ours that is not what we wrote.
     #[error("{path} is damaged: {error}")]
-    #[diagnostic(help("remove the file and run again"))]
+    #[diagnostic(help("`sweep run` on the experiment moves the file into damaged/ and makes its content again"))]
     Damaged {
         /// What.
         path: String,
         /// Why.
-        error: serde_json::Error,
+        error: String,
+    },
+    /// A process of another build works on the folder.
+    #[error("{who} works on {path}, and is another build of this program: {work}")]
+    #[diagnostic(help("wait until it has ended or stop it, or choose another folder with --out"))]
+    OtherBuild {
+        /// The folder.
+        path: String,
+        /// The process.
+        who: String,
+        /// What it runs.
+        work: String,
+    },
+    /// A process of another build wrote into the folder while this one ran.
+    #[error("{path} was made {how} while this process ran: two builds of this program work on one folder")]
+    #[diagnostic(help(
+        "stop one of them, and run the same command again; --keep-other-code takes the results of both"
+    ))]
+    MixedBuilds {
+        /// Its file.
+        path: String,
+        /// How its code differs.
+        how: &'static str,
     },
     /// Another experiment's results.
     #[error("{path} holds results of experiment `{found}`, not of `{expected}`")]
@@ -95,7 +122,7 @@ fn list(changes: &[Change]) -> String {
 impl StoreError {
     /// Whether the folder was refused before anything was written.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::OtherExperiment { .. } | Self::Changed { .. })
+        matches!(self, Self::OtherExperiment { .. } | Self::Changed { .. } | Self::OtherBuild { .. })
     }
 }
 
@@ -105,13 +132,6 @@ struct Earlier {
     experiment: String,
     #[serde(default)]
     digests: Digests,
-}
-
-/// What of a record says how the cell ended.
-#[derive(Deserialize)]
-struct Ending {
-    schema_version: u32,
-    status: Status,
 }
 
 /// A results folder.
@@ -126,19 +146,30 @@ impl Store {
     ///
     /// # Errors
     /// The folder belongs to another experiment, or was made with other weights or data than `plan` names and `accept_changes`
-    /// is not given (nothing is written then); or it cannot be created.
-    pub fn open(folder: &Path, plan: &Plan, accept_changes: bool) -> Result<Self, StoreError> {
-        let earlier = read_if_there(&folder.join("plan.json"))?;
-        if let Some(earlier) = earlier.and_then(|text| serde_json::from_str::<Earlier>(&text).ok()) {
+    /// is not given, or a process of another build works on it and `keep_other_code` is not given (nothing is written then); or it
+    /// cannot be created.
+    pub fn open(folder: &Path, plan: &Plan, accept_changes: bool, keep_other_code: bool) -> Result<Self, StoreError> {
+        let earlier = aside::read_if_there(&folder.join("plan.json"))?;
+        let earlier = earlier.map(|text| serde_json::from_slice::<Earlier>(&text));
+        if let Some(Ok(earlier)) = &earlier {
             let path = folder.display().to_string();
             if earlier.experiment != plan.experiment {
-                let (found, expected) = (earlier.experiment, plan.experiment.clone());
+                let (found, expected) = (earlier.experiment.clone(), plan.experiment.clone());
                 return Err(StoreError::OtherExperiment { path, found, expected });
             }
             let changes = identity::changes(&earlier.digests, &plan.digests());
             if !changes.is_empty() && !accept_changes {
                 return Err(StoreError::Changed { path, changes });
             }
+        }
+        let other = if keep_other_code { None } else { Self::at(folder).other_build()? };
+        if let Some(other) = other {
+            let (path, who) = (folder.display().to_string(), other.who());
+            return Err(StoreError::OtherBuild {
+                path,
+                who,
+                work: other.record.map(|lease| lease.work).unwrap_or_default(),
+            });
         }
         for name in ["", "cells", "parts", "leases", "manifests", "tables", "figures"] {
             let path = folder.join(name);
@@ -149,7 +180,19 @@ impl Store {
         }
         let store = Self::at(folder);
         store.leases.clean().map_err(|error| io("clean", store.leases.folder(), error))?;
+        if let Some(Err(error)) = earlier {
+            let why = format!("{error}; whether the folder was made with other weights or data is not known");
+            aside::move_away(folder, &folder.join("plan.json"), Aside::Damaged, &why)?;
+        }
+        status::move_damaged(folder)?;
         Ok(store)
+    }
+
+    fn other_build(&self) -> Result<Option<Found>, StoreError> {
+        match self.leases.other_build() {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            found => found.map_err(|error| io("read", self.leases.folder(), error)),
+        }
     }
 
     /// A folder that is there, for looking at it.
@@ -195,37 +238,14 @@ impl Store {
         self.write_json(&format!("manifests/{}.json", manifest.name()), manifest, Durability::Plain)
     }
 
-    /// How a cell ended; none where it has no record. A record that is not whole is removed: its cell runs again.
+    /// The record of a cell, or why what is there is none; nothing where there is nothing.
     ///
     /// # Errors
-    /// The record cannot be read.
-    pub fn ending(&self, cell_id: &str) -> Result<Option<Status>, StoreError> {
-        let ending = self.look(cell_id)?;
-        if ending.is_none() && self.cell_path(cell_id).exists() {
-            tracing::warn!(cell_id, "a damaged record is removed; its cell runs again");
-            self.remove_cell(cell_id);
-        }
-        Ok(ending)
-    }
-
-    /// How a cell ended; none where it has no whole record.
-    ///
-    /// # Errors
-    /// The record cannot be read.
-    pub fn look(&self, cell_id: &str) -> Result<Option<Status>, StoreError> {
-        let Some(text) = read_if_there(&self.cell_path(cell_id))? else { return Ok(None) };
-        let whole = serde_json::from_str::<Ending>(&text).ok().filter(|ending| ending.schema_version == SCHEMA_VERSION);
-        Ok(whole.map(|ending| ending.status))
-    }
-
-    /// Why a cell failed; none where it did not, or has no record.
-    pub fn error_of(&self, cell_id: &str) -> Option<String> {
-        #[derive(Deserialize)]
-        struct Failure {
-            error: Option<String>,
-        }
-        let text = fs::read_to_string(self.cell_path(cell_id)).ok()?;
-        serde_json::from_str::<Failure>(&text).ok()?.error
+    /// The file cannot be read.
+    pub fn look(&self, cell_id: &str) -> Result<Option<Result<CellRecord, String>>, StoreError> {
+        let Some(text) = aside::read_if_there(&self.cell_path(cell_id))? else { return Ok(None) };
+        let record = serde_json::from_slice::<CellRecord>(&text).map_err(|error| error.to_string());
+        Ok(Some(record.and_then(|record| check::cell(&record, cell_id).map(|()| record))))
     }
 
     /// Ids of all cells that have a record.
@@ -261,15 +281,27 @@ impl Store {
         let _ = fs::remove_file(self.cell_path(cell_id));
     }
 
-    /// Guards that ran before; none where there is no file.
+    /// Guards that ran before; none where there is no file, and an error in words where it is damaged.
     ///
     /// # Errors
     /// The file is there but cannot be read.
+    pub fn look_at_guards(&self) -> Result<Result<Vec<GuardRow>, String>, StoreError> {
+        let Some(text) = aside::read_if_there(&self.folder.join("guards.json"))? else { return Ok(Ok(Vec::new())) };
+        let rows = serde_json::from_slice::<Vec<GuardRow>>(&text).map_err(|error| error.to_string());
+        Ok(rows.and_then(|rows| rows.iter().try_for_each(check::guard).map(|()| rows)))
+    }
+
+    /// The same for who may write the file: a damaged one is moved away, and its guards run again.
+    ///
+    /// # Errors
+    /// The file can neither be read nor moved.
     pub fn read_guards(&self) -> Result<Vec<GuardRow>, StoreError> {
-        let path = self.folder.join("guards.json");
-        match read_if_there(&path)? {
-            Some(text) => serde_json::from_str(&text).map_err(|error| damaged(&path, error)),
-            None => Ok(Vec::new()),
+        match self.look_at_guards()? {
+            Ok(rows) => Ok(rows),
+            Err(why) => {
+                aside::move_away(&self.folder, &self.folder.join("guards.json"), Aside::Damaged, &why)?;
+                Ok(Vec::new())
+            }
         }
     }
 
@@ -281,7 +313,12 @@ impl Store {
         self.write_json("guards.json", rows, Durability::Synced)
     }
 
-    fn cell_path(&self, cell_id: &str) -> PathBuf {
+    /// Where all of it is.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(super) fn cell_path(&self, cell_id: &str) -> PathBuf {
         self.folder.join("cells").join(format!("{cell_id}.json"))
     }
 
@@ -307,16 +344,6 @@ pub(crate) fn io(action: &'static str, path: &Path, error: std::io::Error) -> St
     }
 }
 
-pub(super) fn damaged(path: &Path, error: serde_json::Error) -> StoreError {
-    StoreError::Damaged { path: path.display().to_string(), error }
-}
-
-fn read_if_there(path: &Path) -> Result<Option<String>, StoreError> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        // A file with bytes that are no text is damaged, and treated as such by who asked.
-        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Ok(Some(String::new())),
-        Err(error) => Err(io("read", path, error)),
-    }
+pub(super) fn damaged(path: &Path, error: impl fmt::Display) -> StoreError {
+    StoreError::Damaged { path: path.display().to_string(), error: error.to_string() }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use crate::record::guards::{ERROR, GuardRow};
-use crate::record::schema::in_words;
+use crate::record::schema::{Failure, in_words};
 use crate::text::{markdown_cell, markdown_code};
 
 /// Guards that have a column where they ran, in the order in which they run.
@@ -56,7 +56,8 @@ fn label(rows: &[GuardRow], row: &GuardRow) -> String {
 
 fn cell(own: &[&GuardRow], guard: &str) -> String {
     if let Some(error) = own.iter().find(|row| row.guard == ERROR) {
-        return format!("error: {}", markdown_cell(&error.meaning));
+        let failure = Failure { error: error.meaning.clone(), hint: error.hint.clone() };
+        return format!("error: {}", markdown_cell(&failure.to_string()));
     }
     let worst = own.iter().filter(|row| row.guard == guard).min_by(|a, b| a.measured.total_cmp(&b.measured));
     match worst {
@@ -74,6 +75,7 @@ mod tests {
     fn row(model: &str, protocol: &str, strategy: &str, guard: &str, right: usize, checked: usize) -> GuardRow {
         GuardRow {
             guard_id: "g".to_owned(),
+            code: crate::code::Code::default(),
             model: model.to_owned(),
             protocol: protocol.to_owned(),
             strategy: strategy.to_owned(),
@@ -84,6 +86,7 @@ mod tests {
             measured: right as f64 / checked as f64,
             checked,
             meaning: "targets".to_owned(),
+            hint: None,
         }
     }
 
@@ -113,9 +116,10 @@ mod tests {
     fn a_failure_elsewhere_and_an_error_stand_out() {
         let text = section(&[row("a", "context", "tome", "alone", 1, 2)]);
         assert!(text.contains("cannot be trusted"), "{text}");
-        let error = GuardRow { meaning: "not | finite".to_owned(), ..row("a", "context", "tome", ERROR, 0, 1) };
+        let hint = Some("look at the weights".to_owned());
+        let error = GuardRow { meaning: "not | finite".to_owned(), hint, ..row("a", "context", "tome", ERROR, 0, 1) };
         let text = section(&[error, row("a", "context", "dense", "oracle", 1, 1)]);
-        assert!(text.contains("| `context` | `tome` | error: not \\| finite |"), "{text}");
+        assert!(text.contains("| `context` | `tome` | error: not \\| finite (hint: look at the weights) |"), "{text}");
         assert!(section(&[]).contains("No outcome"));
     }
 

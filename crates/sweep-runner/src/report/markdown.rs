@@ -79,7 +79,7 @@ fn warnings(study: &Study, analysis: &Analysis, view: &View) -> String {
         // All of them are rows of `trials.parquet`; a page needs the first few.
         for cell in failed.iter().take(10) {
             let (trial, record) = (&cell.record.trial, &cell.record);
-            let error = markdown(record.error.as_deref().unwrap_or("no reason was recorded"));
+            let error = markdown(&record.failure().to_string());
             let reduction = trial.flops_reduction_nominal * 100.0;
             let (strategy, protocol) = (markdown_code(&trial.strategy), markdown_code(&trial.protocol));
             let (model, task) = (markdown(&trial.model), markdown(&record.task));
@@ -157,7 +157,7 @@ fn random_weights(study: &Study) -> String {
 fn probe_warnings(study: &Study) -> String {
     let mut text = String::new();
     for record in study.probes.sets.iter().filter(|set| !set.is_done()).map(|set| &set.record) {
-        let error = markdown(record.error.as_deref().unwrap_or("no reason was recorded"));
+        let error = markdown(&record.failure().to_string());
         let (probe, model, task) = (markdown_code(&record.probe), markdown(&record.model), markdown(&record.task));
         let _ = writeln!(text, "> **Warning.** The probe {probe} failed on {task} ({model}): {error}\n");
     }

@@ -6,7 +6,7 @@ use super::batch::BatchRows;
 use super::cell::RECORDED_PLANS;
 use super::recorder::{GroupOutcome, Recorder};
 use super::turn::Loaded;
-use super::{RunError, lost, memory};
+use super::{RunError, error, lost, memory};
 
 /// Runs the groups of one model that nobody else has. Each is recorded as soon as its last cell has ended.
 pub(super) fn run(loaded: &Loaded<'_>, recorder: &mut Recorder<'_>) -> Result<(), RunError> {
@@ -29,7 +29,7 @@ pub(super) fn run(loaded: &Loaded<'_>, recorder: &mut Recorder<'_>) -> Result<()
             let started = Instant::now();
             let (span, reduction) = (family.spans[group.index].clone(), loaded.reduction(*cell));
             let result = batch.evaluate(loaded.model, layout, span, &reduction, RECORDED_PLANS);
-            let result = result.map_err(|error| error.to_string());
+            let result = result.map_err(|error| error::failure(&error));
             outcomes.push(GroupOutcome { result, seconds: started.elapsed().as_secs_f64() });
             lost::check(device, outcomes[index..].iter().map(|outcome| outcome.result.is_err()))?;
             recorder.progress.underway((index + 1) as f64 * family.share(group.index));

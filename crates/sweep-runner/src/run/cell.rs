@@ -10,8 +10,8 @@ use crate::config::{self, Experiment, ModelFacts};
 use crate::library::Library;
 use crate::plan::{Cell, PlannedTrial};
 use crate::record::schema::{
-    Aggregate, CellRecord, CostRecord, ItemRecord, MetricRecord, PlanItem, PlanRecord, SCHEMA_VERSION, SiteRecord,
-    Status,
+    Aggregate, CellRecord, CostRecord, Failure, ItemRecord, MetricRecord, PlanItem, PlanRecord, SCHEMA_VERSION,
+    SiteRecord, Status,
 };
 
 /// Items per cell whose plans are recorded: enough for token maps and overlaps, little beside the scores.
@@ -119,8 +119,9 @@ pub(super) fn record(
 /// The record of a cell that failed.
 ///
 /// `truncated`: requests of its task that lost tokens.
-pub(super) fn failure(trial: &PlannedTrial, cell: &Cell, truncated: usize, error: &str) -> CellRecord {
-    CellRecord { status: Status::Failed, error: Some(error.to_owned()), ..empty(trial, cell, truncated) }
+pub(super) fn failure(trial: &PlannedTrial, cell: &Cell, truncated: usize, failure: Failure) -> CellRecord {
+    let Failure { error, hint } = failure;
+    CellRecord { status: Status::Failed, error: Some(error), hint, ..empty(trial, cell, truncated) }
 }
 
 fn empty(trial: &PlannedTrial, cell: &Cell, truncated: usize) -> CellRecord {
@@ -131,11 +132,13 @@ fn empty(trial: &PlannedTrial, cell: &Cell, truncated: usize) -> CellRecord {
     CellRecord {
         schema_version: SCHEMA_VERSION,
         cell_id: cell.cell_id.clone(),
+        code: trial.code.clone(),
         trial: trial.key.clone(),
         task: cell.task.clone(),
         primary_metric: primary_metric(&cell.task).unwrap_or_default().to_owned(),
         status: Status::Done,
         error: None,
+        hint: None,
         cost: CostRecord::default(),
         metrics: Vec::new(),
         items: Vec::new(),

@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use super::signals::Interrupt;
 use crate::library::LibraryError;
+use crate::record::schema::Failure;
 use crate::record::store::StoreError;
 
 /// Why a run stopped.
@@ -20,8 +21,14 @@ pub enum RunError {
     #[diagnostic(transparent)]
     Store(#[from] StoreError),
     /// The executor could not start.
-    #[error(transparent)]
-    Executor(#[from] EvaluationError),
+    #[error("{error}")]
+    Executor {
+        /// Why.
+        error: EvaluationError,
+        /// What to do about it.
+        #[help]
+        hint: Option<String>,
+    },
     /// The GPU does not answer any more.
     #[error("the GPU was lost: {error}")]
     #[diagnostic(help("finished groups are kept; run again to go on"))]
@@ -49,4 +56,16 @@ pub enum RunError {
     #[error("stopped by {0}; finished groups are kept")]
     #[diagnostic(help("run the same command again to go on"))]
     Interrupted(Interrupt),
+}
+
+impl From<EvaluationError> for RunError {
+    fn from(error: EvaluationError) -> Self {
+        let hint = error.hint();
+        Self::Executor { error, hint }
+    }
+}
+
+/// What a record says of an evaluation that failed: the error, and its hint, wherever below it arose ([`EvaluationError::hint`]).
+pub(super) fn failure(error: &EvaluationError) -> Failure {
+    Failure { error: error.to_string(), hint: error.hint() }
 }

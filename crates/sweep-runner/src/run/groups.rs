@@ -11,6 +11,7 @@ use super::tasks::Tasks;
 use crate::config::Experiment;
 use crate::library::{Library, LibraryError};
 use crate::plan::{self, Plan};
+use crate::record::schema::Failure;
 
 /// Tokens of a group on the CPU: a few packed calls. Small enough that a kill costs seconds (minutes for the largest models that one
 /// would run there), large enough that recording costs little beside computing.
@@ -70,7 +71,7 @@ pub(super) fn layout(
 /// A family whose task cannot be put in the tokens of its model, and why. Its cells fail; others do not depend on it.
 pub(super) struct Unfit {
     pub(super) planned: plan::Family,
-    pub(super) error: String,
+    pub(super) failure: Failure,
 }
 
 /// All families with their groups, in the order of the plan, and those that cannot be cut into groups. Depends on the plan alone, so that
@@ -87,7 +88,7 @@ pub(super) fn families(
         let layout = match layout(experiment, &planned, library, tasks) {
             Ok(layout) => layout,
             Err(error) if error.is_of_task() => {
-                unfit.push(Unfit { planned, error: error.with_hint() });
+                unfit.push(Unfit { planned, failure: error.failure() });
                 continue;
             }
             Err(error) => return Err(error),

@@ -1,22 +1,21 @@
 //! The guards of every protocol that an experiment uses, before its cells run. One process runs those of a model.
 
-use std::thread;
-use std::time::Duration;
-
 use evaluation::guards::{self, GuardOutcome};
 use evaluation::tasks::{Task, TaskKind};
 use evaluation::{EvaluationError, Protocol, Reduction, Setup};
 use rayon::prelude::*;
 use ssm_model::LanguageModel;
 
-use super::RunError;
 use super::cell::{protocol, reduction};
 use super::recorder::Recorder;
 use super::tasks::Tasks;
+use super::{RunError, error};
+use crate::code::Code;
 use crate::config::Experiment;
 use crate::plan::{Plan, PlannedTrial};
 use crate::record::guards::{ERROR, GuardRow};
 use crate::record::lease::{Lease, Taken};
+use crate::record::schema::Failure;
 use crate::record::store::{Store, StoreError, io};
 
 /// The lease of the file with the rows of all models, for as long as it takes to write it.
@@ -29,18 +28,21 @@ const DIGITS: f64 = 1e12;
 pub(super) struct Guards<'a> {
     store: &'a Store,
     plan: &'a Plan,
-    /// Ids of the guards, by model.
-    wanted: Vec<Vec<String>>,
+    /// Ids of the guards with this program's code, by model.
+    wanted: Vec<Vec<(String, Code)>>,
+    /// Rows of other code are as good.
+    keep_other_code: bool,
     rows: Vec<GuardRow>,
 }
 
 impl<'a> Guards<'a> {
     /// What earlier runs found. Rows of other plans are dropped, and so are those that an error left: what went wrong may have been
     /// the machine.
-    pub(super) fn read(store: &'a Store, plan: &'a Plan) -> Result<Self, StoreError> {
-        let ids = |model| plan.guarded(model).into_iter().map(|(guard_id, _)| guard_id).collect();
+    pub(super) fn read(store: &'a Store, plan: &'a Plan, keep_other_code: bool) -> Result<Self, StoreError> {
+        let ids =
+            |model| plan.guarded(model).into_iter().map(|(guard_id, trial)| (guard_id, trial.code.clone())).collect();
         let wanted = (0..plan.models.len()).map(ids).collect();
-        let mut guards = Self { store, plan, wanted, rows: Vec::new() };
+        let mut guards = Self { store, plan, wanted, keep_other_code, rows: Vec::new() };
         guards.update(Vec::new(), false)?;
         Ok(guards)
     }
@@ -52,7 +54,7 @@ impl<'a> Guards<'a> {
 
     /// Whether a model has guards that were not run yet.
     pub(super) fn are_missing(&self, model: usize) -> bool {
-        self.wanted[model].iter().any(|guard_id| !self.know(guard_id))
+        self.wanted[model].iter().any(|(guard_id, _)| !self.know(guard_id))
     }
 
     /// Models that have.
@@ -69,7 +71,8 @@ impl<'a> Guards<'a> {
 
     /// Looks at what other processes found.
     pub(super) fn refresh(&mut self) -> Result<(), StoreError> {
-        let rows = self.store.read_guards()?;
+        // A damaged file is moved away by who writes the next one.
+        let rows = self.store.look_at_guards()?.unwrap_or_default();
         self.keep(rows, true);
         Ok(())
     }
@@ -85,7 +88,10 @@ impl<'a> Guards<'a> {
 
     /// Takes what this plan wants, in its order.
     fn keep(&mut self, rows: Vec<GuardRow>, with_errors: bool) {
-        let place = |row: &GuardRow| self.wanted.iter().flatten().position(|guard_id| *guard_id == row.guard_id);
+        let is_of = |row: &GuardRow, (guard_id, code): &(String, Code)| {
+            *guard_id == row.guard_id && (self.keep_other_code || *code == row.code)
+        };
+        let place = |row: &GuardRow| self.wanted.iter().flatten().position(|wanted| is_of(row, wanted));
         let mut placed: Vec<(usize, GuardRow)> = rows
             .into_iter()
             .filter(|row| with_errors || row.guard != ERROR)
@@ -97,13 +103,7 @@ impl<'a> Guards<'a> {
 
     /// Adds rows to the file, which other processes may add to as well.
     fn update(&mut self, added: Vec<GuardRow>, with_errors: bool) -> Result<(), StoreError> {
-        let leases = self.store.leases();
-        let _lease = loop {
-            match leases.take(FILE, "the file of the guards").map_err(|error| io("write", leases.folder(), error))? {
-                Taken::Mine(lease) => break lease,
-                Taken::Held(_) => thread::sleep(Duration::from_millis(20)),
-            }
-        };
+        let _lease = self.store.hold(FILE, "the file of the guards")?;
         let mut rows = self.store.read_guards()?;
         rows.retain(|row| added.iter().all(|new| new.guard_id != row.guard_id));
         rows.extend(added);
@@ -169,6 +169,7 @@ fn rows_of(
     let (protocol, reduction) = (protocol(experiment, &trial.key.protocol), reduction(trial));
     let row = |guard: &str, passed, measured, checked, meaning: &str| GuardRow {
         guard_id: guard_id.to_owned(),
+        code: trial.code.clone(),
         model: trial.key.model.clone(),
         protocol: trial.key.protocol.clone(),
         strategy: trial.key.strategy.clone(),
@@ -180,11 +181,15 @@ fn rows_of(
         measured: (f64::round(measured * DIGITS)) / DIGITS,
         checked,
         meaning: meaning.to_owned(),
+        hint: None,
     };
     let outcomes = match outcomes(model, guarded, protocol, &reduction, trial.strategy.is_causal()) {
         Ok(outcomes) => outcomes,
         // The cells of this strategy will record the error too; the others go on.
-        Err(error) => return vec![row(ERROR, false, 0.0, 0, &error.to_string())],
+        Err(error) => {
+            let Failure { error, hint } = error::failure(&error);
+            return vec![GuardRow { hint, ..row(ERROR, false, 0.0, 0, &error) }];
+        }
     };
     let rows = ["oracle", "identity", "alone", "causal"].into_iter().filter_map(|guard| {
         let own: Vec<&GuardOutcome> = outcomes.iter().filter(|outcome| outcome.guard == guard).collect();

@@ -4,9 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::groups::{Family, Group};
+use crate::code::Code;
 use crate::plan::Plan;
+use crate::record::aside::Aside;
 use crate::record::lease::{Lease, Taken};
 use crate::record::parts::PartHead;
+use crate::record::review;
+use crate::record::schema::Failure;
 use crate::record::store::{Store, StoreError, io};
 
 /// Records and parts of a results folder, read again whenever something may have changed.
@@ -14,11 +18,16 @@ pub(super) struct Ledger<'a> {
     pub(super) store: &'a Store,
     pub(super) plan: &'a Plan,
     pub(super) families: &'a [Family],
+    /// Cells of the plan by id.
+    cells: BTreeMap<&'a str, usize>,
+    /// Code of the cells of the plan; none where any will do.
+    codes: Option<BTreeMap<&'a str, &'a Code>>,
     seen: Mutex<Seen>,
 }
 
 #[derive(Default)]
 struct Seen {
+    /// Cells of the plan whose records were looked at, and all records of others.
     recorded: BTreeSet<String>,
     /// Heads by file name.
     parts: BTreeMap<String, PartHead>,
@@ -34,26 +43,77 @@ pub(super) struct Claim {
 }
 
 impl<'a> Ledger<'a> {
-    pub(super) fn new(store: &'a Store, plan: &'a Plan, families: &'a [Family]) -> Result<Self, StoreError> {
-        let ledger = Self { store, plan, families, seen: Mutex::default() };
+    /// `recorded`: cells whose records were found to be sound. `keep_other_code`: records and parts of other code are as good.
+    pub(super) fn new(
+        store: &'a Store,
+        plan: &'a Plan,
+        families: &'a [Family],
+        recorded: BTreeSet<String>,
+        keep_other_code: bool,
+    ) -> Result<Self, StoreError> {
+        let cells = plan.cells.iter().enumerate().map(|(index, cell)| (cell.cell_id.as_str(), index)).collect();
+        let codes = (!keep_other_code).then(|| review::codes(plan));
+        let seen = Mutex::new(Seen { recorded, parts: BTreeMap::new() });
+        let ledger = Self { store, plan, families, cells, codes, seen };
         ledger.refresh()?;
         Ok(ledger)
+    }
+
+    /// Takes note of records that this process wrote.
+    pub(super) fn wrote(&self, cell_id: &str) {
+        self.seen().recorded.insert(cell_id.to_owned());
     }
 
     /// Looks at the folder again.
     pub(super) fn refresh(&self) -> Result<(), StoreError> {
         // Parts before records: a part goes away after its cells are recorded, so that nothing is ever in neither.
         let names = self.store.parts().names()?;
-        let recorded = self.store.recorded()?;
+        let there = self.store.recorded()?;
         let mut seen = self.seen();
+        let mut recorded = BTreeSet::new();
+        for id in there {
+            let known = seen.recorded.contains(&id);
+            if known || self.accepts(&id)? {
+                recorded.insert(id);
+            }
+        }
         let mut parts = BTreeMap::new();
         for name in names {
-            if let Some(head) = seen.parts.remove(&name).or_else(|| self.store.parts().head(&name)) {
-                parts.insert(name, head);
-            }
+            let head = match seen.parts.remove(&name) {
+                Some(head) => Some(head),
+                None => self.head(&name)?,
+            };
+            parts.extend(head.map(|head| (name, head)));
         }
         *seen = Seen { recorded, parts };
         Ok(())
+    }
+
+    /// Whether a record that was not there before can be reused. What other plans recorded is theirs to look at.
+    fn accepts(&self, id: &str) -> Result<bool, StoreError> {
+        let Some(cell) = self.cells.get(id) else { return Ok(true) };
+        self.store.accept(self.plan, &self.plan.cells[*cell], self.codes.is_none())
+    }
+
+    /// Head of a part that was not there before; none where it is gone, or damaged and moved away.
+    fn head(&self, name: &str) -> Result<Option<PartHead>, StoreError> {
+        let parts = self.store.parts();
+        let head = match parts.head(name)? {
+            None => return Ok(None),
+            Some(Err(why)) => {
+                parts.move_away(name, Aside::Damaged, &why)?;
+                return Ok(None);
+            }
+            Some(Ok(head)) => head,
+        };
+        let now = |id: &str| self.codes.as_ref()?.get(id).copied();
+        match head.other_code(now) {
+            Some((code, now)) => {
+                let how = code.against(now);
+                Err(StoreError::MixedBuilds { path: format!("the part {name}"), how })
+            }
+            None => Ok(Some(head)),
+        }
     }
 
     /// Whether a cell has its record.
@@ -99,7 +159,7 @@ impl<'a> Ledger<'a> {
 
     /// Cells of a family that can be recorded: those whose groups are all there, and those of which a group failed and all before it
     /// are there, with the error of that group.
-    pub(super) fn ready(&self, family: usize) -> Vec<(usize, Option<String>)> {
+    pub(super) fn ready(&self, family: usize) -> Vec<(usize, Option<Failure>)> {
         let seen = self.seen();
         let facts = &self.families[family];
         let own = |part: &&PartHead| part.family == facts.planned.family_id;
@@ -109,35 +169,35 @@ impl<'a> Ledger<'a> {
             if seen.recorded.contains(id) {
                 continue;
             }
-            let mut groups: BTreeMap<usize, Option<&String>> = BTreeMap::new();
+            let mut groups: BTreeMap<usize, Option<Failure>> = BTreeMap::new();
             for part in seen.parts.values().filter(own).filter(|part| part.cells.contains(id)) {
-                groups.insert(part.group, part.errors.get(id));
+                groups.insert(part.group, part.failure(id));
             }
-            let there = (0..facts.spans.len()).map_while(|group| groups.get(&group));
+            let there = (0..facts.spans.len()).map_while(|group| groups.remove(&group));
             let mut there = there.peekable();
             let mut count = 0;
             let mut failed = None;
             while let Some(error) = there.next().filter(|_| failed.is_none()) {
                 count += 1;
-                failed = *error;
+                failed = error;
             }
             if failed.is_some() || count == facts.spans.len() {
-                ready.push((cell, failed.cloned()));
+                ready.push((cell, failed));
             }
         }
         ready
     }
 
     /// Cells of a family that failed in some group and have no record, with the error of the first such group that is there.
-    pub(super) fn failing(&self, family: usize) -> BTreeMap<usize, String> {
+    pub(super) fn failing(&self, family: usize) -> BTreeMap<usize, Failure> {
         let seen = self.seen();
         let facts = &self.families[family];
         let mut failing = BTreeMap::new();
         for part in seen.parts.values().filter(|part| part.family == facts.planned.family_id) {
             for &cell in &facts.planned.cells {
                 let id = &self.plan.cells[cell].cell_id;
-                if let Some(error) = part.errors.get(id).filter(|_| !seen.recorded.contains(id)) {
-                    failing.entry(cell).or_insert_with(|| error.clone());
+                if let Some(failure) = part.failure(id).filter(|_| !seen.recorded.contains(id)) {
+                    failing.entry(cell).or_insert(failure);
                 }
             }
         }

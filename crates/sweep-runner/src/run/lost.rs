@@ -17,7 +17,7 @@ pub(super) fn check(device: &Device, mut failed: impl Iterator<Item = bool>) -> 
 /// What stopped a run: the device, where it does not answer any more, whatever failed first because of it.
 pub(super) fn cause(device: &Device, error: RunError) -> RunError {
     match error {
-        RunError::Library(_) | RunError::Executor(_) => match device::synchronize(device) {
+        RunError::Library(_) | RunError::Executor { .. } => match device::synchronize(device) {
             Ok(()) => error,
             Err(lost) => RunError::Device { error: lost.to_string() },
         },

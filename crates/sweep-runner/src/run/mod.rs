@@ -36,7 +36,7 @@ use crate::config::Experiment;
 use crate::library::Library;
 use crate::plan::Plan;
 use crate::record::manifest::{self, SharingRecord};
-use crate::record::schema::Status;
+use crate::record::schema::{Failure, Status};
 use crate::record::store::Store;
 use guard::Guards;
 use ledger::Ledger;
@@ -49,7 +49,7 @@ pub use error::RunError;
 pub use memory::{default_budget, parse_bytes};
 pub use probes::{ProbeSummary, probes};
 pub use shard::Shard;
-pub use signals::{Interrupt, Listening, Stop};
+pub use signals::{Interrupt, Listening, Stop, Taken, attend};
 
 /// How a run behaves.
 #[derive(Clone, Debug)]
@@ -66,6 +66,8 @@ pub struct RunOptions {
     pub shard: Option<Shard>,
     /// Go on in a folder that was made with other weights or data.
     pub accept_changes: bool,
+    /// Take results that other code made as they are; they are moved away and made again otherwise.
+    pub keep_other_code: bool,
     /// Run failed cells again; they are left alone otherwise.
     pub retry_failed: bool,
     /// Whether the run was asked to end.
@@ -82,6 +84,7 @@ impl Default for RunOptions {
             placement: Placement::cpu(),
             shard: None,
             accept_changes: false,
+            keep_other_code: false,
             retry_failed: false,
             stop: Stop::default(),
         }
@@ -120,14 +123,14 @@ pub fn run(
     folder: &Path,
     options: &RunOptions,
 ) -> Result<RunSummary, RunError> {
-    let store = Store::open(folder, plan, options.accept_changes)?;
+    let store = Store::open(folder, plan, options.accept_changes, options.keep_other_code)?;
     store.write_plan(experiment, plan)?;
     let manifest = manifest::collect(experiment, plan, library.hub_commits());
     store.write_manifest(&manifest)?;
-    let endings = endings(plan, &store, options.retry_failed)?;
+    let endings = endings(plan, &store, options)?;
     let count = |status: Option<Status>| endings.iter().filter(|ending| **ending == status).count();
     let (missing, left_failed) = (count(None), count(Some(Status::Failed)));
-    let mut guards = Guards::read(&store, plan)?;
+    let mut guards = Guards::read(&store, plan, options.keep_other_code)?;
     let mut summary = RunSummary {
         folder: folder.to_owned(),
         ran: 0,
@@ -149,7 +152,9 @@ pub fn run(
     let counts = families.iter().map(|family| (family.planned.family_id.clone(), family.spans.len())).collect();
     store.write_groups(&counts)?;
     let mine = groups::groups(plan, &families, options.shard);
-    let ledger = Ledger::new(&store, plan, &families)?;
+    let sound = plan.cells.iter().zip(&endings).filter(|(_, ending)| ending.is_some());
+    let sound = sound.map(|(cell, _)| cell.cell_id.clone()).collect();
+    let ledger = Ledger::new(&store, plan, &families, sound, options.keep_other_code)?;
     let mut recorder =
         Recorder { ledger: &ledger, library, options, progress, manifest, ran: 0, failed: BTreeSet::new() };
     let mut turns = || {
@@ -163,7 +168,8 @@ pub fn run(
     };
     if let Err(error) = turns() {
         let error = lost::cause(&options.placement.device, error);
-        recorder.manifest.stopped = Some(error.to_string());
+        let hint = miette::Diagnostic::help(&error).map(|hint| hint.to_string());
+        recorder.manifest.stopped = Some(Failure { error: error.to_string(), hint }.to_string());
         store.write_manifest(&recorder.manifest)?;
         return Err(error);
     }
@@ -175,20 +181,18 @@ pub fn run(
     Ok(summary)
 }
 
-/// How each cell ended in earlier runs. Those that failed are made to run again if `retry`.
-fn endings(plan: &Plan, store: &Store, retry: bool) -> Result<Vec<Option<Status>>, RunError> {
-    if retry {
+/// How each cell ended in earlier runs, from the records that can be reused. Those that failed are made to run again by a retry.
+fn endings(plan: &Plan, store: &Store, options: &RunOptions) -> Result<Vec<Option<Status>>, RunError> {
+    let mut endings = store.review(plan, options.keep_other_code)?;
+    if options.retry_failed {
         for name in store.parts().names()? {
             store.parts().forget_failures(&name)?;
         }
-    }
-    let ending = |cell: &crate::plan::Cell| {
-        let ending = store.ending(&cell.cell_id)?;
-        if retry && ending == Some(Status::Failed) {
-            store.remove_cell(&cell.cell_id);
-            return Ok(None);
+        for (cell, ending) in plan.cells.iter().zip(&mut endings) {
+            if ending.take_if(|ending| *ending == Status::Failed).is_some() {
+                store.remove_cell(&cell.cell_id);
+            }
         }
-        Ok(ending)
-    };
-    plan.cells.iter().map(ending).collect()
+    }
+    Ok(endings)
 }

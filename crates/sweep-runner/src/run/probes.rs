@@ -9,14 +9,14 @@ use ssm_model::LanguageModel;
 use tracing::warn;
 
 use super::tasks::Tasks;
-use super::{RunError, RunOptions, cell, lost};
+use super::{RunError, RunOptions, cell, error, lost};
 use crate::config::Experiment;
 use crate::library::Library;
 use crate::plan::{Plan, ProbeCell};
 use crate::record::lease::{Leases, Taken};
 use crate::record::probes::{PROBE_SCHEMA_VERSION, ProbeRecord, ProbeStore};
-use crate::record::schema::Status;
-use crate::record::store::io;
+use crate::record::schema::{Failure, Status};
+use crate::record::store::{StoreError, io};
 
 /// Time between two looks at what others hold.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -49,8 +49,12 @@ pub fn probes(
     store.write_index(&ids)?;
     let leases = Leases::open(&folder.join("leases"));
     let mine = options.shard.map_or_else(|| vec![true; ids.len()], |shard| shard.assign(&vec![1.0; ids.len()]));
+    let code = |probe: &'_ ProbeCell| (!options.keep_other_code).then(|| probe.code.clone());
     let own = plan.probes.iter().zip(mine).filter_map(|(probe, mine)| mine.then_some(probe));
-    let mut left: Vec<&ProbeCell> = own.filter(|probe| !store.is_done(&probe.probe_id)).collect();
+    let mut left: Vec<&ProbeCell> = own
+        .map(|probe| Ok((probe, store.is_done(&probe.probe_id, code(probe).as_ref())?)))
+        .filter_map(|looked| looked.map(|(probe, done)| (!done).then_some(probe)).transpose())
+        .collect::<Result<_, StoreError>>()?;
     let mut summary = ProbeSummary { reused: ids.len() - left.len(), ..ProbeSummary::default() };
     if options.shard.is_some() {
         summary.reused = 0;
@@ -76,7 +80,7 @@ pub fn probes(
                 continue;
             };
             // Only now: who held it before may have finished it since the last look.
-            if store.is_done(&probe.probe_id) {
+            if store.review(&probe.probe_id, code(probe).as_ref())? {
                 summary.reused += 1;
                 continue;
             }
@@ -98,11 +102,12 @@ pub fn probes(
 fn tell(record: &ProbeRecord, done: usize, all: usize) {
     let of = record.trial.as_ref().map_or_else(String::new, |trial| format!(" of {}", trial.strategy));
     let (probe, model, task) = (&record.probe, &record.model, &record.task);
-    let ended = match &record.error {
-        None => format!("{:.1} s", record.wall_s),
-        Some(error) => {
-            warn!(probe, task, error, "probe failed; the others go on");
-            format!("FAILED: {error}")
+    let ended = match record.status {
+        Status::Done => format!("{:.1} s", record.wall_s),
+        Status::Failed => {
+            let failure = record.failure();
+            warn!(probe, task, error = failure.error, hint = failure.hint, "probe failed; the others go on");
+            format!("FAILED: {failure}")
         }
     };
     let line = format!("probe {done}/{all} · {model} · {probe}{of} · {task} · {ended}");
@@ -129,7 +134,7 @@ impl Looker<'_> {
         let task = match self.tasks.get(self.library, reference, &probe.task, self.experiment) {
             Ok(task) => task,
             // A matter of this task: other probes go on.
-            Err(error) if error.is_of_task() => return Ok(failure(self.plan, probe, error.with_hint())),
+            Err(error) if error.is_of_task() => return Ok(failure(self.plan, probe, error.failure())),
             Err(error) => return Err(error.into()),
         };
         let Some((_, model)) = &self.model else { unreachable!("loaded above") };
@@ -152,31 +157,31 @@ fn look(plan: &Plan, probe: &ProbeCell, model: &LanguageModel, task: &Task) -> P
     let started = Instant::now();
     let result = probe.probe.run(&setup);
     let wall_s = started.elapsed().as_secs_f64();
-    match result {
-        Ok(table) => record(plan, probe, items.len(), Ok(table.rows), wall_s),
-        Err(error) => record(plan, probe, items.len(), Err(error.to_string()), wall_s),
-    }
+    let outcome = result.map(|table| table.rows).map_err(|error| error::failure(&error));
+    record(plan, probe, items.len(), outcome, wall_s)
 }
 
 /// The record of a probe whose task cannot be loaded.
-fn failure(plan: &Plan, probe: &ProbeCell, error: String) -> ProbeRecord {
-    record(plan, probe, 0, Err(error), 0.0)
+fn failure(plan: &Plan, probe: &ProbeCell, failure: Failure) -> ProbeRecord {
+    record(plan, probe, 0, Err(failure), 0.0)
 }
 
 fn record(
     plan: &Plan,
     probe: &ProbeCell,
     items: usize,
-    outcome: Result<Vec<ProbeRow>, String>,
+    outcome: Result<Vec<ProbeRow>, Failure>,
     wall_s: f64,
 ) -> ProbeRecord {
-    let (status, error, rows) = match outcome {
+    let (status, failure, rows) = match outcome {
         Ok(rows) => (Status::Done, None, rows),
-        Err(error) => (Status::Failed, Some(error), Vec::new()),
+        Err(failure) => (Status::Failed, Some(failure), Vec::new()),
     };
+    let (error, hint) = failure.map_or((None, None), |Failure { error, hint }| (Some(error), hint));
     ProbeRecord {
         schema_version: PROBE_SCHEMA_VERSION,
         probe_id: probe.probe_id.clone(),
+        code: probe.code.clone(),
         probe: probe.probe.name.to_owned(),
         options: probe.options.to_json(),
         model: plan.models[probe.model].reference.clone(),
@@ -185,6 +190,7 @@ fn record(
         items,
         status,
         error,
+        hint,
         wall_s,
         columns: probe.probe.columns.iter().map(|column| column.name.to_owned()).collect(),
         rows,

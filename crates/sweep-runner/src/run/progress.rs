@@ -81,7 +81,7 @@ impl Progress {
     pub(super) fn done(&mut self, trial: &PlannedTrial, cell: &Cell, record: &CellRecord, took: Duration) {
         let outcome = match record.status {
             Status::Done => format!("{:.1} s", took.as_secs_f64()),
-            Status::Failed => format!("FAILED: {}", record.error.as_deref().unwrap_or("unknown")),
+            Status::Failed => format!("FAILED: {}", record.failure()),
         };
         self.latest = terminal(&format!("{} · {} · {outcome}", trial.describe(), cell.task));
         self.bar.set_message(self.latest.clone());

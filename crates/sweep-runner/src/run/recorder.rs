@@ -14,9 +14,11 @@ use super::progress::Progress;
 use super::tasks::Tasks;
 use super::{RunError, RunOptions};
 use crate::library::Library;
+use crate::record::aside::Aside;
+use crate::record::check;
 use crate::record::manifest::Manifest;
 use crate::record::parts::{Outcome, PartHead};
-use crate::record::schema::{CellRecord, Status};
+use crate::record::schema::{CellRecord, Failure, Status};
 
 /// Writes down what ends, and counts it.
 pub(super) struct Recorder<'a> {
@@ -33,7 +35,7 @@ pub(super) struct Recorder<'a> {
 
 /// What a group gave one of its cells.
 pub(super) struct GroupOutcome {
-    pub(super) result: Result<Partial, String>,
+    pub(super) result: Result<Partial, Failure>,
     pub(super) seconds: f64,
 }
 
@@ -54,17 +56,22 @@ impl Recorder<'_> {
             family: self.ledger.families[group.family].planned.family_id.clone(),
             group: group.index,
             cells: cells.iter().map(|cell| plan.cells[*cell].cell_id.clone()).collect(),
+            code: cells.iter().map(|cell| plan.trial_of(&plan.cells[*cell]).code.clone()).collect(),
             errors: BTreeMap::new(),
+            hints: BTreeMap::new(),
             peak_mem_bytes,
+            digest: String::new(),
         };
         let mut payload: Vec<Outcome> = Vec::with_capacity(cells.len());
         for (cell, outcome) in cells.iter().zip(outcomes) {
-            let partial = outcome.result.map_err(|error| {
+            let partial = outcome.result.map_err(|Failure { error, hint }| {
                 let (trial, cell_facts) = (plan.trial_of(&plan.cells[*cell]), &plan.cells[*cell]);
                 if self.failed.insert(*cell) {
-                    warn!(trial = trial.describe(), task = cell_facts.task, error, "cell failed; the others go on");
+                    let (trial, task) = (trial.describe(), &cell_facts.task);
+                    warn!(trial, task, error, hint, "cell failed; the others go on");
                 }
                 head.errors.insert(cell_facts.cell_id.clone(), error);
+                head.hints.extend(hint.map(|hint| (cell_facts.cell_id.clone(), hint)));
             });
             payload.push((outcome.seconds, partial.ok()));
         }
@@ -89,14 +96,20 @@ impl Recorder<'_> {
         }
         let (failed, whole): (Vec<_>, Vec<_>) = ready.into_iter().partition(|(_, error)| error.is_some());
         let mut records: Vec<CellRecord> =
-            failed.into_iter().filter_map(|(cell, error)| self.failure(cell, &error?, tasks)).collect();
+            failed.into_iter().filter_map(|(cell, failure)| self.failure(cell, failure?, tasks)).collect();
         let whole: Vec<usize> = whole.into_iter().map(|(cell, _)| cell).collect();
-        records.extend(self.whole(family, &whole, layout, tasks));
+        records.extend(self.whole(family, &whole, layout, tasks)?);
         self.record(&records)
     }
 
     /// The records of cells whose groups are all there.
-    fn whole(&self, family: usize, cells: &[usize], layout: &Layout, tasks: &Tasks) -> Vec<CellRecord> {
+    fn whole(
+        &self,
+        family: usize,
+        cells: &[usize],
+        layout: &Layout,
+        tasks: &Tasks,
+    ) -> Result<Vec<CellRecord>, RunError> {
         let plan = self.ledger.plan;
         let facts = &self.ledger.families[family];
         let ids: BTreeSet<&str> = cells.iter().map(|cell| plan.cells[*cell].cell_id.as_str()).collect();
@@ -104,10 +117,13 @@ impl Recorder<'_> {
         let mut gathered: BTreeMap<String, (f64, u64, Vec<Partial>)> = BTreeMap::new();
         for index in 0..facts.spans.len() {
             for name in self.ledger.parts(Group { family, index }, &ids) {
-                let Some((head, outcomes)) = self.ledger.store.parts().outcomes(&name) else {
-                    warn!(part = name, "a part cannot be read; its group runs again");
-                    self.ledger.store.parts().remove(&name);
-                    continue;
+                let (head, outcomes) = match self.ledger.store.parts().outcomes(&name)? {
+                    Some(Ok(read)) => read,
+                    Some(Err(why)) => {
+                        self.ledger.store.parts().move_away(&name, Aside::Damaged, &why)?;
+                        continue;
+                    }
+                    None => continue,
                 };
                 for (cell, (seconds, partial)) in head.cells.into_iter().zip(outcomes) {
                     let Some(partial) = partial.filter(|_| ids.contains(cell.as_str())) else { continue };
@@ -129,30 +145,40 @@ impl Recorder<'_> {
             let task = tasks.loaded(&trial.key.model, &cell.task)?;
             let evaluation = layout.evaluation(parts);
             let model = &plan.models[trial.model];
-            Some(cell::record(trial, cell, task, model, self.library, &evaluation, (seconds, peak)))
+            let record = cell::record(trial, cell, task, model, self.library, &evaluation, (seconds, peak));
+            // What could not be believed when it is read is not written as a result.
+            Some(match check::cell(&record, &cell.cell_id) {
+                Ok(()) => record,
+                Err(why) => {
+                    let hint = Some("report it with the experiment: no input should lead here".to_owned());
+                    let error = format!("its scores cannot be: {why}");
+                    cell::failure(trial, cell, task.truncated, Failure { error, hint })
+                }
+            })
         };
-        let records: Vec<CellRecord> = cells.iter().filter_map(record).collect();
-        records
+        Ok(cells.iter().filter_map(record).collect())
     }
 
-    fn failure(&self, cell: usize, error: &str, tasks: &Tasks) -> Option<CellRecord> {
+    fn failure(&self, cell: usize, failure: Failure, tasks: &Tasks) -> Option<CellRecord> {
         let cell = &self.ledger.plan.cells[cell];
         let trial = self.ledger.plan.trial_of(cell);
         let task = tasks.loaded(&trial.key.model, &cell.task)?;
-        Some(cell::failure(trial, cell, task.truncated, error))
+        Some(cell::failure(trial, cell, task.truncated, failure))
     }
 
     /// Records the cells of families that cannot be run, and stops the run where too many cells failed.
     pub(super) fn unfit(&mut self, families: &[Unfit]) -> Result<(), RunError> {
         let plan = self.ledger.plan;
-        for Unfit { planned, error } in families {
+        for Unfit { planned, failure } in families {
             let open = planned.cells.iter().copied().filter(|cell| !self.ledger.is_recorded(*cell));
-            let records: Vec<CellRecord> =
-                open.map(|cell| cell::failure(plan.trial_of(&plan.cells[cell]), &plan.cells[cell], 0, error)).collect();
+            let records: Vec<CellRecord> = open
+                .map(|cell| cell::failure(plan.trial_of(&plan.cells[cell]), &plan.cells[cell], 0, failure.clone()))
+                .collect();
             if records.is_empty() {
                 continue;
             }
-            warn!(model = planned.model, task = planned.task, error, "a task cannot be run; the others go on");
+            let Failure { error, hint } = failure;
+            warn!(model = planned.model, task = planned.task, error, hint, "a task cannot be run; the others go on");
             self.record(&records)?;
             self.stop_after_failures()?;
         }
@@ -165,6 +191,9 @@ impl Recorder<'_> {
             return Ok(self.ledger.refresh()?);
         }
         self.ledger.store.write_cells(records)?;
+        for record in records {
+            self.ledger.wrote(&record.cell_id);
+        }
         self.ledger.refresh()?;
         self.ledger.tidy();
         self.ledger.refresh()?;
@@ -189,7 +218,7 @@ impl Recorder<'_> {
         }
         let failing = self.ledger.failing(family);
         let records: Vec<CellRecord> =
-            failing.iter().filter_map(|(cell, error)| self.failure(*cell, error, tasks)).collect();
+            failing.into_iter().filter_map(|(cell, failure)| self.failure(cell, failure, tasks)).collect();
         self.record(&records)?;
         self.stop_after_failures()
     }
@@ -202,7 +231,8 @@ impl Recorder<'_> {
         let plan = self.ledger.plan;
         let last = self.failed.iter().next_back().map(|cell| &plan.cells[*cell]);
         let last = last.unwrap_or_else(|| unreachable!("at least {allowed} failed"));
-        let error = self.ledger.store.error_of(&last.cell_id).unwrap_or_default();
+        let record = self.ledger.store.look(&last.cell_id)?.and_then(Result::ok);
+        let error = record.map(|record| record.failure().to_string()).unwrap_or_default();
         let (trial, task) = (plan.trial_of(last).describe(), last.task.clone());
         Err(RunError::Failures { failures: self.failed.len(), trial, task, error })
     }

@@ -10,7 +10,7 @@ use super::cell::RECORDED_PLANS;
 use super::ledger::Claim;
 use super::recorder::{GroupOutcome, Recorder};
 use super::turn::Loaded;
-use super::{RunError, lost, memory};
+use super::{RunError, error, lost, memory};
 use crate::record::store::StoreError;
 
 /// Rows of a packed call on a GPU, which they fill; fewer where its memory turns out not to hold them.
@@ -93,7 +93,7 @@ pub(super) fn run(loaded: &Loaded<'_>, recorder: &mut Recorder<'_>) -> Result<()
                 drop(claims);
                 let layout = &loaded.layouts[&claim.group.family];
                 let outcome = |cell: evaluation::executor::CellOutcome| GroupOutcome {
-                    result: cell.result.map_err(|error| error.to_string()),
+                    result: cell.result.map_err(|error| error::failure(&error)),
                     seconds: cell.seconds,
                 };
                 let outcomes: Vec<GroupOutcome> = cells.into_iter().map(outcome).collect();

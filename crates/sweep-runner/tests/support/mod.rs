@@ -236,10 +236,12 @@ fn cell(shape: &Shape, trial: &TrialKey, task: &str, task_index: usize, loss: f6
     CellRecord {
         schema_version: SCHEMA_VERSION,
         cell_id: format!("{}-{task}", trial.trial_id),
+        code: sweep_runner::code::Code::default(),
         trial: trial.clone(),
         task: task.to_owned(),
         primary_metric: "acc".to_owned(),
         status: if failed { Status::Failed } else { Status::Done },
+        hint: None,
         error: failed.then(|| "index 37 is out of range for the rows left".to_owned()),
         cost: if failed {
             CostRecord::default()
