@@ -215,7 +215,7 @@ fn pairs(segments: &Segments) -> u64 {
 
 /// A forward through all layers that keeps no trace: activations after the last layer and the segments that are left.
 ///
-/// On a GPU nothing is waited for; the caller synchronises.
+/// On a GPU nothing is waited for; the caller synchronises, and looks for values that are no numbers itself.
 ///
 /// # Errors
 /// As of an evaluation.

@@ -36,10 +36,13 @@ impl Metric {
     }
 }
 
-/// Index of the highest value, the first among equals.
+/// Index of the highest value, the first among equals; none where a value is NaN, which is neither higher nor lower.
 fn highest(values: impl Iterator<Item = f64>) -> Option<usize> {
     let mut best: Option<(usize, f64)> = None;
     for (index, value) in values.enumerate() {
+        if value.is_nan() {
+            return None;
+        }
         if best.is_none_or(|(_, highest)| value > highest) {
             best = Some((index, value));
         }

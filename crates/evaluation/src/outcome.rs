@@ -9,7 +9,7 @@ use crate::score::ScoredTarget;
 
 /// What a query was answered: no more than the query itself does not say.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(from = "(usize, Vec<ScoredTarget>, usize)", into = "(usize, Vec<ScoredTarget>, usize)")]
+#[serde(try_from = "(usize, Vec<ScoredTarget>, usize)", into = "(usize, Vec<ScoredTarget>, usize)")]
 pub(crate) struct Answer {
     /// Index of the query in its layout.
     pub(crate) query: usize,
@@ -52,9 +52,15 @@ fn loglikelihood(targets: &[ScoredTarget]) -> f64 {
     targets.iter().map(|target| f64::from(target.log_prob)).sum()
 }
 
-impl From<(usize, Vec<ScoredTarget>, usize)> for Answer {
-    fn from((query, targets, necessary_kept): (usize, Vec<ScoredTarget>, usize)) -> Self {
-        Self { query, targets, necessary_kept }
+impl TryFrom<(usize, Vec<ScoredTarget>, usize)> for Answer {
+    type Error = String;
+
+    /// What [`Answer::new`] would refuse is refused when it is read back, too.
+    fn try_from((query, targets, necessary_kept): (usize, Vec<ScoredTarget>, usize)) -> Result<Self, String> {
+        match loglikelihood(&targets) {
+            value if value.is_finite() => Ok(Self { query, targets, necessary_kept }),
+            value => Err(format!("the log-likelihood of query {query} is {value}")),
+        }
     }
 }
 
@@ -90,4 +96,22 @@ pub(crate) fn collect(queries: &[Query], answers: Vec<Option<Answer>>, tokens: &
         }
     }
     items
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_is_no_number_is_not_read_back() {
+        let answer = |log_prob: f32| {
+            let targets = vec![ScoredTarget { index: 0, log_prob, hit: true, covered: true }];
+            serde_json::to_string(&Answer { query: 3, targets, necessary_kept: 1 }).unwrap()
+        };
+        assert!(serde_json::from_str::<Answer>(&answer(-1.5)).is_ok());
+        for log_prob in [f32::NAN, f32::NEG_INFINITY] {
+            let refused = serde_json::from_str::<Answer>(&answer(log_prob)).unwrap_err().to_string();
+            assert!(refused.contains("the log-likelihood of query 3 is "), "{refused}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use evaluation::probes::{self, ProbeSetup, Subject};
 use evaluation::{Evaluation, ItemPlan, Protocol, Reduction, Settings, evaluate};
 use reduction_strategies::options::ResolvedOptions;
 use ssm_kernels::device;
-use ssm_model::{LanguageModel, Placement, catalog};
+use ssm_model::{CheckpointError, LanguageModel, Placement, WeightSource, Weights, catalog};
 
 const MODELS: [&str; 3] = ["mamba-world", "mamba2-world", "neox-world"];
 
@@ -157,4 +157,62 @@ fn a_gpu_without_memory_runs_fewer_rows_a_call() {
         assert_same("scarce", &a.unwrap(), &b.unwrap());
     }
     assert!(few.peak_rows <= many.peak_rows / 2, "{few:?} {many:?}");
+}
+
+/// A checkpoint with NaN in one weight.
+struct Spoiled(Weights, &'static str);
+
+impl WeightSource for Spoiled {
+    fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, CheckpointError> {
+        let weight = self.0.take(name, shape)?;
+        if name != self.1 {
+            return Ok(weight);
+        }
+        let mut values = weight.flatten_all()?.to_vec1::<f32>()?;
+        values[0] = f32::NAN;
+        Ok(Tensor::from_vec(values, shape, weight.device())?)
+    }
+}
+
+/// What is no number fails its cells on the GPU and is named as on the CPU, whether the rule plans there, on the host or blindly.
+#[test]
+#[ignore = "needs a GPU"]
+fn what_is_no_number_fails_its_cells_and_is_named() {
+    for (name, tensor, place) in [
+        ("mamba2-world", "backbone.layers.3.mixer.dt_bias", "layer 3: dt "),
+        ("mamba2-world", "backbone.layers.3.mixer.out_proj.weight", "layer 3: the output of the block "),
+        ("mamba-world", "backbone.layers.3.mixer.dt_proj.bias", "layer 3: dt "),
+        ("neox-world", "gpt_neox.layers.1.mlp.dense_h_to_4h.weight", "layer 1: the output of the block "),
+    ] {
+        for dtype in [DType::F32, DType::BF16] {
+            let checkpoint = catalog::builtin(name).unwrap().open().unwrap();
+            let placement = Placement::new(device::open_cuda(0).unwrap(), dtype).unwrap();
+            let mut weights = Spoiled(checkpoint.weights, tensor);
+            // A matrix in bfloat16 is checked once more after it was rounded.
+            let Ok(model) = LanguageModel::load(&checkpoint.config, &mut weights, &placement) else {
+                assert_eq!(dtype, DType::BF16);
+                continue;
+            };
+            let task = task("world_piqa", 3);
+            let shown = model.config().signals();
+            let names = ["dense", "top_k", "tome", "utrc", "drop_prefix", "random", "evit_released", "mtr", "inverted_top_k"];
+            let reductions = names.map(|strategy| match strategy {
+                "dense" => Reduction::dense(),
+                strategy => Reduction { sites: sites(&model), ..reduction(strategy, &[], 0.7) },
+            });
+            let served = |reduction: &Reduction| {
+                reduction.rule.signals().without(shown) == ssm_model::SignalSet::default()
+            };
+            let cells: Vec<_> = reductions.into_iter().filter(served).map(|reduction| {
+                Cell { task: &task, protocol: Protocol::Context, reduction }
+            }).collect();
+            let (together, _) = shared(&model, &cells, settings(512, 2));
+            for (cell, together) in cells.iter().zip(together) {
+                let what = format!("{name} {tensor} {dtype:?} {:?}", cell.reduction.rule);
+                let alone = evaluate(&setup(&model, &task, cell.protocol, &cell.reduction), Settings::default());
+                let (alone, together) = (alone.expect_err(&what).to_string(), together.expect_err(&what).to_string());
+                assert!(alone.contains(place) && together.contains(place), "{what}: {alone}; {together}");
+            }
+        }
+    }
 }

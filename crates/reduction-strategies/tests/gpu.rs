@@ -118,3 +118,49 @@ fn plans_equal_those_of_the_host() {
         }
     }
 }
+
+/// A rule that plans on the GPU refuses what is no number there, too: nothing is read back until the plan is.
+#[test]
+#[ignore = "needs a GPU"]
+fn what_is_no_number_is_noted_on_the_gpu() {
+    let gpu = device::open_cuda(0).unwrap();
+    let sequences = [Sequence::new(0, 36, Kind::Plain), Sequence::new(1, 65, Kind::Plain)];
+    let stream = Stream::of(&sequences.iter().collect::<Vec<_>>());
+    let (protected, tokens) =
+        (on_gpu::protected(&stream.table), on_gpu::token_state(&stream.table, &gpu).unwrap());
+    let spoil = |tensor: &Tensor, value: Option<f32>| {
+        let mut rows = tensor.to_vec2::<f32>().unwrap();
+        if let Some(value) = value {
+            rows[36 + 9][1] = value;
+        }
+        Tensor::new(rows, &gpu).unwrap()
+    };
+    for strategy in strategies() {
+        let rule = strategy.rule();
+        if !on_gpu::plans_on_gpu(&rule, 0.6) {
+            continue;
+        }
+        for value in [None, Some(f32::NAN), Some(f32::INFINITY)] {
+            let shown = |tensor: &Option<Tensor>| tensor.as_ref().map(|tensor| spoil(tensor, value));
+            let signals = Signals {
+                ssm_output: shown(&stream.signals.ssm_output),
+                gated_output: shown(&stream.signals.gated_output),
+                dt: shown(&stream.signals.dt),
+                ..Signals::default()
+            };
+            let arguments = GpuStream {
+                tokens: &tokens,
+                protected: &protected,
+                segments: &stream.segments,
+                hidden: &spoil(&stream.hidden, value),
+                residual: &spoil(&stream.residual, value),
+                signals: &signals,
+            };
+            let reduced = on_gpu::reduce(&rule, 0.6, &arguments).unwrap().unwrap();
+            let checked = on_gpu::check_faults(&reduced.faults, |segment, row| {
+                stream.table.segments[segment].positions[row]
+            });
+            assert_eq!(checked.is_err(), value.is_some(), "{strategy:?} {value:?}: {checked:?}");
+        }
+    }
+}

@@ -104,6 +104,52 @@ fn laws_hold_at_awkward_sizes() {
     }
 }
 
+/// A rule that reads a value which is no number makes no plan, and says which tensor and token it was; one that reads none of it plans
+/// as ever.
+#[test]
+fn what_is_no_number_is_never_ranked() {
+    let sequence = Sequence::new(5, 37, Kind::Plain);
+    let n = sequence.len();
+    let clean = Stream::of(&[&sequence]);
+    for strategy in strategies() {
+        let rule = strategy.rule();
+        let plan = |stream: &Stream| {
+            let Stream { table, segments, hidden, residual, signals } = stream;
+            plan_site(&rule, 0.6, 7, 3, table, segments, hidden, residual, signals)
+        };
+        let want = plan(&clean).unwrap();
+        let mut refused = 0;
+        for value in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for tensor in 0..8 {
+                let mut stream = Stream::of(&[&sequence]);
+                let place: &mut candle_core::Tensor = match tensor {
+                    0 => &mut stream.hidden,
+                    1 => &mut stream.residual,
+                    2 => stream.signals.ssm_output.as_mut().unwrap(),
+                    3 => stream.signals.gated_output.as_mut().unwrap(),
+                    4 => stream.signals.dt.as_mut().unwrap(),
+                    5 => stream.signals.x.as_mut().unwrap(),
+                    6 => stream.signals.b.as_mut().unwrap(),
+                    _ => stream.signals.c.as_mut().unwrap(),
+                };
+                let mut rows = place.to_vec2::<f32>().unwrap();
+                rows[9][1] = value;
+                *place = candle_core::Tensor::new(rows, place.device()).unwrap();
+                match plan(&stream) {
+                    Ok(got) => assert_eq!(got, want, "{strategy:?}: tensor {tensor} is read, and {value} in it ranked"),
+                    Err(error) => {
+                        refused += 1;
+                        assert!(error.to_string().contains("of token 9 is ") && error.hint().is_some(), "{error}");
+                    }
+                }
+            }
+        }
+        let reads = rule.reads_values();
+        assert_eq!(refused > 0, reads, "{strategy:?}");
+        assert_eq!(n, want.plans[0].as_ref().unwrap().n_tokens());
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 

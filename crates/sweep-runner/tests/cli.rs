@@ -294,6 +294,60 @@ fn logits_are_those_of_the_model() {
     }
 }
 
+/// Replaces the last value of a weight of the model folder.
+fn damage(desk: &Desk, name: &str, value: f32) {
+    let file = desk.path("model/model.safetensors");
+    let mut tensors = candle_core::safetensors::load(&file, &candle_core::Device::Cpu).unwrap();
+    let weight = tensors.get_mut(name).unwrap();
+    let mut values = weight.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    *values.last_mut().unwrap() = value;
+    *weight = candle_core::Tensor::from_vec(values, weight.dims().to_vec(), weight.device()).unwrap();
+    candle_core::safetensors::save(&tensors, &file).unwrap();
+}
+
+/// One damaged value used to give a believable perplexity, four times too large, and exit code 0.
+#[test]
+fn a_weight_that_is_no_number_is_refused_by_name() {
+    for (name, value) in [
+        ("backbone.layers.3.mixer.dt_bias", f32::NAN),
+        ("backbone.layers.3.mixer.in_proj.weight", f32::NEG_INFINITY),
+        ("backbone.embedding.weight", f32::INFINITY),
+    ] {
+        let desk = Desk::new(&folder_experiment());
+        desk.model_folder();
+        damage(&desk, name, value);
+        let stderr = desk.refused().replace(['\n', '│', ' '], "");
+        let says = format!("weight`{name}`is{value}at[");
+        assert!(stderr.contains(&says) && stderr.contains("compareitschecksum"), "{stderr}");
+    }
+    let desk = Desk::new(&folder_experiment());
+    desk.model_folder();
+    damage(&desk, "backbone.layers.3.mixer.A_log", f32::INFINITY);
+    desk.run("out");
+}
+
+/// Numbers that overflow on the way fail their cells, whose records say where.
+#[test]
+fn what_overflows_in_a_layer_fails_its_cells_and_logits() {
+    let desk = Desk::new(&folder_experiment());
+    desk.model_folder();
+    damage(&desk, "backbone.layers.3.mixer.out_proj.weight", f32::MAX);
+    let output = desk.sweep(&["run", "tiny.yaml", "--out", "out"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let cells = desk.cells("out");
+    assert_eq!(cells.len(), 4);
+    for cell in cells {
+        let record = fs::read_to_string(cell).unwrap();
+        assert!(record.contains("layer 3: the output of the block is NaN or infinite at token "), "{record}");
+    }
+    fs::write(desk.path("tokens.jsonl"), "[5, 17, 300]").unwrap();
+    let output = desk.sweep(&["logits", "--model", "model", "--tokens", "tokens.jsonl", "--out", "logits.safetensors"]);
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("the logits of token 0 are not finite") && stderr.contains("help:"), "{stderr}");
+    assert!(!desk.path("logits.safetensors").exists() && !desk.path("logits.tmp").exists());
+}
+
 /// A plan with one trial that fails. No experiment file can ask for one: what would fail is refused beforehand, so the
 /// ratio is spoiled after the plan was made (guards look at the lowest ratio of a strategy and do not meet it).
 fn spoiled(library: &Library) -> (Experiment, Plan) {

@@ -114,11 +114,8 @@ pub(crate) fn grid<'a>(model: &LanguageModel, tasks: &'a [Task], ratios: &[f64])
                     if dense {
                         reduction = Reduction::dense();
                     }
-                    if protocol == Protocol::Causal && reduction.rule.causality() == Causality::None {
-                        continue;
-                    }
-                    // Refused by the plan: later tokens would decide which earlier ones stay.
-                    if task.kind == TaskKind::RunningText && protocol == Protocol::Aligned && !dense {
+                    let (text, causal) = (task.kind == TaskKind::RunningText, reduction.rule.causality() != Causality::None);
+                    if protocol.refuses(text, !dense, causal).is_some() {
                         continue;
                     }
                     for (_, positions) in kinds {
