@@ -23,6 +23,7 @@ use thiserror::Error;
 use random::RandomModel;
 
 use crate::config::{Catalog, CatalogError, ModelFacts, TaskFacts, TaskKind};
+use crate::home;
 use crate::record::manifest::HubCommit;
 use hub::{Hub, HubModel};
 #[cfg(feature = "hub")]
@@ -281,7 +282,11 @@ fn source(reference: &str, hub: &Hub) -> Result<Source, CatalogError> {
     if let Some(rest) = reference.strip_prefix("hub:") {
         return hub.model(reference, rest).map(Source::Hub);
     }
-    let folder = PathBuf::from(reference);
+    let folder = home::expand(Path::new(reference)).map_err(|problem| CatalogError {
+        message: format!("unknown model `{reference}`"),
+        hint: Some(problem),
+        label: UNKNOWN,
+    })?;
     if folder.is_dir() {
         return Ok(Source::Folder(folder));
     }

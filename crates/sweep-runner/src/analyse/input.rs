@@ -1,6 +1,5 @@
 //! Reads what a run left behind: the plan and the finished cells, in the order of the plan.
 
-use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -13,6 +12,7 @@ use crate::plan::PlannedClaim;
 use crate::record::guards::GuardRow;
 use crate::record::identity::Digests;
 use crate::record::probes::ProbeStore;
+use crate::record::regular;
 use crate::record::schema::{CellRecord, SCHEMA_VERSION, Status};
 
 /// The part of `plan.json` that the analysis needs.
@@ -114,7 +114,7 @@ fn check(cell: &CellRecord) -> Result<(), AnalyseError> {
 
 /// None where the file does not exist.
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, AnalyseError> {
-    let text = match fs::read_to_string(path) {
+    let text = match regular::read_text(path, regular::MAX_BYTES) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(source) => {

@@ -4,6 +4,7 @@ use crate::run::{RunOptions, parse_bytes};
 
 /// How to run.
 #[derive(Clone, Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct RunArgs {
     /// Stop as soon as N cells failed
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -14,6 +15,9 @@ pub(super) struct RunArgs {
     /// Go on in a folder that was made with other weights or data; the cells that they touch run anew
     #[arg(long)]
     pub(super) accept_changes: bool,
+    /// Use a results folder that holds other files; what is in the way of results gets the ending .before-sweep
+    #[arg(long)]
+    pub(super) force: bool,
     /// Run cell by cell, without sharing work among them
     #[arg(long)]
     pub(super) no_sharing: bool,
@@ -31,6 +35,7 @@ impl RunArgs {
             no_sharing: self.no_sharing,
             memory_bytes: self.memory,
             accept_changes: self.accept_changes,
+            force: self.force,
             ..RunOptions::default()
         }
     }

@@ -5,13 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use evaluation::Partial;
 use serde::{Deserialize, Serialize};
 
 use super::files::{self, Durability};
+use super::regular;
 use super::store::{StoreError, damaged, io};
 
 /// First line of a part.
@@ -77,7 +78,7 @@ impl Parts {
 
     /// Head of a part; none where it is gone or damaged.
     pub fn head(&self, name: &str) -> Option<PartHead> {
-        let file = fs::File::open(self.folder.join(name)).ok()?;
+        let file = regular::open(&self.folder.join(name)).ok()?;
         let mut line = String::new();
         BufReader::new(file).read_line(&mut line).ok()?;
         serde_json::from_str(&line).ok()
@@ -85,8 +86,7 @@ impl Parts {
 
     /// Outcomes of a part, in the order of its head's cells; none where it is gone or damaged.
     pub fn outcomes(&self, name: &str) -> Option<(PartHead, Vec<Outcome>)> {
-        let mut text = String::new();
-        fs::File::open(self.folder.join(name)).ok()?.read_to_string(&mut text).ok()?;
+        let text = regular::read_text(&self.folder.join(name), regular::MAX_BYTES).ok()?;
         let (head, outcomes) = text.split_once('\n')?;
         let head: PartHead = serde_json::from_str(head).ok()?;
         let outcomes: Vec<Outcome> = serde_json::from_str(outcomes).ok()?;

@@ -12,6 +12,7 @@ use evaluation::probes::ProbeRow;
 use serde::{Deserialize, Serialize};
 
 use super::files::{self, Durability};
+use super::regular;
 use super::schema::{Status, TrialKey};
 use super::store::{StoreError, io};
 
@@ -73,7 +74,7 @@ impl ProbeStore {
 
     /// Whether a probe has a record of this layout that did not fail. Failed ones run again.
     pub fn is_done(&self, probe_id: &str) -> bool {
-        let text = fs::read_to_string(self.path(probe_id)).ok();
+        let text = regular::read_text(&self.path(probe_id), regular::MAX_BYTES).ok();
         let record = text.and_then(|text| serde_json::from_str::<ProbeRecord>(&text).ok());
         record.is_some_and(|record| record.status == Status::Done && record.schema_version == PROBE_SCHEMA_VERSION)
     }

@@ -12,6 +12,7 @@ use super::lease::{Found, SILENCE};
 use super::manifest::{Contribution, SharingRecord};
 use super::owner::{Life, Owner};
 use super::parts::PartHead;
+use super::regular;
 use super::schema::Status as Ending;
 use super::store::{Store, StoreError, damaged, io};
 use crate::plan::Family;
@@ -195,7 +196,7 @@ fn if_there(names: Result<Vec<String>, StoreError>) -> Result<Vec<String>, Store
 }
 
 fn json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
-    match fs::read(path) {
+    match regular::read(path, regular::MAX_BYTES) {
         Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| damaged(path, error)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(io("read", path, error)),

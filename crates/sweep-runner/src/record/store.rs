@@ -1,7 +1,8 @@
 //! The results folder: everything is written aside and renamed, so that a file is whole or absent.
 //!
 //! ```text
-//! results/<experiment>/experiment.yaml      the experiment as it was run, defaults and overrides included
+//! results/<experiment>/.sweep-results       says that the folder is one of ours
+//!                      experiment.yaml      the experiment as it was run, defaults and overrides included
 //!                      plan.json            what was asked: all cells in order, and the digests of what they depend on
 //!                      groups.json          how many groups of items the cells of each family have
 //!                      guards.json          outcome of the guards
@@ -24,7 +25,9 @@ use super::guards::GuardRow;
 use super::identity::{self, Change, Digests};
 use super::lease::Leases;
 use super::manifest::Manifest;
+use super::marker;
 use super::parts::Parts;
+use super::regular;
 use super::schema::{CellRecord, SCHEMA_VERSION, Status};
 use crate::config::Experiment;
 use crate::plan::Plan;
@@ -74,6 +77,35 @@ pub enum StoreError {
         /// Whose were to be written.
         expected: String,
     },
+    /// A folder of somebody else.
+    #[error("{path} is no results folder and holds other files: {names}")]
+    #[diagnostic(help(
+        "choose a new or empty folder with --out; with --force this one is used, and what is in the way of results gets the ending .before-sweep"
+    ))]
+    Foreign {
+        /// The folder.
+        path: String,
+        /// What is in it.
+        names: String,
+    },
+    /// Something else than a folder.
+    #[error("{path} is {kind}, not a folder")]
+    #[diagnostic(help("choose a new or empty folder with --out"))]
+    NoFolder {
+        /// What was named.
+        path: String,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// A folder that cannot be made or looked into.
+    #[error("cannot use {path} as results folder: {error}")]
+    #[diagnostic(help("choose another folder with --out, or fix its permissions"))]
+    Unusable {
+        /// The folder.
+        path: String,
+        /// Why.
+        error: std::io::Error,
+    },
     /// Weights, a tokenizer or data that are not what they were when the results were made.
     #[error("{path} was made with something else:\n{}", list(changes))]
     #[diagnostic(help(
@@ -95,7 +127,14 @@ fn list(changes: &[Change]) -> String {
 impl StoreError {
     /// Whether the folder was refused before anything was written.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::OtherExperiment { .. } | Self::Changed { .. })
+        matches!(
+            self,
+            Self::OtherExperiment { .. }
+                | Self::Changed { .. }
+                | Self::Foreign { .. }
+                | Self::NoFolder { .. }
+                | Self::Unusable { .. }
+        )
     }
 }
 
@@ -122,13 +161,16 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens or creates the folder of an experiment, and removes what dead processes left half written.
+    /// Opens or creates the folder of an experiment, and removes what dead processes left half written. A folder that holds files of
+    /// somebody else is taken with `force` only.
     ///
     /// # Errors
-    /// The folder belongs to another experiment, or was made with other weights or data than `plan` names and `accept_changes`
+    /// The folder belongs to somebody else or to another experiment, or was made with other weights or data than `plan` names and `accept_changes`
     /// is not given (nothing is written then); or it cannot be created.
-    pub fn open(folder: &Path, plan: &Plan, accept_changes: bool) -> Result<Self, StoreError> {
-        let earlier = read_if_there(&folder.join("plan.json"))?;
+    pub fn open(folder: &Path, plan: &Plan, accept_changes: bool, force: bool) -> Result<Self, StoreError> {
+        // A plan that is somebody else's says nothing of ours.
+        let ours = marker::look(folder)? == marker::Holds::Results;
+        let earlier = if ours { read_if_there(&folder.join("plan.json"))? } else { None };
         if let Some(earlier) = earlier.and_then(|text| serde_json::from_str::<Earlier>(&text).ok()) {
             let path = folder.display().to_string();
             if earlier.experiment != plan.experiment {
@@ -140,6 +182,7 @@ impl Store {
                 return Err(StoreError::Changed { path, changes });
             }
         }
+        marker::claim(folder, force)?;
         for name in ["", "cells", "parts", "leases", "manifests", "tables", "figures"] {
             let path = folder.join(name);
             if !matches!(name, "tables" | "figures") {
@@ -224,7 +267,7 @@ impl Store {
         struct Failure {
             error: Option<String>,
         }
-        let text = fs::read_to_string(self.cell_path(cell_id)).ok()?;
+        let text = regular::read_text(&self.cell_path(cell_id), regular::MAX_BYTES).ok()?;
         serde_json::from_str::<Failure>(&text).ok()?.error
     }
 
@@ -312,7 +355,7 @@ pub(super) fn damaged(path: &Path, error: serde_json::Error) -> StoreError {
 }
 
 fn read_if_there(path: &Path) -> Result<Option<String>, StoreError> {
-    match fs::read_to_string(path) {
+    match regular::read_text(path, regular::MAX_BYTES) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         // A file with bytes that are no text is damaged, and treated as such by who asked.

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 pub use error::ReportError;
-pub use splice::splice;
+pub use splice::{check_document, splice};
 
 use crate::analyse;
 use crate::record::files::{self, Durability};

@@ -53,6 +53,7 @@ pub use signals::{Interrupt, Listening, Stop};
 
 /// How a run behaves.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a wish of its own")]
 pub struct RunOptions {
     /// Stop as soon as so many cells failed; never if not given.
     pub max_failures: Option<usize>,
@@ -66,6 +67,8 @@ pub struct RunOptions {
     pub shard: Option<Shard>,
     /// Go on in a folder that was made with other weights or data.
     pub accept_changes: bool,
+    /// Use a folder that holds other files.
+    pub force: bool,
     /// Run failed cells again; they are left alone otherwise.
     pub retry_failed: bool,
     /// Whether the run was asked to end.
@@ -82,6 +85,7 @@ impl Default for RunOptions {
             placement: Placement::cpu(),
             shard: None,
             accept_changes: false,
+            force: false,
             retry_failed: false,
             stop: Stop::default(),
         }
@@ -120,7 +124,7 @@ pub fn run(
     folder: &Path,
     options: &RunOptions,
 ) -> Result<RunSummary, RunError> {
-    let store = Store::open(folder, plan, options.accept_changes)?;
+    let store = Store::open(folder, plan, options.accept_changes, options.force)?;
     store.write_plan(experiment, plan)?;
     let manifest = manifest::collect(experiment, plan, library.hub_commits());
     store.write_manifest(&manifest)?;

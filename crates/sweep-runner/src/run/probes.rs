@@ -17,6 +17,7 @@ use crate::record::lease::{Leases, Taken};
 use crate::record::probes::{PROBE_SCHEMA_VERSION, ProbeRecord, ProbeStore};
 use crate::record::schema::Status;
 use crate::record::store::io;
+use crate::say::say;
 
 /// Time between two looks at what others hold.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -94,7 +95,6 @@ pub fn probes(
 }
 
 /// One line on how a probe ended.
-#[expect(clippy::print_stderr, reason = "progress belongs on stderr")]
 fn tell(record: &ProbeRecord, done: usize, all: usize) {
     let of = record.trial.as_ref().map_or_else(String::new, |trial| format!(" of {}", trial.strategy));
     let (probe, model, task) = (&record.probe, &record.model, &record.task);
@@ -105,7 +105,7 @@ fn tell(record: &ProbeRecord, done: usize, all: usize) {
             format!("FAILED: {error}")
         }
     };
-    eprintln!("probe {done}/{all} · {model} · {probe}{of} · {task} · {ended}");
+    say(&format!("probe {done}/{all} · {model} · {probe}{of} · {task} · {ended}"));
 }
 
 /// Runs probes, a model at a time: two large ones may not fit.

@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::plan::{Cell, PlannedTrial};
 use crate::record::schema::{CellRecord, Status};
+use crate::say::say;
 
 /// Least time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -52,12 +53,11 @@ impl Progress {
     }
 
     /// One line that stays.
-    #[expect(clippy::print_stderr, reason = "progress belongs on stderr")]
     pub(super) fn say(&self, text: &str) {
         if self.terminal {
             self.bar.println(text);
         } else {
-            eprintln!("{text}");
+            say(text);
         }
     }
 

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use hub::Event;
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::say::say;
+
 /// Least time between two plain lines about one download.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
@@ -72,12 +74,11 @@ impl Progress {
         self.bar.set_position(self.present.values().sum());
     }
 
-    #[expect(clippy::print_stderr, reason = "progress belongs on stderr")]
     fn say(&self, text: &str) {
         if self.terminal {
             self.bar.println(text);
         } else {
-            eprintln!("{text}");
+            say(text);
         }
     }
 }
