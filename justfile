@@ -53,7 +53,7 @@ doc:
 ci:
     bash .ci/run
 
-# Run the ablation over all items and put its figures and tables into README.md and docs/findings.md (an hour on two cores)
+# Run the ablation over all items and put its figures and tables into README.md and docs/findings.md
 findings:
     cargo run --release --bin sweep -- run experiments/ablation-full.yaml
     cargo run --release --bin sweep -- report results/ablation-full --splice README.md

@@ -96,7 +96,7 @@ impl Client {
                 Ok(Some(_)) => continue,
                 Ok(None) => {}
                 Err(error @ HubError::Damaged { .. }) if !self.offline => {
-                    report(Event::Damaged { why: error.to_string() })
+                    report(Event::Damaged { why: error.to_string() });
                 }
                 Err(error) => return Err(error),
             }

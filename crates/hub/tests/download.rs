@@ -327,7 +327,7 @@ fn a_blob_that_was_compared_is_not_read_again() {
     // As the other process that found it: this one remembers.
     let blob = fs::canonicalize(&path).unwrap();
     let touch = |seconds| {
-        fs::File::open(&blob).unwrap().set_modified(std::time::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap()
+        fs::File::open(&blob).unwrap().set_modified(std::time::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
     };
     touch(5);
     let cache = desk.client().cache().clone();

@@ -224,11 +224,24 @@ fn every_registration_says_what_it_is() {
     for registration in reduction_strategies::registry::all() {
         let name = registration.name;
         assert!(registration.version >= 1, "{name}");
-        for text in [registration.summary, registration.source, registration.formula] {
-            assert!(text.len() > 5 && !text.contains("  "), "{name}: {text:?}");
+        for (field, text) in
+            [("summary", registration.summary), ("source", registration.source), ("formula", registration.formula)]
+        {
+            assert!(
+                text.len() > 5 && !text.contains("  "),
+                "{name}: `{field}` says nothing or holds two spaces: {text:?}"
+            );
         }
         assert!(registration.options.iter().all(|option| !option.help.is_empty()), "{name}");
-        assert_eq!(registration.source == "control", registration.differs.is_empty(), "{name}: differs");
+        if registration.source == "control" {
+            assert!(registration.differs.is_empty(), "{name}: a control has no original, so `differs` must be empty");
+        } else {
+            assert!(
+                !registration.differs.is_empty(),
+                "{name}: `differs` must say how the rule differs from its source (\"not at all\" is an answer), or `source` must be \
+                 \"control\" where there is no original"
+            );
+        }
     }
 }
 

@@ -509,7 +509,12 @@ fn nan_stays_nan() {
             let bad = 5;
             let mut rows = values.vec(9 * width, -2.0, 2.0);
             rows[bad * width + 3] = f32::NAN;
-            let x = Tensor::from_vec(rows, (9, width), &Device::Cpu).unwrap().to_dtype(dtype).unwrap().to_device(&gpu).unwrap();
+            let x = Tensor::from_vec(rows, (9, width), &Device::Cpu)
+                .unwrap()
+                .to_dtype(dtype)
+                .unwrap()
+                .to_device(&gpu)
+                .unwrap();
             let (_, weight) = values.exact(&[width], 0.5, 1.5);
             let all_but_one: Vec<bool> = (0..9).map(|row| row != bad).collect();
             let what = format!("{dtype:?} {width}");
@@ -532,9 +537,15 @@ fn nan_stays_nan() {
             for sign in [1.0_f32, -1.0] {
                 let mut rows = vec![1.0_f32; 3 * width];
                 rows[2 * width + 1] = f32::NAN.copysign(sign);
-                let x = Tensor::from_vec(rows, (3, width), &Device::Cpu).unwrap().to_dtype(dtype).unwrap().to_device(&gpu).unwrap();
+                let x = Tensor::from_vec(rows, (3, width), &Device::Cpu)
+                    .unwrap()
+                    .to_dtype(dtype)
+                    .unwrap()
+                    .to_device(&gpu)
+                    .unwrap();
                 let rule = MergeRule::ChannelTopHalf { kept: 1 };
-                let merged = ops::merge_rows(&x, &[RowMerges { first_row: 0, keep: &[0], groups: &groups, rule }]).unwrap();
+                let merged =
+                    ops::merge_rows(&x, &[RowMerges { first_row: 0, keep: &[0], groups: &groups, rule }]).unwrap();
                 assert_eq!(finite(&merged), [false], "merge {what}");
             }
             // A row whose sum of squares overflows is not a row of zeros.
@@ -570,7 +581,8 @@ fn faults_of_a_ranking_are_noted() {
             // The faults of selecting by score, and of pairing with and without scores and clipping.
             let faults = |rows: &[f32]| {
                 let x = there(rows);
-                let (scores, norms) = reduction::token_scores(&x, Some(ScoreMetric::Clip), Some(RowNorm::Plain)).unwrap();
+                let (scores, norms) =
+                    reduction::token_scores(&x, Some(ScoreMetric::Clip), Some(RowNorm::Plain)).unwrap();
                 let (_, clipped) = reduction::token_scores(&x, None, Some(RowNorm::Clipped)).unwrap();
                 let scores = scores.unwrap();
                 let selected = reduction::select_tokens(&scores, &tokens, &segments, &lengths, true).unwrap();
@@ -596,14 +608,20 @@ fn faults_of_a_ranking_are_noted() {
             let what = format!("{dtype:?} {width}");
             assert!(faults(&clean).iter().flatten().all(|row| *row == NO_FAULT), "{what}: clean");
             for bad in [f32::NAN, -f32::NAN, f32::INFINITY] {
-                for (row, segment, noted) in [(7, 0, true), (200, 0, true), (310, 1, false), (340, 2, true), (468, 2, true)] {
+                for (row, segment, noted) in
+                    [(7, 0, true), (200, 0, true), (310, 1, false), (340, 2, true), (468, 2, true)]
+                {
                     let mut rows = clean.clone();
                     rows[row * width + 5] = bad;
                     for (kind, faults) in faults(&rows).iter().enumerate() {
                         for (index, fault) in faults.iter().enumerate() {
                             // A segment that loses nothing ranks nothing.
                             let expected = index == segment && noted;
-                            assert_eq!(*fault != NO_FAULT, expected, "{what}: {bad} in row {row}, ranking {kind}: {faults:?}");
+                            assert_eq!(
+                                *fault != NO_FAULT,
+                                expected,
+                                "{what}: {bad} in row {row}, ranking {kind}: {faults:?}"
+                            );
                         }
                         if kind == 0 && noted {
                             assert_eq!(faults[segment] as usize, row - segments.rows(segment).start, "{what}");

@@ -23,6 +23,7 @@ use thiserror::Error;
 use random::RandomModel;
 
 use crate::config::{Catalog, CatalogError, ModelFacts, TaskFacts, TaskKind};
+use crate::home;
 use crate::record::manifest::HubCommit;
 use crate::record::schema::Failure;
 use hub::{Hub, HubModel, Parts};
@@ -326,7 +327,11 @@ fn source(reference: &str, hub: &Hub, parts: Parts) -> Result<Source, CatalogErr
     if let Some(rest) = reference.strip_prefix("hub:") {
         return hub.model(reference, rest, parts).map(Source::Hub);
     }
-    let folder = PathBuf::from(reference);
+    let folder = home::expand(Path::new(reference)).map_err(|problem| CatalogError {
+        message: format!("unknown model `{reference}`"),
+        hint: Some(problem),
+        label: UNKNOWN,
+    })?;
     if folder.is_dir() {
         return Ok(Source::Folder(folder));
     }

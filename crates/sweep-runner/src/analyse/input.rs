@@ -1,7 +1,6 @@
 //! Reads what a run left behind: the plan and the finished cells, in the order of the plan.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -16,6 +15,7 @@ use crate::record::check;
 use crate::record::guards::GuardRow;
 use crate::record::identity::Digests;
 use crate::record::probes::ProbeStore;
+use crate::record::regular;
 use crate::record::schema::{CellRecord, SCHEMA_VERSION};
 
 /// The part of `plan.json` that the analysis needs.
@@ -131,7 +131,7 @@ fn warn_of_mixed_code(cells: &[CellRecord]) {
 
 /// None where the file does not exist.
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, AnalyseError> {
-    let bytes = match fs::read(path) {
+    let bytes = match regular::read(path, regular::MAX_BYTES) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(source) => {

@@ -1,10 +1,10 @@
 use std::fmt::Write as _;
-use std::fs::File;
 use std::path::Path;
 
 use polars::prelude::*;
 
 use super::{BenchError, Generation, Logits, Measurement, Memory, Report};
+use crate::record::files::{self, Durability};
 
 pub(super) fn markdown(report: &Report) -> String {
     let mut text = String::new();
@@ -225,7 +225,7 @@ pub(super) fn parquet(report: &Report, path: &Path) -> Result<(), BenchError> {
     ];
     let failed = |error: String| BenchError::Write { path: path.display().to_string(), error };
     let mut frame = DataFrame::new(rows.len(), columns).map_err(|error| failed(error.to_string()))?;
-    let file = File::create(path).map_err(|error| failed(error.to_string()))?;
-    ParquetWriter::new(file).finish(&mut frame).map_err(|error| failed(error.to_string()))?;
-    Ok(())
+    let mut bytes = Vec::new();
+    ParquetWriter::new(&mut bytes).finish(&mut frame).map_err(|error| failed(error.to_string()))?;
+    files::write(path, &bytes, Durability::Plain).map_err(|error| failed(error.to_string()))
 }

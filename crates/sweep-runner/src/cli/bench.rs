@@ -10,6 +10,8 @@ use super::device::DeviceArgs;
 use super::sweep::ignore_closed_pipe;
 use super::{Failure, failed, refused};
 use crate::bench::{Bench, BenchError, Generate, Logits, Shape};
+use crate::record::files;
+use crate::say::say;
 
 /// What to measure.
 #[derive(clap::Args)]
@@ -44,7 +46,7 @@ pub(super) struct BenchArgs {
     #[arg(long)]
     peer: bool,
     /// Also write the measurements as Parquet
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = crate::home::argument())]
     out: Option<PathBuf>,
     #[command(flatten)]
     device: DeviceArgs,
@@ -53,6 +55,9 @@ pub(super) struct BenchArgs {
 pub(super) fn run(args: BenchArgs) -> Result<ExitCode, Failure> {
     if !(args.keep_ratio > 0.0 && args.keep_ratio <= 1.0) || args.repeats == 0 {
         return Err(refused(miette!("--keep-ratio must be in (0, 1] and --repeats at least 1")));
+    }
+    if let Some(path) = &args.out {
+        files::check(path).map_err(|error| refused(miette!("cannot write {}: {error}", path.display())))?;
     }
     let (placement, _) = args.device.open()?;
     let mut shapes = args.shape;
@@ -90,9 +95,4 @@ pub(super) fn run(args: BenchArgs) -> Result<ExitCode, Failure> {
     }
     ignore_closed_pipe(io::stdout().lock().write_all(report.to_markdown().as_bytes()))?;
     Ok(ExitCode::SUCCESS)
-}
-
-#[expect(clippy::print_stderr, reason = "progress is not data")]
-fn say(text: &str) {
-    eprintln!("{text}");
 }

@@ -1,6 +1,6 @@
 //! Child processes that run beside each other: their lines, their ends, and the signals meant for them.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 
 use super::TEMPORARY;
 use crate::run::{Interrupt, Taken};
+use crate::say::say;
 
 /// Time between two looks at the children.
 const EVERY: Duration = Duration::from_millis(50);
@@ -93,9 +94,9 @@ impl Running {
         let stderr = child.stderr.take();
         let prefix = name.clone();
         let lines = thread::spawn(move || {
-            let lines = stderr.into_iter().flat_map(|stderr| BufReader::new(stderr).lines().map_while(Result::ok));
-            // Nobody may be listening any more; the child must not be held up by that.
-            lines.for_each(|line| drop(writeln!(io::stderr(), "[{prefix}] {line}")));
+            // A line that is no text is no reason to stop reading: the child would be held up.
+            let lines = stderr.into_iter().flat_map(|stderr| BufReader::new(stderr).split(b'\n').map_while(Result::ok));
+            lines.for_each(|line| say(&format!("[{prefix}] {}", String::from_utf8_lossy(&line))));
         });
         Ok(Self { name, child, lines, ended: None })
     }
@@ -114,7 +115,7 @@ impl Running {
         }
         let Some(status) = self.child.try_wait()? else { return Ok(false) };
         if !status.success() {
-            let _ = writeln!(io::stderr(), "[{}] ended: {status}", self.name);
+            say(&format!("[{}] ended: {status}", self.name));
         }
         self.ended = Some(Ended { code: status.code() });
         Ok(!status.success())

@@ -8,7 +8,7 @@ use clap::Args;
 use miette::miette;
 
 use super::sweep::ignore_closed_pipe;
-use super::{Failure, refused};
+use super::{Failure, refused, results};
 use crate::analyse::MARK;
 use crate::analyse::compare::{Pair, Pick, Row, compare};
 use crate::text::{markdown, markdown_cell, markdown_code, p_value};
@@ -17,8 +17,10 @@ use crate::text::{markdown, markdown_cell, markdown_code, p_value};
 #[derive(Args)]
 pub(super) struct CompareArgs {
     /// Results folder of the first rule
+    #[arg(value_parser = crate::home::argument())]
     first: PathBuf,
     /// Results folder of the second rule; the first one where it is left out
+    #[arg(value_parser = crate::home::argument())]
     second: Option<PathBuf>,
     /// Strategy of the first folder: a name, or name:option=value,option=value
     #[arg(long, value_name = "STRATEGY")]
@@ -34,6 +36,8 @@ pub(super) fn run(args: &CompareArgs) -> Result<ExitCode, Failure> {
         return Err(refused(miette!(help = help, "there is nothing to compare {} with", args.first.display())));
     }
     let second = args.second.as_ref().unwrap_or(&args.first);
+    results::expect(&args.first)?;
+    results::expect(second)?;
     let pairs = compare(&args.first, second, args.a.as_ref(), args.b.as_ref()).map_err(|error| {
         let hint = error.hint().unwrap_or_default();
         refused(miette!(help = hint.trim_start_matches("hint: ").to_owned(), "{error}"))

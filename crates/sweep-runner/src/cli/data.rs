@@ -1,11 +1,12 @@
 //! `--data-dir`: where the files of the benchmarks lie, if the hub is not to be asked for them.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use miette::miette;
 
 use super::{Failure, refused};
+use crate::home;
 use crate::library::{Downloads, Library};
 
 /// Names the folder where the command line does not.
@@ -15,7 +16,7 @@ const VARIABLE: &str = "SWEEP_DATA_DIR";
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct DataArgs {
     /// Folder that holds the files of the benchmarks; `SWEEP_DATA_DIR` if left out, and the data sets of the hub without either
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = crate::home::argument())]
     data_dir: Option<PathBuf>,
 }
 
@@ -36,7 +37,12 @@ impl DataArgs {
         let variable = || std::env::var_os(VARIABLE).filter(|value| !value.is_empty());
         let (folder, named_by) = match (&self.data_dir, variable()) {
             (Some(folder), _) => (folder.clone(), "--data-dir"),
-            (None, Some(folder)) => (PathBuf::from(folder), VARIABLE),
+            (None, Some(folder)) => {
+                let help = "name the folder that holds lambada/, arc/ and so on; docs/models-and-data.md describes it";
+                let folder = home::expand(Path::new(&folder))
+                    .map_err(|problem| refused(miette!(help = help, "{VARIABLE}: {problem}")))?;
+                (folder, VARIABLE)
+            }
             (None, None) => return Ok(None),
         };
         if !folder.is_dir() {

@@ -6,6 +6,7 @@ use ssm_kernels::{Placement, device};
 
 use super::{Failure, refused};
 use crate::plan::Setting;
+use crate::say::say;
 
 /// Where to compute.
 #[derive(Clone, Debug, clap::Args)]
@@ -110,17 +111,16 @@ fn unusable(error: &ssm_kernels::KernelError) -> Failure {
     refused(miette!(help = "leave --device out to compute on what is there", "{error}"))
 }
 
-#[expect(clippy::print_stderr, reason = "which device was taken is not data")]
 fn auto() -> Device {
     match device::open_cuda(0) {
         Ok(device) => {
-            eprintln!("computing on GPU 0");
+            say("computing on GPU 0");
             device
         }
         Err(error) => {
             // A program built without CUDA had no choice to make.
             if cfg!(feature = "cuda") {
-                eprintln!("computing on the CPU: {error}");
+                say(&format!("computing on the CPU: {error}"));
             }
             Device::Cpu
         }

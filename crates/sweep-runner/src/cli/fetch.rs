@@ -12,6 +12,7 @@ use super::data::DataArgs;
 use super::sweep::{ignore_closed_pipe, say};
 use super::{Failure, refused};
 use crate::config::{self, Catalog, CatalogError};
+use crate::home;
 use crate::library::Downloads;
 use crate::text::terminal;
 
@@ -19,6 +20,7 @@ use crate::text::terminal;
 pub(super) fn run(wanted: &[String], data: &DataArgs) -> Result<ExitCode, Failure> {
     let library = data.library(Downloads::Refresh)?;
     for word in wanted {
+        let file = home::expand(Path::new(word)).map_err(|problem| refused(miette!("{problem}")))?;
         let named = |error: CatalogError| {
             let hint = error.hint.clone().unwrap_or_default();
             refused(if error.message.contains(word) {
@@ -32,7 +34,7 @@ pub(super) fn run(wanted: &[String], data: &DataArgs) -> Result<ExitCode, Failur
             library.model(word).map_err(named)?;
         } else if benchmarks().iter().any(|task| task.name == word) {
             library.task(word, Prompting::default()).map_err(named)?;
-        } else if !Path::new(word).exists() {
+        } else if !file.exists() {
             let tasks = benchmarks().iter().map(|task| task.name);
             let help = nearest(word, tasks).map_or_else(
                 || "write an experiment file, hub:<owner>/<name>, or a benchmark of `sweep tasks`".to_owned(),
@@ -40,7 +42,7 @@ pub(super) fn run(wanted: &[String], data: &DataArgs) -> Result<ExitCode, Failur
             );
             return Err(refused(miette!(help = help, "`{word}` is no file, no reference and no benchmark")));
         } else {
-            config::load(Path::new(word), &library).map_err(refused)?;
+            config::load(&file, &library).map_err(refused)?;
         }
     }
     let commits = library.hub_commits();

@@ -1,7 +1,7 @@
 //! `logits`: float32 logits of given token ids.
 
 use std::collections::HashMap;
-use std::fs;
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -13,6 +13,8 @@ use super::data::DataArgs;
 use super::device::DeviceArgs;
 use super::{Failure, failed, refused};
 use crate::library::Downloads;
+use crate::record::files::{self, Durability};
+use crate::record::regular;
 
 /// Each line runs alone, so that a long file needs no more memory than its longest line.
 pub(super) fn write(
@@ -22,8 +24,9 @@ pub(super) fn write(
     data: &DataArgs,
     device: &DeviceArgs,
 ) -> Result<ExitCode, Failure> {
-    let text =
-        fs::read_to_string(tokens).map_err(|error| refused(miette!("cannot read {}: {error}", tokens.display())))?;
+    files::check(out).map_err(|error| refused(miette!("cannot write {}: {error}", out.display())))?;
+    let text = regular::read_text(tokens, regular::MAX_BYTES)
+        .map_err(|error| refused(miette!("cannot read {}: {error}", tokens.display())))?;
     let mut rows: Vec<Vec<u32>> = Vec::new();
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let row: Vec<u32> = serde_json::from_str(line).map_err(|error| {
@@ -62,9 +65,9 @@ pub(super) fn write(
         })?;
         tensors.insert(format!("logits.{index}"), logits);
     }
-    let aside = out.with_extension("tmp");
-    candle_core::safetensors::save(&tensors, &aside)
-        .map_err(|error| failed(miette!("cannot write {}: {error}", aside.display())))?;
-    fs::rename(&aside, out).map_err(|error| failed(miette!("cannot write {}: {error}", out.display())))?;
+    files::write_with(out, Durability::Plain, |aside, _| {
+        candle_core::safetensors::save(&tensors, aside).map_err(io::Error::other)
+    })
+    .map_err(|error| failed(miette!("cannot write {}: {error}", out.display())))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -10,6 +10,7 @@ mod fetch;
 mod fit;
 mod list;
 mod logits;
+mod results;
 mod run;
 mod run_args;
 mod shard;
@@ -19,14 +20,15 @@ mod sweep;
 mod threads;
 mod workers;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::run::{Interrupt, RunOptions};
+use crate::say::{say_coloured, say_text};
 use bench::BenchArgs;
 use changes::Changes;
 use compare::CompareArgs;
@@ -50,6 +52,7 @@ enum Command {
     /// Show the grid of an experiment with exclusions and estimates; loads no model
     Plan {
         /// Experiment file
+        #[arg(value_parser = crate::home::argument())]
         file: PathBuf,
         #[command(flatten)]
         changes: Changes,
@@ -74,12 +77,13 @@ enum Command {
     /// Run the failed cells of an experiment again, and whatever is missing
     Retry {
         /// Results folder, or experiment file
+        #[arg(value_parser = crate::home::argument())]
         target: PathBuf,
         /// Run the failed cells again; nothing else is retried
         #[arg(long, required = true)]
         failed: bool,
         /// Results folder, in place of results/<experiment>; where TARGET is a file
-        #[arg(long, value_name = "DIR")]
+        #[arg(long, value_name = "DIR", value_parser = crate::home::argument())]
         out: Option<PathBuf>,
         #[command(flatten)]
         how: RunArgs,
@@ -91,6 +95,7 @@ enum Command {
     /// Show what of an experiment is done, failed, missing and running; loads no model
     Status {
         /// Results folder
+        #[arg(value_parser = crate::home::argument())]
         folder: PathBuf,
         /// Print everything as JSON
         #[arg(long)]
@@ -102,20 +107,22 @@ enum Command {
     /// Turn recorded cells into frames with statistics (Parquet)
     Analyse {
         /// Results folder
+        #[arg(value_parser = crate::home::argument())]
         folder: PathBuf,
     },
     /// Analyse, then draw figures and write tables and report.md
     Report {
         /// Results folder
+        #[arg(value_parser = crate::home::argument())]
         folder: PathBuf,
         /// Also fill the blocks `<!-- BEGIN: tables/NAME.md -->` ... `<!-- END -->` of this Markdown file
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", value_parser = crate::home::argument())]
         splice: Option<PathBuf>,
         /// End with exit code 1 if cells are missing or failed
         #[arg(long)]
         complete: bool,
         /// Also write the results into this folder in the files of lm-evaluation-harness
-        #[arg(long, value_name = "DIR")]
+        #[arg(long, value_name = "DIR", value_parser = crate::home::argument())]
         lm_eval_output: Option<PathBuf>,
     },
     /// Compare two rules item by item: two results folders, or two strategies of one
@@ -139,16 +146,21 @@ enum Command {
         #[arg(long)]
         model: String,
         /// One JSON list of token ids a line
-        #[arg(long, value_name = "FILE.jsonl")]
+        #[arg(long, value_name = "FILE.jsonl", value_parser = crate::home::argument())]
         tokens: PathBuf,
         /// Tensors `logits.0`, `logits.1`, ...: float32 `[tokens, vocabulary]`, one per line
-        #[arg(long, value_name = "FILE.safetensors")]
+        #[arg(long, value_name = "FILE.safetensors", value_parser = crate::home::argument())]
         out: PathBuf,
         #[command(flatten)]
         data: DataArgs,
         #[command(flatten)]
         device: DeviceArgs,
     },
+}
+
+/// The definition of the command line, to which pages are held.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Exit code where nothing was done because the input was refused.
@@ -167,13 +179,17 @@ pub fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // It would report on stderr that stderr cannot be written, and panic.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal())
         .without_time()
         .with_target(false)
         .init();
-    let cli = Cli::parse();
-    let result = begin().and_then(|()| run_command(cli.command));
-    match result {
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(words) => return answer(&words),
+    };
+    match begin().and_then(|()| run_command(command)) {
         Ok(code) => code,
         Err(failure) => {
             show(&failure.report);
@@ -230,12 +246,18 @@ fn failed(error: impl Into<miette::Report>) -> Failure {
     Failure { report: error.into(), code: 1 }
 }
 
-#[expect(clippy::print_stderr, reason = "errors belong on stderr")]
+/// Help and versions are data; everything else that stands in the place of a command is a mistake.
+fn answer(words: &clap::Error) -> ExitCode {
+    let written = words.print().and_then(|()| std::io::stdout().flush());
+    let lost = written.is_err_and(|error| !sweep::has_no_reader(&error));
+    if lost && !words.use_stderr() { ExitCode::FAILURE } else { ExitCode::from(words.exit_code() as u8) }
+}
+
 fn show(report: &miette::Report) {
     // The graphical form is for people at a terminal; logs and tests get plain text.
     if std::io::stderr().is_terminal() {
-        eprintln!("{}", crate::text::coloured_lines(&format!("{report:?}")));
+        say_coloured(&format!("{report:?}"));
     } else {
-        eprint!("{}", crate::text::terminal_lines(&crate::config::render_plain(report.as_ref())));
+        say_text(&crate::config::render_plain(report.as_ref()));
     }
 }

@@ -17,11 +17,12 @@ use crate::run::{RunOptions, Shard};
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct RunCommand {
     /// Experiment file
+    #[arg(value_parser = crate::home::argument())]
     pub(super) file: PathBuf,
     #[command(flatten)]
     pub(super) changes: Changes,
     /// Results folder, in place of results/<experiment>
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = crate::home::argument())]
     pub(super) out: Option<PathBuf>,
     #[command(flatten)]
     pub(super) how: RunArgs,
@@ -34,7 +35,7 @@ pub(super) struct RunCommand {
     #[arg(long, value_name = "N")]
     pub(super) workers: Option<usize>,
     /// Also write the results into this folder in the files of lm-evaluation-harness
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = crate::home::argument())]
     pub(super) lm_eval_output: Option<PathBuf>,
     #[command(flatten)]
     pub(super) data: DataArgs,
@@ -47,6 +48,9 @@ pub(super) fn run(command: RunCommand) -> Result<ExitCode, Failure> {
     if shard.is_some() && command.lm_eval_output.is_some() {
         let help = "leave it out here, and write it when all shards are done: sweep report FOLDER --lm-eval-output DIR";
         return Err(refused(miette!(help = help, "--lm-eval-output needs all cells, and this run is a shard")));
+    }
+    if let Some(out) = &command.lm_eval_output {
+        sweep::expect_folder_or_none(out)?;
     }
     if let Some(team) = workers::team(&command)? {
         return workers::run(&command, shard, team);

@@ -1,9 +1,11 @@
 //! How to run: the options that `run` and `retry` have in common.
 
+use crate::record::store::Consent;
 use crate::run::{RunOptions, parse_bytes};
 
 /// How to run.
 #[derive(Clone, Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct RunArgs {
     /// Stop as soon as N cells failed
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -18,6 +20,9 @@ pub(super) struct RunArgs {
     /// otherwise
     #[arg(long)]
     pub(super) keep_other_code: bool,
+    /// Use a results folder that holds other files; what is in the way of results gets the ending .before-sweep
+    #[arg(long)]
+    pub(super) force: bool,
     /// Run cell by cell, without sharing work among them
     #[arg(long)]
     pub(super) no_sharing: bool,
@@ -34,10 +39,14 @@ impl RunArgs {
             max_failures,
             no_sharing: self.no_sharing,
             memory_bytes: self.memory,
-            accept_changes: self.accept_changes,
-            keep_other_code: self.keep_other_code,
+            consent: self.consent(),
             ..RunOptions::default()
         }
+    }
+
+    /// What it may do with a folder that holds something already.
+    pub(super) fn consent(&self) -> Consent {
+        Consent { accept_changes: self.accept_changes, keep_other_code: self.keep_other_code, force: self.force }
     }
 
     /// The same as words of a command line, for another process that may use `memory`.

@@ -8,7 +8,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use miette::miette;
 
 use super::sweep::ignore_closed_pipe;
-use super::{Failure, failed, refused};
+use super::{Failure, failed, refused, results};
 use crate::record::schema;
 use crate::record::status::{self, LeaseStatus, Status, Stopped};
 use crate::text::{terminal, terminal_lines};
@@ -17,9 +17,9 @@ use crate::text::{terminal, terminal_lines};
 const SHOWN: usize = 10;
 
 pub(super) fn show(folder: &Path, json: bool) -> Result<ExitCode, Failure> {
+    results::expect(folder)?;
     let Some(status) = status::read(folder).map_err(failed)? else {
-        let help = "name the folder that `sweep run` wrote, for example results/smoke";
-        return Err(refused(miette!(help = help, "{} holds no plan.json", folder.display())));
+        return Err(refused(miette!("{} holds no plan.json", folder.display())));
     };
     let mut out = io::stdout().lock();
     let written = if json {

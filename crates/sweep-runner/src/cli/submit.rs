@@ -15,8 +15,13 @@ use super::sweep::{ignore_closed_pipe, prepare, results_folder, say};
 use super::{Cli, Command, Failure, failed, refused};
 use crate::library::Downloads;
 use crate::plan::Setting;
+use crate::record::files::{self, Durability};
+use crate::record::regular;
 use crate::record::store::Store;
 use crate::submit::slurm::{self, Request, SubmitError};
+
+/// Largest script of a user.
+const MAX_TEMPLATE: u64 = 1 << 20;
 
 /// Whom to hand it to.
 #[derive(Subcommand)]
@@ -31,6 +36,7 @@ pub(super) enum SubmitCommand {
 #[derive(clap::Args)]
 pub(super) struct SlurmArgs {
     /// Experiment file
+    #[arg(value_parser = crate::home::argument())]
     file: PathBuf,
     /// Tasks of the array; if left out, one per model and task of the experiment
     #[arg(long, value_name = "N")]
@@ -38,13 +44,13 @@ pub(super) struct SlurmArgs {
     #[command(flatten)]
     changes: Changes,
     /// Results folder, in place of results/<experiment>; scripts and logs go to its folder slurm/
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = crate::home::argument())]
     out: Option<PathBuf>,
     /// Script of the tasks, in place of experiments/templates/slurm.sbatch (which is part of this program)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = crate::home::argument())]
     template: Option<PathBuf>,
     /// Script of the report job, in place of experiments/templates/slurm-report.sbatch
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = crate::home::argument())]
     report_template: Option<PathBuf>,
     /// Print the scripts and commands; write and submit nothing
     #[arg(long)]
@@ -107,9 +113,9 @@ pub(super) fn slurm(args: SlurmArgs) -> Result<ExitCode, Failure> {
         ignore_closed_pipe(written)?;
         return Ok(ExitCode::SUCCESS);
     }
-    Store::open(&folder, &plan, how.accept_changes, how.keep_other_code).map_err(refused)?;
-    let written =
-        fs::create_dir_all(slurm::scripts_folder(&folder)).and_then(|()| fs::write(&frozen, experiment.to_yaml()));
+    Store::open(&folder, &plan, how.consent()).map_err(refused)?;
+    let written = fs::create_dir_all(slurm::scripts_folder(&folder))
+        .and_then(|()| files::write(&frozen, experiment.to_yaml().as_bytes(), Durability::Synced));
     written.map_err(|error| refused(SubmitError::Write { path: frozen.display().to_string(), error }))?;
     let submitted = slurm::submit(&scripts).map_err(failed)?;
     ignore_closed_pipe(writeln!(
@@ -161,7 +167,7 @@ fn run_arguments(
 /// Name and text of a template.
 fn template(path: Option<PathBuf>, default: (&str, &str)) -> Result<(String, String), Failure> {
     let Some(path) = path else { return Ok((default.0.to_owned(), default.1.to_owned())) };
-    let text = fs::read_to_string(&path)
+    let text = regular::read_text(&path, MAX_TEMPLATE)
         .map_err(|error| refused(miette!("cannot read template {}: {error}", path.display())))?;
     Ok((path.display().to_string(), text))
 }

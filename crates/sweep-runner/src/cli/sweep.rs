@@ -1,6 +1,9 @@
 //! `plan`, `run`, `analyse` and `report`.
 
+use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -9,11 +12,12 @@ use miette::miette;
 use super::changes::Changes;
 use super::data::DataArgs;
 use super::device::DeviceArgs;
-use super::{Failure, TEMPORARY, failed, fit, refused};
+use super::{Failure, TEMPORARY, failed, fit, refused, results};
 use crate::config::{self, Experiment};
 use crate::library::{Downloads, Library};
 use crate::plan::{self, Plan, Setting};
 use crate::run::{self, RunError, RunOptions, Stop};
+pub(super) use crate::say::say;
 use crate::text::{terminal, terminal_lines};
 use crate::{analyse as analysis, lm_eval, report as reporting};
 
@@ -180,11 +184,13 @@ pub(super) fn retry(
         let help = "name the experiment file to choose a folder, or the folder alone";
         return Err(refused(miette!(help = help, "{} is a results folder; --out names another one", target.display())));
     }
+    results::expect(target)?;
     // What was run, with the limit that it was run with.
     run(&target.join("experiment.yaml"), Changes::default(), Some(target.to_owned()), options, data, device, None)
 }
 
 pub(super) fn analyse(folder: &Path) -> Result<ExitCode, Failure> {
+    results::expect(folder)?;
     let analysis = analysis::run(folder).map_err(|error| with_hint(&error.to_string(), error.hint()))?;
     list(&analysis.files)?;
     Ok(ExitCode::SUCCESS)
@@ -209,6 +215,14 @@ pub(super) fn report(folder: &Path, wishes: &ReportWishes<'_>) -> Result<ExitCod
 
 /// Analyses and reports; says whether the report is all that it was asked to be.
 fn report_whole(folder: &Path, wishes: &ReportWishes<'_>) -> Result<bool, Failure> {
+    results::expect(folder)?;
+    if let Some(file) = wishes.splice {
+        // A document that cannot be filled is refused before the report is made, not after.
+        reporting::check_document(file).map_err(|error| refused(hinted(&error.to_string(), error.hint())))?;
+    }
+    if let Some(out) = wishes.lm_eval_output {
+        expect_folder_or_none(out)?;
+    }
     let summary = reporting::run(folder).map_err(|error| with_hint(&error.to_string(), error.hint()))?;
     if let Some(file) = wishes.splice {
         reporting::splice(folder, &summary.experiment, file)
@@ -252,13 +266,27 @@ fn export(folder: &Path, out: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Refuses a folder to write into that is something else.
+pub(super) fn expect_folder_or_none(path: &Path) -> Result<(), Failure> {
+    match std::fs::metadata(path) {
+        Ok(facts) if !facts.is_dir() => {
+            Err(refused(miette!(help = "choose a new folder, or one that is there", "{} is no folder", path.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn with_hint(message: &str, hint: Option<String>) -> Failure {
+    failed(hinted(message, hint))
+}
+
+fn hinted(message: &str, hint: Option<String>) -> miette::Report {
     // The hints of these stages start with the word that the renderer adds by itself.
     let hint = hint.map(|hint| hint.trim_start_matches("hint: ").to_owned());
-    failed(match hint {
+    match hint {
         Some(hint) => miette!(help = hint, "{message}"),
         None => miette!("{message}"),
-    })
+    }
 }
 
 fn list(files: &[PathBuf]) -> Result<(), Failure> {
@@ -266,15 +294,24 @@ fn list(files: &[PathBuf]) -> Result<(), Failure> {
     ignore_closed_pipe(files.iter().try_for_each(|file| writeln!(out, "{}", terminal(&file.display().to_string()))))
 }
 
-/// A reader that has seen enough (`sweep plan | head`) is no failure.
-pub(super) fn ignore_closed_pipe(written: io::Result<()>) -> Result<(), Failure> {
-    match written {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(failed(miette!("cannot write: {error}"))),
-        _ => Ok(()),
-    }
+/// Whether nobody reads stdout any more: the other end of a pipe was closed, or the terminal.
+pub(super) fn has_no_reader(error: &io::Error) -> bool {
+    let is_terminal = || {
+        let stdout = io::stdout().as_fd().try_clone_to_owned();
+        stdout.and_then(|stdout| File::from(stdout).metadata()).is_ok_and(|facts| facts.file_type().is_char_device())
+    };
+    // A terminal that is gone answers no question but what kind of file it was.
+    error.kind() == io::ErrorKind::BrokenPipe || error.raw_os_error() == Some(nix::libc::EIO) && is_terminal()
 }
 
-#[expect(clippy::print_stderr, reason = "summaries are not data")]
-pub(super) fn say(text: &str) {
-    eprintln!("{}", terminal_lines(text));
+/// Ends writing data to stdout. A reader that has seen enough (`sweep plan | head`) is no failure.
+pub(super) fn ignore_closed_pipe(written: io::Result<()>) -> Result<(), Failure> {
+    // What is still buffered may not fit either.
+    match written.and_then(|()| io::stdout().flush()) {
+        Err(error) if !has_no_reader(&error) => {
+            let help = "what was computed is kept; make room where the output goes, or send it elsewhere";
+            Err(failed(miette!(help = help, "cannot write to stdout: {error}")))
+        }
+        _ => Ok(()),
+    }
 }

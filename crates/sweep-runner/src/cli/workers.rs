@@ -81,7 +81,7 @@ pub(super) fn run(args: &RunCommand, shard: Option<Shard>, team: Team) -> Result
     let (experiment, plan) = prepare(&args.file, args.changes, &team.setting, &library)?;
     let folder = results_folder(args.out.clone(), &experiment);
     // Refused once here instead of once by each.
-    Store::open(&folder, &plan, args.how.accept_changes, args.how.keep_other_code).map_err(refused)?;
+    Store::open(&folder, &plan, args.how.consent()).map_err(refused)?;
     let program = std::env::current_exe().map_err(|error| failed(miette!("cannot find this program: {error}")))?;
     let threads = (rayon::current_num_threads() / team.workers.len()).max(1);
     let mut command = Command::new(program);

@@ -27,7 +27,6 @@ mod tests;
 mod wire;
 mod write;
 
-use std::fs;
 use std::io::Read;
 use std::path::Path;
 
@@ -41,6 +40,8 @@ pub use experiment::{
 };
 pub(crate) use random::RANDOM;
 pub(crate) use strategies::same_value;
+
+use crate::record::regular;
 
 /// Reads and checks the experiment file at `path`.
 ///
@@ -70,7 +71,7 @@ fn read(path: &Path) -> Result<(String, String), ConfigError> {
         )
     };
     let mut text = String::new();
-    let file = fs::File::open(path).map_err(unreadable)?;
+    let file = regular::open(path).map_err(unreadable)?;
     // One byte more than allowed is enough to tell that a file is too large.
     file.take(parse::MAX_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
     Ok((shown, text))

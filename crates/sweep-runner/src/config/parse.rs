@@ -7,7 +7,7 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::{Location, Spanned, Tagged};
 
 use super::error::{Fault, Span};
 use super::node::{Located, Node, Value};
@@ -25,8 +25,8 @@ pub(super) fn parse(text: &str) -> Result<Node, Fault> {
         strict_booleans: true,
         with_snippet: false,
     };
-    match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options) {
-        Ok(raw) => Ok(raw.into_node(text)),
+    match serde_saphyr::from_str_with_options::<Place<Raw>>(text, options) {
+        Ok(raw) => into_node(raw, text),
         Err(error) => Err(syntax_fault(&error, text)),
     }
 }
@@ -71,34 +71,41 @@ enum Raw {
     Integer(i64),
     Number(f64),
     Text(String),
-    List(Vec<Spanned<Raw>>),
-    Map(Vec<(Spanned<String>, Spanned<Raw>)>),
+    List(Vec<Place<Raw>>),
+    Map(Vec<(Place<String>, Place<Raw>)>),
 }
 
-trait IntoNode {
-    fn into_node(self, text: &str) -> Node;
+/// Something with its place and the tag in front of it.
+type Place<T> = Spanned<Tagged<T>>;
+
+fn into_node(raw: Place<Raw>, text: &str) -> Result<Node, Fault> {
+    let Located { value, span } = untagged(raw, text)?;
+    let value = match value {
+        Raw::Null => Value::Null,
+        Raw::Bool(value) => Value::Bool(value),
+        Raw::Integer(value) => Value::Integer(value),
+        Raw::Number(value) => Value::Number(value),
+        Raw::Text(value) => Value::Text(value),
+        Raw::List(items) => Value::List(items.into_iter().map(|item| into_node(item, text)).collect::<Result<_, _>>()?),
+        Raw::Map(entries) => Value::Map(
+            entries
+                .into_iter()
+                .map(|(key, value)| Ok((untagged(key, text)?, into_node(value, text)?)))
+                .collect::<Result<_, Fault>>()?,
+        ),
+    };
+    Ok(Located { value, span })
 }
 
-impl IntoNode for Spanned<Raw> {
-    fn into_node(self, text: &str) -> Node {
-        let value = match self.value {
-            Raw::Null => Value::Null,
-            Raw::Bool(value) => Value::Bool(value),
-            Raw::Integer(value) => Value::Integer(value),
-            Raw::Number(value) => Value::Number(value),
-            Raw::Text(value) => Value::Text(value),
-            Raw::List(items) => Value::List(items.into_iter().map(|item| item.into_node(text)).collect()),
-            Raw::Map(entries) => Value::Map(
-                entries
-                    .into_iter()
-                    .map(|(key, value)| {
-                        let span = span_of(key.referenced, text);
-                        (Located { value: key.value, span }, value.into_node(text))
-                    })
-                    .collect(),
-            ),
-        };
-        Located { value, span: span_of(self.referenced, text) }
+/// A tag could change what a value means, and none means anything here: it is refused rather than ignored.
+fn untagged<T>(place: Place<T>, text: &str) -> Result<Located<T>, Fault> {
+    let span = span_of(place.referenced, text);
+    let Tagged(value, tag) = place.value;
+    match tag {
+        None => Ok(Located { value, span }),
+        Some(tag) => Err(Fault::new(span, format!("the YAML tag `{tag}` means nothing here"))
+            .label("tagged")
+            .hint("remove the tag; quotes make a text of a value")),
     }
 }
 
@@ -154,10 +161,10 @@ impl<'de> Visitor<'de> for RawVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
-        let mut entries: Vec<(Spanned<String>, Spanned<Raw>)> = Vec::new();
-        while let Some(key) = access.next_key::<Spanned<String>>()? {
-            if entries.iter().any(|(earlier, _)| earlier.value == key.value) {
-                return Err(A::Error::custom(format!("duplicate key `{}`", key.value)));
+        let mut entries: Vec<(Place<String>, Place<Raw>)> = Vec::new();
+        while let Some(key) = access.next_key::<Place<String>>()? {
+            if entries.iter().any(|(earlier, _)| earlier.value.0 == key.value.0) {
+                return Err(A::Error::custom(format!("duplicate key `{}`", key.value.0)));
             }
             entries.push((key, access.next_value()?));
         }

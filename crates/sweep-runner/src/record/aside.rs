@@ -6,6 +6,7 @@ use std::{fs, io};
 
 use tracing::warn;
 
+use super::regular;
 use super::store::{self, StoreError};
 
 /// Why a file is moved.
@@ -62,7 +63,7 @@ pub(super) fn move_quietly(dir: &Path, path: &Path, aside: Aside) -> Result<Opti
 
 /// Content of a file; none where there is none.
 pub(super) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
-    match fs::read(path) {
+    match regular::read(path, regular::MAX_BYTES) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(store::io("read", path, error)),

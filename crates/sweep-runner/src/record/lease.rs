@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::files;
 use super::owner::{Life, Owner};
+use super::regular;
 use crate::code;
 
 /// Time without a sign of life after which a lease of a process that cannot be looked at is stale.
@@ -224,7 +225,7 @@ impl Found {
     fn read(path: &Path, name: &str, generation: u64) -> io::Result<Option<Self>> {
         let read = || -> io::Result<Self> {
             // Opening asks a network file system for the file as it is now, a listing may not.
-            let file = File::open(path)?;
+            let file = regular::open(path)?;
             let beat = file.metadata()?.modified()?;
             let record = serde_json::from_reader(io::BufReader::new(file)).ok();
             Ok(Self { path: path.to_owned(), name: name.to_owned(), generation, record, beat })

@@ -93,6 +93,14 @@ impl Owner {
     }
 }
 
+/// Whether `text` is a short name as [`Owner::tag`] makes them.
+pub(crate) fn is_tag(text: &str) -> bool {
+    let fields: Vec<&str> = text.split('-').collect();
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    matches!(&fields[..], [place, pid, started]
+        if place.len() == 8 && place.bytes().all(|byte| byte.is_ascii_hexdigit()) && digits(pid) && digits(started))
+}
+
 /// Start of a process in clock ticks since boot; none where it has ended, if only to wait for its parent.
 fn started(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -116,6 +124,16 @@ mod tests {
         assert_eq!(Owner { pid: u32::MAX, ..me.clone() }.life(me), Life::Gone);
         assert!(!me.outlives(&me.tag()));
         assert!(me.outlives(&Owner { pid: u32::MAX, ..me.clone() }.tag()));
+    }
+
+    #[test]
+    fn a_tag_is_told_from_other_words() {
+        assert!(is_tag(&Owner::me().tag()));
+        for other in
+            ["", "a", "0123456-1-1", "012345678-1-1", "01234567-1", "01234567-1-", "01234567-a-1", "g1234567-1-1"]
+        {
+            assert!(!is_tag(other), "{other}");
+        }
     }
 
     #[test]

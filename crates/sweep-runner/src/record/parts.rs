@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::aside::{self, Aside};
 use super::files::{self, Durability};
+use super::regular;
 use super::schema::Failure;
 use super::store::{StoreError, damaged, io};
 use crate::code::Code;
@@ -78,8 +79,9 @@ impl Parts {
     /// # Errors
     /// The file cannot be written.
     pub fn write(&self, head: &PartHead, outcomes: &[Outcome]) -> Result<String, StoreError> {
-        let code = head.code.iter().map(|code| format!("\n{}-{}", code.shared, code.rule)).collect::<String>();
-        let cells = blake3::hash((head.cells.join("\n") + &code).as_bytes()).to_hex();
+        let code = head.code.iter().map(|code| format!("{}-{}", code.shared, code.rule));
+        let identity: Vec<String> = head.cells.iter().cloned().chain(code).collect();
+        let cells = blake3::hash(identity.join("\n").as_bytes()).to_hex();
         let name = format!("{}-{:05}-{}.json", head.family, head.group, &cells[..16]);
         let path = self.folder.join(&name);
         let outcomes = serde_json::to_vec(outcomes).map_err(|error| damaged(&path, error))?;
@@ -114,7 +116,7 @@ impl Parts {
     pub fn head(&self, name: &str) -> Result<Option<Result<PartHead, String>>, StoreError> {
         let path = self.folder.join(name);
         let mut line = Vec::new();
-        let read = fs::File::open(&path).and_then(|file| BufReader::new(file).read_until(b'\n', &mut line));
+        let read = regular::open(&path).and_then(|file| BufReader::new(file).read_until(b'\n', &mut line));
         match read {
             Ok(_) => Ok(Some(serde_json::from_slice(&line).map_err(|error| error.to_string()))),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),

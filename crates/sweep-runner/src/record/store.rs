@@ -1,7 +1,8 @@
 //! The results folder: everything is written aside and renamed, so that a file is whole or absent.
 //!
 //! ```text
-//! results/<experiment>/experiment.yaml      the experiment as it was run, defaults and overrides included
+//! results/<experiment>/.sweep-results       says that the folder is one of ours
+//!                      experiment.yaml      the experiment as it was run, defaults and overrides included
 //!                      plan.json            what was asked: all cells in order, and the digests of what they depend on
 //!                      groups.json          how many groups of items the cells of each family have
 //!                      guards.json          outcome of the guards
@@ -28,6 +29,7 @@ use super::guards::GuardRow;
 use super::identity::{self, Change, Digests};
 use super::lease::{Found, Leases};
 use super::manifest::Manifest;
+use super::marker;
 use super::parts::Parts;
 use super::schema::CellRecord;
 use super::status;
@@ -101,6 +103,35 @@ pub enum StoreError {
         /// Whose were to be written.
         expected: String,
     },
+    /// A folder of somebody else.
+    #[error("{path} is no results folder and holds other files: {names}")]
+    #[diagnostic(help(
+        "choose a new or empty folder with --out; with --force this one is used, and what is in the way of results gets the ending .before-sweep"
+    ))]
+    Foreign {
+        /// The folder.
+        path: String,
+        /// What is in it.
+        names: String,
+    },
+    /// Something else than a folder.
+    #[error("{path} is {kind}, not a folder")]
+    #[diagnostic(help("choose a new or empty folder with --out"))]
+    NoFolder {
+        /// What was named.
+        path: String,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// A folder that cannot be made or looked into.
+    #[error("cannot use {path} as results folder: {error}")]
+    #[diagnostic(help("choose another folder with --out, or fix its permissions"))]
+    Unusable {
+        /// The folder.
+        path: String,
+        /// Why.
+        error: std::io::Error,
+    },
     /// Weights, a tokenizer or data that are not what they were when the results were made.
     #[error("{path} was made with something else:\n{}", list(changes))]
     #[diagnostic(help(
@@ -122,7 +153,15 @@ fn list(changes: &[Change]) -> String {
 impl StoreError {
     /// Whether the folder was refused before anything was written.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::OtherExperiment { .. } | Self::Changed { .. } | Self::OtherBuild { .. })
+        matches!(
+            self,
+            Self::OtherExperiment { .. }
+                | Self::Changed { .. }
+                | Self::OtherBuild { .. }
+                | Self::Foreign { .. }
+                | Self::NoFolder { .. }
+                | Self::Unusable { .. }
+        )
     }
 }
 
@@ -134,6 +173,17 @@ struct Earlier {
     digests: Digests,
 }
 
+/// What a user allows a run to do with a folder that holds something already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Consent {
+    /// Go on in a folder that was made with other weights or data.
+    pub accept_changes: bool,
+    /// Take results that other code made as they are; they are moved away and made again otherwise.
+    pub keep_other_code: bool,
+    /// Use a folder that holds files of somebody else.
+    pub force: bool,
+}
+
 /// A results folder.
 pub struct Store {
     folder: PathBuf,
@@ -142,14 +192,17 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens or creates the folder of an experiment, and removes what dead processes left half written.
+    /// Opens or creates the folder of an experiment, and removes what dead processes left half written. A folder that holds files of
+    /// somebody else is taken with `force` only.
     ///
     /// # Errors
-    /// The folder belongs to another experiment, or was made with other weights or data than `plan` names and `accept_changes`
-    /// is not given, or a process of another build works on it and `keep_other_code` is not given (nothing is written then); or it
-    /// cannot be created.
-    pub fn open(folder: &Path, plan: &Plan, accept_changes: bool, keep_other_code: bool) -> Result<Self, StoreError> {
-        let earlier = aside::read_if_there(&folder.join("plan.json"))?;
+    /// The folder belongs to somebody else or to another experiment, or was made with other weights or data than `plan` names, or a
+    /// process of another build works on it, and `consent` does not allow it (nothing is written then); or it cannot be created.
+    pub fn open(folder: &Path, plan: &Plan, consent: Consent) -> Result<Self, StoreError> {
+        let Consent { accept_changes, keep_other_code, force } = consent;
+        // A plan that is somebody else's says nothing of ours.
+        let ours = marker::look(folder)? == marker::Holds::Results;
+        let earlier = if ours { aside::read_if_there(&folder.join("plan.json"))? } else { None };
         let earlier = earlier.map(|text| serde_json::from_slice::<Earlier>(&text));
         if let Some(Ok(earlier)) = &earlier {
             let path = folder.display().to_string();
@@ -162,7 +215,7 @@ impl Store {
                 return Err(StoreError::Changed { path, changes });
             }
         }
-        let other = if keep_other_code { None } else { Self::at(folder).other_build()? };
+        let other = if keep_other_code || !ours { None } else { Self::at(folder).other_build()? };
         if let Some(other) = other {
             let (path, who) = (folder.display().to_string(), other.who());
             return Err(StoreError::OtherBuild {
@@ -171,6 +224,7 @@ impl Store {
                 work: other.record.map(|lease| lease.work).unwrap_or_default(),
             });
         }
+        marker::claim(folder, force)?;
         for name in ["", "cells", "parts", "leases", "manifests", "tables", "figures"] {
             let path = folder.join(name);
             if !matches!(name, "tables" | "figures") {

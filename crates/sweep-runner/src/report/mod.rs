@@ -25,7 +25,7 @@ use rayon::prelude::*;
 
 use convert::Rendered;
 pub use error::ReportError;
-pub use splice::splice;
+pub use splice::{check_document, splice};
 
 use crate::analyse;
 use crate::record::files::{self, Durability};

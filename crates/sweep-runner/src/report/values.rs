@@ -9,8 +9,6 @@
 
 use std::path::{Component, Path};
 
-use super::error::ReportError;
-
 const BEGIN: &str = "<!-- VALUE: ";
 const CLOSE: &str = " -->";
 const END: &str = "<!-- /VALUE -->";
@@ -21,14 +19,10 @@ const END: &str = "<!-- /VALUE -->";
 /// A value that cannot be read, whose file has no such column, or for which not exactly one row fits.
 pub(super) fn fill(
     text: &str,
-    document: &str,
     experiment: &str,
-    content: impl Fn(&str) -> Result<String, ReportError>,
-) -> Result<(String, usize), ReportError> {
-    let problem = |what: &str, why: String| ReportError::Splice {
-        document: document.to_owned(),
-        problem: format!("the value `{what}` {why}"),
-    };
+    content: impl Fn(&str) -> Result<String, String>,
+) -> Result<(String, usize), String> {
+    let problem = |what: &str, why: String| format!("the value `{what}` {why}");
     let (mut out, mut rest, mut filled) = (String::with_capacity(text.len()), text, 0);
     while let Some(start) = rest.find(BEGIN) {
         let from = start + BEGIN.len();
@@ -43,7 +37,7 @@ pub(super) fn fill(
         let wish = Wish::parse(what).map_err(|why| problem(what, why))?;
         if wish.experiment.is_none_or(|wanted| wanted == experiment) {
             filled += 1;
-            let number = wish.find(&content(wish.file)?).map_err(|why| problem(what, why))?;
+            let number = content(wish.file).and_then(|text| wish.find(&text)).map_err(|why| problem(what, why))?;
             out.push_str(&number);
         } else {
             out.push_str(&rest[body..body + old]);
@@ -159,7 +153,7 @@ mod tests {
             assert_eq!(name, "figures/x.csv");
             Ok(CSV.to_owned())
         };
-        fill(text, "page.md", "c02", content).map_err(|error| error.to_string())
+        fill(text, "c02", content)
     }
 
     fn value(what: &str) -> Result<String, String> {

@@ -37,7 +37,7 @@ use crate::library::Library;
 use crate::plan::Plan;
 use crate::record::manifest::{self, SharingRecord};
 use crate::record::schema::{Failure, Status};
-use crate::record::store::Store;
+use crate::record::store::{Consent, Store};
 use guard::Guards;
 use ledger::Ledger;
 use progress::Progress;
@@ -64,10 +64,8 @@ pub struct RunOptions {
     pub placement: Placement,
     /// Take the groups of this share only; all of them if not given.
     pub shard: Option<Shard>,
-    /// Go on in a folder that was made with other weights or data.
-    pub accept_changes: bool,
-    /// Take results that other code made as they are; they are moved away and made again otherwise.
-    pub keep_other_code: bool,
+    /// What it may do with a folder that holds something already.
+    pub consent: Consent,
     /// Run failed cells again; they are left alone otherwise.
     pub retry_failed: bool,
     /// Whether the run was asked to end.
@@ -83,8 +81,7 @@ impl Default for RunOptions {
             memory_bytes: None,
             placement: Placement::cpu(),
             shard: None,
-            accept_changes: false,
-            keep_other_code: false,
+            consent: Consent::default(),
             retry_failed: false,
             stop: Stop::default(),
         }
@@ -123,14 +120,14 @@ pub fn run(
     folder: &Path,
     options: &RunOptions,
 ) -> Result<RunSummary, RunError> {
-    let store = Store::open(folder, plan, options.accept_changes, options.keep_other_code)?;
+    let store = Store::open(folder, plan, options.consent)?;
     store.write_plan(experiment, plan)?;
     let manifest = manifest::collect(experiment, plan, library.hub_commits());
     store.write_manifest(&manifest)?;
     let endings = endings(plan, &store, options)?;
     let count = |status: Option<Status>| endings.iter().filter(|ending| **ending == status).count();
     let (missing, left_failed) = (count(None), count(Some(Status::Failed)));
-    let mut guards = Guards::read(&store, plan, options.keep_other_code)?;
+    let mut guards = Guards::read(&store, plan, options.consent.keep_other_code)?;
     let mut summary = RunSummary {
         folder: folder.to_owned(),
         ran: 0,
@@ -154,7 +151,7 @@ pub fn run(
     let mine = groups::groups(plan, &families, options.shard);
     let sound = plan.cells.iter().zip(&endings).filter(|(_, ending)| ending.is_some());
     let sound = sound.map(|(cell, _)| cell.cell_id.clone()).collect();
-    let ledger = Ledger::new(&store, plan, &families, sound, options.keep_other_code)?;
+    let ledger = Ledger::new(&store, plan, &families, sound, options.consent.keep_other_code)?;
     let mut recorder =
         Recorder { ledger: &ledger, library, options, progress, manifest, ran: 0, failed: BTreeSet::new() };
     let mut turns = || {
@@ -183,7 +180,7 @@ pub fn run(
 
 /// How each cell ended in earlier runs, from the records that can be reused. Those that failed are made to run again by a retry.
 fn endings(plan: &Plan, store: &Store, options: &RunOptions) -> Result<Vec<Option<Status>>, RunError> {
-    let mut endings = store.review(plan, options.keep_other_code)?;
+    let mut endings = store.review(plan, options.consent.keep_other_code)?;
     if options.retry_failed {
         for name in store.parts().names()? {
             store.parts().forget_failures(&name)?;

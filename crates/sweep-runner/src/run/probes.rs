@@ -17,6 +17,7 @@ use crate::record::lease::{Leases, Taken};
 use crate::record::probes::{PROBE_SCHEMA_VERSION, ProbeRecord, ProbeStore};
 use crate::record::schema::{Failure, Status};
 use crate::record::store::{StoreError, io};
+use crate::say::say;
 
 /// Time between two looks at what others hold.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -49,7 +50,7 @@ pub fn probes(
     store.write_index(&ids)?;
     let leases = Leases::open(&folder.join("leases"));
     let mine = options.shard.map_or_else(|| vec![true; ids.len()], |shard| shard.assign(&vec![1.0; ids.len()]));
-    let code = |probe: &'_ ProbeCell| (!options.keep_other_code).then(|| probe.code.clone());
+    let code = |probe: &'_ ProbeCell| (!options.consent.keep_other_code).then(|| probe.code.clone());
     let own = plan.probes.iter().zip(mine).filter_map(|(probe, mine)| mine.then_some(probe));
     let mut left: Vec<&ProbeCell> = own
         .map(|probe| Ok((probe, store.is_done(&probe.probe_id, code(probe).as_ref())?)))
@@ -98,7 +99,6 @@ pub fn probes(
 }
 
 /// One line on how a probe ended.
-#[expect(clippy::print_stderr, reason = "progress belongs on stderr")]
 fn tell(record: &ProbeRecord, done: usize, all: usize) {
     let of = record.trial.as_ref().map_or_else(String::new, |trial| format!(" of {}", trial.strategy));
     let (probe, model, task) = (&record.probe, &record.model, &record.task);
@@ -110,8 +110,7 @@ fn tell(record: &ProbeRecord, done: usize, all: usize) {
             format!("FAILED: {failure}")
         }
     };
-    let line = format!("probe {done}/{all} · {model} · {probe}{of} · {task} · {ended}");
-    eprintln!("{}", crate::text::terminal(&line));
+    say(&format!("probe {done}/{all} · {model} · {probe}{of} · {task} · {ended}"));
 }
 
 /// Runs probes, a model at a time: two large ones may not fit.

@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::plan::{Cell, PlannedTrial};
 use crate::record::schema::{CellRecord, Status};
+use crate::say::say;
 use crate::text::{terminal, terminal_lines};
 
 /// Least time between two plain lines.
@@ -53,13 +54,12 @@ impl Progress {
     }
 
     /// One line that stays.
-    #[expect(clippy::print_stderr, reason = "progress belongs on stderr")]
     pub(super) fn say(&self, text: &str) {
         let text = terminal_lines(text);
         if self.terminal {
             self.bar.println(text);
         } else {
-            eprintln!("{text}");
+            say(&text);
         }
     }
 

@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::shell::quote;
 use super::template::{self, TemplateError, Value};
+use crate::record::files::{self, Durability};
 
 /// The script of the tasks, unless another one is given.
 pub(crate) const ARRAY: (&str, &str) =
@@ -143,7 +144,10 @@ pub(crate) fn commands(scripts: &Scripts) -> [String; 2] {
 /// Writes the scripts and submits both, the report behind the array.
 pub(crate) fn submit(scripts: &Scripts) -> Result<Submitted, SubmitError> {
     for (path, text) in [&scripts.array, &scripts.report] {
-        let written = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(path, text));
+        let written = path
+            .parent()
+            .map_or(Ok(()), fs::create_dir_all)
+            .and_then(|()| files::write(path, text.as_bytes(), Durability::Synced));
         written.map_err(|error| SubmitError::Write { path: path.display().to_string(), error })?;
     }
     let (array, cluster) = sbatch(&[], &scripts.array.0, "nothing was submitted; the script is yours to edit")?;

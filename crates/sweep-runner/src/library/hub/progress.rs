@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use hub::Event;
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::say::say;
+
 /// Least time between two plain lines about one download.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
@@ -78,13 +80,12 @@ impl Progress {
         self.bar.set_position(self.present.values().sum());
     }
 
-    #[expect(clippy::print_stderr, reason = "progress belongs on stderr")]
     fn say(&self, text: &str) {
         let text = crate::text::terminal_lines(text);
         if self.terminal {
             self.bar.println(text);
         } else {
-            eprintln!("{text}");
+            say(&text);
         }
     }
 }

@@ -143,6 +143,5 @@ fn changed_files_are_read_or_refused() {
             }
         }
     }
-    println!("{read} read, {refused} refused, {told} behind the wall");
-    assert!(read > 0 && refused > 0);
+    assert!(read > 0 && refused > 0, "{read} read, {refused} refused, {told} behind the wall");
 }
