@@ -77,7 +77,7 @@ pub(crate) fn in_caption(name: &str) -> String {
 pub(crate) fn markdown(text: &str) -> String {
     let text = one_line(text);
     let pieces: Vec<&str> = text.split('`').collect();
-    if pieces.len() % 2 == 0 {
+    if pieces.len().is_multiple_of(2) {
         return prose(&text);
     }
     let mut out = String::with_capacity(text.len());

@@ -162,12 +162,10 @@ pub(super) fn ticks((low, high): (f64, f64), wanted: usize, unit: f64, suffix: &
             // A minus sign, not a hyphen; and no "-0".
             let label = if plain {
                 format!("{:.*}{suffix}", decimals as usize, value.abs())
+            } else if value == 0.0 {
+                format!("0{suffix}")
             } else {
-                if value == 0.0 {
-                    format!("0{suffix}")
-                } else {
-                    format!("{:.1e}{suffix}", value.abs()).replace(".0e", "e")
-                }
+                format!("{:.1e}{suffix}", value.abs()).replace(".0e", "e")
             };
             (value / unit, if value < -1e-12 { format!("\u{2212}{label}") } else { label })
         })

@@ -1,5 +1,7 @@
 //! A table as data, and its three written forms.
 
+use std::fmt::Write as _;
+
 use crate::analyse::{MARK, NOT_COMPARED};
 use crate::text;
 
@@ -76,7 +78,7 @@ impl Table {
             page += &["| ", &cells.join(" | "), " |\n"].concat();
         }
         for note in self.notes() {
-            page += &format!("\n{note}\n");
+            let _ = writeln!(page, "\n{note}");
         }
         page
     }
@@ -189,8 +191,8 @@ impl Table {
         }
         page += "\\bottomrule\n";
         for note in self.notes() {
-            page +=
-                &format!("\\multicolumn{{{}}}{{l}}{{\\footnotesize {}}} \\\\\n", self.header.len(), text::latex(&note));
+            let (width, note) = (self.header.len(), text::latex(&note));
+            let _ = writeln!(page, "\\multicolumn{{{width}}}{{l}}{{\\footnotesize {note}}} \\\\");
         }
         page + "\\end{tabular}\n"
     }
