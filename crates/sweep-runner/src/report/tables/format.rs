@@ -78,7 +78,7 @@ impl Table {
             page += &["| ", &cells.join(" | "), " |\n"].concat();
         }
         for note in self.notes() {
-            page += &["\n", &note, "\n"].concat();
+            let _ = writeln!(page, "\n{note}");
         }
         page
     }
@@ -191,12 +191,8 @@ impl Table {
         }
         page += "\\bottomrule\n";
         for note in self.notes() {
-            let _ = writeln!(
-                page,
-                "\\multicolumn{{{}}}{{l}}{{\\footnotesize {}}} \\\\",
-                self.header.len(),
-                text::latex(&note)
-            );
+            let (width, note) = (self.header.len(), text::latex(&note));
+            let _ = writeln!(page, "\\multicolumn{{{width}}}{{l}}{{\\footnotesize {note}}} \\\\");
         }
         page + "\\end{tabular}\n"
     }
