@@ -11,7 +11,9 @@ use std::io::{Cursor, Read};
 use std::panic;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
+use std::time::Duration;
 
 use polars::prelude::*;
 use serde_json::{Map, Value};
@@ -36,6 +38,10 @@ const LIMITS: Limits =
 
 /// Stack of the thread that reads: schemas are read by recursion.
 const STACK: usize = 64 << 20;
+
+/// How long a file may take: a hundred times what the largest benchmark needs. Rows that all mean one long text of a dictionary can ask for
+/// more work than can be told from their number.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Why a file was not read.
 #[derive(Debug, Error)]
@@ -131,7 +137,7 @@ fn read(path: &Path) -> Result<Vec<u8>, ParquetError> {
 fn json_lines_of(bytes: Vec<u8>, limits: &Limits) -> Result<String, Refused> {
     inspect(&bytes, limits)?;
     let limits = *limits;
-    walled(move || {
+    walled(PATIENCE, move || {
         // In this thread alone, so that its wall stands around everything.
         let reader = ParquetReader::new(Cursor::new(bytes)).read_parallel(ParallelStrategy::None);
         let frame = reader.finish().map_err(|error| Refused::Damaged(error.to_string()))?;
@@ -155,8 +161,11 @@ thread_local! {
     static TOLD: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs the reader where a panic of it becomes an error and nothing else.
-fn walled<R: Send>(reader: impl FnOnce() -> Result<R, Refused> + Send) -> Result<R, Refused> {
+/// Runs the reader where a panic of it becomes an error and nothing else, and so does work without end.
+fn walled<R: Send + 'static>(
+    patience: Duration,
+    reader: impl FnOnce() -> Result<R, Refused> + Send + 'static,
+) -> Result<R, Refused> {
     static SILENCED: Once = Once::new();
     SILENCED.call_once(|| {
         let usual = panic::take_hook();
@@ -166,14 +175,25 @@ fn walled<R: Send>(reader: impl FnOnce() -> Result<R, Refused> + Send) -> Result
             }
         }));
     });
-    thread::scope(|scope| {
-        let reading = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || {
-            TOLD.set(true);
-            reader()
-        });
-        let reading = reading.map_err(|error| Refused::Damaged(format!("no thread to read it: {error}")))?;
-        reading.join().unwrap_or_else(|panic| Err(Refused::Damaged(format!("the reader gave up: {}", said(&*panic)))))
-    })
+    let (sender, result) = mpsc::channel();
+    let reading = thread::Builder::new().stack_size(STACK).spawn(move || {
+        TOLD.set(true);
+        // Nobody waits any more where this fails.
+        let _ = sender.send(reader());
+    });
+    let reading = reading.map_err(|error| Refused::Damaged(format!("no thread to read it: {error}")))?;
+    match result.recv_timeout(patience) {
+        Ok(result) => result,
+        // What still runs ends with the program, which has nothing to do without the rows.
+        Err(RecvTimeoutError::Timeout) => {
+            Err(Refused::Unknown(format!("unpacking it takes more than {} s", patience.as_secs())))
+        }
+        Err(RecvTimeoutError::Disconnected) => {
+            let panic = reading.join().err();
+            let said = panic.as_deref().map_or("without a word", said);
+            Err(Refused::Damaged(format!("the reader gave up: {said}")))
+        }
+    }
 }
 
 /// The text of a panic.
