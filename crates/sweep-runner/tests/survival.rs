@@ -128,6 +128,7 @@ fn cells_run(said: &str) -> usize {
 }
 
 /// Kills runs of one experiment at random moments, `kills` of them altogether, starting each anew until it ends.
+#[expect(clippy::print_stderr, reason = "shown with --nocapture: which moments were tried")]
 fn kill_at_random_moments(kills: usize, seed: u64) {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let undisturbed = Desk::new(GROUPED);

@@ -1,13 +1,15 @@
 use std::fs;
 use std::panic;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use polars::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::inspect::Refused;
-use super::{LIMITS, Limits, json_lines, json_lines_of, walled};
+use super::{LIMITS, Limits, PATIENCE, json_lines, json_lines_of, walled};
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/datasets").join(name)
@@ -97,10 +99,15 @@ fn lengths_that_do_not_fit_are_refused() {
 /// A wall for what is not thought of: the panic says nothing by itself and becomes an error.
 #[test]
 fn a_panic_of_the_reader_is_an_error() {
-    let told = |reader: fn() -> Result<(), Refused>| walled(reader).unwrap_err();
+    let told = |reader: fn() -> Result<(), Refused>| walled(PATIENCE, reader).unwrap_err();
     assert_eq!(told(|| panic!("no")), Refused::Damaged("the reader gave up: no".to_owned()));
     assert_eq!(told(|| panic!("{} times", 3)), Refused::Damaged("the reader gave up: 3 times".to_owned()));
     assert_eq!(told(|| panic::panic_any(3)), Refused::Damaged("the reader gave up: without a word".to_owned()));
+    let endless = walled(Duration::from_millis(10), || -> Result<(), Refused> {
+        thread::sleep(Duration::from_secs(30));
+        Ok(())
+    });
+    assert_eq!(endless, Err(Refused::Unknown("unpacking it takes more than 0 s".to_owned())));
 }
 
 /// Any change of a byte or two, a cut, or a doubled stretch: read or refused, and nothing else.
@@ -143,5 +150,5 @@ fn changed_files_are_read_or_refused() {
             }
         }
     }
-    assert!(read > 0 && refused > 0, "{read} read, {refused} refused, {told} behind the wall");
+    assert!(read > 0 && refused > told, "{read} read, {refused} refused, {told} behind the wall");
 }
