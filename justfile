@@ -65,7 +65,8 @@ findings:
 claims *ARGS:
     for claim in c01 c02 c03 c04 c05 c06 c07 c08 c09 c10; do cargo run --release --bin sweep -- run experiments/claims/$claim.yaml {{ARGS}}; done
     cargo run --release --bin sweep -- run experiments/claims/c11.yaml --no-sharing {{ARGS}}
-    for claim in c01 c02 c03 c04 c05 c06 c07 c08 c09 c10 c11; do cargo run --release --bin sweep -- report results/$claim --splice docs/findings.md; done
+    cargo run --release --bin sweep -- run experiments/probes.yaml
+    for claim in c01 c02 c03 c04 c05 c06 c07 c08 c09 c10 c11 probes; do cargo run --release --bin sweep -- report results/$claim --splice docs/findings.md; done
     mkdir -p docs/figures/claims
     for claim in c01 c02 c03 c04 c05 c06 c07 c08 c09 c10; do cp results/$claim/figures/claim.svg docs/figures/claims/$claim.svg; done
     cp results/c11/figures/claim_costs.svg docs/figures/claims/c11.svg

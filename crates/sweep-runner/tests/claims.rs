@@ -29,7 +29,9 @@ fn a_claim_ends_in_a_verdict() {
     let verdict = fs::read_to_string(desk.path("out/verdict.md")).unwrap();
     // Twelve items of two tasks cannot lose sixty points at this ratio; the saved FLOPs are counted.
     assert!(
-        verdict.contains("**Verdict: refuted.** Of 2 comparisons 1 supported, 1 refuted, 0 undecided."),
+        verdict.contains(
+            "**Verdict over all comparisons: refuted.** Of 2 comparisons 1 supported, 1 refuted, 0 undecided."
+        ),
         "{verdict}"
     );
     assert!(
@@ -126,7 +128,10 @@ fn a_claim_may_rest_on_the_rows_of_a_probe() {
     let desk = Desk::new(ABOUT_ROWS);
     desk.run("out");
     let verdict = fs::read_to_string(desk.path("out/verdict.md")).unwrap();
-    assert!(verdict.contains("**Verdict: refuted.** Of 2 comparisons 0 supported, 2 refuted"), "{verdict}");
+    assert!(
+        verdict.contains("**Verdict over all comparisons: refuted.** Of 2 comparisons 0 supported, 2 refuted"),
+        "{verdict}"
+    );
     let claims = parquet(&desk.path("out/claims.parquet"));
     let effect = claims.column("effect").unwrap().f64().unwrap();
     assert!(effect.iter().all(|effect| effect.unwrap() < 0.0), "{effect:?}");

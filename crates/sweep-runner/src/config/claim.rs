@@ -1,4 +1,4 @@
-//! `claim`: what somebody says is so, and the comparisons that decide it, fixed before anything runs.
+//! `claim`: what somebody says is so, and the comparisons that decide it.
 //!
 //! The sides of a comparison are selectors as those of `exclude`; which trials they meet is settled by the plan.
 

@@ -8,6 +8,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::claim;
+
 /// Name of the list.
 pub(super) const LIST: &str = "report-files.json";
 
@@ -64,7 +66,7 @@ fn is_ours(name: &str) -> bool {
 /// Files of the results folder itself that not every report makes.
 pub(super) fn may_go_stale(name: &str) -> bool {
     let frame = name.strip_suffix(".parquet").is_some_and(|frame| frame == "claims" || frame.starts_with("probe_"));
-    frame || name == "verdict.md"
+    frame || name == "verdict.md" || name == claim::SUMMARY
 }
 
 /// Whether a regular file still holds what was written.

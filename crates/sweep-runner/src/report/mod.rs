@@ -78,6 +78,10 @@ pub fn run(dir: &Path) -> Result<ReportSummary, ReportError> {
     let table_files = folder.write_tables(&tables)?;
     let verdict =
         study.claim.as_ref().map(|result| folder.write("verdict.md", claim::text(result).as_bytes())).transpose()?;
+    if let Some(result) = &study.claim {
+        let summary = claim::summary(&study.plan.experiment, study.plan.question.as_deref(), result);
+        folder.write(claim::SUMMARY, summary.as_bytes())?;
+    }
     let report = folder.write("report.md", page.as_bytes())?;
     folder.list_frames(&analysis.files)?;
     let removed = made::remove_stale(dir, &earlier, &folder.made)

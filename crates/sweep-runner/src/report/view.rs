@@ -107,6 +107,11 @@ impl Series {
     }
 }
 
+/// A share in percent, to a tenth.
+pub(super) fn in_percent(share: f64) -> f64 {
+    (share * 1_000.0).round() / 10.0
+}
+
 /// Nominal reductions come out of a solver; equal to a hundredth of a percent is equal.
 pub(super) fn same_reduction(a: f64, b: f64) -> bool {
     (a - b).abs() < 1e-4

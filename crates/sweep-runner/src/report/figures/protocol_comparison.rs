@@ -9,7 +9,7 @@ use crate::analyse::{Difference, MARK, TaskMean, are_equal, difference_of_replic
 use crate::report::axes::{BEYOND, LABEL_TEXT, Panel, TICK_TEXT, TITLE_TEXT, has_place, padded, ticks};
 use crate::report::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw as page, fitted};
 use crate::report::style::{self, Style};
-use crate::report::view::{Scene, Series, SeriesPoint, View, same_reduction};
+use crate::report::view::{Scene, Series, SeriesPoint, View, in_percent, same_reduction};
 use crate::text;
 
 const ROW: f64 = 11.5;
@@ -97,7 +97,7 @@ pub(super) fn draw(view: &View, nominal: f64, baseline: &str) -> Result<Option<F
         }
         let label = Text::new(LABEL_TEXT).align(Align::Middle);
         let middle = left + (FULL_WIDTH - left) / 2.0;
-        let text = format!("Accuracy, mean over tasks (%), at {} % nominal FLOPs reduction", percent_of(nominal));
+        let text = format!("Accuracy, mean over tasks (%), at {} % nominal FLOPs reduction", in_percent(nominal));
         canvas.text((middle, top + plot + 18.0), &text, label)?;
         if apart {
             apart_note(canvas, (middle, top + plot + 18.0 + NOTE))?;
@@ -106,7 +106,7 @@ pub(super) fn draw(view: &View, nominal: f64, baseline: &str) -> Result<Option<F
             protocols.iter().enumerate().map(|(i, name)| (name.as_str(), marked(name, i))).collect();
         legend::draw(canvas, (left, height - 14.0), FULL_WIDTH - left, &entries)
     });
-    let percent = percent_of(nominal);
+    let percent = in_percent(nominal);
     let arms = rows.iter().flat_map(|series| series.points.iter().map(|point| point.arm));
     let caption = format!(
         "Mean accuracy of the same rules under different protocols at a nominal FLOPs reduction of {percent} % (n per \
@@ -176,10 +176,6 @@ fn find<'a>(scene: &'a Scene, label: &str, nominal: f64) -> Option<(&'a SeriesPo
 fn points<'a>(model: &ModelScenes<'a>, nominal: f64) -> Vec<&'a SeriesPoint> {
     let series = model.scenes.iter().flat_map(|scene| &scene.series);
     series.filter_map(|series| series.at(nominal)).filter(|point| point.mean.is_some()).collect()
-}
-
-fn percent_of(share: f64) -> f64 {
-    (share * 1_000.0).round() / 10.0
 }
 
 fn range(model: &ModelScenes, nominal: f64) -> (f64, f64) {
