@@ -14,7 +14,7 @@ use super::table::{Key, ProbeTable};
 use super::{Column, Measure, Needs, Probe, ProbeSetup, Subject, items};
 use crate::drive::{Driven, drive};
 use crate::error::EvaluationError;
-use crate::finite::check_logits;
+use crate::finite::{check_logits, located};
 use crate::protocol::Batch;
 
 /// Classes of distances to the first changed token: name and lower bound.
@@ -55,7 +55,10 @@ fn run(setup: &ProbeSetup<'_>) -> Result<ProbeTable, EvaluationError> {
             let half = text.len() / 2;
             text[half..].reverse();
         }
-        let pass = |texts: &[Vec<u32>]| drive(model, &batch(group, texts), reduction);
+        let pass = |texts: &[Vec<u32>]| {
+            let batch = batch(group, texts);
+            drive(model, &batch, reduction).map_err(|error| located(model, &batch, reduction, &error).unwrap_or(error))
+        };
         let (before, after) = (pass(&texts)?, pass(&changed)?);
         let mut seen: Vec<Observation> = Vec::new();
         for (index, (question, (text, changed))) in group.iter().zip(texts.iter().zip(&changed)).enumerate() {

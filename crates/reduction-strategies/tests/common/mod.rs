@@ -72,7 +72,7 @@ pub(crate) struct Sequence {
 impl Sequence {
     pub(crate) fn new(item: u64, n: usize, kind: Kind) -> Self {
         let mut numbers = Numbers(item);
-        let mut matrix = |columns: usize| -> Vec<f32> {
+        let mut matrix_up_to = |columns: usize, large: f32| -> Vec<f32> {
             (0..n * columns)
                 .map(|_| {
                     let value = numbers.value();
@@ -81,13 +81,16 @@ impl Sequence {
                         Kind::Tied => (value * 1.5).round(),
                         Kind::Zero => 0.0,
                         Kind::Negative => -value.abs(),
-                        Kind::Large => value * 1e15,
+                        Kind::Large => value * large,
                     }
                 })
                 .collect()
         };
+        let mut matrix = |columns| matrix_up_to(columns, 1e15);
         let (hidden, residual) = (matrix(D_MODEL), matrix(D_MODEL));
         let (ssm_output, gated_output) = (matrix(D_INNER), matrix(D_INNER));
+        // Metrics of the scan multiply these by each other.
+        let mut matrix = |columns| matrix_up_to(columns, 1e11);
         let dt = matrix(N_HEADS).into_iter().map(f32::abs).collect();
         let (x, b, c, influence) = (matrix(D_INNER), matrix(D_STATE), matrix(D_STATE), matrix(1));
         let mut tokens = SegmentTokens::reducible(item, n);
