@@ -52,6 +52,9 @@ fn said(output: &Output) -> String {
     text(&output.stderr)
 }
 
+/// Does something to a record.
+type Damage<'a> = Box<dyn Fn() + 'a>;
+
 /// Each damage is seen by everybody; a report names the file and writes nothing, a run makes the cell again.
 #[test]
 fn a_record_that_cannot_be_is_moved_away_and_made_again() {
@@ -61,7 +64,7 @@ fn a_record_that_cannot_be_is_moved_away_and_made_again() {
     let sound = fs::read(&path).unwrap();
     let name = path.file_name().unwrap().to_str().unwrap().to_owned();
     let contribution = |value: &mut Value, pair: Value| value["metrics"][0]["contributions"][1] = pair;
-    let damages: Vec<(&str, Box<dyn Fn()>)> = vec![
+    let damages: Vec<(&str, Damage<'_>)> = vec![
         (
             "missing field `items`",
             Box::new(|| change(&path, |cell| drop(cell.as_object_mut().unwrap().remove("items")))),
@@ -82,7 +85,7 @@ fn a_record_that_cannot_be_is_moved_away_and_made_again() {
                 change(&path, |cell| {
                     let was = cell["items"][1]["correct"].as_bool().unwrap();
                     contribution(cell, json!([f64::from(u8::from(!was)), 1.0]));
-                })
+                });
             }),
         ),
         (
@@ -90,7 +93,7 @@ fn a_record_that_cannot_be_is_moved_away_and_made_again() {
             Box::new(|| {
                 change(&path, |cell| {
                     cell["metrics"][0]["contributions"].as_array_mut().unwrap().pop();
-                })
+                });
             }),
         ),
         ("coverage is 1.5", Box::new(|| change(&path, |cell| cell["items"][0]["coverage"] = 1.5.into()))),

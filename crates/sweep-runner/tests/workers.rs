@@ -168,7 +168,7 @@ fn signals_during_the_report_have_their_own_exit_codes_too() {
     ] {
         for (name, code) in [("USR1", 75), ("TERM", 143), ("INT", 130)] {
             // Drawing ends soon; one of some attempts meets it.
-            let ended = (0..20).map(|_| {
+            let mut ended = (0..20).map(|_| {
                 let _ = fs::remove_file(desk.path("out/trials.parquet"));
                 let child = desk.command(command).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
                 let started = Instant::now();
@@ -179,7 +179,7 @@ fn signals_during_the_report_have_their_own_exit_codes_too() {
                 kill(name, &child.id().to_string());
                 child.wait_with_output().unwrap()
             });
-            let met = ended.skip_while(|output| output.status.code() == Some(0)).next();
+            let met = ended.find(|output| output.status.code() != Some(0));
             let output = met.expect("the report was met within twenty attempts");
             let stderr = text(&output.stderr);
             assert_eq!(output.status.code(), Some(code), "{command:?} {name}: {stderr}");

@@ -4,6 +4,7 @@ use crate::run::{RunOptions, parse_bytes};
 
 /// How to run.
 #[derive(Clone, Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct RunArgs {
     /// Stop as soon as N cells failed
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]

@@ -78,8 +78,9 @@ impl Parts {
     /// # Errors
     /// The file cannot be written.
     pub fn write(&self, head: &PartHead, outcomes: &[Outcome]) -> Result<String, StoreError> {
-        let code = head.code.iter().map(|code| format!("\n{}-{}", code.shared, code.rule)).collect::<String>();
-        let cells = blake3::hash((head.cells.join("\n") + &code).as_bytes()).to_hex();
+        let code = head.code.iter().map(|code| format!("{}-{}", code.shared, code.rule));
+        let names: Vec<String> = head.cells.iter().cloned().chain(code).collect();
+        let cells = blake3::hash(names.join("\n").as_bytes()).to_hex();
         let name = format!("{}-{:05}-{}.json", head.family, head.group, &cells[..16]);
         let path = self.folder.join(&name);
         let outcomes = serde_json::to_vec(outcomes).map_err(|error| damaged(&path, error))?;

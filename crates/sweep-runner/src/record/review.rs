@@ -107,7 +107,7 @@ impl Store {
         let mut others = Vec::new();
         for name in self.parts().names()? {
             if let Some(Ok(head)) = self.parts().head(&name)?
-                && head.other_code(&now).is_some()
+                && head.other_code(now).is_some()
             {
                 others.push(name);
             }
@@ -117,7 +117,7 @@ impl Store {
         }
         let _lease = self.hold(LEASE, "moving parts away that other code made")?;
         for name in &others {
-            self.parts().keep_code(name, &now)?;
+            self.parts().keep_code(name, now)?;
         }
         warn!("{} unfinished groups were run by other code: they are in other-code/ now and run again", others.len());
         Ok(())

@@ -126,10 +126,10 @@ pub fn read(folder: &Path) -> Result<Option<Status>, StoreError> {
             }
         }
     }
-    let look = |(id, family): (&String, &Option<&Family>)| {
-        Ok(store.look(id)?.map(|look| look.and_then(|record| ended(&record, *family))))
+    let look = |(id, family): (&String, Option<&Family>)| {
+        Ok(store.look(id)?.map(|look| look.and_then(|record| ended(&record, family))))
     };
-    let looks = plan.cells.par_iter().zip(&family_of).map(look);
+    let looks = plan.cells.par_iter().zip(family_of).map(look);
     let looks: Vec<Option<Result<Ended, String>>> = looks.collect::<Result<_, StoreError>>()?;
     let mut models: Vec<ModelStatus> = Vec::new();
     let mut failures = BTreeMap::new();

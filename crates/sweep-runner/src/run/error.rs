@@ -24,7 +24,7 @@ pub enum RunError {
     #[error("{error}")]
     Executor {
         /// Why.
-        error: EvaluationError,
+        error: Box<EvaluationError>,
         /// What to do about it.
         #[help]
         hint: Option<String>,
@@ -61,7 +61,7 @@ pub enum RunError {
 impl From<EvaluationError> for RunError {
     fn from(error: EvaluationError) -> Self {
         let hint = error.hint();
-        Self::Executor { error, hint }
+        Self::Executor { error: Box::new(error), hint }
     }
 }
 
