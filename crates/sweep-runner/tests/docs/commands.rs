@@ -68,7 +68,7 @@ pub(crate) fn sweep(words: &[&str]) -> Option<String> {
         if *word == "--" {
             // What is behind goes to each task's run.
             command = cli::command().find_subcommand("run").unwrap().clone();
-            path = "sweep run".to_owned();
+            path = String::from("sweep run");
             continue;
         }
         if matches!(*word, "|" | "&&" | ">" | "2>" | ";") {

@@ -34,8 +34,12 @@ const NOT_HERE: [&str; 11] = [
     "verdict.md",
 ];
 
+fn ends_in(name: &str, ending: &str) -> bool {
+    Path::new(name).extension().is_some_and(|own| own == ending)
+}
+
 fn pages() -> Vec<Page> {
-    files().iter().filter(|name| name.ends_with(".md")).map(|name| Page::read(name)).collect()
+    files().iter().filter(|name| ends_in(name, "md")).map(|name| Page::read(name)).collect()
 }
 
 /// Fails with all problems at once.
@@ -126,8 +130,7 @@ fn experiments_that_commands_name_exist() {
     let mut problems = Vec::new();
     for page in pages() {
         for At { line, it } in page.code.iter().chain(&page.block_lines) {
-            let words =
-                it.split_whitespace().filter(|word| word.starts_with("experiments/") && word.ends_with(".yaml"));
+            let words = it.split_whitespace().filter(|word| word.starts_with("experiments/") && ends_in(word, "yaml"));
             for word in words.filter(|word| !word.contains('*') && !NOT_HERE.iter().any(|name| word.ends_with(name))) {
                 if !root().join(word).exists() {
                     problems.push(format!("{}:{line}: {word} is not there", page.name));
@@ -269,7 +272,7 @@ fn every_experiment_is_in_the_list() {
     for (_, cells) in Page::read("experiments/README.md").rows {
         assert!(named.insert(code_in(&cells[0])[0].clone()), "{} stands twice", cells[0]);
     }
-    let is_experiment = |name: &&str| name.ends_with(".yaml") && !name.starts_with("templates/");
+    let is_experiment = |name: &&str| ends_in(name, "yaml") && !name.starts_with("templates/");
     let files = files();
     let known: BTreeSet<String> = files
         .iter()
