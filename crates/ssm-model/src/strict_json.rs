@@ -14,7 +14,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub(crate) enum StrictError {
     /// The same key twice in one object.
-    #[error("`{0}` stands there twice")]
+    #[error("`{0}` is there twice")]
     Twice(String),
     /// No JSON.
     #[error("{0}")]
@@ -108,8 +108,8 @@ mod tests {
     #[test]
     fn a_key_that_stands_twice_is_named_at_any_depth() {
         let refusal = |text: &str| parse(text.as_bytes()).unwrap_err().to_string();
-        assert_eq!(refusal(r#"{"a": 1, "b": 2, "a": 1}"#), "`a` stands there twice");
-        assert_eq!(refusal(r#"[{"x": {"dtype": "F32", "d\u0074ype": "F32"}}]"#), "`dtype` stands there twice");
+        assert_eq!(refusal(r#"{"a": 1, "b": 2, "a": 1}"#), "`a` is there twice");
+        assert_eq!(refusal(r#"[{"x": {"dtype": "F32", "d\u0074ype": "F32"}}]"#), "`dtype` is there twice");
         assert!(refusal(r#"{"a": 1"#).contains("EOF"));
         assert!(refusal(r#"{"a": 1} {"#).contains("trailing characters"));
         assert!(parse(&[b'"', 0xff, b'"']).is_err());

@@ -94,7 +94,7 @@ fn safetensors_that_lie() {
     assert_snapshot!(open(&u64::MAX.to_le_bytes()), @"FOLDER/model.safetensors: a header of 18446744073709551615 bytes is announced in a file of 8");
     assert_snapshot!(open(&raw_safetensors("[]", 0)), @"FOLDER/model.safetensors: the header is not a JSON object");
     let twice = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
-    assert_snapshot!(open(&raw_safetensors(twice, 4)), @"FOLDER/model.safetensors: the header cannot be read: `a` stands there twice");
+    assert_snapshot!(open(&raw_safetensors(twice, 4)), @"FOLDER/model.safetensors: the header cannot be read: `a` is there twice");
     assert_snapshot!(open(&raw_safetensors(r#"{"a":{"dtype":"F99","shape":[1],"data_offsets":[0,4]}}"#, 4)), @"FOLDER/model.safetensors: `a` is described wrongly: unknown variant `F99`, expected one of `BOOL`, `F4`, `F6_E2M3`, `F6_E3M2`, `U8`, `I8`, `F8_E5M2`, `F8_E4M3`, `F8_E8M0`, `F8_E4M3FNUZ`, `F8_E5M2FNUZ`, `I16`, `U16`, `F16`, `BF16`, `I32`, `U32`, `F32`, `C64`, `F64`, `I64`, `U64`");
     assert_snapshot!(open(&raw_safetensors(r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#, 4)), @"FOLDER/model.safetensors: `a` has shape [2] of F32, which bytes 0 to 4 do not hold");
     assert_snapshot!(open(&raw_safetensors(r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}"#, 4)), @"FOLDER/model.safetensors: `a` has shape [1] of F32, which bytes 4 to 0 do not hold");
@@ -132,7 +132,7 @@ fn indexes() {
     assert_snapshot!(open(r#"{"weights": {}}"#, &[]), @"FOLDER/model.safetensors.index.json: not an index of shards: missing field `weight_map`");
     let a = safetensors(&[("a", &[1], &[1.0])]);
     assert_snapshot!(open(r#"{"weight_map": {"b": "1.safetensors"}}"#, &[("1.safetensors", &a)]), @"FOLDER/model.safetensors.index.json: `b` should be in 1.safetensors, which does not hold it");
-    assert_snapshot!(open(r#"{"weight_map": {"a": "1.safetensors", "a": "2.safetensors"}}"#, &[]), @"FOLDER/model.safetensors.index.json: not an index of shards: `a` stands there twice");
+    assert_snapshot!(open(r#"{"weight_map": {"a": "1.safetensors", "a": "2.safetensors"}}"#, &[]), @"FOLDER/model.safetensors.index.json: not an index of shards: `a` is there twice");
     let more = safetensors(&[("a", &[1], &[1.0]), ("c", &[1], &[1.0])]);
     assert_snapshot!(open(r#"{"weight_map": {"a": "1.safetensors"}}"#, &[("1.safetensors", &more)]), @"FOLDER/model.safetensors.index.json: `c` is in 1.safetensors, but not in the index");
     let embeddings = safetensors(&[("a", &[1], &[1.0]), ("b", &[1], &[1.0])]);
@@ -277,13 +277,13 @@ fn what_is_unsupported_is_not_called_damaged() {
         hint: load it with PyTorch, torch.load(FILE, weights_only=True), and save the state dict again: with safetensors, or with torch.save of version 1.6 or later
     ");
     assert_snapshot!(bin(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n"), @"
-        incomplete model: FOLDER/pytorch_model.bin: a pointer of Git LFS stands in the place of the file
+        incomplete model: FOLDER/pytorch_model.bin: this is a Git LFS pointer, not the file itself
         hint: `git lfs pull` in its repository puts the file there
     ");
     let index = br#"{"weight_map": {"a": "1.safetensors"}}"#;
     let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n";
     assert_snapshot!(told(&[("model.safetensors.index.json", index), ("1.safetensors", pointer)]), @"
-        incomplete model: FOLDER/1.safetensors: a pointer of Git LFS stands in the place of the file
+        incomplete model: FOLDER/1.safetensors: this is a Git LFS pointer, not the file itself
         hint: `git lfs pull` in its repository puts the file there
     ");
     let integers = replaced(&state_dict(4, 0, 4, 1), b"FloatStorage", b"IntStorage");

@@ -63,7 +63,7 @@ pub enum TaskError {
         limit: String,
     },
     /// Two items of one id.
-    #[error("{file}:{line}: the id `{id}` stands on line {first} already")]
+    #[error("{file}:{line}: the id `{id}` is already on line {first}")]
     Repeated {
         /// The file.
         file: String,

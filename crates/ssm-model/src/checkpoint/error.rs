@@ -57,7 +57,7 @@ pub enum CheckpointError {
         hint: &'static str,
     },
     /// A few lines of Git LFS that say which file belongs there.
-    #[error("{file}: a pointer of Git LFS stands in the place of the file")]
+    #[error("{file}: this is a Git LFS pointer, not the file itself")]
     Pointer {
         /// File.
         file: String,

@@ -41,7 +41,7 @@ pub fn cell(record: &CellRecord, id: &str) -> Result<(), String> {
     for (index, metric) in record.metrics.iter().enumerate() {
         let name = &metric.metric;
         let is_new = record.metrics[..index].iter().all(|other| other.metric != *name);
-        ensure(is_new, || format!("metric `{name}` stands there twice"))?;
+        ensure(is_new, || format!("metric `{name}` is there twice"))?;
         self::metric(metric, &record.items).map_err(|why| format!("metric `{name}`: {why}"))?;
     }
     let primary = &record.primary_metric;

@@ -277,7 +277,7 @@ fn an_id_that_stands_twice_is_refused_with_its_line() {
     let rows = [arc("a"), arc("b"), arc("a")].join("\n");
     let desk = Desk::new(&[("arc/ARC-Easy-Test.jsonl", &rows), ("arc/ARC-Easy-Train.jsonl", &rows)]);
     assert_snapshot!(desk.refusal("arc_easy"), @"
-    arc/ARC-Easy-Test.jsonl:3: the id `a` stands on line 1 already
+    arc/ARC-Easy-Test.jsonl:3: the id `a` is already on line 1
     hint: results are compared item by item, and ids say which is which: give every row an id of its own
     ");
     // A limit in front of it does not hide it, nor does a plan.
@@ -297,7 +297,7 @@ fn an_id_that_stands_twice_is_refused_with_its_line() {
     );
     let books = "{\"id\": \"b\", \"text\": \"x\"}\n{\"id\": \"b\", \"text\": \"y\"}";
     let error = facts("longdocs_ppl", &one("longdocs/gutenberg-test.jsonl", books).source()).unwrap_err();
-    assert_snapshot!(error, @"longdocs/gutenberg-test.jsonl:2: the id `b` stands on line 1 already");
+    assert_snapshot!(error, @"longdocs/gutenberg-test.jsonl:2: the id `b` is already on line 1");
     let error = facts("longdocs_needle", &one("longdocs/gutenberg-test.jsonl", "\n").source()).unwrap_err();
     assert_snapshot!(error, @"longdocs/gutenberg-test.jsonl:1: the file holds nothing to ask");
     // Examples are joined with nothing.
