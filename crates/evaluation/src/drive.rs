@@ -101,7 +101,8 @@ pub(crate) fn drive_observed(
     mut states: Option<&mut Vec<LayerState>>,
 ) -> Result<(Activations, Driven), EvaluationError> {
     let observed = observer.as_ref().map_or_else(SignalSet::default, |observer| observer.signals);
-    let always = if observer.as_ref().is_some_and(|observer| observer.every_layer) { observed } else { SignalSet::default() };
+    let always =
+        if observer.as_ref().is_some_and(|observer| observer.every_layer) { observed } else { SignalSet::default() };
     let mut activations = model.embed(&batch.tokens)?;
     let mut segments = batch.segments.clone();
     let mut table = batch.table.clone();

@@ -63,7 +63,9 @@ pub enum EvaluationError {
         token: u32,
     },
     /// Scores that are not numbers, of layers that are all in order.
-    #[error("item {item}: log-likelihood is {value}, although all layers are finite: the final norm or the head overflows")]
+    #[error(
+        "item {item}: log-likelihood is {value}, although all layers are finite: the final norm or the head overflows"
+    )]
     NotFiniteHead {
         /// Index of the item.
         item: u64,

@@ -84,11 +84,7 @@ pub(crate) fn check_layer(
 }
 
 /// As [`check_layer`], for sequences that are nobody's item: numbered as they stand.
-pub(crate) fn check_sequences(
-    layer: usize,
-    output: &LayerOutput,
-    segments: &Segments,
-) -> Result<(), EvaluationError> {
+pub(crate) fn check_sequences(layer: usize, output: &LayerOutput, segments: &Segments) -> Result<(), EvaluationError> {
     check_layer(layer, output, segments, |segment, row| (format!("sequence {segment} of the probe"), row as u32))
 }
 

@@ -195,17 +195,19 @@ fn what_is_no_number_fails_its_cells_and_is_named() {
             };
             let task = task("world_piqa", 3);
             let shown = model.config().signals();
-            let names = ["dense", "top_k", "tome", "utrc", "drop_prefix", "random", "evit_released", "mtr", "inverted_top_k"];
+            let names =
+                ["dense", "top_k", "tome", "utrc", "drop_prefix", "random", "evit_released", "mtr", "inverted_top_k"];
             let reductions = names.map(|strategy| match strategy {
                 "dense" => Reduction::dense(),
                 strategy => Reduction { sites: sites(&model), ..reduction(strategy, &[], 0.7) },
             });
-            let served = |reduction: &Reduction| {
-                reduction.rule.signals().without(shown) == ssm_model::SignalSet::default()
-            };
-            let cells: Vec<_> = reductions.into_iter().filter(served).map(|reduction| {
-                Cell { task: &task, protocol: Protocol::Context, reduction }
-            }).collect();
+            let served =
+                |reduction: &Reduction| reduction.rule.signals().without(shown) == ssm_model::SignalSet::default();
+            let cells: Vec<_> = reductions
+                .into_iter()
+                .filter(served)
+                .map(|reduction| Cell { task: &task, protocol: Protocol::Context, reduction })
+                .collect();
             let (together, _) = shared(&model, &cells, settings(512, 2));
             for (cell, together) in cells.iter().zip(together) {
                 let what = format!("{name} {tensor} {dtype:?} {:?}", cell.reduction.rule);

@@ -63,7 +63,8 @@ fn failures(model: &LanguageModel, reductions: &[Reduction]) -> Vec<EvaluationEr
 
 /// No reduction, and rules that rank, pair, decide in order, follow the release, and look at nothing.
 fn reductions(model: &LanguageModel) -> Vec<Reduction> {
-    let names = ["top_k", "tome", "utrc", "block_causal", "evit_released", "drop_prefix", "random", "mtr", "chunk_merge"];
+    let names =
+        ["top_k", "tome", "utrc", "block_causal", "evit_released", "drop_prefix", "random", "mtr", "chunk_merge"];
     let strategies = names.iter().filter(|name| registry::all().iter().any(|known| known.name == **name));
     let mut all: Vec<Reduction> = strategies
         .map(|name| Reduction { sites: sites(model), ..reduction(name, &[], 0.7) })
@@ -169,7 +170,8 @@ fn probes_refuse_what_is_no_number() {
         let options = ResolvedOptions::resolve(probe.options, &BTreeMap::new()).unwrap();
         let own = Reduction { sites: sites(&model), ..reduction("top_k", &[], 0.8) };
         let reduction = (probe.subject == Subject::Reduction).then_some(&own);
-        let setup = ProbeSetup { model: &model, kind: task.kind, items: &task.items, options: &options, seed: 0, reduction };
+        let setup =
+            ProbeSetup { model: &model, kind: task.kind, items: &task.items, options: &options, seed: 0, reduction };
         let error = probe.run(&setup).expect_err(probe.name);
         assert!(error.to_string().contains("layer 3: "), "{}: {error}", probe.name);
     }

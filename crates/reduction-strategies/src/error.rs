@@ -133,9 +133,9 @@ impl PlanError {
             Self::Length { .. } | Self::View { .. } | Self::Stream { .. } => {
                 Some("the tables must describe the same packed stream")
             }
-            Self::NotFinite { .. } | Self::Unordered { .. } => {
-                Some("the arithmetic before it overflowed: run in float32, or look for very large weights in the layers before")
-            }
+            Self::NotFinite { .. } | Self::Unordered { .. } => Some(
+                "the arithmetic before it overflowed: run in float32, or look for very large weights in the layers before",
+            ),
             Self::NotOnGpu => Some("plan it with `plan_site`, which copies what the rule reads to the host"),
             Self::Kernel(_) => None,
         }

@@ -69,12 +69,7 @@ fn nearby(source: usize, targets: usize, window: usize) -> Range<usize> {
 }
 
 /// As [`best_matches`], each row of `a` with the rows of `b` in its window alone. Dot products run in order in float64.
-fn nearby_matches(
-    a: &[f32],
-    b: &[f32],
-    columns: usize,
-    window: usize,
-) -> Result<Vec<Option<(u32, f32)>>, PlanError> {
+fn nearby_matches(a: &[f32], b: &[f32], columns: usize, window: usize) -> Result<Vec<Option<(u32, f32)>>, PlanError> {
     let targets = b.len() / columns.max(1);
     let best = |(index, row): (usize, &[f32])| {
         let range = nearby(index, targets, window);

@@ -126,8 +126,7 @@ fn what_is_no_number_is_noted_on_the_gpu() {
     let gpu = device::open_cuda(0).unwrap();
     let sequences = [Sequence::new(0, 36, Kind::Plain), Sequence::new(1, 65, Kind::Plain)];
     let stream = Stream::of(&sequences.iter().collect::<Vec<_>>());
-    let (protected, tokens) =
-        (on_gpu::protected(&stream.table), on_gpu::token_state(&stream.table, &gpu).unwrap());
+    let (protected, tokens) = (on_gpu::protected(&stream.table), on_gpu::token_state(&stream.table, &gpu).unwrap());
     let spoil = |tensor: &Tensor, value: Option<f32>| {
         let mut rows = tensor.to_vec2::<f32>().unwrap();
         if let Some(value) = value {
@@ -157,9 +156,8 @@ fn what_is_no_number_is_noted_on_the_gpu() {
                 signals: &signals,
             };
             let reduced = on_gpu::reduce(&rule, 0.6, &arguments).unwrap().unwrap();
-            let checked = on_gpu::check_faults(&reduced.faults, |segment, row| {
-                stream.table.segments[segment].positions[row]
-            });
+            let checked =
+                on_gpu::check_faults(&reduced.faults, |segment, row| stream.table.segments[segment].positions[row]);
             assert_eq!(checked.is_err(), value.is_some(), "{strategy:?} {value:?}: {checked:?}");
         }
     }

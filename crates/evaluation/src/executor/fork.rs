@@ -57,7 +57,8 @@ impl Walk<'_> {
         for asking in rounds {
             let reads = self.influence_of(&pack.branches, &asking);
             let needs = self.needs_on_host(&pack.branches, &asking);
-            let copied = on_host.iter().find(|copied| (copied.0, Some(copied.1)) == (reads, needs)).map(|copied| &copied.2);
+            let copied =
+                on_host.iter().find(|copied| (copied.0, Some(copied.1)) == (reads, needs)).map(|copied| &copied.2);
             let planned = self.plan(copied.unwrap_or_else(|| by_influence(&seen, reads)), &asking);
             for (asking, planned) in asking.into_iter().zip(planned) {
                 let branch = &pack.branches[asking.branch];

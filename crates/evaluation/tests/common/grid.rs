@@ -114,7 +114,8 @@ pub(crate) fn grid<'a>(model: &LanguageModel, tasks: &'a [Task], ratios: &[f64])
                     if dense {
                         reduction = Reduction::dense();
                     }
-                    let (text, causal) = (task.kind == TaskKind::RunningText, reduction.rule.causality() != Causality::None);
+                    let (text, causal) =
+                        (task.kind == TaskKind::RunningText, reduction.rule.causality() != Causality::None);
                     if protocol.refuses(text, !dense, causal).is_some() {
                         continue;
                     }

@@ -188,7 +188,8 @@ fn check_signals(plan: &Plan) -> Result<(), PlanError> {
 pub(super) fn refusal(trial: &PlannedTrial, task: &TaskFacts) -> Option<Reason> {
     let (reduces, running_text) = (!trial.key.sites.is_empty(), task.kind == TaskKind::RunningText);
     // What a protocol refuses does not depend on the rows of a batch.
-    let refusal = Protocol::named(&trial.key.protocol, 1)?.refuses(running_text, reduces, trial.strategy.is_causal())?;
+    let refusal =
+        Protocol::named(&trial.key.protocol, 1)?.refuses(running_text, reduces, trial.strategy.is_causal())?;
     Some(Reason::Nature(match refusal {
         Refusal::NotCausal => NOT_CAUSAL,
         Refusal::LeaksFuture => LEAKS,
