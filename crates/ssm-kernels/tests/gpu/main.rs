@@ -1,7 +1,6 @@
 //! Every operation on a GPU against the same operation on the CPU, over awkward shapes. Needs a GPU: `just test-gpu`.
 #![cfg(feature = "cuda")]
 
-#[path = "gpu/non_finite.rs"]
 mod non_finite;
 
 use candle_core::{DType, Device, Tensor};
