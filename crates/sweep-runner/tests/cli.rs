@@ -95,7 +95,8 @@ fn refuses_a_tokenizer_with_more_tokens_than_the_model() {
        ·            ╰── unusable tokenizer
      3 │ tasks: [world_lambada, world_piqa]
        ╰────
-      help: this tokenizer.json belongs to another model
+      help: tokenizer.json belongs to another model, or tokenizer_config.json adds tokens that this one does not
+            know
     ");
 }
 
@@ -342,7 +343,7 @@ fn what_overflows_in_a_layer_fails_its_cells_and_logits() {
     assert_eq!(cells.len(), 4);
     for cell in cells {
         let record = fs::read_to_string(cell).unwrap();
-        assert!(record.contains("layer 3: the output of the block is NaN or infinite at token "), "{record}");
+        assert!(record.contains("layer 4: x is NaN or infinite at token "), "{record}");
     }
     fs::write(desk.path("tokens.jsonl"), "[5, 17, 300]").unwrap();
     let output = desk.sweep(&["logits", "--model", "model", "--tokens", "tokens.jsonl", "--out", "logits.safetensors"]);

@@ -123,5 +123,5 @@ fn a_pipe_as_tokenizer_is_refused() {
     let tokenizer = desk.model_folder().join("tokenizer.json");
     fs::remove_file(&tokenizer).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&tokenizer).status().unwrap().success());
-    assert!(desk.refused().contains("it is no regular file"));
+    assert!(desk.refused().contains("not a regular file"));
 }

@@ -85,8 +85,11 @@ enum Refusal {
     Checkpoint(#[from] CheckpointError),
     #[error("`{reference}` is {}{}", in_cache(.lack), if *.offline { ", and HF_HUB_OFFLINE is set" } else { "" })]
     NotCached { reference: String, lack: Lack, offline: bool },
-    #[error("`{reference}` needs the tokenizer of {repository}, which is not in the cache")]
-    TokenizerNotCached { reference: String, repository: Repository },
+    #[error(
+        "`{reference}` needs the tokenizer of {repository}, which is not in the cache{}",
+        if *.offline { ", and HF_HUB_OFFLINE is set" } else { "" }
+    )]
+    TokenizerNotCached { reference: String, repository: Repository, offline: bool },
     #[error("{repository} holds no model that this program can read: it has no {what}")]
     NoModel { repository: Repository, what: &'static str },
     #[error("{repository} has no tokenizer.json")]
@@ -129,6 +132,11 @@ impl Refusal {
             }
             Self::NotCached { reference, .. } => {
                 format!("`sweep fetch {reference}` downloads it; `sweep run` does so by itself")
+            }
+            Self::TokenizerNotCached { offline: true, .. } => {
+                "unset HF_HUB_OFFLINE once to download it, or name the folder that holds neox-tokenizer/20B_tokenizer.json with --data-dir \
+                 or SWEEP_DATA_DIR"
+                    .to_owned()
             }
             Self::TokenizerNotCached { .. } => {
                 "`sweep fetch FILE` downloads what an experiment needs and `sweep run` does so by itself; or name the folder that holds \
@@ -302,10 +310,10 @@ impl Hub {
                 Ok(found)
             }
             (Err(_), Some(error)) => Err(error.into()),
-            (Err(_), None) if settings.offline => {
-                Err(HubError::Offline { what: format!("the tokenizer of {repository}") }.into())
+            (Err(_), None) => {
+                let offline = settings.offline;
+                Err(Refusal::TokenizerNotCached { reference: reference.to_owned(), repository, offline })
             }
-            (Err(_), None) => Err(Refusal::TokenizerNotCached { reference: reference.to_owned(), repository }),
         }
     }
 }

@@ -20,7 +20,7 @@ use markdown::{At, Page, code_in, files, root};
 const SOURCES: [&str; 9] = ["rs", "cu", "cuh", "py", "sh", "toml", "yaml", "md", "sbatch"];
 
 /// Names in pages that stand for files of a reader, or that runs write.
-const NOT_HERE: [&str; 11] = [
+const NOT_HERE: [&str; 12] = [
     "array.sbatch",
     "experiment.yaml",
     "huggingface.py",
@@ -31,6 +31,7 @@ const NOT_HERE: [&str; 11] = [
     "run.sh",
     "small_steps.rs",
     "SOURCES.md",
+    "summary.md",
     "verdict.md",
 ];
 

@@ -221,8 +221,8 @@ fn cell(shape: &Shape, trial: &TrialKey, task: &str, task_index: usize, loss: f6
     let tokens_in: u64 = items.iter().map(|item| item.tokens_in).sum();
     let sites = trial.sites.iter().enumerate().map(|(i, &site)| SiteRecord {
         site,
-        tokens_in: tokens_in - 40 * i as u64,
-        tokens_out: tokens_in - 40 * (i as u64 + 1),
+        tokens_in: tokens_in.saturating_sub(40 * i as u64),
+        tokens_out: tokens_in.saturating_sub(40 * (i as u64 + 1)),
         merged_similarity: (trial.strategy != "top_k").then_some(0.7),
     });
     let metric =
