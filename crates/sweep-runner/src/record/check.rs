@@ -3,6 +3,8 @@
 
 use std::collections::HashSet;
 
+use evaluation::tasks::primary_metric;
+
 use super::guards::GuardRow;
 use super::probes::{PROBE_SCHEMA_VERSION, ProbeRecord};
 use super::schema::{Aggregate, CellRecord, ItemRecord, MetricRecord, SCHEMA_VERSION, SiteRecord, Status, TrialKey};
@@ -47,6 +49,10 @@ pub fn cell(record: &CellRecord, id: &str) -> Result<(), String> {
     let primary = &record.primary_metric;
     ensure(record.metrics.iter().any(|metric| metric.metric == *primary), || {
         format!("its primary metric `{primary}` is not among its metrics")
+    })?;
+    let of_task = primary_metric(&record.task);
+    ensure(of_task.is_none_or(|name| name == primary), || {
+        format!("its primary metric is `{primary}`, that of {} is `{}`", record.task, of_task.unwrap_or_default())
     })?;
     record.sites.iter().try_for_each(|site| self::site(site, &record.trial))?;
     repeated(record)?;

@@ -147,7 +147,7 @@ pub fn collect(experiment: &Experiment, plan: &Plan, hub: Vec<HubCommit>) -> Man
         git_revision: env!("SSM_REDUCE_GIT_REVISION"),
         sources: crate::code::SOURCES,
         rustc: env!("SSM_REDUCE_RUSTC"),
-        arguments: std::env::args().collect(),
+        arguments: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
         overrides: experiment.overrides.clone(),
         split: experiment.split,
         started_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs()),

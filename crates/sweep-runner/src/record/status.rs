@@ -94,6 +94,9 @@ struct PlanFile {
     families: Vec<Family>,
 }
 
+/// More groups than the items of any task make: a task has at most 500,000 rows.
+const MOST_GROUPS: usize = 1_000_000;
+
 /// How a cell ended.
 type Ended = (Ending, Failure);
 
@@ -104,7 +107,12 @@ type Ended = (Ending, Failure);
 pub fn read(folder: &Path) -> Result<Option<Status>, StoreError> {
     let Some(plan) = json::<PlanFile>(&folder.join("plan.json"))? else { return Ok(None) };
     let mut damaged = BTreeMap::new();
-    let groups: BTreeMap<String, usize> = whole(&folder.join("groups.json"), &mut damaged)?.unwrap_or_default();
+    let mut groups: BTreeMap<String, usize> = whole(&folder.join("groups.json"), &mut damaged)?.unwrap_or_default();
+    if let Some((family, count)) = groups.iter().find(|(_, count)| **count > MOST_GROUPS) {
+        let why = format!("family {family} has {count} groups");
+        damaged.insert(folder.join("groups.json").display().to_string(), why);
+        groups.clear();
+    }
     let store = Store::at(folder);
     let mut parts: Vec<PartHead> = Vec::new();
     for name in if_there(store.parts().names())? {

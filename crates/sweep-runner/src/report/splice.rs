@@ -91,6 +91,11 @@ fn blocks<'t>(text: &'t str, document: &Path) -> Result<Vec<Block<'t>>, ReportEr
             fence = after(fence, line);
         }
         let mut at = if fence.is_some() { line.len() } else { 0 };
+        if let Some(Block { name, .. }) = &open
+            && is_nearly_an_end(line)
+        {
+            return Err(problem(number, format!("the block of `{name}` ends with `{END}`, written like that")));
+        }
         while let Some((found, is_end)) = next_mark(line, at) {
             if is_end {
                 let Some(mut block) = open.take() else {
@@ -121,6 +126,16 @@ fn blocks<'t>(text: &'t str, document: &Path) -> Result<Vec<Block<'t>>, ReportEr
         Some(Block { name, line, .. }) => Err(problem(line, format!("the block of `{name}` has no `{END}`"))),
         None => Ok(blocks),
     }
+}
+
+/// A comment that a person takes for the end of a block: `<!--END-->`, `<!-- END: name -->`.
+fn is_nearly_an_end(line: &str) -> bool {
+    line.match_indices("<!--").any(|(at, _)| {
+        let comment = line[at..].split("-->").next().unwrap_or_default();
+        let word = comment.trim_start_matches("<!--").trim_start();
+        let is_end = word.get(..3).is_some_and(|word| word.eq_ignore_ascii_case("end"));
+        is_end && !word[3..].starts_with(|c: char| c.is_alphanumeric()) && !line[at..].starts_with(END)
+    })
 }
 
 /// The next mark of a line, and whether it ends a block.
@@ -227,6 +242,14 @@ mod tests {
             ),
             ("<!-- BEGIN: t.md --><!-- END -->\n<!-- END -->", "d.md:2: `<!-- END -->` ends no block"),
             ("<!-- BEGIN: t.md\n-->\n<!-- END -->", "d.md:1: the mark of a block has no `-->`"),
+            (
+                "<!-- BEGIN: t.md -->\nold\n<!--END-->\nown\n<!-- END -->",
+                "d.md:3: the block of `t.md` ends with `<!-- END -->`, written like that",
+            ),
+            (
+                "<!-- BEGIN: t.md -->\nold\n<!-- END: t.md -->\nown\n<!-- END -->",
+                "d.md:3: the block of `t.md` ends with `<!-- END -->`, written like that",
+            ),
             (
                 "nothing",
                 "d.md: no line says `<!-- BEGIN: tables/<name>.md -->` or `<!-- BEGIN: x:tables/<name>.md -->`",
