@@ -106,6 +106,16 @@ impl LibraryError {
         matches!(self, Self::Task(_))
     }
 
+    /// Whether it is about one model's files, and other models do not depend on it.
+    #[must_use]
+    pub fn is_of_model(&self) -> bool {
+        match self {
+            Self::Checkpoint { .. } => true,
+            Self::Model { error, .. } => matches!(**error, ModelError::Checkpoint(_)),
+            _ => false,
+        }
+    }
+
     /// What a record says of it: what went wrong, and what to do.
     #[must_use]
     pub fn failure(&self) -> Failure {

@@ -320,10 +320,15 @@ fn a_weight_that_is_no_number_is_refused_by_name() {
         damage(&desk, name, value);
         let output = desk.sweep(&["run", "tiny.yaml", "--out", "out"]);
         assert_eq!(output.status.code(), Some(1), "{name}");
-        assert!(desk.cells("out").is_empty(), "{name}: nothing was scored");
-        let stderr = text(&output.stderr).replace(['\n', '│', ' '], "");
-        let says = format!("weight`{name}`is{value}at[");
-        assert!(stderr.contains(&says) && stderr.contains("compareitschecksum"), "{stderr}");
+        let cells = desk.cells("out");
+        assert_eq!(cells.len(), 4, "{name}");
+        for cell in cells {
+            let record: serde_json::Value = serde_json::from_str(&fs::read_to_string(cell).unwrap()).unwrap();
+            let [status, error, hint] = ["status", "error", "hint"].map(|key| record[key].as_str().unwrap());
+            assert_eq!(status, "failed");
+            assert!(error.contains(&format!("weight `{name}` is {value} at [")), "{error}");
+            assert!(hint.contains("compare its checksum"), "{hint}");
+        }
     }
     let desk = Desk::new(&folder_experiment());
     desk.model_folder();
@@ -349,6 +354,8 @@ fn what_overflows_in_a_layer_fails_its_cells_and_logits() {
     let output = desk.sweep(&["logits", "--model", "model", "--tokens", "tokens.jsonl", "--out", "logits.safetensors"]);
     let stderr = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
+    let onto_itself = desk.sweep(&["logits", "--model", "model", "--tokens", "tokens.jsonl", "--out", "tokens.jsonl"]);
+    assert_eq!(onto_itself.status.code(), Some(2), "{}", text(&onto_itself.stderr));
     assert!(stderr.contains("the logits of token 0 are not finite") && stderr.contains("help:"), "{stderr}");
     assert!(!desk.path("logits.safetensors").exists() && !desk.path("logits.tmp").exists());
 }

@@ -16,6 +16,18 @@ use crate::library::Downloads;
 use crate::record::files::{self, Durability};
 use crate::record::regular;
 
+/// An output that is the token file, or a file of the model, would be lost.
+fn refuse_an_input(out: &Path, tokens: &Path, model: &str) -> Result<(), Failure> {
+    let Ok(out) = out.canonicalize() else { return Ok(()) };
+    let is_tokens = tokens.canonicalize().is_ok_and(|tokens| tokens == out);
+    let is_of_model = Path::new(model).canonicalize().is_ok_and(|folder| out.starts_with(folder));
+    if is_tokens || is_of_model {
+        let help = "name another file: this one would be overwritten";
+        return Err(refused(miette!(help = help, "{} is read as an input", out.display())));
+    }
+    Ok(())
+}
+
 /// Each line runs alone, so that a long file needs no more memory than its longest line.
 pub(super) fn write(
     model: &str,
@@ -25,6 +37,7 @@ pub(super) fn write(
     device: &DeviceArgs,
 ) -> Result<ExitCode, Failure> {
     files::check(out).map_err(|error| refused(miette!("cannot write {}: {error}", out.display())))?;
+    refuse_an_input(out, tokens, model)?;
     let text = regular::read_text(tokens, regular::MAX_BYTES)
         .map_err(|error| refused(miette!("cannot read {}: {error}", tokens.display())))?;
     let mut rows: Vec<Vec<u32>> = Vec::new();

@@ -178,7 +178,13 @@ impl Recorder<'_> {
                 continue;
             }
             let Failure { error, hint } = failure;
-            warn!(model = planned.model, task = planned.task, error, hint, "a task cannot be run; the others go on");
+            warn!(
+                model = planned.model,
+                task = planned.task,
+                error,
+                hint,
+                "these cells cannot be run; the others go on"
+            );
             self.record(&records)?;
             self.stop_after_failures()?;
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use evaluation::{Layout, Reduction};
 use ssm_model::LanguageModel;
 
-use super::groups::{self, Group};
+use super::groups::{self, Family, Group, Unfit};
 use super::guard::{self, Guards};
 use super::recorder::Recorder;
 use super::tasks::Tasks;
@@ -63,7 +63,18 @@ pub(super) fn run(
             continue;
         }
         recorder.progress.say(&format!("loading {}", facts.reference));
-        let model = recorder.library.load_model(&facts.reference, &recorder.options.placement)?;
+        let model = match recorder.library.load_model(&facts.reference, &recorder.options.placement) {
+            Ok(model) => model,
+            // A matter of this model: others go on.
+            Err(error) if error.is_of_model() => {
+                let families = ledger.families.iter().filter(|family| family.model == index);
+                let unfit = |family: &Family| Unfit { planned: family.planned.clone(), failure: error.failure() };
+                recorder.unfit(&families.map(unfit).collect::<Vec<_>>())?;
+                guards.drop_model(index);
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
         guard::run(experiment, index, &model, recorder, tasks, guards)?;
         let loaded = Loaded { plan, model: &model, tasks, layouts: &layouts, groups: open };
         if recorder.options.no_sharing {
