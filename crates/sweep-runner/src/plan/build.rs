@@ -1,6 +1,6 @@
 //! From an experiment to its plan: expand, draw, exclude with a reason, check.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use evaluation::{Protocol, Refusal};
 use miette::Diagnostic;
@@ -10,7 +10,7 @@ use super::{
     Cell, Estimate, Excluded, Plan, PlannedTrial, Reason, Setting, claim, grid, ids, matching, probes, sample,
 };
 use crate::config::{Experiment, TaskFacts, TaskKind};
-use crate::record::schema::in_words;
+use crate::record::schema::{TrialKey, in_words};
 
 /// Most cells that one experiment may have; more is a slip of the pen.
 pub const MAX_CELLS: usize = 1_000_000;
@@ -41,6 +41,21 @@ pub enum PlanError {
         protocol: String,
         /// Task of the lonely cells.
         task: String,
+    },
+    /// A baseline that is several things at once.
+    #[error(
+        "the baseline `{baseline}` runs in several ways on {model}, {protocol}; a difference would be to one of them"
+    )]
+    #[diagnostic(help(
+        "give it one reduction, one set of sites and one set of options, or take `dense`, which is compared with every reduction"
+    ))]
+    SeveralBaselines {
+        /// The baseline.
+        baseline: String,
+        /// A model on which it runs so.
+        model: String,
+        /// The protocol.
+        protocol: String,
     },
     /// A strategy that reads what the layers of a model do not have.
     #[error("`{strategy}` reads {signal}, which a layer of {model} ({architecture}) does not have")]
@@ -210,6 +225,7 @@ fn check_baseline(plan: &Plan) -> Result<(), PlanError> {
         (key.model.clone(), key.protocol.clone(), cell.task.clone())
     };
     let is_baseline = |cell: &&Cell| plan.trials[cell.trial].key.strategy == plan.baseline;
+    check_one_baseline(plan)?;
     let compared: BTreeSet<_> = plan.cells.iter().filter(is_baseline).map(group).collect();
     match plan.cells.iter().map(group).find(|group| !compared.contains(group)) {
         Some((model, protocol, task)) => {
@@ -217,4 +233,18 @@ fn check_baseline(plan: &Plan) -> Result<(), PlanError> {
         }
         None => Ok(()),
     }
+}
+
+/// A baseline that reduces is one arm: a figure cannot be compared with two.
+fn check_one_baseline(plan: &Plan) -> Result<(), PlanError> {
+    let mut arms: BTreeMap<(&str, &str), TrialKey> = BTreeMap::new();
+    for key in plan.trials.iter().map(|trial| &trial.key).filter(|key| key.strategy == plan.baseline) {
+        let arm = TrialKey { trial_id: String::new(), seed: 0, ..key.clone() };
+        let known = arms.entry((&key.model, &key.protocol)).or_insert_with(|| arm.clone());
+        if *known != arm {
+            let (baseline, model, protocol) = (plan.baseline.clone(), key.model.clone(), key.protocol.clone());
+            return Err(PlanError::SeveralBaselines { baseline, model, protocol });
+        }
+    }
+    Ok(())
 }

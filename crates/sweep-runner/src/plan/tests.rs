@@ -177,6 +177,18 @@ fn equal_cells_run_once() {
     assert_eq!((overlapping.cells.len(), overlapping.duplicates), (3, 1));
 }
 
+/// A baseline with two reductions used to be shown as unreduced, with every difference to its first one.
+#[test]
+fn a_baseline_that_reduces_does_so_in_one_way() {
+    let planned = |amounts: &str| {
+        let lines = format!("schedule: {{ sites: paper, flops_reduction: {amounts} }}\nbaseline: top_k");
+        plan_with(&lines, &Setting::default(), &CATALOG)
+    };
+    assert!(planned("0.2").is_ok());
+    let error = planned("[0.1, 0.2]");
+    assert!(matches!(&error, Err(PlanError::SeveralBaselines { baseline, .. }) if baseline == "top_k"), "{error:?}");
+}
+
 #[test]
 fn a_limit_counts_what_the_split_leaves() {
     let items = |lines: &str| plan(lines).cells[0].items;

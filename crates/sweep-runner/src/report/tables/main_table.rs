@@ -37,7 +37,10 @@ pub(super) fn table(view: &View, scene: &Scene) -> Option<Table> {
 fn baseline_row(view: &View, scene: &Scene) -> Option<Row> {
     let (arm, mean) = scene.baseline.as_ref()?;
     let arm = &view.arms[*arm];
-    let mut cells = vec![percent(0.0), TableCell::Name(arm.trial.strategy.clone()), percent(0.0)];
+    let achieved =
+        arm.tasks.iter().map(|task| task.flops_reduction_achieved).sum::<f64>() / arm.tasks.len().max(1) as f64;
+    let nominal = percent(arm.trial.flops_reduction_nominal);
+    let mut cells = vec![nominal, TableCell::Name(arm.trial.strategy.clone()), percent(achieved)];
     for task in &scene.tasks {
         let result = arm.task(&task.name);
         let cell = |r: &ArmTask| value(&r.estimate, task.lower_is_better, Rank::Plain, r.flops_reduction_achieved);
