@@ -53,7 +53,6 @@ pub use signals::{Interrupt, Listening, Stop, Taken, attend};
 
 /// How a run behaves.
 #[derive(Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a wish of its own")]
 pub struct RunOptions {
     /// Stop as soon as so many cells failed; never if not given.
     pub max_failures: Option<usize>,
