@@ -348,7 +348,10 @@ fn what_overflows_in_a_layer_fails_its_cells_and_logits() {
     assert_eq!(cells.len(), 4);
     for cell in cells {
         let record = fs::read_to_string(cell).unwrap();
-        assert!(record.contains("layer 4: x is NaN or infinite at token "), "{record}");
+        // The block that overflows, or the next one, whose norm cannot hold the square of what this one made.
+        let names_it = record.contains("layer 3: the output of the block is NaN or infinite at token ")
+            || record.contains("layer 4: x is NaN or infinite at token ");
+        assert!(names_it, "{record}");
     }
     fs::write(desk.path("tokens.jsonl"), "[5, 17, 300]").unwrap();
     let output = desk.sweep(&["logits", "--model", "model", "--tokens", "tokens.jsonl", "--out", "logits.safetensors"]);

@@ -72,7 +72,7 @@ fn without_the_tokenizer_or_a_model_to_replace_it_is_refused() {
     };
     let stderr = refused(&experiment());
     assert!(stderr.contains("needs the tokenizer of EleutherAI/gpt-neox-20b, which is not in"), "{stderr}");
-    assert!(stderr.contains("neox-tokenizer/20B_tokenizer.json"), "{stderr}");
+    assert!(stderr.contains("20B_tokenizer.json with --data-dir"), "{stderr}");
     let stderr = refused(TINY);
     assert!(stderr.contains("--random has nothing to replace"), "{stderr}");
 }

@@ -50,10 +50,6 @@ pub fn cell(record: &CellRecord, id: &str) -> Result<(), String> {
     ensure(record.metrics.iter().any(|metric| metric.metric == *primary), || {
         format!("its primary metric `{primary}` is not among its metrics")
     })?;
-    let of_task = primary_metric(&record.task);
-    ensure(of_task.is_none_or(|name| name == primary), || {
-        format!("its primary metric is `{primary}`, that of {} is `{}`", record.task, of_task.unwrap_or_default())
-    })?;
     record.sites.iter().try_for_each(|site| self::site(site, &record.trial))?;
     repeated(record)?;
     let mut planned = record.plans.iter().map(|plan| plan.item).chain(record.plan_items.iter().map(|plan| plan.item));
@@ -162,6 +158,7 @@ pub fn asked(record: &CellRecord, trial: &TrialKey, task: &str) -> Result<(), St
         ("device", own.device == trial.device),
         ("dtype", own.dtype == trial.dtype),
         ("task", record.task == task),
+        ("primary_metric", primary_metric(task).is_none_or(|name| name == record.primary_metric)),
     ];
     match same.iter().find(|(_, same)| !same) {
         Some((what, _)) => Err(format!("its `{what}` is not the one that the plan asks for")),
