@@ -41,6 +41,7 @@ pub(super) fn write(
     let text = regular::read_text(tokens, regular::MAX_BYTES)
         .map_err(|error| refused(miette!("cannot read {}: {error}", tokens.display())))?;
     let mut rows: Vec<Vec<u32>> = Vec::new();
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let row: Vec<u32> = serde_json::from_str(line).map_err(|error| {
             let help = "write one JSON list of token ids a line, for example [17, 4, 256]";
