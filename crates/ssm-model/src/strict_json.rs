@@ -1,4 +1,4 @@
-//! JSON in which every key of an object stands once.
+//! JSON in which every key of an object occurs once.
 //!
 //! Of two equal keys most readers keep the last and say nothing: a header or an index would then mean one thing here and another
 //! elsewhere. A byte-order mark, which some editors put first, is passed over.

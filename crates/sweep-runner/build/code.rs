@@ -182,7 +182,7 @@ impl<'a> Package<'a> {
             line.unwrap_or_default().trim_matches('"')
         };
         let dependencies = text.lines().filter_map(|line| line.strip_prefix(" \"")?.split('"').next());
-        // What stands behind the version says where it comes from.
+        // The text after the version says where it comes from.
         let dependencies = dependencies.map(|line| line.split(" (").next().unwrap_or(line)).collect();
         Self { name: value("name"), version: value("version"), checksum: value("checksum"), dependencies }
     }

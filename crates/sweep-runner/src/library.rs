@@ -25,6 +25,7 @@ use random::RandomModel;
 use crate::config::{Catalog, CatalogError, ModelFacts, TaskFacts, TaskKind};
 use crate::home;
 use crate::record::manifest::HubCommit;
+use crate::record::regular;
 use crate::record::schema::Failure;
 use hub::{Hub, HubModel, Parts};
 #[cfg(feature = "hub")]
@@ -309,11 +310,8 @@ fn is_of_state_spaces(folder: &Path) -> bool {
 
 /// The text of a regular file: opening a pipe would wait for somebody to write.
 fn read(path: &Path) -> Result<String, LibraryError> {
-    let unreadable = |error| LibraryError::File { path: path.display().to_string(), error };
-    if !path.metadata().map_err(unreadable)?.is_file() {
-        return Err(unreadable(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file")));
-    }
-    fs::read_to_string(path).map_err(unreadable)
+    regular::read_text(path, regular::MAX_BYTES)
+        .map_err(|error| LibraryError::File { path: path.display().to_string(), error })
 }
 
 fn source(reference: &str, hub: &Hub, parts: Parts) -> Result<Source, CatalogError> {

@@ -47,7 +47,7 @@ impl Walk<'_> {
             let branch = Branch { lanes, ..branch.clone() };
             children[parent].push(Child { parent, plans: None, branch });
         }
-        // What does not depend on influence stands in the first, with the memos of all rules that read none.
+        // The first entry holds what does not depend on influence, with the memos of all rules that read none.
         let mut seen = vec![(None, Arriving::new(pack, &shown.signals, site))];
         for (positions, influence) in &shown.influence {
             seen.push((Some(*positions), Arriving::new(pack, &shown.signals, site).with_influence(influence)));

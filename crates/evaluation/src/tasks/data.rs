@@ -187,7 +187,7 @@ fn read_bounded(mut input: impl Read) -> io::Result<Result<Vec<u8>, String>> {
     }
 }
 
-#[expect(clippy::naive_bytecount, reason = "parsing what stands in the lines takes a hundred times as long")]
+#[expect(clippy::naive_bytecount, reason = "parsing the lines takes a hundred times as long")]
 fn line_ends(bytes: &[u8]) -> usize {
     bytes.iter().filter(|byte| **byte == b'\n').count()
 }

@@ -43,7 +43,7 @@ pub(super) fn rows(file: &DataFile) -> impl Iterator<Item = Result<Row<'_>, Task
     })
 }
 
-/// The fields of an object, each of which stands once.
+/// The fields of an object, each of which occurs once.
 struct Fields(Map<String, Value>);
 
 impl<'de> Deserialize<'de> for Fields {

@@ -21,7 +21,7 @@ const CANDIDATES: [(&str, Format, Layout); 4] = [
     ("pytorch_model.bin.index.json", Format::Pickle, Layout::Sharded),
 ];
 
-/// How a pointer of Git LFS begins, which stands in the place of a file that was not downloaded.
+/// How a Git LFS pointer begins. A checkout has one for every file that was not downloaded.
 const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 
 #[derive(Clone, Copy)]

@@ -85,7 +85,7 @@ pub(super) const COMMON: &[&str] = &[
 ];
 
 /// `MambaConfig`, `FalconMambaConfig` and `Mamba2Config` of transformers: initialisation of new weights, choices among kernels, and
-/// leftovers of conversion scripts. `norm_before_gate` stands in some published files and is read by nothing upstream: the gate always
+/// leftovers of conversion scripts. `norm_before_gate` occurs in some published files and is read by nothing upstream: the gate always
 /// comes first.
 pub(super) const MAMBA: &[&str] = &[
     "chunk_size",

@@ -188,7 +188,7 @@ fn pool_task(cells: &[&Cell]) -> Option<ArmTask> {
             let metric = of(cell).map(|position| &cell.record.metrics[position]);
             metric.is_some_and(|m| Contributions::of_items(m, 0..m.contributions.len()).is_share())
         };
-        // The rule of the trials that it stands beside.
+        // The same rule as that of the trials beside it.
         let estimate = if cells.iter().all(is_share) {
             share_of_seeds(n, cells.len(), value, &mean)
         } else {

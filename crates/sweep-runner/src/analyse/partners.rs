@@ -15,7 +15,7 @@ impl<'a> Places<'a> {
         Self(places)
     }
 
-    /// The place of an id that stands once.
+    /// The place of an id that occurs once.
     pub(crate) fn get(&self, id: &str) -> Option<usize> {
         self.0.get(id).copied().flatten()
     }
@@ -25,7 +25,7 @@ impl<'a> Places<'a> {
         self.0.iter().find(|(_, place)| place.is_none()).map(|(id, _)| *id)
     }
 
-    /// `(place here, place there)` of every id that stands once on both sides, in the order of this one.
+    /// `(place here, place there)` of every id that occurs once on both sides, in the order of this one.
     pub(crate) fn pairs(&self, other: &Self) -> Vec<(usize, usize)> {
         let mut pairs: Vec<(usize, usize)> =
             self.0.iter().filter_map(|(id, place)| Some(((*place)?, other.get(id)?))).collect();

@@ -246,7 +246,7 @@ fn failed(error: impl Into<miette::Report>) -> Failure {
     Failure { report: error.into(), code: 1 }
 }
 
-/// Help and versions are data; everything else that stands in the place of a command is a mistake.
+/// Help and versions are data; anything else in the place of a command is a mistake.
 fn answer(words: &clap::Error) -> ExitCode {
     let written = words.print().and_then(|()| std::io::stdout().flush());
     let lost = written.is_err_and(|error| !sweep::has_no_reader(&error));

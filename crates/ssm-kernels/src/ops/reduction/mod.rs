@@ -41,7 +41,7 @@ pub struct Reduced {
     pub faults: Tensor,
 }
 
-/// What stands in [`Reduced::faults`] for a segment whose scores are all finite.
+/// The entry of [`Reduced::faults`] for a segment whose scores are all finite.
 pub const NO_FAULT: u32 = u32::MAX;
 
 /// The tensors that a selection kernel fills.
