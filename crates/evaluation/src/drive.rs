@@ -6,7 +6,9 @@ pub(crate) mod on_gpu;
 use reduction_strategies::importance::Widths;
 use reduction_strategies::{Memo, Plan, Rule, SegmentTokens, SitePlan, TokenTable, plan_site_with};
 use ssm_kernels::Segments;
-use ssm_model::{Activations, LanguageModel, LayerRequest, LayerState, ModelConfig, ModelState, SignalSet, Signals};
+use ssm_model::{
+    Activations, LanguageModel, LayerRequest, LayerState, ModelConfig, ModelState, Signal, SignalSet, Signals,
+};
 
 use crate::error::EvaluationError;
 use crate::finite::{self, Arriving};
@@ -133,11 +135,11 @@ pub(crate) fn drive_observed(
             continue;
         }
         let mut signals = output.signals;
-        if reduction.rule.signals().influence {
+        if reduction.rule.signals().contains(Signal::Influence) {
             let (activations, positions) = (&activations, reduction.positions);
             let leaving = Leaving { layer, activations, segments: &segments, positions };
             let tokens: Vec<_> = table.segments.iter().map(Some).collect();
-            signals.influence = Some(leave_one_out(model, leaving, &tokens)?);
+            signals.set(Signal::Influence, Some(leave_one_out(model, leaving, &tokens)?));
         }
         let (plan, merged_similarity) =
             plan_stream(model, reduction, layer, &table, &segments, &activations, &signals, &[])?;

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use reduction_strategies::{PlanError, SegmentTokens};
 use ssm_kernels::ops::{NonFinite, first_non_finite};
 use ssm_kernels::{Segments, host};
-use ssm_model::{LanguageModel, LayerOutput};
+use ssm_model::{LanguageModel, LayerOutput, Signal, Supplier};
 
 use crate::drive::{Observer, Reduction, drive_observed};
 use crate::error::EvaluationError;
@@ -62,16 +62,9 @@ pub(crate) fn check_layer(
     place: impl Fn(usize, usize) -> (String, u32),
 ) -> Result<(), EvaluationError> {
     let (shown, after) = (&output.signals, &output.activations);
-    let tensors = [
-        (RESIDUAL, after.residual.as_ref()),
-        ("x", shown.x.as_ref()),
-        ("B", shown.b.as_ref()),
-        ("C", shown.c.as_ref()),
-        ("dt", shown.dt.as_ref()),
-        ("the SSM output", shown.ssm_output.as_ref()),
-        ("the gated output", shown.gated_output.as_ref()),
-        (BLOCK, Some(&after.hidden)),
-    ];
+    let signals = Signal::matrices_of(Supplier::Layer).map(|signal| (signal.info().what, shown.get(signal)));
+    let tensors =
+        std::iter::once((RESIDUAL, after.residual.as_ref())).chain(signals).chain([(BLOCK, Some(&after.hidden))]);
     for (tensor, values) in tensors {
         let Some(values) = values else { continue };
         let rows = first_non_finite(values, segments)?.rows()?;

@@ -76,7 +76,7 @@ struct FailsOnItemOne;
 impl HostRule for FailsOnItemOne {
     fn plan(&self, view: &SequenceView<'_>, n_keep: usize) -> Result<Plan, PlanError> {
         if view.draw.item == 1 {
-            return Err(PlanError::MissingSignal("nothing"));
+            return Err(PlanError::MissingSignal(ssm_model::Signal::Influence));
         }
         let mut keep = view.reducible();
         keep.drain(..keep.len() - n_keep);

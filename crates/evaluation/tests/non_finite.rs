@@ -12,7 +12,7 @@ use evaluation::probes::{self, ProbeSetup, Subject};
 use evaluation::{EvaluationError, POSITIONS, Protocol, Reduction, Settings, evaluate};
 use reduction_strategies::options::ResolvedOptions;
 use reduction_strategies::registry;
-use ssm_model::{CheckpointError, LanguageModel, Placement, SignalSet, WeightSource, Weights, catalog};
+use ssm_model::{CheckpointError, LanguageModel, Placement, WeightSource, Weights, catalog};
 
 /// A checkpoint with one value of one weight replaced.
 struct Spoiled<'a> {
@@ -68,7 +68,7 @@ fn reductions(model: &LanguageModel) -> Vec<Reduction> {
     let strategies = names.iter().filter(|name| registry::all().iter().any(|known| known.name == **name));
     let mut all: Vec<Reduction> = strategies
         .map(|name| Reduction { sites: sites(model), ..reduction(name, &[], 0.7) })
-        .filter(|reduction| reduction.rule.signals().without(model.config().signals()) == SignalSet::default())
+        .filter(|reduction| reduction.rule.signals().without(model.config().signals()).is_empty())
         .collect();
     assert!(all.len() >= 6);
     all.push(Reduction::dense());

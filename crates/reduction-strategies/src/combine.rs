@@ -52,7 +52,7 @@ mod tests {
     #[test]
     fn hand_computed_halves() {
         let mut sequence = Sequence::of_rows(&[[9.0], [1.0], [3.0], [2.0], [7.0]]);
-        sequence.sizes = vec![1.0, 2.0, 1.0, 3.0, 1.0];
+        sequence.tokens.sizes = vec![1.0, 2.0, 1.0, 3.0, 1.0];
         let view = sequence.view();
         let edge = |source, similarity| Edge { source, target: 0, similarity };
         let edges = [edge(1, 0.2), edge(2, 0.9), edge(3, 0.9), edge(4, 0.1)];

@@ -1,6 +1,7 @@
 //! Why a plan could not be made.
 
 use ssm_kernels::KernelError;
+use ssm_model::Signal;
 use thiserror::Error;
 
 /// Why a plan could not be made, or is not one.
@@ -75,7 +76,7 @@ pub enum PlanError {
     },
     /// A signal that the rule needs and the driver did not bring.
     #[error("the rule reads `{0}`, which this layer did not show")]
-    MissingSignal(&'static str),
+    MissingSignal(Signal),
     /// Values from which a rule would decide, and which are no numbers.
     #[error("{what} of token {token} is {value}")]
     NotFinite {

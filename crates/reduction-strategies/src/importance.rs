@@ -19,7 +19,7 @@
 //! Those with `dt` in them read what they need whatever `source` says. Sums run over the columns in order in float64 and are
 //! rounded to float32 once.
 
-use ssm_model::SignalSet;
+use ssm_model::{Signal, SignalSet};
 
 use crate::error::PlanError;
 use crate::memo::{MemoKey, remember};
@@ -93,14 +93,23 @@ impl Source {
             .unwrap_or_else(|| panic!("no source is called `{word}`"))
     }
 
+    /// The signal that it is; none for the two branches, which are always there.
+    #[must_use]
+    pub fn signal(self) -> Option<Signal> {
+        match self {
+            Self::BlockOutput | Self::Residual => None,
+            Self::SsmOutput => Some(Signal::SsmOutput),
+            Self::GatedOutput => Some(Signal::GatedOutput),
+            Self::Dt => Some(Signal::Dt),
+        }
+    }
+
     /// What a layer must show for it.
     #[must_use]
     pub fn signals(self) -> SignalSet {
-        SignalSet {
-            ssm_output: self == Self::SsmOutput,
-            gated_output: self == Self::GatedOutput,
-            dt: self == Self::Dt,
-            ..SignalSet::default()
+        match self.signal() {
+            Some(signal) => SignalSet::of(&[signal]),
+            None => SignalSet::NONE,
         }
     }
 
@@ -110,13 +119,12 @@ impl Source {
     /// [`PlanError::MissingSignal`] where the layer did not show it.
     pub fn of<'a>(self, view: &SequenceView<'a>) -> Result<Matrix<'a>, PlanError> {
         match self {
-            Self::BlockOutput => Some(view.hidden),
-            Self::SsmOutput => view.ssm_output,
-            Self::GatedOutput => view.gated_output,
-            Self::Residual => Some(view.residual),
-            Self::Dt => view.dt,
+            Self::BlockOutput => Ok(view.hidden),
+            Self::Residual => Ok(view.residual),
+            Self::SsmOutput => view.signal(Signal::SsmOutput),
+            Self::GatedOutput => view.signal(Signal::GatedOutput),
+            Self::Dt => view.signal(Signal::Dt),
         }
-        .ok_or(PlanError::MissingSignal(self.name()))
     }
 }
 
@@ -198,9 +206,9 @@ impl Importance {
     pub fn signals(self) -> SignalSet {
         let set = self.source.signals();
         match self.metric {
-            Metric::Oracle => SignalSet { influence: true, ..SignalSet::default() },
-            Metric::WriteNorm => SignalSet { x: true, b: true, scan: true, ..set },
-            Metric::HiddenAttention { .. } => SignalSet { b: true, c: true, scan: true, ..set },
+            Metric::Oracle => SignalSet::of(&[Signal::Influence]),
+            Metric::WriteNorm => set.union(SignalSet::of(&[Signal::X, Signal::B, Signal::Scan])),
+            Metric::HiddenAttention { .. } => set.union(SignalSet::of(&[Signal::B, Signal::C, Signal::Scan])),
             _ => set,
         }
     }
@@ -214,7 +222,7 @@ impl Importance {
         let scores = || match self.metric {
             Metric::WriteNorm => scan_scores::write_norm(view),
             Metric::HiddenAttention { decay } => scan_scores::hidden_attention(view, decay),
-            Metric::Oracle => Ok(view.influence.ok_or(PlanError::MissingSignal("influence"))?.values.to_vec()),
+            Metric::Oracle => Ok(view.signal(Signal::Influence)?.values.to_vec()),
             metric => {
                 let matrix = self.source.of(view)?;
                 Ok((0..matrix.rows).map(|row| metric.of(matrix.row(row))).collect::<Vec<f32>>())
@@ -335,7 +343,7 @@ mod tests {
     fn step_size_metrics_ignore_the_source() {
         let importance = Importance::new(Metric::DtMean, Source::Residual);
         assert_eq!(importance.source().name(), "dt");
-        assert!(importance.signals().dt && !importance.signals().ssm_output);
-        assert!(Importance::new(Metric::L1, Source::SsmOutput).signals().ssm_output);
+        assert!(importance.signals().contains(Signal::Dt) && !importance.signals().contains(Signal::SsmOutput));
+        assert!(Importance::new(Metric::L1, Source::SsmOutput).signals().contains(Signal::SsmOutput));
     }
 }

@@ -9,7 +9,7 @@ use ssm_kernels::ops::reduction::{
 };
 use ssm_kernels::ops::{MergeGroup, MergeRule, RowPlan};
 use ssm_kernels::{KernelError, Segments, host};
-use ssm_model::Signals;
+use ssm_model::{Signal, Signals};
 
 use crate::error::PlanError;
 use crate::importance::{Importance, Metric, Source};
@@ -192,13 +192,16 @@ fn metric(metric: Metric) -> Result<ScoreMetric, PlanError> {
 impl Stream<'_> {
     fn source(&self, source: Source) -> Result<&Tensor, PlanError> {
         match source {
-            Source::BlockOutput => Some(self.hidden),
-            Source::Residual => Some(self.residual),
-            Source::SsmOutput => self.signals.ssm_output.as_ref(),
-            Source::GatedOutput => self.signals.gated_output.as_ref(),
-            Source::Dt => self.signals.dt.as_ref(),
+            Source::BlockOutput => Ok(self.hidden),
+            Source::Residual => Ok(self.residual),
+            Source::SsmOutput => self.signal(Signal::SsmOutput),
+            Source::GatedOutput => self.signal(Signal::GatedOutput),
+            Source::Dt => self.signal(Signal::Dt),
         }
-        .ok_or(PlanError::MissingSignal(source.name()))
+    }
+
+    fn signal(&self, signal: Signal) -> Result<&Tensor, PlanError> {
+        self.signals.get(signal).ok_or(PlanError::MissingSignal(signal))
     }
 
     fn scores(&self, importance: Importance) -> Result<Tensor, PlanError> {

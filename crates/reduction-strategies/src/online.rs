@@ -186,7 +186,7 @@ mod tests {
     fn what_leaves_goes_into_the_next_that_stays() {
         let rows = [[5.0], [1.0], [6.0], [9.0], [2.0], [3.0], [0.0], [1.0]];
         let mut sequence = Sequence::of_rows(&rows);
-        sequence.sizes[3] = 2.0;
+        sequence.tokens.sizes[3] = 2.0;
         let plan = rule(4).plan(&sequence.view(), 0.5).unwrap();
         assert_eq!(plan.keep(), [0, 2, 5, 7]);
         assert_eq!(plan.merged(), [(1, 2), (3, 5), (4, 5), (6, 7)]);

@@ -179,7 +179,7 @@ mod tests {
     fn further_rounds_follow_the_chain() {
         // Round 1: 0 -> 1, 2 -> 3 (all equal, ties to the lowest target: 0 -> 1, 2 -> 1). Round 2: of 1, 3: 1 -> 3.
         let mut sequence = Sequence::of_rows(&[[1.0], [1.0], [1.0], [1.0]]);
-        sequence.sizes = vec![1.0, 2.0, 3.0, 4.0];
+        sequence.tokens.sizes = vec![1.0, 2.0, 3.0, 4.0];
         let plan = rule(Combine::SizeWeightedMean, Combine::Mean).plan(&sequence.view(), 1).unwrap();
         assert_eq!(plan.keep(), [3]);
         assert_eq!(
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn protected_tokens_take_no_part() {
         let mut sequence = Sequence::of_rows(&[[1.0], [1.0], [1.0], [1.0], [1.0]]);
-        sequence.protected = vec![true, false, false, true, false];
+        sequence.tokens.protected = vec![true, false, false, true, false];
         let plan = rule(Combine::Mean, Combine::Drop).plan(&sequence.view(), 1).unwrap();
         assert_eq!(plan.keep(), [0, 2, 3]);
         assert_eq!(plan.merged(), [(1, 2), (4, 2)]);

@@ -56,24 +56,7 @@ pub fn plan_sequence(rule: &Rule, view: &SequenceView<'_>, keep_ratio: f64) -> R
 /// As [`plan_sequence`]; a rule that is not blind misses its signals.
 pub fn plan_blind(rule: &Rule, keep_ratio: f64, draw: Draw, tokens: &SegmentTokens) -> Result<Plan, PlanError> {
     let nothing = Matrix { values: &[], rows: tokens.positions.len(), columns: 0 };
-    let view = SequenceView {
-        positions: &tokens.positions,
-        sizes: &tokens.sizes,
-        protected: &tokens.protected,
-        times: &tokens.times,
-        hidden: nothing,
-        residual: nothing,
-        ssm_output: None,
-        gated_output: None,
-        dt: None,
-        x: None,
-        b: None,
-        c: None,
-        scan: None,
-        influence: None,
-        draw,
-        memo: None,
-    };
+    let view = SequenceView { draw, ..SequenceView::new(tokens, nothing, nothing, draw) };
     plan_sequence(rule, &view, keep_ratio)
 }
 
@@ -157,6 +140,8 @@ fn verify(plan: &Plan, view: &SequenceView<'_>, expected: usize) -> Result<(), P
 
 #[cfg(test)]
 mod tests {
+    use ssm_model::Signal;
+
     use super::*;
     use crate::importance::{Importance, Metric, Source};
     use crate::testing::Sequence;
@@ -178,8 +163,8 @@ mod tests {
         assert_eq!(keep(Score::Position(Placement::Evenly), &sequence, 0.9), [0, 1, 2, 3, 4, 5, 6, 7]);
         assert_eq!(keep(Score::Random, &sequence, 0.25).len(), 2);
         // Two protected and ceil(0.5 * 6) others.
-        sequence.protected[0] = true;
-        sequence.protected[5] = true;
+        sequence.tokens.protected[0] = true;
+        sequence.tokens.protected[5] = true;
         assert_eq!(keep(by(Extreme::Highest), &sequence, 0.5), [0, 1, 5, 6, 7]);
         assert_eq!(keep(Score::Position(Placement::Last), &sequence, 0.5), [0, 4, 5, 6, 7]);
     }
@@ -231,7 +216,7 @@ mod tests {
         let importance = Importance::new(Metric::DtMean, Source::SsmOutput);
         let rule = Rule::Prune(Score::Importance { importance, keep: Extreme::Highest });
         let error = plan_sequence(&rule, &sequence.view(), 0.5).unwrap_err();
-        assert!(matches!(error, PlanError::MissingSignal("dt")));
+        assert!(matches!(error, PlanError::MissingSignal(Signal::Dt)));
         assert!(plan_sequence(&rule, &sequence.view(), 1.0).unwrap().is_identity());
     }
 }

@@ -12,6 +12,8 @@
 //! the decay out: "Stateful token reduction", <https://arxiv.org/abs/2603.00198>. **Differs in**: columns of magnitudes are
 //! summed over all later tokens to one influence per token; the skip `D x` is no attention and is left out.
 
+use ssm_model::Signal;
+
 use crate::error::PlanError;
 use crate::matching::{dot, norm};
 use crate::view::{Matrix, ScanView, SequenceView};
@@ -26,9 +28,9 @@ struct Scan<'a> {
 
 impl<'a> Scan<'a> {
     fn of(view: &SequenceView<'a>) -> Result<Self, PlanError> {
-        let dt = view.dt.ok_or(PlanError::MissingSignal("dt"))?;
-        let b = view.b.ok_or(PlanError::MissingSignal("b"))?;
-        let constants = view.scan.ok_or(PlanError::MissingSignal("scan"))?;
+        let dt = view.signal(Signal::Dt)?;
+        let b = view.signal(Signal::B)?;
+        let constants = view.scan()?;
         Ok(Self { dt, b, constants, d_state: b.columns / constants.ngroups.max(1) })
     }
 
@@ -59,7 +61,7 @@ impl<'a> Scan<'a> {
 /// A signal that the layer did not show.
 pub fn write_norm(view: &SequenceView<'_>) -> Result<Vec<f32>, PlanError> {
     let scan = Scan::of(view)?;
-    let x = view.x.ok_or(PlanError::MissingSignal("x"))?;
+    let x = view.signal(Signal::X)?;
     let heads = scan.dt.columns;
     let headdim = x.columns / heads.max(1);
     let score = |row: usize| {
@@ -82,7 +84,7 @@ pub fn write_norm(view: &SequenceView<'_>) -> Result<Vec<f32>, PlanError> {
 /// A signal that the layer did not show.
 pub fn hidden_attention(view: &SequenceView<'_>, decay: bool) -> Result<Vec<f32>, PlanError> {
     let scan = Scan::of(view)?;
-    let c = view.c.ok_or(PlanError::MissingSignal("c"))?;
+    let c = view.signal(Signal::C)?;
     let heads = scan.dt.columns;
     let decays: Vec<Vec<f64>> = if decay { (0..view.len()).map(|row| scan.decays(row)).collect() } else { Vec::new() };
     let own = scan.constants.a.len() / heads.max(1);
@@ -133,11 +135,23 @@ mod tests {
     /// Two channels (two heads of one channel) per row.
     const X: [[f32; 2]; 3] = [[2.0, 3.0], [-4.0, 1.0], [0.0, 2.0]];
 
+    const SHOWN: [(Signal, [[f32; 2]; 3]); 4] = [(Signal::Dt, DT), (Signal::B, B), (Signal::C, C), (Signal::X, X)];
+
     fn with_view<R>(a: &[f32], ngroups: usize, f: impl FnOnce(&SequenceView<'_>) -> R) -> R {
+        with_signals(&SHOWN, a, ngroups, f)
+    }
+
+    fn with_signals<R>(
+        shown: &[(Signal, [[f32; 2]; 3])],
+        a: &[f32],
+        ngroups: usize,
+        f: impl FnOnce(&SequenceView<'_>) -> R,
+    ) -> R {
         let sequence = Sequence::of_rows(&X);
-        let matrix = |rows: &'static [[f32; 2]; 3]| Some(Matrix { values: rows.as_flattened(), rows: 3, columns: 2 });
-        let scan = Some(ScanView { ngroups, a });
-        f(&SequenceView { dt: matrix(&DT), b: matrix(&B), c: matrix(&C), x: matrix(&X), scan, ..sequence.view() })
+        let view = shown.iter().fold(sequence.view(), |view, (signal, rows)| {
+            view.with_signal(*signal, Matrix { values: rows.as_flattened(), rows: 3, columns: 2 })
+        });
+        f(&view.with_scan(ScanView { ngroups, a }))
     }
 
     fn close(got: &[f32], want: &[f64]) {
@@ -204,8 +218,8 @@ mod tests {
     fn a_missing_signal_is_named() {
         let sequence = Sequence::of_rows(&X);
         let error = hidden_attention(&sequence.view(), true).unwrap_err();
-        assert!(matches!(error, PlanError::MissingSignal("dt")));
-        let error = with_view(&[-1.0, -2.0], 1, |view| write_norm(&SequenceView { x: None, ..*view })).unwrap_err();
-        assert!(matches!(error, PlanError::MissingSignal("x")));
+        assert!(matches!(error, PlanError::MissingSignal(Signal::Dt)));
+        let error = with_signals(&SHOWN[..3], &[-1.0, -2.0], 1, write_norm).unwrap_err();
+        assert!(matches!(error, PlanError::MissingSignal(Signal::X)));
     }
 }

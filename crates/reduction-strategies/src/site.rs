@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use ssm_kernels::host::{self, F32View};
 use ssm_kernels::ops::{RowMerges, merge_rows};
 use ssm_kernels::{KernelError, Segments};
-use ssm_model::{SignalSet, Signals};
+use ssm_model::{Signal, SignalSet, Signals};
 
 use crate::error::PlanError;
 use crate::matching::{dot, norm};
@@ -14,7 +14,7 @@ use crate::plan::{BranchMerges, Plan};
 use crate::planner::plan_sequence;
 use crate::rule::Rule;
 use crate::tokens::{SegmentTokens, TokenTable};
-use crate::view::{Draw, Matrix, ScanView, SequenceView};
+use crate::view::{Draw, Matrix, ScanView, SequenceView, SignalViews};
 
 /// One plan per segment of a packed stream; `None` leaves the segment untouched.
 #[derive(Clone, Debug, PartialEq)]
@@ -125,46 +125,34 @@ pub fn map_sequences<R: Send>(
     let branch = |tensor, name, read| if read { HostMatrix::new(tensor, name, n) } else { HostMatrix::unread(n) };
     let (hidden, residual) = (branch(hidden, "hidden", reads.hidden)?, branch(residual, "residual", reads.residual)?);
     let (hidden, residual) = (hidden.view()?, residual.view()?);
-    let shown = [
-        (&signals.ssm_output, wanted.ssm_output, "ssm_output"),
-        (&signals.gated_output, wanted.gated_output, "gated_output"),
-        (&signals.dt, wanted.dt, "dt"),
-        (&signals.x, wanted.x, "x"),
-        (&signals.b, wanted.b, "b"),
-        (&signals.c, wanted.c, "c"),
-        (&signals.influence, wanted.influence, "influence"),
-    ];
-    let read = |(tensor, wanted, name): (&Option<Tensor>, _, _)| HostMatrix::wanted(tensor.as_ref(), wanted, name, n);
-    let shown = shown.into_iter().map(read).collect::<Result<Vec<_>, PlanError>>()?;
-    let shown: Vec<_> =
-        shown.iter().map(|matrix| matrix.as_ref().map(HostMatrix::view).transpose()).collect::<Result<_, _>>()?;
-    let [ssm_output, gated_output, dt, x, b, c, influence] =
-        [0, 1, 2, 3, 4, 5, 6].map(|index| shown[index].as_ref().map(HostView::matrix));
-    let scan = signals.scan.as_ref().filter(|_| wanted.scan);
+    let mut shown = Vec::new();
+    for signal in wanted.iter() {
+        if let Some(tensor) = signals.get(signal) {
+            shown.push((signal, HostMatrix::new(tensor, signal.name(), n)?));
+        }
+    }
+    let shown =
+        shown.iter().map(|(signal, matrix)| Ok((*signal, matrix.view()?))).collect::<Result<Vec<_>, PlanError>>()?;
+    let scan = signals.scan().filter(|_| wanted.contains(Signal::Scan));
     let scan = scan.map(|scan| Ok::<_, PlanError>((scan.ngroups, flat(&scan.a)?))).transpose()?;
-    let stream = SequenceView {
-        positions: &[],
-        sizes: &[],
-        protected: &[],
-        times: &[],
-        hidden: hidden.matrix(),
-        residual: residual.matrix(),
-        ssm_output,
-        gated_output,
-        dt,
-        x,
-        b,
-        c,
-        scan: scan.as_ref().map(|(ngroups, a)| ScanView { ngroups: *ngroups, a }),
-        influence,
-        draw,
-        memo: None,
-    };
+    let mut views = SignalViews::default();
+    for (signal, view) in &shown {
+        views = views.with(*signal, view.matrix());
+    }
+    if let Some((ngroups, a)) = &scan {
+        views = views.with_scan(ScanView { ngroups: *ngroups, a });
+    }
+    let (hidden, residual) = (hidden.matrix(), residual.matrix());
     let one = |(index, tokens): (usize, &SegmentTokens)| {
         if !tokens.reducible {
             return Ok(None);
         }
-        let view = SequenceView { memo: memos.get(index), ..cut(&stream, segments.rows(index), tokens) };
+        let rows = segments.rows(index);
+        let view = SequenceView {
+            signals: views.rows_of(&rows),
+            memo: memos.get(index),
+            ..SequenceView::new(tokens, hidden.rows_of(&rows), residual.rows_of(&rows), draw)
+        };
         remember(view.memo, || MemoKey::Finite(wanted, reads), || view.check_finite())?;
         f(&view).map(Some)
     };
@@ -312,29 +300,6 @@ fn check_table(table: &TokenTable, segments: &Segments) -> Result<(), PlanError>
     Ok(())
 }
 
-/// The part of a stream that belongs to one segment.
-fn cut<'a>(stream: &SequenceView<'a>, rows: std::ops::Range<usize>, tokens: &'a SegmentTokens) -> SequenceView<'a> {
-    let part = |matrix: Matrix<'a>| matrix.rows_of(&rows);
-    SequenceView {
-        positions: &tokens.positions,
-        sizes: &tokens.sizes,
-        protected: &tokens.protected,
-        times: &tokens.times,
-        hidden: part(stream.hidden),
-        residual: part(stream.residual),
-        ssm_output: stream.ssm_output.map(part),
-        gated_output: stream.gated_output.map(part),
-        dt: stream.dt.map(part),
-        x: stream.x.map(part),
-        b: stream.b.map(part),
-        c: stream.c.map(part),
-        scan: stream.scan,
-        influence: stream.influence.map(part),
-        draw: Draw { item: tokens.item, ..stream.draw },
-        memo: None,
-    }
-}
-
 /// A tensor of the stream in host memory; one on a GPU is copied.
 struct HostMatrix {
     tensor: Tensor,
@@ -353,16 +318,6 @@ impl HostMatrix {
     fn unread(n_tokens: usize) -> Result<Self, PlanError> {
         let tensor = Tensor::zeros((n_tokens, 0), DType::F32, &Device::Cpu).map_err(KernelError::from)?;
         Ok(Self { tensor })
-    }
-
-    /// `None` for a tensor that is not there or that nobody reads.
-    fn wanted(
-        tensor: Option<&Tensor>,
-        wanted: bool,
-        name: &'static str,
-        n_tokens: usize,
-    ) -> Result<Option<Self>, PlanError> {
-        tensor.filter(|_| wanted).map(|tensor| Self::new(tensor, name, n_tokens)).transpose()
     }
 
     fn view(&self) -> Result<HostView<'_>, PlanError> {

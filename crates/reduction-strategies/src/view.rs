@@ -3,10 +3,11 @@
 use std::ops::Range;
 
 use ssm_kernels::finite;
-use ssm_model::RowTime;
+use ssm_model::{RowTime, Signal, Supplier};
 
 use crate::error::PlanError;
 use crate::memo::Memo;
+use crate::tokens::SegmentTokens;
 
 /// A borrowed row-major matrix `[rows, columns]`, one row per token.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,13 +41,59 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// What of a layer's scan does not depend on the token; see [`ssm_model::ScanConstants`].
+/// The part of a layer's scan that does not depend on the token; see [`ssm_model::ScanConstants`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ScanView<'a> {
     /// Groups of heads that share B and C; 1 in Mamba.
     pub ngroups: usize,
     /// `-exp(A_log)`: `[d_state, d_inner]`, row-major (Mamba), or `[nheads]` (Mamba-2).
     pub a: &'a [f32],
+}
+
+/// The signals of one sequence: a matrix each, and the constants of the scan.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SignalViews<'a> {
+    matrices: [Option<Matrix<'a>>; Signal::COUNT],
+    scan: Option<ScanView<'a>>,
+}
+
+impl<'a> SignalViews<'a> {
+    /// With the matrix of a signal, one row per token.
+    ///
+    /// # Panics
+    /// For a signal that is no matrix; see [`SignalViews::with_scan`].
+    #[must_use]
+    pub fn with(mut self, signal: Signal, matrix: Matrix<'a>) -> Self {
+        assert!(signal.info().per_token, "`{signal}` has no row per token");
+        self.matrices[signal as usize] = Some(matrix);
+        self
+    }
+
+    /// With the constants of the scan.
+    #[must_use]
+    pub fn with_scan(self, scan: ScanView<'a>) -> Self {
+        Self { scan: Some(scan), ..self }
+    }
+
+    /// The matrix of a signal, where the layer showed it.
+    #[must_use]
+    pub fn get(&self, signal: Signal) -> Option<Matrix<'a>> {
+        self.matrices[signal as usize]
+    }
+
+    /// The matrices that are there, in the order of the table of signals.
+    pub fn iter(&self) -> impl Iterator<Item = (Signal, Matrix<'a>)> {
+        Signal::ALL.iter().filter_map(|signal| Some((*signal, self.get(*signal)?)))
+    }
+
+    /// The signals of some of the rows.
+    ///
+    /// # Panics
+    /// If there are no such rows.
+    #[must_use]
+    pub fn rows_of(&self, rows: &Range<usize>) -> Self {
+        Self { matrices: self.matrices.map(|matrix| matrix.map(|matrix| matrix.rows_of(rows))), scan: self.scan }
+    }
 }
 
 /// What a random choice depends on, and nothing else: not the neighbours in the batch, not the order of work.
@@ -77,29 +124,62 @@ pub struct SequenceView<'a> {
     pub hidden: Matrix<'a>,
     /// Residual stream that the next block adds it to, `[tokens, d_model]`.
     pub residual: Matrix<'a>,
-    /// SSM output before the gate, `[tokens, d_inner]`.
-    pub ssm_output: Option<Matrix<'a>>,
-    /// SSM output after the gate, `[tokens, d_inner]`.
-    pub gated_output: Option<Matrix<'a>>,
-    /// Step sizes, `[tokens, d_inner]` (Mamba) or `[tokens, nheads]` (Mamba-2).
-    pub dt: Option<Matrix<'a>>,
-    /// Input of the scan, `[tokens, d_inner]`.
-    pub x: Option<Matrix<'a>>,
-    /// Input maps B, `[tokens, ngroups * d_state]`.
-    pub b: Option<Matrix<'a>>,
-    /// Output maps C, `[tokens, ngroups * d_state]`.
-    pub c: Option<Matrix<'a>>,
-    /// The same for every token.
-    pub scan: Option<ScanView<'a>>,
-    /// Influence on the outcome as the driver measured it, `[tokens, 1]`.
-    pub influence: Option<Matrix<'a>>,
+    /// What the layer showed.
+    pub signals: SignalViews<'a>,
     /// Source of random numbers.
     pub draw: Draw,
     /// What other rules computed from this very view, where several plan it.
     pub memo: Option<&'a Memo>,
 }
 
-impl SequenceView<'_> {
+impl<'a> SequenceView<'a> {
+    /// The view of these tokens, without signals and without a memo. `draw` is that of the site; the item is that of the tokens.
+    #[must_use]
+    pub fn new(tokens: &'a SegmentTokens, hidden: Matrix<'a>, residual: Matrix<'a>, draw: Draw) -> Self {
+        Self {
+            positions: &tokens.positions,
+            sizes: &tokens.sizes,
+            protected: &tokens.protected,
+            times: &tokens.times,
+            hidden,
+            residual,
+            signals: SignalViews::default(),
+            draw: Draw { item: tokens.item, ..draw },
+            memo: None,
+        }
+    }
+
+    /// With the matrix of a signal, one row per token.
+    ///
+    /// # Panics
+    /// For a signal that is no matrix; see [`SequenceView::with_scan`].
+    #[must_use]
+    pub fn with_signal(self, signal: Signal, matrix: Matrix<'a>) -> Self {
+        Self { signals: self.signals.with(signal, matrix), ..self }
+    }
+
+    /// With the constants of the scan.
+    #[must_use]
+    pub fn with_scan(self, scan: ScanView<'a>) -> Self {
+        Self { signals: self.signals.with_scan(scan), ..self }
+    }
+
+    /// The matrix of a signal, one row per token.
+    ///
+    /// # Errors
+    /// [`PlanError::MissingSignal`] where the layer did not show it.
+    pub fn signal(&self, signal: Signal) -> Result<Matrix<'a>, PlanError> {
+        self.signals.get(signal).ok_or(PlanError::MissingSignal(signal))
+    }
+
+    /// The constants of the scan.
+    ///
+    /// # Errors
+    /// [`PlanError::MissingSignal`] where the layer did not show them.
+    pub fn scan(&self) -> Result<ScanView<'a>, PlanError> {
+        self.signals.scan.ok_or(PlanError::MissingSignal(Signal::Scan))
+    }
+
     /// Number of tokens.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -131,17 +211,12 @@ impl SequenceView<'_> {
     /// [`PlanError::NotFinite`] names tensor and token.
     pub fn check_finite(&self) -> Result<(), PlanError> {
         // In the order in which a layer computes them, so that the first one named is where it arose.
-        let matrices = [
-            ("the residual", Some(self.residual)),
-            ("x", self.x),
-            ("B", self.b),
-            ("C", self.c),
-            ("dt", self.dt),
-            ("the SSM output", self.ssm_output),
-            ("the gated output", self.gated_output),
-            ("the output of the block", Some(self.hidden)),
-            ("the influence", self.influence),
-        ];
+        let signals =
+            |supplier| Signal::matrices_of(supplier).map(|signal| (signal.info().what, self.signals.get(signal)));
+        let matrices = std::iter::once(("the residual", Some(self.residual)))
+            .chain(signals(Supplier::Layer))
+            .chain([("the output of the block", Some(self.hidden))])
+            .chain(signals(Supplier::Driver));
         for (what, matrix) in matrices {
             let Some(matrix) = matrix.filter(|matrix| !finite::is_finite(matrix.values)) else { continue };
             let bad = matrix.values.iter().position(|value| !value.is_finite());
@@ -157,18 +232,8 @@ impl SequenceView<'_> {
     /// [`PlanError::View`] names the part.
     pub fn check(&self) -> Result<(), PlanError> {
         let n = self.len();
-        let matrices = [
-            ("hidden", Some(self.hidden)),
-            ("residual", Some(self.residual)),
-            ("ssm_output", self.ssm_output),
-            ("gated_output", self.gated_output),
-            ("dt", self.dt),
-            ("x", self.x),
-            ("b", self.b),
-            ("c", self.c),
-            ("influence", self.influence),
-        ];
-        let rows = matrices.into_iter().filter_map(|(name, matrix)| matrix.map(|matrix| (name, matrix.rows))).chain([
+        let signals = self.signals.iter().map(|(signal, matrix)| (signal.name(), matrix.rows));
+        let rows = [("hidden", self.hidden.rows), ("residual", self.residual.rows)].into_iter().chain(signals).chain([
             ("sizes", self.sizes.len()),
             ("protected", self.protected.len()),
             ("times", self.times.len()),

@@ -11,7 +11,7 @@ use reduction_strategies::{Draw, Matrix, Plan, SegmentTokens, SequenceView, Site
 use safetensors::SafeTensors;
 use serde_json::Value;
 use ssm_kernels::Segments;
-use ssm_model::{RowTime, Signals};
+use ssm_model::Signals;
 
 const CASES: [&str; 4] = ["n40", "n37", "n40_noclip", "n64"];
 
@@ -82,26 +82,9 @@ impl Case {
     }
 
     fn with_view<R>(&self, sequence: usize, f: impl FnOnce(&SequenceView<'_>, &[u32]) -> R) -> R {
-        let positions: Vec<u32> = (0..self.n as u32).collect();
-        let view = SequenceView {
-            positions: &positions,
-            sizes: &vec![1.0; self.n],
-            protected: &vec![false; self.n],
-            times: &vec![RowTime::ONE; self.n],
-            hidden: self.matrix(&self.hidden, sequence),
-            residual: self.matrix(&self.residual, sequence),
-            ssm_output: None,
-            gated_output: None,
-            dt: None,
-            x: None,
-            b: None,
-            c: None,
-            scan: None,
-            influence: None,
-            draw: Draw::default(),
-            memo: None,
-        };
-        f(&view, &positions)
+        let tokens = SegmentTokens::reducible(0, self.n);
+        let (hidden, residual) = (self.matrix(&self.hidden, sequence), self.matrix(&self.residual, sequence));
+        f(&SequenceView::new(&tokens, hidden, residual, Draw::default()), &tokens.positions)
     }
 
     fn segments(&self) -> Segments {

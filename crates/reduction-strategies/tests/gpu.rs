@@ -7,8 +7,8 @@ use candle_core::{Device, Tensor};
 use common::{KINDS, Kind, Sequence, Stream, strategies};
 use reduction_strategies::on_gpu::{self, Stream as GpuStream};
 use reduction_strategies::{Rule, SegmentTokens, plan_site};
-use ssm_kernels::{device, host};
-use ssm_model::{ScanConstants, Signals};
+use ssm_kernels::{KernelError, device, host};
+use ssm_model::{Signal, SignalSet};
 
 /// No longer: among many vectors of few dimensions some are as good as parallel, and their order is a matter of rounding.
 const LENGTHS: [usize; 7] = [1, 2, 3, 36, 0, 65, 130];
@@ -44,21 +44,8 @@ fn plans_equal_those_of_the_host() {
         // One that no rule may touch, between others.
         stream.table.segments[3] = SegmentTokens::fixed(3, 0, LENGTHS[3]);
         let (hidden, residual) = (there(&stream.hidden, &gpu), there(&stream.residual, &gpu));
-        let signal = |tensor: &Option<Tensor>| tensor.as_ref().map(|tensor| there(tensor, &gpu));
-        let signals = Signals {
-            ssm_output: signal(&stream.signals.ssm_output),
-            gated_output: signal(&stream.signals.gated_output),
-            dt: signal(&stream.signals.dt),
-            b: signal(&stream.signals.b),
-            c: signal(&stream.signals.c),
-            x: signal(&stream.signals.x),
-            scan: stream
-                .signals
-                .scan
-                .as_ref()
-                .map(|scan| ScanConstants { ngroups: scan.ngroups, a: there(&scan.a, &gpu) }),
-            influence: signal(&stream.signals.influence),
-        };
+        let copied = stream.signals.select(SignalSet::ALL, |_, tensor| Ok::<_, KernelError>(there(tensor, &gpu)));
+        let signals = copied.unwrap();
         let protected = on_gpu::protected(&stream.table);
         let tokens = on_gpu::token_state(&stream.table, &gpu).unwrap();
         for strategy in strategies() {
@@ -140,13 +127,9 @@ fn what_is_no_number_is_noted_on_the_gpu() {
             continue;
         }
         for value in [None, Some(f32::NAN), Some(f32::INFINITY)] {
-            let shown = |tensor: &Option<Tensor>| tensor.as_ref().map(|tensor| spoil(tensor, value));
-            let signals = Signals {
-                ssm_output: shown(&stream.signals.ssm_output),
-                gated_output: shown(&stream.signals.gated_output),
-                dt: shown(&stream.signals.dt),
-                ..Signals::default()
-            };
+            let read = SignalSet::of(&[Signal::SsmOutput, Signal::GatedOutput, Signal::Dt]);
+            let spoiled = stream.signals.select(read, |_, tensor| Ok::<_, KernelError>(spoil(tensor, value)));
+            let signals = spoiled.unwrap();
             let arguments = GpuStream {
                 tokens: &tokens,
                 protected: &protected,

@@ -15,7 +15,7 @@ use ssm_kernels::ops::Gelu;
 pub use error::ConfigError;
 pub use weights::WeightSpec;
 
-use crate::signals::SignalSet;
+use crate::signals::{Signal, SignalSet};
 
 /// Sizes and switches of a language model.
 #[derive(Clone, Debug, PartialEq)]
@@ -150,19 +150,9 @@ impl ModelConfig {
     /// The internals that a layer can show.
     pub fn signals(&self) -> SignalSet {
         match &self.architecture {
-            Architecture::Mamba(_) | Architecture::Mamba2(_) => {
-                let all = SignalSet {
-                    ssm_output: true,
-                    gated_output: true,
-                    dt: true,
-                    b: true,
-                    c: true,
-                    ..SignalSet::default()
-                };
-                SignalSet { x: true, scan: true, influence: true, ..all }
-            }
+            Architecture::Mamba(_) | Architecture::Mamba2(_) => SignalSet::ALL,
             // Influence is measured by the driver, whatever the model.
-            Architecture::GptNeoX(_) => SignalSet { ssm_output: true, influence: true, ..SignalSet::default() },
+            Architecture::GptNeoX(_) => SignalSet::of(&[Signal::SsmOutput, Signal::Influence]),
         }
     }
 

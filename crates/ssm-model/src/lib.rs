@@ -24,7 +24,7 @@ pub use error::ModelError;
 pub use loader::WeightSource;
 pub use model::{Activations, LanguageModel, LayerOutput, LayerRequest};
 pub use random::RandomWeights;
-pub use signals::{ScanConstants, SignalSet, Signals};
+pub use signals::{ScanConstants, Signal, SignalInfo, SignalSet, Signals, Supplier};
 pub use ssm_kernels::Placement;
 pub use state::{KeyValueCache, LayerState, ModelState, RecurrentState};
 pub use time::RowTime;

@@ -6,7 +6,7 @@ mod common;
 use candle_core::Tensor;
 use common::{GOLDEN, Golden, NEOX, TRANSFORMERS, golden, largest_difference, logits, open, trained};
 use ssm_kernels::Segments;
-use ssm_model::{Activations, Architecture, Checkpoint, LanguageModel, LayerRequest, Placement, SignalSet};
+use ssm_model::{Activations, Architecture, Checkpoint, LanguageModel, LayerRequest, Placement, Signal, SignalSet};
 
 /// Both rows of a fixture as one packed stream.
 fn packed(tokens: &Tensor) -> (Vec<u32>, Segments) {
@@ -135,7 +135,7 @@ fn golden_transformers_layer_by_layer_and_in_their_logits() {
         let (tokens, segments) = packed(&reference["tokens"]);
         let mut activations = model.embed(&tokens).unwrap();
         for layer in 0..model.config().n_layer {
-            let signals = SignalSet { ssm_output: true, ..SignalSet::default() };
+            let signals = SignalSet::of(&[Signal::SsmOutput]);
             let output = model
                 .layer(layer, &activations, &segments, LayerRequest { signals, ..LayerRequest::default() })
                 .unwrap();
@@ -143,7 +143,7 @@ fn golden_transformers_layer_by_layer_and_in_their_logits() {
             let got = [
                 ("block_out", activations.hidden.clone()),
                 ("residual", activations.residual.clone().unwrap()),
-                ("ssm_output", output.signals.ssm_output.unwrap()),
+                ("ssm_output", output.signals.get(Signal::SsmOutput).unwrap().clone()),
             ];
             for (what, got) in got {
                 let want = &reference[&format!("layer{layer}.{what}")];

@@ -5,14 +5,14 @@ mod common;
 use candle_core::Tensor;
 use common::{bits, trained};
 use ssm_kernels::Segments;
-use ssm_model::{LanguageModel, LayerOutput, LayerRequest, LayerState, ModelError, RowTime, SignalSet};
+use ssm_model::{LanguageModel, LayerOutput, LayerRequest, LayerState, ModelError, RowTime, Signal, SignalSet};
 
 const MODELS: [&str; 2] = ["mamba-world", "mamba2-world"];
 const LAYER: usize = 5;
 
 fn run(model: &LanguageModel, tokens: &[u32], initial: Option<&LayerState>, time: Option<&[RowTime]>) -> LayerOutput {
     let activations = model.embed(tokens).unwrap();
-    let signals = SignalSet { dt: true, b: true, ..SignalSet::default() };
+    let signals = SignalSet::of(&[Signal::Dt, Signal::B]);
     let request = LayerRequest { initial, time, states: true, signals, ..LayerRequest::default() };
     model.layer(LAYER, &activations, &Segments::independent(&[tokens.len()]), request).unwrap()
 }
@@ -60,7 +60,7 @@ fn the_write_is_multiplied_and_the_signals_are_not() {
             close(3.0 * once, *thrice, scale);
         }
         let shown = |output: &LayerOutput| {
-            (values(output.signals.dt.as_ref().unwrap()), values(output.signals.b.as_ref().unwrap()))
+            (values(output.signals.get(Signal::Dt).unwrap()), values(output.signals.get(Signal::B).unwrap()))
         };
         assert_eq!(shown(&plain), shown(&timed), "{name}");
     }

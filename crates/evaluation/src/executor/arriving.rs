@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use candle_core::Tensor;
 use reduction_strategies::Memo;
 use ssm_kernels::{KernelError, Segments, host};
-use ssm_model::{Activations, ScanConstants, SignalSet, Signals};
+use ssm_model::{Activations, Signal, SignalSet, Signals};
 
 use super::walk::{Branch, Pack};
 use crate::error::EvaluationError;
@@ -48,7 +48,7 @@ impl<'a> Arriving<'a> {
 
     /// With the influence of the rows.
     pub(super) fn with_influence(mut self, influence: &Tensor) -> Self {
-        self.signals.to_mut().influence = Some(influence.clone());
+        self.signals.to_mut().set(Signal::Influence, Some(influence.clone()));
         self
     }
 
@@ -68,28 +68,17 @@ impl<'a> Arriving<'a> {
         let copy = |tensor: &Tensor| -> Result<Tensor, KernelError> {
             if all { host::copy(tensor) } else { host::copy(&tensor.index_select(&rows, 0)?) }
         };
-        let shown = |tensor: &Option<Tensor>, wanted: bool| tensor.as_ref().filter(|_| wanted).map(copy).transpose();
         let Activations { hidden, residual } = &*self.activations;
-        let (signals, wanted) = (&*self.signals, needs.signals);
-        let scan = signals.scan.as_ref().filter(|_| wanted.scan);
-        let scan =
-            scan.map(|scan| Ok::<_, KernelError>(ScanConstants { a: host::copy(&scan.a)?, ..*scan })).transpose()?;
+        let shown = self.signals.select(needs.signals, |signal, tensor| {
+            if signal.info().per_token { copy(tensor) } else { host::copy(tensor) }
+        })?;
         Ok(Self {
             segments: Cow::Owned(Segments::independent(&lengths)),
             activations: Cow::Owned(Activations {
                 hidden: copy(hidden)?,
                 residual: residual.as_ref().filter(|_| needs.residual).map(copy).transpose()?,
             }),
-            signals: Cow::Owned(Signals {
-                ssm_output: shown(&signals.ssm_output, wanted.ssm_output)?,
-                gated_output: shown(&signals.gated_output, wanted.gated_output)?,
-                dt: shown(&signals.dt, wanted.dt)?,
-                b: shown(&signals.b, wanted.b)?,
-                c: shown(&signals.c, wanted.c)?,
-                x: shown(&signals.x, wanted.x)?,
-                scan,
-                influence: shown(&signals.influence, wanted.influence)?,
-            }),
+            signals: Cow::Owned(shown),
             memos: lengths.iter().map(|_| Memo::default()).collect(),
             branches: branches.into_iter().collect(),
             ..*self

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use reduction_strategies::{Draw, Plan, SegmentTokens, SitePlan, TokenTable, plan_blind};
+use ssm_model::Signal;
 
 use super::arriving::{Arriving, Needs};
 use super::catalogue::Operation;
@@ -113,7 +114,7 @@ impl Walk<'_> {
     fn influence_of(&self, pack: &[Branch], asking: &[Asking]) -> Option<Positions> {
         let reduction = self.reduction(&pack[asking[0].branch], asking[0].lanes[0]);
         let positions = if self.model.config().uses_positions() { reduction.positions } else { Positions::default() };
-        reduction.rule.signals().influence.then_some(positions)
+        reduction.rule.signals().contains(Signal::Influence).then_some(positions)
     }
 
     /// What an operation reads in host memory; none where it plans where the rows lie, or reads none.
@@ -188,7 +189,7 @@ impl Walk<'_> {
         let Arriving { pack, branches, segments, activations, signals, site, memos } = arriving;
         for asker in asking {
             let branch = &pack[asker.branch];
-            if self.reduction(branch, asker.lanes[0]).rule.signals().influence {
+            if self.reduction(branch, asker.lanes[0]).rule.signals().contains(Signal::Influence) {
                 branch.table.iter().try_for_each(influence::check)?;
             }
         }

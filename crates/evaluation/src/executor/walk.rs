@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use reduction_strategies::{Fork, Plan, PlanError, SegmentTokens, TokenTable, apply_forks};
 use ssm_kernels::{KernelError, Segments};
-use ssm_model::{Activations, LanguageModel, LayerRequest, SignalSet, Signals};
+use ssm_model::{Activations, LanguageModel, LayerRequest, Signal, SignalSet, Signals};
 
 use super::budget::Budget;
 use super::catalogue::{Catalogue, Lane};
@@ -193,7 +193,7 @@ impl<'a> Walk<'a> {
                 continue;
             }
             let mut shown = Shown { signals: output.signals, influence: Vec::new() };
-            if signals.is_some_and(|signals| signals.influence) {
+            if signals.is_some_and(|signals| signals.contains(Signal::Influence)) {
                 for positions in self.positions_of_influence(&pack, layer) {
                     shown.influence.push((positions, self.influence(&pack, layer, positions)?));
                 }
@@ -292,7 +292,7 @@ impl<'a> Walk<'a> {
         branch.lanes.iter().any(|lane| {
             let reduction = &self.cells[self.lane(branch, *lane).cell].reduction;
             let counts = !self.model.config().uses_positions() || reduction.positions == positions;
-            counts && reduction.sites.contains(&layer) && reduction.rule.signals().influence
+            counts && reduction.sites.contains(&layer) && reduction.rule.signals().contains(Signal::Influence)
         })
     }
 

@@ -6,7 +6,7 @@
 //! are left out, but stand in windows of others.)
 
 use ssm_kernels::host::matrix;
-use ssm_model::{LanguageModel, LayerRequest, SignalSet};
+use ssm_model::{LanguageModel, LayerRequest, Signal, SignalSet, Signals};
 
 use super::kept_tokens::contexts;
 use super::passes::{Observation, host, in_groups, parts};
@@ -72,7 +72,7 @@ fn look(
     let residual = at.activations.residual.as_ref().unwrap_or(hidden);
     let (hidden, residual, segments) = at.plan.apply(at.segments, hidden, residual)?;
     let shortened = ssm_model::Activations { hidden, residual: Some(residual) };
-    let signals = SignalSet { x: true, dt: true, ..SignalSet::default() };
+    let signals = SignalSet::of(&[Signal::X, Signal::Dt]);
     let request = LayerRequest { signals, states: true, ..LayerRequest::default() };
     let original = model.layer(layer, at.activations, at.segments, request)?;
     check_sequences(layer, &original, at.segments)?;
@@ -82,11 +82,9 @@ fn look(
     let new = model.layer(layer, &shortened, &segments, request)?;
     check_sequences(layer, &new, &segments)?;
     let new = new.signals;
-    let read = |tensor: &Option<candle_core::Tensor>| match tensor {
-        Some(tensor) => host(tensor),
-        None => unreachable!("asked for"),
-    };
-    let (x, new_x, dt, new_dt) = (read(&original.x)?, read(&new.x)?, read(&original.dt)?, read(&new.dt)?);
+    let read = |signals: &Signals, signal| host(signals.get(signal).unwrap_or_else(|| unreachable!("asked for")));
+    let (x, new_x) = (read(&original, Signal::X)?, read(&new, Signal::X)?);
+    let (dt, new_dt) = (read(&original, Signal::Dt)?, read(&new, Signal::Dt)?);
     let (x, _, width) = matrix(&x, "adjacency", "x")?;
     let (new_x, _, _) = matrix(&new_x, "adjacency", "x")?;
     let (dt, _, heads) = matrix(&dt, "adjacency", "dt")?;

@@ -17,7 +17,7 @@
 
 use candle_core::{Device, Tensor};
 use ssm_kernels::Segments;
-use ssm_model::{Activations, LanguageModel, LayerRequest, LayerState, SignalSet};
+use ssm_model::{Activations, LanguageModel, LayerRequest, LayerState, Signal, SignalSet};
 
 use super::passes::{
     Answer, Observation, answer, answer_readings, embed, in_groups, parts, rows_of, score, through, whole,
@@ -149,11 +149,13 @@ fn look(
     let (mut front, mut behind) = (rows_of(&activations, &front)?, rows_of(&activations, &behind)?);
     let mut seen = Vec::new();
     for layer in site + 1..model.config().n_layer {
-        let signals = SignalSet { dt: true, scan: true, ..SignalSet::default() };
+        let signals = SignalSet::of(&[Signal::Dt, Signal::Scan]);
         let request = LayerRequest { signals, states: true, ..LayerRequest::default() };
         let output = model.layer(layer, &front, &front_segments, request)?;
         check_sequences(layer, &output, &front_segments)?;
-        let (Some(state), Some(dt), Some(scan)) = (&output.state, &output.signals.dt, &output.signals.scan) else {
+        let (Some(state), Some(dt), Some(scan)) =
+            (&output.state, output.signals.get(Signal::Dt), output.signals.scan())
+        else {
             unreachable!("asked for")
         };
         let decays = decays(dt, &scan.a, &front_segments, parts(state)?.1.dims())?;

@@ -2,7 +2,7 @@
 
 use reduction_strategies::importance::{Importance, Metric, Source};
 use reduction_strategies::{Draw, Reads, Stream, map_sequences};
-use ssm_model::SignalSet;
+use ssm_model::{Signal, SignalSet};
 
 use super::half_life::{half_life, mean_row};
 use super::passes::{Observation, host, in_groups};
@@ -83,11 +83,13 @@ fn look(
     let stream = Stream { table: at.table, segments: at.segments, hidden, residual, signals: at.signals };
     let read = |view: &reduction_strategies::SequenceView<'_>| {
         let scores = metrics.iter().map(|metric| metric.scores(view)).collect::<Result<Vec<_>, _>>()?;
-        let dt = view.dt.map(|dt| (0..dt.rows).map(|row| Metric::DtMean.of(dt.row(row))).collect::<Vec<f32>>());
+        let dt = view
+            .signal(Signal::Dt)
+            .map(|dt| (0..dt.rows).map(|row| Metric::DtMean.of(dt.row(row))).collect::<Vec<f32>>());
         Ok((scores, dt.unwrap_or_default()))
     };
     let by_question = map_sequences(&stream, signals, Reads::NONE, Draw::default(), &[], read)?;
-    let a = at.signals.scan.as_ref().map(|scan| host(&scan.a.flatten_all()?)).transpose()?;
+    let a = at.signals.scan().map(|scan| host(&scan.a.flatten_all()?)).transpose()?;
     let a = a.map(|a| a.to_vec1::<f32>()).transpose()?.unwrap_or_default();
     let mean_a = mean_row(&a, 1)[0];
     for (index, (question, read)) in group.iter().zip(by_question).enumerate() {

@@ -4,7 +4,7 @@ use reduction_strategies::importance::{IMPORTANCE_OPTION, Importance, Metric, SO
 use reduction_strategies::options::{OptionKind, OptionValue, ResolvedOptions};
 use reduction_strategies::random::{Purpose, uniform};
 use reduction_strategies::{Draw, Reads, Stream, TokenTable, map_sequences};
-use ssm_model::{LanguageModel, LayerRequest, SignalSet};
+use ssm_model::{LanguageModel, LayerRequest, Signal, SignalSet};
 
 use super::passes::{embed, forward};
 use super::questions::Question;
@@ -36,7 +36,7 @@ pub(super) fn all_metrics(shown: SignalSet, oracle: bool) -> Vec<Named> {
             let options = ResolvedOptions::resolve(&[IMPORTANCE_OPTION, SOURCE_OPTION], &given)
                 .unwrap_or_else(|error| unreachable!("declared words: {error}"));
             let of = Importance::from_options(&options);
-            let missing = of.signals().without(shown) != SignalSet::default();
+            let missing = !of.signals().without(shown).is_empty();
             if missing || (of.metric() == Metric::Oracle && !oracle) {
                 continue;
             }
@@ -89,11 +89,11 @@ pub(super) fn scores(
         let hidden = &output.activations.hidden;
         let residual = output.activations.residual.as_ref().unwrap_or(hidden);
         let mut signals = output.signals.clone();
-        if wanted.influence {
+        if wanted.contains(Signal::Influence) {
             let (activations, positions) = (&output.activations, Positions::default());
             let leaving = Leaving { layer, activations, segments: &segments, positions };
             let tokens: Vec<_> = table.segments.iter().map(Some).collect();
-            signals.influence = Some(leave_one_out(model, leaving, &tokens)?);
+            signals.set(Signal::Influence, Some(leave_one_out(model, leaving, &tokens)?));
         }
         let stream = Stream { table: &table, segments: &segments, hidden, residual, signals: &signals };
         let draw = Draw { seed, item: 0, site: layer };
@@ -122,15 +122,9 @@ pub(super) fn scores(
 mod tests {
     use super::*;
 
-    fn everything() -> SignalSet {
-        let all =
-            SignalSet { ssm_output: true, gated_output: true, dt: true, b: true, c: true, ..SignalSet::default() };
-        SignalSet { x: true, scan: true, influence: true, ..all }
-    }
-
     #[test]
     fn what_a_model_cannot_show_is_not_asked_for() {
-        let shown = SignalSet { ssm_output: true, influence: true, ..SignalSet::default() };
+        let shown = SignalSet::of(&[Signal::SsmOutput, Signal::Influence]);
         let all = all_metrics(shown, true);
         assert!(all.iter().all(|metric| metric.source != "gated_output" && metric.importance != "dt_mean"));
         assert!(all.iter().any(|metric| metric.importance == "oracle"));
@@ -138,7 +132,7 @@ mod tests {
 
     #[test]
     fn metrics_of_the_scan_are_listed_once() {
-        let all = all_metrics(everything(), false);
+        let all = all_metrics(SignalSet::ALL, false);
         let count = |name| all.iter().filter(|metric| metric.importance == name).count();
         assert_eq!((count("clip"), count("dt_mean"), count("hidden_attention"), count("random")), (4, 1, 1, 1));
         assert_eq!(all.iter().filter_map(|metric| metric.hidden_attention()).collect::<Vec<_>>(), [true, false]);

@@ -6,7 +6,7 @@
 use reduction_strategies::importance::Source;
 use reduction_strategies::matching::{dot, norm};
 use reduction_strategies::{Draw, Matrix, Reads, Stream, TokenTable, map_sequences};
-use ssm_model::{LayerRequest, SignalSet};
+use ssm_model::{LayerRequest, Signal, SignalSet};
 
 use super::passes::{Observation, embed, forward, in_groups};
 use super::questions::{Question, questions};
@@ -61,7 +61,7 @@ fn run(setup: &ProbeSetup<'_>) -> Result<ProbeTable, EvaluationError> {
         let contexts: Vec<Vec<u32>> = group.iter().map(|question| question.context.to_vec()).collect();
         let (activations, segments) = embed(model, &contexts)?;
         let table = TokenTable::new(group.iter().map(Question::table).collect());
-        let signals = SignalSet { ssm_output: true, ..SignalSet::default() };
+        let signals = SignalSet::of(&[Signal::SsmOutput]);
         let request = LayerRequest { signals, ..LayerRequest::default() };
         let mut seen: Vec<Observation> = Vec::new();
         forward(model, activations, &segments, 0..model.config().n_layer, request, |layer, output| {

@@ -10,7 +10,7 @@
 
 use ssm_kernels::Segments;
 use ssm_kernels::host::{F32View, matrix};
-use ssm_model::{LanguageModel, LayerOutput, LayerRequest, SignalSet};
+use ssm_model::{LanguageModel, LayerOutput, LayerRequest, Signal, SignalSet};
 
 use super::half_life::{CLASSES, class, half_lives, mean_row};
 use super::passes::{Observation, embed, host, in_groups, parts, rows_of, stream, through};
@@ -111,7 +111,7 @@ fn look(
     let mut seen = Vec::new();
     for layer in site + 1..model.config().n_layer {
         let looks = shown.contains(&layer);
-        let signals = SignalSet { dt: looks, scan: looks, ..SignalSet::default() };
+        let signals = if looks { SignalSet::of(&[Signal::Dt, Signal::Scan]) } else { SignalSet::NONE };
         let request = LayerRequest { signals, states: looks, ..LayerRequest::default() };
         let output = model.layer(layer, &activations, &segments, request)?;
         check_sequences(layer, &output, &segments)?;
@@ -131,7 +131,8 @@ fn compare(
     cases: &[Case<'_, '_>],
     seen: &mut Vec<Observation>,
 ) -> Result<(), EvaluationError> {
-    let (Some(state), Some(dt), Some(scan)) = (&output.state, &output.signals.dt, &output.signals.scan) else {
+    let (Some(state), Some(dt), Some(scan)) = (&output.state, output.signals.get(Signal::Dt), output.signals.scan())
+    else {
         unreachable!("asked for")
     };
     let ssm = host(&parts(state)?.1.flatten_from(1)?)?;

@@ -7,7 +7,7 @@ use evaluation::executor::{CellRequest, Event, ExecutorSettings, Sharing, evalua
 use evaluation::tasks::{Task, TaskKind};
 use evaluation::{Evaluation, EvaluationError, Layout, POSITIONS, Protocol, Reduction, Settings, evaluate};
 use reduction_strategies::{Causality, registry};
-use ssm_model::{LanguageModel, SignalSet};
+use ssm_model::LanguageModel;
 
 use super::{reduction, setup, sites};
 
@@ -107,7 +107,7 @@ pub(crate) fn grid<'a>(model: &LanguageModel, tasks: &'a [Task], ratios: &[f64])
             for ratio in ratios {
                 for task in tasks {
                     let mut reduction = Reduction { sites: sites(model), ..reduction(strategy.name, &[], *ratio) };
-                    if reduction.rule.signals().without(shown) != SignalSet::default() {
+                    if !reduction.rule.signals().without(shown).is_empty() {
                         continue;
                     }
                     let dense = strategy.name == "dense";

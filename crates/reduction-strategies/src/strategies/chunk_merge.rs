@@ -123,8 +123,8 @@ mod tests {
     #[test]
     fn a_chunk_stands_at_its_last_token() {
         let mut sequence = Sequence::of_rows(&[[1.0], [1.0], [4.0], [1.0], [1.0], [7.0]]);
-        sequence.sizes[3] = 2.0;
-        sequence.protected[5] = true;
+        sequence.tokens.sizes[3] = 2.0;
+        sequence.tokens.protected[5] = true;
         let rule = ChunkMerge { importance: Importance::new(Metric::Sum, Source::BlockOutput) };
         let plan = rule.plan(&sequence.view(), 3).unwrap();
         assert_eq!(plan.keep(), [1, 2, 4, 5]);

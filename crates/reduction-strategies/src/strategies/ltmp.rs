@@ -130,7 +130,7 @@ mod tests {
     fn merges_then_drops_by_hand() {
         // Edges 0 -> 1 (1.0), 2 -> 3 (0.96), 4 -> 3 (0.8); sums 1, 2, 1.4, 7, 1, 5.
         let mut sequence = Sequence::of_rows(&[[1.0, 0.0], [2.0, 0.0], [0.8, 0.6], [3.0, 4.0], [0.0, 1.0], [-1.0, 6.0]]);
-        sequence.sizes[1] = 3.0;
+        sequence.tokens.sizes[1] = 3.0;
         // Of three that leave, two merge (1.5 rounded away from zero) and the least important of 1, 3, 4, 5 is dropped.
         let edges = FEATURES.match_up(&sequence.view(), &Partition::EvenOdd.split(&sequence.view(), &[0, 1, 2, 3, 4, 5]).unwrap());
         let targets: Vec<u32> = edges.unwrap().iter().map(|edge| edge.target).collect();

@@ -86,6 +86,7 @@ mod tests {
     use super::*;
     use crate::testing::Sequence;
     use crate::view::Matrix;
+    use ssm_model::Signal;
 
     #[test]
     fn three_groups_by_hand() {
@@ -94,7 +95,7 @@ mod tests {
         let rows = [[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [1.0, 0.0], [0.6, 0.8], [0.8, 0.6]];
         let sequence = Sequence::of_rows(&rows);
         let dt = [0.0, 2.0, 4.0, 6.0, 2.0, 2.0, 9.0, 9.0, 3.0, 3.0, 4.0, 4.0];
-        let view = SequenceView { dt: Some(Matrix { values: &dt, rows: 6, columns: 2 }), ..sequence.view() };
+        let view = sequence.view().with_signal(Signal::Dt, Matrix { values: &dt, rows: 6, columns: 2 });
         let plan = Mtr.plan(&view, 4).unwrap();
         assert_eq!(plan.keep(), [1, 3, 4, 5]);
         assert_eq!(plan.merged(), [(0, 5), (2, 4)]);

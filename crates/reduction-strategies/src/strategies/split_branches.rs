@@ -107,7 +107,7 @@ mod tests {
     fn each_branch_by_hand() {
         // Hidden states rank 4, 1, 0, .. and the residual 0, 3, 5, ..; row 2 is protected.
         let mut sequence = Sequence::of_rows(&[[3.0], [4.0], [0.0], [1.0], [5.0], [2.0]]);
-        sequence.protected[2] = true;
+        sequence.tokens.protected[2] = true;
         let residual = [9.0, 1.0, 0.0, 8.0, 2.0, 7.0];
         let view = SequenceView { residual: Matrix { values: &residual, rows: 6, columns: 1 }, ..sequence.view() };
         let rule = SplitBranches {

@@ -24,7 +24,7 @@
 use std::sync::Arc;
 
 use ssm_kernels::ops::{MergeGroup, MergeRule};
-use ssm_model::{RowTime, SignalSet};
+use ssm_model::{RowTime, Signal, SignalSet};
 
 use crate::error::PlanError;
 use crate::importance::{Source, Widths};
@@ -75,8 +75,8 @@ struct Run {
 
 impl Run {
     fn of(view: &SequenceView<'_>, tokens: &[u32]) -> Result<Self, PlanError> {
-        let dt = view.dt.ok_or(PlanError::MissingSignal("dt"))?;
-        let a = view.scan.ok_or(PlanError::MissingSignal("scan"))?.a;
+        let dt = view.signal(Signal::Dt)?;
+        let a = view.scan()?.a;
         let heads = dt.columns;
         let own = a.len() / heads.max(1);
         // Time from a token to the end of its run, by head.
@@ -123,7 +123,7 @@ impl Run {
 
 impl HostRule for StateMerge {
     fn signals(&self) -> SignalSet {
-        SignalSet { dt: true, scan: true, ..SignalSet::default() }
+        SignalSet::of(&[Signal::Dt, Signal::Scan])
     }
 
     fn matching_flops(&self, n: usize, n_left: usize, widths: Widths) -> f64 {
@@ -197,12 +197,9 @@ mod tests {
     /// The rule on tokens of one run: the merged value of `x`, the mean step size and the factors.
     fn merged(dt: &[f32], x: &[f64], times: &[RowTime]) -> (f64, f64, RowTime) {
         let mut sequence = Sequence::of_rows(&vec![[1.0]; dt.len()]);
-        sequence.times = times.to_vec();
-        let view = SequenceView {
-            dt: Some(Matrix { values: dt, rows: dt.len(), columns: 1 }),
-            scan: Some(ScanView { ngroups: 1, a: &[A] }),
-            ..sequence.view()
-        };
+        sequence.tokens.times = times.to_vec();
+        let view = sequence.view().with_signal(Signal::Dt, Matrix { values: dt, rows: dt.len(), columns: 1 });
+        let view = view.with_scan(ScanView { ngroups: 1, a: &[A] });
         let rule = StateMerge { decay: true, write: true, merge: true };
         let plan = rule.plan(&view, 1).unwrap();
         assert_eq!(plan.keep(), [dt.len() as u32 - 1]);
@@ -256,12 +253,9 @@ mod tests {
     #[test]
     fn parts_can_be_carried_alone() {
         let mut sequence = Sequence::of_rows(&[[1.0], [1.0], [1.0]]);
-        sequence.times[1] = RowTime { decay: 3.0, write: 2.0 };
-        let view = SequenceView {
-            dt: Some(Matrix { values: &[0.5, 0.5, 0.5], rows: 3, columns: 1 }),
-            scan: Some(ScanView { ngroups: 1, a: &[A] }),
-            ..sequence.view()
-        };
+        sequence.tokens.times[1] = RowTime { decay: 3.0, write: 2.0 };
+        let view = sequence.view().with_signal(Signal::Dt, Matrix { values: &[0.5, 0.5, 0.5], rows: 3, columns: 1 });
+        let view = view.with_scan(ScanView { ngroups: 1, a: &[A] });
         let plan = |decay, write, merge| StateMerge { decay, write, merge }.plan(&view, 2).unwrap();
         let time = |decay, write| plan(decay, write, true).times()[0].1;
         close(f64::from(time(true, true).decay), 4.0);

@@ -125,6 +125,7 @@ mod tests {
     use crate::registry::Strategy;
     use crate::testing::Sequence;
     use crate::view::Matrix;
+    use ssm_model::Signal;
 
     fn rule(options: &[(&str, OptionValue)]) -> Rule {
         let options: BTreeMap<_, _> = options.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
@@ -135,9 +136,9 @@ mod tests {
     fn plan(options: &[(&str, OptionValue)], keep_ratio: f64) -> Plan {
         let rows = [[2.0, -9.0], [4.0, 4.0], [1.0, 3.0], [-1.0, 0.0], [0.0, 6.0], [9.0, 9.0]];
         let mut sequence = Sequence::of_rows(&rows);
-        sequence.protected[5] = true;
+        sequence.tokens.protected[5] = true;
         let dt = [4.0, 6.0, 4.0, 4.0, 0.0, 2.0, 2.0, 2.0, 3.0, 3.0, 9.0, 9.0];
-        let view = SequenceView { dt: Some(Matrix { values: &dt, rows: 6, columns: 2 }), ..sequence.view() };
+        let view = sequence.view().with_signal(Signal::Dt, Matrix { values: &dt, rows: 6, columns: 2 });
         plan_sequence(&rule(options), &view, keep_ratio).unwrap()
     }
 
@@ -167,6 +168,6 @@ mod tests {
     fn a_layer_without_step_sizes_is_named() {
         let sequence = Sequence::of_rows(&[[1.0], [2.0], [3.0]]);
         let error = plan_sequence(&rule(&[]), &sequence.view(), 0.5).unwrap_err();
-        assert!(matches!(error, PlanError::MissingSignal("dt")), "{error}");
+        assert!(matches!(error, PlanError::MissingSignal(Signal::Dt)), "{error}");
     }
 }

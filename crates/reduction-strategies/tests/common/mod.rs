@@ -9,7 +9,7 @@ use reduction_strategies::options::{OptionKind, OptionValue};
 use reduction_strategies::registry::{self, Strategy};
 use reduction_strategies::{Draw, Matrix, ScanView, SegmentTokens, SequenceView, TokenTable};
 use ssm_kernels::Segments;
-use ssm_model::{ScanConstants, Signals};
+use ssm_model::{ScanConstants, Signal, Signals};
 
 pub(crate) const D_MODEL: usize = 6;
 pub(crate) const D_INNER: usize = 12;
@@ -17,6 +17,9 @@ pub(crate) const N_HEADS: usize = 3;
 pub(crate) const D_STATE: usize = 2;
 /// `-exp(A_log)` of each head.
 const A: [f32; N_HEADS] = [-0.5, -1.0, -4.0];
+/// The signals of a sequence, after its two branches.
+pub(crate) const SIGNALS: [Signal; 7] =
+    [Signal::SsmOutput, Signal::GatedOutput, Signal::Dt, Signal::X, Signal::B, Signal::C, Signal::Influence];
 /// Columns of the matrices of a sequence.
 const COLUMNS: [usize; 9] = [D_MODEL, D_MODEL, D_INNER, D_INNER, N_HEADS, D_INNER, D_STATE, D_STATE, 1];
 
@@ -151,26 +154,11 @@ impl Sequence {
     }
 
     pub(crate) fn view(&self, seed: u64) -> SequenceView<'_> {
-        let [hidden, residual, ssm_output, gated_output, dt, x, b, c, influence] =
+        let [hidden, residual, signals @ ..] =
             self.matrices().map(|(values, columns)| Matrix { values, rows: self.len(), columns });
-        SequenceView {
-            positions: &self.tokens.positions,
-            sizes: &self.tokens.sizes,
-            protected: &self.tokens.protected,
-            times: &self.tokens.times,
-            hidden,
-            residual,
-            ssm_output: Some(ssm_output),
-            gated_output: Some(gated_output),
-            dt: Some(dt),
-            x: Some(x),
-            b: Some(b),
-            c: Some(c),
-            scan: Some(ScanView { ngroups: 1, a: &A }),
-            influence: Some(influence),
-            draw: Draw { seed, item: self.tokens.item, site: 3 },
-            memo: None,
-        }
+        let draw = Draw { seed, item: 0, site: 3 };
+        let view = SequenceView::new(&self.tokens, hidden, residual, draw).with_scan(ScanView { ngroups: 1, a: &A });
+        SIGNALS.into_iter().zip(signals).fold(view, |view, (signal, matrix)| view.with_signal(signal, matrix))
     }
 }
 
@@ -187,28 +175,22 @@ impl Stream {
     pub(crate) fn of(sequences: &[&Sequence]) -> Self {
         let lengths: Vec<usize> = sequences.iter().map(|sequence| sequence.len()).collect();
         let total: usize = lengths.iter().sum();
-        let [hidden, residual, ssm_output, gated_output, dt, x, b, c, influence] =
-            [0, 1, 2, 3, 4, 5, 6, 7, 8].map(|index| {
-                let columns = COLUMNS[index];
-                let values: Vec<f32> =
-                    sequences.iter().flat_map(|sequence| sequence.matrices()[index].0.iter().copied()).collect();
-                Tensor::from_vec(values, (total, columns), &Device::Cpu).unwrap()
-            });
+        let tensor = |index: usize| {
+            let values: Vec<f32> =
+                sequences.iter().flat_map(|sequence| sequence.matrices()[index].0.iter().copied()).collect();
+            Tensor::from_vec(values, (total, COLUMNS[index]), &Device::Cpu).unwrap()
+        };
+        let mut signals = Signals::default();
+        for (index, signal) in SIGNALS.into_iter().enumerate() {
+            signals.set(signal, Some(tensor(2 + index)));
+        }
+        signals.set_scan(Some(ScanConstants { ngroups: 1, a: Tensor::new(&A, &Device::Cpu).unwrap() }));
         Self {
             table: TokenTable::new(sequences.iter().map(|sequence| sequence.tokens.clone()).collect()),
             segments: Segments::independent(&lengths),
-            hidden,
-            residual,
-            signals: Signals {
-                ssm_output: Some(ssm_output),
-                gated_output: Some(gated_output),
-                dt: Some(dt),
-                x: Some(x),
-                b: Some(b),
-                c: Some(c),
-                scan: Some(ScanConstants { ngroups: 1, a: Tensor::new(&A, &Device::Cpu).unwrap() }),
-                influence: Some(influence),
-            },
+            hidden: tensor(0),
+            residual: tensor(1),
+            signals,
         }
     }
 }

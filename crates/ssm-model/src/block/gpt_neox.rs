@@ -14,7 +14,7 @@ use crate::config::{GptNeoXConfig, ModelConfig};
 use crate::error::ModelError;
 use crate::loader::Loader;
 use crate::model::{Activations, LayerOutput, LayerRequest};
-use crate::signals::Signals;
+use crate::signals::{Signal, Signals};
 use crate::state::{KeyValueCache, LayerState};
 
 #[derive(Debug)]
@@ -139,10 +139,12 @@ impl GptNeoXBlock {
             ops::add_layer_norm(&attention, Some(&residual), weight, bias, eps, None)?
         };
         let mlp = self.down.forward(&ops::gelu(&self.up.forward(&normed)?, self.activation)?)?;
+        let mut signals = Signals::default();
+        signals.set(Signal::SsmOutput, request.signals.contains(Signal::SsmOutput).then_some(attended));
         let cache = || KeyValueCache::after(&turned.keys, &turned.values, &positions, segments, initial);
         Ok(LayerOutput {
             activations: Activations { hidden: (attention + mlp)?, residual: Some(residual) },
-            signals: Signals { ssm_output: request.signals.ssm_output.then_some(attended), ..Signals::default() },
+            signals,
             state: request.states.then(cache).transpose()?.map(LayerState::Attention),
         })
     }

@@ -9,7 +9,7 @@ use super::{MixerCall, MixerOutput, columns, conv_weights, decay_rates};
 use crate::config::{MambaConfig, ModelConfig};
 use crate::error::ModelError;
 use crate::loader::Loader;
-use crate::signals::{ScanConstants, Signals};
+use crate::signals::{ScanConstants, Signal, Signals};
 use crate::state::RecurrentState;
 use crate::time::RowTimes;
 
@@ -97,21 +97,22 @@ impl MambaMixer {
             segments: call.segments,
             initial: call.initial.map(|state| &state.ssm),
             want_states: call.want_states,
-            want_y: call.signals.ssm_output,
-            want_dt: call.signals.dt,
+            want_y: call.signals.contains(Signal::SsmOutput),
+            want_dt: call.signals.contains(Signal::Dt),
         })?;
+        let hidden = ops::linear(&scan.gated, &self.out_proj)?;
+        let asked = |signal| call.signals.contains(signal);
+        let mut signals = Signals::default();
+        signals.set(Signal::B, columns(asked(Signal::B), &projected, self.dt_rank, self.d_state)?);
+        signals.set(Signal::C, columns(asked(Signal::C), &projected, self.dt_rank + self.d_state, self.d_state)?);
+        signals.set(Signal::SsmOutput, scan.y);
+        signals.set(Signal::GatedOutput, asked(Signal::GatedOutput).then_some(scan.gated));
+        signals.set(Signal::Dt, scan.dt);
+        signals.set(Signal::X, asked(Signal::X).then_some(conv.y));
+        signals.set_scan(asked(Signal::Scan).then(|| ScanConstants { ngroups: 1, a: self.a.clone() }));
         Ok(MixerOutput {
-            hidden: ops::linear(&scan.gated, &self.out_proj)?,
-            signals: Signals {
-                b: columns(call.signals.b, &projected, self.dt_rank, self.d_state)?,
-                c: columns(call.signals.c, &projected, self.dt_rank + self.d_state, self.d_state)?,
-                ssm_output: scan.y,
-                gated_output: call.signals.gated_output.then_some(scan.gated),
-                dt: scan.dt,
-                x: call.signals.x.then_some(conv.y),
-                scan: call.signals.scan.then(|| ScanConstants { ngroups: 1, a: self.a.clone() }),
-                influence: None,
-            },
+            hidden,
+            signals,
             state: conv.states.zip(scan.states).map(|(conv, ssm)| RecurrentState { conv, ssm }),
         })
     }

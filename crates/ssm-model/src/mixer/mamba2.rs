@@ -7,7 +7,7 @@ use super::{MixerCall, MixerOutput, columns, conv_weights, decay_rates};
 use crate::config::{Mamba2Config, ModelConfig};
 use crate::error::ModelError;
 use crate::loader::Loader;
-use crate::signals::{ScanConstants, Signals};
+use crate::signals::{ScanConstants, Signal, Signals};
 use crate::state::RecurrentState;
 use crate::time::RowTimes;
 
@@ -97,19 +97,20 @@ impl Mamba2Mixer {
             want_states: call.want_states,
         })?;
         let normed = ops::gated_rms_norm(&scan.y, &zxbcdt, 0, &self.norm_weight, self.norm)?;
-        let gated_output = if call.signals.gated_output { Some(ops::gate(&scan.y, &zxbcdt, 0)?) } else { None };
+        let asked = |signal| call.signals.contains(signal);
+        let mut signals = Signals::default();
+        if asked(Signal::GatedOutput) {
+            signals.set(Signal::GatedOutput, Some(ops::gate(&scan.y, &zxbcdt, 0)?));
+        }
+        signals.set(Signal::B, columns(asked(Signal::B), &conv.y, self.d_inner, maps)?);
+        signals.set(Signal::C, columns(asked(Signal::C), &conv.y, self.d_inner + maps, maps)?);
+        signals.set(Signal::SsmOutput, asked(Signal::SsmOutput).then_some(scan.y));
+        signals.set(Signal::Dt, asked(Signal::Dt).then_some(dt));
+        signals.set(Signal::X, columns(asked(Signal::X), &conv.y, 0, self.d_inner)?);
+        signals.set_scan(asked(Signal::Scan).then(|| ScanConstants { ngroups: self.ngroups, a: self.a.clone() }));
         Ok(MixerOutput {
             hidden: ops::linear(&normed, &self.out_proj)?,
-            signals: Signals {
-                b: columns(call.signals.b, &conv.y, self.d_inner, maps)?,
-                c: columns(call.signals.c, &conv.y, self.d_inner + maps, maps)?,
-                ssm_output: call.signals.ssm_output.then_some(scan.y),
-                gated_output,
-                dt: call.signals.dt.then_some(dt),
-                x: columns(call.signals.x, &conv.y, 0, self.d_inner)?,
-                scan: call.signals.scan.then(|| ScanConstants { ngroups: self.ngroups, a: self.a.clone() }),
-                influence: None,
-            },
+            signals,
             state: conv.states.zip(scan.states).map(|(conv, ssm)| RecurrentState { conv, ssm }),
         })
     }

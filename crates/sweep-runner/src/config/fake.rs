@@ -2,7 +2,7 @@
 
 use evaluation::tasks::Prompting;
 use reduction_strategies::registry::nearest;
-use ssm_model::{SignalSet, catalog};
+use ssm_model::{Signal, SignalSet, catalog};
 
 use super::catalog::{Catalog, CatalogError, ModelFacts, TaskFacts, TaskKind};
 
@@ -50,16 +50,7 @@ impl Catalog for FakeCatalog {
             reference: reference.to_owned(),
             architecture: if attends { "GPT-NeoX" } else { "Mamba" },
             n_layer,
-            signals: SignalSet {
-                ssm_output: true,
-                gated_output: !attends,
-                dt: !attends,
-                b: !attends,
-                c: !attends,
-                x: !attends,
-                scan: !attends,
-                influence: true,
-            },
+            signals: if attends { SignalSet::of(&[Signal::SsmOutput, Signal::Influence]) } else { SignalSet::ALL },
             uses_positions: attends,
             flops_per_token_layer: 1e6,
             flops_per_token_pair: if attends { 1e3 } else { 0.0 },

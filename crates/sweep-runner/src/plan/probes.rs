@@ -5,6 +5,7 @@ use evaluation::probes::{Probe, Subject};
 use reduction_strategies::options::ResolvedOptions;
 use serde::{Serialize, Serializer};
 use serde_json::json;
+use ssm_model::Signal;
 
 use super::{Plan, PlannedTrial, ids};
 use crate::code::Code;
@@ -58,7 +59,7 @@ pub(super) fn add(experiment: &Experiment, plan: &mut Plan) {
                     }
                     continue;
                 }
-                if variant.probe.needs.recurrence && !plan.models[model].signals.scan {
+                if variant.probe.needs.recurrence && !plan.models[model].signals.contains(Signal::Scan) {
                     let model = &plan.models[model].reference;
                     let note =
                         format!("the probe {} leaves out {model}: it has no recurrent layers", variant.probe.name);
