@@ -2,14 +2,12 @@
 //! to be none.
 
 use candle_core::Tensor;
-use reduction_strategies::{PlanError, SegmentTokens};
+use reduction_strategies::SegmentTokens;
 use ssm_kernels::ops::{NonFinite, first_non_finite};
 use ssm_kernels::{Segments, host};
-use ssm_model::{LanguageModel, LayerOutput, Signal, Supplier};
+use ssm_model::{LayerOutput, Signal, Supplier};
 
-use crate::drive::{Observer, Reduction, drive_observed};
 use crate::error::EvaluationError;
-use crate::protocol::Batch;
 
 const RESIDUAL: &str = "the residual";
 const BLOCK: &str = "the output of the block";
@@ -87,29 +85,6 @@ pub(crate) fn check_values(what: &str, values: &[f32]) -> Result<(), EvaluationE
         return Ok(());
     }
     Err(EvaluationError::NotFiniteAt { what: what.to_owned() })
-}
-
-/// Where what `error` speaks of arose, if it speaks of values that are no numbers: `batch` runs again, one layer after the other,
-/// with a look at everything that each layer shows. Other errors, and those that do not come again, stay as they are.
-pub(crate) fn located(
-    model: &LanguageModel,
-    batch: &Batch,
-    reduction: &Reduction,
-    error: &EvaluationError,
-) -> Option<EvaluationError> {
-    let score = match error {
-        EvaluationError::NotFinite { item, value } => Some((*item, *value)),
-        EvaluationError::NotFiniteIn { .. }
-        | EvaluationError::Plan(PlanError::NotFinite { .. } | PlanError::Unordered { .. }) => None,
-        _ => return None,
-    };
-    let observer = Observer { signals: model.config().signals(), every_layer: true, at_site: &mut |_| Ok(()) };
-    match drive_observed(model, batch, reduction, Some(observer), None) {
-        Err(found @ EvaluationError::NotFiniteIn { .. }) => Some(found),
-        // All layers are in order.
-        Ok(_) => score.map(|(item, value)| EvaluationError::NotFiniteHead { item, value }),
-        Err(_) => None,
-    }
 }
 
 /// Refuses logits, `[rows, vocabulary]`, that are not all finite numbers, by row.

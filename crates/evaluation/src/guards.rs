@@ -5,10 +5,10 @@
 use serde::Serialize;
 use ssm_model::LanguageModel;
 
-use crate::drive::Reduction;
 use crate::error::EvaluationError;
-use crate::evaluate::{Evaluation, Settings, Setup, evaluate, evaluate_oracle};
 use crate::protocol::Protocol;
+use crate::run::{Reduction, Settings, Setup, evaluate, evaluate_oracle};
+use crate::score::Evaluation;
 use crate::tasks::{Item, TaskKind};
 
 /// Outcome of one guard.
@@ -126,7 +126,7 @@ fn compare(guard: &'static str, meaning: &'static str, a: &Evaluation, b: &Evalu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evaluate::{ChoiceScore, ItemScore, Work};
+    use crate::score::{ChoiceScore, ItemScore, Work};
 
     fn evaluation(loglikelihoods: &[f64]) -> Evaluation {
         let choice = |loglikelihood: &f64| ChoiceScore {

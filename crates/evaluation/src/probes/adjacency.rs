@@ -14,9 +14,9 @@ use super::questions::{Question, questions};
 use super::state_divergence::relative;
 use super::table::{Key, ProbeTable};
 use super::{Column, Measure, Needs, Probe, ProbeSetup, Subject, items};
-use crate::drive::{AtSite, Observer, drive_observed};
 use crate::error::EvaluationError;
 use crate::finite::check_sequences;
+use crate::run::{AtSite, Observer, drive_observed};
 
 pub(super) static PROBE: Probe = Probe {
     name: "adjacency",

@@ -9,9 +9,9 @@ use super::passes::{Observation, host, in_groups};
 use super::questions::{Question, questions};
 use super::table::{Key, ProbeTable};
 use super::{Column, Measure, Needs, Probe, ProbeSetup, Subject, items};
-use crate::drive::{AtSite, Observer, drive_observed};
+use crate::batch::Batch;
 use crate::error::EvaluationError;
-use crate::protocol::Batch;
+use crate::run::{AtSite, Observer, drive_observed};
 use reduction_strategies::TokenTable;
 use ssm_kernels::Segments;
 

@@ -12,10 +12,10 @@ use super::passes::{Observation, host, in_groups};
 use super::questions::{Question, questions};
 use super::table::{Key, ProbeTable};
 use super::{Column, Measure, Needs, Probe, ProbeSetup, Subject, items};
-use crate::drive::{Driven, drive};
+use crate::batch::Batch;
 use crate::error::EvaluationError;
-use crate::finite::{check_logits, located};
-use crate::protocol::Batch;
+use crate::finite::check_logits;
+use crate::run::{Driven, drive, located};
 
 /// Classes of distances to the first changed token: name and lower bound.
 const CLASSES: [(&str, usize); 4] = [("1-4", 1), ("5-16", 5), ("17-64", 17), (">64", 65)];

@@ -4,11 +4,11 @@
 
 use super::table::{Gather, Key, ProbeTable};
 use super::{Column, Measure, Needs, Probe, ProbeSetup, Subject, items};
-use crate::drive::Reduction;
 use crate::error::EvaluationError;
-use crate::evaluate::{ChoiceScore, ItemScore, Settings, Setup, evaluate};
-use crate::metrics::correct;
 use crate::protocol::Protocol;
+use crate::run::{Reduction, Settings, Setup, evaluate};
+use crate::score::metrics::correct;
+use crate::score::{ChoiceScore, ItemScore};
 use crate::tasks::Item;
 
 pub(super) static PROBE: Probe = Probe {

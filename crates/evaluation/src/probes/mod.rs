@@ -26,8 +26,8 @@ use reduction_strategies::registry::nearest;
 use ssm_model::LanguageModel;
 use thiserror::Error;
 
-use crate::drive::Reduction;
 use crate::error::EvaluationError;
+use crate::run::Reduction;
 use crate::tasks::{Item, TaskKind};
 
 pub use ranking::{auroc, average_precision, spearman};

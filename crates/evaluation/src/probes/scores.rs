@@ -8,9 +8,10 @@ use ssm_model::{LanguageModel, LayerRequest, Signal, SignalSet};
 
 use super::passes::{embed, forward};
 use super::questions::Question;
+use crate::batch::Positions;
 use crate::error::EvaluationError;
-use crate::influence::{Leaving, leave_one_out};
-use crate::positions::Positions;
+use crate::run::influence::Leaving;
+use crate::run::leave_one_out;
 
 /// An importance under the names that experiment files and records use.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -2,8 +2,8 @@
 
 use reduction_strategies::SegmentTokens;
 
-use super::{After, Placement, Reading, Sequence, Unit};
-use crate::query::Query;
+use crate::batch::{Placement, Query, Sequence, Unit};
+use crate::score::{After, Reading};
 
 /// One unit per query: context and continuation, without the last token (nothing is read after it).
 pub(super) fn units(queries: &[Query]) -> Vec<Unit> {

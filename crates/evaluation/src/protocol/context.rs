@@ -2,9 +2,9 @@
 
 use reduction_strategies::SegmentTokens;
 
-use super::{After, Placement, Reading, Sequence, Unit};
+use crate::batch::{Placement, Query, Sequence, Unit};
 use crate::error::EvaluationError;
-use crate::query::Query;
+use crate::score::{After, Reading};
 
 /// One unit per shared context: the context, then the inputs of each of its continuations as children.
 pub(super) fn units(queries: &[Query]) -> Vec<Unit> {

@@ -10,12 +10,12 @@ mod context;
 mod tests;
 mod upstream;
 
-use reduction_strategies::{Causality, SegmentTokens, TokenTable};
-use ssm_kernels::Segments;
+use reduction_strategies::Causality;
 
-use crate::drive::Reduction;
+use crate::batch::{Placement, Query, Unit};
 use crate::error::EvaluationError;
-use crate::query::Query;
+use crate::run::Reduction;
+use crate::score::{After, Reading};
 use crate::tasks::TaskKind;
 
 /// A scoring protocol.
@@ -56,41 +56,6 @@ pub enum Refusal {
     NotCausal,
     /// Every token of a text is scored, and later ones decided which earlier ones stay.
     LeaksFuture,
-}
-
-/// Packed sequences that run together, and where each query's rows are.
-#[derive(Clone, Debug)]
-pub(crate) struct Batch {
-    pub(crate) tokens: Vec<u32>,
-    pub(crate) segments: Segments,
-    pub(crate) table: TokenTable,
-    pub(crate) placements: Vec<Placement>,
-}
-
-/// Where one query stands in a batch.
-#[derive(Clone, Debug)]
-pub(crate) struct Placement {
-    /// Index of the query.
-    pub(crate) query: usize,
-    /// Segment that holds the context (and, unless the continuation has its own, the continuation).
-    pub(crate) segment: usize,
-    /// Segment of the continuation's inputs, where it has one of its own.
-    pub(crate) continuation: Option<usize>,
-}
-
-/// The row that answers for one target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Reading {
-    /// Index of the target in the continuation.
-    pub(crate) index: u32,
-    /// Token that is scored there.
-    pub(crate) target: u32,
-    /// Row of the packed stream after the last layer; none if nothing at or before the predecessor survives.
-    pub(crate) row: Option<u32>,
-    /// Position, in context + continuation, of the token that stood in that row.
-    pub(crate) position: Option<u32>,
-    /// Whether that token is the target's true predecessor.
-    pub(crate) covered: bool,
 }
 
 impl Protocol {
@@ -174,84 +139,4 @@ impl Protocol {
             Self::Upstream { .. } => Ok(upstream::readings(query, placement, after)),
         }
     }
-}
-
-/// Tables of a batch before and after the reduction.
-#[derive(Clone, Copy)]
-pub(crate) struct After<'a> {
-    /// Segments as they entered.
-    pub(crate) before: &'a Segments,
-    /// Segments as they left.
-    pub(crate) segments: &'a Segments,
-    /// Surviving tokens.
-    pub(crate) table: &'a TokenTable,
-}
-
-/// One segment to be packed.
-#[derive(Debug)]
-pub(crate) struct Sequence {
-    pub(crate) tokens: Vec<u32>,
-    /// Index of the parent within the same unit.
-    pub(crate) parent: Option<usize>,
-    /// What strategies are told of the tokens.
-    pub(crate) table: SegmentTokens,
-}
-
-/// Sequences that must stand together (a context and its continuations), with the placements inside.
-#[derive(Debug)]
-pub(crate) struct Unit {
-    /// One tree: the first is the root.
-    pub(crate) sequences: Vec<Sequence>,
-    pub(crate) placements: Vec<Placement>,
-}
-
-impl Unit {
-    /// Tokens that enter the model.
-    pub(crate) fn tokens(&self) -> usize {
-        self.sequences.iter().map(|sequence| sequence.tokens.len()).sum()
-    }
-
-    /// The item that it belongs to.
-    pub(crate) fn item(&self) -> u64 {
-        self.sequences[0].table.item
-    }
-}
-
-/// Packs whole units into batches of about `max_tokens` rows, in order.
-pub(crate) fn pack(units: &[Unit], max_tokens: usize) -> Result<Vec<Batch>, EvaluationError> {
-    let mut batches = Vec::new();
-    let (mut first, mut size) = (0, 0);
-    for (index, unit) in units.iter().enumerate() {
-        let length = unit.tokens();
-        if size + length > max_tokens && first < index {
-            batches.push(batch(&units[first..index])?);
-            (first, size) = (index, 0);
-        }
-        size += length;
-    }
-    if first < units.len() {
-        batches.push(batch(&units[first..])?);
-    }
-    Ok(batches)
-}
-
-pub(crate) fn batch(units: &[Unit]) -> Result<Batch, EvaluationError> {
-    let (mut tokens, mut lengths, mut parents) = (Vec::new(), Vec::new(), Vec::new());
-    let mut tables = Vec::new();
-    let mut placements = Vec::new();
-    for unit in units {
-        let first = lengths.len();
-        for sequence in &unit.sequences {
-            lengths.push(sequence.tokens.len());
-            parents.push(sequence.parent.map(|parent| first + parent));
-            tables.push(sequence.table.clone());
-            tokens.extend_from_slice(&sequence.tokens);
-        }
-        placements.extend(unit.placements.iter().map(|placement| Placement {
-            query: placement.query,
-            segment: first + placement.segment,
-            continuation: placement.continuation.map(|segment| first + segment),
-        }));
-    }
-    Ok(Batch { tokens, segments: Segments::new(&lengths, &parents)?, table: TokenTable::new(tables), placements })
 }

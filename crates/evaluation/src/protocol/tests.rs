@@ -3,9 +3,11 @@
 use reduction_strategies::{SegmentTokens, TokenTable};
 use ssm_kernels::Segments;
 
-use super::{After, Placement, Protocol, Reading, Refusal, batch, pack};
+use super::{Protocol, Refusal};
+use crate::batch::pack::{batch, pack};
+use crate::batch::{Placement, Query};
 use crate::error::EvaluationError;
-use crate::query::Query;
+use crate::score::{After, Reading};
 
 /// Context of `context` tokens 10, 11, .. and the continuation after it, all scored.
 fn query(context: usize, continuation: usize) -> Query {

@@ -11,8 +11,8 @@
 
 use reduction_strategies::SegmentTokens;
 
-use super::{After, Placement, Reading, Sequence, Unit};
-use crate::query::Query;
+use crate::batch::{Placement, Query, Sequence, Unit};
+use crate::score::{After, Reading};
 
 /// Token that fills short rows.
 const PADDING: u32 = 0;

@@ -4,7 +4,7 @@ use super::facts::{TaskFacts, count};
 use super::fit::Suspects;
 use super::ids::Ids;
 use super::{Item, Split, Task, TaskError, TaskKind, wire};
-use crate::metrics::measures;
+use crate::score::metrics::measures;
 use crate::tokenizer::Tokenizer;
 
 /// A task that ships with the program.

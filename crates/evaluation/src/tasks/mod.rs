@@ -35,7 +35,7 @@ pub use split::{SPLITS, Split};
 
 pub(crate) use python::is_space;
 
-use crate::metrics::Measure;
+use crate::score::metrics::Measure;
 use crate::tokenizer::Tokenizer;
 use benchmarks::Form;
 use reduction_strategies::registry::nearest;

@@ -21,7 +21,7 @@ use super::ids::Ids;
 use super::prompting::Prompting;
 use super::rows::{Row, rows};
 use super::{Split, TaskError, TaskKind, fewshot};
-use crate::metrics::Measure;
+use crate::score::metrics::Measure;
 use crate::tokenizer::Tokenizer;
 
 pub(super) use books::{Book, BookPlace, books};

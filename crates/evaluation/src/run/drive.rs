@@ -1,66 +1,17 @@
 //! Runs a batch through the model, reducing at the sites: the loop between model and strategies.
 
-#[cfg(feature = "cuda")]
-pub(crate) mod on_gpu;
-
-use reduction_strategies::importance::Widths;
-use reduction_strategies::{Memo, Plan, Rule, SegmentTokens, SitePlan, TokenTable, plan_site_with};
+use reduction_strategies::{Memo, SitePlan, TokenTable, plan_site_with};
 use ssm_kernels::Segments;
-use ssm_model::{
-    Activations, LanguageModel, LayerRequest, LayerState, ModelConfig, ModelState, Signal, SignalSet, Signals,
-};
+use ssm_model::{Activations, LanguageModel, LayerRequest, LayerState, Signal, SignalSet, Signals};
 
+use super::driven::{Driven, SiteTrace};
+use super::influence::{Leaving, leave_one_out};
+#[cfg(feature = "cuda")]
+use super::on_gpu;
+use super::reduction::{Reduction, matching};
+use crate::batch::{Batch, Positions, token_pairs};
 use crate::error::EvaluationError;
 use crate::finite::{self, Arriving};
-use crate::influence::{Leaving, leave_one_out};
-use crate::positions::{Positions, token_pairs};
-use crate::protocol::Batch;
-
-/// Which tokens leave, where and how many.
-#[derive(Clone, Debug)]
-pub struct Reduction {
-    /// The strategy's rule.
-    pub rule: Rule,
-    /// Share of the reducible tokens that stays at each site.
-    pub keep_ratio: f64,
-    /// 0-based layers after which tokens are reduced, ascending.
-    pub sites: Vec<usize>,
-    /// Seed of everything random in the rule.
-    pub seed: u64,
-    /// Positions of what is left, where the model reads them.
-    pub positions: Positions,
-}
-
-impl Reduction {
-    /// No reduction at all.
-    #[must_use]
-    pub fn dense() -> Self {
-        Self { rule: Rule::Identity, keep_ratio: 1.0, sites: Vec::new(), seed: 0, positions: Positions::Original }
-    }
-}
-
-/// What happened at one site of one batch.
-pub(crate) struct SiteTrace {
-    pub(crate) site: usize,
-    pub(crate) plan: SitePlan,
-    /// Tokens as they arrived.
-    pub(crate) arriving: TokenTable,
-    /// Mean cosine similarity of merged pairs, per segment; none where nothing was merged.
-    pub(crate) merged_similarity: Vec<Option<f64>>,
-}
-
-/// A batch after the last layer, without its activations.
-pub(crate) struct Driven {
-    pub(crate) segments: Segments,
-    pub(crate) table: TokenTable,
-    pub(crate) sites: Vec<SiteTrace>,
-    /// Tokens alive in each layer, summed over layers.
-    pub(crate) token_layers: u64,
-    /// Pairs of a token and one that it sees, summed over layers.
-    pub(crate) token_pairs: u64,
-    /// FLOPs of similarity matching.
-    pub(crate) matching_flops: f64,
-}
 
 /// What stands at a site before its plan is carried out.
 pub(crate) struct AtSite<'a> {
@@ -212,70 +163,6 @@ fn positions(positions: Positions, table: &TokenTable, segments: &Segments) -> V
 }
 
 /// [`token_pairs`] of a stream.
-fn pairs(segments: &Segments) -> u64 {
+pub(super) fn pairs(segments: &Segments) -> u64 {
     token_pairs((0..segments.len()).map(|index| segments.length(index)), |index| segments.parent(index))
-}
-
-/// A forward through all layers that keeps no trace: activations after the last layer and the segments that are left.
-///
-/// On a GPU nothing is waited for; the caller synchronises, and looks for values that are no numbers itself.
-///
-/// # Errors
-/// As of an evaluation.
-pub fn forward(
-    model: &LanguageModel,
-    tokens: Vec<u32>,
-    segments: Segments,
-    table: TokenTable,
-    reduction: &Reduction,
-) -> Result<(Activations, Segments), EvaluationError> {
-    let batch = Batch { tokens, segments, table, placements: Vec::new() };
-    #[cfg(feature = "cuda")]
-    if on_gpu::takes_all(model, reduction) {
-        let queued = on_gpu::forward(model, &batch, reduction, false, None)?;
-        return Ok((queued.activations, queued.segments));
-    }
-    let (activations, driven) = drive(model, &batch, reduction)?;
-    Ok((activations, driven.segments))
-}
-
-/// A prompt that went through all layers.
-pub struct Prefilled {
-    /// After the last layer.
-    pub activations: Activations,
-    /// Segments that are left.
-    pub segments: Segments,
-    /// What each segment goes on from: [`LanguageModel::step`].
-    pub state: ModelState,
-}
-
-/// As [`forward`], with the states from which the sequences go on.
-///
-/// # Errors
-/// As of an evaluation.
-pub fn prefill(
-    model: &LanguageModel,
-    tokens: Vec<u32>,
-    segments: Segments,
-    table: TokenTable,
-    reduction: &Reduction,
-) -> Result<Prefilled, EvaluationError> {
-    let batch = Batch { tokens, segments, table, placements: Vec::new() };
-    let mut states = Vec::with_capacity(model.config().n_layer);
-    #[cfg(feature = "cuda")]
-    if on_gpu::takes_all(model, reduction) {
-        let on_gpu::Queued { activations, segments, .. } =
-            on_gpu::forward(model, &batch, reduction, false, Some(&mut states))?;
-        return Ok(Prefilled { activations, segments, state: ModelState(states) });
-    }
-    let (activations, driven) = drive_observed(model, &batch, reduction, None, Some(&mut states))?;
-    Ok(Prefilled { activations, segments: driven.segments, state: ModelState(states) })
-}
-
-/// FLOPs of the matching behind the plan of one sequence.
-pub(crate) fn matching(rule: &Rule, config: &ModelConfig, arriving: &SegmentTokens, plan: &Plan) -> f64 {
-    let d_inner = config.d_inner();
-    let widths = Widths { d_model: config.d_model, d_inner, dt: config.dt_width() };
-    let n = arriving.protected.iter().filter(|protected| !**protected).count();
-    rule.matching_flops(n, n - (plan.n_tokens() - plan.keep().len()), widths)
 }

@@ -2,13 +2,12 @@
 
 use std::ops::Range;
 
-use crate::drive::Reduction;
+use super::pack::{Batch, batch, pack};
+use super::query::{Query, queries};
+use super::unit::Unit;
 use crate::error::EvaluationError;
-use crate::evaluate::Evaluation;
-use crate::outcome::collect;
-use crate::partial::Partial;
-use crate::protocol::{Batch, Protocol, Unit, batch, pack};
-use crate::query::{Query, queries};
+use crate::protocol::Protocol;
+use crate::run::Reduction;
 use crate::tasks::{Item, TaskKind};
 
 /// The sequences of all items of a task under a protocol. Cells that share a layout differ in the reduction alone.
@@ -21,7 +20,7 @@ pub struct Layout {
     pub(crate) protocol: Protocol,
     pub(crate) queries: Vec<Query>,
     pub(crate) units: Vec<Unit>,
-    n_items: usize,
+    pub(crate) n_items: usize,
 }
 
 impl Layout {
@@ -84,31 +83,6 @@ impl Layout {
         match self.protocol {
             Protocol::Context | Protocol::Aligned | Protocol::Causal => pack(units, max_tokens),
             Protocol::Upstream { batch_size } => units.chunks(batch_size).map(batch).collect(),
-        }
-    }
-
-    /// The evaluation of a cell, from the parts of all stretches in their order: the same bits as if it had run in one piece.
-    ///
-    /// # Panics
-    /// Parts that are not those of this layout, each stretch once.
-    #[must_use]
-    pub fn evaluation(&self, parts: impl IntoIterator<Item = Partial>) -> Evaluation {
-        let whole = parts.into_iter().reduce(Partial::then).unwrap_or_default();
-        let mut tokens = vec![(0_u64, 0_u64); self.n_items];
-        for (item, tokens_in, tokens_kept) in whole.tokens {
-            tokens[item].0 += tokens_in;
-            tokens[item].1 += tokens_kept;
-        }
-        let mut answers = vec![None; self.queries.len()];
-        for answer in whole.answers {
-            let query = answer.query;
-            answers[query] = Some(answer);
-        }
-        Evaluation {
-            items: collect(&self.queries, answers, &tokens),
-            sites: whole.traces.sites(),
-            plans: whole.traces.plans(),
-            work: whole.work,
         }
     }
 }

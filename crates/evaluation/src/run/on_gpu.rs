@@ -9,10 +9,12 @@ use ssm_kernels::ops::RowPlan;
 use ssm_kernels::ops::reduction::{Reduced, edge_similarity};
 use ssm_model::{Activations, LanguageModel, LayerRequest, LayerState, SignalSet, Signals};
 
-use super::{Driven, Reduction, SiteTrace, matching, pairs};
+use super::drive::pairs;
+use super::driven::{Driven, SiteTrace};
+use super::reduction::{Reduction, matching};
+use crate::batch::Batch;
 use crate::error::EvaluationError;
 use crate::finite::Arriving;
-use crate::protocol::Batch;
 
 /// What a site leaves behind for the host to read later.
 struct Site {

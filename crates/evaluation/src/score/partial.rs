@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::evaluate::Work;
-use crate::outcome::Answer;
-use crate::trace::Traces;
+use super::answer::Answer;
+use super::trace::Traces;
+use super::work::Work;
 
 /// The outcome of some consecutive units of a [`Layout`](crate::Layout) for one cell.
 ///
@@ -28,19 +28,5 @@ impl Partial {
         self.work = self.work + next.work;
         self.traces.append(next.traces);
         self
-    }
-}
-
-/// A number as its bits: JSON readers may be off by one bit in the last place.
-pub(crate) mod bits {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
-    pub(crate) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u64(value.to_bits())
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-        u64::deserialize(deserializer).map(f64::from_bits)
     }
 }

@@ -3,147 +3,17 @@
 use std::ops::Range;
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 use ssm_model::{Activations, LanguageModel};
 
-use crate::drive::{Driven, Reduction, drive};
+use super::drive::drive;
+use super::driven::Driven;
+use super::located::located;
+use super::reduction::Reduction;
+use super::setup::{Settings, Setup};
+use crate::batch::{Batch, Layout, Query};
 use crate::error::EvaluationError;
-use crate::finite::located;
-use crate::layout::Layout;
-use crate::outcome::Answer;
-use crate::partial::{Partial, bits};
-use crate::protocol::{After, Batch, Protocol};
-use crate::query::Query;
-use crate::score::{ScoredTarget, Scorer, score};
-use crate::tasks::{Item, TaskKind};
-use crate::trace::{ItemPlan, SiteTotals};
-
-/// How an evaluation runs; none of it changes a score (save that `upstream` fixes its own batches).
-#[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    /// Rows of a packed batch, about.
-    pub max_tokens: usize,
-    /// Items whose plans are recorded.
-    pub recorded_plans: usize,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self { max_tokens: 1024, recorded_plans: 0 }
-    }
-}
-
-/// Scores of one choice (or of the single target).
-#[derive(Clone, Debug, PartialEq)]
-pub struct ChoiceScore {
-    /// Summed log-probability of the scored tokens.
-    pub loglikelihood: f64,
-    /// Whether every scored token is the greedy one.
-    pub greedy: bool,
-    /// The scored tokens, ascending.
-    pub tokens: Vec<ScoredTarget>,
-    /// Tokens of the context, which a target's index does not count.
-    pub context_len: usize,
-    /// Scored tokens that were asked for; `upstream` may return fewer.
-    pub asked: usize,
-    /// Of them, those read from the row of their true predecessor.
-    pub covered: usize,
-}
-
-/// Scores of one item.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ItemScore {
-    /// One entry per choice.
-    pub choices: Vec<ChoiceScore>,
-    /// Tokens that entered the model for this item.
-    pub tokens_in: u64,
-    /// Tokens alive after the last layer.
-    pub tokens_kept: u64,
-    /// Share of the necessary context tokens alive after the last layer, mean over choices; none where none is marked.
-    pub necessary_kept: Option<f64>,
-}
-
-/// What an evaluation executed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Work {
-    /// Tokens that entered the model.
-    pub tokens_in: u64,
-    /// Tokens alive in each layer, summed over layers.
-    pub token_layers: u64,
-    /// Pairs of a token and a token that it sees (itself included), summed over layers: what attention computes, where a model
-    /// has some.
-    pub token_pairs: u64,
-    /// Rows that passed through the head.
-    pub head_rows: u64,
-    /// FLOPs of similarity matching.
-    #[serde(with = "bits")]
-    pub matching_flops: f64,
-}
-
-impl std::ops::Add for Work {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            tokens_in: self.tokens_in + other.tokens_in,
-            token_layers: self.token_layers + other.token_layers,
-            token_pairs: self.token_pairs + other.token_pairs,
-            head_rows: self.head_rows + other.head_rows,
-            matching_flops: self.matching_flops + other.matching_flops,
-        }
-    }
-}
-
-impl Work {
-    /// FLOPs counted from the shapes that ran: blocks, attention over real lengths, matching and head rows (an embedding look-up
-    /// costs none), from those of a token in a layer, of a pair of tokens and of a row in the head
-    /// (`ModelConfig::layer_flops_per_token`, `attention_flops_per_pair`, `head_flops_per_row`).
-    #[must_use]
-    pub fn flops(&self, per_token_layer: f64, per_pair: f64, per_head_row: f64) -> f64 {
-        self.token_layers as f64 * per_token_layer
-            + self.token_pairs as f64 * per_pair
-            + self.head_rows as f64 * per_head_row
-            + self.matching_flops
-    }
-
-    /// Achieved reduction in the nominal convention: 1 - tokens alive per layer / tokens that entered.
-    #[must_use]
-    pub fn flops_reduction(&self, n_layer: usize) -> f64 {
-        if self.tokens_in == 0 {
-            0.0
-        } else {
-            1.0 - self.token_layers as f64 / (self.tokens_in * n_layer as u64) as f64
-        }
-    }
-}
-
-/// Result of [`evaluate`].
-#[derive(Clone, Debug)]
-pub struct Evaluation {
-    /// Scores, in item order.
-    pub items: Vec<ItemScore>,
-    /// What happened at each site, in layer order.
-    pub sites: Vec<SiteTotals>,
-    /// Plans of the first items.
-    pub plans: Vec<ItemPlan>,
-    /// What was executed.
-    pub work: Work,
-}
-
-/// What an evaluation is asked to do.
-#[derive(Clone, Copy, Debug)]
-pub struct Setup<'a> {
-    /// The model.
-    pub model: &'a LanguageModel,
-    /// How the items are scored.
-    pub kind: TaskKind,
-    /// The items.
-    pub items: &'a [Item],
-    /// From which rows scores are read.
-    pub protocol: Protocol,
-    /// Which tokens leave.
-    pub reduction: &'a Reduction,
-}
+use crate::protocol::Protocol;
+use crate::score::{After, Answer, Decision, Evaluation, Partial, ScoredTarget, Scorer, Step, Traces, Work, score};
 
 /// Scores the items with the model under the protocol while the reduction shortens the sequences.
 ///
@@ -227,10 +97,29 @@ fn run_span(
                 head_rows,
                 matching_flops: driven.matching_flops,
             };
-        partial.traces.add(&batch, &driven, settings.recorded_plans);
+        record(&mut partial.traces, &batch, &driven, settings.recorded_plans);
         partial.answers.extend(answers);
     }
     Ok(partial)
+}
+
+/// Adds all sequences of a batch to the record; the plans of the first `recorded` items are kept.
+fn record(traces: &mut Traces, batch: &Batch, driven: &Driven, recorded: usize) {
+    for trace in &driven.sites {
+        for (segment, plan) in trace.plan.plans.iter().enumerate() {
+            let Some(plan) = plan else { continue };
+            let item = batch.table.segments[segment].item as usize;
+            let positions = &trace.arriving.segments[segment].positions;
+            let step = Step {
+                site: trace.site,
+                tokens_in: plan.n_tokens() as u64,
+                tokens_out: plan.keep().len() as u64,
+                merged_similarity: trace.merged_similarity[segment],
+                decision: (item < recorded).then(|| Decision::new(plan, positions)),
+            };
+            traces.add_step(item, &step, recorded);
+        }
+    }
 }
 
 /// A batch that ran: what it decided and what it scored.

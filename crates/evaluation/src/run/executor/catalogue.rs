@@ -7,9 +7,7 @@ use reduction_strategies::SegmentTokens;
 use ssm_kernels::Segments;
 
 use super::CellRequest;
-use crate::layout::Layout;
-use crate::protocol::Unit;
-use crate::query::Query;
+use crate::batch::{Layout, Query, Unit};
 
 /// Units of one layout that some cells want.
 pub(super) struct Stretch<'a> {
@@ -62,7 +60,7 @@ struct DocumentKey {
 
 impl DocumentKey {
     fn new(unit: &Unit) -> Self {
-        let segment = |sequence: &crate::protocol::Sequence| {
+        let segment = |sequence: &crate::batch::Sequence| {
             let table = &sequence.table;
             let first = table.positions.first().copied();
             (sequence.tokens.len(), sequence.parent, first, table.reducible, table.protected.clone())

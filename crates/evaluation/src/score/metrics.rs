@@ -1,6 +1,6 @@
 //! From item scores to metrics, as per-item contributions that any aggregate can be rebuilt from.
 
-use crate::evaluate::ItemScore;
+use super::item::ItemScore;
 use crate::tasks::{Item, TaskKind};
 
 /// How contributions become a value.
@@ -217,8 +217,7 @@ fn recalls(item: &Item, score: &ItemScore) -> impl Iterator<Item = (f32, bool)> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evaluate::ChoiceScore;
-    use crate::score::ScoredTarget;
+    use crate::score::{ChoiceScore, ScoredTarget};
     use crate::tasks::{Context, ItemFacts, Request};
 
     fn item(gold: Option<u32>, characters: &[usize], recalls: &[u32]) -> Item {

@@ -7,11 +7,10 @@ use ssm_model::LanguageModel;
 use super::catalogue::Lane;
 use super::walk::{LaneOutcome, LaneResult};
 use super::{CellOutcome, Job};
+use crate::batch::batch;
 use crate::error::EvaluationError;
-use crate::evaluate::Work;
-use crate::finite::located;
-use crate::partial::Partial;
-use crate::protocol::batch;
+use crate::run::located;
+use crate::score::{Partial, Work};
 
 /// A cell whose lanes come in.
 struct Pending {

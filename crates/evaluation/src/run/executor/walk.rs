@@ -12,12 +12,11 @@ use super::budget::Budget;
 use super::catalogue::{Catalogue, Lane};
 use super::fork::Child;
 use super::{CellRequest, Sharing, Stop};
+use crate::batch::{Positions, token_pairs};
 use crate::error::EvaluationError;
 use crate::finite::Arriving;
-use crate::influence::{self, leave_one_out};
-use crate::outcome::Answer;
-use crate::positions::{Positions, token_pairs};
-use crate::trace::Step;
+use crate::run::{influence, leave_one_out};
+use crate::score::{Answer, Step};
 
 /// One document under one history of plans, and the lanes that share it.
 #[derive(Clone)]

@@ -10,11 +10,12 @@ use ssm_model::Signal;
 use super::arriving::{Arriving, Needs};
 use super::catalogue::Operation;
 use super::walk::{Branch, Pack, Shown, Walk};
-use crate::drive::{self, Reduction, matching, plan_stream};
+use crate::batch::Positions;
 use crate::error::EvaluationError;
-use crate::influence;
-use crate::positions::Positions;
-use crate::trace::{Decision, Step};
+use crate::run::drive::{plan_stream, plans_on_host};
+use crate::run::reduction::matching;
+use crate::run::{Reduction, influence};
+use crate::score::{Decision, Step};
 
 /// A branch as it leaves a site.
 pub(super) struct Child {
@@ -120,7 +121,7 @@ impl Walk<'_> {
     /// What an operation reads in host memory; none where it plans where the rows lie, or reads none.
     fn needs_on_host(&self, pack: &[Branch], asking: &[Asking]) -> Option<Needs> {
         let reduction = self.reduction(&pack[asking[0].branch], asking[0].lanes[0]);
-        let copies = !self.model.placement().device.is_cpu() && drive::plans_on_host(self.model, reduction);
+        let copies = !self.model.placement().device.is_cpu() && plans_on_host(self.model, reduction);
         let Reduction { rule, .. } = reduction;
         copies.then(|| Needs { signals: rule.signals(), residual: rule.reads_residual() })
     }

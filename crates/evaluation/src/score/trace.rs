@@ -5,9 +5,6 @@ use std::collections::BTreeMap;
 use reduction_strategies::Plan;
 use serde::{Deserialize, Serialize};
 
-use crate::drive::Driven;
-use crate::protocol::Batch;
-
 /// One site, summed over the evaluation.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SiteTotals {
@@ -89,25 +86,6 @@ struct Site {
 }
 
 impl Traces {
-    /// Adds all sequences of a batch; the plans of the first `recorded` items are kept.
-    pub(crate) fn add(&mut self, batch: &Batch, driven: &Driven, recorded: usize) {
-        for trace in &driven.sites {
-            for (segment, plan) in trace.plan.plans.iter().enumerate() {
-                let Some(plan) = plan else { continue };
-                let item = batch.table.segments[segment].item as usize;
-                let positions = &trace.arriving.segments[segment].positions;
-                let step = Step {
-                    site: trace.site,
-                    tokens_in: plan.n_tokens() as u64,
-                    tokens_out: plan.keep().len() as u64,
-                    merged_similarity: trace.merged_similarity[segment],
-                    decision: (item < recorded).then(|| Decision::new(plan, positions)),
-                };
-                self.add_step(item, &step, recorded);
-            }
-        }
-    }
-
     /// Adds one sequence. Sequences come in the order of the layout, whatever batches they ran in. Under `upstream` that is longest
     /// first, and of an item's several sequences the plan of the first one is kept.
     pub(crate) fn add_step(&mut self, item: usize, step: &Step, recorded: usize) {

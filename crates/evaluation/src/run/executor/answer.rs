@@ -9,11 +9,9 @@ use ssm_kernels::Segments;
 use super::CellRequest;
 use super::catalogue::Catalogue;
 use super::walk::{Branch, End, Pack, Walk};
+use crate::batch::Query;
 use crate::error::EvaluationError;
-use crate::outcome::Answer;
-use crate::protocol::{After, Reading};
-use crate::query::Query;
-use crate::score::{ScoredTarget, Scorer, score};
+use crate::score::{After, Answer, Reading, ScoredTarget, Scorer, score};
 
 /// Readings of one lane, in the order of its unit's placements.
 struct Asked {
@@ -86,7 +84,7 @@ impl<'a> Walk<'a> {
         let CellRequest { layout, reduction, .. } = &self.cells[lane.cell];
         let protocol = layout.protocol;
         layout.check(reduction)?;
-        let readings = |placement: &crate::protocol::Placement| {
+        let readings = |placement: &crate::batch::Placement| {
             let query = &queries[placement.query];
             Ok((placement.query, query, protocol.readings(query, placement, after)?))
         };

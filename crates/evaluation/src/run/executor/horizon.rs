@@ -10,7 +10,7 @@ use reduction_strategies::{Draw, SegmentTokens, SitePlan, TokenTable, plan_blind
 
 use super::walk::{Branch, Walk};
 use crate::error::EvaluationError;
-use crate::protocol::After;
+use crate::score::After;
 
 impl Walk<'_> {
     /// Sets the horizons of all lanes of a document that are known before it runs.

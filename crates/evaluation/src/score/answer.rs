@@ -1,11 +1,11 @@
-//! From scored targets to answers, and from answers to items.
+//! From scored targets to the answer to a query.
 
 use serde::{Deserialize, Serialize};
 
+use super::item::ChoiceScore;
+use super::target::ScoredTarget;
+use crate::batch::Query;
 use crate::error::EvaluationError;
-use crate::evaluate::{ChoiceScore, ItemScore};
-use crate::query::Query;
-use crate::score::ScoredTarget;
 
 /// What a query was answered: no more than the query itself does not say.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,7 +15,7 @@ pub(crate) struct Answer {
     pub(crate) query: usize,
     targets: Vec<ScoredTarget>,
     /// Necessary context tokens that survive.
-    necessary_kept: usize,
+    pub(super) necessary_kept: usize,
 }
 
 impl Answer {
@@ -36,7 +36,7 @@ impl Answer {
         Ok(Self { query: index, targets, necessary_kept })
     }
 
-    fn score(self, query: &Query) -> ChoiceScore {
+    pub(super) fn score(self, query: &Query) -> ChoiceScore {
         ChoiceScore {
             loglikelihood: loglikelihood(&self.targets),
             greedy: self.targets.iter().all(|target| target.hit),
@@ -68,34 +68,6 @@ impl From<Answer> for (usize, Vec<ScoredTarget>, usize) {
     fn from(answer: Answer) -> Self {
         (answer.query, answer.targets, answer.necessary_kept)
     }
-}
-
-/// Items from the answers to all queries and from the tokens in and kept of each item.
-pub(crate) fn collect(queries: &[Query], answers: Vec<Option<Answer>>, tokens: &[(u64, u64)]) -> Vec<ItemScore> {
-    let mut items: Vec<ItemScore> = tokens
-        .iter()
-        .map(|&(tokens_in, tokens_kept)| ItemScore {
-            choices: Vec::new(),
-            tokens_in,
-            tokens_kept,
-            necessary_kept: None,
-        })
-        .collect();
-    let mut necessary: Vec<Vec<f64>> = vec![Vec::new(); items.len()];
-    for (query, answer) in queries.iter().zip(answers) {
-        let answer = answer.unwrap_or_else(|| unreachable!("every query is placed in one stretch"));
-        let item = query.item as usize;
-        if !query.necessary.is_empty() {
-            necessary[item].push(answer.necessary_kept as f64 / query.necessary.len() as f64);
-        }
-        items[item].choices.push(answer.score(query));
-    }
-    for (item, shares) in items.iter_mut().zip(necessary) {
-        if !shares.is_empty() {
-            item.necessary_kept = Some(shares.iter().sum::<f64>() / shares.len() as f64);
-        }
-    }
-    items
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use reduction_strategies::{Plan, SegmentTokens, TokenTable, apply_forks};
 use ssm_kernels::{KernelError, Segments};
 use ssm_model::{Activations, LanguageModel, LayerRequest};
 
+use crate::batch::Positions;
 use crate::error::EvaluationError;
-use crate::positions::Positions;
 
 /// Longest sequence that is measured.
 pub const MOST_TOKENS: usize = 256;

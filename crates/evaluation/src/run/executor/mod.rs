@@ -32,10 +32,10 @@ use std::time::Instant;
 
 use ssm_model::LanguageModel;
 
-use crate::drive::Reduction;
+use crate::batch::Layout;
 use crate::error::EvaluationError;
-use crate::layout::Layout;
-use crate::partial::Partial;
+use crate::run::Reduction;
+use crate::score::Partial;
 use assemble::Assembly;
 use budget::{Budget, RowLimit};
 use catalogue::Catalogue;

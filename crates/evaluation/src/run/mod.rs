@@ -1,0 +1,23 @@
+//! How an evaluation runs: one cell after the other ([`evaluate()`]), or many at once ([`executor`]).
+
+mod drive;
+mod driven;
+mod evaluate;
+pub mod executor;
+mod forward;
+pub mod influence;
+mod located;
+#[cfg(feature = "cuda")]
+mod on_gpu;
+mod reduction;
+mod setup;
+
+pub use evaluate::{evaluate, evaluate_oracle, evaluate_span};
+pub use forward::{Prefilled, forward, prefill};
+pub use reduction::Reduction;
+pub use setup::{Settings, Setup};
+
+pub(crate) use drive::{AtSite, Observer, drive, drive_observed};
+pub(crate) use driven::Driven;
+pub(crate) use influence::leave_one_out;
+pub(crate) use located::located;

@@ -1,0 +1,38 @@
+//! Which tokens are removed, where and how many.
+
+use reduction_strategies::importance::Widths;
+use reduction_strategies::{Plan, Rule, SegmentTokens};
+use ssm_model::ModelConfig;
+
+use crate::batch::Positions;
+
+/// Which tokens leave, where and how many.
+#[derive(Clone, Debug)]
+pub struct Reduction {
+    /// The strategy's rule.
+    pub rule: Rule,
+    /// Share of the reducible tokens that stays at each site.
+    pub keep_ratio: f64,
+    /// 0-based layers after which tokens are reduced, ascending.
+    pub sites: Vec<usize>,
+    /// Seed of everything random in the rule.
+    pub seed: u64,
+    /// Positions of what is left, where the model reads them.
+    pub positions: Positions,
+}
+
+impl Reduction {
+    /// No reduction at all.
+    #[must_use]
+    pub fn dense() -> Self {
+        Self { rule: Rule::Identity, keep_ratio: 1.0, sites: Vec::new(), seed: 0, positions: Positions::Original }
+    }
+}
+
+/// FLOPs of the matching behind the plan of one sequence.
+pub(crate) fn matching(rule: &Rule, config: &ModelConfig, arriving: &SegmentTokens, plan: &Plan) -> f64 {
+    let d_inner = config.d_inner();
+    let widths = Widths { d_model: config.d_model, d_inner, dt: config.dt_width() };
+    let n = arriving.protected.iter().filter(|protected| !**protected).count();
+    rule.matching_flops(n, n - (plan.n_tokens() - plan.keep().len()), widths)
+}
