@@ -2,7 +2,7 @@
 //! to be none.
 
 use candle_core::Tensor;
-use reduction_strategies::SegmentTokens;
+use reduction_strategies::{SegmentTokens, SiteStream};
 use ssm_kernels::ops::{NonFinite, first_non_finite};
 use ssm_kernels::{Segments, host};
 use ssm_model::{LayerOutput, Signal, Supplier};
@@ -20,7 +20,8 @@ pub(crate) struct Arriving {
 }
 
 impl Arriving {
-    pub(crate) fn of(hidden: &Tensor, residual: &Tensor, segments: &Segments) -> Result<Self, EvaluationError> {
+    pub(crate) fn of<T>(stream: &SiteStream<'_, T>) -> Result<Self, EvaluationError> {
+        let SiteStream { hidden, residual, segments, .. } = stream;
         Ok(Self { residual: first_non_finite(residual, segments)?, hidden: first_non_finite(hidden, segments)? })
     }
 

@@ -95,6 +95,9 @@ pub enum PlanError {
         /// How many there are.
         scores: usize,
     },
+    /// Activations before the first block.
+    #[error("the stream has no residual: it has not passed a block")]
+    NoResidual,
     /// A rule that only the host interprets.
     #[error("this rule is not planned on the GPU at this ratio")]
     NotOnGpu,
@@ -137,6 +140,7 @@ impl PlanError {
             Self::NotFinite { .. } | Self::Unordered { .. } => Some(
                 "the arithmetic before it overflowed: run in float32, or look for very large weights in the layers before",
             ),
+            Self::NoResidual => Some("a site is after a block: plan the output of `LanguageModel::layer`"),
             Self::NotOnGpu => Some("plan it with `plan_site`, which copies what the rule reads to the host"),
             Self::Kernel(_) => None,
         }

@@ -32,6 +32,7 @@ pub mod schedule;
 pub mod select;
 pub mod site;
 mod strategies;
+pub mod stream;
 #[cfg(test)]
 mod testing;
 pub mod tokens;
@@ -42,6 +43,7 @@ pub use memo::Memo;
 pub use plan::{BranchMerges, Plan, SizesAfter};
 pub use planner::{n_left, plan_blind, plan_sequence};
 pub use rule::{Causality, HostRule, Rule};
-pub use site::{Fork, Reads, SitePlan, Stream, apply_forks, map_sequences, plan_site, plan_site_with};
+pub use site::{Fork, SitePlan, apply_forks, plan_site};
+pub use stream::{Reads, SiteStream, map_sequences};
 pub use tokens::{SegmentTokens, TokenTable};
-pub use view::{Draw, Matrix, ScanView, SequenceView};
+pub use view::{Draw, Matrix, ScanView, SequenceView, SignalViews};

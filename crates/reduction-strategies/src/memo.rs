@@ -12,7 +12,7 @@ use ssm_model::SignalSet;
 use crate::error::PlanError;
 use crate::importance::Importance;
 use crate::rule::{Features, Partition};
-use crate::site::Reads;
+use crate::stream::Reads;
 
 /// What was computed.
 #[derive(Clone, Debug, PartialEq, Eq)]

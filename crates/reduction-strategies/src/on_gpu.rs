@@ -9,7 +9,7 @@ use ssm_kernels::ops::reduction::{
 };
 use ssm_kernels::ops::{MergeGroup, MergeRule, RowPlan};
 use ssm_kernels::{KernelError, Segments, host};
-use ssm_model::{Signal, Signals};
+use ssm_model::Signal;
 
 use crate::error::PlanError;
 use crate::importance::{Importance, Metric, Source};
@@ -17,37 +17,51 @@ use crate::plan::{BranchMerges, Plan};
 use crate::rule::{Combine, Extreme, PairRule, Partition, Pruned, Rule, Score};
 use crate::schedule;
 use crate::site::SitePlan;
+use crate::stream::SiteStream;
 use crate::tokens::TokenTable;
 
 /// How many tokens of a segment are protected; `None` for one that no rule touches.
 pub type Protected = Option<usize>;
 
-/// Number of protected tokens of every segment of a table. It stays the same from site to site.
-#[must_use]
-pub fn protected(table: &TokenTable) -> Vec<Protected> {
-    let count = |protected: &[bool]| protected.iter().filter(|protected| **protected).count();
-    table.segments.iter().map(|segment| segment.reducible.then(|| count(&segment.protected))).collect()
+/// The tokens of a stream on a GPU: the counterpart of a [`TokenTable`] that plans made there need.
+#[derive(Clone, Debug)]
+pub struct GpuTokens {
+    /// State of the rows.
+    pub rows: TokenState,
+    /// Protected tokens per segment.
+    pub protected: Vec<Protected>,
 }
 
-/// The state of a table's rows on a GPU.
-///
-/// # Errors
-/// Of the device.
-pub fn token_state(table: &TokenTable, device: &Device) -> Result<TokenState, PlanError> {
-    let sizes: Vec<f32> = table.segments.iter().flat_map(|segment| segment.sizes.iter().copied()).collect();
-    let protected: Vec<u8> = table
-        .segments
-        .iter()
-        .flat_map(|segment| segment.protected.iter().map(|protected| u8::from(*protected)))
-        .collect();
-    let rows = sizes.len();
-    let upload = || {
-        Ok::<_, candle_core::Error>(TokenState {
-            sizes: Tensor::from_vec(sizes, rows, device)?,
-            protected: Tensor::from_vec(protected, rows, device)?,
-        })
-    };
-    Ok(upload().map_err(KernelError::from)?)
+impl GpuTokens {
+    /// The tokens of a table, copied to a GPU.
+    ///
+    /// # Errors
+    /// Of the device.
+    pub fn new(table: &TokenTable, device: &Device) -> Result<Self, PlanError> {
+        let sizes: Vec<f32> = table.segments.iter().flat_map(|segment| segment.sizes.iter().copied()).collect();
+        let protected: Vec<u8> = table
+            .segments
+            .iter()
+            .flat_map(|segment| segment.protected.iter().map(|protected| u8::from(*protected)))
+            .collect();
+        let n = sizes.len();
+        let upload = || {
+            Ok::<_, candle_core::Error>(TokenState {
+                sizes: Tensor::from_vec(sizes, n, device)?,
+                protected: Tensor::from_vec(protected, n, device)?,
+            })
+        };
+        let rows = upload().map_err(KernelError::from)?;
+        let count = |protected: &[bool]| protected.iter().filter(|protected| **protected).count();
+        let protected = table.segments.iter().map(|segment| segment.reducible.then(|| count(&segment.protected)));
+        Ok(Self { rows, protected: protected.collect() })
+    }
+
+    /// The tokens after a site. How many are protected stays the same from site to site.
+    #[must_use]
+    pub fn after(self, reduced: TokenState) -> Self {
+        Self { rows: reduced, ..self }
+    }
 }
 
 /// Whether the GPU can plan this rule at this ratio: rules of the blocks whose plan depends on activations, in one round of
@@ -66,28 +80,13 @@ pub fn plans_on_gpu(rule: &Rule, keep_ratio: f64) -> bool {
     }
 }
 
-/// Arguments of [`reduce`].
-#[derive(Clone, Copy, Debug)]
-pub struct Stream<'a> {
-    /// State of the rows.
-    pub tokens: &'a TokenState,
-    /// Protected tokens per segment.
-    pub protected: &'a [Protected],
-    /// The segments.
-    pub segments: &'a Segments,
-    /// `[tokens, d_model]`: output of the block.
-    pub hidden: &'a Tensor,
-    /// `[tokens, d_model]`, float32.
-    pub residual: &'a Tensor,
-    /// What [`Rule::signals`] asked for.
-    pub signals: &'a Signals,
-}
+type GpuStream<'a> = SiteStream<'a, GpuTokens>;
 
 /// Decides which rows stay; `None` where all do. Nothing is read back.
 ///
 /// # Errors
 /// A ratio outside (0, 1], a missing signal, a rule that [`plans_on_gpu`] denies, or an error of the device.
-pub fn reduce(rule: &Rule, keep_ratio: f64, stream: &Stream<'_>) -> Result<Option<Reduced>, PlanError> {
+pub fn reduce(rule: &Rule, keep_ratio: f64, stream: &GpuStream<'_>) -> Result<Option<Reduced>, PlanError> {
     if !(keep_ratio > 0.0 && keep_ratio <= 1.0) {
         return Err(PlanError::KeepRatio(keep_ratio));
     }
@@ -97,9 +96,9 @@ pub fn reduce(rule: &Rule, keep_ratio: f64, stream: &Stream<'_>) -> Result<Optio
     }
     let reduced = match rule {
         Rule::Prune(Score::Importance { importance, keep }) => {
-            let scores = stream.scores(*importance)?;
+            let scores = scores(stream, *importance)?;
             let highest = *keep == Extreme::Highest;
-            reduction::select_tokens(&scores, stream.tokens, stream.segments, &lengths, highest)?
+            reduction::select_tokens(&scores, &stream.tokens.rows, stream.segments, &lengths, highest)?
         }
         Rule::Pair(rule) => pair(rule, stream, &lengths, &candidates)?,
         Rule::Identity | Rule::Prune(_) | Rule::Online(_) | Rule::Host(_) => return Err(PlanError::NotOnGpu),
@@ -108,7 +107,7 @@ pub fn reduce(rule: &Rule, keep_ratio: f64, stream: &Stream<'_>) -> Result<Optio
 }
 
 /// Rows that each segment keeps, and how many take part.
-fn counts(rule: &Rule, keep_ratio: f64, stream: &Stream<'_>) -> (Vec<usize>, Vec<usize>) {
+fn counts(rule: &Rule, keep_ratio: f64, stream: &GpuStream<'_>) -> (Vec<usize>, Vec<usize>) {
     let count = |(index, protected): (usize, &Protected)| {
         let n = stream.segments.length(index);
         match protected {
@@ -120,11 +119,16 @@ fn counts(rule: &Rule, keep_ratio: f64, stream: &Stream<'_>) -> (Vec<usize>, Vec
             }
         }
     };
-    stream.protected.iter().enumerate().map(count).unzip()
+    stream.tokens.protected.iter().enumerate().map(count).unzip()
 }
 
-fn pair(rule: &PairRule, stream: &Stream<'_>, lengths: &[usize], candidates: &[usize]) -> Result<Reduced, PlanError> {
-    let features = stream.source(rule.features.source)?;
+fn pair(
+    rule: &PairRule,
+    stream: &GpuStream<'_>,
+    lengths: &[usize],
+    candidates: &[usize],
+) -> Result<Reduced, PlanError> {
+    let features = tensor(stream, rule.features.source)?;
     let norm = if rule.features.clip { RowNorm::Clipped } else { RowNorm::Plain };
     let partition = match rule.partition {
         Partition::EvenOdd => None,
@@ -139,7 +143,7 @@ fn pair(rule: &PairRule, stream: &Stream<'_>, lengths: &[usize], candidates: &[u
     )?;
     let inverse_norms = inverse_norms.ok_or(PlanError::NotOnGpu)?;
     let partition_scores = match (partition, shared) {
-        (Some(importance), None) => Some(stream.scores(importance)?),
+        (Some(importance), None) => Some(scores(stream, importance)?),
         (_, shared) => shared,
     };
     let prune_scores = [rule.hidden, rule.residual]
@@ -148,7 +152,7 @@ fn pair(rule: &PairRule, stream: &Stream<'_>, lengths: &[usize], candidates: &[u
             Combine::Hybrid { pruned: Pruned::LeastImportant(importance), .. } => Some(importance),
             _ => None,
         })
-        .map(|importance| stream.scores(importance))
+        .map(|importance| scores(stream, importance))
         .transpose()?;
     Ok(reduction::pair_tokens(&Pairing {
         similarity: Similarity { x: features, inverse_norms: &inverse_norms, clip: rule.features.clip },
@@ -156,7 +160,7 @@ fn pair(rule: &PairRule, stream: &Stream<'_>, lengths: &[usize], candidates: &[u
         prune_scores: prune_scores.as_ref(),
         hidden: carry(rule.hidden),
         residual: carry(rule.residual),
-        tokens: stream.tokens,
+        tokens: &stream.tokens.rows,
         segments: stream.segments,
         candidates,
         lengths,
@@ -189,26 +193,21 @@ fn metric(metric: Metric) -> Result<ScoreMetric, PlanError> {
     })
 }
 
-impl Stream<'_> {
-    fn source(&self, source: Source) -> Result<&Tensor, PlanError> {
-        match source {
-            Source::BlockOutput => Ok(self.hidden),
-            Source::Residual => Ok(self.residual),
-            Source::SsmOutput => self.signal(Signal::SsmOutput),
-            Source::GatedOutput => self.signal(Signal::GatedOutput),
-            Source::Dt => self.signal(Signal::Dt),
-        }
+fn tensor<'a>(stream: &GpuStream<'a>, source: Source) -> Result<&'a Tensor, PlanError> {
+    let shown = |signal| stream.signals.get(signal).ok_or(PlanError::MissingSignal(signal));
+    match source {
+        Source::BlockOutput => Ok(stream.hidden),
+        Source::Residual => Ok(stream.residual),
+        Source::SsmOutput => shown(Signal::SsmOutput),
+        Source::GatedOutput => shown(Signal::GatedOutput),
+        Source::Dt => shown(Signal::Dt),
     }
+}
 
-    fn signal(&self, signal: Signal) -> Result<&Tensor, PlanError> {
-        self.signals.get(signal).ok_or(PlanError::MissingSignal(signal))
-    }
-
-    fn scores(&self, importance: Importance) -> Result<Tensor, PlanError> {
-        let (scores, _) =
-            reduction::token_scores(self.source(importance.source())?, Some(metric(importance.metric())?), None)?;
-        scores.ok_or(PlanError::NotOnGpu)
-    }
+fn scores(stream: &GpuStream<'_>, importance: Importance) -> Result<Tensor, PlanError> {
+    let (scores, _) =
+        reduction::token_scores(tensor(stream, importance.source())?, Some(metric(importance.metric())?), None)?;
+    scores.ok_or(PlanError::NotOnGpu)
 }
 
 /// Refuses a reduction ([`Reduced::faults`]) that ranked values which are no finite numbers: its plan means nothing. `position` of a

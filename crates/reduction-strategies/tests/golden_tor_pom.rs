@@ -7,11 +7,13 @@ use reduction_strategies::options::OptionValue;
 use reduction_strategies::registry::Strategy;
 use reduction_strategies::released::{ReleasedCombine, ReleasedEdges, ReleasedPairs, rank_edges, token_edges};
 use reduction_strategies::schedule::n_keep;
-use reduction_strategies::{Draw, Matrix, Plan, SegmentTokens, SequenceView, SitePlan, TokenTable, plan_site};
+use reduction_strategies::{
+    Draw, Matrix, Plan, SegmentTokens, SequenceView, SitePlan, SiteStream, TokenTable, plan_site,
+};
 use safetensors::SafeTensors;
 use serde_json::Value;
 use ssm_kernels::Segments;
-use ssm_model::Signals;
+use ssm_model::{Activations, Signals};
 
 const CASES: [&str; 4] = ["n40", "n37", "n40_noclip", "n64"];
 
@@ -95,6 +97,13 @@ impl Case {
         Tensor::from_slice(values, (self.batch * self.n, self.columns), &Device::Cpu).unwrap()
     }
 
+    /// The batch as it leaves layer 12.
+    fn with_site<R>(&self, tokens: &TokenTable, f: impl FnOnce(&SiteStream<'_>) -> R) -> R {
+        let residual = Some(self.tensor(&self.residual));
+        let activations = Activations { hidden: self.tensor(&self.hidden), residual };
+        f(&SiteStream::new(12, tokens, &self.segments(), &activations, &Signals::default()).unwrap())
+    }
+
     /// The plan that a registered strategy makes for the whole batch.
     fn plan(&self, strategy: &str) -> SitePlan {
         let metric = if self.clip { "clip" } else { "none" };
@@ -102,16 +111,14 @@ impl Case {
         let rule = Strategy::new(strategy, &options).unwrap().rule();
         let table =
             TokenTable::new((0..self.batch).map(|item| SegmentTokens::reducible(item as u64, self.n)).collect());
-        let (hidden, residual) = (self.tensor(&self.hidden), self.tensor(&self.residual));
-        let signals = Signals::default();
-        plan_site(&rule, self.keep_ratio, 0, 12, &table, &self.segments(), &hidden, &residual, &signals).unwrap()
+        self.with_site(&table, |stream| plan_site(&rule, self.keep_ratio, 0, stream).unwrap())
     }
 
     /// Applies a plan and compares both branches with the recorded results of the rules named.
     fn expect(&self, golden: &Golden, plan: &SitePlan, hidden_rule: &str, residual_rule: &str) {
-        let (hidden, residual) = (self.tensor(&self.hidden), self.tensor(&self.residual));
-        let (hidden, residual, segments) = plan.apply(&self.segments(), &hidden, &residual).unwrap();
-        for (branch, rule, got) in [("hidden", hidden_rule, hidden), ("residual", residual_rule, residual)] {
+        let (after, segments) = self.with_site(&TokenTable::default(), |stream| plan.apply(stream).unwrap());
+        let residual = after.residual.unwrap();
+        for (branch, rule, got) in [("hidden", hidden_rule, after.hidden), ("residual", residual_rule, residual)] {
             let name = format!("{}.{rule}.cut.{branch}", self.name);
             let (shape, expected) = golden.floats(&name);
             assert_eq!(segments.n_tokens(), shape[0] * shape[1], "{name}");

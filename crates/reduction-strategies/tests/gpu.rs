@@ -5,8 +5,8 @@ mod common;
 
 use candle_core::{Device, Tensor};
 use common::{KINDS, Kind, Sequence, Stream, strategies};
-use reduction_strategies::on_gpu::{self, Stream as GpuStream};
-use reduction_strategies::{Rule, SegmentTokens, plan_site};
+use reduction_strategies::on_gpu::{self, GpuTokens};
+use reduction_strategies::{Rule, SegmentTokens, SiteStream, plan_site};
 use ssm_kernels::{KernelError, device, host};
 use ssm_model::{Signal, SignalSet};
 
@@ -46,8 +46,7 @@ fn plans_equal_those_of_the_host() {
         let (hidden, residual) = (there(&stream.hidden, &gpu), there(&stream.residual, &gpu));
         let copied = stream.signals.select(SignalSet::ALL, |_, tensor| Ok::<_, KernelError>(there(tensor, &gpu)));
         let signals = copied.unwrap();
-        let protected = on_gpu::protected(&stream.table);
-        let tokens = on_gpu::token_state(&stream.table, &gpu).unwrap();
+        let tokens = GpuTokens::new(&stream.table, &gpu).unwrap();
         for strategy in strategies() {
             for keep_ratio in RATIOS {
                 let rule = strategy.rule();
@@ -56,39 +55,26 @@ fn plans_equal_those_of_the_host() {
                     continue;
                 }
                 let what = format!("{strategy:?} {kind:?} {keep_ratio}");
-                let site = |hidden, residual, signals| {
-                    plan_site(&rule, keep_ratio, 7, 3, &stream.table, &stream.segments, hidden, residual, signals)
-                        .unwrap()
-                };
-                let want = site(&stream.hidden, &stream.residual, &stream.signals);
-                assert_eq!(
-                    want,
-                    site(&hidden, &residual, &signals),
-                    "{what}: planned on the host from the GPU's values"
-                );
-                let (want_hidden, want_residual, shortened) =
-                    want.apply(&stream.segments, &stream.hidden, &stream.residual).unwrap();
-                let (got_hidden, got_residual, _) = want.apply(&stream.segments, &hidden, &residual).unwrap();
-                close(&want_hidden, &got_hidden, &what);
-                close(&want_residual, &got_residual, &what);
+                let there = SiteStream { hidden: &hidden, residual: &residual, signals: &signals, ..stream.site() };
+                let want = plan_site(&rule, keep_ratio, 7, &stream.site()).unwrap();
+                let got = plan_site(&rule, keep_ratio, 7, &there).unwrap();
+                assert_eq!(want, got, "{what}: planned on the host from the GPU's values");
+                let (wanted, shortened) = want.apply(&stream.site()).unwrap();
+                let (got, _) = want.apply(&there).unwrap();
+                let (want_hidden, want_residual) = (wanted.hidden, wanted.residual.unwrap());
+                close(&want_hidden, &got.hidden, &what);
+                close(&want_residual, &got.residual.unwrap(), &what);
                 if !on_gpu::plans_on_gpu(&rule, keep_ratio) {
                     continue;
                 }
-                let arguments = GpuStream {
-                    tokens: &tokens,
-                    protected: &protected,
-                    segments: &stream.segments,
-                    hidden: &hidden,
-                    residual: &residual,
-                    signals: &signals,
-                };
+                let arguments = there.with_tokens(&tokens);
                 let Some(reduced) = on_gpu::reduce(&rule, keep_ratio, &arguments).unwrap() else {
                     assert!(want.is_identity(), "{what}");
                     continue;
                 };
                 assert_eq!(reduced.segments, shortened, "{what}");
                 let lengths: Vec<usize> = (0..shortened.len()).map(|index| shortened.length(index)).collect();
-                let got = on_gpu::site_plan(&reduced.rows, &lengths, &stream.segments, &protected).unwrap();
+                let got = on_gpu::site_plan(&reduced.rows, &lengths, &stream.segments, &tokens.protected).unwrap();
                 assert_eq!(want, got, "{what}");
                 close(&want_hidden, &reduced.rows.apply(&hidden, &reduced.rows.hidden).unwrap(), &what);
                 close(&want_residual, &reduced.rows.apply(&residual, &reduced.rows.residual).unwrap(), &what);
@@ -99,7 +85,7 @@ fn plans_equal_those_of_the_host() {
                     after.segments.iter().flat_map(|segment| segment.protected.iter().map(|p| u8::from(*p))).collect();
                 assert_eq!(flags, reduced.tokens.protected.to_vec1::<u8>().unwrap(), "{what}: protection");
                 let again = on_gpu::reduce(&rule, keep_ratio, &arguments).unwrap().unwrap();
-                let again = on_gpu::site_plan(&again.rows, &lengths, &stream.segments, &protected).unwrap();
+                let again = on_gpu::site_plan(&again.rows, &lengths, &stream.segments, &tokens.protected).unwrap();
                 assert_eq!(got, again, "{what}: the same twice");
             }
         }
@@ -113,7 +99,7 @@ fn what_is_no_number_is_noted_on_the_gpu() {
     let gpu = device::open_cuda(0).unwrap();
     let sequences = [Sequence::new(0, 36, Kind::Plain), Sequence::new(1, 65, Kind::Plain)];
     let stream = Stream::of(&sequences.iter().collect::<Vec<_>>());
-    let (protected, tokens) = (on_gpu::protected(&stream.table), on_gpu::token_state(&stream.table, &gpu).unwrap());
+    let tokens = GpuTokens::new(&stream.table, &gpu).unwrap();
     let spoil = |tensor: &Tensor, value: Option<f32>| {
         let mut rows = tensor.to_vec2::<f32>().unwrap();
         if let Some(value) = value {
@@ -130,14 +116,9 @@ fn what_is_no_number_is_noted_on_the_gpu() {
             let read = SignalSet::of(&[Signal::SsmOutput, Signal::GatedOutput, Signal::Dt]);
             let spoiled = stream.signals.select(read, |_, tensor| Ok::<_, KernelError>(spoil(tensor, value)));
             let signals = spoiled.unwrap();
-            let arguments = GpuStream {
-                tokens: &tokens,
-                protected: &protected,
-                segments: &stream.segments,
-                hidden: &spoil(&stream.hidden, value),
-                residual: &spoil(&stream.residual, value),
-                signals: &signals,
-            };
+            let (hidden, residual) = (spoil(&stream.hidden, value), spoil(&stream.residual, value));
+            let arguments = SiteStream { hidden: &hidden, residual: &residual, signals: &signals, ..stream.site() };
+            let arguments = arguments.with_tokens(&tokens);
             let reduced = on_gpu::reduce(&rule, 0.6, &arguments).unwrap().unwrap();
             let checked =
                 on_gpu::check_faults(&reduced.faults, |segment, row| stream.table.segments[segment].positions[row]);

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use reduction_strategies::registry::Strategy;
 use reduction_strategies::{HostRule, Plan, n_left, plan_sequence, plan_site, schedule};
 use reduction_strategies::{importance, options, registry, rule};
+use ssm_model::Activations;
 
 const SIZES: [usize; 7] = [1, 2, 3, 36, 37, 64, 200];
 const RATIOS: [f64; 5] = [0.3, 0.5, 0.9, 0.9729, 1.0];
@@ -49,20 +50,10 @@ fn check_fates(plan: &Plan, what: &str) {
 
 fn check_values(strategy: &Strategy, sequence: &Sequence, keep_ratio: f64, plan: &Plan, what: &str) {
     let stream = Stream::of(&[sequence]);
-    let site = plan_site(
-        &strategy.rule(),
-        keep_ratio,
-        7,
-        3,
-        &stream.table,
-        &stream.segments,
-        &stream.hidden,
-        &stream.residual,
-        &stream.signals,
-    )
-    .unwrap();
+    let site = plan_site(&strategy.rule(), keep_ratio, 7, &stream.site()).unwrap();
     assert_eq!(site.plans, [Some(plan.clone())], "{what}: packed and alone");
-    let (hidden, residual, segments) = site.apply(&stream.segments, &stream.hidden, &stream.residual).unwrap();
+    let (Activations { hidden, residual }, segments) = site.apply(&stream.site()).unwrap();
+    let residual = residual.unwrap();
     assert_eq!(segments.n_tokens(), plan.keep().len());
     let after = stream.table.apply(&site).unwrap();
     let tokens = &after.segments[0];
@@ -113,10 +104,7 @@ fn what_is_no_number_is_never_ranked() {
     let clean = Stream::of(&[&sequence]);
     for strategy in strategies() {
         let rule = strategy.rule();
-        let plan = |stream: &Stream| {
-            let Stream { table, segments, hidden, residual, signals } = stream;
-            plan_site(&rule, 0.6, 7, 3, table, segments, hidden, residual, signals)
-        };
+        let plan = |stream: &Stream| plan_site(&rule, 0.6, 7, &stream.site());
         let want = plan(&clean).unwrap();
         let mut refused = 0;
         for value in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
@@ -170,8 +158,7 @@ proptest! {
         let stream = Stream::of(&sequences.iter().collect::<Vec<_>>());
         for strategy in strategies() {
             let rule = strategy.rule();
-            let Stream { table, segments, hidden, residual, signals } = &stream;
-            let site = plan_site(&rule, ratio, 7, 3, table, segments, hidden, residual, signals).unwrap();
+            let site = plan_site(&rule, ratio, 7, &stream.site()).unwrap();
             for (plan, sequence) in site.plans.iter().zip(&sequences) {
                 let alone = plan_sequence(&rule, &sequence.view(7), ratio).unwrap();
                 prop_assert_eq!(plan.as_ref().unwrap(), &alone, "{:?}", strategy);
@@ -206,15 +193,14 @@ fn segments_that_are_not_reducible_stay_untouched() {
     closed.tokens.reducible = false;
     let stream = Stream::of(&[&closed, &open, &closed]);
     for strategy in strategies() {
-        let Stream { table, segments, hidden, residual, signals } = &stream;
-        let site = plan_site(&strategy.rule(), 0.5, 7, 3, table, segments, hidden, residual, signals).unwrap();
+        let site = plan_site(&strategy.rule(), 0.5, 7, &stream.site()).unwrap();
         assert!(site.plans[0].is_none() && site.plans[1].is_some() && site.plans[2].is_none());
-        let (after, _, left) = site.apply(segments, hidden, residual).unwrap();
-        assert_eq!((left.length(0), left.length(2)), (20, 20));
+        let (after, kept) = site.apply(&stream.site()).unwrap();
+        assert_eq!((kept.length(0), kept.length(2)), (20, 20));
         let rows = |tensor: &candle_core::Tensor, from| tensor.narrow(0, from, 20).unwrap().to_vec2::<f32>().unwrap();
-        assert_eq!(rows(&after, 0), rows(hidden, 0));
-        assert_eq!(rows(&after, left.rows(2).start), rows(hidden, 60));
-        let similarity = site.merged_similarity(segments, hidden).unwrap();
+        assert_eq!(rows(&after.hidden, 0), rows(&stream.hidden, 0));
+        assert_eq!(rows(&after.hidden, kept.rows(2).start), rows(&stream.hidden, 60));
+        let similarity = site.merged_similarity(&stream.site()).unwrap();
         assert!(similarity[0].is_none() && similarity[1].is_none_or(|value| value.abs() <= 1.0 + 1e-9));
     }
 }

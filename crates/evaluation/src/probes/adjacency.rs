@@ -64,18 +64,15 @@ fn look(
     group: &[Question<'_>],
     seen: &mut Vec<Observation>,
 ) -> Result<(), EvaluationError> {
-    let layer = at.site + 1;
+    let layer = at.stream.layer + 1;
     if layer >= model.config().n_layer {
         return Ok(());
     }
-    let hidden = &at.activations.hidden;
-    let residual = at.activations.residual.as_ref().unwrap_or(hidden);
-    let (hidden, residual, segments) = at.plan.apply(at.segments, hidden, residual)?;
-    let shortened = ssm_model::Activations { hidden, residual: Some(residual) };
+    let (shortened, segments) = at.plan.apply(&at.stream)?;
     let signals = SignalSet::of(&[Signal::X, Signal::Dt]);
     let request = LayerRequest { signals, states: true, ..LayerRequest::default() };
-    let original = model.layer(layer, at.activations, at.segments, request)?;
-    check_sequences(layer, &original, at.segments)?;
+    let original = model.layer(layer, &at.stream.activations(), at.stream.segments, request)?;
+    check_sequences(layer, &original, at.stream.segments)?;
     let Some(state) = &original.state else { unreachable!("asked for") };
     let window = parts(state)?.0.dim(2)?;
     let original = original.signals;
@@ -104,21 +101,21 @@ fn look(
             if changed.contains(&row) {
                 continue;
             }
-            let (old, new) = (at.segments.rows(index).start + row as usize, segments.rows(index).start + place);
+            let (old, new) = (at.stream.segments.rows(index).start + row as usize, segments.rows(index).start + place);
             let of = |values: &[f32], row: usize, width: usize| values[row * width..(row + 1) * width].to_vec();
-            let keys = vec![Key::from(at.site), Key::from(lost)];
+            let keys = vec![Key::from(at.stream.layer), Key::from(lost)];
             let x_change = relative(&of(&x, old, width), &of(&new_x, new, width));
             let dt_change = relative(&of(&dt, old, heads), &of(&new_dt, new, heads));
             seen.push((question.item, "x_change", x_change, keys.clone()));
             seen.push((question.item, "dt_change", dt_change, keys));
         }
         for (lost, count) in counts.into_iter().enumerate() {
-            let keys = vec![Key::from(at.site), Key::from(lost)];
+            let keys = vec![Key::from(at.stream.layer), Key::from(lost)];
             seen.push((question.item, "tokens", count as f64 / keep.len() as f64, keys));
         }
         let pairs = keep.windows(2).filter(|pair| pair[0] + 1 == pair[1]).count() as f64;
         let all = plan.n_tokens().saturating_sub(1) as f64;
-        seen.push((question.item, "pairs_survive", pairs / all, vec![Key::from(at.site), Key::from(0)]));
+        seen.push((question.item, "pairs_survive", pairs / all, vec![Key::from(at.stream.layer), Key::from(0)]));
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Probe `kept_tokens`: how do the tokens that a strategy keeps differ from those that it removes?
 
 use reduction_strategies::importance::{Importance, Metric, Source};
-use reduction_strategies::{Draw, Reads, Stream, map_sequences};
+use reduction_strategies::{Reads, map_sequences};
 use ssm_model::{Signal, SignalSet};
 
 use super::half_life::{half_life, mean_row};
@@ -78,9 +78,6 @@ fn look(
     signals: SignalSet,
     seen: &mut Vec<Observation>,
 ) -> Result<(), EvaluationError> {
-    let hidden = &at.activations.hidden;
-    let residual = at.activations.residual.as_ref().unwrap_or(hidden);
-    let stream = Stream { table: at.table, segments: at.segments, hidden, residual, signals: at.signals };
     let read = |view: &reduction_strategies::SequenceView<'_>| {
         let scores = metrics.iter().map(|metric| metric.scores(view)).collect::<Result<Vec<_>, _>>()?;
         let dt = view
@@ -88,13 +85,13 @@ fn look(
             .map(|dt| (0..dt.rows).map(|row| Metric::DtMean.of(dt.row(row))).collect::<Vec<f32>>());
         Ok((scores, dt.unwrap_or_default()))
     };
-    let by_question = map_sequences(&stream, signals, Reads::NONE, Draw::default(), &[], read)?;
-    let a = at.signals.scan().map(|scan| host(&scan.a.flatten_all()?)).transpose()?;
+    let by_question = map_sequences(&at.stream, signals, Reads::NONE, 0, read)?;
+    let a = at.stream.signals.scan().map(|scan| host(&scan.a.flatten_all()?)).transpose()?;
     let a = a.map(|a| a.to_vec1::<f32>()).transpose()?.unwrap_or_default();
     let mean_a = mean_row(&a, 1)[0];
     for (index, (question, read)) in group.iter().zip(by_question).enumerate() {
         let (Some((scores, dt)), Some(plan)) = (read, &at.plan.plans[index]) else { continue };
-        let tokens = &at.table.segments[index];
+        let tokens = &at.stream.tokens.segments[index];
         let n = question.context.len();
         for row in (0..tokens.positions.len()).filter(|row| !tokens.protected[*row]) {
             let position = tokens.positions[row];
@@ -109,7 +106,7 @@ fn look(
                 ("necessary", f64::from(u8::from(necessary))),
             ];
             for (measure, value) in values {
-                seen.push((question.item, measure, value, vec![Key::from(at.site), Key::from(fate)]));
+                seen.push((question.item, measure, value, vec![Key::from(at.stream.layer), Key::from(fate)]));
             }
         }
     }

@@ -3,7 +3,7 @@
 use reduction_strategies::importance::{IMPORTANCE_OPTION, Importance, Metric, SOURCE_OPTION};
 use reduction_strategies::options::{OptionKind, OptionValue, ResolvedOptions};
 use reduction_strategies::random::{Purpose, uniform};
-use reduction_strategies::{Draw, Reads, Stream, TokenTable, map_sequences};
+use reduction_strategies::{Reads, SiteStream, TokenTable, map_sequences};
 use ssm_model::{LanguageModel, LayerRequest, Signal, SignalSet};
 
 use super::passes::{embed, forward};
@@ -87,8 +87,6 @@ pub(super) fn scores(
         if !layers.contains(&layer) {
             return Ok(());
         }
-        let hidden = &output.activations.hidden;
-        let residual = output.activations.residual.as_ref().unwrap_or(hidden);
         let mut signals = output.signals.clone();
         if wanted.contains(Signal::Influence) {
             let (activations, positions) = (&output.activations, Positions::default());
@@ -96,8 +94,7 @@ pub(super) fn scores(
             let tokens: Vec<_> = table.segments.iter().map(Some).collect();
             signals.set(Signal::Influence, Some(leave_one_out(model, leaving, &tokens)?));
         }
-        let stream = Stream { table: &table, segments: &segments, hidden, residual, signals: &signals };
-        let draw = Draw { seed, item: 0, site: layer };
+        let stream = SiteStream::new(layer, &table, &segments, &output.activations, &signals)?;
         let of = |view: &reduction_strategies::SequenceView<'_>| {
             let n = view.len() - 1;
             let one = |metric: &Named| {
@@ -112,7 +109,7 @@ pub(super) fn scores(
             };
             metrics.iter().map(one).collect::<Result<Vec<_>, _>>()
         };
-        let by_question = map_sequences(&stream, wanted, Reads::ALL, draw, &[], of)?;
+        let by_question = map_sequences(&stream, wanted, Reads::ALL, seed, of)?;
         all.push(by_question.into_iter().flatten().collect());
         Ok(())
     })?;

@@ -5,7 +5,7 @@
 
 use reduction_strategies::importance::Source;
 use reduction_strategies::matching::{dot, norm};
-use reduction_strategies::{Draw, Matrix, Reads, Stream, TokenTable, map_sequences};
+use reduction_strategies::{Matrix, Reads, SiteStream, TokenTable, map_sequences};
 use ssm_model::{LayerRequest, Signal, SignalSet};
 
 use super::passes::{Observation, embed, forward, in_groups};
@@ -68,10 +68,8 @@ fn run(setup: &ProbeSetup<'_>) -> Result<ProbeTable, EvaluationError> {
             if !shown.contains(&layer) {
                 return Ok(());
             }
-            let hidden = &output.activations.hidden;
-            let residual = output.activations.residual.as_ref().unwrap_or(hidden);
-            let stream = Stream { table: &table, segments: &segments, hidden, residual, signals: &output.signals };
-            let by_question = map_sequences(&stream, signals, Reads::ALL, Draw::default(), &[], |view| {
+            let stream = SiteStream::new(layer, &table, &segments, &output.activations, &output.signals)?;
+            let by_question = map_sequences(&stream, signals, Reads::ALL, 0, |view| {
                 SOURCES.iter().map(|source| Ok(Likeness::of(source.of(view)?))).collect::<Result<Vec<_>, _>>()
             })?;
             for (question, all) in group.iter().zip(by_question.into_iter().flatten()) {

@@ -1,8 +1,8 @@
 //! Runs a batch through the model, reducing at the sites: the loop between model and strategies.
 
-use reduction_strategies::{Memo, SitePlan, TokenTable, plan_site_with};
+use reduction_strategies::{SitePlan, SiteStream, TokenTable, plan_site};
 use ssm_kernels::Segments;
-use ssm_model::{Activations, LanguageModel, LayerRequest, LayerState, Signal, SignalSet, Signals};
+use ssm_model::{Activations, LanguageModel, LayerRequest, LayerState, Signal, SignalSet};
 
 use super::driven::{Driven, SiteTrace};
 use super::influence::{Leaving, leave_one_out};
@@ -13,14 +13,9 @@ use crate::batch::{Batch, Positions, token_pairs};
 use crate::error::EvaluationError;
 use crate::finite::{self, Arriving};
 
-/// What stands at a site before its plan is carried out.
+/// A site before its plan is carried out.
 pub(crate) struct AtSite<'a> {
-    pub(crate) site: usize,
-    pub(crate) segments: &'a Segments,
-    pub(crate) table: &'a TokenTable,
-    /// After the block.
-    pub(crate) activations: &'a Activations,
-    pub(crate) signals: &'a Signals,
+    pub(crate) stream: SiteStream<'a>,
     pub(crate) plan: &'a SitePlan,
 }
 
@@ -92,24 +87,19 @@ pub(crate) fn drive_observed(
             let tokens: Vec<_> = table.segments.iter().map(Some).collect();
             signals.set(Signal::Influence, Some(leave_one_out(model, leaving, &tokens)?));
         }
-        let (plan, merged_similarity) =
-            plan_stream(model, reduction, layer, &table, &segments, &activations, &signals, &[])?;
+        let stream = SiteStream::new(layer, &table, &segments, &activations, &signals)?;
+        let (plan, merged_similarity) = plan_stream(model, reduction, &stream)?;
         if let Some(observer) = &mut observer {
-            let (segments, table) = (&segments, &table);
-            let (activations, signals) = (&activations, &signals);
-            (observer.at_site)(&AtSite { site: layer, segments, table, activations, signals, plan: &plan })?;
+            (observer.at_site)(&AtSite { stream, plan: &plan })?;
         }
         let planned =
             table.segments.iter().zip(&plan.plans).filter_map(|(tokens, plan)| Some((tokens, plan.as_ref()?)));
         let flops = planned.map(|(tokens, plan)| matching(&reduction.rule, model.config(), tokens, plan));
         matching_flops += flops.sum::<f64>();
-        let residual = activations.residual.as_ref().unwrap_or(&activations.hidden);
         if !plan.is_identity() {
-            Arriving::of(&activations.hidden, residual, &segments)?.check(layer, &table.segments)?;
+            Arriving::of(&stream)?.check(layer, &table.segments)?;
         }
-        let (hidden, residual, shortened) = plan.apply(&segments, &activations.hidden, residual)?;
-        activations = Activations { hidden, residual: Some(residual) };
-        segments = shortened;
+        (activations, segments) = plan.apply(&stream)?;
         let arriving = table.clone();
         table = table.apply(&plan)?;
         sites.push(SiteTrace { site: layer, plan, arriving, merged_similarity });
@@ -119,28 +109,20 @@ pub(crate) fn drive_observed(
 
 /// Plans of all segments of a stream, and the mean similarity of merged pairs per segment; decided on the GPU where the model
 /// lies there and the rule can be.
-#[allow(clippy::too_many_arguments)] // As `plan_site_with`.
 pub(crate) fn plan_stream(
     model: &LanguageModel,
     reduction: &Reduction,
-    site: usize,
-    table: &TokenTable,
-    segments: &Segments,
-    activations: &Activations,
-    signals: &Signals,
-    memos: &[Memo],
+    stream: &SiteStream<'_>,
 ) -> Result<(SitePlan, Vec<Option<f64>>), EvaluationError> {
     #[cfg(feature = "cuda")]
     if on_gpu::takes(model, reduction) {
-        return on_gpu::plan(reduction, site, table, segments, activations, signals);
+        return on_gpu::plan(reduction, stream);
     }
     #[cfg(not(feature = "cuda"))]
     let _ = model;
     let Reduction { rule, keep_ratio, seed, .. } = reduction;
-    let hidden = &activations.hidden;
-    let residual = activations.residual.as_ref().unwrap_or(hidden);
-    let plan = plan_site_with(rule, *keep_ratio, *seed, site, table, segments, hidden, residual, signals, memos)?;
-    let similarities = plan.merged_similarity(segments, hidden)?;
+    let plan = plan_site(rule, *keep_ratio, *seed, stream)?;
+    let similarities = plan.merged_similarity(stream)?;
     Ok((plan, similarities))
 }
 

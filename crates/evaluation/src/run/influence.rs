@@ -88,10 +88,8 @@ fn last_log_probs(
     plans: &[Plan],
 ) -> Result<Vec<Vec<f64>>, EvaluationError> {
     let Leaving { layer, activations, segments, positions } = leaving;
-    let residual = activations.residual.as_ref().unwrap_or(&activations.hidden);
     let forks: Vec<_> = plans.iter().map(|plan| (segment, Some(plan))).collect();
-    let (hidden, residual) = apply_forks(&forks, segments, &activations.hidden, residual)?;
-    let mut activations = Activations { hidden, residual: Some(residual) };
+    let mut activations = apply_forks(&forks, segments, activations)?;
     let lengths: Vec<usize> = plans.iter().map(|plan| plan.keep().len()).collect();
     let left = plans.iter().map(|plan| {
         let times = plan.times_after(&tokens.times)?;

@@ -2,12 +2,12 @@
 //! tokens stayed. Rows are gathered by the next layer as it reads them.
 
 use candle_core::Tensor;
-use reduction_strategies::on_gpu::{self, Stream};
-use reduction_strategies::{Rule, SitePlan, TokenTable};
+use reduction_strategies::on_gpu::{self, GpuTokens};
+use reduction_strategies::{Rule, SitePlan, SiteStream, TokenTable};
 use ssm_kernels::Segments;
 use ssm_kernels::ops::RowPlan;
 use ssm_kernels::ops::reduction::{Reduced, edge_similarity};
-use ssm_model::{Activations, LanguageModel, LayerRequest, LayerState, SignalSet, Signals};
+use ssm_model::{Activations, LanguageModel, LayerRequest, LayerState, SignalSet};
 
 use super::drive::pairs;
 use super::driven::{Driven, SiteTrace};
@@ -36,8 +36,7 @@ impl Site {
     fn plan(
         rule: &Rule,
         keep_ratio: f64,
-        layer: usize,
-        stream: &Stream<'_>,
+        stream: &SiteStream<'_, GpuTokens>,
         traces: bool,
     ) -> Result<(Self, Option<Reduced>), EvaluationError> {
         let reduced = on_gpu::reduce(rule, keep_ratio, stream)?;
@@ -49,14 +48,14 @@ impl Site {
             _ => None,
         };
         let site = Self {
-            layer,
+            layer: stream.layer,
             segments: stream.segments.clone(),
             rows: reduced.as_ref().map(|reduced| reduced.rows.clone()),
             lengths: (0..left.len()).map(|index| left.length(index)).collect(),
             similarity,
             faults: reduced.as_ref().map(|reduced| reduced.faults.clone()),
             arriving: match &reduced {
-                Some(_) if traces => Some(Arriving::of(stream.hidden, stream.residual, stream.segments)?),
+                Some(_) if traces => Some(Arriving::of(stream)?),
                 _ => None,
             },
         };
@@ -99,26 +98,10 @@ pub(super) fn takes_all(model: &LanguageModel, reduction: &Reduction) -> bool {
 }
 
 /// The decision of a rule that [`takes`] for one site, made on the GPU and read back.
-pub(crate) fn plan(
-    reduction: &Reduction,
-    layer: usize,
-    table: &TokenTable,
-    segments: &Segments,
-    activations: &Activations,
-    signals: &Signals,
-) -> Result<PlannedSite, EvaluationError> {
-    let protected = on_gpu::protected(table);
-    let tokens = on_gpu::token_state(table, activations.hidden.device())?;
-    let stream = Stream {
-        tokens: &tokens,
-        protected: &protected,
-        segments,
-        hidden: &activations.hidden,
-        residual: activations.residual.as_ref().unwrap_or(&activations.hidden),
-        signals,
-    };
-    let (site, _) = Site::plan(&reduction.rule, reduction.keep_ratio, layer, &stream, true)?;
-    site.read(&protected, table)
+pub(crate) fn plan(reduction: &Reduction, stream: &SiteStream<'_>) -> Result<PlannedSite, EvaluationError> {
+    let tokens = GpuTokens::new(stream.tokens, stream.hidden.device())?;
+    let (site, _) = Site::plan(&reduction.rule, reduction.keep_ratio, &stream.with_tokens(&tokens), true)?;
+    site.read(&tokens.protected, stream.tokens)
 }
 
 pub(super) fn drive(
@@ -151,8 +134,7 @@ pub(super) fn forward(
     traces: bool,
     mut states: Option<&mut Vec<LayerState>>,
 ) -> Result<Queued, EvaluationError> {
-    let protected = on_gpu::protected(&batch.table);
-    let mut tokens = on_gpu::token_state(&batch.table, &model.placement().device)?;
+    let mut tokens = GpuTokens::new(&batch.table, &model.placement().device)?;
     let mut activations = model.embed(&batch.tokens)?;
     let mut segments = batch.segments.clone();
     let mut pending: Option<RowPlan> = None;
@@ -174,19 +156,11 @@ pub(super) fn forward(
         if !reduces {
             continue;
         }
-        let residual = activations.residual.as_ref().unwrap_or(&activations.hidden);
-        let stream = Stream {
-            tokens: &tokens,
-            protected: &protected,
-            segments: &segments,
-            hidden: &activations.hidden,
-            residual,
-            signals: &output.signals,
-        };
-        let (site, reduced) = Site::plan(&reduction.rule, reduction.keep_ratio, layer, &stream, traces)?;
+        let stream = SiteStream::new(layer, &tokens, &segments, &activations, &output.signals)?;
+        let (site, reduced) = Site::plan(&reduction.rule, reduction.keep_ratio, &stream, traces)?;
         if let Some(reduced) = reduced {
             pending = Some(reduced.rows);
-            tokens = reduced.tokens;
+            tokens = tokens.after(reduced.tokens);
             segments = reduced.segments;
         }
         sites.push(site);
@@ -197,7 +171,7 @@ pub(super) fn forward(
             activations.residual.as_ref().map(|residual| rows.apply(residual, &rows.residual)).transpose()?;
         activations = Activations { hidden: rows.apply(&activations.hidden, &rows.hidden)?, residual };
     }
-    Ok(Queued { activations, segments, protected, sites, token_layers, token_pairs })
+    Ok(Queued { activations, segments, protected: tokens.protected, sites, token_layers, token_pairs })
 }
 
 /// Turns what the sites left on the GPU into traces.

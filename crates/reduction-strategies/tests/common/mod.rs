@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Tensor};
 use reduction_strategies::options::{OptionKind, OptionValue};
 use reduction_strategies::registry::{self, Strategy};
-use reduction_strategies::{Draw, Matrix, ScanView, SegmentTokens, SequenceView, TokenTable};
+use reduction_strategies::{Draw, Matrix, ScanView, SegmentTokens, SequenceView, SiteStream, TokenTable};
 use ssm_kernels::Segments;
 use ssm_model::{ScanConstants, Signal, Signals};
 
@@ -192,6 +192,12 @@ impl Stream {
             residual: tensor(1),
             signals,
         }
+    }
+
+    /// The stream as it arrives at the site after layer 3.
+    pub(crate) fn site(&self) -> SiteStream<'_> {
+        let Self { table, segments, hidden, residual, signals } = self;
+        SiteStream { layer: 3, tokens: table, segments, hidden, residual, signals, memos: &[] }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::error::EvaluationError;
 
 /// What stands at a site: branches of a pack with their rows.
 pub(super) struct Arriving<'a> {
-    pub(super) site: usize,
+    pub(super) layer: usize,
     /// All branches of the pack.
     pub(super) pack: &'a [Branch],
     /// Those whose rows these are, as indices into the pack.
@@ -29,14 +29,14 @@ pub(super) struct Arriving<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Needs {
     pub(super) signals: SignalSet,
-    /// The residual stream; where nobody reads it the output of the block stands in its place.
+    /// The residual stream; where no rule reads it, it is not copied and the output of the block is passed instead.
     pub(super) residual: bool,
 }
 
 impl<'a> Arriving<'a> {
-    pub(super) fn new(pack: &'a Pack, signals: &'a Signals, site: usize) -> Self {
+    pub(super) fn new(pack: &'a Pack, signals: &'a Signals, layer: usize) -> Self {
         Self {
-            site,
+            layer,
             pack: &pack.branches,
             branches: (0..pack.branches.len()).collect(),
             segments: Cow::Borrowed(&pack.segments),
@@ -72,12 +72,14 @@ impl<'a> Arriving<'a> {
         let shown = self.signals.select(needs.signals, |signal, tensor| {
             if signal.info().per_token { copy(tensor) } else { host::copy(tensor) }
         })?;
+        let hidden = copy(hidden)?;
+        let residual = match residual {
+            Some(residual) if needs.residual => copy(residual)?,
+            _ => hidden.clone(),
+        };
         Ok(Self {
             segments: Cow::Owned(Segments::independent(&lengths)),
-            activations: Cow::Owned(Activations {
-                hidden: copy(hidden)?,
-                residual: residual.as_ref().filter(|_| needs.residual).map(copy).transpose()?,
-            }),
+            activations: Cow::Owned(Activations { hidden, residual: Some(residual) }),
             signals: Cow::Owned(shown),
             memos: lengths.iter().map(|_| Memo::default()).collect(),
             branches: branches.into_iter().collect(),

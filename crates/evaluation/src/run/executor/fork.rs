@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use reduction_strategies::{Draw, Plan, SegmentTokens, SitePlan, TokenTable, plan_blind};
+use reduction_strategies::{Draw, Plan, SegmentTokens, SitePlan, SiteStream, TokenTable, plan_blind};
 use ssm_model::Signal;
 
 use super::arriving::{Arriving, Needs};
@@ -177,7 +177,7 @@ impl Walk<'_> {
     fn plan_blindly(&self, arriving: &Arriving<'_>, asking: &Asking) -> Result<Planned, EvaluationError> {
         let branch = &arriving.pack[asking.branch];
         let Reduction { rule, keep_ratio, seed, .. } = self.reduction(branch, asking.lanes[0]);
-        let draw = Draw { seed: *seed, item: asking.item, site: arriving.site };
+        let draw = Draw { seed: *seed, item: asking.item, site: arriving.layer };
         let plan = |tokens: &SegmentTokens| {
             Ok(tokens.reducible.then(|| plan_blind(rule, *keep_ratio, draw, tokens)).transpose()?)
         };
@@ -187,7 +187,7 @@ impl Walk<'_> {
     }
 
     fn plan_together(&self, arriving: &Arriving<'_>, asking: &[Asking]) -> Result<Vec<Planned>, EvaluationError> {
-        let Arriving { pack, branches, segments, activations, signals, site, memos } = arriving;
+        let Arriving { pack, branches, segments, activations, signals, layer, memos } = arriving;
         for asker in asking {
             let branch = &pack[asker.branch];
             if self.reduction(branch, asker.lanes[0]).rule.signals().contains(Signal::Influence) {
@@ -209,8 +209,8 @@ impl Walk<'_> {
         let first = &asking[0];
         let reduction = self.reduction(&pack[first.branch], first.lanes[0]);
         let table = TokenTable::new(tables);
-        let (plan, similarities) =
-            plan_stream(self.model, reduction, *site, &table, segments, activations, signals, memos)?;
+        let stream = SiteStream::new(*layer, &table, segments, activations, signals)?.with_memos(memos);
+        let (plan, similarities) = plan_stream(self.model, reduction, &stream)?;
         Ok(places.into_iter().map(|at| (plan.plans[at.clone()].to_vec(), similarities[at].to_vec())).collect())
     }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use candle_core::Tensor;
-use reduction_strategies::{Fork, Plan, PlanError, SegmentTokens, TokenTable, apply_forks};
+use reduction_strategies::{Fork, Plan, PlanError, SegmentTokens, SiteStream, TokenTable, apply_forks};
 use ssm_kernels::{KernelError, Segments};
 use ssm_model::{Activations, LanguageModel, LayerRequest, Signal, SignalSet, Signals};
 
@@ -235,8 +235,8 @@ impl<'a> Walk<'a> {
             first_segment += branch.table.len();
         }
         if !leaving.is_empty() {
-            let residual = pack.activations.residual.as_ref().unwrap_or(&pack.activations.hidden);
-            let arriving = Arriving::of(&pack.activations.hidden, residual, &pack.segments)?;
+            let signals = Signals::default();
+            let arriving = Arriving::of(&SiteStream::new(layer, &(), &pack.segments, &pack.activations, &signals)?)?;
             self.watched.push(Watched { layer, arriving, leaving });
         }
         Ok(())
@@ -372,18 +372,19 @@ impl<'a> Walk<'a> {
                 forks.push((firsts[child.parent] + index, plan));
             }
         }
-        let residual = pack.activations.residual.as_ref().unwrap_or(&pack.activations.hidden);
-        let (mut hidden, mut residual) = apply_forks(&forks, &pack.segments, &pack.activations.hidden, residual)?;
+        let mut activations = apply_forks(&forks, &pack.segments, &pack.activations)?;
         let wanted: Vec<usize> = group.iter().flat_map(|child| &child.branch.rows).copied().collect();
         if wanted != lengths {
             let rows = first_of_each(&lengths, &wanted);
-            let index = Tensor::new(rows, hidden.device()).map_err(KernelError::from)?;
+            let index = Tensor::new(rows, activations.hidden.device()).map_err(KernelError::from)?;
             let select = |x: &Tensor| x.index_select(&index, 0).map_err(KernelError::from);
-            (hidden, residual) = (select(&hidden)?, select(&residual)?);
+            let Activations { hidden, residual } = activations;
+            let residual = residual.as_ref().map(select).transpose()?;
+            activations = Activations { hidden: select(&hidden)?, residual };
         }
         let branches: Vec<Branch> = group.into_iter().map(|child| child.branch).collect();
         let segments = self.segments(&branches)?;
-        Ok(Pack { branches, segments, activations: Activations { hidden, residual: Some(residual) } })
+        Ok(Pack { branches, segments, activations })
     }
 
     /// The segment table of some branches, one after the other.
