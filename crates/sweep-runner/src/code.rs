@@ -2,41 +2,18 @@
 //!
 //! An id names what was asked; the code says by what it was answered. A record of other code is not reused.
 
+use records::code::Code;
 use reduction_strategies::registry::Strategy;
-use serde::{Deserialize, Serialize};
 
 include!(concat!(env!("OUT_DIR"), "/code.rs"));
 
 /// Digest of all sources of this program.
 pub const SOURCES: &str = env!("SSM_REDUCE_SOURCES");
 
-/// The code of a result.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Code {
-    /// Of what the results of all rules depend on: operations, models, scores, the packages below them. Empty in records of before
-    /// there were digests.
-    pub shared: String,
-    /// Of the rule; empty where there is none.
-    pub rule: String,
-}
-
-impl Code {
-    /// This program's code for results on `device` (`cpu` or `cuda`), of a strategy or of none.
-    pub fn of(strategy: Option<&Strategy>, device: &str) -> Self {
-        let shared = if device == "cpu" { CPU } else { CUDA.unwrap_or(CPU) };
-        Self { shared: shared.to_owned(), rule: strategy.map(rule).unwrap_or_default() }
-    }
-
-    /// How results of this code differ from those of `now`, in words.
-    pub fn against(&self, now: &Self) -> &'static str {
-        if self.shared.is_empty() {
-            "by a program that did not say which code made them"
-        } else if self.shared == now.shared {
-            "before the code of their rule changed"
-        } else {
-            "by other code of models, scores or what all rules share"
-        }
-    }
+/// This program's code for results on `device` (`cpu` or `cuda`), of a strategy or of none.
+pub fn of(strategy: Option<&Strategy>, device: &str) -> Code {
+    let shared = if device == "cpu" { CPU } else { CUDA.unwrap_or(CPU) };
+    Code { shared: shared.to_owned(), rule: strategy.map(rule).unwrap_or_default() }
 }
 
 /// Digest of what is a strategy's own: its file, and what its rule names.
@@ -75,7 +52,7 @@ mod tests {
             let named = RULES.iter().find(|(rule, _)| *rule == registration.name);
             let (_, digest) = named.unwrap_or_else(|| panic!("{} has no file of its name", registration.name));
             let strategy = Strategy::new(registration.name, &BTreeMap::new()).unwrap();
-            let code = Code::of(Some(&strategy), "cpu");
+            let code = of(Some(&strategy), "cpu");
             assert_eq!(&code.rule, digest);
             assert_eq!(code.shared, CPU);
         }

@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use evaluation::tasks::{self, Data, Prompting, Source as TaskSource, Split, Task, TaskError, Unfit};
 use evaluation::tokenizer::{Tokenizer, TokenizerError};
 use miette::Diagnostic;
+use records::regular;
+use records::schema::Failure;
 use reduction_strategies::registry::nearest;
 use ssm_model::catalog::{self, Builtin};
 use ssm_model::checkpoint::{Checkpoint, CheckpointError};
@@ -25,8 +27,6 @@ use random::RandomModel;
 use crate::config::{Catalog, CatalogError, ModelFacts, TaskFacts, TaskKind};
 use crate::home;
 use crate::record::manifest::HubCommit;
-use crate::record::regular;
-use crate::record::schema::Failure;
 use hub::{Hub, HubModel, Parts};
 #[cfg(feature = "hub")]
 pub use parquet::{ParquetError, json_lines};

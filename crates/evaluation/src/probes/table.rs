@@ -4,61 +4,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-/// One value of a key column.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Key {
-    /// The column has no value in this row.
-    None,
-    /// A whole number: a layer, a distance.
-    Whole(u64),
-    /// A share or another number.
-    Number(f64),
-    /// A word.
-    Text(String),
-}
-
-impl From<usize> for Key {
-    fn from(value: usize) -> Self {
-        Self::Whole(value as u64)
-    }
-}
-
-impl From<f64> for Key {
-    fn from(value: f64) -> Self {
-        Self::Number(value)
-    }
-}
-
-impl From<&str> for Key {
-    fn from(value: &str) -> Self {
-        Self::Text(value.to_owned())
-    }
-}
-
-/// What one item adds to a row: `(item, sum of its observations, their number)`. The value of the row is the sum of the sums over the
-/// sum of the numbers.
-pub type Contribution = (u32, f64, f64);
-
-/// One row of a probe.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ProbeRow {
-    /// One per column of the probe.
-    pub keys: Vec<Key>,
-    /// Name of what is measured.
-    pub measure: String,
-    /// By item, ascending; items that observed nothing are absent.
-    pub contributions: Vec<Contribution>,
-}
-
-impl ProbeRow {
-    /// Mean over all observations; none without any.
-    #[must_use]
-    pub fn value(&self) -> Option<f64> {
-        let (sum, weight) = self.contributions.iter().fold((0.0, 0.0), |(a, b), (_, sum, n)| (a + sum, b + n));
-        (weight > 0.0).then(|| sum / weight)
-    }
-}
+pub use records::probes::{Contribution, Key, ProbeRow};
 
 /// All rows of a probe on one model and task.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -129,13 +75,5 @@ mod tests {
         let row = table.find(&key, "loss").unwrap();
         assert_eq!(row.contributions, [(0, 3.0, 2.0), (2, 6.0, 1.0)]);
         assert_eq!(row.value(), Some(3.0));
-    }
-
-    #[test]
-    fn keys_keep_their_type_through_json() {
-        let keys = vec![Key::None, Key::Whole(3), Key::Number(0.5), Key::Text("a".to_owned())];
-        let text = serde_json::to_string(&keys).unwrap();
-        assert_eq!(text, r#"[null,3,0.5,"a"]"#);
-        assert_eq!(serde_json::from_str::<Vec<Key>>(&text).unwrap(), keys);
     }
 }

@@ -3,7 +3,7 @@
 use super::facts::{TaskFacts, count};
 use super::fit::Suspects;
 use super::ids::Ids;
-use super::{Item, Split, Task, TaskError, TaskKind, wire};
+use super::{Item, Split, Task, TaskError, TaskKind, in_split, wire};
 use crate::score::metrics::measures;
 use crate::tokenizer::Tokenizer;
 
@@ -68,7 +68,7 @@ pub(super) fn load(task: &BuiltinTask, tokenizer: &Tokenizer, split: Split, limi
     let items = lines
         .map(&mut item)
         // A damaged line belongs to no split: whoever comes upon it learns of it.
-        .filter(|item: &Result<Item, TaskError>| item.as_ref().map_or(true, |item| split.contains(&item.id)))
+        .filter(|item: &Result<Item, TaskError>| item.as_ref().map_or(true, |item| in_split(split, &item.id)))
         .take(limit)
         .collect::<Result<_, _>>()?;
     Ok(Task {

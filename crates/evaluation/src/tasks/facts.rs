@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::benchmarks::{Benchmark, BookPlace, Form, books};
 use super::fit::Suspects;
-use super::{Known, Prompting, SPLITS, Source, Split, TaskError, TaskKind, builtin, find};
+use super::{Known, Prompting, SPLITS, Source, Split, TaskError, TaskKind, builtin, find, in_split};
 
 /// Characters of a token of English with a tokenizer of pieces, about: benchmarks are planned before any model is chosen.
 const CHARACTERS_PER_TOKEN: f64 = 4.3;
@@ -128,7 +128,7 @@ pub(super) fn count<'a>(ids: impl Iterator<Item = &'a str>) -> [usize; SPLITS.le
     let mut counts = [0; SPLITS.len()];
     for id in ids {
         for (count, (_, split)) in counts.iter_mut().zip(SPLITS) {
-            *count += usize::from(split.contains(id));
+            *count += usize::from(in_split(split, id));
         }
     }
     counts

@@ -31,7 +31,7 @@ pub use facts::{TaskFacts, facts};
 pub use fit::{Suspects, Unfit, unfit};
 pub use item::{Context, Item, ItemFacts, Request};
 pub use prompting::{Prompting, Source};
-pub use split::{SPLITS, Split};
+pub use split::{SPLITS, Split, in_split};
 
 pub(crate) use python::is_space;
 
@@ -134,7 +134,7 @@ pub fn load(
                 }
                 Form::Books(plan, build) => {
                     let books = benchmarks::books(&mut files)?;
-                    let wanted = plan(&books).into_iter().filter(|place| split.contains(&place.id)).take(limit);
+                    let wanted = plan(&books).into_iter().filter(|place| in_split(split, &place.id)).take(limit);
                     let wanted: Vec<_> = wanted.collect();
                     wanted.par_iter().map(|place| build(&books, place, tokenizer)).collect::<Result<_, _>>()?
                 }

@@ -1,60 +1,22 @@
 //! Two halves of the items of a task: one to choose a rule on, one to judge it on.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
+pub use records::{SPLITS, Split};
 
 /// Context of the key derivation under which item ids are hashed. Fixed for good: another text is another division.
 const CONTEXT: &str = "ssm-reduce 2026-11-24 items held out from tuning";
 
-/// Which items of a task an experiment may see.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Split {
-    /// Every item.
-    #[default]
-    All,
-    /// The half for choosing rules and options.
-    Tune,
-    /// The other half, for judging what was chosen.
-    HeldOut,
-}
-
-/// Every split that an experiment may name: the only list of their names.
-pub const SPLITS: [(&str, Split); 3] = [("all", Split::All), ("tune", Split::Tune), ("held_out", Split::HeldOut)];
-
-impl Split {
-    /// Name in experiment files and records.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        SPLITS[self as usize].0
-    }
-
-    /// Whether every item is seen, as where no split is named.
-    #[must_use]
-    pub fn is_all(&self) -> bool {
-        *self == Self::All
-    }
-
-    /// Whether the item of this id is seen.
-    ///
-    /// The id alone decides, by the lowest bit of its BLAKE3 hash under a fixed derived key: an item is in `held_out` where that
-    /// bit is 1, in `tune` where it is 0. Content, order, other items and the model have no part in it, and items that are
-    /// added later move none.
-    #[must_use]
-    pub fn contains(self, item_id: &str) -> bool {
-        let held_out = || blake3::derive_key(CONTEXT, item_id.as_bytes())[0] & 1 == 1;
-        match self {
-            Self::All => true,
-            Self::Tune => !held_out(),
-            Self::HeldOut => held_out(),
-        }
-    }
-}
-
-impl fmt::Display for Split {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+/// Whether an experiment on `split` sees the item of this id.
+///
+/// The id alone decides, by the lowest bit of its BLAKE3 hash under a fixed derived key: an item is in `held_out` where that
+/// bit is 1, in `tune` where it is 0. Content, order, other items and the model have no part in it, and items that are
+/// added later move none.
+#[must_use]
+pub fn in_split(split: Split, item_id: &str) -> bool {
+    let held_out = || blake3::derive_key(CONTEXT, item_id.as_bytes())[0] & 1 == 1;
+    match split {
+        Split::All => true,
+        Split::Tune => !held_out(),
+        Split::HeldOut => held_out(),
     }
 }
 
@@ -63,19 +25,11 @@ mod tests {
     use super::*;
     use crate::tasks::{Source, builtin_tasks, facts};
 
-    #[test]
-    fn names_match_their_places() {
-        for (name, split) in SPLITS {
-            assert_eq!(split.name(), name);
-            assert_eq!(serde_json::to_string(&split).unwrap(), format!("\"{name}\""));
-        }
-    }
-
     /// A change of the division would pass off items that were tuned on as held out.
     #[test]
     fn the_division_never_changes() {
         let held_out: String = (0..32)
-            .map(|item| if Split::HeldOut.contains(&format!("world_lambada-{item:04}")) { '1' } else { '0' })
+            .map(|item| if in_split(Split::HeldOut, &format!("world_lambada-{item:04}")) { '1' } else { '0' })
             .collect();
         insta::assert_snapshot!(held_out, @"01000011100011101101010100100011");
     }

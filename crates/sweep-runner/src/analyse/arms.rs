@@ -5,12 +5,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use records::schema::{Aggregate, TrialKey};
+
 use super::statistics::{
     Contributions, Difference, Estimate, difference_of_replicates, estimate_from_replicates, mean_of_shares,
     share_of_seeds,
 };
 use super::study::{Cell, Study};
-use crate::record::schema::{Aggregate, TrialKey};
 
 /// Trials that differ by nothing but their seed.
 pub(crate) struct Arm {
@@ -232,9 +233,10 @@ pub(crate) fn comparable(a: &TrialKey, b: &TrialKey) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use records::Split;
+
     use super::*;
     use crate::analyse::statistics::Interval;
-    use evaluation::tasks::Split;
 
     fn trial(seed: u64, params: &str) -> TrialKey {
         TrialKey {

@@ -1,11 +1,12 @@
 //! Decides the claim of an experiment from its recorded items.
 
+use records::claim::Quantity;
+use records::claim::{ArmName, PlannedClaim, PlannedComparison, PlannedRows};
+
 use super::arms::{Arm, TaskMean, arms, comparable};
 use super::statistics::{Decision, Evidence, Verdict, decide as decide_all, of_share};
 use super::study::{Cell, Study};
 use super::terms::{Terms, terms};
-use crate::config::Quantity;
-use crate::plan::{ArmName, PlannedClaim, PlannedComparison, PlannedRows};
 
 /// A claim with its verdict.
 pub(crate) struct ClaimResult {

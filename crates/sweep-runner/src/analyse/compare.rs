@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
+use records::identity::changes;
+use records::schema::{Aggregate, CellRecord, MetricRecord, Status, TrialKey, in_words};
 use thiserror::Error;
 
 use super::arms::pooling_key;
@@ -13,8 +15,6 @@ use super::input::{self, Recorded};
 use super::partners::Places;
 use super::statistics::{Contributions, Difference, ResampleBank, difference_of_replicates, paired_difference};
 use super::terms::are_equal;
-use crate::record::identity::changes;
-use crate::record::schema::{Aggregate, CellRecord, MetricRecord, Status, TrialKey, in_words};
 
 /// A strategy with some of its options: `utrc`, or `utrc:q=0.5,importance=clip`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,58 +1,25 @@
-//! Reads what a run left behind: the plan and the finished cells, in the order of the plan.
+//! Reads what a run recorded: the plan and the finished cells, in the order of the plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::Path;
 
 use rayon::prelude::*;
-use serde::Deserialize;
+use records::check;
+use records::guards::GuardRow;
+use records::plan::PlanIndex;
+use records::probes::index_path;
+use records::regular;
+use records::schema::{CellRecord, SCHEMA_VERSION};
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
 use super::error::AnalyseError;
-use crate::plan::{Family, PlannedClaim};
-use crate::record::check;
-use crate::record::guards::GuardRow;
-use crate::record::identity::Digests;
-use crate::record::probes::ProbeStore;
-use crate::record::regular;
-use crate::record::schema::{CellRecord, SCHEMA_VERSION};
-
-/// The part of `plan.json` that the analysis needs.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct PlanFile {
-    pub(crate) experiment: String,
-    #[serde(default)]
-    pub(crate) question: Option<String>,
-    /// A claim to decide.
-    #[serde(default)]
-    pub(crate) claim: Option<PlannedClaim>,
-    /// Strategy that every other one is compared to.
-    #[serde(default = "dense")]
-    pub(crate) baseline: String,
-    #[serde(default)]
-    pub(crate) seed: u64,
-    /// Solved examples in front of each question of a benchmark; plans from before there were any have none.
-    #[serde(default)]
-    pub(crate) fewshot: usize,
-    /// What the results were made from.
-    #[serde(default)]
-    pub(crate) digests: Digests,
-    /// Cell ids in the order of the grid; the order of all rows.
-    pub(crate) cells: Vec<String>,
-    /// What cells have in common.
-    #[serde(default)]
-    families: Vec<Family>,
-}
-
-fn dense() -> String {
-    "dense".to_owned()
-}
 
 /// Everything read from one results folder.
 #[derive(Debug)]
 pub(crate) struct Recorded {
-    pub(crate) plan: PlanFile,
+    pub(crate) plan: PlanIndex,
     pub(crate) cells: Vec<CellRecord>,
     /// Outcome of the guards; empty where none were recorded.
     pub(crate) guards: Vec<GuardRow>,
@@ -62,16 +29,16 @@ pub(crate) struct Recorded {
 
 /// Reads the plan and every planned cell that is on disk; files that the plan does not list are ignored.
 pub(crate) fn read(dir: &Path) -> Result<Recorded, AnalyseError> {
-    let plan: PlanFile =
+    let plan: PlanIndex =
         read_json(&dir.join("plan.json"))?.ok_or_else(|| AnalyseError::MissingPlan { dir: dir.to_owned() })?;
     let folder = dir.join("cells");
     let cells =
         plan.cells.par_iter().map(|id| read_cell(&folder.join(format!("{id}.json")))).collect::<Result<Vec<_>, _>>()?;
-    check_families(&plan, &cells, &folder)?;
+    check_cohorts(&plan, &cells, &folder)?;
     let cells: Vec<CellRecord> = cells.into_iter().flatten().collect();
     warn_of_mixed_code(&cells);
     // An experiment may have probes alone.
-    if cells.is_empty() && !(plan.cells.is_empty() && ProbeStore::at(dir).index_path().exists()) {
+    if cells.is_empty() && !(plan.cells.is_empty() && index_path(dir).exists()) {
         return Err(AnalyseError::NothingRecorded { dir: dir.to_owned(), planned: plan.cells.len() });
     }
     let unfinished = plan.cells.len() - cells.len();
@@ -98,13 +65,13 @@ fn read_cell(path: &Path) -> Result<Option<CellRecord>, AnalyseError> {
     Ok(Some(cell))
 }
 
-/// Refuses a record whose task or protocol is not that of its family in the plan.
-fn check_families(plan: &PlanFile, cells: &[Option<CellRecord>], folder: &Path) -> Result<(), AnalyseError> {
-    for family in &plan.families {
-        for (id, cell) in family.cells.iter().filter_map(|cell| Some((plan.cells.get(*cell)?, cells.get(*cell)?))) {
+/// Refuses a record whose task or protocol is not that of its cohort in the plan.
+fn check_cohorts(plan: &PlanIndex, cells: &[Option<CellRecord>], folder: &Path) -> Result<(), AnalyseError> {
+    for cohort in &plan.cohorts {
+        for (id, cell) in cohort.cells.iter().filter_map(|cell| Some((plan.cells.get(*cell)?, cells.get(*cell)?))) {
             let Some(cell) = cell else { continue };
             let inconsistent = |reason| AnalyseError::Inconsistent { path: folder.join(format!("{id}.json")), reason };
-            check::of_family(cell, family).map_err(inconsistent)?;
+            check::of_cohort(cell, cohort).map_err(inconsistent)?;
         }
     }
     Ok(())

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use records::schema::CellRecord;
+
 use super::arms::pooling_key;
 use super::statistics::{ChanceOverlap, jaccard};
 use super::study::Study;
-use crate::record::schema::CellRecord;
 
 /// Agreement of two trials at one site of one task, averaged over the items that both recorded.
 pub(crate) struct Overlap {

@@ -3,18 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use evaluation::probes::{Contribution, Key, ProbeRow};
 use rayon::prelude::*;
+use records::check;
+use records::claim::PlannedRows;
+use records::probes::{Contribution, Key, ProbeRow};
+use records::probes::{PROBE_SCHEMA_VERSION, ProbeRecord, index_path, record_path};
+use records::schema::{Aggregate, MetricRecord, Status};
 
 use super::error::AnalyseError;
 use super::input::read_json;
 use super::statistics::{
     self, Contributions, Estimate, ResampleBank, Rule, estimate, estimate_from_replicates, mean_of_shares,
 };
-use crate::plan::PlannedRows;
-use crate::record::check;
-use crate::record::probes::{PROBE_SCHEMA_VERSION, ProbeRecord, ProbeStore};
-use crate::record::schema::{Aggregate, MetricRecord, Status};
 
 /// Resamples per interval: a probe has thousands of rows. A claim that rests on some of them draws as many as any other.
 const RESAMPLES: usize = 2_000;
@@ -27,7 +27,7 @@ pub(crate) struct Probes {
     /// Planned probes that are not on disk.
     pub(crate) unfinished: usize,
     banks: BTreeMap<String, ResampleBank>,
-    /// Of each probe and measure: rows of a measure stand side by side.
+    /// Of each probe and measure: rows of a measure are shown side by side.
     rules: Rules,
 }
 
@@ -68,9 +68,8 @@ struct Pool<'a> {
 impl Probes {
     /// Reads what `probes.json` lists and computes its intervals.
     pub(crate) fn read(dir: &Path, seed: u64) -> Result<Self, AnalyseError> {
-        let store = ProbeStore::at(dir);
-        let ids: Vec<String> = read_json(store.index_path())?.unwrap_or_default();
-        let records = ids.par_iter().map(|id| read_one(&store, id)).collect::<Result<Vec<_>, _>>()?;
+        let ids: Vec<String> = read_json(&index_path(dir))?.unwrap_or_default();
+        let records = ids.par_iter().map(|id| read_one(dir, id)).collect::<Result<Vec<_>, _>>()?;
         let unfinished = records.iter().filter(|record| record.is_none()).count();
         let records: Vec<ProbeRecord> = records.into_iter().flatten().collect();
         let banks: BTreeMap<String, ResampleBank> = records
@@ -208,8 +207,8 @@ fn rules(records: &[ProbeRecord]) -> Rules {
     rules
 }
 
-fn read_one(store: &ProbeStore, id: &str) -> Result<Option<ProbeRecord>, AnalyseError> {
-    let path = store.path(id);
+fn read_one(dir: &Path, id: &str) -> Result<Option<ProbeRecord>, AnalyseError> {
+    let path = record_path(dir, id);
     let Some(record) = read_json::<ProbeRecord>(&path)? else { return Ok(None) };
     if record.schema_version != PROBE_SCHEMA_VERSION {
         let (found, expected) = (record.schema_version, PROBE_SCHEMA_VERSION);
@@ -254,7 +253,7 @@ mod tests {
         let record = ProbeRecord {
             schema_version: PROBE_SCHEMA_VERSION,
             probe_id: "p".to_owned(),
-            code: crate::code::Code::default(),
+            code: records::code::Code::default(),
             probe: "state_divergence".to_owned(),
             options: "{}".to_owned(),
             model: "m".to_owned(),
@@ -282,7 +281,7 @@ mod tests {
 
     #[test]
     fn rows_are_paired_over_the_items_that_both_have() {
-        // Item 0 is near the end, where nothing stands 32 tokens behind.
+        // Item 0 is near the end, where nothing is 32 tokens away.
         let probes = probes(vec![
             row(2, &[(0, 0.9), (1, 0.3), (2, 0.5)]),
             row(32, &[(1, 0.1), (2, 0.3), (3, 0.8)]),
@@ -306,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_and_items_that_stand_twice_are_found() {
+    fn rows_and_items_that_occur_twice_are_found() {
         let found = |rows: Vec<ProbeRow>| {
             let record = &probes(rows).sets[0].record;
             check::probe(record, &record.probe_id).err()

@@ -4,21 +4,22 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use evaluation::tasks::Split;
 use rayon::prelude::*;
+use records::Split;
+use records::guards::GuardRow;
+use records::plan::PlanIndex;
+use records::schema::{CellRecord, ItemRecord, MetricRecord, Status};
 
 use super::claim::{self, ClaimResult};
 use super::error::AnalyseError;
-use super::input::{self, PlanFile};
+use super::input;
 use super::partners::Places;
 use super::probes::Probes;
 use super::statistics::{Contributions, Difference, Estimate, ResampleBank, Rule, estimate, paired_difference};
-use crate::record::guards::GuardRow;
-use crate::record::schema::{CellRecord, ItemRecord, MetricRecord, Status};
 
 /// One experiment, analysed.
 pub(crate) struct Study {
-    pub(crate) plan: PlanFile,
+    pub(crate) plan: PlanIndex,
     /// Recorded cells in the order of the plan.
     pub(crate) cells: Vec<Cell>,
     /// Outcome of the guards.

@@ -2,9 +2,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use polars::prelude::*;
+use records::files::{self, Durability};
 
 use super::{BenchError, Generation, Logits, Measurement, Memory, Report};
-use crate::record::files::{self, Durability};
 
 pub(super) fn markdown(report: &Report) -> String {
     let mut text = String::new();

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use miette::miette;
+use records::files;
 
 use super::device::DeviceArgs;
 use super::sweep::ignore_closed_pipe;
 use super::{Failure, failed, refused};
 use crate::bench::{Bench, BenchError, Generate, Logits, Shape};
-use crate::record::files;
 use crate::say::say;
 
 /// What to measure.

@@ -7,6 +7,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use evaluation::probes::Subject;
 use evaluation::tasks::{Benchmark, Data, Prompting, Source, Split, TaskError, benchmarks, builtin_tasks, facts};
 use miette::miette;
+use records::names::RANDOM;
 use reduction_strategies::registry;
 use reduction_strategies::schedule::Sites;
 use ssm_model::{ModelConfig, catalog};
@@ -14,7 +15,6 @@ use ssm_model::{ModelConfig, catalog};
 use super::data::DataArgs;
 use super::sweep::ignore_closed_pipe;
 use super::{Failure, failed};
-use crate::config::RANDOM;
 use crate::library::Downloads;
 
 pub(super) fn strategies() -> Result<ExitCode, Failure> {

@@ -7,14 +7,14 @@ use std::process::ExitCode;
 
 use candle_core::Tensor;
 use miette::miette;
+use records::files::{self, Durability};
+use records::regular;
 use ssm_kernels::{Segments, host};
 
 use super::data::DataArgs;
 use super::device::DeviceArgs;
 use super::{Failure, failed, refused};
 use crate::library::Downloads;
-use crate::record::files::{self, Durability};
-use crate::record::regular;
 
 /// An output that is the token file, or a file of the model, would be lost.
 fn refuse_an_input(out: &Path, tokens: &Path, model: &str) -> Result<(), Failure> {

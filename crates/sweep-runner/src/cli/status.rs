@@ -6,10 +6,10 @@ use std::process::ExitCode;
 
 use comfy_table::{CellAlignment, Table, presets};
 use miette::miette;
+use records::schema;
 
 use super::sweep::ignore_closed_pipe;
 use super::{Failure, failed, refused, results};
-use crate::record::schema;
 use crate::record::status::{self, LeaseStatus, Status, Stopped};
 use crate::text::{terminal, terminal_lines};
 

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use miette::miette;
+use records::files::{self, Durability};
+use records::regular;
 
 use super::changes::Changes;
 use super::data::DataArgs;
@@ -15,8 +17,6 @@ use super::sweep::{ignore_closed_pipe, prepare, results_folder, say};
 use super::{Cli, Command, Failure, failed, refused};
 use crate::library::Downloads;
 use crate::plan::Setting;
-use crate::record::files::{self, Durability};
-use crate::record::regular;
 use crate::record::store::Store;
 use crate::submit::slurm::{self, Request, SubmitError};
 

@@ -1,6 +1,7 @@
 //! What planning must know of models and tasks, without loading either.
 
 use evaluation::tasks::{Prompting, SPLITS};
+use records::names::RANDOM;
 use serde::Serialize;
 use ssm_model::SignalSet;
 use thiserror::Error;
@@ -49,7 +50,7 @@ pub struct ModelFacts {
 impl ModelFacts {
     /// Whether its weights are random numbers.
     pub fn is_random(&self) -> bool {
-        self.reference.starts_with(super::RANDOM)
+        self.reference.starts_with(RANDOM)
     }
 }
 

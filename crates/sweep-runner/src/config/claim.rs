@@ -2,10 +2,8 @@
 //!
 //! The sides of a comparison are selectors as those of `exclude`; which trials they meet is settled by the plan.
 
-use std::fmt;
-
+use records::claim::{QUANTITIES, Quantity, SHARES, Share};
 use reduction_strategies::registry::nearest;
-use serde::{Deserialize, Serialize};
 
 use super::claim_rows::{RowComparison, WireRows};
 use super::error::Fault;
@@ -50,81 +48,6 @@ pub struct Comparison {
     pub quantity: Quantity,
     /// Smallest difference that counts; percentage points for accuracies, per cent for costs.
     pub margin: f64,
-}
-
-/// How many of the comparisons must hold for the claim to hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Share {
-    /// Every one.
-    All,
-    /// More than half.
-    Most,
-}
-
-/// What a comparison compares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Quantity {
-    /// Mean accuracy over the tasks, in percentage points.
-    Accuracy,
-    /// What the mean accuracy lacks to the baseline of the same model and protocol, in percentage points.
-    Loss,
-    /// FLOPs that were executed, the cost of the rule included; differences in per cent of the lower side.
-    Flops,
-    /// Tokens per second as measured; differences in per cent of the lower side.
-    TokensPerS,
-    /// A share that a probe measures, in percentage points.
-    Probe,
-}
-
-const SHARES: [(&str, Share); 2] = [("all", Share::All), ("most", Share::Most)];
-
-/// The last one is not written as a quantity: its entry names a probe.
-const QUANTITIES: [(&str, Quantity); 5] = [
-    ("accuracy", Quantity::Accuracy),
-    ("loss", Quantity::Loss),
-    ("flops", Quantity::Flops),
-    ("tokens_per_s", Quantity::TokensPerS),
-    ("probe", Quantity::Probe),
-];
-
-impl Share {
-    /// Word in experiment files.
-    pub fn name(self) -> &'static str {
-        SHARES[self as usize].0
-    }
-
-    /// How many of `comparisons` this is.
-    pub fn of(self, comparisons: usize) -> usize {
-        match self {
-            Self::All => comparisons,
-            Self::Most => comparisons / 2 + 1,
-        }
-    }
-}
-
-impl Quantity {
-    /// Word in experiment files.
-    pub fn name(self) -> &'static str {
-        QUANTITIES[self as usize].0
-    }
-
-    /// Whether it is a cost, known per task, and not a score, known per item.
-    pub fn is_cost(self) -> bool {
-        matches!(self, Self::Flops | Self::TokensPerS)
-    }
-
-    /// Unit of differences, as written behind a number.
-    pub fn unit(self) -> &'static str {
-        if self.is_cost() { "%" } else { "points" }
-    }
-}
-
-impl fmt::Display for Quantity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
 }
 
 /// `claim` as written.

@@ -31,17 +31,16 @@ use std::io::Read;
 use std::path::Path;
 
 pub use catalog::{Catalog, CatalogError, ModelFacts, TaskFacts, TaskKind};
-pub use claim::{Claim, Comparison, Entry, Quantity, Share};
+pub use claim::{Claim, Comparison, Entry};
 pub use claim_rows::RowComparison;
 pub use error::{ConfigError, render_plain};
 pub use experiment::{
     Amount, Condition, Experiment, Override, PROTOCOLS, ProbeVariant, Protocol, Sample, Schedule, Selector, SiteAxis,
     Variant,
 };
-pub(crate) use random::RANDOM;
 pub(crate) use strategies::same_value;
 
-use crate::record::regular;
+use records::regular;
 
 /// Reads and checks the experiment file at `path`.
 ///

@@ -1,12 +1,10 @@
 //! `--random`: every model of the hub gives way to random weights of its size.
 
+use records::names::RANDOM;
 use ssm_model::catalog;
 
 use super::error::Fault;
 use super::node::{Node, Value};
-
-/// What a reference to random weights begins with.
-pub(crate) const RANDOM: &str = "random:";
 
 /// What a reference to a model of the hub begins with.
 const HUB: &str = "hub:";

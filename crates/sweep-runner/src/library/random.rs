@@ -3,13 +3,14 @@
 //! They prove a path and measure its cost without a download. Their scores say nothing.
 
 use evaluation::tasks::Data;
+use records::names::RANDOM;
 use reduction_strategies::registry::nearest;
 use ssm_model::catalog::{self, GPT_NEOX, Published};
 use ssm_model::{ConfigError, ModelConfig, RandomWeights};
 
 use super::hub::Hub;
 use super::{LibraryError, UNKNOWN};
-use crate::config::{CatalogError, RANDOM};
+use crate::config::CatalogError;
 
 /// Raised whenever a seed gives other weights than before.
 const WEIGHTS_VERSION: u32 = 1;

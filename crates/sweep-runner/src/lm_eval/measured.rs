@@ -1,9 +1,9 @@
 //! What a cell says under the harness's names of metrics, with the harness's values and standard errors.
 
+use records::schema::{Aggregate, CellRecord, MetricRecord};
 use serde_json::{Value, json};
 
 use crate::analyse::{Contributions, mean_stderr};
-use crate::record::schema::{Aggregate, CellRecord, MetricRecord};
 
 /// How the harness makes one number of what the documents add.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,10 +17,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 pub use error::LmEvalError;
+use records::files::{self, Durability};
+use records::schema::{CellRecord, Status, TrialKey};
 
 use crate::analyse::recorded;
-use crate::record::files::{self, Durability};
-use crate::record::schema::{CellRecord, Status, TrialKey};
 use measured::Measured;
 
 /// The harness puts the date of a run into its file names, and its tools look for one. Here equal records give equal files, so it is

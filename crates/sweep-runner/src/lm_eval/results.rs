@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use evaluation::tasks::benchmarks;
+use records::names::BENCHMARKS;
+use records::schema::{CellRecord, TrialKey};
 use serde_json::{Map, Value, json};
 
 use super::measured::{Measured, output_type};
-use crate::record::schema::{CellRecord, TrialKey};
 
-/// Everything of a trial, with the keys of the harness; what is this project's own stands under `ssm_reduce`.
+/// Everything of a trial, with the keys of the harness; what is this project's own is under `ssm_reduce`.
 pub(super) fn results(key: &TrialKey, folder: &str, fewshot: usize, cells: &[(&CellRecord, Vec<Measured>)]) -> Value {
     let by_task = |value: &dyn Fn(&CellRecord, &[Measured]) -> Option<Value>| {
         let values = cells.iter().filter_map(|(cell, metrics)| Some((cell.task.clone(), value(cell, metrics)?)));
@@ -77,7 +77,7 @@ fn config(cell: &CellRecord, metrics: &[Measured], fewshot: usize) -> Value {
 
 /// Solved examples before each question; the reference tasks take none.
 fn n_shot(task: &str, fewshot: usize) -> usize {
-    if benchmarks().iter().any(|benchmark| benchmark.name == task) { fewshot } else { 0 }
+    if BENCHMARKS.contains(&task) { fewshot } else { 0 }
 }
 
 fn higher_is_better(metrics: &[Measured]) -> Value {

@@ -1,9 +1,9 @@
 //! `samples_<task>_<date>.jsonl` of one cell: one document a line.
 
+use records::schema::{CellRecord, ItemRecord};
 use serde_json::{Map, Value, json};
 
 use super::measured::{Measured, output_type};
-use crate::record::schema::{CellRecord, ItemRecord};
 
 /// The samples of a cell. `data`: digest of the task's data.
 ///

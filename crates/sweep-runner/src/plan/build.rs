@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use evaluation::{Protocol, Refusal};
 use miette::Diagnostic;
+use records::schema::{TrialKey, in_words};
 use thiserror::Error;
 
 use super::{
     Cell, Estimate, Excluded, Plan, PlannedTrial, Reason, Setting, claim, grid, ids, matching, probes, sample,
 };
 use crate::config::{Experiment, TaskFacts, TaskKind};
-use crate::record::schema::{TrialKey, in_words};
 
 /// Most cells that one experiment may have; more is a slip of the pen.
 pub const MAX_CELLS: usize = 1_000_000;

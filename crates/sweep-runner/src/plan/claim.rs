@@ -1,74 +1,18 @@
-//! The comparisons of a claim, settled against the grid: which trials stand on each side.
+//! The comparisons of a claim, settled against the grid: which trials are on each side.
 //!
 //! A comparison is made wherever an arm (trials that differ by their seed alone) of each side meet: an axis that both sides name may
 //! differ between them, every other one is the same on both. What a trial does not have (sites of `dense`, positions of a recurrence)
 //! meets everything.
 
+use records::claim::{ArmName, PlannedClaim, PlannedComparison};
 use reduction_strategies::options::OptionValue;
-use serde::{Deserialize, Serialize};
 
-use super::claim_rows::{self, PlannedRows};
+use super::claim_rows;
 use super::{Plan, PlanError, PlannedTrial, matching};
-use crate::config::{Amount, Claim, Comparison, Condition, Entry, Quantity, Selector, Share, TaskKind};
+use crate::config::{Amount, Claim, Comparison, Condition, Entry, Selector, TaskKind};
 
 /// Most comparisons of one claim: the corrected interval of the strictest one still has two of 10,000 resamples beyond each end.
 pub(super) const MOST_COMPARISONS: usize = 100;
-
-/// Content of `plan.json`: a claim with its comparisons.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PlannedClaim {
-    /// What is claimed, in words.
-    pub expect: String,
-    /// What of the data its author had seen before the comparisons and margins were fixed, in words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seen: Option<String>,
-    /// How many of the comparisons must hold.
-    pub share: Share,
-    /// The comparisons, by entry of the file, then in the order of the grid.
-    pub comparisons: Vec<PlannedComparison>,
-}
-
-/// On `quantity`, `higher` is claimed to be above `lower` by more than `margin`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PlannedComparison {
-    /// The name that the file gives it.
-    pub name: Option<String>,
-    /// What both sides have in common: model; none where it is what they differ in.
-    pub model: Option<String>,
-    /// The same for the protocol.
-    pub protocol: Option<String>,
-    /// What else both sides have in common, in words: reduction, sites, positions.
-    pub setting: String,
-    /// The side that is claimed to be lower.
-    pub lower: ArmName,
-    /// The side that is claimed to be higher.
-    pub higher: ArmName,
-    /// What is compared.
-    pub quantity: Quantity,
-    /// Smallest difference that counts.
-    pub margin: f64,
-    /// Tasks that both sides run.
-    pub tasks: Vec<String>,
-    /// Rows of a probe, where these are the sides and not trials.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rows: Option<PlannedRows>,
-}
-
-impl PlannedComparison {
-    /// What is compared, in a word.
-    pub fn what(&self) -> &str {
-        self.rows.as_ref().map_or(self.quantity.name(), |rows| &rows.measure)
-    }
-}
-
-/// Trials that differ by their seed alone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ArmName {
-    /// The side in words: strategy, and what it is selected by.
-    pub label: String,
-    /// Its trials, one per seed.
-    pub trials: Vec<String>,
-}
 
 /// Trials of the plan, by index, that differ by their seed alone.
 struct Arm(Vec<usize>);
@@ -95,8 +39,8 @@ pub(super) fn resolve(claim: &Claim, plan: &Plan) -> Result<PlannedClaim, PlanEr
             }
         };
         let before = comparisons.len();
-        for lower in arms.iter().filter(|arm| stands_on(arm, &entry.lower, plan)) {
-            for higher in arms.iter().filter(|arm| stands_on(arm, &entry.higher, plan)) {
+        for lower in arms.iter().filter(|arm| is_on(arm, &entry.lower, plan)) {
+            for higher in arms.iter().filter(|arm| is_on(arm, &entry.higher, plan)) {
                 comparisons.extend(meet(entry, lower, higher, plan));
             }
         }
@@ -127,13 +71,12 @@ fn arms(plan: &Plan) -> Vec<Arm> {
     arms
 }
 
-fn stands_on(arm: &Arm, side: &Selector, plan: &Plan) -> bool {
+fn is_on(arm: &Arm, side: &Selector, plan: &Plan) -> bool {
     plan.tasks.iter().any(|task| matching::matches(side, &plan.trials[arm.0[0]], task, false))
 }
 
 fn nothing(entry: &Comparison, arms: &[Arm], plan: &Plan) -> PlanError {
-    let empty =
-        [&entry.lower, &entry.higher].into_iter().find(|side| !arms.iter().any(|arm| stands_on(arm, side, plan)));
+    let empty = [&entry.lower, &entry.higher].into_iter().find(|side| !arms.iter().any(|arm| is_on(arm, side, plan)));
     let line = entry.lower.line;
     match empty {
         Some(side) => PlanError::Claim {

@@ -1,24 +1,10 @@
 //! Comparisons of the rows of a probe: one for every model and combination of the columns that both sides have in common.
 
-use evaluation::probes::Key;
-use serde::{Deserialize, Serialize};
+use records::claim::{ArmName, PlannedComparison, PlannedRows, Quantity};
+use records::probes::Key;
 
-use super::claim::{ArmName, PlannedComparison};
 use super::{Plan, PlanError, ProbeCell};
-use crate::config::{Quantity, RowComparison};
-
-/// The two rows of a comparison.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PlannedRows {
-    /// The probe.
-    pub probe: String,
-    /// What its rows measure.
-    pub measure: String,
-    /// Keys of the side that is claimed to be lower, one per column of the probe.
-    pub lower: Vec<Key>,
-    /// Keys of the other side.
-    pub higher: Vec<Key>,
-}
+use crate::config::RowComparison;
 
 pub(super) fn resolve(entry: &RowComparison, plan: &Plan) -> Result<Vec<PlannedComparison>, PlanError> {
     let mut comparisons = Vec::new();
@@ -112,7 +98,7 @@ mod tests {
         let first = &claim.comparisons[0];
         assert_eq!((first.lower.label.as_str(), first.higher.label.as_str()), ("distance 2", "distance 32"));
         assert_eq!((first.what(), first.quantity), ("divergence", Quantity::Probe));
-        // Keys stand in the order of the probe's columns, whatever the order of the file.
+        // Keys are in the order of the probe's columns, whatever the order of the file.
         let rows = first.rows.as_ref().unwrap();
         let columns: Vec<&str> = plan.probes[0].probe.columns.iter().map(|column| column.name).collect();
         let layer = columns.iter().position(|column| *column == "layer").unwrap();

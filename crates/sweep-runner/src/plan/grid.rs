@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashSet};
 
 use evaluation::Positions;
+use records::schema::TrialKey;
 use reduction_strategies::options::OptionValue;
 use reduction_strategies::schedule::nominal_flops_reduction;
 
 use super::{MAX_CELLS, PlanError, PlannedTrial, Setting, ids};
-use crate::code::Code;
+use crate::code;
 use crate::config::{Amount, Experiment, ModelFacts, Protocol, Variant};
-use crate::record::schema::TrialKey;
 
 /// All trials before anything is excluded.
 pub(super) struct Grid {
@@ -37,10 +37,10 @@ pub(super) fn expand(experiment: &Experiment, setting: &Setting) -> Result<Grid,
         for &protocol in &experiment.protocols {
             for variant in &experiment.strategies {
                 let points = if variant.is_dense() { &dense[..] } else { &points };
-                let code = Code::of(Some(&variant.strategy), &setting.device);
+                let code = code::of(Some(&variant.strategy), &setting.device);
                 let own_seed = [experiment.seed];
                 let seeds = if variant.seeds.is_empty() { &own_seed[..] } else { &variant.seeds };
-                // Nothing reads positions in a recurrence, and where nothing leaves all are the same.
+                // Nothing reads positions in a recurrence, and where nothing is removed all are the same.
                 let positions: Vec<Option<Positions>> = if model.uses_positions && !variant.is_dense() {
                     experiment.positions.iter().copied().map(Some).collect()
                 } else {
@@ -79,7 +79,7 @@ pub(super) fn expand(experiment: &Experiment, setting: &Setting) -> Result<Grid,
     Ok(grid)
 }
 
-/// Options as compact JSON with sorted keys; positions stand among them where they are not the default.
+/// Options as compact JSON with sorted keys; positions are among them where they are not the default.
 fn params(variant: &Variant, positions: Option<Positions>) -> String {
     let options = variant.strategy.options.to_json();
     let Some(positions) = positions.filter(|positions| *positions != Positions::default()) else { return options };

@@ -4,12 +4,12 @@
 //! earlier record look unfinished, which is safe; leaving something out would pass off an old number as a new one.
 
 use evaluation::Positions;
+use records::guards::GUARDS_VERSION;
+use records::schema::SCHEMA_VERSION;
 use serde_json::{Value, json};
 
 use super::PlannedTrial;
 use crate::config::{ModelFacts, TaskFacts};
-use crate::record::guards::GUARDS_VERSION;
-use crate::record::schema::SCHEMA_VERSION;
 
 /// Hex digits of an id: 64 bits, ample for a million cells.
 const DIGITS: usize = 16;
@@ -59,7 +59,7 @@ pub(super) fn cell_id(trial: &PlannedTrial, task: &TaskFacts) -> String {
 const GROUPS_VERSION: u32 = 1;
 
 /// Stable name of how the items of a task are laid out, cut into groups and run.
-pub(super) fn family_id(
+pub(super) fn cohort_id(
     trial: &PlannedTrial,
     model: &ModelFacts,
     task: &TaskFacts,

@@ -19,9 +19,7 @@ mod tests;
 mod types;
 
 pub use build::{MAX_CELLS, PlanError, build};
-pub use claim::{ArmName, PlannedClaim, PlannedComparison};
-pub use claim_rows::PlannedRows;
 pub use estimate::{ASSUMED_CPU_FLOPS_PER_S, ASSUMED_CUDA_FLOPS_PER_S, Estimate};
 pub use probes::ProbeCell;
 pub use render::{to_json, write_table};
-pub use types::{Cell, Excluded, Family, Plan, PlanIndex, PlannedTrial, Reason, Setting};
+pub use types::{Cell, Excluded, Plan, PlannedTrial, Reason, Setting};

@@ -2,15 +2,16 @@
 
 use evaluation::Positions;
 use evaluation::probes::{Probe, Subject};
+use records::code::Code;
+use records::probes::PROBE_SCHEMA_VERSION;
 use reduction_strategies::options::ResolvedOptions;
 use serde::{Serialize, Serializer};
 use serde_json::json;
 use ssm_model::Signal;
 
 use super::{Plan, PlannedTrial, ids};
-use crate::code::Code;
+use crate::code;
 use crate::config::{Experiment, ProbeVariant, TaskFacts, TaskKind};
-use crate::record::probes::PROBE_SCHEMA_VERSION;
 
 /// One probe on one model and task, and on one trial where it looks at strategies.
 #[derive(Clone, Debug, Serialize)]
@@ -91,7 +92,7 @@ fn distinct(plan: &Plan, model: usize) -> Vec<usize> {
     chosen
 }
 
-/// Everything that decides which tokens leave.
+/// Everything that decides which tokens are removed.
 fn reduction(trial: &PlannedTrial) -> serde_json::Value {
     let key = &trial.key;
     json!({
@@ -139,7 +140,7 @@ fn cell(
     ProbeCell {
         probe_id: ids::digest(&parts),
         probe: variant.probe,
-        code: Code::of(trial.map(|trial| &plan.trials[trial].strategy), &plan.setting.device),
+        code: code::of(trial.map(|trial| &plan.trials[trial].strategy), &plan.setting.device),
         options: variant.options.clone(),
         model,
         task: task.name.clone(),

@@ -5,11 +5,11 @@ use std::io::{self, Write};
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent, presets};
 use evaluation::Positions;
+use records::schema::in_words;
 use reduction_strategies::options::OptionValue;
 
 use super::{Cell, Estimate, Plan, PlannedTrial};
 use crate::config::Amount;
-use crate::record::schema::in_words;
 use crate::text::{number, terminal};
 
 /// Cells that share model, protocol, strategy and options.

@@ -2,11 +2,11 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use evaluation::Positions;
+use records::schema::TrialKey;
 
 use super::{Cell, Plan, PlanError, Reason, Setting, build, to_json, write_table};
 use crate::config::fake::{CATALOG, FakeCatalog, edited};
 use crate::config::{Catalog, load, load_str, render_plain};
-use crate::record::schema::TrialKey;
 
 /// A snapshot without the long expression in its header.
 macro_rules! snapshot {

@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 
 use evaluation::Positions;
-use evaluation::tasks::Split;
+use records::Split;
+use records::claim::PlannedClaim;
+use records::code::Code;
+use records::identity::Digests;
+use records::plan::{Cohort, PlanIndex};
+use records::schema::{TrialKey, in_words};
 use reduction_strategies::registry::Strategy;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::{Estimate, PlannedClaim, ProbeCell, ids};
-use crate::code::Code;
+use super::{Estimate, ProbeCell, ids};
 use crate::config::{Amount, ModelFacts, TaskFacts};
-use crate::record::identity::Digests;
-use crate::record::schema::{TrialKey, in_words};
 
 /// Where a plan will run, as far as it can change results.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -148,58 +150,18 @@ impl std::fmt::Display for Reason {
     }
 }
 
-/// Content of `plan.json`: what the analysis must know of the plan.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct PlanIndex<'a> {
-    /// Name of the experiment.
-    pub experiment: &'a str,
-    /// What it asks.
-    pub question: Option<&'a str>,
-    /// A claim to decide, with its comparisons.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub claim: Option<&'a PlannedClaim>,
-    /// Strategy that every other one is compared to.
-    pub baseline: &'a str,
-    /// Seed of the experiment.
-    pub seed: u64,
-    /// Solved examples in front of each question of a benchmark.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub fewshot: usize,
-    /// Cell ids, in order.
-    pub cells: Vec<&'a str>,
-    /// The same cells by what they have in common.
-    pub families: Vec<Family>,
-    /// Digests of weights, tokenizers and data, by what they belong to.
-    pub digests: Digests,
-}
-
-/// Cells of one model, task and protocol. They score the same items in the same way and differ in the reduction alone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Family {
-    /// Stable hash of everything that decides how the items are laid out and cut into groups, and of where they run.
-    pub family_id: String,
-    /// Model reference.
-    pub model: String,
-    /// Task name.
-    pub task: String,
-    /// Protocol name.
-    pub protocol: String,
-    /// Indices into the cells of the plan.
-    pub cells: Vec<usize>,
-}
-
 impl Plan {
     /// What the analysis must know; the content of `plan.json`.
-    pub fn index(&self) -> PlanIndex<'_> {
+    pub fn index(&self) -> PlanIndex {
         PlanIndex {
-            experiment: &self.experiment,
-            question: self.question.as_deref(),
-            claim: self.claim.as_ref(),
-            baseline: &self.baseline,
+            experiment: self.experiment.clone(),
+            question: self.question.clone(),
+            claim: self.claim.clone(),
+            baseline: self.baseline.clone(),
             seed: self.seed,
             fewshot: self.fewshot,
-            cells: self.cells.iter().map(|cell| cell.cell_id.as_str()).collect(),
-            families: self.families(),
+            cells: self.cells.iter().map(|cell| cell.cell_id.clone()).collect(),
+            cohorts: self.cohorts(),
             digests: self.digests(),
         }
     }
@@ -216,9 +178,9 @@ impl Plan {
         models.chain(tasks).collect()
     }
 
-    /// The families of all cells, by model, then task, then protocol.
-    pub fn families(&self) -> Vec<Family> {
-        let mut families: BTreeMap<(usize, usize, usize), Family> = BTreeMap::new();
+    /// The cohorts of all cells, by model, then task, then protocol.
+    pub fn cohorts(&self) -> Vec<Cohort> {
+        let mut cohorts: BTreeMap<(usize, usize, usize), Cohort> = BTreeMap::new();
         let mut protocols: Vec<&str> = Vec::new();
         for (index, cell) in self.cells.iter().enumerate() {
             let trial = self.trial_of(cell);
@@ -229,8 +191,8 @@ impl Plan {
                 protocols.push(protocol);
             }
             let protocol = place(protocols.iter().position(|known| *known == protocol));
-            let family = families.entry((trial.model, task, protocol)).or_insert_with(|| Family {
-                family_id: ids::family_id(
+            let cohort = cohorts.entry((trial.model, task, protocol)).or_insert_with(|| Cohort {
+                cohort_id: ids::cohort_id(
                     trial,
                     &self.models[trial.model],
                     &self.tasks[task],
@@ -241,9 +203,9 @@ impl Plan {
                 protocol: trial.key.protocol.clone(),
                 cells: Vec::new(),
             });
-            family.cells.push(index);
+            cohort.cells.push(index);
         }
-        families.into_values().collect()
+        cohorts.into_values().collect()
     }
 
     /// Trials to be guarded on one model, with the ids of what their guards find: of each protocol, strategy and options

@@ -4,9 +4,9 @@
 use std::path::Path;
 use std::{fs, io};
 
+use records::regular;
 use tracing::warn;
 
-use super::regular;
 use super::store::{self, StoreError};
 
 /// Why a file is moved.

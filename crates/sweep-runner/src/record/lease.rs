@@ -19,11 +19,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use records::files;
+use records::owner::{Life, Owner};
+use records::regular;
 use serde::{Deserialize, Serialize};
 
-use super::files;
-use super::owner::{Life, Owner};
-use super::regular;
 use crate::code;
 
 /// Time without a sign of life after which a lease of a process that cannot be looked at is stale.

@@ -5,9 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use evaluation::executor::Sharing;
 use evaluation::tasks::Split;
+use records::owner::Owner;
 use serde::{Deserialize, Serialize};
 
-use super::owner::Owner;
 use crate::config::{Experiment, Override};
 use crate::plan::Plan;
 

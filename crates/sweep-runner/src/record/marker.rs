@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use records::files::{self, Durability};
+use records::regular;
 use serde::Deserialize;
 
-use super::files::{self, Durability};
-use super::regular;
 use super::store::{StoreError, io};
 
 /// The file that marks a folder as one of ours. It is the first one in it.

@@ -1,18 +1,12 @@
-//! What a run leaves on disk.
+//! The results folder as a run writes it: who works on it, what is finished, what can be reused. The records themselves are plain data of
+//! the crate `records`.
 
 pub mod aside;
-pub mod check;
-pub(crate) mod files;
-pub mod guards;
-pub mod identity;
 pub mod lease;
 pub mod manifest;
 pub(crate) mod marker;
-pub mod owner;
 pub mod parts;
 pub mod probes;
-pub(crate) mod regular;
 pub(crate) mod review;
-pub mod schema;
 pub mod status;
 pub mod store;

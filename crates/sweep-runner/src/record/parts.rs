@@ -9,21 +9,22 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use evaluation::Partial;
+use records::code::Code;
+use records::files::{self, Durability};
+use records::regular;
+use records::schema::Failure;
 use serde::{Deserialize, Serialize};
 
 use super::aside::{self, Aside};
-use super::files::{self, Durability};
-use super::regular;
-use super::schema::Failure;
 use super::store::{StoreError, damaged, io};
-use crate::code::Code;
 
 /// First line of a part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartHead {
     /// Cells that share the group's items, model and protocol.
-    pub family: String,
-    /// 0-based number of the group in its family.
+    #[serde(rename = "family")]
+    pub cohort: String,
+    /// 0-based number of the group in its cohort.
     pub group: usize,
     /// The cells, in the order of the outcomes.
     pub cells: Vec<String>,
@@ -82,7 +83,7 @@ impl Parts {
         let code = head.code.iter().map(|code| format!("{}-{}", code.shared, code.rule));
         let identity: Vec<String> = head.cells.iter().cloned().chain(code).collect();
         let cells = blake3::hash(identity.join("\n").as_bytes()).to_hex();
-        let name = format!("{}-{:05}-{}.json", head.family, head.group, &cells[..16]);
+        let name = format!("{}-{:05}-{}.json", head.cohort, head.group, &cells[..16]);
         let path = self.folder.join(&name);
         let outcomes = serde_json::to_vec(outcomes).map_err(|error| damaged(&path, error))?;
         let head = PartHead { digest: digest(&outcomes), ..head.clone() };
@@ -227,8 +228,8 @@ mod tests {
         let errors = errors.iter().map(|cell| ((*cell).to_owned(), "too short".to_owned())).collect();
         let cells = vec!["one".to_owned(), "two".to_owned()];
         let code = vec![code("a"), code("b")];
-        let (family, hints) = ("f".to_owned(), BTreeMap::new());
-        PartHead { family, group: 7, cells, code, errors, hints, peak_mem_bytes: 5, digest: String::new() }
+        let (cohort, hints) = ("f".to_owned(), BTreeMap::new());
+        PartHead { cohort, group: 7, cells, code, errors, hints, peak_mem_bytes: 5, digest: String::new() }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What one finished probe leaves behind, as plain data, and where it stands.
+//! The probes of a results folder, as a run writes and reuses them.
 //!
 //! ```text
 //! results/<experiment>/probes.json         ids of all planned probes, in order
@@ -8,73 +8,24 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use evaluation::probes::ProbeRow;
-use serde::{Deserialize, Serialize};
+use records::check;
+use records::code::Code;
+use records::files::{self, Durability};
+use records::probes::{ProbeRecord, index_path, record_path};
+use records::schema::Status;
 
 use super::aside::{self, Aside};
-use super::check;
-use super::files::{self, Durability};
-use super::schema::{Failure, Status, TrialKey};
 use super::store::{StoreError, io};
-use crate::code::Code;
-
-/// Version of this layout and of what its numbers count; part of every probe's id.
-pub const PROBE_SCHEMA_VERSION: u32 = 1;
-
-/// A probe on one model and task.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ProbeRecord {
-    /// [`PROBE_SCHEMA_VERSION`] of the program that wrote it.
-    pub schema_version: u32,
-    /// Stable hash of everything that can change the rows.
-    pub probe_id: String,
-    /// The code that made it; a record of other code is not reused.
-    #[serde(default)]
-    pub code: Code,
-    /// Name of the probe.
-    pub probe: String,
-    /// Resolved options as compact JSON with sorted keys.
-    pub options: String,
-    /// Model reference as written in the experiment.
-    pub model: String,
-    /// Task name.
-    pub task: String,
-    /// The trial, where the probe looks at a strategy.
-    pub trial: Option<TrialKey>,
-    /// Items looked at.
-    pub items: usize,
-    /// How it ended.
-    pub status: Status,
-    /// Why it failed.
-    pub error: Option<String>,
-    /// What to do about that, where there is something to do.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
-    /// Seconds that it took.
-    pub wall_s: f64,
-    /// Names of the key columns of the rows.
-    pub columns: Vec<String>,
-    /// The rows, with what each item adds.
-    pub rows: Vec<ProbeRow>,
-}
-
-impl ProbeRecord {
-    /// Why it failed, where it did.
-    pub fn failure(&self) -> Failure {
-        Failure::of_record(self.error.as_deref(), self.hint.as_deref())
-    }
-}
 
 /// The probes of a results folder.
 pub struct ProbeStore {
-    index: PathBuf,
-    folder: PathBuf,
+    dir: PathBuf,
 }
 
 impl ProbeStore {
     /// The probes in the results folder `dir`.
     pub fn at(dir: &Path) -> Self {
-        Self { index: dir.join("probes.json"), folder: dir.join("probes") }
+        Self { dir: dir.to_owned() }
     }
 
     /// Writes down which probes are planned.
@@ -82,9 +33,10 @@ impl ProbeStore {
     /// # Errors
     /// The folder cannot be written.
     pub fn write_index(&self, ids: &[&str]) -> Result<(), StoreError> {
-        fs::create_dir_all(&self.folder).map_err(|error| io("create", &self.folder, error))?;
+        let folder = self.dir.join("probes");
+        fs::create_dir_all(&folder).map_err(|error| io("create", &folder, error))?;
         let text = serde_json::to_vec_pretty(ids).unwrap_or_else(|_| unreachable!("ids are text"));
-        write(&self.index, &text)
+        write(&index_path(&self.dir), &text)
     }
 
     /// Whether a probe has a record that can be reused: it is whole, of this probe, of the same code as now (where `code` says which), and did not
@@ -105,8 +57,7 @@ impl ProbeStore {
             None => Ok(false),
             Some(Ok(status)) => Ok(status == Status::Done),
             Some(Err((aside, why))) => {
-                let dir = self.folder.parent().unwrap_or(&self.folder);
-                aside::move_away(dir, &self.path(probe_id), aside, &why)?;
+                aside::move_away(&self.dir, &record_path(&self.dir, probe_id), aside, &why)?;
                 Ok(false)
             }
         }
@@ -119,7 +70,7 @@ impl ProbeStore {
         probe_id: &str,
         code: Option<&Code>,
     ) -> Result<Option<Result<Status, (Aside, String)>>, StoreError> {
-        let Some(text) = aside::read_if_there(&self.path(probe_id))? else { return Ok(None) };
+        let Some(text) = aside::read_if_there(&record_path(&self.dir, probe_id))? else { return Ok(None) };
         let record = serde_json::from_slice::<ProbeRecord>(&text).map_err(|error| error.to_string());
         let whole = record.and_then(|record| check::probe(&record, probe_id).map(|()| record));
         Ok(Some(match whole {
@@ -138,17 +89,7 @@ impl ProbeStore {
     pub fn write(&self, record: &ProbeRecord) -> Result<(), StoreError> {
         let text =
             serde_json::to_vec(record).unwrap_or_else(|_| unreachable!("numbers, text and lists of them are JSON"));
-        write(&self.path(&record.probe_id), &text)
-    }
-
-    /// Where the ids of all planned probes stand.
-    pub fn index_path(&self) -> &Path {
-        &self.index
-    }
-
-    /// Where the record of a probe stands.
-    pub fn path(&self, probe_id: &str) -> PathBuf {
-        self.folder.join(format!("{probe_id}.json"))
+        write(&record_path(&self.dir, &record.probe_id), &text)
     }
 }
 

@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
+use evaluation::tasks::primary_metric;
 use rayon::prelude::*;
+use records::check;
+use records::code::Code;
+use records::schema::{CellRecord, Status};
 use tracing::warn;
 
 use super::aside::{self, Aside};
-use super::check;
 use super::lease::{Lease, Taken};
-use super::schema::{CellRecord, Status};
 use super::store::{Store, StoreError, io};
-use crate::code::Code;
 use crate::plan::{Cell, Plan};
 
 /// The lease of whoever moves files away: a record that somebody else made in the meantime must not be taken for the old one.
@@ -149,7 +150,7 @@ impl Store {
         Ok(match self.look(&cell.cell_id)? {
             None => Verdict::Absent,
             Some(Err(why)) => Verdict::Damaged(why),
-            Some(Ok(record)) => match check::asked(&record, &trial.key, &cell.task) {
+            Some(Ok(record)) => match check::asked(&record, &trial.key, &cell.task, primary_metric(&cell.task)) {
                 Err(why) => Verdict::Damaged(why),
                 Ok(()) if record.code != trial.code && !keep_other_code => Verdict::OtherCode(record.code),
                 Ok(()) if check::is_labelled(&record, &trial.key) => Verdict::Sound(record.status),

@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rayon::prelude::*;
+use records::check;
+use records::owner::Owner;
+use records::plan::{Cohort, PlanIndex};
+use records::schema::{CellRecord, Failure, Status as Ending};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use super::aside::{self, Aside};
-use super::check;
 use super::lease::{Found, SILENCE};
 use super::manifest::{Contribution, SharingRecord};
-use super::owner::Owner;
 use super::parts::PartHead;
-use super::schema::{CellRecord, Failure, Status as Ending};
 use super::store::{Store, StoreError, damaged, io};
-use crate::plan::Family;
 
 /// How far an experiment is.
 #[derive(Clone, Debug, Serialize)]
@@ -85,15 +85,6 @@ pub struct LeaseStatus {
     pub stale: bool,
 }
 
-/// What of `plan.json` counts here.
-#[derive(Deserialize)]
-struct PlanFile {
-    experiment: String,
-    cells: Vec<String>,
-    #[serde(default)]
-    families: Vec<Family>,
-}
-
 /// More groups than the items of any task make: a task has at most 500,000 rows.
 const MOST_GROUPS: usize = 1_000_000;
 
@@ -105,11 +96,11 @@ type Ended = (Ending, Failure);
 /// # Errors
 /// A file that cannot be read or is damaged.
 pub fn read(folder: &Path) -> Result<Option<Status>, StoreError> {
-    let Some(plan) = json::<PlanFile>(&folder.join("plan.json"))? else { return Ok(None) };
+    let Some(plan) = json::<PlanIndex>(&folder.join("plan.json"))? else { return Ok(None) };
     let mut damaged = BTreeMap::new();
     let mut groups: BTreeMap<String, usize> = whole(&folder.join("groups.json"), &mut damaged)?.unwrap_or_default();
-    if let Some((family, count)) = groups.iter().find(|(_, count)| **count > MOST_GROUPS) {
-        let why = format!("family {family} has {count} groups");
+    if let Some((cohort, count)) = groups.iter().find(|(_, count)| **count > MOST_GROUPS) {
+        let why = format!("cohort {cohort} has {count} groups");
         damaged.insert(folder.join("groups.json").display().to_string(), why);
         groups.clear();
     }
@@ -125,29 +116,29 @@ pub fn read(folder: &Path) -> Result<Option<Status>, StoreError> {
     if let Err(why) = store.look_at_guards()? {
         damaged.insert(folder.join("guards.json").display().to_string(), why);
     }
-    let mut family_of: Vec<Option<&Family>> = vec![None; plan.cells.len()];
-    for family in &plan.families {
-        for cell in &family.cells {
+    let mut cohort_of: Vec<Option<&Cohort>> = vec![None; plan.cells.len()];
+    for cohort in &plan.cohorts {
+        for cell in &cohort.cells {
             // A cell beyond the list is nobody's.
-            if let Some(place) = family_of.get_mut(*cell) {
-                *place = Some(family);
+            if let Some(place) = cohort_of.get_mut(*cell) {
+                *place = Some(cohort);
             }
         }
     }
-    let look = |(id, family): (&String, Option<&Family>)| {
-        Ok(store.look(id)?.map(|look| look.and_then(|record| ended(&record, family))))
+    let look = |(id, cohort): (&String, Option<&Cohort>)| {
+        Ok(store.look(id)?.map(|look| look.and_then(|record| ended(&record, cohort))))
     };
-    let looks = plan.cells.par_iter().zip(family_of).map(look);
+    let looks = plan.cells.par_iter().zip(cohort_of).map(look);
     let looks: Vec<Option<Result<Ended, String>>> = looks.collect::<Result<_, StoreError>>()?;
     let mut models: Vec<ModelStatus> = Vec::new();
     let mut failures = BTreeMap::new();
-    for family in &plan.families {
-        if models.last().is_none_or(|last| last.model != family.model) {
-            models.push(ModelStatus { model: family.model.clone(), groups: Some(0), ..ModelStatus::default() });
+    for cohort in &plan.cohorts {
+        if models.last().is_none_or(|last| last.model != cohort.model) {
+            models.push(ModelStatus { model: cohort.model.clone(), groups: Some(0), ..ModelStatus::default() });
         }
         let Some(model) = models.last_mut() else { continue };
         let mut unrecorded = BTreeSet::new();
-        for (id, look) in family.cells.iter().filter_map(|cell| Some((plan.cells.get(*cell)?, looks.get(*cell)?))) {
+        for (id, look) in cohort.cells.iter().filter_map(|cell| Some((plan.cells.get(*cell)?, looks.get(*cell)?))) {
             model.cells += 1;
             match look {
                 Some(Ok((Ending::Done, _))) => model.done += 1,
@@ -164,10 +155,10 @@ pub fn read(folder: &Path) -> Result<Option<Status>, StoreError> {
                 }
             }
         }
-        let count = groups.get(&family.family_id).copied();
+        let count = groups.get(&cohort.cohort_id).copied();
         model.groups = model.groups.zip(count).map(|(all, own)| all + own);
         let done = |group: &usize| {
-            let there = parts.iter().filter(|part| part.family == family.family_id && part.group == *group);
+            let there = parts.iter().filter(|part| part.cohort == cohort.cohort_id && part.group == *group);
             let there: BTreeSet<&str> = there.flat_map(|part| part.cells.iter().map(String::as_str)).collect();
             unrecorded.is_subset(&there)
         };
@@ -241,8 +232,8 @@ fn manifests(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
     Ok(paths)
 }
 
-fn ended(record: &CellRecord, family: Option<&Family>) -> Result<Ended, String> {
-    family.map_or(Ok(()), |family| check::of_family(record, family))?;
+fn ended(record: &CellRecord, cohort: Option<&Cohort>) -> Result<Ended, String> {
+    cohort.map_or(Ok(()), |cohort| check::of_cohort(record, cohort))?;
     Ok((record.status, record.failure()))
 }
 

@@ -4,7 +4,7 @@
 //! results/<experiment>/.sweep-results       says that the folder is one of ours
 //!                      experiment.yaml      the experiment as it was run, defaults and overrides included
 //!                      plan.json            what was asked: all cells in order, and the digests of what they depend on
-//!                      groups.json          how many groups of items the cells of each family have
+//!                      groups.json          how many groups of items each cohort of cells has
 //!                      guards.json          outcome of the guards
 //!                      cells/<id>.json      one record per finished cell
 //!                      parts/<group>.json   finished groups of cells that are not whole yet
@@ -19,19 +19,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use miette::Diagnostic;
-use serde::{Deserialize, Serialize};
+use records::check;
+use records::files::{self, Durability};
+use records::guards::GuardRow;
+use records::identity::{self, Change};
+use records::plan::PlanIndex;
+use records::schema::CellRecord;
+use serde::Serialize;
 use thiserror::Error;
 
 use super::aside::{self, Aside};
-use super::check;
-use super::files::{self, Durability};
-use super::guards::GuardRow;
-use super::identity::{self, Change, Digests};
 use super::lease::{Found, Leases};
 use super::manifest::Manifest;
 use super::marker;
 use super::parts::Parts;
-use super::schema::CellRecord;
 use super::status;
 use crate::config::Experiment;
 use crate::plan::Plan;
@@ -136,7 +137,7 @@ pub enum StoreError {
     #[error("{path} was made with something else:\n{}", list(changes))]
     #[diagnostic(help(
         "choose another folder with --out, or put the old files back; with --accept-changes cells are run anew with what is \
-         there now, and the old ones stay on disk but leave the frames"
+         there now, and the old ones stay on disk but are not in the frames"
     ))]
     Changed {
         /// The folder.
@@ -163,14 +164,6 @@ impl StoreError {
                 | Self::Unusable { .. }
         )
     }
-}
-
-/// What of `plan.json` a later run compares itself with.
-#[derive(Deserialize)]
-struct Earlier {
-    experiment: String,
-    #[serde(default)]
-    digests: Digests,
 }
 
 /// What a user allows a run to do with a folder that holds something already.
@@ -203,7 +196,7 @@ impl Store {
         // A plan that is somebody else's says nothing of ours.
         let ours = marker::look(folder)? == marker::Holds::Results;
         let earlier = if ours { aside::read_if_there(&folder.join("plan.json"))? } else { None };
-        let earlier = earlier.map(|text| serde_json::from_slice::<Earlier>(&text));
+        let earlier = earlier.map(|text| serde_json::from_slice::<PlanIndex>(&text));
         if let Some(Ok(earlier)) = &earlier {
             let path = folder.display().to_string();
             if earlier.experiment != plan.experiment {
@@ -276,7 +269,7 @@ impl Store {
         self.write_json("plan.json", &plan.index(), Durability::Synced)
     }
 
-    /// Keeps the number of groups of each family.
+    /// Keeps the number of groups of each cohort.
     ///
     /// # Errors
     /// The folder cannot be written.

@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
+use records::claim::PlannedComparison;
+use records::claim::Share;
+
 use super::tables;
 use crate::analyse::{ClaimResult, ComparisonResult, Interval, JOINT_LEVEL, MARK, Terms, Verdict};
-use crate::config::Share;
-use crate::plan::PlannedComparison;
 use crate::text;
 
 /// Name of the table of comparisons.

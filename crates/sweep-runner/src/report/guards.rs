@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use crate::record::guards::{ERROR, GuardRow};
-use crate::record::schema::{Failure, in_words};
+use records::guards::{ERROR, GuardRow};
+use records::schema::{Failure, in_words};
+
 use crate::text::{markdown_cell, markdown_code};
 
 /// Guards that have a column where they ran, in the order in which they run.
@@ -75,7 +76,7 @@ mod tests {
     fn row(model: &str, protocol: &str, strategy: &str, guard: &str, right: usize, checked: usize) -> GuardRow {
         GuardRow {
             guard_id: "g".to_owned(),
-            code: crate::code::Code::default(),
+            code: records::code::Code::default(),
             model: model.to_owned(),
             protocol: protocol.to_owned(),
             strategy: strategy.to_owned(),

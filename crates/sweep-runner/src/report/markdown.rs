@@ -2,13 +2,14 @@
 
 use std::fmt::Write as _;
 
+use records::names::RANDOM;
+
 use super::claim;
 use super::figures::{FailedFigure, Figure};
 use super::guards;
 use super::tables::Table;
 use super::view::{Scene, Series, SeriesPoint, View};
 use crate::analyse::{Analysis, Difference, MARK, NOT_COMPARED, Study, TaskMean, are_equal};
-use crate::config::RANDOM;
 use crate::text::{markdown, markdown_cell, markdown_code};
 
 /// The whole page.

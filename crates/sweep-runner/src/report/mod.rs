@@ -22,13 +22,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
+use records::files::{self, Durability};
 
 use convert::Rendered;
 pub use error::ReportError;
 pub use splice::{check_document, splice};
 
 use crate::analyse;
-use crate::record::files::{self, Durability};
 
 /// What [`run`] read and wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,10 +8,11 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Component, Path};
 
+use records::files::{self, Durability};
+use records::regular;
+
 use super::error::ReportError;
 use super::values;
-use crate::record::files::{self, Durability};
-use crate::record::regular;
 
 const BEGIN: &str = "<!-- BEGIN: ";
 const CLOSE: &str = " -->";

@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use evaluation::tasks::Split;
+use records::Split;
+use records::schema::{TrialKey, options_as_text};
 
 use super::style::{self, Family, Style};
 use crate::analyse::{Arm, Difference, Study, TaskMean, arms, comparable, comparable_set};
-use crate::record::schema::{TrialKey, options_as_text};
 use crate::text;
 
 /// A whole experiment, ready to be shown.

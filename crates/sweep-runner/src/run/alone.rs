@@ -19,20 +19,20 @@ pub(super) fn run(loaded: &Loaded<'_>, recorder: &mut Recorder<'_>) -> Result<()
         }
         let Some(claim) = ledger.claim(*group)? else { continue };
         memory::reset_peak();
-        let family = &ledger.families[group.family];
-        let layout = &loaded.layouts[&group.family];
+        let cohort = &ledger.cohorts[group.cohort];
+        let layout = &loaded.layouts[&group.cohort];
         let mut outcomes = Vec::with_capacity(claim.cells.len());
         for (index, cell) in claim.cells.iter().enumerate() {
             if recorder.options.stop.requested().is_some() {
                 return Ok(());
             }
             let started = Instant::now();
-            let (span, reduction) = (family.spans[group.index].clone(), loaded.reduction(*cell));
+            let (span, reduction) = (cohort.spans[group.index].clone(), loaded.reduction(*cell));
             let result = batch.evaluate(loaded.model, layout, span, &reduction, RECORDED_PLANS);
             let result = result.map_err(|error| error::failure(&error));
             outcomes.push(GroupOutcome { result, seconds: started.elapsed().as_secs_f64() });
             lost::check(device, outcomes[index..].iter().map(|outcome| outcome.result.is_err()))?;
-            recorder.progress.underway((index + 1) as f64 * family.share(group.index));
+            recorder.progress.underway((index + 1) as f64 * cohort.share(group.index));
         }
         recorder.finish(claim, outcomes, memory::peak_bytes_of(device), None, layout, loaded.tasks)?;
     }

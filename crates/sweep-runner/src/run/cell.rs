@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use evaluation::metrics::{self, Aggregate as MetricAggregate};
 use evaluation::tasks::{Task, primary_metric};
 use evaluation::{Evaluation, Protocol, Reduction};
+use records::schema::{
+    Aggregate, CellRecord, CostRecord, Failure, ItemRecord, MetricRecord, PlanItem, PlanRecord, SCHEMA_VERSION,
+    SiteRecord, Status,
+};
 
 use crate::config::{self, Experiment, ModelFacts};
 use crate::library::Library;
 use crate::plan::{Cell, PlannedTrial};
-use crate::record::schema::{
-    Aggregate, CellRecord, CostRecord, Failure, ItemRecord, MetricRecord, PlanItem, PlanRecord, SCHEMA_VERSION,
-    SiteRecord, Status,
-};
 
 /// Items per cell whose plans are recorded: enough for token maps and overlaps, little beside the scores.
 pub(super) const RECORDED_PLANS: usize = 4;

@@ -2,11 +2,11 @@
 
 use evaluation::EvaluationError;
 use miette::Diagnostic;
+use records::schema::Failure;
 use thiserror::Error;
 
 use super::signals::Interrupt;
 use crate::library::LibraryError;
-use crate::record::schema::Failure;
 use crate::record::store::StoreError;
 
 /// Why a run stopped.

@@ -4,14 +4,15 @@
 use std::ops::Range;
 
 use evaluation::Layout;
+use records::plan::Cohort;
+use records::schema::Failure;
 
 use super::Shard;
 use super::cell::protocol;
 use super::tasks::Tasks;
 use crate::config::Experiment;
 use crate::library::{Library, LibraryError};
-use crate::plan::{self, Plan};
-use crate::record::schema::Failure;
+use crate::plan::Plan;
 
 /// Tokens of a group on the CPU: a few packed calls. Small enough that a kill costs seconds (minutes for the largest models that one
 /// would run there), large enough that recording costs little beside computing.
@@ -19,9 +20,9 @@ const CPU_TOKENS: usize = 4096;
 /// Tokens of a group on a GPU: a few calls that fill it.
 const GPU_TOKENS: usize = 262_144;
 
-/// A family of the plan with its groups.
-pub(super) struct Family {
-    pub(super) planned: plan::Family,
+/// A cohort of the plan with its groups.
+pub(super) struct GroupedCohort {
+    pub(super) planned: Cohort,
     /// Index of the model in the plan.
     pub(super) model: usize,
     /// Units of the layout, by group.
@@ -33,58 +34,58 @@ pub(super) struct Family {
 /// One group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Group {
-    /// Index of the family.
-    pub(super) family: usize,
-    /// Number within the family.
+    /// Index of the cohort.
+    pub(super) cohort: usize,
+    /// Number within the cohort.
     pub(super) index: usize,
 }
 
-impl Family {
+impl GroupedCohort {
     /// Name of a group's lease.
     pub(super) fn lease(&self, group: usize) -> String {
-        format!("{}-{group:05}", self.planned.family_id)
+        format!("{}-{group:05}", self.planned.cohort_id)
     }
 
     /// A group in words.
     pub(super) fn describe(&self, group: usize) -> String {
-        let plan::Family { model, task, protocol, .. } = &self.planned;
+        let Cohort { model, task, protocol, .. } = &self.planned;
         format!("{model} {task} {protocol} group {} of {}", group + 1, self.spans.len())
     }
 
-    /// Share of the family's work in a group.
+    /// Share of the cohort's work in a group.
     pub(super) fn share(&self, group: usize) -> f64 {
         self.tokens[group] as f64 / self.tokens.iter().sum::<usize>().max(1) as f64
     }
 }
 
-/// The layout of a family.
+/// The layout of a cohort.
 pub(super) fn layout(
     experiment: &Experiment,
-    family: &plan::Family,
+    cohort: &Cohort,
     library: &Library,
     tasks: &mut Tasks,
 ) -> Result<Layout, LibraryError> {
-    let task = tasks.get(library, &family.model, &family.task, experiment)?;
-    Ok(Layout::new(task.kind, &task.items, protocol(experiment, &family.protocol)))
+    let task = tasks.get(library, &cohort.model, &cohort.task, experiment)?;
+    Ok(Layout::new(task.kind, &task.items, protocol(experiment, &cohort.protocol)))
 }
 
-/// A family whose task cannot be put in the tokens of its model, and why. Its cells fail; others do not depend on it.
+/// A cohort whose task cannot be put in the tokens of its model, and why. Its cells fail; others do not depend on it.
 pub(super) struct Unfit {
-    pub(super) planned: plan::Family,
+    pub(super) planned: Cohort,
     pub(super) failure: Failure,
 }
 
-/// All families with their groups, in the order of the plan, and those that cannot be cut into groups. Depends on the plan alone, so that
+/// All cohorts with their groups, in the order of the plan, and those that cannot be cut into groups. Depends on the plan alone, so that
 /// all processes cut alike.
-pub(super) fn families(
+pub(super) fn cohorts(
     experiment: &Experiment,
     plan: &Plan,
     library: &Library,
     tasks: &mut Tasks,
-) -> Result<(Vec<Family>, Vec<Unfit>), LibraryError> {
+) -> Result<(Vec<GroupedCohort>, Vec<Unfit>), LibraryError> {
     let budget = if plan.setting.device == "cpu" { CPU_TOKENS } else { GPU_TOKENS };
-    let (mut families, mut unfit) = (Vec::new(), Vec::new());
-    for planned in plan.families() {
+    let (mut cohorts, mut unfit) = (Vec::new(), Vec::new());
+    for planned in plan.cohorts() {
         let layout = match layout(experiment, &planned, library, tasks) {
             Ok(layout) => layout,
             Err(error) if error.is_of_task() => {
@@ -96,17 +97,17 @@ pub(super) fn families(
         let spans = layout.spans(budget);
         let tokens = spans.iter().map(|span| layout.tokens(span.clone())).collect();
         let model = plan.models.iter().position(|model| model.reference == planned.model);
-        let model = model.unwrap_or_else(|| unreachable!("families are made of the plan's models"));
-        families.push(Family { planned, model, spans, tokens });
+        let model = model.unwrap_or_else(|| unreachable!("cohorts are made of the plan's models"));
+        cohorts.push(GroupedCohort { planned, model, spans, tokens });
     }
-    Ok((families, unfit))
+    Ok((cohorts, unfit))
 }
 
 /// The groups of a shard, in order; all of them where there is none.
-pub(super) fn groups(plan: &Plan, families: &[Family], shard: Option<Shard>) -> Vec<Group> {
-    let all = families.iter().enumerate().flat_map(|(family, facts)| {
+pub(super) fn groups(plan: &Plan, cohorts: &[GroupedCohort], shard: Option<Shard>) -> Vec<Group> {
+    let all = cohorts.iter().enumerate().flat_map(|(cohort, facts)| {
         let cost: f64 = facts.planned.cells.iter().map(|cell| plan.cells[*cell].estimate.flops).sum();
-        (0..facts.spans.len()).map(move |index| (Group { family, index }, cost * facts.share(index)))
+        (0..facts.spans.len()).map(move |index| (Group { cohort, index }, cost * facts.share(index)))
     });
     let all: Vec<(Group, f64)> = all.collect();
     let Some(shard) = shard else { return all.into_iter().map(|(group, _)| group).collect() };

@@ -4,18 +4,18 @@ use evaluation::guards::{self, GuardOutcome};
 use evaluation::tasks::{Task, TaskKind};
 use evaluation::{EvaluationError, Protocol, Reduction, Setup};
 use rayon::prelude::*;
+use records::code::Code;
+use records::guards::{ERROR, GuardRow};
+use records::schema::Failure;
 use ssm_model::LanguageModel;
 
 use super::cell::{protocol, reduction};
 use super::recorder::Recorder;
 use super::tasks::Tasks;
 use super::{RunError, error};
-use crate::code::Code;
 use crate::config::Experiment;
 use crate::plan::{Plan, PlannedTrial};
-use crate::record::guards::{ERROR, GuardRow};
 use crate::record::lease::{Lease, Taken};
-use crate::record::schema::Failure;
 use crate::record::store::{Store, StoreError, io};
 
 /// The lease of the file with the rows of all models, for as long as it takes to write it.

@@ -3,21 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::groups::{Family, Group};
-use crate::code::Code;
+use records::code::Code;
+use records::schema::Failure;
+
+use super::groups::{Group, GroupedCohort};
 use crate::plan::Plan;
 use crate::record::aside::Aside;
 use crate::record::lease::{Lease, Taken};
 use crate::record::parts::PartHead;
 use crate::record::review;
-use crate::record::schema::Failure;
 use crate::record::store::{Store, StoreError, io};
 
 /// Records and parts of a results folder, read again whenever something may have changed.
 pub(super) struct Ledger<'a> {
     pub(super) store: &'a Store,
     pub(super) plan: &'a Plan,
-    pub(super) families: &'a [Family],
+    pub(super) cohorts: &'a [GroupedCohort],
     /// Cells of the plan by id.
     cells: BTreeMap<&'a str, usize>,
     /// Code of the cells of the plan; none where any will do.
@@ -47,14 +48,14 @@ impl<'a> Ledger<'a> {
     pub(super) fn new(
         store: &'a Store,
         plan: &'a Plan,
-        families: &'a [Family],
+        cohorts: &'a [GroupedCohort],
         recorded: BTreeSet<String>,
         keep_other_code: bool,
     ) -> Result<Self, StoreError> {
         let cells = plan.cells.iter().enumerate().map(|(index, cell)| (cell.cell_id.as_str(), index)).collect();
         let codes = (!keep_other_code).then(|| review::codes(plan));
         let seen = Mutex::new(Seen { recorded, parts: BTreeMap::new() });
-        let ledger = Self { store, plan, families, cells, codes, seen };
+        let ledger = Self { store, plan, cohorts, cells, codes, seen };
         ledger.refresh()?;
         Ok(ledger)
     }
@@ -124,20 +125,20 @@ impl<'a> Ledger<'a> {
     /// Cells that have neither their record nor their part of this group.
     pub(super) fn missing(&self, group: Group) -> Vec<usize> {
         let seen = self.seen();
-        let family = &self.families[group.family];
-        let parts: Vec<&PartHead> = seen.parts.values().filter(|part| is_of(part, family, group.index)).collect();
+        let cohort = &self.cohorts[group.cohort];
+        let parts: Vec<&PartHead> = seen.parts.values().filter(|part| is_of(part, cohort, group.index)).collect();
         let lacks = |cell: &usize| {
             let id = &self.plan.cells[*cell].cell_id;
             !seen.recorded.contains(id) && parts.iter().all(|part| !part.cells.contains(id))
         };
-        family.planned.cells.iter().copied().filter(lacks).collect()
+        cohort.planned.cells.iter().copied().filter(lacks).collect()
     }
 
     /// Takes a group, if nobody has it and some cell lacks it.
     pub(super) fn claim(&self, group: Group) -> Result<Option<Claim>, StoreError> {
-        let family = &self.families[group.family];
+        let cohort = &self.cohorts[group.cohort];
         let leases = self.store.leases();
-        let taken = leases.take(&family.lease(group.index), &family.describe(group.index));
+        let taken = leases.take(&cohort.lease(group.index), &cohort.describe(group.index));
         let Taken::Mine(lease) = taken.map_err(|error| io("write", leases.folder(), error))? else {
             return Ok(None);
         };
@@ -147,22 +148,22 @@ impl<'a> Ledger<'a> {
         Ok((!cells.is_empty()).then_some(Claim { group, cells, lease }))
     }
 
-    /// Names of the parts of a family's group that hold one of `cells`.
+    /// Names of the parts of a cohort's group that hold one of `cells`.
     pub(super) fn parts(&self, group: Group, cells: &BTreeSet<&str>) -> Vec<String> {
         let seen = self.seen();
-        let family = &self.families[group.family];
+        let cohort = &self.cohorts[group.cohort];
         let wanted = seen.parts.iter().filter(|(_, part)| {
-            is_of(part, family, group.index) && part.cells.iter().any(|cell| cells.contains(cell.as_str()))
+            is_of(part, cohort, group.index) && part.cells.iter().any(|cell| cells.contains(cell.as_str()))
         });
         wanted.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Cells of a family that can be recorded: those whose groups are all there, and those of which a group failed and all before it
+    /// Cells of a cohort that can be recorded: those whose groups are all there, and those of which a group failed and all before it
     /// are there, with the error of that group.
-    pub(super) fn ready(&self, family: usize) -> Vec<(usize, Option<Failure>)> {
+    pub(super) fn ready(&self, cohort: usize) -> Vec<(usize, Option<Failure>)> {
         let seen = self.seen();
-        let facts = &self.families[family];
-        let own = |part: &&PartHead| part.family == facts.planned.family_id;
+        let facts = &self.cohorts[cohort];
+        let own = |part: &&PartHead| part.cohort == facts.planned.cohort_id;
         let mut ready = Vec::new();
         for &cell in &facts.planned.cells {
             let id = &self.plan.cells[cell].cell_id;
@@ -188,12 +189,12 @@ impl<'a> Ledger<'a> {
         ready
     }
 
-    /// Cells of a family that failed in some group and have no record, with the error of the first such group that is there.
-    pub(super) fn failing(&self, family: usize) -> BTreeMap<usize, Failure> {
+    /// Cells of a cohort that failed in some group and have no record, with the error of the first such group that is there.
+    pub(super) fn failing(&self, cohort: usize) -> BTreeMap<usize, Failure> {
         let seen = self.seen();
-        let facts = &self.families[family];
+        let facts = &self.cohorts[cohort];
         let mut failing = BTreeMap::new();
-        for part in seen.parts.values().filter(|part| part.family == facts.planned.family_id) {
+        for part in seen.parts.values().filter(|part| part.cohort == facts.planned.cohort_id) {
             for &cell in &facts.planned.cells {
                 let id = &self.plan.cells[cell].cell_id;
                 if let Some(failure) = part.failure(id).filter(|_| !seen.recorded.contains(id)) {
@@ -218,6 +219,6 @@ impl<'a> Ledger<'a> {
     }
 }
 
-fn is_of(part: &PartHead, family: &Family, group: usize) -> bool {
-    part.group == group && part.family == family.planned.family_id
+fn is_of(part: &PartHead, cohort: &GroupedCohort, group: usize) -> bool {
+    part.group == group && part.cohort == cohort.planned.cohort_id
 }

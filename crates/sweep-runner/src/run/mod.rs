@@ -1,7 +1,7 @@
 //! The run: cells that are missing on disk are evaluated and recorded.
 //!
 //! ```text
-//! plan -> families (model, task, protocol) -> groups of items -> a shard of them, or all
+//! plan -> cohorts (model, task, protocol) -> groups of items -> a shard of them, or all
 //!   turn: for each model, each group that cells lack and nobody holds:
 //!           lease -> all its cells at once (shared) or one by one (alone) -> part, on disk
 //!           cells whose parts are all there -> record, on disk
@@ -30,13 +30,13 @@ mod wait;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use records::schema::{Failure, Status};
 use ssm_model::Placement;
 
 use crate::config::Experiment;
 use crate::library::Library;
 use crate::plan::Plan;
 use crate::record::manifest::{self, SharingRecord};
-use crate::record::schema::{Failure, Status};
 use crate::record::store::{Consent, Store};
 use guard::Guards;
 use ledger::Ledger;
@@ -142,16 +142,16 @@ pub fn run(
     }
     let progress = Progress::start(missing, summary.reused);
     let mut tasks = Tasks::default();
-    let (families, unfit) = groups::families(experiment, plan, library, &mut tasks)?;
+    let (cohorts, unfit) = groups::cohorts(experiment, plan, library, &mut tasks)?;
     // Nothing is left to guard of a model that no task fits.
-    let idle = (0..plan.models.len()).filter(|model| families.iter().all(|family| family.model != *model));
+    let idle = (0..plan.models.len()).filter(|model| cohorts.iter().all(|cohort| cohort.model != *model));
     idle.for_each(|model| guards.drop_model(model));
-    let counts = families.iter().map(|family| (family.planned.family_id.clone(), family.spans.len())).collect();
+    let counts = cohorts.iter().map(|cohort| (cohort.planned.cohort_id.clone(), cohort.spans.len())).collect();
     store.write_groups(&counts)?;
-    let mine = groups::groups(plan, &families, options.shard);
+    let mine = groups::groups(plan, &cohorts, options.shard);
     let sound = plan.cells.iter().zip(&endings).filter(|(_, ending)| ending.is_some());
     let sound = sound.map(|(cell, _)| cell.cell_id.clone()).collect();
-    let ledger = Ledger::new(&store, plan, &families, sound, options.consent.keep_other_code)?;
+    let ledger = Ledger::new(&store, plan, &cohorts, sound, options.consent.keep_other_code)?;
     let mut recorder =
         Recorder { ledger: &ledger, library, options, progress, manifest, ran: 0, failed: BTreeSet::new() };
     let mut turns = || {

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use evaluation::probes::{ProbeRow, ProbeSetup};
 use evaluation::tasks::Task;
+use records::probes::{PROBE_SCHEMA_VERSION, ProbeRecord};
+use records::schema::{Failure, Status};
 use ssm_model::LanguageModel;
 use tracing::warn;
 
@@ -14,8 +16,7 @@ use crate::config::Experiment;
 use crate::library::Library;
 use crate::plan::{Plan, ProbeCell};
 use crate::record::lease::{Leases, Taken};
-use crate::record::probes::{PROBE_SCHEMA_VERSION, ProbeRecord, ProbeStore};
-use crate::record::schema::{Failure, Status};
+use crate::record::probes::ProbeStore;
 use crate::record::store::{StoreError, io};
 use crate::say::say;
 

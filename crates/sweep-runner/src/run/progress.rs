@@ -7,9 +7,9 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use records::schema::{CellRecord, Status};
 
 use crate::plan::{Cell, PlannedTrial};
-use crate::record::schema::{CellRecord, Status};
 use crate::say::say;
 use crate::text::{terminal, terminal_lines};
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use evaluation::executor::Sharing;
 use evaluation::{Layout, Partial};
+use records::check;
+use records::schema::{CellRecord, Failure, Status};
 use tracing::warn;
 
 use super::cell;
@@ -15,10 +17,8 @@ use super::tasks::Tasks;
 use super::{RunError, RunOptions};
 use crate::library::Library;
 use crate::record::aside::Aside;
-use crate::record::check;
 use crate::record::manifest::Manifest;
 use crate::record::parts::{Outcome, PartHead};
-use crate::record::schema::{CellRecord, Failure, Status};
 
 /// Writes down what ends, and counts it.
 pub(super) struct Recorder<'a> {
@@ -53,7 +53,7 @@ impl Recorder<'_> {
         let Claim { group, cells, lease } = claim;
         let plan = self.ledger.plan;
         let mut head = PartHead {
-            family: self.ledger.families[group.family].planned.family_id.clone(),
+            cohort: self.ledger.cohorts[group.cohort].planned.cohort_id.clone(),
             group: group.index,
             cells: cells.iter().map(|cell| plan.cells[*cell].cell_id.clone()).collect(),
             code: cells.iter().map(|cell| plan.trial_of(&plan.cells[*cell]).code.clone()).collect(),
@@ -82,15 +82,15 @@ impl Recorder<'_> {
             *self.manifest.sharing.get_or_insert_default() += sharing.into();
         }
         self.ledger.store.write_manifest(&self.manifest)?;
-        self.progress.finished(self.ledger.families[group.family].share(group.index) * cells.len() as f64);
+        self.progress.finished(self.ledger.cohorts[group.cohort].share(group.index) * cells.len() as f64);
         self.ledger.refresh()?;
-        self.assemble(group.family, layout, tasks)?;
-        self.check_failures(group.family, tasks)
+        self.assemble(group.cohort, layout, tasks)?;
+        self.check_failures(group.cohort, tasks)
     }
 
-    /// Records the cells of a family that are whole, and removes the parts that nobody needs any more.
-    pub(super) fn assemble(&mut self, family: usize, layout: &Layout, tasks: &Tasks) -> Result<(), RunError> {
-        let ready = self.ledger.ready(family);
+    /// Records the cells of a cohort that are whole, and removes the parts that nobody needs any more.
+    pub(super) fn assemble(&mut self, cohort: usize, layout: &Layout, tasks: &Tasks) -> Result<(), RunError> {
+        let ready = self.ledger.ready(cohort);
         if ready.is_empty() {
             return Ok(());
         }
@@ -98,25 +98,25 @@ impl Recorder<'_> {
         let mut records: Vec<CellRecord> =
             failed.into_iter().filter_map(|(cell, failure)| self.failure(cell, failure?, tasks)).collect();
         let whole: Vec<usize> = whole.into_iter().map(|(cell, _)| cell).collect();
-        records.extend(self.whole(family, &whole, layout, tasks)?);
+        records.extend(self.whole(cohort, &whole, layout, tasks)?);
         self.record(&records)
     }
 
     /// The records of cells whose groups are all there.
     fn whole(
         &self,
-        family: usize,
+        cohort: usize,
         cells: &[usize],
         layout: &Layout,
         tasks: &Tasks,
     ) -> Result<Vec<CellRecord>, RunError> {
         let plan = self.ledger.plan;
-        let facts = &self.ledger.families[family];
+        let facts = &self.ledger.cohorts[cohort];
         let ids: BTreeSet<&str> = cells.iter().map(|cell| plan.cells[*cell].cell_id.as_str()).collect();
         // Time, peak memory, and parts in the order of the groups.
         let mut gathered: BTreeMap<String, (f64, u64, Vec<Partial>)> = BTreeMap::new();
         for index in 0..facts.spans.len() {
-            for name in self.ledger.parts(Group { family, index }, &ids) {
+            for name in self.ledger.parts(Group { cohort, index }, &ids) {
                 let (head, outcomes) = match self.ledger.store.parts().outcomes(&name)? {
                     Some(Ok(read)) => read,
                     Some(Err(why)) => {
@@ -166,10 +166,10 @@ impl Recorder<'_> {
         Some(cell::failure(trial, cell, task.truncated, failure))
     }
 
-    /// Records the cells of families that cannot be run, and stops the run where too many cells failed.
-    pub(super) fn unfit(&mut self, families: &[Unfit]) -> Result<(), RunError> {
+    /// Records the cells of cohorts that cannot be run, and stops the run where too many cells failed.
+    pub(super) fn unfit(&mut self, cohorts: &[Unfit]) -> Result<(), RunError> {
         let plan = self.ledger.plan;
-        for Unfit { planned, failure } in families {
+        for Unfit { planned, failure } in cohorts {
             let open = planned.cells.iter().copied().filter(|cell| !self.ledger.is_recorded(*cell));
             let records: Vec<CellRecord> = open
                 .map(|cell| cell::failure(plan.trial_of(&plan.cells[cell]), &plan.cells[cell], 0, failure.clone()))
@@ -218,11 +218,11 @@ impl Recorder<'_> {
     }
 
     /// Ends the run where as many cells failed as are allowed; these are recorded, whatever groups they still lack.
-    fn check_failures(&mut self, family: usize, tasks: &Tasks) -> Result<(), RunError> {
+    fn check_failures(&mut self, cohort: usize, tasks: &Tasks) -> Result<(), RunError> {
         if self.options.max_failures.is_none_or(|allowed| self.failed.len() < allowed) {
             return Ok(());
         }
-        let failing = self.ledger.failing(family);
+        let failing = self.ledger.failing(cohort);
         let records: Vec<CellRecord> =
             failing.into_iter().filter_map(|(cell, failure)| self.failure(cell, failure, tasks)).collect();
         self.record(&records)?;

@@ -61,9 +61,9 @@ pub(super) fn run(loaded: &Loaded<'_>, recorder: &mut Recorder<'_>) -> Result<()
                     return None;
                 }
             };
-            let span = &ledger.families[group.family].spans[group.index];
+            let span = &ledger.cohorts[group.cohort].spans[group.index];
             let request = |cell: &usize| CellRequest {
-                layout: &loaded.layouts[&group.family],
+                layout: &loaded.layouts[&group.cohort],
                 span: span.clone(),
                 reduction: loaded.reduction(*cell),
             };
@@ -81,7 +81,7 @@ pub(super) fn run(loaded: &Loaded<'_>, recorder: &mut Recorder<'_>) -> Result<()
         let recorded = match event {
             Event::Progress { job, share } => {
                 let claim = &claims[&job];
-                let cells = ledger.families[claim.group.family].share(claim.group.index) * claim.cells.len() as f64;
+                let cells = ledger.cohorts[claim.group.cohort].share(claim.group.index) * claim.cells.len() as f64;
                 underway.insert(job, share * cells);
                 recorder.progress.underway(underway.values().sum());
                 Ok(())
@@ -91,7 +91,7 @@ pub(super) fn run(loaded: &Loaded<'_>, recorder: &mut Recorder<'_>) -> Result<()
                 let Some(claim) = claims.remove(&job) else { return ControlFlow::Continue(()) };
                 // Workers go on to the next group meanwhile.
                 drop(claims);
-                let layout = &loaded.layouts[&claim.group.family];
+                let layout = &loaded.layouts[&claim.group.cohort];
                 let outcome = |cell: evaluation::executor::CellOutcome| GroupOutcome {
                     result: cell.result.map_err(|error| error::failure(&error)),
                     seconds: cell.seconds,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use evaluation::{Layout, Reduction};
 use ssm_model::LanguageModel;
 
-use super::groups::{self, Family, Group, Unfit};
+use super::groups::{self, Group, GroupedCohort, Unfit};
 use super::guard::{self, Guards};
 use super::recorder::Recorder;
 use super::tasks::Tasks;
@@ -19,7 +19,7 @@ pub(super) struct Loaded<'a> {
     plan: &'a Plan,
     pub(super) model: &'a LanguageModel,
     pub(super) tasks: &'a Tasks,
-    /// By family.
+    /// By cohort.
     pub(super) layouts: &'a BTreeMap<usize, Layout>,
     pub(super) groups: Vec<Group>,
 }
@@ -42,7 +42,7 @@ pub(super) fn run(
     let plan = ledger.plan;
     // One model at a time: two large ones may not fit.
     for (index, facts) in plan.models.iter().enumerate() {
-        let of_model = |group: &&Group| ledger.families[group.family].model == index;
+        let of_model = |group: &&Group| ledger.cohorts[group.cohort].model == index;
         let mut open = Vec::new();
         for group in mine.iter().filter(of_model) {
             if !ledger.missing(*group).is_empty() && is_free(recorder, *group)? {
@@ -50,12 +50,12 @@ pub(super) fn run(
             }
         }
         let mut layouts = BTreeMap::new();
-        for (family, own) in ledger.families.iter().enumerate().filter(|(_, family)| family.model == index) {
-            let is_open = open.iter().any(|group| group.family == family);
-            if is_open || !ledger.ready(family).is_empty() {
+        for (cohort, own) in ledger.cohorts.iter().enumerate().filter(|(_, cohort)| cohort.model == index) {
+            let is_open = open.iter().any(|group| group.cohort == cohort);
+            if is_open || !ledger.ready(cohort).is_empty() {
                 let layout = groups::layout(experiment, &own.planned, recorder.library, tasks)?;
-                recorder.assemble(family, &layout, tasks)?;
-                layouts.insert(family, layout);
+                recorder.assemble(cohort, &layout, tasks)?;
+                layouts.insert(cohort, layout);
             }
         }
         let unguarded = guards.are_missing(index) && guards.are_free(index)?;
@@ -67,9 +67,10 @@ pub(super) fn run(
             Ok(model) => model,
             // A matter of this model: others go on.
             Err(error) if error.is_of_model() => {
-                let families = ledger.families.iter().filter(|family| family.model == index);
-                let unfit = |family: &Family| Unfit { planned: family.planned.clone(), failure: error.failure() };
-                recorder.unfit(&families.map(unfit).collect::<Vec<_>>())?;
+                let cohorts = ledger.cohorts.iter().filter(|cohort| cohort.model == index);
+                let unfit =
+                    |cohort: &GroupedCohort| Unfit { planned: cohort.planned.clone(), failure: error.failure() };
+                recorder.unfit(&cohorts.map(unfit).collect::<Vec<_>>())?;
                 guards.drop_model(index);
                 continue;
             }
@@ -88,6 +89,6 @@ pub(super) fn run(
 
 fn is_free(recorder: &Recorder<'_>, group: Group) -> Result<bool, StoreError> {
     let leases = recorder.ledger.store.leases();
-    let name = recorder.ledger.families[group.family].lease(group.index);
+    let name = recorder.ledger.cohorts[group.cohort].lease(group.index);
     Ok(leases.holder(&name).map_err(|error| io("read", leases.folder(), error))?.is_none())
 }

@@ -41,14 +41,14 @@ pub(super) fn wait(
         guards.refresh()?;
         let mut holders = BTreeSet::new();
         for group in mine.iter().filter(|group| !ledger.missing(**group).is_empty()) {
-            let name = ledger.families[group.family].lease(group.index);
+            let name = ledger.cohorts[group.cohort].lease(group.index);
             match leases.holder(&name).map_err(|error| io("read", leases.folder(), error))? {
                 Some(holder) => holders.insert(holder.who()),
                 None => return Ok(Next::Turn),
             };
         }
         let unguarded = everything && guards.missing_models().next().is_some();
-        let unrecorded = (0..ledger.families.len()).any(|family| !ledger.ready(family).is_empty());
+        let unrecorded = (0..ledger.cohorts.len()).any(|cohort| !ledger.ready(cohort).is_empty());
         if holders.is_empty() && !unguarded && !unrecorded {
             return Ok(Next::End);
         }

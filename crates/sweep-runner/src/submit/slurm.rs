@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use miette::Diagnostic;
+use records::files::{self, Durability};
 use thiserror::Error;
 
 use super::shell::quote;
 use super::template::{self, TemplateError, Value};
-use crate::record::files::{self, Durability};
 
 /// The script of the tasks, unless another one is given.
 pub(crate) const ARRAY: (&str, &str) =

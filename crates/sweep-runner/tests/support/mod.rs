@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use sweep_runner::record::schema::{
+use records::schema::{
     Aggregate, CellRecord, CostRecord, ItemRecord, MetricRecord, PlanItem, PlanRecord, SCHEMA_VERSION, SiteRecord,
     Status, TrialKey,
 };
@@ -236,7 +236,7 @@ fn cell(shape: &Shape, trial: &TrialKey, task: &str, task_index: usize, loss: f6
     CellRecord {
         schema_version: SCHEMA_VERSION,
         cell_id: format!("{}-{task}", trial.trial_id),
-        code: sweep_runner::code::Code::default(),
+        code: records::code::Code::default(),
         trial: trial.clone(),
         task: task.to_owned(),
         primary_metric: "acc".to_owned(),

@@ -20,7 +20,7 @@ use super::encode::Encoded;
 use super::ids::Ids;
 use super::prompting::Prompting;
 use super::rows::{Row, rows};
-use super::{Split, TaskError, TaskKind, fewshot};
+use super::{Split, TaskError, TaskKind, fewshot, in_split};
 use crate::score::metrics::Measure;
 use crate::tokenizer::Tokenizer;
 
@@ -289,7 +289,7 @@ impl Benchmark {
         }
         let examples = if prompting.fewshot == 0 { Vec::new() } else { self.examples(files)? };
         let documents = fewshot::with_examples(documents, &examples, self, prompting)?;
-        Ok(documents.into_iter().filter(|document| split.contains(&document.id)).take(limit).collect())
+        Ok(documents.into_iter().filter(|document| in_split(split, &document.id)).take(limit).collect())
     }
 
     /// Digest of everything that decides the items, once their files were read: their content, and how they are asked.

@@ -1,11 +1,11 @@
 //! `claims`: one row per comparison of the experiment's claim.
 
 use polars::prelude::*;
+use records::claim::PlannedComparison;
 
 use super::known;
 use crate::analyse::claim::{ClaimResult, ComparisonResult};
 use crate::analyse::study::Study;
-use crate::plan::PlannedComparison;
 
 type Row<'a> = (&'a PlannedComparison, &'a ComparisonResult);
 

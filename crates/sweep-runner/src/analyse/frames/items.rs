@@ -2,9 +2,9 @@
 
 use polars::chunked_array::builder::{ListBooleanChunkedBuilder, ListPrimitiveChunkedBuilder};
 use polars::prelude::*;
+use records::schema::{CellRecord, ItemRecord};
 
 use crate::analyse::study::Study;
-use crate::record::schema::{CellRecord, ItemRecord};
 
 pub(super) fn items(study: &Study) -> PolarsResult<DataFrame> {
     let rows: Vec<(&CellRecord, &ItemRecord)> = study

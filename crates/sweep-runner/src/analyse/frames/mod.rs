@@ -9,11 +9,11 @@ mod trials;
 use std::path::{Path, PathBuf};
 
 use polars::prelude::*;
+use records::files::{self, Durability};
 
 use super::error::AnalyseError;
 use super::overlaps::{mean_overlaps, overlaps};
 use super::study::Study;
-use crate::record::files::{self, Durability};
 
 /// Builds and writes all frames; returns the files and the number of rows of `trials`.
 pub(super) fn write_all(study: &Study, dir: &Path) -> Result<(Vec<PathBuf>, usize), AnalyseError> {

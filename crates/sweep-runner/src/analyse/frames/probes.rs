@@ -1,12 +1,12 @@
 //! `probe_<name>`: one row per model, task, trial (where the probe looks at strategies), key and measure.
 
-use evaluation::probes::Key;
 use polars::prelude::*;
+use records::probes::Key;
+use records::schema::TrialKey;
 
 use super::known;
 use crate::analyse::probes::{ProbeSet, Probes};
 use crate::analyse::statistics::Estimate;
-use crate::record::schema::TrialKey;
 
 /// The frames of all probes that have rows, with their names.
 pub(super) fn frames(probes: &Probes) -> Vec<(String, PolarsResult<DataFrame>)> {

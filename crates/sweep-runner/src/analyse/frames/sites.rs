@@ -1,10 +1,10 @@
 //! `sites` and `overlaps`: what happened where tokens were reduced, and how far plans agree.
 
 use polars::prelude::*;
+use records::schema::{CellRecord, SiteRecord};
 
 use crate::analyse::overlaps::{MeanOverlaps, Overlap};
 use crate::analyse::study::Study;
-use crate::record::schema::{CellRecord, SiteRecord};
 
 pub(super) fn sites(study: &Study, overlaps: &MeanOverlaps) -> PolarsResult<DataFrame> {
     let rows: Vec<(&CellRecord, &SiteRecord)> = study

@@ -1,10 +1,10 @@
 //! `trials`: one row per trial, task and metric.
 
 use polars::prelude::*;
+use records::schema::{CellRecord, Status};
 
 use super::known;
 use crate::analyse::study::{Cell, MetricEstimate, Study};
-use crate::record::schema::{CellRecord, Status};
 
 /// One row: a cell with one of its metrics, or a failed cell alone.
 type Row<'a> = (&'a Cell, Option<&'a MetricEstimate>);

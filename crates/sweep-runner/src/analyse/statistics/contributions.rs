@@ -1,7 +1,8 @@
 //! What the items add to a metric, and how that becomes its value.
 
+use records::schema::{Aggregate, MetricRecord};
+
 use super::resample::Resamples;
-use crate::record::schema::{Aggregate, MetricRecord};
 
 /// The contributions of one metric as two columns, items in a fixed order.
 #[derive(Clone, Debug)]

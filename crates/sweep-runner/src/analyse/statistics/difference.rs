@@ -57,9 +57,10 @@ fn bootstrap_p(replicates: &[f64]) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use records::schema::Aggregate;
+
     use super::super::contributions::tests::contributions;
     use super::*;
-    use crate::record::schema::Aggregate;
 
     fn share(bits: &[u8]) -> Contributions {
         let pairs: Vec<(f64, f64)> = bits.iter().map(|&bit| (f64::from(bit), 1.0)).collect();

@@ -69,9 +69,10 @@ pub(crate) fn mean_stderr(values: &[f64]) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use records::schema::Aggregate;
+
     use super::super::contributions::tests::contributions;
     use super::*;
-    use crate::record::schema::Aggregate;
 
     #[test]
     fn shares_use_wilson_and_the_usual_standard_error() {

@@ -1,9 +1,10 @@
 //! Forest plot of a claim: the effect of every comparison with its corrected interval, beside its margin.
 
+use records::claim::PlannedComparison;
+use records::claim::Quantity;
+
 use super::{FULL_WIDTH, Failed, Figure, NOTE, csv_line, figure, interval_fields, number, row_labels};
 use crate::analyse::{ClaimResult, ComparisonResult, Interval, MARK, Terms, Verdict};
-use crate::config::Quantity;
-use crate::plan::PlannedComparison;
 use crate::report::axes::{LABEL_TEXT, Panel, TITLE_TEXT, has_place, padded, ticks};
 use crate::report::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw as page, fitted, text_width};
 use crate::report::figures::legend;

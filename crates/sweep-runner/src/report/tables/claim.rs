@@ -1,8 +1,9 @@
 //! The comparisons of a claim with their verdicts.
 
+use records::claim::PlannedComparison;
+
 use super::format::{Number, Row, Table, TableCell};
 use crate::analyse::{ClaimResult, ComparisonResult, MARK, Terms};
-use crate::plan::PlannedComparison;
 
 /// One row per comparison.
 pub(in crate::report) fn table(result: &ClaimResult) -> Table {

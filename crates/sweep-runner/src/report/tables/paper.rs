@@ -1,11 +1,11 @@
 //! `paper`: our numbers beside those that the paper printed (`assets/paper/README.md`).
 
+use records::names::RANDOM;
 use ssm_model::catalog;
 
 use super::format::{Number, Rank, Row, Table, TableCell};
 use super::main_table::value;
 use crate::analyse::{Cell, Estimate, Study, are_equal};
-use crate::config::RANDOM;
 use crate::report::view::{Scene, SeriesPoint, View};
 
 const PRINTED: &str = include_str!("../../../assets/paper/main-tables.csv");

@@ -1,6 +1,6 @@
 //! Figures of `causal_split`: what of a removed token the answer and the states miss.
 
-use evaluation::probes::Key;
+use records::probes::Key;
 
 use super::dots::{DotPanel, Dots};
 use super::lines::{Axis, Line, LinePanel, Lines, Share};

@@ -1,6 +1,6 @@
 //! Figure of `kept_tokens`: kept against removed tokens of each strategy.
 
-use evaluation::probes::Key;
+use records::probes::Key;
 
 use super::dots::{DotPanel, Dots};
 use super::{Failed, Figure, Seen, csv, find, short, strategies};

@@ -1,6 +1,6 @@
 //! Figure of `leak`: what earlier predictions learn of later tokens.
 
-use evaluation::probes::Key;
+use records::probes::Key;
 
 use super::dots::{DotPanel, Dots};
 use super::{Failed, Figure, Seen, csv, find, short, strategies};

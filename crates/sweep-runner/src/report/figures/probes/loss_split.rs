@@ -1,6 +1,6 @@
 //! Figure of `loss_split`: answers with and without all of their necessary tokens.
 
-use evaluation::probes::{Key, ProbeRow};
+use records::probes::{Key, ProbeRow};
 
 use super::dots::{DotPanel, Dots};
 use super::{FEWEST_ITEMS, Failed, Figure, Seen, csv, find, short, strategies};

@@ -1,6 +1,6 @@
 //! Figures of `necessary_tokens` and `implicit_attention`: every importance metric at every layer.
 
-use evaluation::probes::{Key, ProbeRow};
+use records::probes::{Key, ProbeRow};
 
 use super::heat_map::HeatMap;
 use super::{Failed, Figure, Seen, csv, find, key, number, short, text, values};

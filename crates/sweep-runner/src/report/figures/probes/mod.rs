@@ -14,7 +14,8 @@ mod position;
 mod similarity;
 mod state_divergence;
 
-use evaluation::probes::{Key, ProbeRow};
+use records::names::PROBES;
+use records::probes::{Key, ProbeRow};
 
 use super::{Failed, Figure, csv_line, estimate_fields};
 use crate::analyse::{Estimate, PooledRow, ProbeSet, Probes};
@@ -27,9 +28,9 @@ const FEWEST_ITEMS: usize = 5;
 /// Draws the figures of all probes, in the order in which probes are listed.
 pub(super) fn draw_all(probes: &Probes) -> Vec<Result<Vec<Figure>, Failed>> {
     let mut figures = Vec::new();
-    for probe in evaluation::probes::all() {
-        for seen in groups(probes, probe.name) {
-            let drawn = match probe.name {
+    for name in PROBES {
+        for seen in groups(probes, name) {
+            let drawn = match name {
                 "necessary_tokens" => metrics::necessary_tokens(&seen),
                 "implicit_attention" => metrics::implicit_attention(&seen),
                 "state_divergence" => state_divergence::draw(&seen),

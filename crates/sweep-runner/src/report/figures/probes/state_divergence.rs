@@ -1,6 +1,6 @@
 //! Figure of `state_divergence`: how far the states are from those of the whole sequence, by distance, layer and half-life.
 
-use evaluation::probes::Key;
+use records::probes::Key;
 
 use super::lines::{Axis, Line, LinePanel, Lines, Share};
 use super::{Failed, Figure, Seen, csv, number, short, text, values};

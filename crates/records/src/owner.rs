@@ -104,7 +104,7 @@ pub(crate) fn is_tag(text: &str) -> bool {
 /// Start of a process in clock ticks since boot; none where it has ended, if only to wait for its parent.
 fn started(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name stands in parentheses and may hold anything; after it come the state and 18 more fields (proc(5)).
+    // The name is in parentheses and may hold anything; after it come the state and 18 more fields (proc(5)).
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     if matches!(fields.next()?, "Z" | "X") {
         return None;

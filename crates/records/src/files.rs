@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::owner::{self, Owner};
-use super::regular;
+use crate::owner::{self, Owner};
+use crate::regular;
 
-/// What stands before the owner in the name of a file that is being written. Together with [`ASIDE`] it tells our files from a
+/// What precedes the owner in the name of a file that is being written. Together with [`ASIDE`] it tells our files from a
 /// user's: only such are ever cleaned away.
 const MARK: &str = "sweep-";
 
@@ -32,7 +32,7 @@ const ABANDONED: Duration = Duration::from_hours(24);
 
 /// Whether a write waits for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Durability {
+pub enum Durability {
     /// Survives a power cut once the folder is waited for too ([`sync_folder`]): one wait for many files.
     Unordered,
     /// Survives a power cut.
@@ -42,7 +42,7 @@ pub(crate) enum Durability {
 }
 
 /// A name beside `path` that no other process or thread uses: `.<name>.sweep-<owner>.<number>.tmp`.
-pub(crate) fn aside(path: &Path) -> PathBuf {
+pub fn aside(path: &Path) -> PathBuf {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let stem = &name[..name.floor_char_boundary(STEM)];
@@ -59,7 +59,7 @@ fn owner_aside(name: &OsStr) -> Option<&str> {
 }
 
 /// Whether a name is that of a file that some process of this program is writing, or died over.
-pub(crate) fn is_aside(name: &OsStr) -> bool {
+pub fn is_aside(name: &OsStr) -> bool {
     owner_aside(name).is_some()
 }
 
@@ -67,7 +67,7 @@ pub(crate) fn is_aside(name: &OsStr) -> bool {
 ///
 /// # Errors
 /// As [`write_with`].
-pub(crate) fn write(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()> {
+pub fn write(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()> {
     write_with(path, durability, |_, file| file.write_all(bytes))
 }
 
@@ -76,7 +76,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8], durability: Durability) -> io::Re
 /// # Errors
 /// `path` is, or leads to, something that is not a regular file or is write-protected; a full or failing disk. What was there
 /// is there still.
-pub(crate) fn write_with(
+pub fn write_with(
     path: &Path,
     durability: Durability,
     fill: impl FnOnce(&Path, &mut File) -> io::Result<()>,
@@ -94,7 +94,7 @@ pub(crate) fn write_with(
 ///
 /// # Errors
 /// `path` is, or leads to, something that is not a regular file or is write-protected, or lies in no folder.
-pub(crate) fn check(path: &Path) -> io::Result<()> {
+pub fn check(path: &Path) -> io::Result<()> {
     let (path, _) = target(path)?;
     let folder = parent(&path);
     let problem = match fs::metadata(folder) {
@@ -105,7 +105,7 @@ pub(crate) fn check(path: &Path) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, problem))
 }
 
-/// Where a write to `path` ends, behind its symbolic links, and what is there already.
+/// Where a write to `path` ends, after its symbolic links, and what is there already.
 fn target(path: &Path) -> io::Result<(PathBuf, Option<Metadata>)> {
     let refuse = |problem: &str| io::Error::new(io::ErrorKind::InvalidInput, problem.to_owned());
     let mut place = path.to_owned();
@@ -164,7 +164,10 @@ fn write_one(
 }
 
 /// Makes renames in a folder last.
-pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// The folder cannot be opened, or the disk fails.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
     match File::open(folder)?.sync_all() {
         // Some network file systems have no such call, and no such danger.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
@@ -172,8 +175,11 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes what processes of this program that have ended left aside in `folder`, and nothing else.
-pub(crate) fn clean(folder: &Path) -> io::Result<()> {
+/// Removes files that ended processes of this program did not finish writing in `folder`, and nothing else.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn clean(folder: &Path) -> io::Result<()> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries?,

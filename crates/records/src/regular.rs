@@ -8,13 +8,13 @@ use std::path::Path;
 use nix::libc::O_NONBLOCK;
 
 /// Largest file that is read as a whole; records of the longest tasks are some hundred megabytes.
-pub(crate) const MAX_BYTES: u64 = 1 << 30;
+pub const MAX_BYTES: u64 = 1 << 30;
 
 /// Opens a regular file for reading.
 ///
 /// # Errors
 /// It cannot be opened, or is something else.
-pub(crate) fn open(path: &Path) -> io::Result<File> {
+pub fn open(path: &Path) -> io::Result<File> {
     // Looked at before as well: a device may do something as soon as it is opened.
     check(&fs::metadata(path)?)?;
     let file = File::options().read(true).custom_flags(O_NONBLOCK).open(path)?;
@@ -26,7 +26,7 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// As [`open`]; the file is larger.
-pub(crate) fn read(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+pub fn read(path: &Path, max: u64) -> io::Result<Vec<u8>> {
     let file = open(path)?;
     let mut bytes = Vec::with_capacity(file.metadata()?.len().min(max) as usize);
     // One byte more than allowed is enough to tell that a file is too large.
@@ -42,13 +42,13 @@ pub(crate) fn read(path: &Path, max: u64) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// As [`read`]; the file is no text.
-pub(crate) fn read_text(path: &Path, max: u64) -> io::Result<String> {
+pub fn read_text(path: &Path, max: u64) -> io::Result<String> {
     let not_text = |_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text");
     String::from_utf8(read(path, max)?).map_err(not_text)
 }
 
 /// Refuses what is not a regular file.
-pub(super) fn check(facts: &Metadata) -> io::Result<()> {
+pub(crate) fn check(facts: &Metadata) -> io::Result<()> {
     match kind(facts.file_type()) {
         None => Ok(()),
         Some(kind) => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it is {kind}, not a regular file"))),
@@ -56,7 +56,7 @@ pub(super) fn check(facts: &Metadata) -> io::Result<()> {
 }
 
 /// What something is that is not a regular file.
-pub(crate) fn kind(of: FileType) -> Option<&'static str> {
+pub fn kind(of: FileType) -> Option<&'static str> {
     if of.is_file() {
         None
     } else if of.is_dir() {

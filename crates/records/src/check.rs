@@ -3,12 +3,10 @@
 
 use std::collections::HashSet;
 
-use evaluation::tasks::primary_metric;
-
-use super::guards::GuardRow;
-use super::probes::{PROBE_SCHEMA_VERSION, ProbeRecord};
-use super::schema::{Aggregate, CellRecord, ItemRecord, MetricRecord, SCHEMA_VERSION, SiteRecord, Status, TrialKey};
-use crate::plan::Family;
+use crate::guards::GuardRow;
+use crate::plan::Cohort;
+use crate::probes::{PROBE_SCHEMA_VERSION, ProbeRecord};
+use crate::schema::{Aggregate, CellRecord, ItemRecord, MetricRecord, SCHEMA_VERSION, SiteRecord, Status, TrialKey};
 
 /// What float32 may lose of a probability of 1, as the logarithm of one scored token.
 const ROUNDING: f64 = 1e-3;
@@ -101,7 +99,7 @@ fn item(item: &ItemRecord) -> Result<(), String> {
         })?;
     }
     ensure(item.tokens_kept <= item.tokens_in, || {
-        format!("{} tokens are left of {}", item.tokens_kept, item.tokens_in)
+        format!("{} tokens are kept of {}", item.tokens_kept, item.tokens_in)
     })?;
     share("coverage", item.coverage)?;
     share("necessary_kept", item.necessary_kept.unwrap_or(0.0))?;
@@ -134,16 +132,17 @@ fn metric(metric: &MetricRecord, items: &[ItemRecord]) -> Result<(), String> {
 fn site(record: &SiteRecord, trial: &TrialKey) -> Result<(), String> {
     let SiteRecord { site, tokens_in, tokens_out, merged_similarity } = record;
     ensure(trial.sites.contains(site), || format!("it has a site {site}, its trial has {:?}", trial.sites))?;
-    ensure(tokens_out <= tokens_in, || format!("site {site}: {tokens_out} tokens are left of {tokens_in}"))?;
+    ensure(tokens_out <= tokens_in, || format!("site {site}: {tokens_out} tokens are kept of {tokens_in}"))?;
     let similarity = merged_similarity.unwrap_or(0.0);
     ensure(similarity.abs() <= 1.0 + ROUNDING, || format!("site {site}: a cosine of {similarity}"))
 }
 
-/// Checks a cell against what a plan asks under its id: everything that decides the numbers.
+/// Checks a cell against what a plan asks under its id: everything that decides the numbers. `primary_metric` is that of the task,
+/// where it is known.
 ///
 /// # Errors
 /// What differs, in words.
-pub fn asked(record: &CellRecord, trial: &TrialKey, task: &str) -> Result<(), String> {
+pub fn asked(record: &CellRecord, trial: &TrialKey, task: &str, primary_metric: Option<&str>) -> Result<(), String> {
     let own = &record.trial;
     let same = [
         ("trial_id", own.trial_id == trial.trial_id),
@@ -158,7 +157,7 @@ pub fn asked(record: &CellRecord, trial: &TrialKey, task: &str) -> Result<(), St
         ("device", own.device == trial.device),
         ("dtype", own.dtype == trial.dtype),
         ("task", record.task == task),
-        ("primary_metric", primary_metric(task).is_none_or(|name| name == record.primary_metric)),
+        ("primary_metric", primary_metric.is_none_or(|name| name == record.primary_metric)),
     ];
     match same.iter().find(|(_, same)| !same) {
         Some((what, _)) => Err(format!("its `{what}` is not the one that the plan asks for")),
@@ -170,15 +169,15 @@ pub fn asked(record: &CellRecord, trial: &TrialKey, task: &str) -> Result<(), St
 ///
 /// # Errors
 /// What differs, in words.
-pub fn of_family(record: &CellRecord, family: &Family) -> Result<(), String> {
+pub fn of_cohort(record: &CellRecord, cohort: &Cohort) -> Result<(), String> {
     let (task, protocol) = (&record.task, &record.trial.protocol);
-    ensure((task, protocol) == (&family.task, &family.protocol), || {
-        format!("it is of {task} under `{protocol}`, the plan asks for {} under `{}`", family.task, family.protocol)
+    ensure((task, protocol) == (&cohort.task, &cohort.protocol), || {
+        format!("it is of {task} under `{protocol}`, the plan asks for {} under `{}`", cohort.task, cohort.protocol)
     })
 }
 
-/// Whether what a record says beside that is what the plan says: the same weights may lie elsewhere, the same sites be named in
-/// another way.
+/// Whether the labels of a record are those of the plan: the same weights may be found elsewhere, the same sites be named in another
+/// way.
 pub fn is_labelled(record: &CellRecord, trial: &TrialKey) -> bool {
     let own = &record.trial;
     own.experiment == trial.experiment

@@ -14,7 +14,7 @@ pub const ERROR: &str = "error";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GuardRow {
     /// Hash of everything that can change the outcome: the guarded trial (weights, strategy, sites, keep ratio, seed, ..),
-    /// all tasks with their data, and [`GUARDS_VERSION`]. Empty in files of before there were ids, which match nothing.
+    /// all tasks with their data, and [`GUARDS_VERSION`]. Empty in files from before there were ids, which match nothing.
     #[serde(default)]
     pub guard_id: String,
     /// The code that was guarded; a row of other code is not reused.

@@ -1,15 +1,15 @@
-//! What one finished cell leaves behind, as plain data.
+//! What one finished cell leaves on disk, as plain data.
 //!
 //! A *cell* is one trial on one task. It is recorded as one JSON file, written aside and renamed into place; the frames
-//! of `analyse` are built from these files alone. Nothing here knows how a number was computed. Shares are 0..1, times
+//! of `analysis` are built from these files alone. Nothing here knows how a number was computed. Shares are 0..1, times
 //! are seconds, memory is bytes, log-likelihoods are natural logarithms.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use evaluation::tasks::Split;
 use serde::{Deserialize, Serialize};
 
+use crate::Split;
 use crate::code::Code;
 
 /// Version of this layout and of what its numbers count; part of every cell id, so that a change never mixes old and new
@@ -150,7 +150,7 @@ pub struct ItemRecord {
     /// Length in tokens for which the item was made; none where its task does not vary it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub length: Option<u32>,
-    /// Where in the context the decisive words stand, 0 to 1; none where its task does not vary it.
+    /// Where in the context the decisive words are, 0 to 1; none where its task does not vary it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub depth: Option<f64>,
 }
@@ -162,7 +162,7 @@ pub struct SiteRecord {
     pub site: usize,
     /// Tokens that arrived in reducible sequences.
     pub tokens_in: u64,
-    /// Tokens that left them.
+    /// Of them, tokens kept.
     pub tokens_out: u64,
     /// Mean cosine similarity of merged pairs on the hidden branch; none where nothing was merged.
     pub merged_similarity: Option<f64>,
@@ -175,7 +175,7 @@ pub struct PlanRecord {
     pub item: usize,
     /// 0-based layer of the site.
     pub site: usize,
-    /// Original positions that leave the site, ascending.
+    /// Original positions kept, ascending.
     pub kept: Vec<u32>,
     /// Original positions dropped here on the hidden branch, ascending.
     pub dropped: Vec<u32>,
@@ -183,7 +183,7 @@ pub struct PlanRecord {
     pub merged: Vec<(u32, u32)>,
 }
 
-/// The tokens behind [`PlanRecord`]: text of the reduced sequence and which positions the answer needs.
+/// The tokens of a [`PlanRecord`]: text of the reduced sequence and which positions the answer needs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlanItem {
     /// Index into [`CellRecord::items`].

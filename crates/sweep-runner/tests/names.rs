@@ -1,0 +1,11 @@
+//! Readers of results know names without the engine: they must be the engine's.
+
+use records::names::{BENCHMARKS, PROBES};
+
+#[test]
+fn probes_and_benchmarks_are_those_of_the_engine() {
+    let probes: Vec<&str> = evaluation::probes::all().iter().map(|probe| probe.name).collect();
+    assert_eq!(probes, PROBES);
+    let benchmarks: Vec<&str> = evaluation::tasks::benchmarks().iter().map(|benchmark| benchmark.name).collect();
+    assert_eq!(benchmarks, BENCHMARKS);
+}
