@@ -22,7 +22,7 @@ smoke:
 
 # Time the analysis of a large fake experiment
 time-analysis:
-    cargo run --release --package sweep-runner --example time_analysis
+    cargo run --release --package analysis --example time_analysis
 
 # Run all tests
 test:

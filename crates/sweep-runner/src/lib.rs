@@ -1,21 +1,17 @@
-//! The runner behind the binary `sweep`: config, plan, run, record, analyse, report.
+//! The runner of the binary `sweep`: config, plan, run, record. What reads the results needs no engine: the crates `analysis` and `report`.
 //!
 //! ```text
-//! experiments/*.yaml -> config -> plan -> run -> record -> analyse -> report
+//! experiments/*.yaml -> config -> plan -> run -> record -> analysis -> report
 //! ```
 
-pub mod analyse;
 pub mod bench;
 pub mod cli;
 pub mod code;
 pub mod config;
 mod home;
 pub mod library;
-pub mod lm_eval;
 pub mod plan;
 pub mod record;
-pub mod report;
 pub mod run;
 mod say;
 mod submit;
-mod text;

@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 
-use crate::text::{coloured_lines, terminal_lines};
+use report::text::{coloured_lines, terminal_lines};
 
 /// One line.
 pub(crate) fn say(text: &str) {

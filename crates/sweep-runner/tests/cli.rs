@@ -381,7 +381,7 @@ fn failing_cells_are_rows_and_the_others_go_on() {
     let out = desk.path("out");
     let summary = run::run(&experiment, &plan, &library, &out, &RunOptions::default()).unwrap();
     assert_eq!((summary.ran, summary.failed), (6, 2));
-    sweep_runner::analyse::run(&out).unwrap();
+    analysis::run(&out).unwrap();
     let trials = parquet(&out.join("trials.parquet"));
     let failed: Vec<_> =
         trials.column("status").unwrap().str().unwrap().iter().map(|status| status == Some("failed")).collect();

@@ -4,14 +4,14 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use analysis::MARK;
+use analysis::compare::{Pair, Pick, Row, compare};
 use clap::Args;
 use miette::miette;
+use report::text::{markdown, markdown_cell, markdown_code, p_value};
 
 use super::sweep::ignore_closed_pipe;
 use super::{Failure, refused, results};
-use crate::analyse::MARK;
-use crate::analyse::compare::{Pair, Pick, Row, compare};
-use crate::text::{markdown, markdown_cell, markdown_code, p_value};
 
 /// What to compare.
 #[derive(Args)]

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use evaluation::tasks::{Prompting, benchmarks};
 use miette::miette;
 use reduction_strategies::registry::nearest;
+use report::text::terminal;
 
 use super::data::DataArgs;
 use super::sweep::{ignore_closed_pipe, say};
@@ -14,7 +15,6 @@ use super::{Failure, refused};
 use crate::config::{self, Catalog, CatalogError};
 use crate::home;
 use crate::library::Downloads;
-use crate::text::terminal;
 
 /// `wanted` are experiment files, references and benchmarks. Prints a line per repository: reference or task, repository, revision, commit.
 pub(super) fn run(wanted: &[String], data: &DataArgs) -> Result<ExitCode, Failure> {

@@ -7,11 +7,11 @@ use std::process::ExitCode;
 use comfy_table::{CellAlignment, Table, presets};
 use miette::miette;
 use records::schema;
+use report::text::{terminal, terminal_lines};
 
 use super::sweep::ignore_closed_pipe;
 use super::{Failure, failed, refused, results};
 use crate::record::status::{self, LeaseStatus, Status, Stopped};
-use crate::text::{terminal, terminal_lines};
 
 /// Failures that are shown one by one.
 const SHOWN: usize = 10;

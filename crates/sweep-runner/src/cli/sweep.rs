@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use miette::miette;
+use report::text::{terminal, terminal_lines};
 
 use super::changes::Changes;
 use super::data::DataArgs;
@@ -18,8 +19,6 @@ use crate::library::{Downloads, Library};
 use crate::plan::{self, Plan, Setting};
 use crate::run::{self, RunError, RunOptions, Stop};
 pub(super) use crate::say::say;
-use crate::text::{terminal, terminal_lines};
-use crate::{analyse as analysis, lm_eval, report as reporting};
 
 /// Reads and plans an experiment; nothing is written.
 pub(super) fn prepare(
@@ -218,14 +217,14 @@ fn report_whole(folder: &Path, wishes: &ReportWishes<'_>) -> Result<bool, Failur
     results::expect(folder)?;
     if let Some(file) = wishes.splice {
         // A document that cannot be filled is refused before the report is made, not after.
-        reporting::check_document(file).map_err(|error| refused(hinted(&error.to_string(), error.hint())))?;
+        ::report::check_document(file).map_err(|error| refused(hinted(&error.to_string(), error.hint())))?;
     }
     if let Some(out) = wishes.lm_eval_output {
         expect_folder_or_none(out)?;
     }
-    let summary = reporting::run(folder).map_err(|error| with_hint(&error.to_string(), error.hint()))?;
+    let summary = ::report::run(folder).map_err(|error| with_hint(&error.to_string(), error.hint()))?;
     if let Some(file) = wishes.splice {
-        reporting::splice(folder, &summary.experiment, file)
+        ::report::splice(folder, &summary.experiment, file)
             .map_err(|error| with_hint(&error.to_string(), error.hint()))?;
     }
     for (figure, reason) in &summary.failed_figures {
@@ -257,7 +256,7 @@ fn report_whole(folder: &Path, wishes: &ReportWishes<'_>) -> Result<bool, Failur
 
 /// Writes the files of lm-evaluation-harness.
 fn export(folder: &Path, out: &Path) -> Result<(), Failure> {
-    let export = lm_eval::write(folder, out).map_err(|error| with_hint(&error.to_string(), error.hint()))?;
+    let export = analysis::lm_eval::write(folder, out).map_err(|error| with_hint(&error.to_string(), error.hint()))?;
     let without = match export.left_out {
         0 => String::new(),
         cells => format!("; {cells} failed or unfinished cells are in none"),

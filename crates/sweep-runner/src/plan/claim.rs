@@ -168,9 +168,9 @@ fn value(trial: &PlannedTrial, axis: Axis) -> Option<String> {
         Axis::Sites => trial.asked.map(|_| trial.key.schedule.clone()),
         Axis::Amount => trial.asked.map(|asked| match asked {
             Amount::FlopsReduction(share) => {
-                format!("{} % nominal FLOPs reduction", crate::text::number(percent(share)))
+                format!("{} % nominal FLOPs reduction", report::text::number(percent(share)))
             }
-            Amount::KeepRatio(share) => format!("keep_ratio {}", crate::text::number(share)),
+            Amount::KeepRatio(share) => format!("keep_ratio {}", report::text::number(share)),
         }),
     }
 }

@@ -7,10 +7,10 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent, pres
 use evaluation::Positions;
 use records::schema::in_words;
 use reduction_strategies::options::OptionValue;
+use report::text::{number, terminal};
 
 use super::{Cell, Estimate, Plan, PlannedTrial};
 use crate::config::Amount;
-use crate::text::{number, terminal};
 
 /// Cells that share model, protocol, strategy and options.
 struct Group {

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use records::schema::{CellRecord, Status};
+use report::text::{terminal, terminal_lines};
 
 use crate::plan::{Cell, PlannedTrial};
 use crate::say::say;
-use crate::text::{terminal, terminal_lines};
 
 /// Least time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(10);

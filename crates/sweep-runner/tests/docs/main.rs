@@ -12,7 +12,7 @@ use reduction_strategies::registry;
 use ssm_model::catalog;
 use sweep_runner::library::Library;
 use sweep_runner::run::Interrupt;
-use sweep_runner::{cli, config, report};
+use sweep_runner::{cli, config};
 
 use markdown::{At, Page, code_in, files, root};
 
@@ -417,7 +417,7 @@ fn columns_of_the_frames_are_on_their_page() {
     }
 }
 
-#[path = "../support/mod.rs"]
+#[path = "../../../analysis/tests/support/mod.rs"]
 #[allow(dead_code, reason = "each test file uses its part")]
 mod support;
 
@@ -425,7 +425,7 @@ fn support_columns() -> Vec<(&'static str, Vec<String>)> {
     use polars::prelude::{ParquetReader, SerReader};
     let folder = tempfile::tempdir().unwrap();
     support::write(folder.path(), &support::Shape::small());
-    sweep_runner::analyse::run(folder.path()).unwrap();
+    analysis::run(folder.path()).unwrap();
     let columns = |frame: &str| {
         let file = fs::File::open(folder.path().join(format!("{frame}.parquet"))).unwrap();
         let frame = ParquetReader::new(file).finish().unwrap();

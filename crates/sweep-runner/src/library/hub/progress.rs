@@ -75,13 +75,13 @@ impl Progress {
     }
 
     fn at(&mut self, file: &str, bytes: u64) {
-        self.bar.set_message(crate::text::terminal(file));
+        self.bar.set_message(report::text::terminal(file));
         self.present.insert(file.to_owned(), bytes);
         self.bar.set_position(self.present.values().sum());
     }
 
     fn say(&self, text: &str) {
-        let text = crate::text::terminal_lines(text);
+        let text = report::text::terminal_lines(text);
         if self.terminal {
             self.bar.println(text);
         } else {

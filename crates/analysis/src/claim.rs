@@ -1,0 +1,208 @@
+//! Decides the claim of an experiment from its recorded items.
+
+use records::claim::Quantity;
+use records::claim::{ArmName, PlannedClaim, PlannedComparison, PlannedRows};
+
+use super::arms::{Arm, TaskMean, arms, comparable};
+use super::statistics::{Decision, Evidence, Verdict, decide as decide_all, of_share};
+use super::study::{Cell, Study};
+use super::terms::{Terms, terms};
+
+/// A claim with its verdict.
+pub struct ClaimResult {
+    /// The claim as it was planned.
+    pub claim: PlannedClaim,
+    /// In the order of the claim's comparisons.
+    pub rows: Vec<ComparisonResult>,
+    /// The verdict over all comparisons.
+    pub verdict: Verdict,
+    /// The same rule on the comparisons of each model; models that are compared with each other have none.
+    pub models: Vec<(String, Verdict)>,
+}
+
+/// A comparison, decided. Effects are `higher - lower` in the unit of the quantity.
+pub struct ComparisonResult {
+    /// Effect, intervals and verdict.
+    pub decision: Decision,
+    /// Items of all tasks; tasks, for costs.
+    pub n: usize,
+    /// FLOPs reduction that the lower and the higher side achieved, mean over tasks; NaN for rows of a probe.
+    pub achieved: [f64; 2],
+    /// Whether that is as much on one side as on the other.
+    pub terms: Terms,
+    /// Why there is no effect.
+    pub missing: Option<String>,
+}
+
+impl ComparisonResult {
+    /// Half the width of the interval, which holds together with all others: a true effect that far beyond the margin is seen at least
+    /// every other time.
+    pub fn smallest_effect(&self) -> f64 {
+        self.decision.interval.half_width()
+    }
+}
+
+impl ClaimResult {
+    /// How many comparisons ended so.
+    pub fn count(&self, verdict: Verdict) -> usize {
+        self.rows.iter().filter(|row| row.decision.verdict == verdict).count()
+    }
+
+    /// The smallest effect that the widest of the intervals could have seen, by the unit of its quantity.
+    pub fn blindest(&self) -> Option<(f64, Quantity)> {
+        let rows = self
+            .rows
+            .iter()
+            .zip(&self.claim.comparisons)
+            .map(|(row, planned)| (row.smallest_effect(), planned.quantity));
+        rows.filter(|(width, _)| width.is_finite()).max_by(|a, b| a.0.total_cmp(&b.0))
+    }
+}
+
+/// What a comparison rests on before it is decided.
+struct Found {
+    evidence: Evidence,
+    n: usize,
+    achieved: [f64; 2],
+    terms: Terms,
+}
+
+/// Decides all comparisons of a claim together.
+pub(super) fn decide(study: &Study, claim: PlannedClaim) -> ClaimResult {
+    let arms = arms(study);
+    let found: Vec<Result<Found, String>> =
+        claim.comparisons.iter().map(|comparison| find(study, &arms, comparison)).collect();
+    let evidence: Vec<(Evidence, f64)> = found
+        .iter()
+        .zip(&claim.comparisons)
+        .map(|(found, comparison)| {
+            let evidence = found.as_ref().map_or(Evidence::Missing, |found| found.evidence.clone());
+            (evidence, comparison.margin)
+        })
+        .collect();
+    let rows: Vec<ComparisonResult> = decide_all(&evidence)
+        .into_iter()
+        .zip(found)
+        .map(|(decision, found)| match found {
+            Ok(Found { n, achieved, terms, .. }) => ComparisonResult { decision, n, achieved, terms, missing: None },
+            Err(reason) => ComparisonResult {
+                decision,
+                n: 0,
+                achieved: [f64::NAN; 2],
+                terms: Terms::Unknown,
+                missing: Some(reason),
+            },
+        })
+        .collect();
+    let verdicts: Vec<Verdict> = rows.iter().map(|row| row.decision.verdict).collect();
+    let verdict = of_share(&verdicts, claim.share.of(verdicts.len()));
+    let models = by_model(&claim, &verdicts);
+    ClaimResult { claim, rows, verdict, models }
+}
+
+fn by_model(claim: &PlannedClaim, verdicts: &[Verdict]) -> Vec<(String, Verdict)> {
+    let mut models: Vec<(String, Vec<Verdict>)> = Vec::new();
+    for (comparison, verdict) in claim.comparisons.iter().zip(verdicts) {
+        let Some(model) = &comparison.model else { continue };
+        match models.iter_mut().find(|(known, _)| known == model) {
+            Some((_, own)) => own.push(*verdict),
+            None => models.push((model.clone(), vec![*verdict])),
+        }
+    }
+    models.into_iter().map(|(model, own)| (model, of_share(&own, claim.share.of(own.len())))).collect()
+}
+
+fn find(study: &Study, arms: &[Arm], comparison: &PlannedComparison) -> Result<Found, String> {
+    match &comparison.rows {
+        Some(rows) => probed(study, comparison, rows),
+        None if comparison.quantity.is_cost() => costs(study, comparison),
+        None => scores(arms, comparison),
+    }
+}
+
+/// Paired over items, as every other difference of means.
+fn scores(arms: &[Arm], comparison: &PlannedComparison) -> Result<Found, String> {
+    let tasks = &comparison.tasks;
+    let side = |name: &ArmName| {
+        let arm = arms.iter().find(|arm| name.trials.contains(&arm.trial.trial_id));
+        let arm = arm.filter(|arm| arm.seeds.len() == name.trials.len());
+        let arm = arm.ok_or_else(|| format!("`{}` did not finish", name.label))?;
+        let mean = arm.mean_over(tasks).ok_or_else(|| format!("`{}` did not finish on every task", name.label))?;
+        Ok::<_, String>((arm, mean))
+    };
+    let (low, high) = (side(&comparison.lower)?, side(&comparison.higher)?);
+    same_items(low.0, high.0, tasks)?;
+    let achieved = [low.1.flops_reduction_achieved, high.1.flops_reduction_achieved];
+    let terms = terms((achieved[0], low.0.reduces()), (achieved[1], high.0.reduces()));
+    let n = low.1.estimate.n;
+    let (value, replicates) = match comparison.quantity {
+        Quantity::Loss => {
+            let loss = |side: &(&Arm, TaskMean)| {
+                let baseline = arms.iter().find(|arm| arm.is_baseline && comparable(&arm.trial, &side.0.trial));
+                let mean = baseline.and_then(|arm| arm.mean_over(tasks)).ok_or("the baseline did not finish")?;
+                Ok::<_, String>(minus(&mean, &side.1))
+            };
+            let (low, high) = (loss(&low)?, loss(&high)?);
+            (high.0 - low.0, high.1.iter().zip(&low.1).map(|(h, l)| h - l).collect())
+        }
+        _ => minus(&high.1, &low.1),
+    };
+    let points: Vec<f64> = replicates.into_iter().map(|x| x * 100.0).collect();
+    Ok(Found { evidence: Evidence::Replicates(value * 100.0, points), n, achieved, terms })
+}
+
+fn minus(a: &TaskMean, b: &TaskMean) -> (f64, Vec<f64>) {
+    let replicates = a.replicates.iter().zip(&b.replicates).map(|(a, b)| a - b).collect();
+    (a.estimate.value - b.estimate.value, replicates)
+}
+
+/// Replicates are paired only where both sides scored the same items.
+fn same_items(low: &Arm, high: &Arm, tasks: &[String]) -> Result<(), String> {
+    for task in tasks {
+        let (Some(low), Some(high)) = (low.task(task), high.task(task)) else { continue };
+        if low.items_key != high.items_key || low.metric != high.metric {
+            return Err(format!("the items of {task} are not the same on both sides"));
+        }
+        if low.lower_is_better {
+            return Err(format!("{task} has no accuracy"));
+        }
+    }
+    Ok(())
+}
+
+/// The difference of two rows of a probe over the items that both have, the mean over tasks.
+fn probed(study: &Study, comparison: &PlannedComparison, rows: &PlannedRows) -> Result<Found, String> {
+    let Some(model) = &comparison.model else { unreachable!("rows are compared within a model") };
+    let pairs = study.probes.pairs(model, &comparison.tasks, rows, study.plan.seed)?;
+    let points: Vec<f64> = pairs.replicates.into_iter().map(|x| x * 100.0).collect();
+    let evidence = Evidence::Replicates(pairs.difference * 100.0, points);
+    Ok(Found { evidence, n: pairs.n, achieved: [f64::NAN; 2], terms: Terms::Unknown })
+}
+
+/// One relative difference per task, in per cent of the lower side; seeds are averaged.
+fn costs(study: &Study, comparison: &PlannedComparison) -> Result<Found, String> {
+    let cells = |name: &ArmName, task: &str| -> Result<Vec<&Cell>, String> {
+        let of_arm = |cell: &&Cell| cell.record.task == task && name.trials.contains(&cell.record.trial.trial_id);
+        let cells: Vec<&Cell> = study.cells.iter().filter(|cell| cell.is_done()).filter(of_arm).collect();
+        let complete = cells.len() == name.trials.len();
+        complete.then_some(cells).ok_or_else(|| format!("`{}` did not finish on {task}", name.label))
+    };
+    let mean =
+        |cells: &[&Cell], of: fn(&Cell) -> f64| cells.iter().map(|cell| of(cell)).sum::<f64>() / cells.len() as f64;
+    let cost: fn(&Cell) -> f64 = match comparison.quantity {
+        Quantity::TokensPerS => |cell| cell.record.cost.tokens_per_s,
+        _ => |cell| cell.record.cost.flops_executed,
+    };
+    let (mut values, mut achieved, mut reduces) = (Vec::new(), [0.0; 2], [false; 2]);
+    let share = 1.0 / comparison.tasks.len() as f64;
+    for task in &comparison.tasks {
+        let (low, high) = (cells(&comparison.lower, task)?, cells(&comparison.higher, task)?);
+        values.push((mean(&high, cost) / mean(&low, cost) - 1.0) * 100.0);
+        for (side, cells) in [&low, &high].into_iter().enumerate() {
+            achieved[side] += share * mean(cells, |cell| cell.record.cost.flops_reduction_achieved);
+            reduces[side] |= cells.iter().any(|cell| !cell.record.trial.sites.is_empty());
+        }
+    }
+    let terms = terms((achieved[0], reduces[0]), (achieved[1], reduces[1]));
+    Ok(Found { n: values.len(), evidence: Evidence::Tasks(values), achieved, terms })
+}

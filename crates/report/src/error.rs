@@ -1,0 +1,63 @@
+//! What can go wrong while a report is drawn and written.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use analysis::AnalyseError;
+
+/// Why a report could not be made.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReportError {
+    /// The recorded cells could not be analysed.
+    #[error(transparent)]
+    Analyse(#[from] AnalyseError),
+    /// A file could not be written.
+    #[error("cannot write {}: {source}", .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file could not be read.
+    #[error("cannot read {}: {source}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file of an earlier report could not be removed.
+    #[error("cannot remove {}, which an earlier report made: {source}", .path.display())]
+    Remove {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A document has no place for generated text.
+    #[error("{document}: {problem}")]
+    Splice {
+        /// The document.
+        document: String,
+        /// What is wrong with its blocks.
+        problem: String,
+    },
+}
+
+impl ReportError {
+    /// What to do about it, where there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Analyse(error) => error.hint(),
+            Self::Read { .. } => None,
+            Self::Splice { .. } => {
+                Some("hint: a block is `<!-- BEGIN: tables/<name>.md -->` ... `<!-- END -->`, a value `<!-- VALUE: figures/<name>.csv; <column> \
+                      .<decimals>; <column>=<value> -->` ... `<!-- /VALUE -->`".to_owned())
+            }
+            Self::Write { .. } | Self::Remove { .. } => Some("hint: check free space and permissions of the results folder".to_owned()),
+        }
+    }
+}

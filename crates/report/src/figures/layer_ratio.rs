@@ -1,0 +1,183 @@
+//! Where to reduce: heat map of site and keep ratio, from sweeps that reduce at one site at a time.
+
+use analysis::Difference;
+
+use super::{FULL_WIDTH, Failed, Figure, csv_line, figure, interval_fields, number};
+use crate::axes::{LABEL_TEXT, TICK_TEXT, TITLE_TEXT, beyond, has_place, ticks};
+use crate::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw as page, fitted};
+use crate::style::diverging;
+use crate::text;
+use crate::view::{Scene, Series, View};
+
+/// Points between two keep ratios.
+const CELL_HEIGHT: f64 = 20.0;
+
+/// The sweep of one rule as a grid.
+struct Grid<'a> {
+    series: &'a Series,
+    sites: Vec<usize>,
+    keep_ratios: Vec<f64>,
+    /// Site, keep ratio, difference, and index of the arm.
+    cells: Vec<(usize, f64, Difference, usize)>,
+}
+
+/// Draws the sweeps of one scene, all on one colour scale.
+pub(super) fn draw(view: &View, scene: &Scene, baseline: &str) -> Result<Option<Figure>, Failed> {
+    let grids: Vec<Grid> = scene.sweeps.iter().filter_map(|series| grid(view, series)).collect();
+    if grids.is_empty() {
+        return Ok(None);
+    }
+    let all = || grids.iter().flat_map(|g| &g.cells).map(|cell| cell.2.value);
+    let values = || all().filter(|value| has_place(*value));
+    let has_beyond = all().any(|value| !has_place(value));
+    let largest = values().map(f64::abs).fold(0.0, f64::max);
+    // Even a sweep without any effect needs a scale.
+    let limit = if largest > 0.0 { largest } else { 0.01 };
+    // Colours are symmetric about zero; the bar shows those that occur, and a little of either side.
+    let margin = 0.05 * limit;
+    let shown = (values().fold(-margin, f64::min), values().fold(margin, f64::max));
+    let columns = if grids.len() == 1 { 1 } else { 2 };
+    let (left, gap, bar) = (34.0, 22.0, 52.0);
+    let width = (FULL_WIDTH - left - bar - gap * (columns as f64 - 1.0)) / columns as f64;
+    let heights: Vec<f64> = grids
+        .chunks(columns)
+        .map(|row| row.iter().map(|g| g.keep_ratios.len()).max().unwrap_or(1) as f64 * CELL_HEIGHT)
+        .collect();
+    let total: f64 = heights.iter().map(|h| h + 34.0).sum::<f64>();
+    let height = total.max(110.0) + 14.0;
+    let svg = page(FULL_WIDTH, height, |canvas| {
+        let mut top = 16.0;
+        for (row, members) in grids.chunks(columns).enumerate() {
+            for (column, grid) in members.iter().enumerate() {
+                let corner = (left + column as f64 * (width + gap), top);
+                paint(canvas, grid, corner, (width, heights[row]), limit)?;
+            }
+            let label = Text::new(LABEL_TEXT).align(Align::Middle).upwards();
+            canvas.text((8.0, top + heights[row] / 2.0), "keep_ratio", label)?;
+            top += heights[row] + 34.0;
+        }
+        let middle = left + (FULL_WIDTH - left - bar) / 2.0;
+        canvas.text((middle, total + 2.0), "Site (0-based layer)", Text::new(LABEL_TEXT).align(Align::Middle))?;
+        colour_bar(canvas, (FULL_WIDTH - bar + 12.0, 16.0), total.max(110.0) - 34.0, limit, shown)
+    });
+    let caption = format!(
+        "Paired difference of mean accuracy to `{}` when tokens are reduced at one site alone \
+         ({} tasks, {} items in all); {}. Hatched cells: the 95 % interval (paired bootstrap over items, stratified by \
+         task) holds zero. Cells remove different shares of the FLOPs (those are in the CSV). Not corrected for the number of cells.{}",
+        text::in_caption(baseline),
+        scene.accuracy_tasks().len(),
+        scene.items(),
+        scene.title(),
+        if has_beyond { " ∞ or NaN marks a value that is no finite number." } else { "" },
+    );
+    figure(format!("layer_ratio_{}", scene.slug()), svg, csv(view, scene, &grids), caption)
+}
+
+fn grid<'a>(view: &View, series: &'a Series) -> Option<Grid<'a>> {
+    let cells: Vec<(usize, f64, Difference, usize)> = series
+        .points
+        .iter()
+        .filter_map(|point| {
+            let trial = &view.arms[point.arm].trial;
+            Some((*trial.sites.first()?, trial.keep_ratio, point.difference?, point.arm))
+        })
+        .collect();
+    let mut sites: Vec<usize> = cells.iter().map(|cell| cell.0).collect();
+    sites.sort_unstable();
+    sites.dedup();
+    let mut keep_ratios: Vec<f64> = cells.iter().map(|cell| cell.1).collect();
+    keep_ratios.sort_by(|a, b| b.total_cmp(a));
+    keep_ratios.dedup_by(|a, b| (*a - *b).abs() < 1e-6);
+    (sites.len() > 1).then_some(Grid { series, sites, keep_ratios, cells })
+}
+
+fn paint(
+    canvas: &Canvas,
+    grid: &Grid,
+    (left, top): (f64, f64),
+    (width, height): (f64, f64),
+    limit: f64,
+) -> Result<(), DrawError> {
+    let (cell_width, cell_height) = (width / grid.sites.len() as f64, height / grid.keep_ratios.len() as f64);
+    let title = fitted(&grid.series.label, TITLE_TEXT, true, width);
+    canvas.text((left, top - 7.0), &title, Text::new(TITLE_TEXT).bold())?;
+    // Pale grey behind cells that were not run.
+    canvas.rect((left, top), (left + width, top + height), Ink::FAINT)?;
+    for &(site, keep_ratio, difference, _) in &grid.cells {
+        let column = grid.sites.iter().position(|&s| s == site).unwrap_or(0) as f64;
+        let row = grid.keep_ratios.iter().position(|k| (k - keep_ratio).abs() < 1e-6).unwrap_or(0) as f64;
+        let from = (left + column * cell_width, top + row * cell_height);
+        let to = (from.0 + cell_width, from.1 + cell_height);
+        if !has_place(difference.value) {
+            let middle = (from.0 + cell_width / 2.0, from.1 + cell_height / 2.0);
+            canvas.text(middle, beyond(difference.value), Text::new(TICK_TEXT).align(Align::Middle))?;
+            continue;
+        }
+        canvas.rect(from, to, diverging(difference.value / limit))?;
+        if difference.interval.contains(0.0) {
+            // Faint: where nothing was found must not draw the eye away from where something was.
+            canvas.hatch(from, to, 4.4, Stroke::solid(Ink(185, 185, 185, 1.0), 0.3))?;
+        }
+        canvas.frame(from, to, Stroke::solid(Ink(255, 255, 255, 1.0), 0.6))?;
+    }
+    // Every label that has room.
+    let step = (14.0 / cell_width).ceil().max(1.0) as usize;
+    for (column, site) in grid.sites.iter().enumerate().step_by(step) {
+        let x = left + (column as f64 + 0.5) * cell_width;
+        canvas.text((x, top + height + 6.5), &site.to_string(), Text::new(TICK_TEXT).align(Align::Middle))?;
+    }
+    for (row, keep_ratio) in grid.keep_ratios.iter().enumerate() {
+        let y = top + (row as f64 + 0.5) * cell_height;
+        let label = if *keep_ratio < 5e-4 {
+            text::number(*keep_ratio)
+        } else {
+            format!("{keep_ratio:.3}").trim_end_matches('0').trim_end_matches('.').to_owned()
+        };
+        canvas.text((left - 3.0, y), &label, Text::new(TICK_TEXT).align(Align::End))?;
+    }
+    Ok(())
+}
+
+/// The colours of the values `low..=high`, where `limit` has the full colour.
+fn colour_bar(
+    canvas: &Canvas,
+    (left, top): (f64, f64),
+    height: f64,
+    limit: f64,
+    (low, high): (f64, f64),
+) -> Result<(), DrawError> {
+    const STEPS: usize = 64;
+    let width = 7.0;
+    for step in 0..STEPS {
+        let share = (high - (high - low) * (step as f64 + 0.5) / STEPS as f64) / limit;
+        let y = top + height * step as f64 / STEPS as f64;
+        // Each step reaches down to the end and is painted over by the next: no seams where edges are smoothed.
+        canvas.rect((left, y), (left + width, top + height), diverging(share))?;
+    }
+    canvas.frame((left, top), (left + width, top + height), Stroke::solid(Ink::BLACK, 0.4))?;
+    for (value, label) in ticks((low, high), 4, 100.0, "") {
+        let y = top + height * (high - value) / (high - low);
+        canvas.line(&[(left + width, y), (left + width + 2.0, y)], Stroke::solid(Ink::BLACK, 0.5))?;
+        canvas.text((left + width + 3.5, y), &label, Text::new(TICK_TEXT))?;
+    }
+    let title = Text::new(LABEL_TEXT).align(Align::Middle).upwards();
+    canvas.text((left + width + 25.0, top + height / 2.0), "Difference (points)", title)
+}
+
+fn csv(view: &View, scene: &Scene, grids: &[Grid]) -> String {
+    let header = "model,protocol,series,site,keep_ratio,diff,ci_low,ci_high,p_value,flops_reduction_nominal,flops_reduction_achieved\n";
+    let mut csv = header.to_owned();
+    for grid in grids {
+        for (site, keep_ratio, difference, arm) in &grid.cells {
+            let mut fields = vec![scene.model.clone(), scene.protocol.clone(), grid.series.label.clone()];
+            fields.extend([site.to_string(), number(*keep_ratio), number(difference.value)]);
+            fields.extend(interval_fields(Some(difference.interval)));
+            fields.push(number(difference.p_value));
+            let arm = &view.arms[*arm];
+            fields.push(number(arm.trial.flops_reduction_nominal));
+            fields.push(number(arm.achieved().unwrap_or(f64::NAN)));
+            csv += &csv_line(&fields);
+        }
+    }
+    csv
+}

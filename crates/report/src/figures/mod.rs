@@ -1,0 +1,153 @@
+//! The figures, one file each. A figure exists where its data exist.
+
+mod accuracy_vs_flops;
+mod claim;
+mod differences;
+mod layer_ratio;
+mod legend;
+mod probes;
+mod protocol_comparison;
+mod token_map;
+
+use analysis::{Estimate, Interval, MARK, NOT_COMPARED, Study};
+
+use super::axes::LABEL_TEXT;
+use super::canvas::{Align, Canvas, DrawError, Ink, Point, Text, fitted, text_width};
+use super::view::View;
+use crate::text;
+
+/// Width of a full text column in points (5.5 inches).
+const FULL_WIDTH: f64 = 396.0;
+
+/// A drawn figure with the numbers that it shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Figure {
+    /// Name of its files, without ending.
+    pub name: String,
+    /// The drawing.
+    pub svg: String,
+    /// The numbers that it shows, one row a line.
+    pub csv: String,
+    /// What it shows, in words.
+    pub caption: String,
+}
+
+/// A figure that could not be drawn. The others are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedFigure {
+    /// Its name.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What could be drawn and what could not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drawn {
+    /// The figures, in reading order.
+    pub figures: Vec<Figure>,
+    /// Those that could not be drawn.
+    pub failed: Vec<FailedFigure>,
+}
+
+impl Drawn {
+    fn add<F: IntoIterator<Item = Figure>>(&mut self, drawn: Result<F, Failed>) {
+        match drawn {
+            Ok(figures) => self.figures.extend(figures),
+            Err((name, reason)) => self.failed.push(FailedFigure { name, reason }),
+        }
+    }
+}
+
+/// Draws every figure the experiment has data for, in reading order.
+pub(super) fn draw_all(study: &Study, view: &View) -> Drawn {
+    let mut drawn = Drawn::default();
+    if let Some(result) = &study.claim {
+        drawn.add(claim::points(result));
+        drawn.add(claim::costs(result));
+    }
+    for scene in &view.scenes {
+        drawn.add(accuracy_vs_flops::mean(view, scene));
+        drawn.add(accuracy_vs_flops::by_task(view, scene));
+    }
+    for scene in &view.scenes {
+        drawn.add(differences::draw(view, scene, &study.plan.baseline));
+    }
+    for nominal in protocol_comparison::reductions(view) {
+        drawn.add(protocol_comparison::draw(view, nominal, &study.plan.baseline));
+    }
+    for scene in &view.scenes {
+        drawn.add(layer_ratio::draw(view, scene, &study.plan.baseline));
+    }
+    for map in token_map::draw_all(study, view) {
+        drawn.add(map);
+    }
+    for probe in probes::draw_all(&study.probes) {
+        drawn.add(probe);
+    }
+    drawn
+}
+
+/// A failure with the name of the figure it happened in.
+type Failed = (String, String);
+
+/// Finishes a figure or names the one that failed.
+fn figure(name: String, svg: Result<String, String>, csv: String, caption: String) -> Result<Option<Figure>, Failed> {
+    match svg {
+        Ok(svg) => Ok(Some(Figure { name, svg, csv, caption })),
+        Err(reason) => Err((name, reason)),
+    }
+}
+
+/// One line of CSV.
+fn csv_line(fields: &[String]) -> String {
+    fields.iter().map(|field| text::csv(field)).collect::<Vec<_>>().join(",") + "\n"
+}
+
+fn number(value: f64) -> String {
+    if value.is_nan() { String::new() } else { format!("{value:.6}") }
+}
+
+fn interval_fields(interval: Option<Interval>) -> [String; 2] {
+    interval.map_or([String::new(), String::new()], |interval| [number(interval.low), number(interval.high)])
+}
+
+fn estimate_fields(estimate: &Estimate) -> [String; 4] {
+    let [low, high] = interval_fields(Some(estimate.interval));
+    [estimate.n.to_string(), number(estimate.value), low, high]
+}
+
+fn yes_or_no(value: bool) -> &'static str {
+    if value { "yes" } else { "no" }
+}
+
+/// Height of the note below a figure.
+const NOTE: f64 = 10.0;
+
+/// Says below a figure what the mark of a rule means.
+fn apart_note(canvas: &Canvas, middle: Point) -> Result<(), DrawError> {
+    canvas.text(middle, &format!("{MARK} {NOT_COMPARED}"), Text::new(6.4).ink(Ink::GREY).align(Align::Middle))
+}
+
+/// Labels of the rows of a figure, cut to less than half of it, and the room that they need on the left.
+fn row_labels<'a>(labels: impl Iterator<Item = &'a str>) -> (Vec<String>, f64) {
+    let labels: Vec<String> = labels.map(|label| fitted(label, LABEL_TEXT, false, 0.48 * FULL_WIDTH)).collect();
+    let widest = labels.iter().map(|label| text_width(label, LABEL_TEXT, false)).fold(0.0, f64::max);
+    (labels, 8.0 + widest)
+}
+
+/// How many seeds pooled series have, for captions.
+fn seeds_note(view: &View, arms: impl IntoIterator<Item = usize>) -> String {
+    let mut pooled: Vec<(String, usize)> = Vec::new();
+    for arm in arms.into_iter().map(|index| &view.arms[index]).filter(|arm| arm.seeds.len() > 1) {
+        if pooled.iter().all(|(strategy, _)| *strategy != arm.trial.strategy) {
+            pooled.push((arm.trial.strategy.clone(), arm.seeds.len()));
+        }
+    }
+    if pooled.is_empty() {
+        return "One seed per strategy.".to_owned();
+    }
+    let list: Vec<String> =
+        pooled.iter().map(|(strategy, n)| format!("`{strategy}` is the mean of {n} seeds")).collect();
+    format!("{}; one seed otherwise.", list.join(", "))
+}

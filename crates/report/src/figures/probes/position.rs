@@ -1,0 +1,59 @@
+//! Figure of `position`: the cost of a removed block by its place in the context.
+
+use analysis::PooledRow;
+
+use super::lines::{Axis, Line, LinePanel, Lines, Share};
+use super::{FEWEST_ITEMS, Failed, Figure, Seen, csv, number, short, text};
+use crate::figures::figure;
+use crate::style;
+
+const COLUMNS: [&str; 2] = ["place", "necessary"];
+const KINDS: [(&str, &str); 3] =
+    [("any", "all blocks"), ("removed", "blocks with a necessary token"), ("kept", "blocks without one")];
+
+pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
+    // Not every kind occurs in every task at every place, and tasks differ in level: one row of panels per task.
+    let mut tasks: Vec<&str> = Vec::new();
+    for set in seen.models.iter().flat_map(|(_, sets)| sets) {
+        if !tasks.contains(&set.record.task.as_str()) {
+            tasks.push(&set.record.task);
+        }
+    }
+    let mut tables: Vec<(&str, Vec<PooledRow>)> = Vec::new();
+    let mut grid: Vec<(String, Vec<LinePanel>)> = Vec::new();
+    for task in &tasks {
+        let mut row = Vec::new();
+        for (model, sets) in &seen.models {
+            let rows = seen.pooled(sets, &COLUMNS, |set, _| set.record.task == *task);
+            row.push(LinePanel { title: format!("{}, {task}", short(model)), lines: lines(&rows) });
+            tables.push((model, rows));
+        }
+        grid.push((String::new(), row));
+    }
+    let legend = KINDS.iter().enumerate().map(|(index, (_, label))| ((*label).to_owned(), style::cycle(index)));
+    let lines = Lines {
+        grid,
+        legend: legend.collect(),
+        x: ("Place of the removed block (0 start of the context, 1 its end)", Axis::Linear),
+        y: ("Loss increase (nats)", Axis::Linear),
+        share: Share::Rows,
+        zero: Some(0.0),
+    };
+    let caption = format!(
+        "Change of the answer's loss (nats per scored token) when a block of neighbouring context tokens leaves, by the place of the block. Points \
+         of fewer than {FEWEST_ITEMS} items are left out. {}",
+        seen.basis().replace("Mean over the tasks", "Tasks")
+    );
+    Ok(figure(seen.file(""), lines.draw(), csv(&COLUMNS, &tables), caption)?.into_iter().collect())
+}
+
+fn lines(rows: &[PooledRow]) -> Vec<Line> {
+    let line = |(entry, (kind, _)): (usize, &(&str, &str))| {
+        let own = rows.iter().filter(|row| row.measure == "loss_increase" && text(&row.keys[1]) == *kind);
+        let own = own.filter(|row| row.estimate.n >= FEWEST_ITEMS);
+        let mut points: Vec<_> = own.map(|row| (number(&row.keys[0]), row.estimate)).collect();
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        Line { entry, points }
+    };
+    KINDS.iter().enumerate().map(line).collect()
+}

@@ -1,0 +1,289 @@
+//! The same rules under several protocols: how much of a loss is the rule, how much the scoring.
+
+use analysis::{Difference, MARK, TaskMean, are_equal, difference_of_replicates};
+
+use super::differences::{family_gaps, mark_apart, spread_out};
+use super::{
+    FULL_WIDTH, Failed, Figure, NOTE, apart_note, csv_line, estimate_fields, figure, interval_fields, legend, number,
+    row_labels, seeds_note, yes_or_no,
+};
+use crate::axes::{BEYOND, LABEL_TEXT, Panel, TICK_TEXT, TITLE_TEXT, has_place, padded, ticks};
+use crate::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw as page, fitted};
+use crate::style::{self, Style};
+use crate::text;
+use crate::view::{Scene, Series, SeriesPoint, View, in_percent, same_reduction};
+
+const ROW: f64 = 11.5;
+/// One figure per reduction, but not dozens of them.
+const MOST_FIGURES: usize = 4;
+/// Width of the column of numbers beside a panel.
+const NUMBERS: f64 = 56.0;
+
+/// A loss that appears under `upstream` alone.
+struct UpstreamLoss {
+    difference: Difference,
+    /// Whether the rule removed as much under both protocols.
+    equal: bool,
+}
+
+/// All scenes of one model.
+struct ModelScenes<'a> {
+    model: &'a str,
+    scenes: Vec<&'a Scene>,
+}
+
+/// Nominal reductions that are worth a figure: those of models with two or more protocols.
+pub(super) fn reductions(view: &View) -> Vec<f64> {
+    let models = models(view);
+    let mut all: Vec<f64> =
+        models.iter().flat_map(|model| &model.scenes).flat_map(|scene| scene.reductions()).collect();
+    all.sort_by(f64::total_cmp);
+    all.dedup_by(|a, b| same_reduction(*a, *b));
+    spread_out(&all, MOST_FIGURES)
+}
+
+/// Draws all models at one nominal reduction.
+pub(super) fn draw(view: &View, nominal: f64, baseline: &str) -> Result<Option<Figure>, Failed> {
+    let models = models(view);
+    let rows = rows(&models, nominal);
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let gaps = family_gaps(&rows);
+    let protocols = protocols(&models);
+    let losses =
+        || models.iter().flat_map(|m| rows.iter().filter_map(move |row| upstream_loss(m, &row.label, nominal)));
+    let extra = losses().next().is_some();
+    let points = || models.iter().flat_map(|model| points(model, nominal));
+    let apart = points().any(|point| !point.compared) || losses().any(|loss| !loss.equal);
+    let beyond = points().filter_map(|point| point.mean.as_ref()).any(|mean| !has_place(mean.estimate.value));
+    let (labels, left) = row_labels(rows.iter().map(|series| series.label.as_str()));
+    let numbers = if extra { NUMBERS } else { 6.0 };
+    let width = (FULL_WIDTH - left) / models.len() as f64 - numbers - 6.0;
+    let plot = rows.len() as f64 * ROW + gaps.last().copied().unwrap_or(0.0) + 4.0;
+    let top = if extra { 33.0 } else { 18.0 };
+    let height = top + plot + 42.0 + if apart { NOTE } else { 0.0 };
+    let svg = page(FULL_WIDTH, height, |canvas| {
+        for (column, model) in models.iter().enumerate() {
+            let corner = left + column as f64 * (width + numbers + 6.0);
+            let range = range(model, nominal);
+            let panel = Panel::new((corner, top), width, plot, range, (1.0, 0.0));
+            panel.axes(canvas, &ticks(range, 4, 100.0, ""), &[], (true, false))?;
+            let title = fitted(model.model, TITLE_TEXT, true, width + numbers);
+            canvas.text((corner, 8.0), &title, Text::new(TITLE_TEXT).bold())?;
+            if extra {
+                let head = Text::new(6.4).align(Align::Middle).ink(Ink::GREY);
+                let middle = panel.right() + 2.0 + NUMBERS / 2.0;
+                canvas.text((middle, 18.0), "loss only", head)?;
+                canvas.text((middle, 26.5), "under upstream", head)?;
+            }
+            baselines(canvas, &panel, model, &protocols)?;
+            for (row, series) in rows.iter().enumerate() {
+                let y = top + 2.0 + (row as f64 + 0.5) * ROW + gaps[row];
+                if column == 0 {
+                    canvas.text((left - 4.0, y), &labels[row], Text::new(LABEL_TEXT).align(Align::End))?;
+                }
+                dumbbell(canvas, &panel, model, &series.label, nominal, y)?;
+                if let Some(loss) = upstream_loss(model, &series.label, nominal) {
+                    let UpstreamLoss { difference, equal } = loss;
+                    let sure = !difference.interval.contains(0.0);
+                    let half = difference.interval.half_width() * 100.0;
+                    let mark = if equal { String::new() } else { format!(" {MARK}") };
+                    let text = format!("{} ± {half:.1}{mark}", signed(difference.value * 100.0));
+                    let style = Text::new(TICK_TEXT).align(Align::Middle);
+                    let style = if sure { style } else { style.ink(Ink::GREY) };
+                    canvas.text((panel.right() + 2.0 + NUMBERS / 2.0, y), &text, style)?;
+                }
+            }
+        }
+        let label = Text::new(LABEL_TEXT).align(Align::Middle);
+        let middle = left + (FULL_WIDTH - left) / 2.0;
+        let text = format!("Accuracy, mean over tasks (%), at {} % nominal FLOPs reduction", in_percent(nominal));
+        canvas.text((middle, top + plot + 18.0), &text, label)?;
+        if apart {
+            apart_note(canvas, (middle, top + plot + 18.0 + NOTE))?;
+        }
+        let entries: Vec<(&str, Style)> =
+            protocols.iter().enumerate().map(|(i, name)| (name.as_str(), marked(name, i))).collect();
+        legend::draw(canvas, (left, height - 14.0), FULL_WIDTH - left, &entries)
+    });
+    let percent = in_percent(nominal);
+    let arms = rows.iter().flat_map(|series| series.points.iter().map(|point| point.arm));
+    let caption = format!(
+        "Mean accuracy of the same rules under different protocols at a nominal FLOPs reduction of {percent} % (n per \
+         model and protocol: {}). Bars are 95 % intervals over items; dashed lines are `{}` under each protocol. {}{}{}{}",
+        models.iter().filter_map(|m| m.scenes.first()).map(|s| s.items().to_string()).collect::<Vec<_>>().join(", "),
+        text::in_caption(baseline),
+        if extra {
+            "\"Loss only under upstream\" is the loss under `upstream` minus that under `context`, in \
+             percentage points with the half-width of its 95 % paired interval (grey where it holds zero). "
+        } else {
+            ""
+        },
+        if apart {
+            "The mark † at a point: the rule's achieved reduction is more than half a point from that of the others under that protocol; at a \
+             number: more than half a point from its own under the other protocol. Those are not compared. "
+        } else {
+            ""
+        },
+        if beyond { BEYOND } else { "" },
+        seeds_note(view, arms),
+    );
+    let name = format!("protocol_comparison_{}", percent.to_string().replace('.', "p"));
+    figure(name, svg, csv(&models, nominal), caption)
+}
+
+fn models(view: &View) -> Vec<ModelScenes<'_>> {
+    let mut models: Vec<ModelScenes> = Vec::new();
+    for scene in view.scenes.iter().filter(|scene| scene.baseline_mean().is_some()) {
+        match models.iter_mut().find(|known| known.model == scene.model) {
+            Some(known) => known.scenes.push(scene),
+            None => models.push(ModelScenes { model: &scene.model, scenes: vec![scene] }),
+        }
+    }
+    models.retain(|model| model.scenes.len() > 1);
+    models
+}
+
+fn protocols(models: &[ModelScenes]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for scene in models.iter().flat_map(|model| &model.scenes) {
+        if !names.contains(&scene.protocol) {
+            names.push(scene.protocol.clone());
+        }
+    }
+    names
+}
+
+/// Rules with a mean under at least one protocol, in the order of the first scene that has them.
+fn rows<'a>(models: &[ModelScenes<'a>], nominal: f64) -> Vec<&'a Series> {
+    let mut rows: Vec<&Series> = Vec::new();
+    for series in models.iter().flat_map(|model| &model.scenes).flat_map(|scene| &scene.series) {
+        let shown = series.at(nominal).is_some_and(|point| point.mean.is_some());
+        if shown && rows.iter().all(|known| known.label != series.label) {
+            rows.push(series);
+        }
+    }
+    rows.sort_by_key(|series| series.family);
+    rows
+}
+
+fn find<'a>(scene: &'a Scene, label: &str, nominal: f64) -> Option<(&'a SeriesPoint, &'a TaskMean)> {
+    let point = scene.series.iter().find(|series| series.label == label)?.at(nominal)?;
+    Some((point, point.mean.as_ref()?))
+}
+
+/// Every rule of a model at one nominal reduction under every protocol, where it has a mean.
+fn points<'a>(model: &ModelScenes<'a>, nominal: f64) -> Vec<&'a SeriesPoint> {
+    let series = model.scenes.iter().flat_map(|scene| &scene.series);
+    series.filter_map(|series| series.at(nominal)).filter(|point| point.mean.is_some()).collect()
+}
+
+fn range(model: &ModelScenes, nominal: f64) -> (f64, f64) {
+    let shown = model.scenes.iter().flat_map(|scene| {
+        scene.series.iter().filter_map(|series| series.at(nominal)?.mean.as_ref()).chain(scene.baseline_mean())
+    });
+    padded(shown.flat_map(|mean| [mean.estimate.interval.low, mean.estimate.interval.high]), 0.04)
+}
+
+/// The look of a protocol without its dash: whiskers are solid.
+fn marked(name: &str, index: usize) -> Style {
+    Style { dash: &[], ..style::protocol(name, index) }
+}
+
+fn baselines(canvas: &Canvas, panel: &Panel, model: &ModelScenes, protocols: &[String]) -> Result<(), DrawError> {
+    for scene in &model.scenes {
+        let index = protocols.iter().position(|name| *name == scene.protocol).unwrap_or(0);
+        if let Some(mean) = scene.baseline_mean() {
+            let x = panel.x.at(mean.estimate.value);
+            let ink = style::protocol(&scene.protocol, index).ink;
+            canvas.line(&[(x, panel.top), (x, panel.bottom())], Stroke { ink, width: 0.8, dash: &[3.0, 2.0] })?;
+        }
+    }
+    Ok(())
+}
+
+fn dumbbell(
+    canvas: &Canvas,
+    panel: &Panel,
+    model: &ModelScenes,
+    label: &str,
+    nominal: f64,
+    y: f64,
+) -> Result<(), DrawError> {
+    let means: Vec<_> = model
+        .scenes
+        .iter()
+        .enumerate()
+        .filter_map(|(index, scene)| Some((index, *scene, find(scene, label, nominal)?)))
+        .collect();
+    let count = model.scenes.len() as f64;
+    let height = |index: usize| y + (index as f64 - (count - 1.0) / 2.0) * (5.0 / count);
+    let path: Vec<_> = means.iter().map(|(i, _, (_, mean))| (panel.x.at(mean.estimate.value), height(*i))).collect();
+    canvas.line(&path, Stroke::solid(Ink(190, 190, 190, 1.0), 1.2))?;
+    for (index, scene, (point, mean)) in means {
+        let look = style::protocol(&scene.protocol, index);
+        let (interval, y) = (mean.estimate.interval, height(index));
+        if !has_place(mean.estimate.value) {
+            panel.beyond_x(canvas, y, mean.estimate.value, look.ink)?;
+            continue;
+        }
+        let (low, high) = (panel.x.at(interval.low), panel.x.at(interval.high));
+        canvas.line(&[(low, y), (high, y)], Stroke::solid(look.ink.alpha(0.65), 0.9))?;
+        canvas.marker((panel.x.at(mean.estimate.value), y), look.marker, 2.0, look.ink)?;
+        mark_apart(canvas, panel, point, (low, high), y)?;
+    }
+    Ok(())
+}
+
+/// Loss to the baseline under `upstream` minus that under `context`, paired over items.
+fn upstream_loss(model: &ModelScenes, label: &str, nominal: f64) -> Option<UpstreamLoss> {
+    let of = |protocol: &str| {
+        let scene = model.scenes.iter().find(|scene| scene.protocol == protocol)?;
+        Some((find(scene, label, nominal)?.1, scene.baseline_mean()?, scene.accuracy_tasks()))
+    };
+    let (upstream, upstream_base, tasks) = of("upstream")?;
+    let (context, context_base, context_tasks) = of("context")?;
+    // Resamples belong to a task and a number of items, so the same tasks make the two protocols paired.
+    if tasks != context_tasks || upstream.estimate.n != context.estimate.n {
+        return None;
+    }
+    let loss = |base: &[f64], own: &[f64]| base.iter().zip(own).map(|(b, o)| b - o).collect::<Vec<f64>>();
+    let value = (upstream_base.estimate.value - upstream.estimate.value)
+        - (context_base.estimate.value - context.estimate.value);
+    let under_upstream = loss(&upstream_base.replicates, &upstream.replicates);
+    let under_context = loss(&context_base.replicates, &context.replicates);
+    let equal = are_equal(upstream.flops_reduction_achieved, context.flops_reduction_achieved);
+    Some(UpstreamLoss { difference: difference_of_replicates(value, &under_upstream, &under_context), equal })
+}
+
+fn signed(value: f64) -> String {
+    if value < 0.0 { format!("\u{2212}{:.1}", -value) } else { format!("{value:.1}") }
+}
+
+fn csv(models: &[ModelScenes], nominal: f64) -> String {
+    let mut csv = "model,series,protocol,flops_reduction_nominal,n,value,ci_low,ci_high,diff,diff_ci_low,diff_ci_high,loss_only_under_upstream,loss_ci_low,loss_ci_high,flops_reduction_achieved,compared,loss_at_equal_reduction\n".to_owned();
+    for model in models {
+        for scene in &model.scenes {
+            for series in &scene.series {
+                let Some((point, mean)) = series.at(nominal).and_then(|p| Some((p, p.mean.as_ref()?))) else {
+                    continue;
+                };
+                let mut fields = vec![model.model.to_owned(), series.label.clone(), scene.protocol.clone()];
+                fields.push(number(nominal));
+                fields.extend(estimate_fields(&mean.estimate));
+                let loss =
+                    if scene.protocol == "upstream" { upstream_loss(model, &series.label, nominal) } else { None };
+                let equal = loss.as_ref().map_or("", |loss| yes_or_no(loss.equal));
+                for difference in [point.difference, loss.as_ref().map(|loss| loss.difference)] {
+                    fields.push(difference.map_or(String::new(), |d| number(d.value)));
+                    fields.extend(interval_fields(difference.map(|d| d.interval)));
+                }
+                fields.push(number(mean.flops_reduction_achieved));
+                fields.extend([yes_or_no(point.compared), equal].map(str::to_owned));
+                csv += &csv_line(&fields);
+            }
+        }
+    }
+    csv
+}

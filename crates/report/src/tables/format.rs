@@ -1,0 +1,357 @@
+//! A table as data, and its three written forms.
+
+use std::fmt::Write as _;
+
+use analysis::{MARK, NOT_COMPARED};
+
+use crate::text;
+
+/// How a cell stands among its competitors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Rank {
+    #[default]
+    Plain,
+    /// The best value of its block.
+    Best,
+    /// Not distinguishable from the best.
+    Tied,
+    /// No competitor: it removed more or less than those that are compared.
+    Apart,
+}
+
+/// One cell: a name, or a number with the half-width of its interval.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum TableCell {
+    /// Strategy or option names, set in typewriter type.
+    Name(String),
+    /// Words.
+    Text(String),
+    Number(Number),
+    Missing,
+}
+
+/// A number and how it stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Number {
+    pub(crate) value: f64,
+    pub(crate) half_width: Option<f64>,
+    pub(crate) decimals: usize,
+    pub(crate) rank: Rank,
+    /// FLOPs reduction, in percent, at which it was measured, where that differs from column to column.
+    pub(crate) achieved: Option<f64>,
+}
+
+impl Number {
+    /// A number alone.
+    pub(crate) fn plain(value: f64, decimals: usize) -> TableCell {
+        TableCell::Number(Self { value, decimals, ..Self::default() })
+    }
+}
+
+/// One row; a new block starts with a rule.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub(crate) block: usize,
+    pub(crate) cells: Vec<TableCell>,
+}
+
+/// A table with everything around it.
+#[derive(Clone, Debug)]
+pub(crate) struct Table {
+    pub(crate) name: String,
+    pub(crate) caption: String,
+    pub(crate) header: Vec<String>,
+    pub(crate) rows: Vec<Row>,
+    /// Whether the achieved reduction stands behind each number; otherwise it has a column, and CSV alone says more.
+    pub(crate) achieved_in_cells: bool,
+}
+
+impl Table {
+    /// GitHub-flavoured Markdown; underlining is HTML, which it renders. Notes stand below.
+    pub(crate) fn markdown(&self) -> String {
+        let header: Vec<String> = self.header.iter().map(|head| text::markdown_cell(head)).collect();
+        let mut page = format!("| {} |\n", header.join(" | "));
+        let align: Vec<&str> =
+            (0..self.header.len()).map(|i| if self.is_numeric(i) { "---:" } else { "---" }).collect();
+        page += &["| ", &align.join(" | "), " |\n"].concat();
+        for row in &self.rows {
+            let cells: Vec<String> = row.cells.iter().map(|cell| self.markdown_of(cell)).collect();
+            page += &["| ", &cells.join(" | "), " |\n"].concat();
+        }
+        for note in self.notes() {
+            let _ = writeln!(page, "\n{note}");
+        }
+        page
+    }
+
+    fn markdown_of(&self, cell: &TableCell) -> String {
+        match cell {
+            TableCell::Name(name) => text::markdown_code(name),
+            TableCell::Text(words) => text::markdown_cell(words),
+            TableCell::Missing => "–".to_owned(),
+            TableCell::Number(number) => {
+                let plain = number.plain_text();
+                let marked = match number.rank {
+                    Rank::Plain | Rank::Apart => plain,
+                    Rank::Best => format!("**{plain}**"),
+                    Rank::Tied => format!("<u>{plain}</u>"),
+                };
+                marked + &self.behind(number)
+            }
+        }
+    }
+
+    /// What stands behind a number: its achieved reduction, and the mark of what is not compared.
+    fn behind(&self, number: &Number) -> String {
+        let achieved = number.achieved.filter(|_| self.achieved_in_cells);
+        let achieved = achieved.map_or_else(String::new, |achieved| format!(" ({achieved:.1})"));
+        let mark = if number.rank == Rank::Apart { format!(" {MARK}") } else { String::new() };
+        achieved + &mark
+    }
+
+    /// What the marks in the cells mean.
+    fn notes(&self) -> Vec<String> {
+        let numbers = || {
+            self.rows.iter().flat_map(|row| &row.cells).filter_map(|cell| match cell {
+                TableCell::Number(number) => Some(number),
+                _ => None,
+            })
+        };
+        let apart = numbers().any(|number| number.rank == Rank::Apart);
+        let infinite = numbers().any(|number| !number.value.is_finite());
+        let notes = [
+            apart.then(|| format!("{MARK} {NOT_COMPARED}.")),
+            infinite
+                .then(|| "∞ or NaN: a value that is no finite number; it takes no part in any comparison.".to_owned()),
+        ];
+        notes.into_iter().flatten().collect()
+    }
+
+    /// Plain numbers; each number column is followed by its half-width, and by its achieved reduction and whether it was compared.
+    pub(crate) fn csv(&self) -> String {
+        let columns = 0..self.header.len();
+        let further: Vec<[bool; 2]> = columns.map(|i| [self.has_half_width(i), self.has_achieved(i)]).collect();
+        let mut header = Vec::new();
+        for (name, [wide, achieved]) in self.header.iter().zip(&further) {
+            header.push(text::csv(name));
+            header.extend(wide.then(|| text::csv(&format!("{name} ±"))));
+            header.extend(
+                [" achieved %", " compared"]
+                    .iter()
+                    .filter(|_| *achieved)
+                    .map(|word| text::csv(&format!("{name}{word}"))),
+            );
+        }
+        let mut lines = header.join(",") + "\n";
+        for row in &self.rows {
+            let mut fields = Vec::new();
+            for (cell, [wide, achieved]) in row.cells.iter().zip(&further) {
+                let number = match cell {
+                    TableCell::Number(number) => Some(number),
+                    _ => None,
+                };
+                fields.push(match cell {
+                    TableCell::Name(words) | TableCell::Text(words) => text::csv(words),
+                    TableCell::Missing => String::new(),
+                    TableCell::Number(number) => format!("{:.4}", number.value),
+                });
+                if *wide {
+                    fields
+                        .push(number.and_then(|n| n.half_width).map_or_else(String::new, |half| format!("{half:.4}")));
+                }
+                if *achieved {
+                    fields
+                        .push(number.and_then(|n| n.achieved).map_or_else(String::new, |share| format!("{share:.4}")));
+                    let compared = |n: &Number| if n.rank == Rank::Apart { "no" } else { "yes" };
+                    fields.push(number.map_or_else(String::new, |n| compared(n).to_owned()));
+                }
+            }
+            lines += &(fields.join(",") + "\n");
+        }
+        lines
+    }
+
+    /// A `booktabs` fragment for `\input`, with caption and label as comments.
+    pub(crate) fn latex(&self) -> String {
+        let columns: String = (0..self.header.len()).map(|i| if self.is_numeric(i) { 'r' } else { 'l' }).collect();
+        let mut page = format!(
+            "% Needs \\usepackage{{booktabs}}. Use inside a table environment:\n% \\caption{{{}}}\n% \\label{{tab:{}}}\n",
+            text::latex_comment(&text::latex(&self.caption)),
+            text::latex_comment(&self.name.replace('_', "-"))
+        );
+        page += &["\\begin{tabular}{", &columns, "}\n\\toprule\n"].concat();
+        page +=
+            &(self.header.iter().map(|head| text::latex(head)).collect::<Vec<_>>().join(" & ") + " \\\\\n\\midrule\n");
+        let mut block = self.rows.first().map_or(0, |row| row.block);
+        for row in &self.rows {
+            if row.block != block {
+                page += "\\midrule\n";
+                block = row.block;
+            }
+            page += &(row.cells.iter().map(|cell| self.latex_of(cell)).collect::<Vec<_>>().join(" & ") + " \\\\\n");
+        }
+        page += "\\bottomrule\n";
+        for note in self.notes() {
+            let (width, note) = (self.header.len(), text::latex(&note));
+            let _ = writeln!(page, "\\multicolumn{{{width}}}{{l}}{{\\footnotesize {note}}} \\\\");
+        }
+        page + "\\end{tabular}\n"
+    }
+
+    fn latex_of(&self, cell: &TableCell) -> String {
+        match cell {
+            TableCell::Name(name) => format!("\\texttt{{{}}}", text::latex(name)),
+            TableCell::Text(words) => text::latex(words),
+            TableCell::Missing => "--".to_owned(),
+            TableCell::Number(number) => {
+                let digits = text::latex(&digits(number.value, number.decimals)).replace('-', "$-$");
+                let marked = match number.rank {
+                    Rank::Plain | Rank::Apart => digits,
+                    Rank::Best => format!("\\textbf{{{digits}}}"),
+                    Rank::Tied => format!("\\underline{{{digits}}}"),
+                };
+                let half = number.half_width.map(|half| {
+                    format!(" {{\\scriptsize$\\pm${}}}", text::latex(&self::digits(half, number.decimals)))
+                });
+                marked + &half.unwrap_or_default() + &keep_blank(&self.behind(number))
+            }
+        }
+    }
+
+    fn is_numeric(&self, column: usize) -> bool {
+        self.numbers(column).next().is_some()
+    }
+
+    fn has_half_width(&self, column: usize) -> bool {
+        self.numbers(column).any(|number| number.half_width.is_some())
+    }
+
+    fn has_achieved(&self, column: usize) -> bool {
+        self.numbers(column).any(|number| number.achieved.is_some())
+    }
+
+    fn numbers(&self, column: usize) -> impl Iterator<Item = &Number> {
+        self.rows.iter().filter_map(move |row| match row.cells.get(column) {
+            Some(TableCell::Number(number)) => Some(number),
+            _ => None,
+        })
+    }
+}
+
+impl Number {
+    /// With its half-width, rounded once here for all formats that people read.
+    fn plain_text(&self) -> String {
+        let value = digits(self.value, self.decimals);
+        match self.half_width {
+            Some(half) => format!("{value} ± {}", digits(half, self.decimals)),
+            None => value,
+        }
+    }
+}
+
+/// LaTeX text that goes on behind something.
+fn keep_blank(behind: &str) -> String {
+    if behind.is_empty() { String::new() } else { format!(" {}", text::latex(behind)) }
+}
+
+/// A number with so many decimals; none where it has no use for them.
+fn digits(value: f64, decimals: usize) -> String {
+    if value.is_nan() {
+        return "NaN".to_owned();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "∞" } else { "-∞" }.to_owned();
+    }
+    // Perplexities may have hundreds of digits.
+    if value.abs() >= 1e7 { format!("{value:.2e}") } else { format!("{value:.decimals$}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Table {
+        let number = |value, rank| {
+            TableCell::Number(Number { value, half_width: Some(1.25), decimals: 1, rank, achieved: None })
+        };
+        Table {
+            name: "main_x".to_owned(),
+            caption: "50 % of a_b".to_owned(),
+            header: vec!["strategy".to_owned(), "task, one".to_owned()],
+            rows: vec![
+                Row { block: 0, cells: vec![TableCell::Name("dense".to_owned()), number(80.0, Rank::Plain)] },
+                Row { block: 1, cells: vec![TableCell::Name("top_k".to_owned()), number(71.26, Rank::Best)] },
+                Row { block: 1, cells: vec![TableCell::Name("tome".to_owned()), TableCell::Missing] },
+            ],
+            achieved_in_cells: false,
+        }
+    }
+
+    #[test]
+    fn markdown_marks_the_best() {
+        let text = table().markdown();
+        assert_eq!(text.lines().nth(1), Some("| --- | ---: |"));
+        assert_eq!(text.lines().nth(3), Some("| `top_k` | **71.3 ± 1.2** |"));
+    }
+
+    #[test]
+    fn csv_splits_number_and_half_width() {
+        let text = table().csv();
+        assert_eq!(text.lines().next(), Some("strategy,\"task, one\",\"task, one ±\""));
+        assert_eq!(text.lines().nth(2), Some("top_k,71.2600,1.2500"));
+        assert_eq!(text.lines().nth(3), Some("tome,,"));
+    }
+
+    #[test]
+    fn latex_is_a_fragment() {
+        let text = table().latex();
+        assert!(text.starts_with("% Needs"));
+        assert!(text.contains("% \\caption{50 \\% of a\\_b}\n% \\label{tab:main-x}"));
+        assert!(text.contains("\\midrule\n\\texttt{top\\_k} & \\textbf{71.3} {\\scriptsize$\\pm$1.2} \\\\"));
+        assert!(!text.contains("documentclass") && text.ends_with("\\end{tabular}\n"));
+    }
+    #[test]
+    fn what_is_not_compared_is_marked_in_every_format() {
+        let mut table = table();
+        table.achieved_in_cells = true;
+        let apart = Number { value: 90.9, half_width: Some(0.9), decimals: 1, rank: Rank::Apart, achieved: Some(5.2) };
+        table.rows[1].cells[1] = TableCell::Number(apart);
+        assert!(table.markdown().contains("| 90.9 ± 0.9 (5.2) † |"), "{}", table.markdown());
+        assert!(
+            table.markdown().ends_with("\n\n† achieved reduction differs by more than half a point: not compared.\n")
+        );
+        assert!(table.latex().contains("90.9 {\\scriptsize$\\pm$0.9} (5.2) $^\\dagger$ \\\\"), "{}", table.latex());
+        assert!(table.latex().contains("\\multicolumn{2}{l}{\\footnotesize $^\\dagger$ achieved"));
+        let csv = table.csv();
+        assert_eq!(
+            csv.lines().next(),
+            Some("strategy,\"task, one\",\"task, one ±\",\"task, one achieved %\",\"task, one compared\"")
+        );
+        assert_eq!(csv.lines().nth(2), Some("top_k,90.9000,0.9000,5.2000,no"));
+    }
+
+    #[test]
+    fn values_without_end_are_marked() {
+        let mut table = table();
+        let infinite = Number { value: f64::INFINITY, half_width: None, decimals: 2, ..Number::default() };
+        table.rows[1].cells[1] = TableCell::Number(infinite);
+        assert!(table.markdown().contains("| ∞ |") && table.markdown().contains("∞ or NaN: a value"));
+        assert!(table.latex().contains("& $\\infty$ \\\\"));
+        assert!(table.csv().contains("top_k,inf,"));
+        assert_eq!(digits(f64::NAN, 1), "NaN");
+        assert_eq!(digits(3.2e205, 2), "3.20e205");
+    }
+
+    #[test]
+    fn a_name_breaks_no_format() {
+        let mut table = table();
+        table.caption = "of `a\nb`".to_owned();
+        table.rows[1].cells[0] = TableCell::Name("a|b\n\\end{tabular}\u{1b}[2J<!-- END -->".to_owned());
+        let (markdown, latex) = (table.markdown(), table.latex());
+        assert_eq!(markdown.lines().count(), 5, "{markdown}");
+        assert!(!markdown.contains('\u{1b}') && !markdown.contains("<!--"), "{markdown}");
+        assert!(markdown.lines().all(|line| line.matches('|').count() == 3), "{markdown}");
+        assert!(latex.contains("% \\caption{of 'a b'}\n") && latex.matches("\\end{tabular}").count() == 1, "{latex}");
+        assert!(latex.contains("a\\textbar{}b \\textbackslash{}end\\{tabular\\}"), "{latex}");
+    }
+}

@@ -1,0 +1,74 @@
+//! `protocols`: mean over tasks of every strategy, protocols side by side.
+
+use analysis::TaskMean;
+
+use super::format::{Number, Rank, Row, Table, TableCell};
+use super::main_table::{ranks, value};
+use crate::view::{Scene, SeriesPoint, View, same_reduction};
+
+/// The table, where some model ran under more than one protocol.
+pub(super) fn table(view: &View, baseline: &str) -> Option<Table> {
+    let scenes: Vec<&Scene> = view.scenes.iter().filter(|scene| scene.baseline_mean().is_some()).collect();
+    let several = scenes.iter().any(|a| scenes.iter().any(|b| a.model == b.model && a.protocol != b.protocol));
+    if !several {
+        return None;
+    }
+    let mut header = vec!["nominal reduction %".to_owned(), "strategy".to_owned()];
+    header.extend(scenes.iter().map(|scene| format!("{} {}", scene.model, scene.protocol)));
+    let dense = scenes.iter().map(|scene| scene.baseline_mean().map(|mean| cell(mean, Rank::Plain)));
+    let mut rows = vec![row(0, 0.0, baseline, dense)];
+    let mut reductions: Vec<f64> = scenes.iter().flat_map(|scene| scene.reductions()).collect();
+    reductions.sort_by(f64::total_cmp);
+    reductions.dedup_by(|a, b| same_reduction(*a, *b));
+    for (block, nominal) in reductions.into_iter().enumerate() {
+        let mut labels: Vec<&str> = Vec::new();
+        for series in scenes.iter().flat_map(|scene| &scene.series).filter(|series| series.at(nominal).is_some()) {
+            if !labels.contains(&series.label.as_str()) {
+                labels.push(&series.label);
+            }
+        }
+        let points: Vec<Vec<Option<&SeriesPoint>>> =
+            labels.iter().map(|label| scenes.iter().map(|scene| find(scene, label, nominal)).collect()).collect();
+        let ranks: Vec<Vec<Rank>> = (0..scenes.len()).map(|column| column_ranks(&points, column)).collect();
+        for (index, (label, points)) in labels.iter().zip(&points).enumerate() {
+            let cells = points
+                .iter()
+                .zip(&ranks)
+                .map(|(point, ranks)| point.and_then(|point| point.mean.as_ref()).map(|mean| cell(mean, ranks[index])));
+            rows.push(row(block + 1, nominal, label, cells));
+        }
+    }
+    let caption = "Accuracy in percent, mean over accuracy tasks, under each protocol, ± half the width of the 95 % interval over \
+                   items, and in brackets the achieved FLOPs reduction in percent, mean over those tasks. Per nominal reduction and \
+                   column, of the values at the same achieved reduction (within half a point), the best is bold and those not \
+                   distinguishable from it are underlined. `upstream` reproduces a defective scoring and is for reproduction only."
+        .to_owned();
+    Some(Table { name: "protocols".to_owned(), caption, header, rows, achieved_in_cells: true })
+}
+
+fn find<'a>(scene: &'a Scene, label: &str, nominal: f64) -> Option<&'a SeriesPoint> {
+    scene.series.iter().find(|series| series.label == label)?.at(nominal)
+}
+
+fn column_ranks(points: &[Vec<Option<&SeriesPoint>>], column: usize) -> Vec<Rank> {
+    let means: Vec<Option<&TaskMean>> =
+        points.iter().map(|row| row[column].and_then(|point| point.mean.as_ref())).collect();
+    let values: Vec<Option<f64>> = means.iter().map(|mean| mean.map(|mean| mean.estimate.value)).collect();
+    let compared: Vec<bool> = points.iter().map(|row| row[column].is_some_and(|point| point.compared)).collect();
+    ranks(&values, &compared, |best, other| {
+        let (Some(best), Some(other)) = (means[best], means[other]) else {
+            return false;
+        };
+        best.minus(other).interval.contains(0.0)
+    })
+}
+
+fn cell(mean: &TaskMean, rank: Rank) -> TableCell {
+    value(&mean.estimate, false, rank, mean.flops_reduction_achieved)
+}
+
+fn row(block: usize, nominal: f64, label: &str, values: impl Iterator<Item = Option<TableCell>>) -> Row {
+    let mut cells = vec![Number::plain(nominal * 100.0, 1), TableCell::Name(label.to_owned())];
+    cells.extend(values.map(|value| value.unwrap_or(TableCell::Missing)));
+    Row { block, cells }
+}

@@ -1,0 +1,330 @@
+//! What figures and tables show: arms sorted into scenes (one model under one protocol) and series (one rule over its
+//! reductions), with one label and one look for a rule in the whole report.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use analysis::{Arm, Difference, Study, TaskMean, arms, comparable, comparable_set};
+use records::Split;
+use records::schema::{TrialKey, options_as_text};
+
+use super::style::{self, Family, Style};
+use crate::text;
+
+/// A whole experiment, ready to be shown.
+pub(super) struct View {
+    pub(super) arms: Vec<Arm>,
+    pub(super) scenes: Vec<Scene>,
+    /// Whether some trial saw only the first items of its tasks.
+    pub(super) limit: Option<usize>,
+    /// Parts of the items that trials saw, where they did not see all.
+    pub(super) splits: BTreeSet<Split>,
+}
+
+/// One model under one protocol.
+pub(super) struct Scene {
+    pub(super) model: String,
+    pub(super) protocol: String,
+    /// Tasks with results, in the order of the plan, with their primary metric.
+    pub(super) tasks: Vec<SceneTask>,
+    /// Index of the baseline's arm and its mean over the accuracy tasks.
+    pub(super) baseline: Option<(usize, Option<TaskMean>)>,
+    /// Rules over their reductions, by family; without the baseline and without single-site sweeps.
+    pub(super) series: Vec<Series>,
+    /// Rules over sites and keep ratios.
+    pub(super) sweeps: Vec<Series>,
+}
+
+/// A task of a scene.
+#[derive(Clone, Debug)]
+pub(super) struct SceneTask {
+    pub(super) name: String,
+    pub(super) metric: String,
+    pub(super) lower_is_better: bool,
+    pub(super) n: usize,
+}
+
+/// One rule.
+pub(super) struct Series {
+    pub(super) label: String,
+    pub(super) strategy: String,
+    pub(super) family: Family,
+    pub(super) style: Style,
+    /// By nominal reduction, ascending.
+    pub(super) points: Vec<SeriesPoint>,
+}
+
+/// One rule at one setting.
+pub(super) struct SeriesPoint {
+    pub(super) arm: usize,
+    pub(super) nominal: f64,
+    /// Over the accuracy tasks of the scene; none where one of them failed.
+    pub(super) mean: Option<TaskMean>,
+    /// Of the mean, to the baseline's.
+    pub(super) difference: Option<Difference>,
+    /// Whether its mean may be compared with those of the other rules at this nominal reduction.
+    pub(super) compared: bool,
+}
+
+impl Scene {
+    /// The tasks whose mean is meaningful: accuracies.
+    pub(super) fn accuracy_tasks(&self) -> Vec<String> {
+        self.tasks.iter().filter(|task| !task.lower_is_better).map(|task| task.name.clone()).collect()
+    }
+
+    /// Nominal reductions of the series, ascending.
+    pub(super) fn reductions(&self) -> Vec<f64> {
+        let mut all: Vec<f64> = self.series.iter().flat_map(|s| s.points.iter().map(|p| p.nominal)).collect();
+        all.sort_by(f64::total_cmp);
+        all.dedup_by(|a, b| same_reduction(*a, *b));
+        all
+    }
+
+    /// The baseline's mean over the accuracy tasks.
+    pub(super) fn baseline_mean(&self) -> Option<&TaskMean> {
+        self.baseline.as_ref().and_then(|(_, mean)| mean.as_ref())
+    }
+
+    /// `model, protocol` for captions.
+    pub(super) fn title(&self) -> String {
+        format!("{}, protocol `{}`", text::in_caption(&self.model), text::in_caption(&self.protocol))
+    }
+
+    /// Part of a file name.
+    pub(super) fn slug(&self) -> String {
+        format!("{}_{}", text::file_name(&self.model), text::file_name(&self.protocol))
+    }
+
+    /// Items of all accuracy tasks together.
+    pub(super) fn items(&self) -> usize {
+        self.tasks.iter().filter(|task| !task.lower_is_better).map(|task| task.n).sum()
+    }
+}
+
+impl Series {
+    /// The rule at one nominal reduction.
+    pub(super) fn at(&self, nominal: f64) -> Option<&SeriesPoint> {
+        self.points.iter().find(|point| same_reduction(point.nominal, nominal))
+    }
+}
+
+/// A share in percent, to a tenth.
+pub(super) fn in_percent(share: f64) -> f64 {
+    (share * 1_000.0).round() / 10.0
+}
+
+/// Nominal reductions come out of a solver; equal to a hundredth of a percent is equal.
+pub(super) fn same_reduction(a: f64, b: f64) -> bool {
+    (a - b).abs() < 1e-4
+}
+
+/// Sorts a study into scenes and series.
+pub(super) fn view(study: &Study) -> View {
+    let arms = arms(study);
+    let names = Names::of(&arms);
+    let mut scenes: Vec<(TrialKey, Vec<usize>)> = Vec::new();
+    for (index, arm) in arms.iter().enumerate() {
+        match scenes.iter_mut().find(|(key, _)| comparable(key, &arm.trial)) {
+            Some((_, members)) => members.push(index),
+            None => scenes.push((arm.trial.clone(), vec![index])),
+        }
+    }
+    let scenes = scenes.into_iter().map(|(key, members)| scene(study, &arms, &names, &key, &members)).collect();
+    let limit = study.cells.iter().filter_map(|cell| cell.record.trial.limit).max();
+    let splits = study.cells.iter().map(|cell| cell.record.trial.split).filter(|split| !split.is_all()).collect();
+    View { arms, scenes, limit, splits }
+}
+
+fn scene(study: &Study, arms: &[Arm], names: &Names, key: &TrialKey, members: &[usize]) -> Scene {
+    let mut tasks: Vec<SceneTask> = Vec::new();
+    for result in members.iter().flat_map(|&index| &arms[index].tasks) {
+        if tasks.iter().all(|task| task.name != result.task) {
+            tasks.push(SceneTask {
+                name: result.task.clone(),
+                metric: result.metric.clone(),
+                lower_is_better: result.lower_is_better,
+                n: result.estimate.n,
+            });
+        }
+    }
+    // Order of the plan, not of the first arm that finished a task.
+    let position = |task: &str| study.cells.iter().position(|cell| cell.record.task == task);
+    tasks.sort_by_key(|task| position(&task.name));
+    let mut scene = Scene {
+        model: key.model.clone(),
+        protocol: key.protocol.clone(),
+        tasks,
+        baseline: None,
+        series: Vec::new(),
+        sweeps: Vec::new(),
+    };
+    let means = scene.accuracy_tasks();
+    scene.baseline =
+        members.iter().find(|&&index| arms[index].is_baseline).map(|&index| (index, arms[index].mean_over(&means)));
+    let others: Vec<usize> = members.iter().copied().filter(|&index| !arms[index].is_baseline).collect();
+    let (sweeps, series) = split_sweeps(arms, &others);
+    let build = |groups: Vec<(String, Vec<usize>)>, baseline: Option<&TaskMean>| {
+        let mut all: Vec<Series> = groups
+            .into_iter()
+            .map(|(_, members)| names.series(arms, &members, &means, baseline, &study.plan.baseline))
+            .collect();
+        all.sort_by_key(|series| series.family);
+        all
+    };
+    scene.series = build(series, scene.baseline_mean());
+    mark_compared(&mut scene);
+    scene.sweeps = build(sweeps, scene.baseline_mean());
+    scene
+}
+
+/// Says of each rule at each nominal reduction whether it may be compared with the others there.
+fn mark_compared(scene: &mut Scene) {
+    for nominal in scene.reductions() {
+        let points = scene.series.iter_mut().flat_map(|series| &mut series.points);
+        let points: Vec<&mut SeriesPoint> = points.filter(|point| same_reduction(point.nominal, nominal)).collect();
+        let achieved = |point: &&mut SeriesPoint| point.mean.as_ref().map(|mean| mean.flops_reduction_achieved);
+        let inside = comparable_set(&points.iter().map(achieved).collect::<Vec<_>>(), nominal);
+        for (point, inside) in points.into_iter().zip(inside) {
+            point.compared = inside;
+        }
+    }
+}
+
+type Groups = Vec<(String, Vec<usize>)>;
+
+/// Rules that were tried at two or more single sites are sweeps over sites; their other settings are not.
+fn split_sweeps(arms: &[Arm], members: &[usize]) -> (Groups, Groups) {
+    let mut sites: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
+    for &index in members {
+        if let [site] = arms[index].trial.sites.as_slice() {
+            sites.entry(rule(&arms[index].trial)).or_default().insert(*site);
+        }
+    }
+    let (mut sweeps, mut series): (Groups, Groups) = (Vec::new(), Vec::new());
+    for &index in members {
+        let trial = &arms[index].trial;
+        let single = trial.sites.len() == 1 && sites.get(&rule(trial)).is_some_and(|sites| sites.len() > 1);
+        let (groups, key) = if single {
+            (&mut sweeps, rule(trial))
+        } else {
+            (&mut series, format!("{}|{}", rule(trial), trial.schedule))
+        };
+        match groups.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, members)) => members.push(index),
+            None => groups.push((key, vec![index])),
+        }
+    }
+    (sweeps, series)
+}
+
+/// What makes two trials the same rule, whatever they reduce and where.
+fn rule(trial: &TrialKey) -> String {
+    format!("{:?}", (&trial.strategy, &trial.importance, &trial.importance_source, options(trial)))
+}
+
+/// Options of a strategy, without a seed.
+fn options(trial: &TrialKey) -> BTreeMap<String, String> {
+    let mut options = options_as_text(&trial.strategy_params);
+    options.remove("seed");
+    options
+}
+
+/// Labels and looks of all rules of a report.
+struct Names {
+    /// Rules of each strategy, in order of appearance.
+    variants: BTreeMap<String, Vec<TrialKey>>,
+    schedules: usize,
+}
+
+impl Names {
+    fn of(arms: &[Arm]) -> Self {
+        let mut variants: BTreeMap<String, Vec<TrialKey>> = BTreeMap::new();
+        let mut schedules = BTreeSet::new();
+        for trial in arms.iter().filter(|arm| !arm.is_baseline).map(|arm| &arm.trial) {
+            let known = variants.entry(trial.strategy.clone()).or_default();
+            if known.iter().all(|other| rule(other) != rule(trial)) {
+                known.push(trial.clone());
+            }
+            if trial.sites.len() != 1 {
+                schedules.insert(trial.schedule.clone());
+            }
+        }
+        Self { variants, schedules: schedules.len() }
+    }
+
+    /// The strategy with whatever tells it from its siblings.
+    fn label(&self, trial: &TrialKey) -> String {
+        let siblings = self.variants.get(&trial.strategy).map_or(&[][..], Vec::as_slice);
+        let differs = |of: &dyn Fn(&TrialKey) -> Option<String>| siblings.iter().any(|other| of(other) != of(trial));
+        let mut parts = Vec::new();
+        if trial.strategy == "top_k" || differs(&|t| t.importance.clone()) {
+            parts.extend(trial.importance.clone());
+        }
+        if differs(&|t| t.importance_source.clone()) {
+            parts.extend(trial.importance_source.clone().map(|source| format!("of {source}")));
+        }
+        // The importance and its source are named above.
+        let further = options(trial).into_iter().filter(|(name, _)| name != "importance" && name != "source");
+        for (name, value) in further {
+            if differs(&|t| options(t).get(&name).cloned()) {
+                parts.push(format!("{name}={value}"));
+            }
+        }
+        if self.schedules > 1 && trial.sites.len() != 1 {
+            parts.push(trial.schedule.clone());
+        }
+        if parts.is_empty() { trial.strategy.clone() } else { format!("{} ({})", trial.strategy, parts.join(", ")) }
+    }
+
+    fn style(&self, trial: &TrialKey) -> Style {
+        let siblings = self.variants.get(&trial.strategy).map_or(&[][..], Vec::as_slice);
+        let index = siblings.iter().position(|other| rule(other) == rule(trial)).unwrap_or(0);
+        match style::style(&trial.strategy) {
+            Some(own) => style::variant(own, index),
+            None if trial.strategy == "top_k" => Self::importance_style(trial, siblings, index),
+            // Unknown strategies take turns in alphabetical order.
+            None => style::cycle(self.variants.keys().position(|name| *name == trial.strategy).unwrap_or(0) + index),
+        }
+    }
+
+    /// A known metric has its own look; a second rule with the same metric takes one that is free.
+    fn importance_style(trial: &TrialKey, siblings: &[TrialKey], index: usize) -> Style {
+        let rank = |t: &TrialKey| t.importance.as_deref().and_then(style::importance_rank);
+        let first = |t: &TrialKey| siblings.iter().position(|other| rank(other) == rank(t));
+        match rank(trial) {
+            Some(rank) if first(trial) == Some(index) => style::cycle(rank),
+            _ => {
+                let taken: BTreeSet<usize> = siblings.iter().filter_map(rank).collect();
+                let free: Vec<usize> = (0..8).filter(|i| !taken.contains(i)).collect();
+                style::cycle(if free.is_empty() { index } else { free[index % free.len()] })
+            }
+        }
+    }
+
+    fn series(
+        &self,
+        arms: &[Arm],
+        members: &[usize],
+        tasks: &[String],
+        baseline: Option<&TaskMean>,
+        baseline_name: &str,
+    ) -> Series {
+        let trial = &arms[members[0]].trial;
+        let mut points: Vec<SeriesPoint> = members
+            .iter()
+            .map(|&arm| {
+                let mean = arms[arm].mean_over(tasks);
+                let difference = mean.as_ref().zip(baseline).map(|(mean, baseline)| mean.minus(baseline));
+                let nominal = arms[arm].trial.flops_reduction_nominal;
+                SeriesPoint { arm, nominal, mean, difference, compared: true }
+            })
+            .collect();
+        points.sort_by(|a, b| a.nominal.total_cmp(&b.nominal));
+        Series {
+            label: self.label(trial),
+            strategy: trial.strategy.clone(),
+            family: style::family(&trial.strategy, baseline_name),
+            style: self.style(trial),
+            points,
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! `report` over a fake experiment: files, contents, determinism.
+
+#[path = "../../analysis/tests/support/mod.rs"]
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use support::Shape;
+
+fn names(files: &[PathBuf], kind: &str) -> BTreeSet<String> {
+    files
+        .iter()
+        .filter(|file| file.extension().is_some_and(|extension| extension == kind))
+        .filter_map(|file| file.file_stem().map(|stem| stem.to_string_lossy().into_owned()))
+        .collect()
+}
+
+/// Writes the full fake experiment where a person can look at the figures: `target/tmp/report`.
+#[test]
+fn the_full_experiment_has_every_figure() {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("report");
+    let _ = fs::remove_dir_all(&dir);
+    support::write(&dir, &Shape::full());
+    let summary = report::run(&dir).expect("a complete experiment");
+    assert!(summary.failed > 0 && summary.unfinished == 1);
+    for file in summary.figures.iter().chain(&summary.tables) {
+        assert!(fs::metadata(file).expect("written").len() > 0, "{}", file.display());
+    }
+    let svg = names(&summary.figures, "svg");
+    for expected in [
+        "accuracy_vs_flops_mamba2-world_context",
+        "accuracy_vs_flops_tasks_mamba-world_upstream",
+        "differences_mamba2-world_context",
+        "layer_ratio_mamba-world_context",
+        "protocol_comparison_30",
+        "token_map_world_lambada",
+    ] {
+        assert!(svg.contains(expected), "{expected} is missing from {svg:?}");
+    }
+    for kind in ["pdf", "png", "csv"] {
+        assert_eq!(names(&summary.figures, kind), svg, "{kind}");
+    }
+    // Sweeps over single sites were run under one protocol only.
+    assert!(!svg.contains("layer_ratio_mamba-world_upstream"));
+    let tables = names(&summary.tables, "tex");
+    assert!(tables.contains("main_mamba2-world_context") && tables.contains("protocols"));
+    assert_eq!(names(&summary.tables, "md"), tables);
+}
+
+#[test]
+fn the_page_says_what_a_reader_must_know() {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("report-small");
+    let _ = fs::remove_dir_all(&dir);
+    support::write(&dir, &Shape::small());
+    let summary = report::run(&dir).expect("a complete experiment");
+    let page = fs::read_to_string(summary.report).expect("the page");
+    for needle in [
+        "**Question.** How much of the accuracy loss",
+        "**LIMITED.**",
+        "cells failed",
+        "index 37 is out of range for the rows kept",
+        "1 of",
+        "planned cells are not finished",
+        "for reproduction only",
+        "`random` is the mean of 3 seeds",
+        "paired bootstrap over items",
+        "(figures/accuracy_vs_flops_mamba2-world_context.svg)",
+    ] {
+        assert!(page.contains(needle), "`{needle}` is missing");
+    }
+}
+
+#[test]
+fn two_runs_write_the_same_bytes() {
+    let run = || {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        support::write(dir.path(), &Shape::small());
+        let summary = report::run(dir.path()).expect("a complete experiment");
+        let files = summary.figures.iter().chain(&summary.tables).chain(&summary.frames).chain([&summary.report]);
+        files
+            .map(|file| {
+                let name = file.strip_prefix(dir.path()).expect("inside").to_owned();
+                (name, fs::read(file).expect("written"))
+            })
+            .collect::<Vec<_>>()
+    };
+    for (first, second) in run().into_iter().zip(run()) {
+        assert_eq!(first.0, second.0);
+        assert!(first.1 == second.1, "{} differs between two runs", first.0.display());
+    }
+}
+
+#[test]
+fn a_fonts_name_is_in_every_figure_and_no_system_font_is_needed() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    support::write(dir.path(), &Shape::small());
+    let summary = report::run(dir.path()).expect("a complete experiment");
+    for file in summary.figures.iter().filter(|file| file.extension().is_some_and(|e| e == "svg")) {
+        let svg = fs::read_to_string(file).expect("text");
+        assert!(svg.contains("font-family=\"DejaVu Sans, Verdana, sans-serif\""));
+        assert!(svg.contains("width=\"5.5000in\""));
+    }
+    for file in summary.figures.iter().filter(|file| file.extension().is_some_and(|e| e == "pdf")) {
+        let pdf = fs::read(file).expect("bytes");
+        assert!(pdf.starts_with(b"%PDF-") && !pdf.windows(6).any(|window| window == b"/Type3"));
+    }
+}
+
+#[test]
+fn an_unusual_experiment_is_reported_as_far_as_it_goes() {
+    // No baseline: nothing to compare, yet tables and a page.
+    let mut shape = Shape::small();
+    shape.strategies.retain(|strategy| strategy.0 != "dense");
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    support::write(dir.path(), &shape);
+    let summary = report::run(dir.path()).expect("a report without a baseline");
+    assert!(fs::read_to_string(summary.report).expect("the page").contains("`dense` has not finished for"));
+    // Only a baseline: no figure at all.
+    let mut shape = Shape::small();
+    shape.strategies.retain(|strategy| strategy.0 == "dense");
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    support::write(dir.path(), &shape);
+    let summary = report::run(dir.path()).expect("a report of the baseline alone");
+    assert!(summary.figures.is_empty());
+    // Two items of one task.
+    let mut shape = Shape::small();
+    shape.tasks.truncate(1);
+    shape.items = 2;
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    support::write(dir.path(), &shape);
+    report::run(dir.path()).expect("a tiny report");
+}
+
+/// Random weights of a published size, the paper's methods and two of its tasks.
+#[test]
+fn numbers_of_the_paper_stand_beside_ours() {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("report-paper");
+    let _ = fs::remove_dir_all(&dir);
+    let shape = Shape {
+        models: vec!["random:mamba2-2.7b", "builtin:mamba2-world"],
+        protocols: vec!["upstream"],
+        tasks: vec!["lambada_openai", "hellaswag"],
+        strategies: vec![
+            ("dense", None, "{}", 0.0),
+            ("pumer_released", None, "{}", 1.5),
+            ("utrc", Some("clip"), "{}", 0.5),
+            ("random", None, "{}", 1.2),
+        ],
+        reductions: vec![0.1, 0.25],
+        single_sites: false,
+        ..Shape::small()
+    };
+    support::write(&dir, &shape);
+    let summary = report::run(&dir).expect("a complete experiment");
+    let page = fs::read_to_string(summary.report).expect("the page");
+    assert!(page.contains("> **RANDOM WEIGHTS.** Never trained: `random:mamba2-2.7b`."));
+    assert!(page.contains("### paper\n") && page.contains("*RANDOM WEIGHTS: our numbers prove the path"));
+    let text = fs::read_to_string(dir.join("tables/paper.csv")).expect("the table");
+    let rows: Vec<Vec<&str>> = text.lines().skip(1).map(|line| line.split(',').collect()).collect();
+    // Three tasks and metrics each for dense, PuMer and Ours at 10 %; 25 % is none of the paper's, `random` no method of it.
+    assert_eq!(rows.len(), 9, "{text}");
+    assert!(rows.iter().all(|row| row[0] == "random:mamba2-2.7b"));
+    let find =
+        |method: &str, task: &str| rows.iter().find(|row| row[2] == method && row[6] == task).expect(task).clone();
+    assert_eq!(find("PuMer", "hellaswag (acc_norm)")[3], "pumer_released");
+    // Ours, its half-width, the paper's, the difference.
+    let row = find("Ours", "lambada_openai (acc)");
+    let number = |index: usize| row[index].parse::<f64>().expect("a number");
+    assert!((number(10) - 59.0).abs() < 1e-9 && (number(8) - number(10) - number(11)).abs() < 1e-3, "{row:?}");
+    assert_eq!(find("dense", "lambada_openai (perplexity)")[10], "4.1000");
+    // Achieved 9 % at nominal 10 %: further apart than half a point.
+    assert!((number(4) - 9.0).abs() < 1e-9, "{row:?}");
+    let markdown = fs::read_to_string(dir.join("tables/paper.md")).expect("the table");
+    assert!(markdown.contains("† achieved reduction differs by more than half a point: not compared."), "{markdown}");
+    assert!(!dir.join("tables/paper.md").metadata().expect("written").is_dir());
+}
+
+/// Changes every recorded cell.
+fn edit_cells(dir: &Path, edit: impl Fn(&mut serde_json::Value)) {
+    for entry in fs::read_dir(dir.join("cells")).expect("cells") {
+        let path = entry.expect("an entry").path();
+        let mut cell = serde_json::from_str(&fs::read_to_string(&path).expect("a record")).expect("JSON");
+        edit(&mut cell);
+        fs::write(&path, cell.to_string()).expect("writable");
+    }
+}
+
+fn page_of(dir: &Path) -> String {
+    fs::read_to_string(dir.join("report.md")).expect("the page")
+}
+
+/// Makes every item of a cell right.
+fn all_right(cell: &mut serde_json::Value) {
+    for contribution in cell["metrics"][0]["contributions"].as_array_mut().expect("items") {
+        *contribution = serde_json::json!([1.0, 1.0]);
+    }
+    for item in cell["items"].as_array_mut().expect("items") {
+        item["correct"] = true.into();
+        item["predicted"] = item["gold"].clone();
+    }
+}
+
+#[test]
+fn a_rule_that_removes_less_is_not_the_best() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    support::write(dir.path(), &Shape::small());
+    // `utrc` does nothing and is as good as `dense`; `q` 0.5 would win every column.
+    edit_cells(dir.path(), |cell| {
+        if cell["trial"]["strategy_params"] == r#"{"q":0.5}"# && cell["status"] == "done" {
+            cell["cost"]["flops_reduction_achieved"] = 0.001.into();
+            all_right(cell);
+        }
+    });
+    report::run(dir.path()).expect("a complete experiment");
+    let page = page_of(dir.path());
+    let headline = page.split("## Figures").next().expect("a headline");
+    let rows: Vec<&str> = headline.lines().filter(|line| line.starts_with("| builtin:")).collect();
+    assert_eq!(rows.len(), 4, "{headline}");
+    for row in rows {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        assert!(cells[6] != "`utrc (q=0.5)`" && cells[11].contains("`utrc (q=0.5)` (0.1)"), "{row}");
+    }
+    let table = fs::read_to_string(dir.path().join("tables/main_mamba2-world_context.md")).expect("the table");
+    let apart: Vec<&str> = table.lines().filter(|line| line.contains("q=0.5")).collect();
+    // Two tasks and the mean, at two reductions.
+    assert!(apart.len() == 2 && apart.iter().all(|row| row.matches(" †").count() == 3), "{table}");
+    assert!(apart.iter().all(|row| !row.contains("**") && !row.contains("<u>")) && table.contains("**"), "{table}");
+    assert!(table.contains("| nominal reduction % | strategy | achieved % |"), "{table}");
+    let latex = fs::read_to_string(dir.path().join("tables/main_mamba2-world_context.tex")).expect("the table");
+    assert!(latex.contains("$^\\dagger$ achieved reduction differs"), "{latex}");
+    let csv = fs::read_to_string(dir.path().join("figures/differences_mamba2-world_context.csv")).expect("numbers");
+    assert!(csv.lines().any(|line| line.contains("q=0.5") && line.ends_with(",no")), "{csv}");
+    let svg = fs::read_to_string(dir.path().join("figures/differences_mamba2-world_context.svg")).expect("a figure");
+    assert!(svg.contains("nominal") && svg.contains("†") && svg.contains("minus dense"));
+}
+
+#[test]
+fn one_column_has_one_kind_of_interval() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    support::write(dir.path(), &Shape::small());
+    // Everything right, under one seed and under three.
+    edit_cells(dir.path(), |cell| {
+        if cell["status"] == "done" {
+            all_right(cell);
+        }
+    });
+    report::run(dir.path()).expect("a complete experiment");
+    let csv = fs::read_to_string(dir.path().join("tables/main_mamba2-world_context.csv")).expect("the table");
+    let column =
+        |name: &str| csv.lines().next().expect("a header").split(',').position(|head| head == name).expect(name);
+    for name in ["world_lambada (acc) ±", "world_piqa (acc) ±", "mean ±"] {
+        let widths: Vec<f64> = csv
+            .lines()
+            .skip(1)
+            .map(|line| line.split(',').nth(column(name)).expect(name).parse().expect("a number"))
+            .collect();
+        assert!(widths.iter().all(|width| *width > 1.0 && (width - widths[0]).abs() < 1e-9), "{name}: {widths:?}");
+    }
+}
+
+#[test]
+fn a_value_without_end_is_marked() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let shape = Shape { tasks: vec!["world_lambada"], single_sites: false, ..Shape::small() };
+    support::write(dir.path(), &shape);
+    edit_cells(dir.path(), |cell| {
+        if cell["status"] != "done" {
+            return;
+        }
+        cell["primary_metric"] = "perplexity".into();
+        let hopeless = cell["trial"]["strategy"] == "top_k" || cell["trial"]["strategy"] == "dense";
+        let metrics = cell["metrics"].as_array_mut().expect("metrics");
+        let perplexity = metrics.iter_mut().find(|metric| metric["metric"] == "perplexity").expect("perplexity");
+        for contribution in perplexity["contributions"].as_array_mut().expect("items") {
+            if hopeless {
+                *contribution = serde_json::json!([-5000.0, 1.0]);
+            }
+        }
+    });
+    let summary = report::run(dir.path()).expect("a report");
+    assert!(summary.failed_figures.is_empty(), "{:?}", summary.failed_figures);
+    let svg = dir.path().join("figures/accuracy_vs_flops_tasks_mamba2-world_context.svg");
+    let svg = fs::read_to_string(svg).expect("a figure");
+    assert!(svg.contains('∞') && !svg.contains("NaN") && svg.len() < 1_000_000, "{}", svg.len());
+    let table = fs::read_to_string(dir.path().join("tables/main_mamba2-world_context.md")).expect("the table");
+    assert!(table.contains("| ∞ |") && table.contains("∞ or NaN: a value that is no finite number"), "{table}");
+    let page = page_of(dir.path());
+    assert!(page.contains("values are no finite numbers") && page.contains("An arrow with ∞ at the border"), "{page}");
+}
+
+#[test]
+fn names_break_no_format() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let shape = Shape { single_sites: false, ..Shape::small() };
+    support::write(dir.path(), &shape);
+    let hostile = format!("/m/a\u{1b}[2J\nb|c`<i>\\input{{x}}%$&~{}", "y".repeat(200));
+    edit_cells(dir.path(), |cell| cell["trial"]["model"] = hostile.as_str().into());
+    let plan = dir.path().join("plan.json");
+    let mut edited: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(&plan).expect("a plan")).expect("JSON");
+    edited["question"] = "Is <script>x</script>\u{1b}[2J | a\n# heading?".into();
+    fs::write(&plan, edited.to_string()).expect("writable");
+    let summary = report::run(dir.path()).expect("a report");
+    assert!(summary.failed_figures.is_empty(), "{:?}", summary.failed_figures);
+    let texts = summary.figures.iter().chain(&summary.tables).chain([&summary.report]);
+    for path in
+        texts.filter(|path| path.extension().is_some_and(|kind| ["svg", "md", "tex"].iter().any(|text| kind == *text)))
+    {
+        let text = fs::read_to_string(path).expect("text");
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{}", path.display());
+        assert!(path.file_name().expect("a name").len() < 160, "{}", path.display());
+    }
+    let page = page_of(dir.path());
+    assert!(page.contains("**Question.** Is &lt;script&gt;x&lt;/script&gt;\u{fffd}\\[2J \\| a # heading?\n"), "{page}");
+    // Every row of a table has as many cells as its head.
+    for path in summary.tables.iter().filter(|path| path.extension().is_some_and(|kind| kind == "md")) {
+        let table = fs::read_to_string(path).expect("a table");
+        let cells = |line: &str| line.replace("\\|", "").matches('|').count();
+        let rows: Vec<&str> = table.lines().filter(|line| line.starts_with('|')).collect();
+        assert!(rows.iter().all(|row| cells(row) == cells(rows[0])), "{table}");
+    }
+    for path in summary.tables.iter().filter(|path| path.extension().is_some_and(|kind| kind == "tex")) {
+        let latex = fs::read_to_string(path).expect("a table");
+        let head: Vec<&str> = latex.lines().take_while(|line| line.starts_with('%')).collect();
+        assert_eq!((head.len(), latex.matches("\\input{").count()), (3, 0), "{latex}");
+    }
+}
+
+#[test]
+fn what_is_made_no_more_goes_and_what_is_foreign_stays() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let shape = Shape { models: vec!["builtin:mamba2-world", "builtin:mamba-world"], ..Shape::small() };
+    support::write(dir.path(), &shape);
+    report::run(dir.path()).expect("two models");
+    let at = |name: &str| dir.path().join(name);
+    let figure = "figures/accuracy_vs_flops_mamba-world_context";
+    assert!(at(&format!("{figure}.svg")).exists() && at("tables/main_mamba-world_context.tex").exists());
+    fs::write(at("figures/mine.svg"), "by hand").expect("writable");
+    fs::write(at(&format!("{figure}.csv")), "changed by hand").expect("writable");
+    // The second model leaves the experiment.
+    support::write(dir.path(), &Shape::small());
+    let summary = report::run(dir.path()).expect("one model");
+    assert!(!summary.removed.is_empty());
+    assert!(!at(&format!("{figure}.svg")).exists() && !at("tables/main_mamba-world_context.tex").exists());
+    assert!(at("figures/mine.svg").exists() && at(&format!("{figure}.csv")).exists());
+    assert!(at("figures/accuracy_vs_flops_mamba2-world_context.svg").exists());
+    assert!(report::run(dir.path()).expect("again").removed.is_empty());
+}
