@@ -6,7 +6,7 @@ use serde::Serialize;
 use ssm_model::LanguageModel;
 
 use crate::error::EvaluationError;
-use crate::protocol::Protocol;
+use crate::protocol::CAUSAL;
 use crate::run::{Reduction, Settings, Setup, evaluate, evaluate_oracle};
 use crate::score::Evaluation;
 use crate::tasks::{Item, TaskKind};
@@ -41,7 +41,7 @@ impl GuardOutcome {
 pub fn oracle(setup: &Setup<'_>) -> Result<GuardOutcome, EvaluationError> {
     let evaluation = evaluate_oracle(setup, Settings::default())?;
     let choices = evaluation.items.iter().flat_map(|item| &item.choices);
-    let partial = setup.protocol.reports_coverage();
+    let partial = setup.scoring.protocol().reports_coverage;
     let (mut right, mut checked) = (0, 0);
     for choice in choices {
         let counts = |covered: bool| covered || !partial;
@@ -69,12 +69,8 @@ pub fn identity(setup: &Setup<'_>) -> Result<GuardOutcome, EvaluationError> {
 /// As [`evaluate`].
 pub fn alone(setup: &Setup<'_>) -> Result<GuardOutcome, EvaluationError> {
     let together = evaluate(setup, Settings::default())?;
-    let single = match setup.protocol {
-        Protocol::Upstream { .. } => Protocol::Upstream { batch_size: 1 },
-        other => other,
-    };
     let settings = Settings { max_tokens: 1, ..Settings::default() };
-    let alone = evaluate(&Setup { protocol: single, ..*setup }, settings)?;
+    let alone = evaluate(&Setup { scoring: setup.scoring.alone(), ..*setup }, settings)?;
     Ok(compare("alone", "scores that do not depend on the batch", &together, &alone))
 }
 
@@ -95,7 +91,7 @@ pub fn causal(model: &LanguageModel, items: &[Item], reduction: &Reduction) -> R
         })
         .collect();
     let run = |items: &[Item]| {
-        let setup = Setup { model, kind: TaskKind::RunningText, items, protocol: Protocol::Causal, reduction };
+        let setup = Setup { model, kind: TaskKind::RunningText, items, scoring: CAUSAL.defaults(), reduction };
         evaluate(&setup, Settings::default())
     };
     let (before, after) = (run(&texts)?, run(&changed)?);

@@ -5,7 +5,7 @@ mod error;
 mod finite;
 pub mod guards;
 pub mod probes;
-mod protocol;
+pub mod protocol;
 mod run;
 mod score;
 pub mod tasks;
@@ -14,7 +14,7 @@ pub mod tokenizer;
 pub use batch::{Layout, POSITIONS, Positions};
 pub use error::EvaluationError;
 pub use finite::check_logits;
-pub use protocol::{Protocol, Refusal};
+pub use protocol::{Protocol, Scoring};
 pub use run::{
     Prefilled, Reduction, Settings, Setup, evaluate, evaluate_oracle, evaluate_span, executor, forward, influence,
     prefill,

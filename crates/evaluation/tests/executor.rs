@@ -9,10 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use common::grid::{Cell, PLANS, alone, assert_same, grid, layouts, settings, shared};
 use common::{model, reduction, sites, task};
 use evaluation::executor::{CellRequest, Event, ExecutorSettings, Sharing, evaluate_jobs};
+use evaluation::protocol::{CAUSAL, CONTEXT, UPSTREAM};
 use evaluation::tasks::Task;
-use evaluation::{
-    Evaluation, EvaluationError, POSITIONS, Partial, Protocol, Reduction, Settings, evaluate, evaluate_span,
-};
+use evaluation::{Evaluation, EvaluationError, POSITIONS, Partial, Reduction, Settings, evaluate, evaluate_span};
 use reduction_strategies::{HostRule, Plan, PlanError, Rule, SequenceView};
 
 fn compare(name: &str, ratios: &[f64], settings: ExecutorSettings) -> Sharing {
@@ -24,7 +23,7 @@ fn compare(name: &str, ratios: &[f64], settings: ExecutorSettings) -> Sharing {
     let cells = grid(&model, &tasks, ratios);
     let (results, sharing) = shared(&model, &cells, settings);
     for (cell, result) in cells.iter().zip(results) {
-        let place = format!("{name} {:?}", cell.protocol);
+        let place = format!("{name} {:?}", cell.scoring);
         assert_same(&format!("{place} {:?}", cell.reduction), &result.unwrap(), &alone(&model, cell));
     }
     assert!(sharing.token_layers_executed < sharing.token_layers_asked * 9 / 10, "{sharing:?}");
@@ -52,7 +51,7 @@ fn a_transformer_shares_as_the_mambas_do_with_either_positions() {
     let task = task("world_lambada", 3);
     let [original, compacted] = POSITIONS.map(|(_, positions)| {
         let reduction = Reduction { sites: sites(&model), positions, ..reduction("uniform", &[], 0.7) };
-        let setup = common::setup(&model, &task, Protocol::Context, &reduction);
+        let setup = common::setup(&model, &task, CONTEXT.defaults(), &reduction);
         evaluate(&setup, Settings::default()).unwrap()
     });
     assert_eq!(original.work, compacted.work);
@@ -61,7 +60,7 @@ fn a_transformer_shares_as_the_mambas_do_with_either_positions() {
     }
     // A reduction saves more of the attention than of the rest.
     let dense = Reduction::dense();
-    let dense = evaluate(&common::setup(&model, &task, Protocol::Context, &dense), Settings::default()).unwrap();
+    let dense = evaluate(&common::setup(&model, &task, CONTEXT.defaults(), &dense), Settings::default()).unwrap();
     let share = |a: u64, b: u64| a as f64 / b as f64;
     assert!(
         share(original.work.token_pairs, dense.work.token_pairs)
@@ -91,7 +90,7 @@ fn a_failing_rule_hurts_no_other_cell() {
     let model = model("mamba2-world");
     let tasks = [task("world_lambada", 3)];
     let mut cells = grid(&model, &tasks, &[0.7]);
-    cells.retain(|cell| cell.protocol == Protocol::Context);
+    cells.retain(|cell| cell.scoring == CONTEXT.defaults());
     let rule = Rule::Host(Arc::new(FailsOnItemOne));
     let failing = Reduction { rule, ..reduction("random", &[], 0.7) };
     cells.insert(1, Cell { reduction: failing, ..cells[0].clone() });
@@ -115,7 +114,7 @@ fn equal_documents_run_once() {
     for strategy in ["dense", "tome", "random"] {
         let cells = [&first, &second].map(|task| {
             let reduction = reduction(strategy, &[], 0.7);
-            Cell { task, protocol: Protocol::Context, reduction }
+            Cell { task, scoring: CONTEXT.defaults(), reduction }
         });
         let (results, sharing) = shared(&model, &cells, settings(512, 1));
         for (cell, result) in cells.iter().zip(results) {
@@ -139,7 +138,7 @@ fn a_document_of_which_nothing_is_read_has_a_row_in_every_branch() {
     let cells: Vec<Cell<'_>> = ["utrc", "random", "drop_prefix"]
         .iter()
         .flat_map(|strategy| [0.9, 0.8, 0.7, 0.6].map(|ratio| reduction(strategy, &[], ratio)))
-        .map(|reduction| Cell { task: &task, protocol: Protocol::Upstream { batch_size: 5 }, reduction })
+        .map(|reduction| Cell { task: &task, scoring: UPSTREAM.with_batch_size(5), reduction })
         .collect();
     let (results, _) = shared(&model, &cells, settings(2048, 1));
     for (cell, result) in cells.iter().zip(results) {
@@ -167,9 +166,7 @@ fn groups_put_together_have_the_bits_of_the_whole() {
     let model = model("mamba2-world");
     let tasks = [task("world_lambada", 7), task("world_hellaswag", 3)];
     let mut cells = grid(&model, &tasks, &[0.8]);
-    cells.retain(|cell| {
-        !matches!(cell.reduction.rule, Rule::Host(_)) || matches!(cell.protocol, Protocol::Upstream { .. })
-    });
+    cells.retain(|cell| !matches!(cell.reduction.rule, Rule::Host(_)) || cell.scoring.protocol().pads());
     let (layouts, of) = layouts(&cells);
     let groups = layouts.iter().enumerate().flat_map(|(index, layout)| {
         let spans = layout.spans(100);
@@ -200,7 +197,7 @@ fn groups_put_together_have_the_bits_of_the_whole() {
         parts.sort_by_key(|(start, _)| *start);
         let joined = layouts[of[index]].evaluation(parts.into_iter().map(|(_, part)| part));
         let whole = alone(&model, cell);
-        assert_same(&format!("{:?} {:?}", cell.protocol, cell.reduction), &joined, &whole);
+        assert_same(&format!("{:?} {:?}", cell.scoring, cell.reduction), &joined, &whole);
         // The reference in groups is the reference in one piece.
         let (layout, options) = (&layouts[of[index]], Settings { recorded_plans: PLANS, ..Settings::default() });
         let span = |span| evaluate_span(&model, layout, span, &cell.reduction, options).unwrap();
@@ -249,7 +246,7 @@ fn a_rule_that_looks_ahead_is_refused_under_the_causal_protocol() {
     let model = model("mamba2-world");
     let tasks = [task("world_lambada", 2)];
     let cell =
-        |strategy| Cell { task: &tasks[0], protocol: Protocol::Causal, reduction: reduction(strategy, &[], 0.7) };
+        |strategy| Cell { task: &tasks[0], scoring: CAUSAL.defaults(), reduction: reduction(strategy, &[], 0.7) };
     let (results, _) = shared(&model, &[cell("top_k"), cell("block_causal")], settings(512, 1));
     assert!(matches!(**results[0].as_ref().unwrap_err(), EvaluationError::NotCausal));
     assert!(results[1].is_ok());
@@ -281,5 +278,5 @@ fn the_oracle_is_measured_for_those_who_ask() {
 }
 
 fn plain(task: &Task) -> Cell<'_> {
-    Cell { task, protocol: Protocol::Context, reduction: reduction("top_k", &[], 0.7) }
+    Cell { task, scoring: CONTEXT.defaults(), reduction: reduction("top_k", &[], 0.7) }
 }

@@ -8,14 +8,15 @@ mod common;
 
 use common::{model, reduction, setup, task};
 use evaluation::metrics::metrics;
+use evaluation::protocol::CONTEXT;
 use evaluation::tasks::Task;
-use evaluation::{Protocol, Reduction, Settings, evaluate};
+use evaluation::{Reduction, Settings, evaluate};
 use ssm_model::LanguageModel;
 
 const CLIP: [(&str, &str); 2] = [("importance", "clip"), ("source", "block_output")];
 
 fn accuracy(model: &LanguageModel, task: &Task, reduction: &Reduction) -> f64 {
-    let scores = evaluate(&setup(model, task, Protocol::Context, reduction), Settings::default()).unwrap();
+    let scores = evaluate(&setup(model, task, CONTEXT.defaults(), reduction), Settings::default()).unwrap();
     100.0 * metrics(task.kind, &task.items, &scores.items)[0].value().unwrap()
 }
 

@@ -9,7 +9,8 @@ use candle_core::{DType, Tensor};
 use common::grid::{Cell, alone, assert_same, grid, settings, shared};
 use common::{model, reduction, setup, sites, task};
 use evaluation::probes::{self, ProbeSetup, Subject};
-use evaluation::{Evaluation, ItemPlan, Protocol, Reduction, Settings, evaluate};
+use evaluation::protocol::CONTEXT;
+use evaluation::{Evaluation, ItemPlan, Reduction, Settings, evaluate};
 use reduction_strategies::options::ResolvedOptions;
 use ssm_kernels::device;
 use ssm_model::{CheckpointError, LanguageModel, Placement, WeightSource, Weights, catalog};
@@ -35,11 +36,11 @@ fn every_strategy_and_protocol_in_float32() {
         let (here, there) = (model(name), on_gpu(name, DType::F32));
         let tasks = [task("world_lambada", 6), task("world_piqa", 4)];
         let (mut alike, mut all) = (0, 0);
-        for Cell { task, protocol, reduction } in grid(&here, &tasks, &[0.8]) {
+        for Cell { task, scoring, reduction } in grid(&here, &tasks, &[0.8]) {
             let settings = Settings { recorded_plans: task.items.len(), ..Settings::default() };
-            let run = |model| evaluate(&setup(model, task, protocol, &reduction), settings).unwrap();
+            let run = |model| evaluate(&setup(model, task, scoring, &reduction), settings).unwrap();
             let (want, got) = (run(&here), run(&there));
-            let what = format!("{name} {} {} {reduction:?}", task.name, protocol.name());
+            let what = format!("{name} {} {} {reduction:?}", task.name, scoring.protocol().name);
             for (index, (a, b)) in want.items.iter().zip(&got.items).enumerate() {
                 assert_eq!((a.tokens_in, a.tokens_kept), (b.tokens_in, b.tokens_kept), "{what}");
                 all += 1;
@@ -71,7 +72,7 @@ fn dense_items_in_float32_and_bfloat16() {
         let task = task("world_hellaswag", 40);
         let dense = Reduction::dense();
         let run = |model: &LanguageModel| {
-            evaluate(&setup(model, &task, Protocol::Context, &dense), Settings::default()).unwrap()
+            evaluate(&setup(model, &task, CONTEXT.defaults(), &dense), Settings::default()).unwrap()
         };
         let want = scores(&run(&model(name)));
         for (dtype, limit) in [(DType::F32, 1e-3), (DType::BF16, 0.5)] {
@@ -96,7 +97,7 @@ fn a_shared_grid_has_the_bits_of_its_cells_run_alone() {
             let cells = grid(&model, &tasks, ratios);
             let (results, sharing) = shared(&model, &cells, settings(2048, 2));
             for (cell, result) in cells.iter().zip(results) {
-                let place = format!("{name} {dtype:?} {:?} {:?}", cell.protocol, cell.reduction);
+                let place = format!("{name} {dtype:?} {:?} {:?}", cell.scoring, cell.reduction);
                 assert_same(&place, &result.unwrap(), &alone(&model, cell));
             }
             assert!(sharing.token_layers_executed < sharing.token_layers_asked * 9 / 10, "{sharing:?}");
@@ -146,7 +147,7 @@ fn a_gpu_without_memory_runs_fewer_rows_a_call() {
     let task = task("world_hellaswag", 500);
     let cells = ["dense", "top_k", "utrc"].map(|strategy| {
         let reduction = reduction(strategy, &[], 0.8);
-        Cell { task: &task, protocol: Protocol::Context, reduction }
+        Cell { task: &task, scoring: CONTEXT.defaults(), reduction }
     });
     let (free, _) = device::memory(gpu).unwrap().unwrap();
     let ballast = Tensor::zeros(free - LEFT, DType::U8, gpu).unwrap();
@@ -205,12 +206,12 @@ fn what_is_no_number_fails_its_cells_and_is_named() {
             let cells: Vec<_> = reductions
                 .into_iter()
                 .filter(served)
-                .map(|reduction| Cell { task: &task, protocol: Protocol::Context, reduction })
+                .map(|reduction| Cell { task: &task, scoring: CONTEXT.defaults(), reduction })
                 .collect();
             let (together, _) = shared(&model, &cells, settings(512, 2));
             for (cell, together) in cells.iter().zip(together) {
                 let what = format!("{name} {tensor} {dtype:?} {:?}", cell.reduction.rule);
-                let alone = evaluate(&setup(&model, &task, cell.protocol, &cell.reduction), Settings::default());
+                let alone = evaluate(&setup(&model, &task, cell.scoring, &cell.reduction), Settings::default());
                 let (alone, together) = (alone.expect_err(&what).to_string(), together.expect_err(&what).to_string());
                 assert!(alone.contains(place) && together.contains(place), "{what}: {alone}; {together}");
             }

@@ -4,16 +4,17 @@ mod common;
 
 use common::{model, reduction, setup, sites, task};
 use evaluation::guards::{alone, causal, identity, oracle};
+use evaluation::protocol::{ALIGNED, CAUSAL, CONTEXT, UPSTREAM};
 use evaluation::tasks::{Item, Task};
-use evaluation::{Evaluation, EvaluationError, POSITIONS, Protocol, Reduction, Settings, Setup, evaluate};
+use evaluation::{Evaluation, EvaluationError, POSITIONS, Reduction, Scoring, Settings, Setup, evaluate};
 use reduction_strategies::{Causality, Rule, registry};
 use ssm_model::LanguageModel;
 
 const MODEL: &str = "mamba2-world";
 const KEEP: f64 = 0.8;
 
-fn run(model: &LanguageModel, task: &Task, items: &[Item], protocol: Protocol, reduction: &Reduction) -> Evaluation {
-    evaluate(&Setup { items, ..setup(model, task, protocol, reduction) }, Settings::default()).unwrap()
+fn run(model: &LanguageModel, task: &Task, items: &[Item], scoring: Scoring, reduction: &Reduction) -> Evaluation {
+    evaluate(&Setup { items, ..setup(model, task, scoring, reduction) }, Settings::default()).unwrap()
 }
 
 fn bits(evaluation: &Evaluation) -> Vec<u64> {
@@ -32,12 +33,12 @@ fn every_strategy_passes_under_sound_protocols() {
     let tasks = sample();
     for strategy in registry::all() {
         let reduction = reduction(strategy.name, &[], KEEP);
-        for protocol in [Protocol::Context, Protocol::Aligned] {
+        for scoring in [CONTEXT.defaults(), ALIGNED.defaults()] {
             let mut oracle_checked = 0;
             for task in &tasks {
                 for guard in [oracle, identity, alone] {
-                    let outcome = guard(&setup(&model, task, protocol, &reduction)).unwrap();
-                    let place = format!("{} {} {}", strategy.name, protocol.name(), task.name);
+                    let outcome = guard(&setup(&model, task, scoring, &reduction)).unwrap();
+                    let place = format!("{} {} {}", strategy.name, scoring.protocol().name, task.name);
                     assert!(outcome.passed, "{place}: {outcome:?}");
                     if outcome.guard == "oracle" {
                         oracle_checked += outcome.checked;
@@ -47,7 +48,12 @@ fn every_strategy_passes_under_sound_protocols() {
                 }
             }
             // Where the end of every sequence goes no target may be covered, and the guard has nothing to ask.
-            assert!(oracle_checked > 0 || strategy.name == "drop_suffix", "{} {}", strategy.name, protocol.name());
+            assert!(
+                oracle_checked > 0 || strategy.name == "drop_suffix",
+                "{} {}",
+                strategy.name,
+                scoring.protocol().name
+            );
         }
     }
 }
@@ -59,11 +65,11 @@ fn a_transformer_passes_under_sound_protocols() {
     for (_, positions) in POSITIONS {
         for strategy in ["uniform", "top_k", "tome", "utrc"] {
             let reduction = Reduction { sites: sites(&model), positions, ..reduction(strategy, &[], KEEP) };
-            for protocol in [Protocol::Context, Protocol::Aligned] {
+            for scoring in [CONTEXT.defaults(), ALIGNED.defaults()] {
                 for task in sample() {
                     for guard in [oracle, identity, alone] {
-                        let outcome = guard(&setup(&model, &task, protocol, &reduction)).unwrap();
-                        assert!(outcome.passed, "{strategy} {} {}: {outcome:?}", protocol.name(), task.name);
+                        let outcome = guard(&setup(&model, &task, scoring, &reduction)).unwrap();
+                        assert!(outcome.passed, "{strategy} {} {}: {outcome:?}", scoring.protocol().name, task.name);
                     }
                 }
             }
@@ -92,7 +98,7 @@ fn causal_strategies_pass_under_the_causal_protocol_and_leak_nothing() {
         for (what, reduction) in &reductions {
             let mut asked_of_the_oracle = 0;
             for task in &tasks {
-                let setup = setup(&model, task, Protocol::Causal, reduction);
+                let setup = setup(&model, task, CAUSAL.defaults(), reduction);
                 let sure = oracle(&setup).unwrap();
                 assert!(sure.passed, "{name} {what} {}: {sure:?}", task.name);
                 asked_of_the_oracle += sure.checked;
@@ -112,11 +118,11 @@ fn the_causal_protocol_refuses_rules_that_look_ahead() {
     let task = task("world_text", 1);
     for strategy in ["top_k", "uniform", "tome", "local_merge"] {
         let reduction = reduction(strategy, &[], KEEP);
-        let refused = evaluate(&setup(&model, &task, Protocol::Causal, &reduction), Settings::default()).unwrap_err();
+        let refused = evaluate(&setup(&model, &task, CAUSAL.defaults(), &reduction), Settings::default()).unwrap_err();
         assert!(matches!(refused, EvaluationError::NotCausal) && refused.hint().is_some(), "{strategy}: {refused}");
     }
     let dense = Reduction { rule: Rule::Identity, ..reduction("top_k", &[], KEEP) };
-    assert!(evaluate(&setup(&model, &task, Protocol::Causal, &dense), Settings::default()).is_ok());
+    assert!(evaluate(&setup(&model, &task, CAUSAL.defaults(), &dense), Settings::default()).is_ok());
 }
 
 /// A guard that passes because nothing was reduced would prove nothing.
@@ -124,9 +130,9 @@ fn the_causal_protocol_refuses_rules_that_look_ahead() {
 fn the_guarded_reductions_do_reduce() {
     let model = model(MODEL);
     let task = task("world_lambada", 2);
-    let dense = run(&model, &task, &task.items, Protocol::Context, &Reduction::dense());
+    let dense = run(&model, &task, &task.items, CONTEXT.defaults(), &Reduction::dense());
     for strategy in registry::all().into_iter().filter(|strategy| strategy.name != "dense") {
-        let reduced = run(&model, &task, &task.items, Protocol::Context, &reduction(strategy.name, &[], KEEP));
+        let reduced = run(&model, &task, &task.items, CONTEXT.defaults(), &reduction(strategy.name, &[], KEEP));
         assert!(reduced.items.iter().all(|item| item.tokens_kept < item.tokens_in), "{}", strategy.name);
         assert_ne!(bits(&dense), bits(&reduced), "{}", strategy.name);
     }
@@ -139,7 +145,7 @@ fn the_oracle_finds_out_the_released_slicing_where_drops_are_scattered() {
     for strategy in ["random", "evit_released"] {
         let reduction = reduction(strategy, &[], KEEP);
         // Without padding, so that nothing but the slicing is to blame.
-        let outcome = oracle(&setup(&model, &task, Protocol::Upstream { batch_size: 1 }, &reduction)).unwrap();
+        let outcome = oracle(&setup(&model, &task, UPSTREAM.with_batch_size(1), &reduction)).unwrap();
         assert!(!outcome.passed && outcome.measured < 1.0, "{strategy}: {outcome:?}");
         assert_eq!(outcome.checked, 8, "{strategy}: every target was asked for");
     }
@@ -151,9 +157,9 @@ fn the_released_slicing_is_right_for_prefix_thinning_without_padding() {
     let model = model(MODEL);
     let task = task("world_lambada", 1);
     let reduction = reduction("utrc_released", &[], KEEP);
-    let outcome = oracle(&setup(&model, &task, Protocol::Upstream { batch_size: 96 }, &reduction)).unwrap();
+    let outcome = oracle(&setup(&model, &task, UPSTREAM.with_batch_size(96), &reduction)).unwrap();
     assert!(outcome.passed && outcome.checked == 1, "{outcome:?}");
-    let item = &run(&model, &task, &task.items, Protocol::Upstream { batch_size: 96 }, &reduction).items[0];
+    let item = &run(&model, &task, &task.items, UPSTREAM.with_batch_size(96), &reduction).items[0];
     assert!(item.tokens_kept < item.tokens_in);
 }
 
@@ -161,7 +167,7 @@ fn the_released_slicing_is_right_for_prefix_thinning_without_padding() {
 fn the_released_evaluation_depends_on_the_batch_once_rows_are_reduced() {
     let model = model(MODEL);
     let task = task("world_lambada", 6);
-    let upstream = Protocol::Upstream { batch_size: 96 };
+    let upstream = UPSTREAM.with_batch_size(96);
     for strategy in ["random", "evit_released", "utrc_released"] {
         let outcome = alone(&setup(&model, &task, upstream, &reduction(strategy, &[], KEEP))).unwrap();
         assert!(!outcome.passed, "{strategy}: {outcome:?}");
@@ -176,7 +182,7 @@ fn choices_share_one_reduced_context() {
     let model = model(MODEL);
     let reduction = reduction("random", &[], KEEP);
     let task = task("world_hellaswag", 3);
-    let evaluation = run(&model, &task, &task.items, Protocol::Context, &reduction);
+    let evaluation = run(&model, &task, &task.items, CONTEXT.defaults(), &reduction);
     for (item, score) in task.items.iter().zip(&evaluation.items) {
         let context = item.contexts[0].tokens.len();
         let continuations: usize = item.requests.iter().map(|request| request.continuation.len() - 1).sum();
@@ -190,7 +196,7 @@ fn a_choice_scores_alike_whatever_the_others_are() {
     for strategy in ["random", "utrc", "tome"] {
         let reduction = reduction(strategy, &[], KEEP);
         let task = task("world_hellaswag", 2);
-        let all = run(&model, &task, &task.items, Protocol::Context, &reduction);
+        let all = run(&model, &task, &task.items, CONTEXT.defaults(), &reduction);
         for (item, score) in task.items.iter().zip(&all.items) {
             for (index, choice) in score.choices.iter().enumerate() {
                 let mut single = item.clone();
@@ -200,7 +206,7 @@ fn a_choice_scores_alike_whatever_the_others_are() {
                 let mut items = task.items.clone();
                 let place = items.iter().position(|other| other.id == item.id).unwrap();
                 items[place] = single;
-                let alone = run(&model, &task, &items, Protocol::Context, &reduction);
+                let alone = run(&model, &task, &items, CONTEXT.defaults(), &reduction);
                 assert_eq!(alone.items[place].choices[0], *choice, "{strategy} {} choice {index}", item.id);
             }
         }
@@ -211,7 +217,7 @@ fn a_choice_scores_alike_whatever_the_others_are() {
 fn contexts_of_one_item_are_counted_each() {
     let model = model(MODEL);
     let task = task("world_winogrande", 2);
-    let evaluation = run(&model, &task, &task.items, Protocol::Context, &Reduction::dense());
+    let evaluation = run(&model, &task, &task.items, CONTEXT.defaults(), &Reduction::dense());
     for (item, score) in task.items.iter().zip(&evaluation.items) {
         assert!(item.contexts.len() > 1);
         let contexts: usize = item.contexts.iter().map(|context| context.tokens.len()).sum();

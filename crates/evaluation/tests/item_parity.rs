@@ -7,8 +7,9 @@ use std::fs;
 use std::path::Path;
 
 use evaluation::metrics::metrics;
+use evaluation::protocol::{ALIGNED, CONTEXT};
 use evaluation::tasks::{Task, TaskKind, builtin_tasks};
-use evaluation::{ItemScore, Protocol, Reduction, Settings, evaluate};
+use evaluation::{ItemScore, Reduction, Scoring, Settings, evaluate};
 use serde::Deserialize;
 use serde_json::Value;
 use ssm_model::LanguageModel;
@@ -43,9 +44,9 @@ fn stored(model: &str) -> BTreeMap<String, StoredItem> {
     items.map(|item| (item.id.clone(), item)).collect()
 }
 
-fn scores(model: &LanguageModel, task: &Task, protocol: Protocol) -> Vec<ItemScore> {
+fn scores(model: &LanguageModel, task: &Task, scoring: Scoring) -> Vec<ItemScore> {
     let reduction = Reduction::dense();
-    evaluate(&common::setup(model, task, protocol, &reduction), Settings::default()).unwrap().items
+    evaluate(&common::setup(model, task, scoring, &reduction), Settings::default()).unwrap().items
 }
 
 fn compare_items(task: &Task, scores: &[ItemScore], stored: &BTreeMap<String, StoredItem>) {
@@ -106,7 +107,7 @@ fn agrees(name: &str) {
         let limit = if builtin.kind == TaskKind::RunningText { 24 } else { 100 };
         let task = common::task(builtin.name, limit);
         items += task.items.len();
-        let scores = scores(&model, &task, Protocol::Aligned);
+        let scores = scores(&model, &task, ALIGNED.defaults());
         compare_items(&task, &scores, &stored);
         compare_metrics(&task, &scores, &accuracy);
     }
@@ -136,7 +137,7 @@ fn continuations_run_from_the_state_of_their_context() {
         let stored = stored(name);
         for (task, limit) in [("world_lambada", 20), ("world_hellaswag", 20), ("world_winogrande", 20), ("mqar", 5)] {
             let task = common::task(task, limit);
-            compare_items(&task, &scores(&model, &task, Protocol::Context), &stored);
+            compare_items(&task, &scores(&model, &task, CONTEXT.defaults()), &stored);
         }
     }
 }

@@ -9,7 +9,8 @@ use candle_core::{Device, Tensor};
 use common::grid::{Cell, settings, shared};
 use common::{reduction, setup, sites, task};
 use evaluation::probes::{self, ProbeSetup, Subject};
-use evaluation::{EvaluationError, POSITIONS, Protocol, Reduction, Settings, evaluate};
+use evaluation::protocol::{ALIGNED, CONTEXT, UPSTREAM};
+use evaluation::{EvaluationError, POSITIONS, Reduction, Settings, evaluate};
 use reduction_strategies::options::ResolvedOptions;
 use reduction_strategies::registry;
 use ssm_model::{CheckpointError, LanguageModel, Placement, WeightSource, Weights, catalog};
@@ -47,12 +48,12 @@ fn failures(model: &LanguageModel, reductions: &[Reduction]) -> Vec<EvaluationEr
     let task = task("world_piqa", 2);
     let cells: Vec<Cell<'_>> = reductions
         .iter()
-        .map(|reduction| Cell { task: &task, protocol: Protocol::Context, reduction: reduction.clone() })
+        .map(|reduction| Cell { task: &task, scoring: CONTEXT.defaults(), reduction: reduction.clone() })
         .collect();
     let (together, _) = shared(model, &cells, settings(512, 2));
     let mut errors = Vec::new();
     for (cell, together) in cells.iter().zip(together) {
-        let alone = evaluate(&setup(model, &task, cell.protocol, &cell.reduction), Settings::default());
+        let alone = evaluate(&setup(model, &task, cell.scoring, &cell.reduction), Settings::default());
         let alone = alone.expect_err("a cell whose model holds no numbers has a score");
         assert_eq!(alone.to_string(), together.unwrap_err().to_string(), "alone and together");
         assert!(alone.hint().is_some_and(|hint| hint.contains("overflowed")), "{alone}");
@@ -186,15 +187,15 @@ fn reduced_running_text_is_refused_where_it_would_leak_the_future() {
     let mut text = task("world_text", 1);
     text.items[0].contexts[0].tokens.truncate(40);
     let rule = Reduction { sites: sites(&model), ..reduction("uniform", &[], 0.7) };
-    for protocol in [Protocol::Aligned, Protocol::Upstream { batch_size: 2 }] {
-        let error = evaluate(&setup(&model, &text, protocol, &rule), Settings::default()).unwrap_err();
+    for scoring in [ALIGNED.defaults(), UPSTREAM.with_batch_size(2)] {
+        let error = evaluate(&setup(&model, &text, scoring, &rule), Settings::default()).unwrap_err();
         assert!(error.to_string().contains("leaks the future") && error.hint().is_some(), "{error}");
-        let cell = |reduction: &Reduction| Cell { task: &text, protocol, reduction: reduction.clone() };
+        let cell = |reduction: &Reduction| Cell { task: &text, scoring, reduction: reduction.clone() };
         let (results, _) = shared(&model, &[cell(&rule), cell(&Reduction::dense())], settings(512, 1));
         assert!(matches!(&results[0], Err(error) if matches!(**error, EvaluationError::LeaksFuture)));
         assert!(results[1].is_ok(), "nothing is reduced");
     }
-    let context = evaluate(&setup(&model, &text, Protocol::Context, &rule), Settings::default());
+    let context = evaluate(&setup(&model, &text, CONTEXT.defaults(), &rule), Settings::default());
     assert!(context.is_ok());
 }
 
@@ -209,7 +210,7 @@ fn the_oracle_of_a_transformer_knows_its_positions() {
     let cells = POSITIONS.map(|(_, positions)| {
         let oracle = reduction("top_k", &[("importance", "oracle")], 0.7);
         let reduction = Reduction { sites: vec![1], positions, ..oracle };
-        Cell { task: &task, protocol: Protocol::Context, reduction }
+        Cell { task: &task, scoring: CONTEXT.defaults(), reduction }
     });
     let (together, _) = shared(&model, &cells, settings(512, 1));
     let mut plans = Vec::new();

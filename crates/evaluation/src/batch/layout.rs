@@ -3,10 +3,11 @@
 use std::ops::Range;
 
 use super::pack::{Batch, batch, pack};
-use super::query::{Query, queries};
+use super::queries::queries;
+use super::query::Query;
 use super::unit::Unit;
 use crate::error::EvaluationError;
-use crate::protocol::Protocol;
+use crate::protocol::Scoring;
 use crate::run::Reduction;
 use crate::tasks::{Item, TaskKind};
 
@@ -17,7 +18,7 @@ use crate::tasks::{Item, TaskKind};
 #[derive(Debug)]
 pub struct Layout {
     kind: TaskKind,
-    pub(crate) protocol: Protocol,
+    pub(crate) scoring: Scoring,
     pub(crate) queries: Vec<Query>,
     pub(crate) units: Vec<Unit>,
     pub(crate) n_items: usize,
@@ -26,21 +27,21 @@ pub struct Layout {
 impl Layout {
     /// Lays the items out.
     #[must_use]
-    pub fn new(kind: TaskKind, items: &[Item], protocol: Protocol) -> Self {
-        let queries = queries(kind, items, protocol);
-        let units = protocol.units(&queries);
-        Self { kind, protocol, queries, units, n_items: items.len() }
+    pub fn new(kind: TaskKind, items: &[Item], scoring: Scoring) -> Self {
+        let queries = queries(kind, items, scoring.protocol().scope);
+        let units = scoring.units(&queries);
+        Self { kind, scoring, queries, units, n_items: items.len() }
     }
 
-    /// The protocol.
+    /// How it is scored.
     #[must_use]
-    pub fn protocol(&self) -> Protocol {
-        self.protocol
+    pub fn scoring(&self) -> Scoring {
+        self.scoring
     }
 
     /// Refuses a reduction under which the scores of this task would mean something else than they say.
     pub(crate) fn check(&self, reduction: &Reduction) -> Result<(), EvaluationError> {
-        self.protocol.check(self.kind, reduction)
+        self.scoring.protocol().check(self.kind, reduction)
     }
 
     /// All units.
@@ -59,7 +60,7 @@ impl Layout {
     /// pads together stay together. Depends on nothing but the items, the protocol and `tokens`.
     #[must_use]
     pub fn spans(&self, tokens: usize) -> Vec<Range<usize>> {
-        let step = self.protocol.padded_rows();
+        let step = self.scoring.padded_rows();
         let mut spans: Vec<Range<usize>> = Vec::new();
         let mut size = 0;
         for start in (0..self.units.len()).step_by(step) {
@@ -80,9 +81,10 @@ impl Layout {
     /// Batches of at most about `max_tokens` rows (a single unit may exceed it); `upstream` has its own.
     pub(crate) fn batches(&self, span: Range<usize>, max_tokens: usize) -> Result<Vec<Batch>, EvaluationError> {
         let units = &self.units[span];
-        match self.protocol {
-            Protocol::Context | Protocol::Aligned | Protocol::Causal => pack(units, max_tokens),
-            Protocol::Upstream { batch_size } => units.chunks(batch_size).map(batch).collect(),
+        if self.scoring.protocol().pads() {
+            units.chunks(self.scoring.padded_rows()).map(batch).collect()
+        } else {
+            pack(units, max_tokens)
         }
     }
 }
@@ -90,6 +92,7 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::{ALIGNED, CONTEXT, UPSTREAM};
     use crate::tasks::{Context, ItemFacts, Request};
 
     fn items(lengths: &[usize]) -> Vec<Item> {
@@ -106,7 +109,7 @@ mod tests {
 
     #[test]
     fn spans_follow_the_budget_and_a_long_unit_stands_alone() {
-        let layout = Layout::new(TaskKind::MultipleChoice, &items(&[5, 5, 30, 4, 6, 1]), Protocol::Context);
+        let layout = Layout::new(TaskKind::MultipleChoice, &items(&[5, 5, 30, 4, 6, 1]), CONTEXT.defaults());
         assert_eq!(layout.spans(10), [0..2, 2..3, 3..5, 5..6]);
         assert_eq!(layout.spans(usize::MAX), [layout.whole()]);
         assert_eq!(layout.spans(0).len(), 6);
@@ -115,13 +118,13 @@ mod tests {
 
     #[test]
     fn rows_that_are_padded_together_stay_together() {
-        let layout = Layout::new(TaskKind::MultipleChoice, &items(&[5, 5, 5, 5]), Protocol::Upstream { batch_size: 3 });
+        let layout = Layout::new(TaskKind::MultipleChoice, &items(&[5, 5, 5, 5]), UPSTREAM.with_batch_size(3));
         assert_eq!(layout.spans(0), [0..3, 3..6, 6..8]);
         assert_eq!(layout.spans(30), [0..6, 6..8]);
     }
 
     #[test]
     fn nothing_has_no_spans() {
-        assert!(Layout::new(TaskKind::MultipleChoice, &[], Protocol::Aligned).spans(10).is_empty());
+        assert!(Layout::new(TaskKind::MultipleChoice, &[], ALIGNED.defaults()).spans(10).is_empty());
     }
 }

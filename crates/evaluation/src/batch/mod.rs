@@ -3,6 +3,7 @@
 mod layout;
 pub(crate) mod pack;
 mod positions;
+mod queries;
 mod query;
 mod unit;
 

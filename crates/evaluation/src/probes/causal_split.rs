@@ -270,8 +270,9 @@ mod tests {
 
     use super::*;
     use crate::probes::questions::tests::item;
+    use crate::protocol::CONTEXT;
     use crate::tasks::TaskKind;
-    use crate::{Protocol, Reduction, Settings, Setup, evaluate};
+    use crate::{Reduction, Settings, Setup, evaluate};
 
     /// Drops one token.
     #[derive(Debug)]
@@ -303,9 +304,9 @@ mod tests {
             };
             let loss = |rule: Rule| {
                 let reduction = Reduction { rule, keep_ratio: 0.9, sites: vec![3], ..Reduction::dense() };
-                let protocol = Protocol::Context;
+                let scoring = CONTEXT.defaults();
                 let setup =
-                    Setup { model: &model, kind: TaskKind::Target, items: &items, protocol, reduction: &reduction };
+                    Setup { model: &model, kind: TaskKind::Target, items: &items, scoring, reduction: &reduction };
                 -evaluate(&setup, Settings::default()).unwrap().items[0].choices[0].loglikelihood / 2.0
             };
             let pruned = loss(Rule::Host(Arc::new(DropOne(4)))) - loss(Rule::Identity);

@@ -5,7 +5,7 @@
 use super::table::{Gather, Key, ProbeTable};
 use super::{Column, Measure, Needs, Probe, ProbeSetup, Subject, items};
 use crate::error::EvaluationError;
-use crate::protocol::Protocol;
+use crate::protocol::CONTEXT;
 use crate::run::{Reduction, Settings, Setup, evaluate};
 use crate::score::metrics::correct;
 use crate::score::{ChoiceScore, ItemScore};
@@ -34,7 +34,7 @@ pub(super) static PROBE: Probe = Probe {
 fn run(setup: &ProbeSetup<'_>) -> Result<ProbeTable, EvaluationError> {
     let (model, kind, items) = (setup.model, setup.kind, setup.items);
     let score = |reduction: &Reduction| {
-        let setup = Setup { model, kind, items, protocol: Protocol::Context, reduction };
+        let setup = Setup { model, kind, items, scoring: CONTEXT.defaults(), reduction };
         evaluate(&setup, Settings::default())
     };
     let reduced = score(setup.reduction())?;

@@ -2,11 +2,26 @@
 
 use reduction_strategies::SegmentTokens;
 
+use super::declaration::{Protocol, Scope};
 use crate::batch::{Placement, Query, Sequence, Unit};
+use crate::error::EvaluationError;
 use crate::score::{After, Reading};
 
+/// The whole input may be reduced; a target is read from the nearest kept row at or before its predecessor.
+pub static ALIGNED: Protocol = Protocol {
+    name: "aligned",
+    help: "the whole input may be reduced; a target is read from the nearest kept row at or before its predecessor",
+    scope: Scope::Input,
+    leaks_running_text: true,
+    demands_causality: false,
+    reports_coverage: true,
+    batch_size: None,
+    units,
+    readings,
+};
+
 /// One unit per query: context and continuation, without the last token (nothing is read after it).
-pub(super) fn units(queries: &[Query]) -> Vec<Unit> {
+pub(super) fn units(queries: &[Query], _: usize) -> Vec<Unit> {
     let units = queries.iter().enumerate().map(|(index, query)| {
         let tokens = query.inputs();
         let table = SegmentTokens::reducible(query.item, tokens.len());
@@ -18,14 +33,18 @@ pub(super) fn units(queries: &[Query]) -> Vec<Unit> {
     units.collect()
 }
 
-/// The nearest surviving row at or before the target's predecessor.
-pub(super) fn readings(query: &Query, placement: &Placement, after: &After<'_>) -> Vec<Reading> {
+/// The nearest kept row at or before the target's predecessor.
+pub(super) fn readings(
+    query: &Query,
+    placement: &Placement,
+    after: &After<'_>,
+) -> Result<Vec<Reading>, EvaluationError> {
     let positions = &after.table.segments[placement.segment].positions;
     let first_row = after.segments.rows(placement.segment).start;
     let targets = query.scored.iter().map(|&index| {
         let predecessor = query.context.len() as u32 + index - 1;
-        let survivors = positions.partition_point(|&position| position <= predecessor);
-        let nearest = survivors.checked_sub(1);
+        let kept = positions.partition_point(|&position| position <= predecessor);
+        let nearest = kept.checked_sub(1);
         Reading {
             index,
             target: query.continuation[index as usize],
@@ -34,5 +53,5 @@ pub(super) fn readings(query: &Query, placement: &Placement, after: &After<'_>) 
             covered: nearest.is_some_and(|nearest| positions[nearest] == predecessor),
         }
     });
-    targets.collect()
+    Ok(targets.collect())
 }

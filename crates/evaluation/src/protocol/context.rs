@@ -2,12 +2,27 @@
 
 use reduction_strategies::SegmentTokens;
 
+use super::declaration::{Protocol, Scope};
 use crate::batch::{Placement, Query, Sequence, Unit};
 use crate::error::EvaluationError;
 use crate::score::{After, Reading};
 
+/// Only context tokens are reduced, the last one is protected, the continuation runs unreduced from the state that the reduced
+/// context ends in. All choices of an item share one reduced context: deployment semantics.
+pub static CONTEXT: Protocol = Protocol {
+    name: "context",
+    help: "the context is reduced, but not its last token; the continuation runs whole from the state that it ends in",
+    scope: Scope::Context,
+    leaks_running_text: false,
+    demands_causality: false,
+    reports_coverage: false,
+    batch_size: None,
+    units,
+    readings,
+};
+
 /// One unit per shared context: the context, then the inputs of each of its continuations as children.
-pub(super) fn units(queries: &[Query]) -> Vec<Unit> {
+fn units(queries: &[Query], _: usize) -> Vec<Unit> {
     let mut units: Vec<Unit> = Vec::new();
     let mut last: Option<(u64, usize)> = None;
     for (index, query) in queries.iter().enumerate() {
@@ -39,11 +54,7 @@ pub(super) fn units(queries: &[Query]) -> Vec<Unit> {
 }
 
 /// The first target is read from the context's last row, every other from the row of its predecessor.
-pub(super) fn readings(
-    query: &Query,
-    placement: &Placement,
-    after: &After<'_>,
-) -> Result<Vec<Reading>, EvaluationError> {
+fn readings(query: &Query, placement: &Placement, after: &After<'_>) -> Result<Vec<Reading>, EvaluationError> {
     let context_end = after.segments.rows(placement.segment).end;
     let last = query.context.len() as u32 - 1;
     if after.table.segments[placement.segment].positions.last() != Some(&last) {

@@ -1,13 +1,19 @@
 //! Readings on hand-built tables: which row each protocol takes for which target.
 
+use std::collections::BTreeMap;
+
+use reduction_strategies::registry::Strategy;
 use reduction_strategies::{SegmentTokens, TokenTable};
 use ssm_kernels::Segments;
+use ssm_model::{LanguageModel, catalog};
 
-use super::{Protocol, Refusal};
+use super::{ALIGNED, CONTEXT, Protocol, Refusal, Scope, Scoring, UPSTREAM as UPSTREAM_PROTOCOL, all, find};
 use crate::batch::pack::{batch, pack};
 use crate::batch::{Placement, Query};
 use crate::error::EvaluationError;
 use crate::score::{After, Reading};
+use crate::tasks::{Context, Item, ItemFacts, Request, TaskKind};
+use crate::{Evaluation, Reduction, Settings, Setup, evaluate, guards};
 
 /// Context of `context` tokens 10, 11, .. and the continuation after it, all scored.
 fn query(context: usize, continuation: usize) -> Query {
@@ -27,7 +33,7 @@ fn survivors(positions: &[u32]) -> SegmentTokens {
 }
 
 /// Rows and coverage of all targets in a stream of one earlier sequence of 3 rows and the query's own.
-fn read(protocol: Protocol, query: &Query, padded: usize, positions: &[u32]) -> Vec<Reading> {
+fn read(protocol: Scoring, query: &Query, padded: usize, positions: &[u32]) -> Vec<Reading> {
     let table = TokenTable::new(vec![SegmentTokens::reducible(1, 3), survivors(positions)]);
     let (before, after) = (Segments::independent(&[3, padded]), Segments::independent(&[3, positions.len()]));
     let placement = Placement { query: 0, segment: 1, continuation: None };
@@ -47,7 +53,7 @@ fn read_context(query: &Query, positions: &[u32]) -> Result<Vec<Reading>, Evalua
     let before = Segments::new(&[3, query.context.len(), inputs], &parents).unwrap();
     let after = Segments::new(&[3, positions.len(), inputs], &parents).unwrap();
     let placement = Placement { query: 0, segment: 1, continuation: Some(2) };
-    Protocol::Context.readings(query, &placement, &After { before: &before, segments: &after, table: &table })
+    CONTEXT.defaults().readings(query, &placement, &After { before: &before, segments: &after, table: &table })
 }
 
 #[test]
@@ -74,7 +80,7 @@ fn context_refuses_a_context_that_lost_its_last_token() {
 #[test]
 fn context_lays_choices_out_as_children_of_one_context() {
     let queries = [query(4, 3), query(4, 1), Query { context_index: 1, ..query(4, 2) }];
-    let batches = pack(&Protocol::Context.units(&queries), 100).unwrap();
+    let batches = pack(&CONTEXT.defaults().units(&queries), 100).unwrap();
     assert_eq!(batches.len(), 1);
     let batch = &batches[0];
     let parents: Vec<_> = (0..batch.segments.len()).map(|segment| batch.segments.parent(segment)).collect();
@@ -89,18 +95,18 @@ fn context_lays_choices_out_as_children_of_one_context() {
 #[test]
 fn aligned_reads_the_nearest_survivor_at_or_before_the_predecessor() {
     // Predecessors are positions 3, 4 and 5; of them only 4 is left.
-    let readings = read(Protocol::Aligned, &query(4, 3), 6, &[0, 2, 4]);
+    let readings = read(ALIGNED.defaults(), &query(4, 3), 6, &[0, 2, 4]);
     assert_eq!(rows(&readings), [(Some(4), false), (Some(5), true), (Some(5), false)]);
     assert_eq!(readings.iter().map(|reading| reading.position).collect::<Vec<_>>(), [Some(2), Some(4), Some(4)]);
 }
 
 #[test]
 fn aligned_has_no_row_where_nothing_before_survives() {
-    let readings = read(Protocol::Aligned, &query(2, 3), 4, &[2, 3]);
+    let readings = read(ALIGNED.defaults(), &query(2, 3), 4, &[2, 3]);
     assert_eq!(rows(&readings), [(None, false), (Some(3), true), (Some(4), true)]);
 }
 
-const UPSTREAM: Protocol = Protocol::Upstream { batch_size: 96 };
+const UPSTREAM: Scoring = UPSTREAM_PROTOCOL.with_batch_size(96);
 
 #[test]
 fn upstream_is_right_where_only_the_front_is_thinned() {
@@ -155,7 +161,7 @@ fn upstream_may_be_left_with_fewer_rows_or_none() {
 fn upstream_batches_the_longest_first_and_pads_with_zero() {
     let queries = [query(2, 2), query(5, 2), query(3, 2)];
     let batches = {
-        let units = Protocol::Upstream { batch_size: 2 }.units(&queries);
+        let units = UPSTREAM_PROTOCOL.with_batch_size(2).units(&queries);
         units.chunks(2).map(batch).collect::<Result<Vec<_>, _>>().unwrap()
     };
     let placed: Vec<Vec<usize>> =
@@ -170,16 +176,18 @@ fn upstream_batches_the_longest_first_and_pads_with_zero() {
 /// What a protocol declares is what the plan asks and the evaluation enforces.
 #[test]
 fn a_protocol_says_which_scores_would_not_mean_what_they_say() {
-    let named = |name| Protocol::named(name, 3).unwrap();
+    let named = |name| find(name).unwrap();
     for name in ["context", "aligned", "causal", "upstream"] {
         let protocol = named(name);
-        assert_eq!(protocol.name(), name);
+        assert_eq!(protocol.name, name);
         for causal in [false, true] {
             assert_eq!(protocol.refuses(true, false, causal), None, "{name}: nothing is reduced");
         }
     }
-    assert_eq!(named("upstream"), Protocol::Upstream { batch_size: 3 });
-    assert_eq!(Protocol::named("foo", 1), None);
+    assert_eq!(all().len(), 4);
+    assert_eq!(named("upstream").with_batch_size(3).padded_rows(), 3);
+    assert_eq!(named("context").with_batch_size(3).padded_rows(), 1, "it pads nothing");
+    assert_eq!(find("foo"), None);
     let of = |name, text, causal| named(name).refuses(text, true, causal);
     for causal in [false, true] {
         assert_eq!(of("context", true, causal), None);
@@ -188,4 +196,76 @@ fn a_protocol_says_which_scores_would_not_mean_what_they_say() {
         assert_eq!((of("aligned", false, causal), of("upstream", false, causal)), (None, None));
     }
     assert_eq!((of("causal", true, true), of("causal", true, false)), (None, Some(Refusal::NotCausal)));
+}
+
+/// A protocol that exists here alone: it reads every target from the last kept row of its sequence.
+static LAST_ROW: Protocol = Protocol {
+    name: "last_row",
+    help: "every target is read from the last kept row",
+    scope: Scope::Input,
+    leaks_running_text: true,
+    demands_causality: false,
+    reports_coverage: false,
+    batch_size: None,
+    units: ALIGNED.units,
+    readings: |query, placement, after| {
+        let (positions, rows) =
+            (&after.table.segments[placement.segment].positions, after.segments.rows(placement.segment));
+        let reading = |&index: &u32| Reading {
+            index,
+            target: query.continuation[index as usize],
+            row: Some(rows.end as u32 - 1),
+            position: positions.last().copied(),
+            covered: positions.last() == Some(&(query.context.len() as u32 + index - 1)),
+        };
+        Ok(query.scored.iter().map(reading).collect())
+    },
+};
+
+/// One declaration is all that a protocol needs: the evaluation lays out, reads and refuses by it, and the guards judge it.
+#[test]
+fn a_protocol_is_one_declaration() {
+    let checkpoint = catalog::builtin("mamba2-world").unwrap().open().unwrap();
+    let mut weights = checkpoint.weights;
+    let model = LanguageModel::load(&checkpoint.config, &mut weights, &ssm_model::Placement::cpu()).unwrap();
+    let item = |continuation: Vec<u32>| Item {
+        id: continuation.len().to_string(),
+        gold: None,
+        contexts: vec![Context { tokens: vec![5, 9, 14, 3, 27, 11], necessary: Vec::new() }],
+        requests: vec![Request {
+            context: 0,
+            scored: (0..continuation.len() as u32).collect(),
+            continuation,
+            characters: 1,
+        }],
+        recalls: Vec::new(),
+        facts: ItemFacts::default(),
+    };
+    let items = [item(vec![8]), item(vec![8, 21, 4])];
+    let kept = |keep_ratio, sites: &[usize]| Reduction {
+        rule: Strategy::new("drop_prefix", &BTreeMap::new()).unwrap().rule(),
+        keep_ratio,
+        sites: sites.to_vec(),
+        ..Reduction::dense()
+    };
+    let run = |scoring: Scoring, kind, reduction: &Reduction| {
+        evaluate(&Setup { model: &model, kind, items: &items, scoring, reduction }, Settings::default())
+    };
+    let reduced = kept(0.5, &[2]);
+    let own = run(LAST_ROW.defaults(), TaskKind::Target, &reduced).unwrap();
+    let aligned = run(ALIGNED.defaults(), TaskKind::Target, &reduced).unwrap();
+    // The last target is read from the last row under both; the others from a row that both protocols may not share.
+    let last = |evaluation: &Evaluation, item: usize| evaluation.items[item].choices[0].tokens.last().copied();
+    for item in 0..items.len() {
+        assert_eq!(last(&own, item), last(&aligned, item));
+    }
+    assert!(own.items[1].choices[0].tokens[0] != aligned.items[1].choices[0].tokens[0]);
+    // The evaluation refuses what the declaration says, and the oracle finds that it reads wrong rows.
+    assert_eq!(LAST_ROW.refuses(true, true, true), Some(Refusal::LeaksFuture));
+    let refused = run(LAST_ROW.defaults(), TaskKind::RunningText, &reduced);
+    assert!(matches!(refused, Err(EvaluationError::LeaksFuture)), "{refused:?}");
+    assert!(run(LAST_ROW.defaults(), TaskKind::RunningText, &Reduction::dense()).is_ok(), "nothing is reduced");
+    let setup = |scoring, reduction| Setup { model: &model, kind: TaskKind::Target, items: &items, scoring, reduction };
+    let outcome = guards::oracle(&setup(LAST_ROW.defaults(), &reduced)).unwrap();
+    assert!(!outcome.passed && outcome.checked == 4, "{outcome:?}");
 }

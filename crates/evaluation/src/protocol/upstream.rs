@@ -3,22 +3,40 @@
 //!
 //! Requests are sorted by length (longest first) and cut into batches; every row is padded on the right with token 0 to
 //! the longest, and the whole row, padding included, is reduced. The rows of the continuation are then taken by index
-//! from the end of the shortened row, as if every dropped token had stood before them; labels are cut to the rows that
-//! are left and compared by index; no rows at all give a log-likelihood of 0 and an exact match.
+//! from the end of the shortened row, as if every removed token had come before them; labels are cut to the rows that
+//! are kept and compared by index; no rows at all give a log-likelihood of 0 and an exact match.
 //!
 //! Differs in: the released code stops with an assertion where the slice would end exactly at row 0; here that is a slice
 //! of zero rows.
 
 use reduction_strategies::SegmentTokens;
 
+use super::declaration::{Protocol, Scope};
 use crate::batch::{Placement, Query, Sequence, Unit};
+use crate::error::EvaluationError;
 use crate::score::{After, Reading};
+
+/// Rows of a padded batch in the released script.
+pub const BATCH_SIZE: usize = 96;
+
+/// The released evaluation code, bug for bug: for reproduction only.
+pub static UPSTREAM: Protocol = Protocol {
+    name: "upstream",
+    help: "the released evaluation code, bug for bug: for reproduction only",
+    scope: Scope::Input,
+    leaks_running_text: true,
+    demands_causality: false,
+    reports_coverage: false,
+    batch_size: Some(BATCH_SIZE),
+    units,
+    readings,
+};
 
 /// Token that fills short rows.
 const PADDING: u32 = 0;
 
 /// One unit per query, longest first; `batch_size` of them are padded to one length and so make a batch.
-pub(super) fn units(queries: &[Query], batch_size: usize) -> Vec<Unit> {
+fn units(queries: &[Query], batch_size: usize) -> Vec<Unit> {
     let mut order: Vec<usize> = (0..queries.len()).collect();
     let all_tokens = |index: usize| [queries[index].context.as_slice(), &queries[index].continuation].concat();
     order.sort_by_cached_key(|&index| {
@@ -40,7 +58,7 @@ pub(super) fn units(queries: &[Query], batch_size: usize) -> Vec<Unit> {
     batches.collect()
 }
 
-pub(super) fn readings(query: &Query, placement: &Placement, after: &After<'_>) -> Vec<Reading> {
+fn readings(query: &Query, placement: &Placement, after: &After<'_>) -> Result<Vec<Reading>, EvaluationError> {
     let padded = after.before.length(placement.segment) as i64;
     let rows = after.segments.rows(placement.segment);
     let positions = &after.table.segments[placement.segment].positions;
@@ -60,7 +78,7 @@ pub(super) fn readings(query: &Query, placement: &Placement, after: &After<'_>) 
             }
         })
     });
-    targets.collect()
+    Ok(targets.collect())
 }
 
 /// Python's `rows[start:end]` over `length` rows: negative bounds count from the end, then both are clamped.

@@ -12,7 +12,7 @@ use super::reduction::Reduction;
 use super::setup::{Settings, Setup};
 use crate::batch::{Batch, Layout, Query};
 use crate::error::EvaluationError;
-use crate::protocol::Protocol;
+use crate::protocol::Scoring;
 use crate::score::{After, Answer, Decision, Evaluation, Partial, ScoredTarget, Scorer, Step, Traces, Work, score};
 
 /// Scores the items with the model under the protocol while the reduction shortens the sequences.
@@ -33,7 +33,7 @@ pub fn evaluate_oracle(setup: &Setup<'_>, settings: Settings) -> Result<Evaluati
 }
 
 fn run(setup: &Setup<'_>, scorer: Scorer<'_>, settings: Settings) -> Result<Evaluation, EvaluationError> {
-    let layout = Layout::new(setup.kind, setup.items, setup.protocol);
+    let layout = Layout::new(setup.kind, setup.items, setup.scoring);
     let partial = run_span(setup.model, &layout, layout.whole(), setup.reduction, scorer, settings)?;
     Ok(layout.evaluation([partial]))
 }
@@ -66,7 +66,7 @@ fn run_span(
     let run = |batch: &Batch| {
         let (activations, driven) = drive(model, batch, reduction)?;
         let (answers, head_rows) =
-            answer(scorer, model, layout.protocol, &layout.queries, batch, &activations, &driven)?;
+            answer(scorer, model, layout.scoring, &layout.queries, batch, &activations, &driven)?;
         Ok((driven, answers, head_rows))
     };
     let one = |batch: Batch| match run(&batch) {
@@ -134,7 +134,7 @@ struct Ran {
 fn answer(
     scorer: Scorer<'_>,
     model: &LanguageModel,
-    protocol: Protocol,
+    scoring: Scoring,
     queries: &[Query],
     batch: &Batch,
     activations: &Activations,
@@ -145,7 +145,7 @@ fn answer(
     let mut counts = Vec::with_capacity(batch.placements.len());
     for placement in &batch.placements {
         let query = &queries[placement.query];
-        let own = protocol.readings(query, placement, &after)?;
+        let own = scoring.readings(query, placement, &after)?;
         counts.push(own.len());
         readings.extend(own.into_iter().map(|reading| (query, reading)));
     }

@@ -3,7 +3,7 @@
 use ssm_model::LanguageModel;
 
 use super::reduction::Reduction;
-use crate::protocol::Protocol;
+use crate::protocol::Scoring;
 use crate::tasks::{Item, TaskKind};
 
 /// What an evaluation is asked to do.
@@ -15,8 +15,8 @@ pub struct Setup<'a> {
     pub kind: TaskKind,
     /// The items.
     pub items: &'a [Item],
-    /// From which rows scores are read.
-    pub protocol: Protocol,
+    /// Under which protocol, with its settings.
+    pub scoring: Scoring,
     /// Which tokens leave.
     pub reduction: &'a Reduction,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use evaluation::executor::{CellRequest, Event, ExecutorSettings, Sharing, evaluate_jobs};
 use evaluation::tasks::{Task, TaskKind};
-use evaluation::{Evaluation, EvaluationError, Layout, POSITIONS, Protocol, Reduction, Settings, evaluate};
+use evaluation::{Evaluation, EvaluationError, Layout, POSITIONS, Reduction, Scoring, Settings, evaluate, protocol};
 use reduction_strategies::{Causality, registry};
 use ssm_model::LanguageModel;
 
@@ -23,23 +23,23 @@ pub(crate) type Results = Vec<Result<Evaluation, Arc<EvaluationError>>>;
 #[derive(Clone)]
 pub(crate) struct Cell<'a> {
     pub(crate) task: &'a Task,
-    pub(crate) protocol: Protocol,
+    pub(crate) scoring: Scoring,
     pub(crate) reduction: Reduction,
 }
 
 /// All layouts of a grid, once each, and which one each cell has.
 pub(crate) fn layouts(cells: &[Cell<'_>]) -> (Vec<Layout>, Vec<usize>) {
-    let mut known: Vec<(&Task, Protocol)> = Vec::new();
+    let mut known: Vec<(&Task, Scoring)> = Vec::new();
     let mut of = Vec::new();
     for cell in cells {
-        let same = |(task, protocol): &(&Task, Protocol)| std::ptr::eq(*task, cell.task) && *protocol == cell.protocol;
+        let same = |(task, scoring): &(&Task, Scoring)| std::ptr::eq(*task, cell.task) && *scoring == cell.scoring;
         let index = known.iter().position(same).unwrap_or_else(|| {
-            known.push((cell.task, cell.protocol));
+            known.push((cell.task, cell.scoring));
             known.len() - 1
         });
         of.push(index);
     }
-    (known.into_iter().map(|(task, protocol)| Layout::new(task.kind, &task.items, protocol)).collect(), of)
+    (known.into_iter().map(|(task, scoring)| Layout::new(task.kind, &task.items, scoring)).collect(), of)
 }
 
 /// All cells in one job.
@@ -73,7 +73,7 @@ pub(crate) fn shared(model: &LanguageModel, cells: &[Cell<'_>], settings: Execut
 
 pub(crate) fn alone(model: &LanguageModel, cell: &Cell<'_>) -> Evaluation {
     let settings = Settings { recorded_plans: PLANS, ..Settings::default() };
-    evaluate(&setup(model, cell.task, cell.protocol, &cell.reduction), settings).unwrap()
+    evaluate(&setup(model, cell.task, cell.scoring, &cell.reduction), settings).unwrap()
 }
 
 /// Every log-likelihood and log-probability bit for bit, and all that records are made of.
@@ -102,7 +102,7 @@ pub(crate) fn grid<'a>(model: &LanguageModel, tasks: &'a [Task], ratios: &[f64])
     let mut cells = Vec::new();
     let shown = model.config().signals();
     let kinds = if model.config().uses_positions() { &POSITIONS[..] } else { &POSITIONS[..1] };
-    for protocol in [Protocol::Context, Protocol::Aligned, Protocol::Causal, Protocol::Upstream { batch_size: 5 }] {
+    for scoring in protocol::all().iter().map(|protocol| protocol.with_batch_size(5)) {
         for strategy in registry::all() {
             for ratio in ratios {
                 for task in tasks {
@@ -116,12 +116,12 @@ pub(crate) fn grid<'a>(model: &LanguageModel, tasks: &'a [Task], ratios: &[f64])
                     }
                     let (text, causal) =
                         (task.kind == TaskKind::RunningText, reduction.rule.causality() != Causality::None);
-                    if protocol.refuses(text, !dense, causal).is_some() {
+                    if scoring.protocol().refuses(text, !dense, causal).is_some() {
                         continue;
                     }
                     for (_, positions) in kinds {
                         let reduction = Reduction { positions: *positions, ..reduction.clone() };
-                        cells.push(Cell { task, protocol, reduction });
+                        cells.push(Cell { task, scoring, reduction });
                     }
                 }
             }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use evaluation::tasks::{self, Task};
 use evaluation::tokenizer::Tokenizer;
-use evaluation::{Positions, Protocol, Reduction, Setup};
+use evaluation::{Positions, Reduction, Scoring, Setup};
 use reduction_strategies::options::OptionValue;
 use reduction_strategies::registry::Strategy;
 use ssm_model::{LanguageModel, Placement, catalog};
@@ -35,10 +35,10 @@ pub(crate) fn task(name: &str, limit: usize) -> Task {
 pub(crate) fn setup<'a>(
     model: &'a LanguageModel,
     task: &'a Task,
-    protocol: Protocol,
+    scoring: Scoring,
     reduction: &'a Reduction,
 ) -> Setup<'a> {
-    Setup { model, kind: task.kind, items: &task.items, protocol, reduction }
+    Setup { model, kind: task.kind, items: &task.items, scoring, reduction }
 }
 
 pub(crate) fn reduction(strategy: &str, options: &[(&str, &str)], keep_ratio: f64) -> Reduction {

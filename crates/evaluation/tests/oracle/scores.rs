@@ -5,9 +5,10 @@ use std::fs;
 use std::path::Path;
 
 use evaluation::metrics::{Measure, Metric, measured, metrics};
+use evaluation::protocol::{ALIGNED, CONTEXT};
 use evaluation::tasks::{Data, Prompting, Source, Split, Task, TaskKind, load};
 use evaluation::tokenizer::Tokenizer;
-use evaluation::{ItemScore, Protocol, Reduction, Settings, evaluate};
+use evaluation::{ItemScore, Reduction, Scoring, Settings, evaluate};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use ssm_model::{LanguageModel, catalog};
@@ -73,13 +74,13 @@ fn compare_metrics(task: &Task, metrics: &[Metric], stored: &Stored) {
     assert!(!stored.metrics.is_empty(), "{}: nothing compared", task.name);
 }
 
-fn agrees(name: &str, protocol: Protocol) {
+fn agrees(name: &str, scoring: Scoring) {
     let model: LanguageModel = common::model(name);
     let reduction = Reduction::dense();
     let mut tasks = 0;
     for stored in stored().iter().filter(|stored| stored.model == name && stored.task != "wikitext") {
         let task = common::task(&stored.task, stored.items.len());
-        let setup = common::setup(&model, &task, protocol, &reduction);
+        let setup = common::setup(&model, &task, scoring, &reduction);
         let scores = evaluate(&setup, Settings::default()).unwrap().items;
         compare_items(&task, &scores, stored);
         compare_metrics(&task, &harness_metrics(&task, &scores), stored);
@@ -90,23 +91,23 @@ fn agrees(name: &str, protocol: Protocol) {
 
 #[test]
 fn mamba_agrees_with_the_harness() {
-    agrees("mamba-world", Protocol::Aligned);
+    agrees("mamba-world", ALIGNED.defaults());
 }
 
 #[test]
 fn mamba2_agrees_with_the_harness() {
-    agrees("mamba2-world", Protocol::Aligned);
+    agrees("mamba2-world", ALIGNED.defaults());
 }
 
 #[test]
 fn the_transformer_agrees_with_the_harness() {
-    agrees("neox-world", Protocol::Aligned);
+    agrees("neox-world", ALIGNED.defaults());
 }
 
 /// The continuation as a child of its context, which is how `context` scores.
 #[test]
 fn continued_contexts_agree_with_the_harness() {
-    agrees("mamba2-world", Protocol::Context);
+    agrees("mamba2-world", CONTEXT.defaults());
 }
 
 /// As in `make_scores.py`.
@@ -141,7 +142,7 @@ fn windows_of_running_text_agree_with_the_harness() {
     let reduction = Reduction::dense();
     for stored in stored {
         let model = common::model(&stored.model);
-        let scores = evaluate(&common::setup(&model, &task, Protocol::Aligned, &reduction), Settings::default());
+        let scores = evaluate(&common::setup(&model, &task, ALIGNED.defaults(), &reduction), Settings::default());
         let scores = scores.unwrap().items;
         assert_eq!(scores.len(), stored.items.len());
         let mut windows = 0;

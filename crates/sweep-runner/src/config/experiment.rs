@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use evaluation::Positions;
 use evaluation::probes::Probe;
 use evaluation::tasks::{Prompting, Split};
+use evaluation::{Positions, Protocol};
 use reduction_strategies::options::{OptionValue, ResolvedOptions};
 use reduction_strategies::registry::Strategy;
 use reduction_strategies::schedule::{ScheduleError, Sites, solve_keep_ratio};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::catalog::{ModelFacts, TaskFacts};
 use super::claim::Claim;
@@ -29,7 +29,7 @@ pub struct Experiment {
     /// Tasks, in file order.
     pub tasks: Vec<TaskFacts>,
     /// Scoring protocols, in file order.
-    pub protocols: Vec<Protocol>,
+    pub protocols: Vec<&'static Protocol>,
     /// Strategies with one value per option: the product of each entry's option axes, in file order.
     pub strategies: Vec<Variant>,
     /// Probes with one value per option, in file order.
@@ -82,46 +82,6 @@ impl Experiment {
     /// gives the same plan.
     pub fn to_yaml(&self) -> String {
         super::write::to_yaml(self)
-    }
-}
-
-/// How a score is read from a shortened sequence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// Only context before the continuation is reduced.
-    Context,
-    /// The whole input may be reduced; targets are read from the nearest surviving row.
-    Aligned,
-    /// `aligned`, for causal strategies only.
-    Causal,
-    /// The released evaluation code, bug for bug.
-    Upstream,
-}
-
-/// Every protocol that an experiment may name: the only list of their names.
-pub const PROTOCOLS: [(&str, Protocol); 4] = [
-    ("context", Protocol::Context),
-    ("aligned", Protocol::Aligned),
-    ("causal", Protocol::Causal),
-    ("upstream", Protocol::Upstream),
-];
-
-impl Protocol {
-    /// Name in experiment files and records.
-    pub fn name(self) -> &'static str {
-        PROTOCOLS[self as usize].0
-    }
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl Serialize for Protocol {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
     }
 }
 
@@ -238,7 +198,7 @@ pub enum Condition {
     /// Task name.
     Task(Vec<String>),
     /// Protocol.
-    Protocol(Vec<Protocol>),
+    Protocol(Vec<&'static Protocol>),
     /// Strategy name.
     Strategy(Vec<String>),
     /// Positions of what is left.

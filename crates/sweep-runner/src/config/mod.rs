@@ -35,8 +35,7 @@ pub use claim::{Claim, Comparison, Entry};
 pub use claim_rows::RowComparison;
 pub use error::{ConfigError, render_plain};
 pub use experiment::{
-    Amount, Condition, Experiment, Override, PROTOCOLS, ProbeVariant, Protocol, Sample, Schedule, Selector, SiteAxis,
-    Variant,
+    Amount, Condition, Experiment, Override, ProbeVariant, Sample, Schedule, Selector, SiteAxis, Variant,
 };
 pub(crate) use strategies::same_value;
 

@@ -1,12 +1,12 @@
 //! From the file as written to a valid experiment.
 
 use evaluation::tasks::{Prompting, SPLITS, Split};
-use evaluation::{POSITIONS, Positions};
+use evaluation::{POSITIONS, Positions, Protocol, protocol};
 use reduction_strategies::registry::{self, nearest};
 
 use super::catalog::{Catalog, CatalogError, ModelFacts, TaskFacts};
 use super::error::Fault;
-use super::experiment::{Experiment, PROTOCOLS, Protocol, Sample};
+use super::experiment::{Experiment, Sample};
 use super::node::{Located, refuse_duplicates};
 use super::probes;
 use super::schedules;
@@ -92,15 +92,15 @@ fn check_name(name: &Located<String>) -> Result<(), Fault> {
         .hint(format!("write `{better}`")))
 }
 
-fn protocols(names: &[Located<String>]) -> Result<Vec<Protocol>, Fault> {
+fn protocols(names: &[Located<String>]) -> Result<Vec<&'static Protocol>, Fault> {
     if names.is_empty() {
-        return Ok(vec![Protocol::Context]);
+        return Ok(protocol::all()[..1].to_vec());
     }
     names
         .iter()
         .map(|name| {
-            find_protocol(&name.value).ok_or_else(|| {
-                let known: Vec<_> = PROTOCOLS.iter().map(|(name, _)| *name).collect();
+            protocol::find(&name.value).ok_or_else(|| {
+                let known: Vec<_> = protocol::all().iter().map(|protocol| protocol.name).collect();
                 let hint = match nearest(&name.value, known.iter().copied()) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("known protocols: {}", known.join(", ")),
@@ -151,10 +151,6 @@ fn positions(names: &[Located<String>], models: &[ModelFacts]) -> Result<Vec<Pos
 
 pub(super) fn find_positions(name: &str) -> Option<Positions> {
     POSITIONS.iter().find(|(known, _)| *known == name).map(|(_, positions)| *positions)
-}
-
-pub(super) fn find_protocol(name: &str) -> Option<Protocol> {
-    PROTOCOLS.iter().find(|(known, _)| *known == name).map(|(_, protocol)| *protocol)
 }
 
 /// The baseline must be run to be compared with.

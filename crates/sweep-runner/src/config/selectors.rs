@@ -1,13 +1,13 @@
 //! Maps of `exclude` and `zip`: every value must be one that the grid has, so that a typo cannot select nothing.
 
-use evaluation::Positions;
+use evaluation::{Positions, Protocol, protocol};
 use reduction_strategies::registry::nearest;
 
 use super::catalog::{ModelFacts, TaskFacts};
 use super::error::Fault;
-use super::experiment::{Amount, Condition, Protocol, Schedule, Selector, SiteAxis, Variant};
+use super::experiment::{Amount, Condition, Schedule, Selector, SiteAxis, Variant};
 use super::node::{Located, Node, Value, unknown_key};
-use super::resolve::{find_positions, find_protocol};
+use super::resolve::find_positions;
 use super::strategies::same_value;
 use super::wire::{WireSelector, option_value};
 use reduction_strategies::schedule::Sites;
@@ -16,7 +16,7 @@ use reduction_strategies::schedule::Sites;
 pub(super) struct Axes<'a> {
     pub(super) models: &'a [ModelFacts],
     pub(super) tasks: &'a [TaskFacts],
-    pub(super) protocols: &'a [Protocol],
+    pub(super) protocols: &'a [&'static Protocol],
     pub(super) strategies: &'a [Variant],
     pub(super) positions: &'a [Positions],
     pub(super) schedules: &'a [Schedule],
@@ -50,8 +50,8 @@ impl Axes<'_> {
                 self.strategies.iter().map(|variant| variant.strategy.registration.name),
             )?),
             "protocol" => {
-                let names = words(value, name, self.protocols.iter().map(|protocol| protocol.name()))?;
-                Condition::Protocol(names.iter().filter_map(|name| find_protocol(name)).collect())
+                let names = words(value, name, self.protocols.iter().map(|protocol| protocol.name))?;
+                Condition::Protocol(names.iter().filter_map(|name| protocol::find(name)).collect())
             }
             "positions" => {
                 let names = words(value, name, self.positions.iter().map(|positions| positions.name()))?;

@@ -1,8 +1,10 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use evaluation::protocol::CONTEXT;
+
 use super::fake::{CATALOG, edited};
-use super::{Amount, Protocol, SiteAxis, load, load_str};
+use super::{Amount, SiteAxis, load, load_str};
 
 /// A snapshot without the long expression in its header.
 macro_rules! snapshot {
@@ -179,7 +181,7 @@ fn a_file_that_is_missing_or_huge_is_refused_as_a_whole() {
 #[test]
 fn silence_means_the_documented_defaults() {
     let experiment = load_str("x", &edited(""), &CATALOG).unwrap();
-    assert_eq!(experiment.protocols, [Protocol::Context]);
+    assert_eq!(experiment.protocols, [&CONTEXT]);
     assert_eq!(experiment.baseline, "dense");
     assert_eq!((experiment.seed, experiment.limit, experiment.upstream_batch_size), (0, None, 96));
     assert_eq!(experiment.schedules[0].amounts, [Amount::FlopsReduction(0.2)]);
@@ -200,13 +202,6 @@ fn every_form_of_a_schedule_is_read() {
 fn words_that_old_yaml_takes_for_booleans_stay_words() {
     let experiment = load_str("x", &edited("question: no\nname: on"), &CATALOG).unwrap();
     assert_eq!((experiment.name.as_str(), experiment.question.as_deref()), ("on", Some("no")));
-}
-
-#[test]
-fn protocol_names_and_variants_agree() {
-    for (name, protocol) in super::PROTOCOLS {
-        assert_eq!(protocol.name(), name);
-    }
 }
 
 /// Whatever stands in a file, the answer is a refusal with a place and never a panic.

@@ -1,5 +1,6 @@
 //! The experiment file as written: every key read and typed, nothing yet checked against models, tasks or strategies.
 
+use evaluation::protocol::UPSTREAM_BATCH_SIZE;
 use evaluation::tasks::Prompting;
 use reduction_strategies::options::OptionValue;
 
@@ -110,9 +111,6 @@ pub(super) const KEYS: &[&str] = &[
     "seed",
     "upstream_batch_size",
 ];
-
-/// The batch size of the released evaluation code.
-const UPSTREAM_BATCH_SIZE: usize = 96;
 
 impl WireExperiment {
     pub(super) fn read(node: &Node) -> Result<Self, Fault> {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use evaluation::{Protocol, Refusal};
+use evaluation::protocol::{self, Refusal};
 use miette::Diagnostic;
 use records::schema::{TrialKey, in_words};
 use thiserror::Error;
@@ -202,9 +202,7 @@ fn check_signals(plan: &Plan) -> Result<(), PlanError> {
 /// Cells that would report a number which means something else than it says.
 pub(super) fn refusal(trial: &PlannedTrial, task: &TaskFacts) -> Option<Reason> {
     let (reduces, running_text) = (!trial.key.sites.is_empty(), task.kind == TaskKind::RunningText);
-    // What a protocol refuses does not depend on the rows of a batch.
-    let refusal =
-        Protocol::named(&trial.key.protocol, 1)?.refuses(running_text, reduces, trial.strategy.is_causal())?;
+    let refusal = protocol::find(&trial.key.protocol)?.refuses(running_text, reduces, trial.strategy.is_causal())?;
     Some(Reason::Nature(match refusal {
         Refusal::NotCausal => NOT_CAUSAL,
         Refusal::LeaksFuture => LEAKS,

@@ -3,6 +3,8 @@
 use serde::Serialize;
 
 use super::PlannedTrial;
+use evaluation::protocol::{self, Scope};
+
 use crate::config::{ModelFacts, TaskFacts, TaskKind};
 
 /// Assumed sustained rate on a CPU: small f32 matrices and a sequential scan on a few cores reach a tenth of what a
@@ -34,25 +36,27 @@ impl Estimate {
     pub(super) fn of(trial: &PlannedTrial, model: &ModelFacts, task: &TaskFacts, items: usize) -> Self {
         let kept = 1.0 - trial.key.flops_reduction_nominal;
         let choice_tokens = task.choices as f64 * task.mean_choice_tokens;
-        // `context` computes an item's context once and never reduces a continuation; the others run each choice whole.
-        let (block_tokens, head_rows) = match (trial.key.protocol.as_str(), task.kind) {
+        // Where the context alone is reduced, it is computed once an item; elsewhere each choice runs whole.
+        let shares_context =
+            protocol::find(&trial.key.protocol).is_some_and(|protocol| protocol.scope == Scope::Context);
+        let (block_tokens, head_rows) = match (shares_context, task.kind) {
             // The first half is the context, the second is scored.
-            ("context", TaskKind::RunningText) => {
+            (true, TaskKind::RunningText) => {
                 let half = 0.5 * task.mean_context_tokens;
                 ((kept + 1.0) * half, half)
             }
-            (_, TaskKind::RunningText) => (kept * task.mean_context_tokens, task.mean_context_tokens),
-            ("context", TaskKind::LogLikelihood) => (kept * task.mean_context_tokens + choice_tokens, choice_tokens),
-            (_, TaskKind::LogLikelihood) => {
+            (false, TaskKind::RunningText) => (kept * task.mean_context_tokens, task.mean_context_tokens),
+            (true, TaskKind::LogLikelihood) => (kept * task.mean_context_tokens + choice_tokens, choice_tokens),
+            (false, TaskKind::LogLikelihood) => {
                 (kept * (task.choices as f64 * task.mean_context_tokens + choice_tokens), choice_tokens)
             }
         };
         // Every token attends to half of its context, a continuation to all of it.
         let context = kept * task.mean_context_tokens;
-        let pairs = match (trial.key.protocol.as_str(), task.kind) {
-            ("context", TaskKind::LogLikelihood) => (0.5 * context + choice_tokens) * context,
+        let pairs = match (shares_context, task.kind) {
+            (true, TaskKind::LogLikelihood) => (0.5 * context + choice_tokens) * context,
             (_, TaskKind::RunningText) => 0.5 * block_tokens * block_tokens,
-            (_, TaskKind::LogLikelihood) => 0.5 * block_tokens * (context + kept * task.mean_choice_tokens),
+            (false, TaskKind::LogLikelihood) => 0.5 * block_tokens * (context + kept * task.mean_choice_tokens),
         };
         let per_layer = block_tokens * model.flops_per_token_layer + pairs * model.flops_per_token_pair;
         let per_item = model.n_layer as f64 * per_layer + head_rows * model.flops_per_token_head;

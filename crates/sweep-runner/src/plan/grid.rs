@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use evaluation::Positions;
+use evaluation::{Positions, Protocol};
 use records::schema::TrialKey;
 use reduction_strategies::options::OptionValue;
 use reduction_strategies::schedule::nominal_flops_reduction;
 
 use super::{MAX_CELLS, PlanError, PlannedTrial, Setting, ids};
 use crate::code;
-use crate::config::{Amount, Experiment, ModelFacts, Protocol, Variant};
+use crate::config::{Amount, Experiment, ModelFacts, Variant};
 
 /// All trials before anything is excluded.
 pub(super) struct Grid {
@@ -112,7 +112,7 @@ fn key(
     experiment: &Experiment,
     setting: &Setting,
     model: &ModelFacts,
-    protocol: Protocol,
+    protocol: &'static Protocol,
     variant: &Variant,
     point: &Point,
     seed: u64,
@@ -134,7 +134,7 @@ fn key(
         sites: point.sites.clone(),
         keep_ratio: point.keep_ratio,
         flops_reduction_nominal: point.nominal,
-        protocol: protocol.name().to_owned(),
+        protocol: protocol.name.to_owned(),
         seed,
         split: experiment.split,
         limit: experiment.limit,

@@ -3,7 +3,7 @@
 //! Hashed is compact JSON with sorted keys, numbers in their shortest exact form. A change of what enters here makes every
 //! earlier record look unfinished, which is safe; leaving something out would pass off an old number as a new one.
 
-use evaluation::Positions;
+use evaluation::{Positions, Protocol, protocol};
 use records::guards::GUARDS_VERSION;
 use records::schema::SCHEMA_VERSION;
 use serde_json::{Value, json};
@@ -31,8 +31,7 @@ pub(super) fn trial_id(trial: &PlannedTrial, model: &ModelFacts, upstream_batch_
         "device": key.device,
         "dtype": key.dtype,
     });
-    // The released evaluation pads to the longest row of a batch, so that the batch changes scores; nothing else does.
-    if key.protocol == "upstream" {
+    if pads(&key.protocol) {
         parts["upstream_batch_size"] = json!(upstream_batch_size);
     }
     // Only a Transformer that was reduced has positions to choose, and the default is what records without them had.
@@ -41,6 +40,11 @@ pub(super) fn trial_id(trial: &PlannedTrial, model: &ModelFacts, upstream_batch_
     }
     add_split(&mut parts, trial);
     digest(&parts)
+}
+
+/// Whether the rows of a batch are padded to one length, so that their number changes scores.
+fn pads(name: &str) -> bool {
+    protocol::find(name).is_some_and(Protocol::pads)
 }
 
 /// All items is what records without a split saw.
@@ -78,7 +82,7 @@ pub(super) fn cohort_id(
         "device": key.device,
         "dtype": key.dtype,
     });
-    if key.protocol == "upstream" {
+    if pads(&key.protocol) {
         parts["upstream_batch_size"] = json!(upstream_batch_size);
     }
     add_split(&mut parts, trial);

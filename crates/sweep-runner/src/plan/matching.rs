@@ -46,7 +46,7 @@ fn holds(condition: &Condition, trial: &PlannedTrial, task: &TaskFacts) -> Optio
     match condition {
         Condition::Model(values) => Some(values.contains(&key.model)),
         Condition::Task(values) => Some(values.contains(&task.name)),
-        Condition::Protocol(values) => Some(values.iter().any(|value| value.name() == key.protocol)),
+        Condition::Protocol(values) => Some(values.iter().any(|value| value.name == key.protocol)),
         Condition::Strategy(values) => Some(values.contains(&key.strategy)),
         Condition::Positions(values) => trial.positions.map(|positions| values.contains(&positions)),
         Condition::Option(name, values) => {

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::ops::Range;
 
-use evaluation::{EvaluationError, Layout, Partial, Protocol, Reduction, Settings, evaluate_span};
+use evaluation::{EvaluationError, Layout, Partial, Reduction, Settings, evaluate_span};
 use ssm_model::LanguageModel;
 use tracing::warn;
 
@@ -35,7 +35,7 @@ impl BatchRows {
         loop {
             let max_tokens = self.0.get();
             let result = evaluate_span(model, layout, span.clone(), reduction, Settings { recorded_plans, max_tokens });
-            let fixed = matches!(layout.protocol(), Protocol::Upstream { .. });
+            let fixed = layout.scoring().protocol().pads();
             match result {
                 Err(error) if error.is_out_of_memory() && !fixed && max_tokens > FEWEST => {
                     self.0.set(max_tokens / 2);

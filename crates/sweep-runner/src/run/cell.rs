@@ -3,24 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use evaluation::metrics::{self, Aggregate as MetricAggregate};
+use evaluation::protocol::{self, Scope};
 use evaluation::tasks::{Task, primary_metric};
-use evaluation::{Evaluation, Protocol, Reduction};
+use evaluation::{Evaluation, Reduction, Scoring};
 use records::schema::{
     Aggregate, CellRecord, CostRecord, Failure, ItemRecord, MetricRecord, PlanItem, PlanRecord, SCHEMA_VERSION,
     SiteRecord, Status,
 };
 
-use crate::config::{self, Experiment, ModelFacts};
+use crate::config::{Experiment, ModelFacts};
 use crate::library::Library;
 use crate::plan::{Cell, PlannedTrial};
 
 /// Items per cell whose plans are recorded: enough for token maps and overlaps, little beside the scores.
 pub(super) const RECORDED_PLANS: usize = 4;
 
-/// The protocol of a trial as the evaluation knows it.
-pub(crate) fn protocol(experiment: &Experiment, name: &str) -> Protocol {
-    Protocol::named(name, experiment.upstream_batch_size)
-        .unwrap_or_else(|| unreachable!("the configuration knows no protocol `{name}` (of {:?})", config::PROTOCOLS))
+/// How a trial is scored: its protocol with the settings of the experiment.
+pub(crate) fn scoring(experiment: &Experiment, name: &str) -> Scoring {
+    let protocol = protocol::find(name).unwrap_or_else(|| unreachable!("the configuration refuses unknown protocols"));
+    protocol.with_batch_size(experiment.upstream_batch_size)
 }
 
 /// The reduction of a trial.
@@ -158,7 +159,7 @@ fn plan_items(record: &CellRecord, task: &Task, library: &Library) -> Vec<PlanIt
         .map(|index| {
             let item = &task.items[index];
             let context = &item.contexts[0];
-            let whole = record.trial.protocol != "context";
+            let whole = protocol::find(&record.trial.protocol).is_some_and(|protocol| protocol.scope == Scope::Input);
             let continuation = item.requests.first().filter(|_| whole).map_or(&[][..], |request| &request.continuation);
             let tokens = context.tokens.iter().chain(continuation);
             PlanItem {

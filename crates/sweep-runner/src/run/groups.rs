@@ -8,7 +8,7 @@ use records::plan::Cohort;
 use records::schema::Failure;
 
 use super::Shard;
-use super::cell::protocol;
+use super::cell::scoring;
 use super::tasks::Tasks;
 use crate::config::Experiment;
 use crate::library::{Library, LibraryError};
@@ -66,7 +66,7 @@ pub(super) fn layout(
     tasks: &mut Tasks,
 ) -> Result<Layout, LibraryError> {
     let task = tasks.get(library, &cohort.model, &cohort.task, experiment)?;
-    Ok(Layout::new(task.kind, &task.items, protocol(experiment, &cohort.protocol)))
+    Ok(Layout::new(task.kind, &task.items, scoring(experiment, &cohort.protocol)))
 }
 
 /// A cohort whose task cannot be put in the tokens of its model, and why. Its cells fail; others do not depend on it.

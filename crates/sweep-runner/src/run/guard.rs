@@ -2,14 +2,14 @@
 
 use evaluation::guards::{self, GuardOutcome};
 use evaluation::tasks::{Task, TaskKind};
-use evaluation::{EvaluationError, Protocol, Reduction, Setup};
+use evaluation::{EvaluationError, Reduction, Scoring, Setup};
 use rayon::prelude::*;
 use records::code::Code;
 use records::guards::{ERROR, GuardRow};
 use records::schema::Failure;
 use ssm_model::LanguageModel;
 
-use super::cell::{protocol, reduction};
+use super::cell::{reduction, scoring};
 use super::recorder::Recorder;
 use super::tasks::Tasks;
 use super::{RunError, error};
@@ -166,7 +166,7 @@ fn rows_of(
     model: &LanguageModel,
     guarded: &[&Task],
 ) -> Vec<GuardRow> {
-    let (protocol, reduction) = (protocol(experiment, &trial.key.protocol), reduction(trial));
+    let (scoring, reduction) = (scoring(experiment, &trial.key.protocol), reduction(trial));
     let row = |guard: &str, passed, measured, checked, meaning: &str| GuardRow {
         guard_id: guard_id.to_owned(),
         code: trial.code.clone(),
@@ -183,7 +183,7 @@ fn rows_of(
         meaning: meaning.to_owned(),
         hint: None,
     };
-    let outcomes = match outcomes(model, guarded, protocol, &reduction, trial.strategy.is_causal()) {
+    let outcomes = match outcomes(model, guarded, scoring, &reduction, trial.strategy.is_causal()) {
         Ok(outcomes) => outcomes,
         // The cells of this strategy will record the error too; the others go on.
         Err(error) => {
@@ -206,7 +206,7 @@ fn rows_of(
 fn outcomes(
     model: &LanguageModel,
     tasks: &[&Task],
-    protocol: Protocol,
+    scoring: Scoring,
     reduction: &Reduction,
     causal: bool,
 ) -> Result<Vec<GuardOutcome>, EvaluationError> {
@@ -216,7 +216,7 @@ fn outcomes(
     let short = tasks.iter().position(|task| task.kind != TaskKind::RunningText);
     for (index, task) in tasks.iter().enumerate() {
         let items = |count: usize| &task.items[..count.min(task.items.len())];
-        let setup = |count| Setup { model, kind: task.kind, items: items(count), protocol, reduction };
+        let setup = |count| Setup { model, kind: task.kind, items: items(count), scoring, reduction };
         outcomes.push(guards::oracle(&setup(1))?);
         if short == Some(index) {
             outcomes.push(guards::identity(&setup(2))?);

@@ -82,11 +82,11 @@ impl<'a> Walk<'a> {
         let lane = catalogue.documents[self.documents[document]].lanes[lane];
         let (queries, unit) = catalogue.unit_of(lane);
         let CellRequest { layout, reduction, .. } = &self.cells[lane.cell];
-        let protocol = layout.protocol;
+        let scoring = layout.scoring;
         layout.check(reduction)?;
         let readings = |placement: &crate::batch::Placement| {
             let query = &queries[placement.query];
-            Ok((placement.query, query, protocol.readings(query, placement, after)?))
+            Ok((placement.query, query, scoring.readings(query, placement, after)?))
         };
         unit.placements.iter().map(readings).collect()
     }
