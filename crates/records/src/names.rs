@@ -20,14 +20,14 @@ pub const PROBES: [&str; 10] = [
 
 /// Benchmarks: tasks of published data, which may have solved examples in front of each question.
 pub const BENCHMARKS: [&str; 10] = [
-    "wikitext",
-    "longdocs_ppl",
-    "longdocs_passkey",
-    "longdocs_needle",
     "lambada_openai",
     "hellaswag",
     "piqa",
     "arc_easy",
     "arc_challenge",
     "winogrande",
+    "wikitext",
+    "longdocs_ppl",
+    "longdocs_passkey",
+    "longdocs_needle",
 ];
