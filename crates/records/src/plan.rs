@@ -1,5 +1,7 @@
 //! `plan.json`: what a reader of the results must know of the plan.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::claim::PlannedClaim;
@@ -25,6 +27,9 @@ pub struct PlanIndex {
     /// Solved examples in front of each question of a benchmark; plans from before there were any have none.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub fewshot: usize,
+    /// Name of the family of every strategy of the plan, by the strategy's name; plans from before it was recorded have none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub strategies: BTreeMap<String, String>,
     /// Cell ids in the order of the grid, which is the order of all rows.
     pub cells: Vec<String>,
     /// The same cells by what they have in common.

@@ -13,12 +13,13 @@
 use crate::importance::{CAUSAL_IMPORTANCE_OPTION, Importance, SOURCE_OPTION};
 use crate::online::{BLOCK_OPTION, REMOVED_OPTION, removed};
 use crate::options::ResolvedOptions;
-use crate::registry::Registration;
+use crate::registry::{Family, Registration};
 use crate::rule::{OnlineRule, OnlineScore, Rule};
 
 inventory::submit! {
     Registration {
         name: "block_causal",
+        family: Family::Merging,
         version: 1,
         summary: "Causal: each token stays or leaves by its importance among the tokens before it, with a quota per block.",
         source: "causal counterpart of top_k",

@@ -5,7 +5,7 @@
 
 use crate::online::{BLOCK_OPTION, REMOVED_OPTION, removed};
 use crate::options::{OptionInfo, OptionKind, ResolvedOptions};
-use crate::registry::Registration;
+use crate::registry::{Family, Registration};
 use crate::rule::{OnlineRule, OnlineScore, Rule};
 
 /// In blocks of one nothing would be random.
@@ -14,6 +14,7 @@ const BLOCK: OptionInfo = OptionInfo { kind: OptionKind::Integer { min: 2, max: 
 inventory::submit! {
     Registration {
         name: "block_causal_random",
+        family: Family::Control,
         version: 1,
         summary: "Control: as block_causal with random scores.",
         source: "control",

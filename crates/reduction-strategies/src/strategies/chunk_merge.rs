@@ -16,7 +16,7 @@ use ssm_model::SignalSet;
 use crate::error::PlanError;
 use crate::importance::{IMPORTANCE_OPTION, Importance, SOURCE_OPTION};
 use crate::plan::{BranchMerges, Plan};
-use crate::registry::Registration;
+use crate::registry::{Family, Registration};
 use crate::rule::{HostRule, Rule};
 use crate::view::SequenceView;
 
@@ -81,6 +81,7 @@ impl HostRule for ChunkMerge {
 inventory::submit! {
     Registration {
         name: "chunk_merge",
+        family: Family::Merging,
         version: 1,
         summary: "The sequence is cut into n_keep contiguous chunks of equal importance; each becomes one token.",
         source: "V-CoLA 2026 (no code found)",

@@ -11,12 +11,13 @@
 //! never decimated: that is the protocol's affair here.
 
 use crate::importance::{Importance, Metric, Source};
-use crate::registry::Registration;
+use crate::registry::{Family, Registration};
 use crate::rule::{Extreme, Rule, Score};
 
 inventory::submit! {
     Registration {
         name: "decimate",
+        family: Family::StateAware,
         version: 1,
         summary: "The tokens with the largest step sizes stay, the rest is dropped.",
         source: "DeciMamba, Ben-Kish et al., ICLR 2025, https://arxiv.org/abs/2406.14528; assafbk/DeciMamba get_non_decimated_indices",

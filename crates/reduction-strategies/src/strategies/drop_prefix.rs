@@ -3,12 +3,13 @@
 //! The control for rules that thin the start of the sequence, as the released code of Zhan et al. does (see
 //! `utrc_released`). Formula: keep the last `n_keep` unprotected tokens.
 
-use crate::registry::Registration;
+use crate::registry::{Family, Registration};
 use crate::rule::{Placement, Rule, Score};
 
 inventory::submit! {
     Registration {
         name: "drop_prefix",
+        family: Family::Control,
         version: 1,
         summary: "Control: the earliest tokens are dropped.",
         source: "control",

@@ -2,12 +2,13 @@
 //!
 //! The control for rules that hurt what the model read last. Formula: keep the first `n_keep` unprotected tokens.
 
-use crate::registry::Registration;
+use crate::registry::{Family, Registration};
 use crate::rule::{Placement, Rule, Score};
 
 inventory::submit! {
     Registration {
         name: "drop_suffix",
+        family: Family::Control,
         version: 1,
         summary: "Control: the latest tokens are dropped.",
         source: "control",

@@ -16,7 +16,7 @@ use crate::error::PlanError;
 use crate::matching::positive;
 use crate::plan::Plan;
 use crate::rank;
-use crate::registry::Registration;
+use crate::registry::{Family, Registration};
 use crate::released::{METRIC_OPTION, clips};
 use crate::rule::{HostRule, Rule};
 use crate::view::SequenceView;
@@ -66,6 +66,7 @@ impl HostRule for EvitReleased {
 inventory::submit! {
     Registration {
         name: "evit_released",
+        family: Family::Released,
         version: 1,
         summary: "The EViT baseline as released by Zhan et al., bug for bug: the n_keep + 1 LEAST important tokens stay.",
         source: "Zhan et al., EMNLP 2024; wuyushuwys/ToR_SSM src/pom/modules/pom.py:32-47 and mamba_wrap.py:49-59 @ 2e9fc62 (evit)",

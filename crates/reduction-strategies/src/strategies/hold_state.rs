@@ -14,12 +14,13 @@
 //! neighbours that are left. No fine-tuning after pruning.
 
 use crate::importance::{Importance, Metric, Source};
-use crate::registry::Registration;
+use crate::registry::{Family, Registration};
 use crate::rule::{Extreme, Rule, Score};
 
 inventory::submit! {
     Registration {
         name: "hold_state",
+        family: Family::StateAware,
         version: 1,
         summary: "The most important tokens stay; at a missing one the scan holds its state, which in one scan order is dropping it.",
         source: "ToP-ViM, Zhan et al., NeurIPS 2024, https://arxiv.org/abs/2409.18962; ZLKong/ToP-ViM",

@@ -4,12 +4,13 @@
 //! removing the least important (`top_k`) or random tokens. Formula: keep the `n_keep` lowest `S_t`.
 
 use crate::importance::{IMPORTANCE_OPTION, Importance, SOURCE_OPTION};
-use crate::registry::Registration;
+use crate::registry::{Family, Registration};
 use crate::rule::{Extreme, Rule, Score};
 
 inventory::submit! {
     Registration {
         name: "inverted_top_k",
+        family: Family::Control,
         version: 1,
         summary: "Control: the most important tokens are dropped, the least important stay.",
         source: "control",

@@ -17,7 +17,7 @@
 use crate::importance::Source;
 use crate::online::BLOCK_OPTION;
 use crate::options::{OptionDefault, OptionInfo, OptionKind, ResolvedOptions};
-use crate::registry::Registration;
+use crate::registry::{Family, Registration};
 use crate::rule::{Combine, Features, OnlineRule, OnlineScore, PairRule, Partition, Removed, Rule};
 
 const WINDOW: OptionInfo = OptionInfo {
@@ -37,6 +37,7 @@ const DECIDE: OptionInfo = OptionInfo {
 inventory::submit! {
     Registration {
         name: "local_merge",
+        family: Family::Merging,
         version: 1,
         summary: "Only tokens near to each other merge: neighbours with window 1; decided over the sequence or token by token.",
         source: "Local merging, Goetz et al., ICML 2025, https://arxiv.org/abs/2405.17951 (no code found)",

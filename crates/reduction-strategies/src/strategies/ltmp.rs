@@ -22,7 +22,7 @@ use crate::options::{OptionDefault, OptionInfo, OptionKind};
 use crate::pairing::merges_of;
 use crate::plan::Plan;
 use crate::rank;
-use crate::registry::Registration;
+use crate::registry::{Family, Registration};
 use crate::rule::{Combine, Features, HostRule, Partition, Rule};
 use crate::select::strongest;
 use crate::view::SequenceView;
@@ -100,6 +100,7 @@ impl HostRule for Ltmp {
 inventory::submit! {
     Registration {
         name: "ltmp",
+        family: Family::Pruning,
         version: 1,
         summary: "The most similar tokens merge, then the least important are dropped; thresholds are quantiles, nothing is learned.",
         source: "LTMP, Bonnaerens & Dambre, TMLR 2023, https://arxiv.org/abs/2307.10780; Mxbonn/ltmp ltmp/timm/lt_mergeprune.py",

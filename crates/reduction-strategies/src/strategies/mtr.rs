@@ -16,7 +16,7 @@ use crate::pairing::merges_of;
 use crate::partition::Split;
 use crate::plan::Plan;
 use crate::rank;
-use crate::registry::Registration;
+use crate::registry::{Family, Registration};
 use crate::rule::{Combine, Features, HostRule, Rule};
 use crate::view::SequenceView;
 use ssm_model::SignalSet;
@@ -69,6 +69,7 @@ impl HostRule for Mtr {
 inventory::submit! {
     Registration {
         name: "mtr",
+        family: Family::StateAware,
         version: 1,
         summary: "Tokens with the smallest step sizes merge into the most similar of the next larger ones; the rest is left alone.",
         source: "MTR, Ma et al. 2025, https://arxiv.org/abs/2507.14042 (no code found)",

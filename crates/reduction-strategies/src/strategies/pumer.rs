@@ -9,12 +9,13 @@
 //! sizes do not weigh. Unlike the release (`pumer_released`), each source merges into its own match.
 
 use crate::importance::Source;
-use crate::registry::Registration;
+use crate::registry::{Family, Registration};
 use crate::rule::{Combine, Features, PairRule, Partition, Rule};
 
 inventory::submit! {
     Registration {
         name: "pumer",
+        family: Family::Merging,
         version: 1,
         summary: "Even tokens are matched to odd ones by clipped block output; the most similar merge by plain mean.",
         source: "PuMer, Cao et al., ACL 2023, https://arxiv.org/abs/2305.17530, as used by Zhan et al., EMNLP 2024; \

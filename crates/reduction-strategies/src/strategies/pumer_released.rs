@@ -18,7 +18,7 @@ use crate::error::PlanError;
 use crate::importance::Widths;
 use crate::memo::{MemoKey, remember};
 use crate::plan::Plan;
-use crate::registry::Registration;
+use crate::registry::{Family, Registration};
 use crate::released::{METRIC_OPTION, ReleasedCombine, clips, kept_at_most_half_removed, matching_flops, token_edges};
 use crate::rule::{HostRule, Rule};
 use crate::view::SequenceView;
@@ -61,6 +61,7 @@ impl HostRule for PumerReleased {
 inventory::submit! {
     Registration {
         name: "pumer_released",
+        family: Family::Released,
         version: 1,
         summary: "The PuMer baseline as released by Zhan et al., bug for bug: even tokens merge into each other's matches.",
         source: "Zhan et al., EMNLP 2024; wuyushuwys/ToR_SSM src/pom/modules/pom.py and tome.py:18-62 @ 2e9fc62 (pumer)",

@@ -4,12 +4,13 @@
 //! pruning as hard to beat. Use several seeds. Formula: `u_t ~ U[0, 1)` per token from (seed, item, site), keep the
 //! `n_keep` highest.
 
-use crate::registry::Registration;
+use crate::registry::{Family, Registration};
 use crate::rule::{Rule, Score};
 
 inventory::submit! {
     Registration {
         name: "random",
+        family: Family::Control,
         version: 1,
         summary: "Control: a uniformly random set of tokens stays, the rest is dropped.",
         source: "control",

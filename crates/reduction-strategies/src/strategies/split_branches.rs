@@ -25,7 +25,7 @@ use crate::importance::{IMPORTANCE_OPTION, Importance, Metric, SOURCE_OPTION, So
 use crate::options::{OptionDefault, OptionInfo, OptionKind};
 use crate::plan::Plan;
 use crate::rank;
-use crate::registry::Registration;
+use crate::registry::{Family, Registration};
 use crate::rule::{HostRule, Rule};
 use crate::view::SequenceView;
 
@@ -75,6 +75,7 @@ impl HostRule for SplitBranches {
 inventory::submit! {
     Registration {
         name: "split_branches",
+        family: Family::Control,
         version: 1,
         summary: "Hidden states and residual keep tokens of their own: rows of different tokens are added. Shows what that costs.",
         source: "this program's, for the warning of Zhan et al., EMNLP 2024, https://aclanthology.org/2024.emnlp-main.100, section 4",

@@ -30,7 +30,7 @@ use crate::error::PlanError;
 use crate::importance::{Source, Widths};
 use crate::options::{OptionDefault, OptionInfo, OptionKind};
 use crate::plan::{BranchMerges, Plan};
-use crate::registry::Registration;
+use crate::registry::{Family, Registration};
 use crate::rule::{Combine, Features, HostRule, PairRule, Partition, Rule};
 use crate::view::SequenceView;
 
@@ -160,6 +160,7 @@ impl HostRule for StateMerge {
 inventory::submit! {
     Registration {
         name: "state_merge",
+        family: Family::StateAware,
         version: 1,
         summary: "Similar neighbours become one token whose decay and write in later scans are those of all its tokens.",
         source: "this program's; the scan as a sum of writes: Ali et al. 2024, https://arxiv.org/abs/2403.01590",

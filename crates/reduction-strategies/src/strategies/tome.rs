@@ -10,12 +10,13 @@
 //! where more than the sources must leave, further rounds follow (upstream caps a site at half).
 
 use crate::importance::Source;
-use crate::registry::Registration;
+use crate::registry::{Family, Registration};
 use crate::rule::{Combine, Features, PairRule, Partition, Rule};
 
 inventory::submit! {
     Registration {
         name: "tome",
+        family: Family::Merging,
         version: 1,
         summary: "Even tokens are matched to odd ones by similarity; the most similar merge by size-weighted mean.",
         source: "ToMe, Bolya et al., ICLR 2023, https://arxiv.org/abs/2210.09461; facebookresearch/ToMe tome/merge.py",

@@ -10,12 +10,13 @@
 //! important tokens: see `evit_released`.
 
 use crate::importance::{IMPORTANCE_OPTION, Importance, SOURCE_OPTION};
-use crate::registry::Registration;
+use crate::registry::{Family, Registration};
 use crate::rule::{Extreme, Rule, Score};
 
 inventory::submit! {
     Registration {
         name: "top_k",
+        family: Family::Pruning,
         version: 1,
         summary: "The most important tokens stay, the rest is dropped.",
         source: "EViT, Liang et al., ICLR 2022, https://arxiv.org/abs/2202.07800; importance: Zhan et al., EMNLP 2024, Eq. 5",

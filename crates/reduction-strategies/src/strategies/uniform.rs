@@ -9,12 +9,13 @@
 //! 0.93 seven tokens in a row would vanish where two are enough. A phase that differs from site to site does not cure that:
 //! holes of two sites have different periods, so that they meet somewhere whatever their phases.
 
-use crate::registry::Registration;
+use crate::registry::{Family, Registration};
 use crate::rule::{Placement, Rule, Score};
 
 inventory::submit! {
     Registration {
         name: "uniform",
+        family: Family::Control,
         version: 2,
         summary: "Control: evenly spaced tokens stay, the rest is dropped.",
         source: "control",

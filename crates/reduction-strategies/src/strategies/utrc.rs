@@ -15,7 +15,7 @@
 
 use crate::importance::{IMPORTANCE_OPTION, Importance, SOURCE_OPTION, Source};
 use crate::options::{OptionDefault, OptionInfo, OptionKind, ResolvedOptions};
-use crate::registry::Registration;
+use crate::registry::{Family, Registration};
 use crate::rule::{Combine, Features, PairRule, Partition, Pruned, Rule};
 
 const Q: OptionInfo = OptionInfo {
@@ -42,6 +42,7 @@ const MATCH_ON: OptionInfo = OptionInfo {
 inventory::submit! {
     Registration {
         name: "utrc",
+        family: Family::Merging,
         version: 1,
         summary: "Each less important token leaves for its most similar more important one; a share q of them is pruned on \
                   the hidden states, all merge on the residual.",

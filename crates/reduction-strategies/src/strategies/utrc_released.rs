@@ -20,7 +20,7 @@ use crate::error::PlanError;
 use crate::importance::Widths;
 use crate::memo::{MemoKey, remember};
 use crate::plan::Plan;
-use crate::registry::Registration;
+use crate::registry::{Family, Registration};
 use crate::released::{METRIC_OPTION, ReleasedCombine, clips, kept_at_most_half_removed, matching_flops, rank_edges};
 use crate::rule::{HostRule, Rule};
 use crate::view::SequenceView;
@@ -63,6 +63,7 @@ impl HostRule for UtrcReleased {
 inventory::submit! {
     Registration {
         name: "utrc_released",
+        family: Family::Released,
         version: 1,
         summary: "What the code released with the paper of utrc does, bug for bug: with clip, places 0, 2, .. leave for place 1.",
         source: "Zhan et al., EMNLP 2024; wuyushuwys/ToR_SSM src/pom/modules/tome.py and pom.py @ 2e9fc62 (hybrid, merge_only)",

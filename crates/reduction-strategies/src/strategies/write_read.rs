@@ -29,7 +29,7 @@ use crate::options::{OptionDefault, OptionInfo, OptionKind};
 use crate::plan::{BranchMerges, Plan};
 use crate::rank;
 use crate::rank_sum::{self, Term};
-use crate::registry::Registration;
+use crate::registry::{Family, Registration};
 use crate::rule::{Extreme, HostRule, Removed, Rule};
 use crate::view::SequenceView;
 
@@ -84,6 +84,7 @@ impl HostRule for WriteRead {
 inventory::submit! {
     Registration {
         name: "write_read",
+        family: Family::StateAware,
         version: 1,
         summary: "Tokens that wrote much into the state and read little from it stay, by the difference of the two ranks.",
         source: "this program's; step size as importance: MTR, Ma et al. 2025, https://arxiv.org/abs/2507.14042",

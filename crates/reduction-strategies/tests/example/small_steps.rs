@@ -7,7 +7,7 @@
 
 use crate::importance::{Importance, Metric, Source};
 use crate::options::{OptionDefault, OptionInfo, OptionKind, ResolvedOptions};
-use crate::registry::Registration;
+use crate::registry::{Family, Registration};
 use crate::rule::{Extreme, Rule, Score};
 
 const INVERT: OptionInfo = OptionInfo {
@@ -20,6 +20,7 @@ const INVERT: OptionInfo = OptionInfo {
 inventory::submit! {
     Registration {
         name: "small_steps",
+        family: Family::StateAware,
         version: 1, // part of every trial id; an edited file is noticed without it
         summary: "Tokens with the smallest step sizes are dropped.",
         source: "docs/adding-a-strategy.md",

@@ -160,10 +160,17 @@ impl Plan {
             baseline: self.baseline.clone(),
             seed: self.seed,
             fewshot: self.fewshot,
+            strategies: self.strategies(),
             cells: self.cells.iter().map(|cell| cell.cell_id.clone()).collect(),
             cohorts: self.cohorts(),
             digests: self.digests(),
         }
+    }
+
+    /// Family of every strategy, by name.
+    fn strategies(&self) -> BTreeMap<String, String> {
+        let registrations = self.trials.iter().map(|trial| trial.strategy.registration);
+        registrations.map(|known| (known.name.to_owned(), known.family.name().to_owned())).collect()
     }
 
     /// Digests of weights, tokenizers and data.
