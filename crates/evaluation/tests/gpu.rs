@@ -115,7 +115,7 @@ fn every_probe_in_float32() {
         let top_k = Reduction { sites: sites(&here), ..reduction("top_k", &[], 0.8) };
         for probe in probes::all() {
             let reduction = (probe.subject == Subject::Reduction).then_some(&top_k);
-            if probe.needs.recurrence && !here.config().signals().scan {
+            if probe.needs.recurrence && !here.config().signals(0..here.config().n_layer()).scan {
                 continue;
             }
             let options = ResolvedOptions::resolve(probe.options, &BTreeMap::new()).unwrap();
@@ -195,7 +195,7 @@ fn what_is_no_number_fails_its_cells_and_is_named() {
                 continue;
             };
             let task = task("world_piqa", 3);
-            let shown = model.config().signals();
+            let shown = model.config().signals(0..model.config().n_layer());
             let names =
                 ["dense", "top_k", "tome", "utrc", "drop_prefix", "random", "evit_released", "mtr", "inverted_top_k"];
             let reductions = names.map(|strategy| match strategy {

@@ -224,6 +224,9 @@ mod tests {
             assert!((parameters / named - 1.0).abs() < 0.06, "{}: {parameters}", published.name);
         }
         let mamba2 = published().iter().find(|model| model.name == "state-spaces/mamba2-2.7b").unwrap();
-        assert_eq!((mamba2.config().unwrap().vocab_size, mamba2.config().unwrap().d_inner()), (50288, 5120));
+        assert_eq!(
+            (mamba2.config().unwrap().vocab_size, mamba2.config().unwrap().layers[0].d_inner(2560)),
+            (50288, 5120)
+        );
     }
 }

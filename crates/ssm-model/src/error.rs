@@ -1,7 +1,7 @@
 use ssm_kernels::KernelError;
 use thiserror::Error;
 
-use crate::checkpoint::CheckpointError;
+use crate::checkpoint::error::CheckpointError;
 
 /// Why a model could not be built or run.
 #[derive(Debug, Error)]

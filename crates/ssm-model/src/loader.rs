@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 use ssm_kernels::{Placement, finite};
 
-use crate::checkpoint::CheckpointError;
+use crate::checkpoint::error::CheckpointError;
 
 /// Where a model takes its weights from: a checkpoint, or numbers made up.
 pub trait WeightSource {

@@ -3,56 +3,14 @@
 //! Whoever drives decides what happens between layers: reduce, fork, observe. A plain forward is a loop over `layer`.
 
 use candle_core::{DType, Tensor};
-use ssm_kernels::ops::{self, RowPlan};
-use ssm_kernels::{Placement, Segments};
+use ssm_kernels::{Placement, Segments, ops};
 
-use crate::block::{Block, FinalNorm};
+use crate::block::{Layer, Norm};
 use crate::config::ModelConfig;
 use crate::error::ModelError;
 use crate::loader::{Loader, WeightSource};
-use crate::signals::{SignalSet, Signals};
-use crate::state::{LayerState, ModelState};
-use crate::time::RowTime;
-
-/// What flows from block to block, one row per token of the packed stream.
-///
-/// As in mamba_ssm the two branches are kept apart: the block adds them, normalises the sum and runs on it. A Transformer is
-/// driven the same way: `hidden` is what attention and MLP of the last block add.
-#[derive(Clone, Debug)]
-pub struct Activations {
-    /// `[tokens, d_model]`: output of the last block, or the embedding before the first one.
-    pub hidden: Tensor,
-    /// `[tokens, d_model]`, float32: the residual stream; none before the first block.
-    pub residual: Option<Tensor>,
-}
-
-/// What a driver asks of a layer besides its output.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LayerRequest<'a> {
-    /// State before each root segment; zeros where absent.
-    pub initial: Option<&'a LayerState>,
-    /// Internals to return.
-    pub signals: SignalSet,
-    /// Whether to return the state after each segment.
-    pub states: bool,
-    /// Rows of the activations to gather and merge before the block reads them; the segments are those that are left.
-    pub rows: Option<&'a RowPlan>,
-    /// Position of every row, for an architecture that reads them ([`ModelConfig::uses_positions`]). Where absent, the rows of
-    /// a segment are numbered one after the other from the end of its parent or initial state on.
-    pub positions: Option<&'a [u32]>,
-    /// Factors on the step sizes, one per row that the scan sees; all 1 where absent.
-    pub time: Option<&'a [RowTime]>,
-}
-
-/// What a layer returns.
-pub struct LayerOutput {
-    /// Activations after the block.
-    pub activations: Activations,
-    /// The internals that were asked for.
-    pub signals: Signals,
-    /// The state after each segment, where asked for.
-    pub state: Option<LayerState>,
-}
+use crate::state::ModelState;
+use crate::stream::{Activations, LayerOutput, LayerRequest};
 
 /// A language model on one device.
 #[derive(Debug)]
@@ -61,8 +19,8 @@ pub struct LanguageModel {
     placement: Placement,
     /// `[vocab_size, d_model]`
     embedding: Tensor,
-    blocks: Vec<Block>,
-    norm_f: FinalNorm,
+    layers: Vec<Layer>,
+    final_norm: Norm,
     /// `[vocab_size, d_model]`; the embedding itself where they are tied.
     lm_head: Tensor,
 }
@@ -79,15 +37,21 @@ impl LanguageModel {
         placement: &Placement,
     ) -> Result<Self, ModelError> {
         let mut weights = Loader::new(weights, placement);
-        let shape = [config.vocab_size, config.d_model];
-        let embedding = weights.matrix(config.embedding_name(), &shape)?;
-        let blocks = (0..config.n_layer)
-            .map(|index| Block::load(config, &mut weights, index))
+        let ModelConfig { d_model, vocab_size, norm_eps, final_norm, naming, .. } = *config;
+        let embedding = weights.matrix(naming.embedding, &[vocab_size, d_model])?;
+        let layers = config
+            .layers
+            .iter()
+            .enumerate()
+            .map(|(index, layer)| layer.load(d_model, norm_eps, naming, &mut weights, &config.layer_prefix(index)))
             .collect::<Result<_, ModelError>>()?;
-        let norm_f = FinalNorm::load(config, &mut weights)?;
-        let lm_head =
-            if config.tie_embeddings { embedding.clone() } else { weights.matrix(config.head_name(), &shape)? };
-        Ok(Self { config: config.clone(), placement: placement.clone(), embedding, blocks, norm_f, lm_head })
+        let final_norm = final_norm.load(d_model, norm_eps, &mut weights, naming.final_norm)?;
+        let lm_head = if config.tie_embeddings {
+            embedding.clone()
+        } else {
+            weights.matrix(naming.head, &[vocab_size, d_model])?
+        };
+        Ok(Self { config: config.clone(), placement: placement.clone(), embedding, layers, final_norm, lm_head })
     }
 
     /// The configuration.
@@ -117,7 +81,7 @@ impl LanguageModel {
     ///
     /// # Errors
     /// A layer that is not there, activations or positions that do not fit `segments`, or an initial state of another shape or
-    /// architecture.
+    /// kind of layer.
     pub fn layer(
         &self,
         index: usize,
@@ -125,9 +89,9 @@ impl LanguageModel {
         segments: &Segments,
         request: LayerRequest<'_>,
     ) -> Result<LayerOutput, ModelError> {
-        let n_layer = self.blocks.len();
-        let block = self.blocks.get(index).ok_or(ModelError::Layer { layer: index, n_layer })?;
-        block.forward(activations, segments, request, self.config.norm_eps as f32)
+        let n_layer = self.layers.len();
+        let layer = self.layers.get(index).ok_or(ModelError::Layer { layer: index, n_layer })?;
+        layer.forward(activations, segments, request)
     }
 
     /// Logits of the given rows of the stream: `[rows, vocab_size]`, float32. The head runs at these rows only.
@@ -145,7 +109,7 @@ impl LanguageModel {
     pub fn head_as(&self, activations: &Activations, rows: &[u32], dtype: DType) -> Result<Tensor, ModelError> {
         let hidden = take(&activations.hidden, rows)?;
         let residual = activations.residual.as_ref().map(|residual| take(residual, rows)).transpose()?;
-        let normed = self.norm_f.forward(&hidden, residual.as_ref(), self.config.norm_eps as f32)?;
+        let (normed, _) = self.final_norm.add(&hidden, residual.as_ref(), None)?;
         Ok(ops::linear_as(&normed, &self.lm_head, dtype)?)
     }
 
@@ -160,8 +124,8 @@ impl LanguageModel {
         initial: Option<&ModelState>,
     ) -> Result<(Activations, ModelState), ModelError> {
         let mut activations = self.embed(tokens)?;
-        let mut states = Vec::with_capacity(self.blocks.len());
-        for index in 0..self.blocks.len() {
+        let mut states = Vec::with_capacity(self.layers.len());
+        for index in 0..self.layers.len() {
             let request =
                 LayerRequest { initial: initial.map(|state| &state.0[index]), states: true, ..LayerRequest::default() };
             let output = self.layer(index, &activations, segments, request)?;

@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use crate::checkpoint::CheckpointError;
+use crate::checkpoint::error::CheckpointError;
 use crate::loader::WeightSource;
 
 /// Weights of any shape, spread as training starts with them, so that activations stay in a range that kernels meet.

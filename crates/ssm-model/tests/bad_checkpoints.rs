@@ -6,7 +6,7 @@ use std::path::Path;
 
 use insta::assert_snapshot;
 use safetensors::tensor::{Dtype, TensorView};
-use ssm_model::{Architecture, Checkpoint, CheckpointError, ModelConfig, WeightSource};
+use ssm_model::{Checkpoint, CheckpointError, MixerConfig, ModelConfig, WeightSource};
 use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
@@ -482,7 +482,7 @@ fn a_limit_may_be_infinite_in_every_way_that_is_written() {
             r#"{{"model_type": "mamba2", "hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 8, "state_size": 4, "n_groups": 1, "time_step_limit": [0.0, {infinity}]}}"#
         );
         let config = ModelConfig::from_json(&text).unwrap();
-        let Architecture::Mamba2(mixer) = config.architecture else { panic!("{text}") };
+        let MixerConfig::Mamba2(mixer) = &config.layers[0].mixer else { panic!("{text}") };
         assert_eq!(mixer.dt_limit, (0.0, f32::INFINITY));
     }
 }
@@ -498,8 +498,8 @@ fn a_published_pythia() {
             "use_parallel_residual": true, "vocab_size": 50304}"#,
     )
     .unwrap();
-    assert_eq!((config.n_layer, config.tie_embeddings, config.parameters()), (6, false, 70_426_624));
-    assert_snapshot!(format!("{:?}", config.architecture), @"GptNeoX(GptNeoXConfig { heads: 8, d_mlp: 2048, rotary_dim: 16, rotary_base: 10000.0, parallel_residual: true, attention_bias: true, activation: Exact })");
+    assert_eq!((config.n_layer(), config.tie_embeddings, config.parameters()), (6, false, 70_426_624));
+    assert_snapshot!(format!("{:?}", config.layers[0]), @"LayerConfig { norm: Layer, mixer: Attention(AttentionConfig { heads: 8, rotary_dim: 16, rotary_base: 10000.0, bias: true }), mlp: Some(MlpConfig { width: 2048, activation: Exact, residual: Parallel }) }");
 }
 
 #[test]
@@ -507,10 +507,10 @@ fn upstream_defaults() {
     let mamba =
         ModelConfig::from_json(r#"{"d_model": 776, "n_layer": 1, "vocab_size": 50277, "ssm_cfg": {}}"#).unwrap();
     assert_eq!(mamba.vocab_size, 50280);
-    assert_snapshot!(format!("{:?}", mamba.architecture), @"Mamba(MambaConfig { d_state: 16, d_conv: 4, expand: 2, dt_rank: 49, conv_bias: true, mixer_norm_eps: None })");
+    assert_snapshot!(format!("{:?}", mamba.layers[0].mixer), @"Mamba(MambaConfig { d_state: 16, d_conv: 4, expand: 2, dt_rank: 49, conv_bias: true, mixer_norm_eps: None })");
     let text = r#"{"d_model": 768, "n_layer": 1, "vocab_size": 50277, "pad_vocab_size_multiple": 16, "ssm_cfg": {"layer": "Mamba2"}}"#;
     let mamba2 = ModelConfig::from_json(text).unwrap();
     let in_proj = mamba2.weights().into_iter().find(|weight| weight.name.ends_with("in_proj.weight")).unwrap();
-    assert_eq!((mamba2.vocab_size, mamba2.dt_width(), in_proj.shape), (50288, 24, vec![3352, 768]));
-    assert_snapshot!(format!("{:?}", mamba2.architecture), @"Mamba2(Mamba2Config { d_state: 128, d_conv: 4, expand: 2, headdim: 64, ngroups: 1, norm_groups: 1, norm_before_gate: false, dt_limit: (0.0, inf), conv_bias: true })");
+    assert_eq!((mamba2.vocab_size, mamba2.layers[0].dt_width(768), in_proj.shape), (50288, 24, vec![3352, 768]));
+    assert_snapshot!(format!("{:?}", mamba2.layers[0].mixer), @"Mamba2(Mamba2Config { d_state: 128, d_conv: 4, expand: 2, headdim: 64, ngroups: 1, norm_groups: 1, norm_before_gate: false, dt_limit: (0.0, inf), conv_bias: true })");
 }

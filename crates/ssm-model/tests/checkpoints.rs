@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use ssm_model::catalog::{Family, builtin, builtins, published};
-use ssm_model::{Architecture, Checkpoint, ModelConfig, WeightSource};
+use ssm_model::{Checkpoint, MixerConfig, ModelConfig, WeightSource};
 
 fn golden(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(path)
@@ -67,9 +67,9 @@ fn dialects_say_the_same_about_a_model() {
 /// Earlier versions of transformers normalised all groups as one; who wants their numbers must say so.
 #[test]
 fn the_gated_norm_of_several_groups_is_per_group_unless_the_config_says_otherwise() {
-    let norm_groups = |text: &str| match ModelConfig::from_json(text).unwrap().architecture {
-        Architecture::Mamba2(mixer) => (mixer.ngroups, mixer.norm_groups),
-        Architecture::Mamba(_) | Architecture::GptNeoX(_) => unreachable!("a Mamba-2 checkpoint"),
+    let norm_groups = |text: &str| match &ModelConfig::from_json(text).unwrap().layers[0].mixer {
+        MixerConfig::Mamba2(mixer) => (mixer.ngroups, mixer.norm_groups),
+        MixerConfig::Mamba(_) | MixerConfig::Attention(_) => unreachable!("a Mamba-2 checkpoint"),
     };
     let text = |path: &str| std::fs::read_to_string(golden(path)).unwrap();
     assert_eq!(norm_groups(&text("mamba2_g2/config.json")), (2, 2));
@@ -82,9 +82,13 @@ fn the_gated_norm_of_several_groups_is_per_group_unless_the_config_says_otherwis
 #[test]
 fn falcon_mamba_takes_its_width_from_intermediate_size() {
     let config = published().iter().find(|model| model.short_name() == "falcon-mamba-7b").unwrap().config().unwrap();
-    let Architecture::Mamba(mixer) = &config.architecture else { unreachable!("a Mamba") };
-    assert_eq!((config.d_inner(), mixer.expand, mixer.dt_rank, mixer.mixer_norm_eps), (8192, 2, 256, Some(1e-6)));
-    assert_eq!((config.vocab_size, config.tie_embeddings, config.architecture_name()), (65024, false, "Falcon-Mamba"));
+    let layer = &config.layers[0];
+    let MixerConfig::Mamba(mixer) = &layer.mixer else { unreachable!("a Mamba") };
+    assert_eq!(
+        (layer.d_inner(config.d_model), mixer.expand, mixer.dt_rank, mixer.mixer_norm_eps),
+        (8192, 2, 256, Some(1e-6))
+    );
+    assert_eq!((config.vocab_size, config.tie_embeddings, config.architecture), (65024, false, "Falcon-Mamba"));
 }
 
 #[test]

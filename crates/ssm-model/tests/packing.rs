@@ -128,7 +128,7 @@ fn attention_reads_the_positions_that_it_is_given() {
     let segments = Segments::independent(&[40]);
     let last = |positions: Option<&[u32]>| {
         let mut activations = model.embed(&row).unwrap();
-        for layer in 0..model.config().n_layer {
+        for layer in 0..model.config().n_layer() {
             let request = LayerRequest { positions, ..LayerRequest::default() };
             activations = model.layer(layer, &activations, &segments, request).unwrap().activations;
         }

@@ -6,7 +6,7 @@ mod common;
 use candle_core::Tensor;
 use common::{GOLDEN, Golden, NEOX, TRANSFORMERS, golden, largest_difference, logits, open, trained};
 use ssm_kernels::Segments;
-use ssm_model::{Activations, Architecture, Checkpoint, LanguageModel, LayerRequest, Placement, Signal, SignalSet};
+use ssm_model::{Activations, Checkpoint, LanguageModel, LayerRequest, MixerConfig, Placement, Signal, SignalSet};
 
 /// Both rows of a fixture as one packed stream.
 fn packed(tokens: &Tensor) -> (Vec<u32>, Segments) {
@@ -36,8 +36,10 @@ fn golden_logits_with_one_norm_for_all_groups() {
     let Golden { dialects, reference } = golden("mamba2_g2");
     let checkpoint = Checkpoint::open(&dialects[1].1).unwrap();
     let (mut config, mut weights) = (checkpoint.config, checkpoint.weights);
-    let Architecture::Mamba2(mixer) = &mut config.architecture else { unreachable!("a Mamba-2") };
-    mixer.norm_groups = 1;
+    for layer in &mut config.layers {
+        let MixerConfig::Mamba2(mixer) = &mut layer.mixer else { unreachable!("a Mamba-2") };
+        mixer.norm_groups = 1;
+    }
     let model = LanguageModel::load(&config, &mut weights, &Placement::cpu()).unwrap();
     let (tokens, segments) = packed(&reference["tokens.L37"]);
     let (got, _) = logits(&model, &tokens, &segments, None);
@@ -66,7 +68,7 @@ fn golden_layers_and_states() {
         let model = open(&dialects[0].1);
         let (tokens, segments) = packed(&reference["tokens.L37"]);
         let mut activations = model.embed(&tokens).unwrap();
-        for layer in 0..model.config().n_layer {
+        for layer in 0..model.config().n_layer() {
             let request = LayerRequest { states: true, ..LayerRequest::default() };
             let output = model.layer(layer, &activations, &segments, request).unwrap();
             activations = output.activations;
@@ -114,7 +116,7 @@ fn golden_models_of_transformers_layer_by_layer_and_in_their_logits() {
         let model = open(&dialects[0].1);
         let (tokens, segments) = packed(&reference["tokens"]);
         let mut activations = model.embed(&tokens).unwrap();
-        for layer in 0..model.config().n_layer {
+        for layer in 0..model.config().n_layer() {
             activations = model.layer(layer, &activations, &segments, LayerRequest::default()).unwrap().activations;
             let (want, got) = (&reference[&format!("layer{layer}.residual")], activations.residual.clone().unwrap());
             let difference = largest_difference(want, &got.reshape(want.dims()).unwrap());
@@ -134,7 +136,7 @@ fn golden_transformers_layer_by_layer_and_in_their_logits() {
         let model = open(&dialects[0].1);
         let (tokens, segments) = packed(&reference["tokens"]);
         let mut activations = model.embed(&tokens).unwrap();
-        for layer in 0..model.config().n_layer {
+        for layer in 0..model.config().n_layer() {
             let signals = SignalSet::of(&[Signal::SsmOutput]);
             let output = model
                 .layer(layer, &activations, &segments, LayerRequest { signals, ..LayerRequest::default() })
@@ -195,7 +197,7 @@ fn golden_transformers_go_on_with_fewer_rows() {
                 residual: whole.residual.map(|residual| residual.index_select(&index, 0).unwrap()),
             };
             let segments = Segments::independent(&[kept.len()]);
-            for layer in 1..model.config().n_layer {
+            for layer in 1..model.config().n_layer() {
                 let request = LayerRequest { positions, ..LayerRequest::default() };
                 activations = model.layer(layer, &activations, &segments, request).unwrap().activations;
             }

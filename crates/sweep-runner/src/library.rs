@@ -24,7 +24,7 @@ use thiserror::Error;
 
 use random::RandomModel;
 
-use crate::config::{Catalog, CatalogError, ModelFacts, TaskFacts, TaskKind};
+use crate::config::{Catalog, CatalogError, LayerFacts, ModelFacts, TaskFacts, TaskKind};
 use crate::home;
 use crate::record::manifest::HubCommit;
 use hub::{Hub, HubModel, Parts};
@@ -462,12 +462,18 @@ impl Catalog for Library {
             .map_err(as_catalog_error)?;
         Ok(ModelFacts {
             reference: reference.to_owned(),
-            architecture: config.architecture_name(),
-            n_layer: config.n_layer,
-            signals: config.signals(),
+            architecture: config.architecture,
+            layers: config
+                .layers
+                .iter()
+                .map(|layer| LayerFacts {
+                    kind: layer.kind(),
+                    signals: layer.signals(),
+                    flops_per_token: layer.flops_per_token(config.d_model),
+                    flops_per_pair: layer.attention_flops_per_pair(config.d_model),
+                })
+                .collect(),
             uses_positions: config.uses_positions(),
-            flops_per_token_layer: config.layer_flops_per_token(),
-            flops_per_token_pair: config.attention_flops_per_pair(),
             flops_per_token_head: config.head_flops_per_row(),
             weights_digest,
             tokenizer_digest,

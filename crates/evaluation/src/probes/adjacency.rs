@@ -65,7 +65,7 @@ fn look(
     seen: &mut Vec<Observation>,
 ) -> Result<(), EvaluationError> {
     let layer = at.stream.layer + 1;
-    if layer >= model.config().n_layer {
+    if layer >= model.config().n_layer() {
         return Ok(());
     }
     let (shortened, segments) = at.plan.apply(&at.stream)?;

@@ -148,7 +148,7 @@ fn look(
     let behind_segments = Segments::independent(&behind_lengths);
     let (mut front, mut behind) = (rows_of(&activations, &front)?, rows_of(&activations, &behind)?);
     let mut seen = Vec::new();
-    for layer in site + 1..model.config().n_layer {
+    for layer in site + 1..model.config().n_layer() {
         let signals = SignalSet::of(&[Signal::Dt, Signal::Scan]);
         let request = LayerRequest { signals, states: true, ..LayerRequest::default() };
         let output = model.layer(layer, &front, &front_segments, request)?;

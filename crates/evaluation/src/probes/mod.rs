@@ -191,7 +191,7 @@ impl std::fmt::Debug for Probe {
 impl ProbeSetup<'_> {
     /// The layer after which the probe removes tokens.
     fn site(&self) -> usize {
-        let last = self.model.config().n_layer - 1;
+        let last = self.model.config().n_layer() - 1;
         // Something must be left to look at behind it.
         ((self.options.number("site_depth") * last as f64).round() as usize).min(last.saturating_sub(1))
     }

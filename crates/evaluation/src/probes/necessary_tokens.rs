@@ -62,8 +62,8 @@ pub(super) static PROBE: Probe = Probe {
 fn run(setup: &ProbeSetup<'_>) -> Result<ProbeTable, EvaluationError> {
     let model = setup.model;
     let oracle = setup.options.word("oracle") == "yes";
-    let metrics = all_metrics(model.config().signals(), oracle);
-    let layers = layers(0, model.config().n_layer, setup.options.integer("every") as usize);
+    let layers = layers(0, model.config().n_layer(), setup.options.integer("every") as usize);
+    let metrics = all_metrics(model.config().signals(layers.iter().copied()), oracle);
     in_groups(model, &questions(setup.items), 1, |group| {
         let by_layer = scores(model, group, &metrics, &layers, setup.seed)?;
         let mut seen: Vec<Observation> = Vec::new();

@@ -94,7 +94,7 @@ fn look(
     }
     let segments = Segments::independent(&lengths);
     let activations = rows_of(&activations, &rows)?;
-    let activations = through(model, activations, &segments, site + 1..model.config().n_layer, Some(&positions))?;
+    let activations = through(model, activations, &segments, site + 1..model.config().n_layer(), Some(&positions))?;
     let scores = score(model, &activations, &readings.concat())?;
     let mut scores = scores.as_slice();
     let answers = readings.iter().map(|readings| {

@@ -56,7 +56,7 @@ const SOURCES: [Source; 3] = [Source::BlockOutput, Source::Residual, Source::Ssm
 
 fn run(setup: &ProbeSetup<'_>) -> Result<ProbeTable, EvaluationError> {
     let model = setup.model;
-    let shown = layers(0, model.config().n_layer, setup.options.integer("every") as usize);
+    let shown = layers(0, model.config().n_layer(), setup.options.integer("every") as usize);
     in_groups(model, &questions(setup.items), 1, |group| {
         let contexts: Vec<Vec<u32>> = group.iter().map(|question| question.context.to_vec()).collect();
         let (activations, segments) = embed(model, &contexts)?;
@@ -64,7 +64,7 @@ fn run(setup: &ProbeSetup<'_>) -> Result<ProbeTable, EvaluationError> {
         let signals = SignalSet::of(&[Signal::SsmOutput]);
         let request = LayerRequest { signals, ..LayerRequest::default() };
         let mut seen: Vec<Observation> = Vec::new();
-        forward(model, activations, &segments, 0..model.config().n_layer, request, |layer, output| {
+        forward(model, activations, &segments, 0..model.config().n_layer(), request, |layer, output| {
             if !shown.contains(&layer) {
                 return Ok(());
             }

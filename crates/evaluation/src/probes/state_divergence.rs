@@ -62,7 +62,7 @@ struct Case<'q, 'a> {
 
 fn run(setup: &ProbeSetup<'_>) -> Result<ProbeTable, EvaluationError> {
     let (model, site) = (setup.model, setup.site());
-    let shown = layers(site + 1, model.config().n_layer, setup.options.integer("every") as usize);
+    let shown = layers(site + 1, model.config().n_layer(), setup.options.integer("every") as usize);
     // Two tokens, each with a whole and a shortened stream.
     in_groups(model, &questions(setup.items), 4, |group| look(model, site, &shown, setup.seed, group))
 }
@@ -109,7 +109,7 @@ fn look(
     let segments = Segments::new(&lengths, &parents)?;
     let mut activations = rows_of(&activations, &rows)?;
     let mut seen = Vec::new();
-    for layer in site + 1..model.config().n_layer {
+    for layer in site + 1..model.config().n_layer() {
         let looks = shown.contains(&layer);
         let signals = if looks { SignalSet::of(&[Signal::Dt, Signal::Scan]) } else { SignalSet::NONE };
         let request = LayerRequest { signals, states: looks, ..LayerRequest::default() };

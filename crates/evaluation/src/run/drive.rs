@@ -56,7 +56,7 @@ pub(crate) fn drive_observed(
     let mut table = batch.table.clone();
     let mut sites = Vec::new();
     let (mut token_layers, mut token_pairs, mut matching_flops) = (0, 0, 0.0);
-    for layer in 0..model.config().n_layer {
+    for layer in 0..model.config().n_layer() {
         let reduces = reduction.sites.contains(&layer);
         let signals = if reduces { reduction.rule.signals().union(observed) } else { always };
         let lengths = (0..segments.len()).map(|index| segments.length(index));
@@ -94,7 +94,7 @@ pub(crate) fn drive_observed(
         }
         let planned =
             table.segments.iter().zip(&plan.plans).filter_map(|(tokens, plan)| Some((tokens, plan.as_ref()?)));
-        let flops = planned.map(|(tokens, plan)| matching(&reduction.rule, model.config(), tokens, plan));
+        let flops = planned.map(|(tokens, plan)| matching(&reduction.rule, model.config(), layer, tokens, plan));
         matching_flops += flops.sum::<f64>();
         if !plan.is_identity() {
             Arriving::of(&stream)?.check(layer, &table.segments)?;

@@ -56,7 +56,7 @@ pub fn prefill(
     reduction: &Reduction,
 ) -> Result<Prefilled, EvaluationError> {
     let batch = Batch { tokens, segments, table, placements: Vec::new() };
-    let mut states = Vec::with_capacity(model.config().n_layer);
+    let mut states = Vec::with_capacity(model.config().n_layer());
     #[cfg(feature = "cuda")]
     if on_gpu::takes_all(model, reduction) {
         let on_gpu::Queued { activations, segments, .. } =

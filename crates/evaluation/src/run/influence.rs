@@ -105,7 +105,7 @@ fn last_log_probs(
         positions.extend(&left, |_| None, &lengths, &mut all);
         all
     });
-    for later in layer + 1..model.config().n_layer {
+    for later in layer + 1..model.config().n_layer() {
         let (time, positions) = (times.as_deref(), positions.as_deref());
         let request = LayerRequest { time, positions, ..LayerRequest::default() };
         activations = model.layer(later, &activations, &forked, request)?.activations;
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn influence_is_what_leaving_a_token_out_changes() {
         let (model, layer, n) = (model(), 9, 12);
-        let n_layer = model.config().n_layer;
+        let n_layer = model.config().n_layer();
         // The segment in question stands second.
         let tokens: Vec<u32> = (0..20).map(|index| 37 * index + 5).collect();
         let segments = Segments::independent(&[8, n]);

@@ -1,7 +1,7 @@
 //! Where values that are NaN or infinite arose, once an error speaks of them.
 
 use reduction_strategies::PlanError;
-use ssm_model::LanguageModel;
+use ssm_model::{LanguageModel, LayerConfig, SignalSet};
 
 use super::drive::{Observer, drive_observed};
 use super::reduction::Reduction;
@@ -22,7 +22,8 @@ pub(crate) fn located(
         | EvaluationError::Plan(PlanError::NotFinite { .. } | PlanError::Unordered { .. }) => None,
         _ => return None,
     };
-    let observer = Observer { signals: model.config().signals(), every_layer: true, at_site: &mut |_| Ok(()) };
+    let signals = model.config().layers.iter().map(LayerConfig::signals).fold(SignalSet::default(), SignalSet::union);
+    let observer = Observer { signals, every_layer: true, at_site: &mut |_| Ok(()) };
     match drive_observed(model, batch, reduction, Some(observer), None) {
         Err(found @ EvaluationError::NotFiniteIn { .. }) => Some(found),
         // All layers are in order.

@@ -140,7 +140,7 @@ pub(super) fn forward(
     let mut pending: Option<RowPlan> = None;
     let mut sites = Vec::new();
     let (mut token_layers, mut token_pairs) = (0, 0);
-    for layer in 0..model.config().n_layer {
+    for layer in 0..model.config().n_layer() {
         let reduces = reduction.sites.contains(&layer);
         let signals = if reduces { reduction.rule.signals() } else { SignalSet::default() };
         let (rows, wanted) = (pending.as_ref(), states.is_some());
@@ -190,7 +190,8 @@ fn read_back(
         let (plan, merged_similarity) = site.read(protected, &table)?;
         let arriving = table.clone();
         for (tokens, plan) in arriving.segments.iter().zip(&plan.plans) {
-            matching_flops += plan.as_ref().map_or(0.0, |plan| matching(&reduction.rule, model.config(), tokens, plan));
+            let flops = |plan| matching(&reduction.rule, model.config(), site.layer, tokens, plan);
+            matching_flops += plan.as_ref().map_or(0.0, flops);
         }
         table = table.apply(&plan)?;
         traces.push(SiteTrace { site: site.layer, plan, arriving, merged_similarity });

@@ -30,9 +30,9 @@ impl Reduction {
 }
 
 /// FLOPs of the matching behind the plan of one sequence.
-pub(crate) fn matching(rule: &Rule, config: &ModelConfig, arriving: &SegmentTokens, plan: &Plan) -> f64 {
-    let d_inner = config.d_inner();
-    let widths = Widths { d_model: config.d_model, d_inner, dt: config.dt_width() };
+pub(crate) fn matching(rule: &Rule, config: &ModelConfig, site: usize, arriving: &SegmentTokens, plan: &Plan) -> f64 {
+    let (d_model, layer) = (config.d_model, &config.layers[site]);
+    let widths = Widths { d_model, d_inner: layer.d_inner(d_model), dt: layer.dt_width(d_model) };
     let n = arriving.protected.iter().filter(|protected| !**protected).count();
     rule.matching_flops(n, n - (plan.n_tokens() - plan.keep().len()), widths)
 }

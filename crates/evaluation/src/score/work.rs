@@ -38,7 +38,7 @@ impl std::ops::Add for Work {
 impl Work {
     /// FLOPs counted from the shapes that ran: blocks, attention over real lengths, matching and head rows (an embedding look-up
     /// costs none), from those of a token in a layer, of a pair of tokens and of a row in the head
-    /// (`ModelConfig::layer_flops_per_token`, `attention_flops_per_pair`, `head_flops_per_row`).
+    /// (`LayerConfig::flops_per_token`, `attention_flops_per_pair`, `ModelConfig::head_flops_per_row`).
     #[must_use]
     pub fn flops(&self, per_token_layer: f64, per_pair: f64, per_head_row: f64) -> f64 {
         self.token_layers as f64 * per_token_layer

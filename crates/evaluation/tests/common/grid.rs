@@ -100,7 +100,7 @@ pub(crate) fn assert_same(place: &str, shared: &Evaluation, alone: &Evaluation) 
 /// All strategies that a model can serve, under every protocol, and both kinds of positions where it reads them.
 pub(crate) fn grid<'a>(model: &LanguageModel, tasks: &'a [Task], ratios: &[f64]) -> Vec<Cell<'a>> {
     let mut cells = Vec::new();
-    let shown = model.config().signals();
+    let shown = model.config().signals(0..model.config().n_layer());
     let kinds = if model.config().uses_positions() { &POSITIONS[..] } else { &POSITIONS[..1] };
     for scoring in protocol::all().iter().map(|protocol| protocol.with_batch_size(5)) {
         for strategy in registry::all() {

@@ -22,7 +22,7 @@ pub(crate) fn model(name: &str) -> LanguageModel {
 
 /// Three sites within a model: those of [`SITES`], or at the same share of a shallower one's depth.
 pub(crate) fn sites(model: &LanguageModel) -> Vec<usize> {
-    SITES.iter().map(|site| site * model.config().n_layer / 16).collect()
+    SITES.iter().map(|site| site * model.config().n_layer() / 16).collect()
 }
 
 /// The first items of a task, in the tokens that all builtin models share.

@@ -3,7 +3,7 @@ use std::path::Path;
 use ssm_kernels::KernelError;
 use thiserror::Error;
 
-use crate::config::ConfigError;
+use crate::config::error::ConfigError;
 
 /// Why a checkpoint could not be opened or did not hold what the model needs.
 #[derive(Debug, Error)]

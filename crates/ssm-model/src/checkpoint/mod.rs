@@ -4,7 +4,7 @@
 //! are mapped. A GPT-NeoX is known by its names in transformers (`gpt_neox.layers.{i}.attention.dense.weight`, ...). Weights
 //! are read one at a time, when they are taken, and arrive as contiguous float32 on the CPU.
 
-mod error;
+pub(crate) mod error;
 mod folder;
 mod names;
 mod pickle;

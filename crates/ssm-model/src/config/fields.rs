@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::{ConfigError, json};
+use super::error::ConfigError;
+use super::json;
 
 pub(super) struct Fields {
     prefix: &'static str,

@@ -3,9 +3,12 @@
 use serde_json::json;
 use ssm_kernels::ops::Gelu;
 
+use super::error::ConfigError;
 use super::fields::Fields;
+use super::model::{ModelConfig, repeated};
+use super::naming;
 use super::without_effect::{self, COMMON, GPT_NEOX};
-use super::{Architecture, ConfigError, GptNeoXConfig, ModelConfig};
+use crate::block::{AttentionConfig, LayerConfig, MixerConfig, MlpConfig, NormKind, Residual};
 
 pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
     let d_model = fields.required("hidden_size")?;
@@ -23,9 +26,25 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
     fields.finish(&[COMMON, GPT_NEOX])?;
     let head_dim = d_model / heads.max(1);
     let rotary_dim = (head_dim as f64 * share) as usize;
-    let block = GptNeoXConfig { heads, d_mlp, rotary_dim, rotary_base, parallel_residual, attention_bias, activation };
-    let architecture = Architecture::GptNeoX(block);
-    Ok(ModelConfig { d_model, n_layer, vocab_size, norm_eps, tie_embeddings, architecture })
+    let layer = LayerConfig {
+        norm: NormKind::Layer,
+        mixer: MixerConfig::Attention(AttentionConfig { heads, rotary_dim, rotary_base, bias: attention_bias }),
+        mlp: Some(MlpConfig {
+            width: d_mlp,
+            activation,
+            residual: if parallel_residual { Residual::Parallel } else { Residual::Sequential },
+        }),
+    };
+    Ok(ModelConfig {
+        architecture: "GPT-NeoX",
+        d_model,
+        vocab_size,
+        norm_eps,
+        tie_embeddings,
+        final_norm: NormKind::Layer,
+        layers: repeated(layer, n_layer)?,
+        naming: &naming::GPT_NEOX,
+    })
 }
 
 fn activation(fields: &mut Fields) -> Result<Gelu, ConfigError> {
@@ -42,7 +61,7 @@ fn activation(fields: &mut Fields) -> Result<Gelu, ConfigError> {
 }
 
 /// Share of a head that turns, and the base of its frequencies. Older versions wrote `rotary_pct` and `rotary_emb_base`,
-/// later ones `partial_rotary_factor` and `rope_theta`, beside them or in `rope_parameters`.
+/// later ones `partial_rotary_factor` and `rope_theta`, at the top level or in `rope_parameters`.
 fn rotary(fields: &mut Fields) -> Result<(f64, f64), ConfigError> {
     fields.only("rope_scaling", &[], "null (positions are not stretched)")?;
     let mut nested = fields.object("rope_parameters", "rope_parameters.")?;
@@ -57,7 +76,7 @@ fn rotary(fields: &mut Fields) -> Result<(f64, f64), ConfigError> {
     }
 }
 
-/// A number that may stand in `rope_parameters`, beside it, or beside it under its old name; all that are there must agree.
+/// A number that `rope_parameters` or the top level may hold, there also under its old name; all that are present must agree.
 fn agreed(
     nested: &mut Fields,
     fields: &mut Fields,

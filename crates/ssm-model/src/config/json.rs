@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::ConfigError;
+use super::error::ConfigError;
 use crate::strict_json::{self, StrictError};
 
 /// Parses an object in which `Infinity`, `-Infinity` and `NaN` may stand where a value may.

@@ -2,9 +2,12 @@
 
 use serde_json::json;
 
+use super::error::ConfigError;
 use super::fields::Fields;
+use super::model::{ModelConfig, repeated};
+use super::naming;
 use super::without_effect::{self, COMMON, STATE_SPACES, STATE_SPACES_MIXER};
-use super::{Architecture, ConfigError, Mamba2Config, MambaConfig, ModelConfig};
+use crate::block::{LayerConfig, Mamba2Config, MambaConfig, MixerConfig, NormKind};
 
 /// `norm_epsilon` of `MixerModel`, which no config can change; the gated norm of Mamba-2 uses the same value.
 const NORM_EPS: f64 = 1e-5;
@@ -29,10 +32,20 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
     let vocab_size = vocab_size
         .checked_next_multiple_of(multiple)
         .ok_or_else(|| ConfigError::Sizes(format!("`vocab_size` is {vocab_size}, which cannot be padded")))?;
-    Ok(ModelConfig { d_model, n_layer, vocab_size, norm_eps: NORM_EPS, tie_embeddings, architecture: mixer })
+    let layer = LayerConfig { norm: NormKind::Rms, mixer, mlp: None };
+    Ok(ModelConfig {
+        architecture: layer.kind(),
+        d_model,
+        vocab_size,
+        norm_eps: NORM_EPS,
+        tie_embeddings,
+        final_norm: NormKind::Rms,
+        layers: repeated(layer, n_layer)?,
+        naming: &naming::MAMBA_SSM,
+    })
 }
 
-fn parse_mixer(fields: &mut Fields, d_model: usize) -> Result<Architecture, ConfigError> {
+fn parse_mixer(fields: &mut Fields, d_model: usize) -> Result<MixerConfig, ConfigError> {
     // Checkpoints from before Mamba-2 have no `layer`.
     let layer = fields.text("layer")?.unwrap_or_else(|| "Mamba1".into());
     let d_conv = fields.size("d_conv")?.unwrap_or(4);
@@ -43,7 +56,7 @@ fn parse_mixer(fields: &mut Fields, d_model: usize) -> Result<Architecture, Conf
         "Mamba1" => {
             let d_state = fields.size("d_state")?.unwrap_or(16);
             let dt_rank = fields.dt_rank("dt_rank", d_model)?;
-            Architecture::Mamba(MambaConfig { d_state, d_conv, expand, dt_rank, conv_bias, mixer_norm_eps: None })
+            MixerConfig::Mamba(MambaConfig { d_state, d_conv, expand, dt_rank, conv_bias, mixer_norm_eps: None })
         }
         "Mamba2" => {
             let d_state = fields.size("d_state")?.unwrap_or(128);
@@ -56,7 +69,7 @@ fn parse_mixer(fields: &mut Fields, d_model: usize) -> Result<Architecture, Conf
             fields.only("learnable_init_states", &[json!(false)], "false (states start at zero)")?;
             fields.only("activation", &[json!("swish"), json!("silu")], "\"swish\"")?;
             fields.agrees("d_ssm", expand.saturating_mul(d_model), "expand * d_model (no MLP path in the mixer)")?;
-            Architecture::Mamba2(Mamba2Config {
+            MixerConfig::Mamba2(Mamba2Config {
                 d_state,
                 d_conv,
                 expand,

@@ -2,9 +2,13 @@
 
 use serde_json::json;
 
+use super::error::ConfigError;
 use super::fields::Fields;
+use super::gpt_neox;
+use super::model::{ModelConfig, repeated};
+use super::naming;
 use super::without_effect::{self, COMMON, MAMBA};
-use super::{Architecture, ConfigError, Mamba2Config, MambaConfig, ModelConfig, gpt_neox};
+use crate::block::{LayerConfig, Mamba2Config, MambaConfig, MixerConfig, NormKind};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -58,7 +62,7 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
             )));
         }
         let ngroups = fields.required("n_groups")?;
-        Architecture::Mamba2(Mamba2Config {
+        MixerConfig::Mamba2(Mamba2Config {
             d_state,
             d_conv,
             expand,
@@ -76,11 +80,21 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
             Kind::FalconMamba => Some(fields.float("mixer_rms_eps")?.unwrap_or(1e-6)),
             Kind::Mamba | Kind::Mamba2 => None,
         };
-        Architecture::Mamba(MambaConfig { d_state, d_conv, expand, dt_rank, conv_bias, mixer_norm_eps })
+        MixerConfig::Mamba(MambaConfig { d_state, d_conv, expand, dt_rank, conv_bias, mixer_norm_eps })
     };
     without_effect::only_without_effect(&mut fields)?;
     fields.finish(&[COMMON, MAMBA])?;
-    Ok(ModelConfig { d_model, n_layer, vocab_size, norm_eps, tie_embeddings, architecture: mixer })
+    let layer = LayerConfig { norm: NormKind::Rms, mixer, mlp: None };
+    Ok(ModelConfig {
+        architecture: layer.kind(),
+        d_model,
+        vocab_size,
+        norm_eps,
+        tie_embeddings,
+        final_norm: NormKind::Rms,
+        layers: repeated(layer, n_layer)?,
+        naming: &naming::MAMBA_SSM,
+    })
 }
 
 /// `d_inner / d_model`. The file of Falcon-Mamba says `expand` 16 and an `intermediate_size` of twice the width: upstream

@@ -4,7 +4,7 @@
 
 use serde_json::json;
 
-use super::ConfigError;
+use super::error::ConfigError;
 use super::fields::Fields;
 
 /// In every dialect: what `PreTrainedConfig` of transformers holds, and what tools write into any `config.json`.

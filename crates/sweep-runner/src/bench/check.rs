@@ -29,7 +29,7 @@ pub(super) fn run(
     let weights = || RandomWeights { seed: 1 };
     let reference = LanguageModel::load(&config, &mut weights(), &Placement::cpu())?;
     let model = LanguageModel::load(&config, &mut weights(), placement)?;
-    let name = config.architecture_name();
+    let name = config.architecture;
     let limit = if placement.dtype == DType::BF16 { 3e-2 } else { 1e-4 };
     let dense = Reduction::dense();
     let error = difference(&last_hidden(&reference, &dense)?.0, &last_hidden(&model, &dense)?.0)?;

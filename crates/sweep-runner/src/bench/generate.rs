@@ -188,7 +188,7 @@ mod tests {
         for name in ["mamba2-world", "neox-world"] {
             let model = builtin(name);
             let done = prefill(&model, &prompts, &generate.prompts, &reduction).unwrap();
-            assert_eq!(done.state.0.len(), model.config().n_layer);
+            assert_eq!(done.state.0.len(), model.config().n_layer());
             let got = run(&model, &prompts, &generate, &reduction).unwrap();
             assert!(got.prompt_tokens_left < 18 && got.tokens.len() == 3, "{name}");
             if let Ok(cache) = done.state.0[2].cache() {

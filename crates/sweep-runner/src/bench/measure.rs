@@ -102,8 +102,8 @@ pub(super) fn case(
     };
     let config = model.config();
     let pairs: usize = shape.lengths().iter().map(|length| length * (length + 1) / 2).sum();
-    let dense_flops = (shape.n_tokens() * config.n_layer) as f64 * config.layer_flops_per_token()
-        + (pairs * config.n_layer) as f64 * config.attention_flops_per_pair()
+    let dense_flops = (shape.n_tokens() as u64 * config.flops_per_token()) as f64
+        + (pairs as u64 * config.attention_flops_per_pair()) as f64
         + head_rows as f64 * config.head_flops_per_row();
     Ok(Measurement {
         model: name.to_owned(),

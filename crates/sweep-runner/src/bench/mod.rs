@@ -181,7 +181,7 @@ impl Bench {
             let config = published.config().map_err(BenchError::Config)?;
             let model = LanguageModel::load(&config, &mut RandomWeights { seed: self.seed }, placement)?;
             let short_name = published.short_name();
-            let cases = self.cases(&reductions, config.n_layer)?;
+            let cases = self.cases(&reductions, config.n_layer())?;
             for shape in &self.shapes {
                 for logits in &self.logits {
                     for (name, reduction) in &cases {

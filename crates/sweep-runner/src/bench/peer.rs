@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use candle_transformers::models::{mamba, mamba2};
 use ssm_model::catalog::Published;
-use ssm_model::{Architecture, ModelConfig};
+use ssm_model::{MixerConfig, ModelConfig};
 
 use super::{BenchError, Logits, Measurement, Shape};
 
@@ -21,11 +21,13 @@ pub(super) const NAME: &str = "candle-transformers";
 pub(super) fn case(published: &Published, config: &ModelConfig, shape: &Shape) -> Result<Measurement, BenchError> {
     let variables = VarMap::new();
     let weights = VarBuilder::from_varmap(&variables, DType::F32, &Device::Cpu);
-    let run: Box<dyn Fn(usize) -> candle_core::Result<()>> = match &config.architecture {
-        Architecture::Mamba(_) => {
+    let mixer = config.layers.first().filter(|first| config.layers.iter().all(|layer| layer == *first));
+    let mixer = mixer.map(|layer| &layer.mixer);
+    let run: Box<dyn Fn(usize) -> candle_core::Result<()>> = match mixer {
+        Some(MixerConfig::Mamba(_)) => {
             let config = mamba::Config {
                 d_model: config.d_model,
-                n_layer: config.n_layer,
+                n_layer: config.n_layer(),
                 vocab_size: config.vocab_size,
                 pad_vocab_size_multiple: 1,
             };
@@ -38,13 +40,13 @@ pub(super) fn case(published: &Published, config: &ModelConfig, shape: &Shape) -
                 Ok(())
             })
         }
-        Architecture::Mamba2(mixer) => {
+        Some(MixerConfig::Mamba2(mixer)) => {
             let config = mamba2::Config {
                 d_model: config.d_model,
-                n_layer: config.n_layer,
+                n_layer: config.n_layer(),
                 vocab_size: config.vocab_size,
                 d_state: mixer.d_state,
-                expand: config.d_inner() / config.d_model,
+                expand: mixer.expand,
                 headdim: mixer.headdim,
                 ngroups: mixer.ngroups,
                 pad_vocab_size_multiple: 1,
@@ -57,7 +59,7 @@ pub(super) fn case(published: &Published, config: &ModelConfig, shape: &Shape) -
                 Ok(())
             })
         }
-        Architecture::GptNeoX(_) => {
+        Some(MixerConfig::Attention(_)) | None => {
             let message = format!("{}: candle-transformers has no model of this architecture", published.short_name());
             return Err(BenchError::Name(message));
         }
@@ -75,8 +77,7 @@ pub(super) fn case(published: &Published, config: &ModelConfig, shape: &Shape) -
         tokens: shape.n_tokens(),
         tokens_left: shape.n_tokens(),
         seconds: vec![start.elapsed().as_secs_f64()],
-        dense_flops: shape.n_tokens() as f64
-            * (config.n_layer as f64 * config.layer_flops_per_token() + config.head_flops_per_row()),
+        dense_flops: shape.n_tokens() as f64 * (config.flops_per_token() as f64 + config.head_flops_per_row()),
         memory: None,
         kernels: Vec::new(),
     })

@@ -96,13 +96,13 @@ pub(super) fn models() -> Result<ExitCode, Failure> {
 }
 
 fn model_row(name: &str, config: &ModelConfig, what: &str) -> Result<[String; 9], Failure> {
-    let sites = Sites::Paper.resolve(config.n_layer).map_err(|error| failed(miette!("{name}: {error}")))?;
+    let sites = Sites::Paper.resolve(config.n_layer()).map_err(|error| failed(miette!("{name}: {error}")))?;
     let sites: Vec<String> = sites.iter().map(usize::to_string).collect();
     let parameters = config.parameters();
     Ok([
         name.to_owned(),
-        config.architecture_name().to_owned(),
-        config.n_layer.to_string(),
+        config.architecture.to_owned(),
+        config.n_layer().to_string(),
         config.d_model.to_string(),
         format!("{:.1} M", parameters as f64 / 1e6),
         sites.join(","),

@@ -28,17 +28,10 @@ pub struct ModelFacts {
     pub reference: String,
     /// Name of its architecture, for messages.
     pub architecture: &'static str,
-    /// Number of layers.
-    pub n_layer: usize,
-    /// What a layer can show to a strategy.
-    #[serde(skip)]
-    pub signals: SignalSet,
-    /// Whether its layers read the positions of tokens.
+    /// Its layers, first to last.
+    pub layers: Vec<LayerFacts>,
+    /// Whether any of its layers reads the positions of tokens.
     pub uses_positions: bool,
-    /// FLOPs of one token in one layer.
-    pub flops_per_token_layer: f64,
-    /// FLOPs of one pair of a token and a token that it attends to in one layer; 0 without attention.
-    pub flops_per_token_pair: f64,
     /// FLOPs of one scored row in the output head.
     pub flops_per_token_head: f64,
     /// Digest of weights and model configuration; part of every id.
@@ -47,7 +40,26 @@ pub struct ModelFacts {
     pub tokenizer_digest: String,
 }
 
+/// A layer, as far as planning needs it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LayerFacts {
+    /// Name of its kind, for messages.
+    pub kind: &'static str,
+    /// What it can show to a strategy.
+    #[serde(skip)]
+    pub signals: SignalSet,
+    /// FLOPs of one token.
+    pub flops_per_token: u64,
+    /// FLOPs of one pair of a token and a token that it attends to; 0 without attention.
+    pub flops_per_pair: u64,
+}
+
 impl ModelFacts {
+    /// Number of layers.
+    pub fn n_layer(&self) -> usize {
+        self.layers.len()
+    }
+
     /// Whether its weights are random numbers.
     pub fn is_random(&self) -> bool {
         self.reference.starts_with(RANDOM)

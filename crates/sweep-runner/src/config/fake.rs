@@ -4,7 +4,7 @@ use evaluation::tasks::Prompting;
 use reduction_strategies::registry::nearest;
 use ssm_model::{Signal, SignalSet, catalog};
 
-use super::catalog::{Catalog, CatalogError, ModelFacts, TaskFacts, TaskKind};
+use super::catalog::{Catalog, CatalogError, LayerFacts, ModelFacts, TaskFacts, TaskKind};
 
 /// Two of the builtin models at 16 and 12 layers and the Transformer at 8, the published models of the hub and with random weights;
 /// the reference tasks, one task of running text, and those of the paper.
@@ -49,11 +49,8 @@ impl Catalog for FakeCatalog {
         Ok(ModelFacts {
             reference: reference.to_owned(),
             architecture: if attends { "GPT-NeoX" } else { "Mamba" },
-            n_layer,
-            signals: if attends { SignalSet::of(&[Signal::SsmOutput, Signal::Influence]) } else { SignalSet::ALL },
+            layers: vec![layer(attends); n_layer],
             uses_positions: attends,
-            flops_per_token_layer: 1e6,
-            flops_per_token_pair: if attends { 1e3 } else { 0.0 },
             flops_per_token_head: 2e5,
             weights_digest: format!("{reference}-{}", self.weights),
             tokenizer_digest: "t".to_owned(),
@@ -73,6 +70,16 @@ impl Catalog for FakeCatalog {
             kind,
             data_digest: format!("{name}-{}", self.data),
         })
+    }
+}
+
+/// A layer of a Transformer or of a Mamba.
+pub(crate) fn layer(attends: bool) -> LayerFacts {
+    LayerFacts {
+        kind: if attends { "attention" } else { "Mamba" },
+        signals: if attends { SignalSet::of(&[Signal::SsmOutput, Signal::Influence]) } else { SignalSet::ALL },
+        flops_per_token: 1_000_000,
+        flops_per_pair: if attends { 1000 } else { 0 },
     }
 }
 

@@ -30,7 +30,7 @@ mod write;
 use std::io::Read;
 use std::path::Path;
 
-pub use catalog::{Catalog, CatalogError, ModelFacts, TaskFacts, TaskKind};
+pub use catalog::{Catalog, CatalogError, LayerFacts, ModelFacts, TaskFacts, TaskKind};
 pub use claim::{Claim, Comparison, Entry};
 pub use claim_rows::RowComparison;
 pub use error::{ConfigError, render_plain};

@@ -16,10 +16,10 @@ fn resolve_block(block: &WireSchedule, models: &[ModelFacts]) -> Result<Schedule
     let amounts = amounts(&block.ratio)?;
     let sites = site_axis(&block.sites)?;
     for model in models {
-        for set in sites.expand(model.n_layer) {
-            let resolved = set.resolve(model.n_layer).map_err(|error| beyond(&error, &block.sites, model))?;
+        for set in sites.expand(model.n_layer()) {
+            let resolved = set.resolve(model.n_layer()).map_err(|error| beyond(&error, &block.sites, model))?;
             for amount in &amounts {
-                amount.value.keep_ratio(&resolved, model.n_layer).map_err(|error| {
+                amount.value.keep_ratio(&resolved, model.n_layer()).map_err(|error| {
                     let hint = match sites {
                         SiteAxis::One(_) => error.hint(),
                         _ => Some("one late site saves little: give keep_ratio for single-site schedules".to_owned()),

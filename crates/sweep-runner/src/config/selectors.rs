@@ -99,7 +99,7 @@ impl Axes<'_> {
             (Condition::Sites(sites), axis) => self
                 .models
                 .iter()
-                .flat_map(|model| axis.expand(model.n_layer).into_iter().map(|set| set.resolve(model.n_layer)))
+                .flat_map(|model| axis.expand(model.n_layer()).into_iter().map(|set| set.resolve(model.n_layer())))
                 .any(|resolved| resolved.is_ok_and(|resolved| resolved == *sites)),
             _ => false,
         });

@@ -57,10 +57,10 @@ pub enum PlanError {
         /// The protocol.
         protocol: String,
     },
-    /// A strategy that reads what the layers of a model do not have.
-    #[error("`{strategy}` reads {signal}, which a layer of {model} ({architecture}) does not have")]
+    /// A strategy that reads what the layer of a site does not show.
+    #[error("`{strategy}` reads {signal}, which layer {layer} ({kind}) of {model} does not show")]
     #[diagnostic(help(
-        "choose an importance and a source that it has, or leave these cells out: `exclude: [{{ model: {model}, strategy: {name} }}]`"
+        "choose an importance and a source that it shows{sites}, or leave these cells out: `exclude: [{{ model: {model}, strategy: {name} }}]`"
     ))]
     NoSignal {
         /// The strategy with its options.
@@ -71,8 +71,12 @@ pub enum PlanError {
         signal: String,
         /// The model.
         model: String,
-        /// Its architecture.
-        architecture: &'static str,
+        /// The first site whose layer does not show it.
+        layer: usize,
+        /// Kind of that layer.
+        kind: &'static str,
+        /// Advice for a model whose other layers show it.
+        sites: &'static str,
     },
     /// A comparison of the claim that the grid cannot make.
     #[error("the comparison on line {line} compares nothing: {problem}")]
@@ -185,14 +189,21 @@ pub fn build(experiment: &Experiment, setting: &Setting) -> Result<Plan, PlanErr
 fn check_signals(plan: &Plan) -> Result<(), PlanError> {
     for trial in &plan.trials {
         let model = &plan.models[trial.model];
-        let missing = trial.strategy.rule().signals().without(model.signals).names();
-        if !missing.is_empty() {
+        let read = trial.strategy.rule().signals();
+        for (layer, facts) in trial.key.sites.iter().filter_map(|site| Some((*site, model.layers.get(*site)?))) {
+            let missing = read.without(facts.signals).names();
+            if missing.is_empty() {
+                continue;
+            }
+            let elsewhere = model.layers.iter().any(|other| read.without(other.signals).names().is_empty());
             return Err(PlanError::NoSignal {
                 strategy: in_words(&trial.key.strategy, &trial.key.strategy_params),
                 name: trial.key.strategy.clone(),
                 signal: missing.join(" and "),
                 model: model.reference.clone(),
-                architecture: model.architecture,
+                layer,
+                kind: facts.kind,
+                sites: if elsewhere { ", name sites on layers that show it" } else { "" },
             });
         }
     }

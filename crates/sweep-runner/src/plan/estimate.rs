@@ -1,11 +1,10 @@
 //! What a cell is likely to cost. Estimates for planning; measured costs are in the records.
 
+use evaluation::protocol::{self, Scope};
 use serde::Serialize;
 
 use super::PlannedTrial;
-use evaluation::protocol::{self, Scope};
-
-use crate::config::{ModelFacts, TaskFacts, TaskKind};
+use crate::config::{LayerFacts, ModelFacts, TaskFacts, TaskKind};
 
 /// Assumed sustained rate on a CPU: small f32 matrices and a sequential scan on a few cores reach a tenth of what a
 /// large matrix product does (about 300 GFLOP/s on two server cores). An assumption, not a measurement.
@@ -58,8 +57,14 @@ impl Estimate {
             (_, TaskKind::RunningText) => 0.5 * block_tokens * block_tokens,
             (false, TaskKind::LogLikelihood) => 0.5 * block_tokens * (context + kept * task.mean_choice_tokens),
         };
-        let per_layer = block_tokens * model.flops_per_token_layer + pairs * model.flops_per_token_pair;
-        let per_item = model.n_layer as f64 * per_layer + head_rows * model.flops_per_token_head;
+        let cost = |layer: &LayerFacts| (layer.flops_per_token, layer.flops_per_pair);
+        // Equal layers are multiplied and not added up one by one, which would round differently.
+        let runs = model.layers.chunk_by(|layer, next| cost(layer) == cost(next));
+        let blocks = runs.map(|run| {
+            let (per_token, per_pair) = cost(&run[0]);
+            run.len() as f64 * (block_tokens * per_token as f64 + pairs * per_pair as f64)
+        });
+        let per_item = blocks.sum::<f64>() + head_rows * model.flops_per_token_head;
         let flops = items as f64 * per_item;
         let rate = if trial.key.device == "cuda" { ASSUMED_CUDA_FLOPS_PER_S } else { ASSUMED_CPU_FLOPS_PER_S };
         Self { flops, seconds: flops / rate }

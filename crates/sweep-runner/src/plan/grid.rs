@@ -91,13 +91,13 @@ fn params(variant: &Variant, positions: Option<Positions>) -> String {
 fn points(experiment: &Experiment, model: &ModelFacts) -> Result<Vec<Point>, PlanError> {
     let mut points = Vec::new();
     for schedule in &experiment.schedules {
-        for set in schedule.sites.expand(model.n_layer) {
-            let sites = set.resolve(model.n_layer)?;
+        for set in schedule.sites.expand(model.n_layer()) {
+            let sites = set.resolve(model.n_layer())?;
             for &asked in &schedule.amounts {
-                let keep_ratio = asked.keep_ratio(&sites, model.n_layer)?;
+                let keep_ratio = asked.keep_ratio(&sites, model.n_layer())?;
                 points.push(Point {
                     schedule: set.to_string(),
-                    nominal: nominal_flops_reduction(&sites, model.n_layer, keep_ratio),
+                    nominal: nominal_flops_reduction(&sites, model.n_layer(), keep_ratio),
                     sites: sites.clone(),
                     keep_ratio,
                     asked: Some(asked),

@@ -11,7 +11,7 @@ use ssm_model::Signal;
 
 use super::{Plan, PlannedTrial, ids};
 use crate::code;
-use crate::config::{Experiment, ProbeVariant, TaskFacts, TaskKind};
+use crate::config::{Experiment, LayerFacts, ProbeVariant, TaskFacts, TaskKind};
 
 /// One probe on one model and task, and on one trial where it looks at strategies.
 #[derive(Clone, Debug, Serialize)]
@@ -60,10 +60,15 @@ pub(super) fn add(experiment: &Experiment, plan: &mut Plan) {
                     }
                     continue;
                 }
-                if variant.probe.needs.recurrence && !plan.models[model].signals.contains(Signal::Scan) {
-                    let model = &plan.models[model].reference;
-                    let note =
-                        format!("the probe {} leaves out {model}: it has no recurrent layers", variant.probe.name);
+                let scans = |layer: &LayerFacts| layer.signals.contains(Signal::Scan);
+                if variant.probe.needs.recurrence && !plan.models[model].layers.iter().all(scans) {
+                    let model = &plan.models[model];
+                    let layers = if model.layers.iter().any(scans) {
+                        "not all of its layers are recurrent"
+                    } else {
+                        "it has no recurrent layers"
+                    };
+                    let note = format!("the probe {} leaves out {}: {layers}", variant.probe.name, model.reference);
                     if !plan.notes.contains(&note) {
                         plan.notes.push(note);
                     }

@@ -229,7 +229,7 @@ impl Walk<'_> {
         let mut flops = 0.0;
         for ((plan, similarity), tokens) in plans.iter().zip(similarities).zip(&branch.table) {
             let Some(plan) = plan else { continue };
-            flops += matching(rule, self.model.config(), tokens, plan);
+            flops += matching(rule, self.model.config(), site, tokens, plan);
             steps.push(Arc::new(Step {
                 site,
                 tokens_in: plan.n_tokens() as u64,

@@ -171,7 +171,7 @@ impl<'a> Walk<'a> {
     /// Runs `pack` from `layer` to the head. Where the children of a site do not fit into one call they are run group by
     /// group from the activations that arrived there, depth first: what waits is one set of activations per site at most.
     fn descend(&mut self, mut pack: Pack, first_layer: usize) -> Result<(), EvaluationError> {
-        for layer in first_layer..self.model.config().n_layer {
+        for layer in first_layer..self.model.config().n_layer() {
             if (self.stop)() {
                 return Err(EvaluationError::Stopped);
             }

@@ -1,0 +1,174 @@
+//! The attention of GPT-NeoX (Black et al. 2022, <https://arxiv.org/abs/2204.06745>; Pythia,
+//! <https://arxiv.org/abs/2304.01373>): `GPTNeoXAttention` of transformers.
+
+use candle_core::Tensor;
+use ssm_kernels::Segments;
+use ssm_kernels::ops::{self, AttentionInput, Rotary};
+
+use super::kind::{Mixer, MixerCall, MixerKind, MixerOutput, Named};
+use super::linear::Linear;
+use crate::config::error::ConfigError;
+use crate::config::sizes::{divides, within};
+use crate::error::ModelError;
+use crate::loader::Loader;
+use crate::signals::{Signal, SignalSet, Signals};
+use crate::state::{KeyValueCache, LayerState};
+
+/// Sizes and switches of an attention with rotary positions on a part of each head.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttentionConfig {
+    /// Heads (`num_attention_heads`).
+    pub heads: usize,
+    /// Channels of a head that turn with the position: `rotary_pct` of them, rounded down.
+    pub rotary_dim: usize,
+    /// Base of the rotary frequencies (`rotary_emb_base`).
+    pub rotary_base: f64,
+    /// Whether the projections have biases (`attention_bias`).
+    pub bias: bool,
+}
+
+#[derive(Debug)]
+struct Attention {
+    heads: usize,
+    rotary: Rotary,
+    /// `[3 * d_model, d_model]`: query, key and value of the first head, then of the second, ...
+    query_key_value: Linear,
+    dense: Linear,
+}
+
+impl MixerKind for AttentionConfig {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn validate(&self, d_model: usize) -> Result<(), ConfigError> {
+        within("num_attention_heads", self.heads, d_model)?;
+        divides("num_attention_heads", self.heads, "hidden_size", d_model)?;
+        let head_dim = d_model / self.heads;
+        if self.rotary_dim > head_dim || !self.rotary_dim.is_multiple_of(2) {
+            return Err(ConfigError::Sizes(format!(
+                "rotary_pct turns {} of the {head_dim} channels of a head, expected an even number of at most all",
+                self.rotary_dim
+            )));
+        }
+        if !(self.rotary_base > 1.0 && self.rotary_base.is_finite()) {
+            return Err(ConfigError::Sizes(format!("rotary_emb_base is {}, expected more than 1", self.rotary_base)));
+        }
+        Ok(())
+    }
+
+    fn weights(&self, d_model: usize) -> Vec<Named> {
+        let mut weights =
+            vec![("query_key_value.weight", vec![3 * d_model, d_model]), ("dense.weight", vec![d_model, d_model])];
+        if self.bias {
+            weights.push(("query_key_value.bias", vec![3 * d_model]));
+            weights.push(("dense.bias", vec![d_model]));
+        }
+        weights
+    }
+
+    fn load(
+        &self,
+        d_model: usize,
+        _norm_eps: f64,
+        weights: &mut Loader<'_>,
+        prefix: &str,
+    ) -> Result<Box<dyn Mixer>, ModelError> {
+        let mut linear =
+            |name: &str, outputs| Linear::load(weights, &format!("{prefix}.{name}"), outputs, d_model, self.bias);
+        Ok(Box::new(Attention {
+            heads: self.heads,
+            rotary: Rotary::new(self.heads, d_model / self.heads, self.rotary_dim, self.rotary_base)?,
+            query_key_value: linear("query_key_value", 3 * d_model)?,
+            dense: linear("dense", d_model)?,
+        }))
+    }
+
+    fn d_inner(&self, d_model: usize) -> usize {
+        d_model
+    }
+
+    fn dt_width(&self, _d_model: usize) -> usize {
+        0
+    }
+
+    /// What the heads gathered; the driver measures influence, whatever the layer.
+    fn signals(&self) -> SignalSet {
+        SignalSet::of(&[Signal::SsmOutput, Signal::Influence])
+    }
+
+    fn uses_positions(&self) -> bool {
+        true
+    }
+
+    /// Query, key, value and output.
+    fn flops_per_token(&self, d_model: usize) -> u64 {
+        8 * (d_model * d_model) as u64
+    }
+
+    fn flops_per_pair(&self, d_model: usize) -> u64 {
+        4 * d_model as u64
+    }
+
+    /// The fused projection, its three parts, keys and values gathered by head, what the heads gathered with a copy as a
+    /// signal, and the output.
+    fn working_floats(&self, d_model: usize) -> usize {
+        11 * d_model
+    }
+}
+
+impl Mixer for Attention {
+    fn forward(&self, x: &Tensor, call: &MixerCall<'_>) -> Result<MixerOutput, ModelError> {
+        if call.time.is_some() {
+            return Err(ModelError::NoScan);
+        }
+        let segments = call.segments;
+        let initial = call.initial.map(LayerState::cache).transpose()?;
+        let positions = match call.positions {
+            Some(positions) => positions.to_vec(),
+            None => consecutive(segments, initial),
+        };
+        let turned = ops::rotary(&self.query_key_value.forward(x)?, &positions, &self.rotary)?;
+        let attended = ops::causal_attention(&AttentionInput {
+            queries: &turned.queries,
+            keys: &turned.keys,
+            values: &turned.values,
+            heads: self.heads,
+            segments,
+            initial: initial.map(|cache| cache.segments.as_slice()),
+        })?;
+        let hidden = self.dense.forward(&attended)?;
+        let mut signals = Signals::default();
+        signals.set(Signal::SsmOutput, call.signals.contains(Signal::SsmOutput).then_some(attended));
+        let cache = || KeyValueCache::after(&turned.keys, &turned.values, &positions, segments, initial);
+        Ok(MixerOutput { hidden, signals, state: call.want_states.then(cache).transpose()?.map(LayerState::Attention) })
+    }
+}
+
+/// Rows of every chain of segments numbered one after the other.
+fn consecutive(segments: &Segments, initial: Option<&KeyValueCache>) -> Vec<u32> {
+    let mut positions = Vec::with_capacity(segments.n_tokens());
+    let mut ends: Vec<u32> = Vec::with_capacity(segments.len());
+    for segment in 0..segments.len() {
+        let first = match segments.parent(segment) {
+            Some(parent) => ends[parent],
+            None => initial.and_then(|cache| cache.next_positions.get(segment).copied()).unwrap_or(0),
+        };
+        ends.push(first + segments.length(segment) as u32);
+        positions.extend(first..ends[segment]);
+    }
+    positions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_numbered_along_their_chain() {
+        let segments = Segments::new(&[3, 2, 1, 2], &[None, Some(0), Some(1), Some(0)]).unwrap();
+        assert_eq!(consecutive(&segments, None), [0, 1, 2, 3, 4, 5, 3, 4]);
+        let initial = KeyValueCache { segments: Vec::new(), next_positions: vec![7, 0, 0, 0] };
+        assert_eq!(consecutive(&segments, Some(&initial)), [7, 8, 9, 10, 11, 12, 10, 11]);
+    }
+}

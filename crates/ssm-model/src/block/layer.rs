@@ -1,0 +1,180 @@
+//! One layer: the branches are added, their sum is normalised, the mixer runs on it, and an MLP where the layer has one.
+//!
+//! With `x` the sum of the arriving branches, a layer without MLP computes `x + mixer(norm(x))`. With an MLP it computes
+//! `x + mixer(norm1(x)) + mlp(norm2(x))` where the residual is parallel, and `x + m + mlp(norm2(x + m))` with
+//! `m = mixer(norm1(x))` where it is sequential. The two branches stay separate after the block: `hidden` is what the block
+//! adds, `residual` is `x`, and the next block forms their sum. Strategies therefore act on both branches alike, whatever the
+//! layer.
+
+use ssm_kernels::Segments;
+
+use super::kind::{Mixer, MixerCall};
+use super::mixer::MixerConfig;
+use super::mlp::{Mlp, MlpConfig, Residual};
+use super::norm::{Norm, NormKind};
+use crate::config::error::ConfigError;
+use crate::config::naming::Naming;
+use crate::error::ModelError;
+use crate::loader::Loader;
+use crate::signals::SignalSet;
+use crate::stream::{Activations, LayerOutput, LayerRequest};
+
+/// Description of one layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerConfig {
+    /// Norm before the mixer and before the MLP.
+    pub norm: NormKind,
+    /// The mixer.
+    pub mixer: MixerConfig,
+    /// The MLP, where the layer has one.
+    pub mlp: Option<MlpConfig>,
+}
+
+impl LayerConfig {
+    /// Name of the kind of mixer in messages: `Mamba`, `Falcon-Mamba`, `Mamba-2` or `attention`.
+    pub fn kind(&self) -> &'static str {
+        self.mixer.kind().name()
+    }
+
+    /// Channels inside the mixer, which are those of the signal `ssm_output`: `expand * d_model`; for attention `d_model`.
+    pub fn d_inner(&self, d_model: usize) -> usize {
+        self.mixer.kind().d_inner(d_model)
+    }
+
+    /// Step sizes of a token: one per channel (Mamba) or head (Mamba-2); attention has none.
+    pub fn dt_width(&self, d_model: usize) -> usize {
+        self.mixer.kind().dt_width(d_model)
+    }
+
+    /// The internals that the layer can show.
+    pub fn signals(&self) -> SignalSet {
+        self.mixer.kind().signals()
+    }
+
+    /// Whether the layer reads the positions of its rows; a recurrence reads only their order.
+    pub fn uses_positions(&self) -> bool {
+        self.mixer.kind().uses_positions()
+    }
+
+    /// FLOPs per token: projections, convolution, and the scan in its recurrent form. Norms and activations are not counted.
+    /// What attention costs besides its projections grows with the sequence: [`LayerConfig::attention_flops_per_pair`].
+    ///
+    /// One multiply-add counts as two. The chunked form of Mamba-2 executes more; the recurrent form is what the definition
+    /// asks for, and the same on every device.
+    pub fn flops_per_token(&self, d_model: usize) -> u64 {
+        let mlp = self.mlp.as_ref().map_or(0, |mlp| mlp.flops_per_token(d_model));
+        self.mixer.kind().flops_per_token(d_model) + mlp
+    }
+
+    /// FLOPs for one pair of a token and a token that it sees (itself included): the score, and the value's part of the mean.
+    /// 0 for a recurrence, which compares no tokens.
+    pub fn attention_flops_per_pair(&self, d_model: usize) -> u64 {
+        self.mixer.kind().flops_per_pair(d_model)
+    }
+
+    /// Float32 values per token that one call of the layer holds at its fullest, with every signal asked for. An upper
+    /// estimate; tables and states of segments are small in comparison.
+    pub(crate) fn working_floats_per_token(&self, d_model: usize) -> usize {
+        // Hidden states and residual before and after the block, and the normed input.
+        let stream = 5 * d_model;
+        let mlp = self.mlp.as_ref().map_or(0, |mlp| mlp.working_floats(d_model));
+        stream + self.mixer.kind().working_floats(d_model) + mlp
+    }
+
+    pub(crate) fn validate(&self, d_model: usize) -> Result<(), ConfigError> {
+        self.mixer.kind().validate(d_model)?;
+        self.mlp.as_ref().map_or(Ok(()), MlpConfig::validate)
+    }
+
+    /// Names, from the layer's prefix on, and shapes of its weights.
+    pub(crate) fn weights(&self, d_model: usize, naming: &Naming) -> Vec<(String, Vec<usize>)> {
+        let norm = |name: &str| self.norm.weights(name).into_iter().map(|name| (name, vec![d_model]));
+        let mut weights: Vec<_> = norm(naming.mixer_norm).collect();
+        let mixer = self.mixer.kind().weights(d_model).into_iter();
+        weights.extend(mixer.map(|(name, shape)| (format!("{}.{name}", naming.mixer), shape)));
+        if let Some(mlp) = &self.mlp {
+            weights.extend(norm(naming.mlp_norm));
+            let mlp = mlp.weights(d_model).into_iter();
+            weights.extend(mlp.map(|(name, shape)| (format!("{}.{name}", naming.mlp), shape)));
+        }
+        weights
+    }
+
+    /// Takes the weights under `prefix` (for example `backbone.layers.3`).
+    pub(crate) fn load(
+        &self,
+        d_model: usize,
+        norm_eps: f64,
+        naming: &Naming,
+        weights: &mut Loader<'_>,
+        prefix: &str,
+    ) -> Result<Layer, ModelError> {
+        let named = |part: &str| format!("{prefix}.{part}");
+        let norm = self.norm.load(d_model, norm_eps, weights, &named(naming.mixer_norm))?;
+        let mixer = self.mixer.kind().load(d_model, norm_eps, weights, &named(naming.mixer))?;
+        let mlp = match &self.mlp {
+            None => None,
+            Some(mlp) => Some(Joined {
+                norm: self.norm.load(d_model, norm_eps, weights, &named(naming.mlp_norm))?,
+                mlp: mlp.load(d_model, weights, &named(naming.mlp))?,
+                residual: mlp.residual,
+            }),
+        };
+        Ok(Layer { norm, mixer, mlp })
+    }
+}
+
+/// A layer with its weights.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    norm: Norm,
+    mixer: Box<dyn Mixer>,
+    mlp: Option<Joined>,
+}
+
+/// An MLP and how it is joined with the mixer.
+#[derive(Debug)]
+struct Joined {
+    norm: Norm,
+    mlp: Mlp,
+    residual: Residual,
+}
+
+impl Layer {
+    pub(crate) fn forward(
+        &self,
+        activations: &Activations,
+        segments: &Segments,
+        request: LayerRequest<'_>,
+    ) -> Result<LayerOutput, ModelError> {
+        let arriving = |norm: &Norm| norm.add(&activations.hidden, activations.residual.as_ref(), request.rows);
+        let (normed, residual) = arriving(&self.norm)?;
+        let mixed = self.mixer.forward(
+            &normed,
+            &MixerCall {
+                segments,
+                initial: request.initial,
+                signals: request.signals,
+                want_states: request.states,
+                positions: request.positions,
+                time: request.time,
+            },
+        )?;
+        let hidden = match &self.mlp {
+            None => mixed.hidden,
+            Some(Joined { norm, mlp, residual: join }) => {
+                let (normed, _) = match join {
+                    // The same sum again, so that the result has the dtype of the branches and not of the residual.
+                    Residual::Parallel => arriving(norm)?,
+                    Residual::Sequential => norm.add(&mixed.hidden, Some(&residual), None)?,
+                };
+                (mixed.hidden + mlp.forward(&normed)?)?
+            }
+        };
+        Ok(LayerOutput {
+            activations: Activations { hidden, residual: Some(residual) },
+            signals: mixed.signals,
+            state: mixed.state,
+        })
+    }
+}

@@ -1,0 +1,237 @@
+//! The mixer of Mamba-2: <https://arxiv.org/abs/2405.21060>, section 7; `mamba_ssm/modules/mamba2.py`.
+
+use candle_core::Tensor;
+use ssm_kernels::ops::{self, ConvInput, GateOrder, GatedNorm, SsdInput};
+
+use super::kind::{Mixer, MixerCall, MixerKind, MixerOutput, Named};
+use super::recurrent::{self, columns, conv_weights, decay_rates};
+use crate::config::error::ConfigError;
+use crate::config::sizes::{divides, within};
+use crate::error::ModelError;
+use crate::loader::Loader;
+use crate::signals::{ScanConstants, Signal, SignalSet, Signals};
+use crate::state::LayerState;
+use crate::time::RowTimes;
+
+/// Sizes and switches of a Mamba-2 mixer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mamba2Config {
+    /// State per channel (transformers: `state_size`).
+    pub d_state: usize,
+    /// Width of the causal convolution (transformers: `conv_kernel`).
+    pub d_conv: usize,
+    /// `d_inner / d_model`.
+    pub expand: usize,
+    /// Channels of a head (transformers: `head_dim`).
+    pub headdim: usize,
+    /// Groups of heads that share B and C (transformers: `n_groups`).
+    pub ngroups: usize,
+    /// Groups of channels that the gated norm normalises separately. `mamba_ssm`, with which the published models were
+    /// trained, uses `ngroups`, and so does transformers (5.24). Earlier versions (5.17 among them) used 1 whatever `ngroups`
+    /// was, and so computed another model from the same weights where `ngroups > 1`: Codestral-Mamba. A `config.json` of
+    /// transformers asks for that with a key that only this crate reads, `"norm_groups": 1`.
+    pub norm_groups: usize,
+    /// Whether the gated norm normalises before it gates; false in every published model.
+    pub norm_before_gate: bool,
+    /// Lower and upper bound of dt after bias and softplus; (0, infinity) does not bound it.
+    pub dt_limit: (f32, f32),
+    /// Whether the convolution has a bias (transformers: `use_conv_bias`).
+    pub conv_bias: bool,
+}
+
+impl Mamba2Config {
+    /// Heads: `d_inner / headdim`.
+    fn nheads(&self, d_model: usize) -> usize {
+        self.d_inner(d_model) / self.headdim
+    }
+
+    /// Channels that the convolution sees: x, B and C, `d_inner + 2 * ngroups * d_state`.
+    fn conv_dim(&self, d_model: usize) -> usize {
+        self.d_inner(d_model) + 2 * self.ngroups * self.d_state
+    }
+
+    /// Rows of the input projection: z, then what the convolution sees, then dt: `d_inner + conv_dim + nheads`.
+    fn d_in_proj(&self, d_model: usize) -> usize {
+        self.d_inner(d_model) + self.conv_dim(d_model) + self.nheads(d_model)
+    }
+}
+
+#[derive(Debug)]
+struct Mamba2Mixer {
+    d_inner: usize,
+    headdim: usize,
+    ngroups: usize,
+    d_state: usize,
+    dt_limit: (f32, f32),
+    norm: GatedNorm,
+    /// `[2 * d_inner + 2 * ngroups * d_state + nheads, d_model]`: z, x, B, C, dt
+    in_proj: Tensor,
+    conv_weight: Tensor,
+    conv_bias: Tensor,
+    dt_bias: Tensor,
+    /// `[nheads]`: -`exp(A_log)`
+    a: Tensor,
+    d: Tensor,
+    norm_weight: Tensor,
+    out_proj: Tensor,
+}
+
+impl MixerKind for Mamba2Config {
+    fn name(&self) -> &'static str {
+        "Mamba-2"
+    }
+
+    fn validate(&self, d_model: usize) -> Result<(), ConfigError> {
+        recurrent::validate(self.d_state, self.d_conv, self.expand)?;
+        let d_inner = self.d_inner(d_model);
+        within("headdim", self.headdim, d_inner)?;
+        divides("headdim", self.headdim, "d_inner", d_inner)?;
+        let nheads = self.nheads(d_model);
+        within("ngroups", self.ngroups, nheads)?;
+        divides("ngroups", self.ngroups, "nheads", nheads)?;
+        within("norm_groups", self.norm_groups, d_inner)?;
+        divides("norm_groups", self.norm_groups, "d_inner", d_inner)?;
+        let (low, high) = self.dt_limit;
+        if low >= 0.0 && low < high {
+            Ok(())
+        } else {
+            Err(ConfigError::Sizes(format!("dt_limit is ({low}, {high}), expected 0 <= low < high")))
+        }
+    }
+
+    fn weights(&self, d_model: usize) -> Vec<Named> {
+        let (d_inner, nheads, conv_dim) = (self.d_inner(d_model), self.nheads(d_model), self.conv_dim(d_model));
+        let mut weights = vec![
+            ("in_proj.weight", vec![self.d_in_proj(d_model), d_model]),
+            ("dt_bias", vec![nheads]),
+            ("A_log", vec![nheads]),
+            ("D", vec![nheads]),
+            ("norm.weight", vec![d_inner]),
+            ("conv1d.weight", vec![conv_dim, 1, self.d_conv]),
+            ("out_proj.weight", vec![d_model, d_inner]),
+        ];
+        if self.conv_bias {
+            weights.push(("conv1d.bias", vec![conv_dim]));
+        }
+        weights
+    }
+
+    fn load(
+        &self,
+        d_model: usize,
+        norm_eps: f64,
+        weights: &mut Loader<'_>,
+        prefix: &str,
+    ) -> Result<Box<dyn Mixer>, ModelError> {
+        let (d_inner, nheads, conv_dim) = (self.d_inner(d_model), self.nheads(d_model), self.conv_dim(d_model));
+        let (conv_weight, conv_bias) = conv_weights(weights, prefix, conv_dim, self.d_conv, self.conv_bias)?;
+        let a_log = weights.vector(&format!("{prefix}.A_log"), &[nheads])?;
+        Ok(Box::new(Mamba2Mixer {
+            d_inner,
+            headdim: self.headdim,
+            ngroups: self.ngroups,
+            d_state: self.d_state,
+            dt_limit: self.dt_limit,
+            norm: GatedNorm {
+                order: if self.norm_before_gate { GateOrder::NormFirst } else { GateOrder::GateFirst },
+                groups: self.norm_groups,
+                eps: norm_eps as f32,
+            },
+            in_proj: weights.matrix(&format!("{prefix}.in_proj.weight"), &[self.d_in_proj(d_model), d_model])?,
+            conv_weight,
+            conv_bias,
+            dt_bias: weights.placed(&format!("{prefix}.dt_bias"), &[nheads])?,
+            a: weights.place(&decay_rates(&a_log)?)?,
+            d: weights.placed(&format!("{prefix}.D"), &[nheads])?,
+            norm_weight: weights.placed(&format!("{prefix}.norm.weight"), &[d_inner])?,
+            out_proj: weights.matrix(&format!("{prefix}.out_proj.weight"), &[d_model, d_inner])?,
+        }))
+    }
+
+    fn d_inner(&self, d_model: usize) -> usize {
+        self.expand * d_model
+    }
+
+    fn dt_width(&self, d_model: usize) -> usize {
+        self.nheads(d_model)
+    }
+
+    fn signals(&self) -> SignalSet {
+        SignalSet::ALL
+    }
+
+    fn uses_positions(&self) -> bool {
+        false
+    }
+
+    fn flops_per_token(&self, d_model: usize) -> u64 {
+        let (d_inner, conv_dim) = (self.d_inner(d_model), self.conv_dim(d_model));
+        let projections = 2 * d_model * self.d_in_proj(d_model) + 2 * d_inner * d_model;
+        (projections + 2 * self.d_conv * conv_dim + 6 * d_inner * self.d_state + 3 * d_inner) as u64
+    }
+
+    fn flops_per_pair(&self, _d_model: usize) -> u64 {
+        0
+    }
+
+    /// Projection, convolution, step sizes, scan and gated output, and copies of the signals; the chunked scan holds its 64
+    /// products per token and group.
+    fn working_floats(&self, d_model: usize) -> usize {
+        let scan = 2 * self.nheads(d_model) + 64 * self.ngroups;
+        4 * self.d_inner(d_model) + 4 * self.conv_dim(d_model) + scan
+    }
+}
+
+impl Mixer for Mamba2Mixer {
+    fn forward(&self, x: &Tensor, call: &MixerCall<'_>) -> Result<MixerOutput, ModelError> {
+        let initial = call.initial.map(LayerState::recurrent).transpose()?;
+        let zxbcdt = ops::linear(x, &self.in_proj)?;
+        let maps = self.ngroups * self.d_state;
+        let conv_dim = self.d_inner + 2 * maps;
+        let conv = ops::causal_conv1d(&ConvInput {
+            x: &zxbcdt,
+            columns: self.d_inner..self.d_inner + conv_dim,
+            weight: &self.conv_weight,
+            bias: &self.conv_bias,
+            segments: call.segments,
+            initial: initial.map(|state| &state.conv),
+            want_states: call.want_states,
+        })?;
+        let dt = ops::softplus(&zxbcdt, self.d_inner + conv_dim, &self.dt_bias, self.dt_limit)?;
+        let times = call.time.map(|times| RowTimes::new(times, &conv.y)).transpose()?;
+        let timed = match &times {
+            Some(times) => Some((times.on_input_map(&conv.y, self.d_inner, maps)?, dt.broadcast_mul(&times.decay)?)),
+            None => None,
+        };
+        let (xbc, steps) = timed.as_ref().map_or((&conv.y, &dt), |(xbc, steps)| (xbc, steps));
+        let scan = ops::ssd(&SsdInput {
+            xbc,
+            dt: steps,
+            a: &self.a,
+            d: &self.d,
+            headdim: self.headdim,
+            ngroups: self.ngroups,
+            d_state: self.d_state,
+            segments: call.segments,
+            initial: initial.map(|state| &state.ssm),
+            want_states: call.want_states,
+        })?;
+        let normed = ops::gated_rms_norm(&scan.y, &zxbcdt, 0, &self.norm_weight, self.norm)?;
+        let asked = |signal| call.signals.contains(signal);
+        let mut signals = Signals::default();
+        if asked(Signal::GatedOutput) {
+            signals.set(Signal::GatedOutput, Some(ops::gate(&scan.y, &zxbcdt, 0)?));
+        }
+        signals.set(Signal::B, columns(asked(Signal::B), &conv.y, self.d_inner, maps)?);
+        signals.set(Signal::C, columns(asked(Signal::C), &conv.y, self.d_inner + maps, maps)?);
+        signals.set(Signal::SsmOutput, asked(Signal::SsmOutput).then_some(scan.y));
+        signals.set(Signal::Dt, asked(Signal::Dt).then_some(dt));
+        signals.set(Signal::X, columns(asked(Signal::X), &conv.y, 0, self.d_inner)?);
+        signals.set_scan(asked(Signal::Scan).then(|| ScanConstants { ngroups: self.ngroups, a: self.a.clone() }));
+        Ok(MixerOutput {
+            hidden: ops::linear(&normed, &self.out_proj)?,
+            signals,
+            state: recurrent::state(conv.states, scan.states),
+        })
+    }
+}

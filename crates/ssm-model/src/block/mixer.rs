@@ -1,0 +1,28 @@
+//! The kinds of mixers.
+
+use super::attention::AttentionConfig;
+use super::kind::MixerKind;
+use super::mamba::MambaConfig;
+use super::mamba2::Mamba2Config;
+
+/// Kind and sizes of a mixer: the part of a block that lets tokens read each other.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MixerConfig {
+    /// Selective scan with a decay per channel and state (`Mamba1`, `model_type` mamba or `falcon_mamba`).
+    Mamba(MambaConfig),
+    /// State space duality with a scalar decay per head (`Mamba2`, `model_type` mamba2).
+    Mamba2(Mamba2Config),
+    /// Causal attention with rotary positions (`model_type` `gpt_neox`).
+    Attention(AttentionConfig),
+}
+
+impl MixerConfig {
+    /// The one place where kinds are told apart.
+    pub(super) fn kind(&self) -> &dyn MixerKind {
+        match self {
+            Self::Mamba(mixer) => mixer,
+            Self::Mamba2(mixer) => mixer,
+            Self::Attention(mixer) => mixer,
+        }
+    }
+}

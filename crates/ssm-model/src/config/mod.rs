@@ -1,0 +1,16 @@
+//! What a checkpoint says about its model, in whichever dialect.
+
+pub(crate) mod error;
+mod fields;
+mod gpt_neox;
+mod json;
+mod model;
+pub(crate) mod naming;
+mod parse;
+pub(crate) mod sizes;
+mod state_spaces;
+mod transformers;
+mod without_effect;
+
+pub use error::ConfigError;
+pub use model::{ModelConfig, WeightSpec};

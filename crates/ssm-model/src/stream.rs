@@ -1,0 +1,48 @@
+//! What goes into a layer and what comes out of it: data that the model and its blocks share.
+
+use candle_core::Tensor;
+use ssm_kernels::ops::RowPlan;
+
+use crate::signals::{SignalSet, Signals};
+use crate::state::LayerState;
+use crate::time::RowTime;
+
+/// What flows from block to block, one row per token of the packed stream.
+///
+/// The two branches are separate, as in `mamba_ssm`: a block adds them, normalises the sum and runs on it. Attention layers
+/// work the same way: `hidden` is what attention and MLP of the last block add.
+#[derive(Clone, Debug)]
+pub struct Activations {
+    /// `[tokens, d_model]`: output of the last block, or the embedding before the first one.
+    pub hidden: Tensor,
+    /// `[tokens, d_model]`, float32: the residual stream; none before the first block.
+    pub residual: Option<Tensor>,
+}
+
+/// What a driver asks of a layer besides its output.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LayerRequest<'a> {
+    /// State before each root segment; zeros where absent.
+    pub initial: Option<&'a LayerState>,
+    /// Internals to return.
+    pub signals: SignalSet,
+    /// Whether to return the state after each segment.
+    pub states: bool,
+    /// Rows of the activations to gather and merge before the block reads them; the segments are those of the kept rows.
+    pub rows: Option<&'a RowPlan>,
+    /// Position of every row, for a layer that reads them ([`LayerConfig::uses_positions`](crate::LayerConfig::uses_positions)).
+    /// Where absent, the rows of a segment are numbered consecutively from the end of its parent or initial state on.
+    pub positions: Option<&'a [u32]>,
+    /// Factors on the step sizes, one per row that the scan sees; all 1 where absent.
+    pub time: Option<&'a [RowTime]>,
+}
+
+/// What a layer returns.
+pub struct LayerOutput {
+    /// Activations after the block.
+    pub activations: Activations,
+    /// The internals that were asked for.
+    pub signals: Signals,
+    /// The state after each segment, where asked for.
+    pub state: Option<LayerState>,
+}
