@@ -33,15 +33,15 @@
         gated, y, dt, d_inner
 
 #define SCAN_KERNELS(T, suffix)                                                                                           \
-    extern "C" __global__ void __launch_bounds__(CHANNEL_THREADS, CHANNEL_BLOCKS<T>)                                      \
+    extern "C" __global__ void __launch_bounds__(SCAN_THREADS, CHANNEL_BLOCKS<T>)                                         \
         selective_scan_##suffix(SCAN_PARAMETERS(T)) {                                                                     \
         wait_for_inputs();                                                                                                \
-        channel_scan<T>({SCAN_ARGUMENTS});                                                                                \
+        tiled_scan<ChannelScan<T>, T>({SCAN_ARGUMENTS});                                                                  \
     }                                                                                                                     \
-    extern "C" __global__ void __launch_bounds__(PAIR_THREADS, PAIR_BLOCKS<T>)                                            \
+    extern "C" __global__ void __launch_bounds__(SCAN_THREADS, PAIR_BLOCKS<T>)                                            \
         selective_scan_pair_##suffix(SCAN_PARAMETERS(T)) {                                                                \
         wait_for_inputs();                                                                                                \
-        pair_scan<T>({SCAN_ARGUMENTS});                                                                                   \
+        tiled_scan<PairScan<T>, T>({SCAN_ARGUMENTS});                                                                     \
     }                                                                                                                     \
     extern "C" __global__ void __launch_bounds__(SPLIT_THREADS) selective_scan_split_##suffix(SCAN_PARAMETERS(T)) {       \
         wait_for_inputs();                                                                                                \
