@@ -3,6 +3,7 @@
 use candle_core::{DType, Device};
 
 use crate::error::KernelError;
+pub use crate::kernel_time::KernelTime;
 
 /// A device and the dtype in which activations are computed there.
 ///
@@ -111,17 +112,6 @@ pub fn take_peak_memory(device: &Device) -> Result<Option<usize>, KernelError> {
         Device::Cuda(device) => crate::cuda::take_peak_memory(device).map(Some),
         _ => Ok(None),
     }
-}
-
-/// Time that one kernel took in all its launches.
-#[derive(Clone, Debug, PartialEq)]
-pub struct KernelTime {
-    /// Its name, or the shape of a product.
-    pub kernel: String,
-    /// Launches.
-    pub launches: usize,
-    /// Seconds in all.
-    pub seconds: f64,
 }
 
 /// Runs `work` and measures every kernel that it launches, the slowest first; an empty list on the CPU.

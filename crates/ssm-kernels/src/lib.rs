@@ -28,6 +28,7 @@ pub mod device;
 mod error;
 pub mod finite;
 pub mod host;
+mod kernel_time;
 mod math;
 pub mod ops;
 mod segments;

@@ -82,7 +82,7 @@ impl Segments {
         &self,
         gpu: &crate::cuda::Gpu,
     ) -> Result<std::sync::Arc<crate::cuda::DeviceTables>, KernelError> {
-        self.on_devices.get(self, gpu)
+        self.on_devices.get(&self.offsets, &self.parents, gpu)
     }
 
     /// Number of segments.

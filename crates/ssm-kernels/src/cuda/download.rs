@@ -10,7 +10,7 @@ use half::bf16;
 use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 
-use super::Gpu;
+use super::gpu::Gpu;
 use crate::error::KernelError;
 
 /// Page-locked float32 values per device, kept: 32 MB.

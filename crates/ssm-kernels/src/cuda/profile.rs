@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use candle_core::cuda_backend::cudarc::driver::{CudaEvent, CudaStream, sys};
 use candle_core::cuda_backend::{CudaDevice, WrapErr};
 
-use crate::device::KernelTime;
 use crate::error::KernelError;
+use crate::kernel_time::KernelTime;
 
 /// A launch between two events.
 struct Span {

@@ -1,4 +1,5 @@
-use super::{Arg, Grid};
+use super::args::Arg;
+use super::gpu::Grid;
 
 /// Elements that a thread of a row kernel takes at a time.
 const EIGHT: usize = 8;

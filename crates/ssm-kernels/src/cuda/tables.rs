@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::cuda_backend::DeviceId;
 use candle_core::cuda_backend::cudarc::driver::CudaSlice;
 
-use super::Gpu;
+use super::gpu::Gpu;
 use crate::error::KernelError;
-use crate::segments::Segments;
 
 /// A segment table on one device, and what operations derive from it: uploaded once, used by every layer.
 pub(crate) struct DeviceTables {
@@ -19,13 +18,10 @@ pub(crate) struct DeviceTables {
 }
 
 impl DeviceTables {
-    fn new(segments: &Segments, gpu: &Gpu) -> Result<Self, KernelError> {
-        let offsets: Vec<i32> = (0..segments.len())
-            .map(|index| segments.rows(index).start as i32)
-            .chain([segments.n_tokens() as i32])
-            .collect();
-        let parents: Vec<i32> =
-            (0..segments.len()).map(|index| segments.parent(index).map_or(-1, |parent| parent as i32)).collect();
+    /// From the first row of every segment, then the end of the last, and the parents.
+    fn new(offsets: &[usize], parents: &[Option<usize>], gpu: &Gpu) -> Result<Self, KernelError> {
+        let offsets: Vec<i32> = offsets.iter().map(|row| *row as i32).collect();
+        let parents: Vec<i32> = parents.iter().map(|parent| parent.map_or(-1, |parent| parent as i32)).collect();
         Ok(Self { offsets: gpu.upload(&offsets)?, parents: gpu.upload(&parents)?, derived: Mutex::default() })
     }
 
@@ -57,13 +53,19 @@ pub(crate) struct OnDevices(Arc<Mutex<Vec<OnDevice>>>);
 type OnDevice = (DeviceId, Arc<DeviceTables>);
 
 impl OnDevices {
-    pub(crate) fn get(&self, segments: &Segments, gpu: &Gpu) -> Result<Arc<DeviceTables>, KernelError> {
+    /// The tables on this device, uploaded at the first call; every call passes the same `offsets` and `parents`.
+    pub(crate) fn get(
+        &self,
+        offsets: &[usize],
+        parents: &[Option<usize>],
+        gpu: &Gpu,
+    ) -> Result<Arc<DeviceTables>, KernelError> {
         let mut devices = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let id = gpu.device().id();
         if let Some((_, tables)) = devices.iter().find(|(device, _)| *device == id) {
             return Ok(tables.clone());
         }
-        let tables = Arc::new(DeviceTables::new(segments, gpu)?);
+        let tables = Arc::new(DeviceTables::new(offsets, parents, gpu)?);
         devices.push((id, tables.clone()));
         Ok(tables)
     }

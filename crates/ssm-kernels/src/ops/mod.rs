@@ -12,10 +12,12 @@ mod gelu;
 mod linear;
 mod log_probs;
 mod merge_rows;
+mod parallel;
 #[cfg(feature = "cuda")]
 pub mod reduction;
 mod rms_norm_parts;
 mod rotary;
+mod row_norm;
 mod row_plan;
 mod selective_scan;
 mod softplus;
@@ -37,51 +39,7 @@ pub use rotary::{Rotary, Rotated, rotary};
 pub use row_plan::{BranchWeights, RowPlan};
 pub use selective_scan::{SelectiveScanInput, SelectiveScanOutput, selective_scan};
 pub use softplus::softplus;
-pub use ssd::{SsdInput, ssd};
-
-/// Output of [`ssd`].
-pub struct ScanOutput {
-    /// `[tokens, d_inner]`: C h + D x, before any gate.
-    pub y: candle_core::Tensor,
-    /// State after the last token of each segment, where it was asked for.
-    pub states: Option<candle_core::Tensor>,
-}
-
-/// Rows that one parallel task handles: long enough to amortise the task, short enough to balance.
-const ROWS_PER_TASK: usize = 32;
-
-/// Columns of a matrix that several tasks fill, each its own part.
-///
-/// Scans are parallel over (tree, channels): a task owns some columns of some rows, which no slice can express.
-#[derive(Clone, Copy)]
-struct Columns {
-    start: *mut f32,
-    stride: usize,
-    len: usize,
-}
-
-// SAFETY: `Columns` only hands out parts through `row`, whose contract is that no two live parts overlap.
-unsafe impl Send for Columns {}
-// SAFETY: as above.
-unsafe impl Sync for Columns {}
-
-impl Columns {
-    fn new(matrix: &mut [f32], stride: usize) -> Self {
-        Self { start: matrix.as_mut_ptr(), stride, len: matrix.len() }
-    }
-
-    /// Columns `column..column + width` of `row`.
-    ///
-    /// # Safety
-    /// No other live part may overlap this one.
-    #[inline(always)]
-    unsafe fn row<'a>(self, row: usize, column: usize, width: usize) -> &'a mut [f32] {
-        let offset = row * self.stride + column;
-        assert!(offset + width <= self.len, "part outside the matrix");
-        // SAFETY: in bounds by the assertion; exclusive by the caller's promise.
-        unsafe { std::slice::from_raw_parts_mut(self.start.add(offset), width) }
-    }
-}
+pub use ssd::{SsdInput, SsdOutput, ssd};
 
 #[cfg(test)]
 mod testing;

@@ -1,8 +1,6 @@
-//! Seeded inputs, awkward shapes and comparisons for the tests of the operations.
+//! Seeded inputs and comparisons for the unit tests of the operations.
 
 use candle_core::{Device, Tensor};
-
-use crate::segments::Segments;
 
 /// Deterministic values in (-1, 1): a splitmix64 stream, so that the crate needs no random-number dependency.
 pub(super) struct Values(pub u64);
@@ -21,18 +19,6 @@ impl Values {
         let values: Vec<f32> = (0..count).map(|_| low + (high - low) * f32::midpoint(self.next(), 1.0)).collect();
         Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
     }
-}
-
-/// Tables that break what is easy to get wrong: chunk borders, single tokens, empty segments, children of children.
-pub(super) fn awkward_segments() -> Vec<Segments> {
-    vec![
-        Segments::independent(&[1]),
-        Segments::independent(&[2, 3, 1]),
-        Segments::independent(&[63, 64, 65, 129]),
-        Segments::independent(&[200, 1, 0, 7]),
-        Segments::new(&[5, 1, 0, 70, 2, 66, 3], &[None, Some(0), Some(0), Some(1), None, Some(4), Some(5)]).unwrap(),
-        Segments::new(&[0, 4, 2, 1], &[None, Some(0), Some(1), Some(1)]).unwrap(),
-    ]
 }
 
 /// Fails with the tensor's name if any value is further from the reference than `tolerance` (relative to its largest).

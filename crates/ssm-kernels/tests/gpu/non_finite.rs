@@ -1,11 +1,11 @@
-//! Values that are no finite numbers, on a GPU.
+//! Values that are NaN or infinite, on a GPU.
 
 use candle_core::{DType, Device, Tensor};
 use ssm_kernels::ops::reduction::{self, Carry, NO_FAULT, Pairing, RowNorm, ScoreMetric, Similarity, TokenState};
 use ssm_kernels::ops::{self, Gelu, MergeGroup, MergeRule, RowMerges};
 use ssm_kernels::{Segments, host};
 
-use super::{DTYPES, Values};
+use super::{DTYPES, on_gpu};
 
 /// NaN goes through every operation that takes a minimum, maximum or comparison of activations, as it does on the CPU.
 #[test]
@@ -17,10 +17,10 @@ fn nan_stays_nan() {
     };
     for dtype in DTYPES {
         for width in [64, 2560, 7] {
-            let mut values = Values::new(17, dtype);
-            let gpu = values.gpu.clone();
+            let mut bench = on_gpu(dtype);
+            let gpu = bench.device.clone();
             let bad = 5;
-            let mut rows = values.vec(9 * width, -2.0, 2.0);
+            let mut rows = bench.numbers(9 * width, -2.0, 2.0);
             rows[bad * width + 3] = f32::NAN;
             let x = Tensor::from_vec(rows, (9, width), &Device::Cpu)
                 .unwrap()
@@ -28,7 +28,7 @@ fn nan_stays_nan() {
                 .unwrap()
                 .to_device(&gpu)
                 .unwrap();
-            let (_, weight) = values.exact(&[width], 0.5, 1.5);
+            let weight = bench.parameters(&[width], 0.5, 1.5).there;
             let all_but_one: Vec<bool> = (0..9).map(|row| row != bad).collect();
             let what = format!("{dtype:?} {width}");
             let dt = ops::softplus(&x, 0, &weight, (0.0, f32::INFINITY)).unwrap();
@@ -62,22 +62,21 @@ fn nan_stays_nan() {
                 assert_eq!(finite(&merged), [false], "merge {what}");
             }
             // A row whose sum of squares overflows is not a row of zeros.
-            let (large, _) = values.exact(&[9, width], 1e25, 2e25);
-            let large = large.to_device(&gpu).unwrap();
+            let large = bench.parameters(&[9, width], 1e25, 2e25).there;
             let (normed, _) = ops::add_rms_norm(&large, None, &weight, 1e-5, None).unwrap();
             assert_eq!(finite(&normed), [false; 9], "overflow {what}");
         }
     }
 }
 
-/// What is ranked on the device and is no number is noted with its segment and row, whatever else stands there.
+/// A value that is ranked on the device and is NaN or infinite is noted with its segment and row, whatever the other values.
 #[test]
 #[ignore = "needs a GPU"]
 fn faults_of_a_ranking_are_noted() {
     for dtype in DTYPES {
         for width in [64, 2560, 7] {
-            let mut values = Values::new(23, dtype);
-            let gpu = values.gpu.clone();
+            let mut bench = on_gpu(dtype);
+            let gpu = bench.device.clone();
             let segments = Segments::independent(&[300, 40, 129]);
             let (n, lengths) = (469, [250, 40, 100]);
             let there = |rows: &[f32]| {
@@ -88,7 +87,7 @@ fn faults_of_a_ranking_are_noted() {
                 sizes: Tensor::ones(n, DType::F32, &gpu).unwrap(),
                 protected: Tensor::zeros(n, DType::U8, &gpu).unwrap(),
             };
-            let clean = values.vec(n * width, -2.0, 2.0);
+            let clean = bench.numbers(n * width, -2.0, 2.0);
             // The faults of selecting by score, and of pairing with and without scores and clipping.
             let faults = |rows: &[f32]| {
                 let x = there(rows);

@@ -6,9 +6,9 @@ pub(super) mod cuda;
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::add_layer_norm::standardise;
-use super::add_rms_norm::normalise;
-use super::{ROWS_PER_TASK, RowPlan};
+use super::parallel::ROWS_PER_TASK;
+use super::row_norm::{normalise, standardise};
+use super::row_plan::RowPlan;
 use crate::error::{KernelError, expect_shape};
 use crate::host::{F32View, matrix};
 use crate::math::vectorised;

@@ -6,7 +6,7 @@
 
 use rayon::prelude::*;
 
-use super::super::Columns;
+use super::super::parallel::Columns;
 use crate::math::{exp, vectorised};
 use crate::segments::Segments;
 

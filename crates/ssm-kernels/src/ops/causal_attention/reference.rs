@@ -1,39 +1,60 @@
+//! The definition: every row over the list of all keys that it may see, in float64.
+
 use candle_core::Tensor;
+use rayon::prelude::*;
+use ssm_kernels::ops::AttentionInput;
 
-use super::AttentionInput;
-
-/// The definition: every row over the list of all keys that it may see, in float64.
-pub(super) fn causal_attention(input: &AttentionInput<'_>) -> Tensor {
+/// `softmax(q K^T / sqrt(head_dim)) V`, head by head (<https://arxiv.org/abs/1706.03762>, eq. 1). A row sees the initial keys of
+/// its tree's root, all rows of the segments that its own one descends from, and the rows of its own segment up to itself.
+///
+/// # Shapes
+/// - as [`AttentionInput`]; result: `[tokens, heads * head_dim]`
+pub(crate) fn causal_attention(input: &AttentionInput<'_>) -> Tensor {
     let rows = |x: &Tensor| x.to_vec2::<f32>().unwrap();
     let (queries, keys, values) = (rows(input.queries), rows(input.keys), rows(input.values));
     let width = input.queries.dim(1).unwrap();
-    let head_dim = width / input.heads;
     // All keys and values up to the end of each segment, oldest first.
     let mut seen: Vec<Vec<(Vec<f32>, Vec<f32>)>> = Vec::new();
     let mut out = Vec::new();
     for segment in 0..input.segments.len() {
-        let mut own = match (input.segments.parent(segment), input.initial) {
+        let mut all = match (input.segments.parent(segment), input.initial) {
             (Some(parent), _) => seen[parent].clone(),
             (None, Some(initial)) => {
                 rows(&initial[segment].keys).into_iter().zip(rows(&initial[segment].values)).collect()
             }
             (None, None) => Vec::new(),
         };
-        for row in input.segments.rows(segment) {
-            own.push((keys[row].clone(), values[row].clone()));
-            for channel in 0..width {
-                let head = channel / head_dim * head_dim..(channel / head_dim + 1) * head_dim;
-                let dot = |key: &[f32]| -> f64 {
-                    head.clone().map(|channel| f64::from(queries[row][channel]) * f64::from(key[channel])).sum()
-                };
-                let scores: Vec<f64> = own.iter().map(|(key, _)| dot(key) / (head_dim as f64).sqrt()).collect();
-                let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                let weights: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
-                let mean = weights.iter().zip(&own).map(|(weight, (_, value))| weight * f64::from(value[channel]));
-                out.push((mean.sum::<f64>() / weights.iter().sum::<f64>()) as f32);
-            }
-        }
-        seen.push(own);
+        let before = all.len();
+        let own = input.segments.rows(segment);
+        all.extend(own.clone().map(|row| (keys[row].clone(), values[row].clone())));
+        // Rows side by side, for time alone: none needs another.
+        let means = own.clone().into_par_iter().map(|row| {
+            let visible = &all[..=before + row - own.start];
+            (0..input.heads).flat_map(|head| one_head(&queries[row], visible, head, width / input.heads)).collect()
+        });
+        out.extend(means.collect::<Vec<Vec<f32>>>().concat());
+        seen.push(all);
     }
     Tensor::from_vec(out, (queries.len(), width), input.queries.device()).unwrap()
+}
+
+/// One head of one row.
+fn one_head(query: &[f32], visible: &[(Vec<f32>, Vec<f32>)], head: usize, head_dim: usize) -> Vec<f32> {
+    let columns = head * head_dim..(head + 1) * head_dim;
+    let query = &query[columns.clone()];
+    let scores = visible.iter().map(|(key, _)| {
+        let products = query.iter().zip(&key[columns.clone()]).map(|(q, k)| f64::from(*q) * f64::from(*k));
+        products.sum::<f64>() / (head_dim as f64).sqrt()
+    });
+    let scores: Vec<f64> = scores.collect();
+    let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let weights: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
+    let total: f64 = weights.iter().sum();
+    let mut mean = vec![0.0; head_dim];
+    for (weight, (_, value)) in weights.iter().zip(visible) {
+        for (mean, value) in mean.iter_mut().zip(&value[columns.clone()]) {
+            *mean += weight / total * f64::from(*value);
+        }
+    }
+    mean.into_iter().map(|mean| mean as f32).collect()
 }

@@ -1,6 +1,6 @@
 use rayon::prelude::*;
 
-use super::super::ROWS_PER_TASK;
+use super::super::parallel::ROWS_PER_TASK;
 use crate::math::{silu, vectorised};
 use crate::segments::Segments;
 

@@ -3,8 +3,6 @@
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
-#[cfg(test)]
-mod reference;
 
 use std::ops::Range;
 
@@ -100,36 +98,8 @@ fn on_cpu(input: &ConvInput<'_>) -> Result<ConvOutput, KernelError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Values, assert_close, awkward_segments, bits};
+    use super::super::testing::{Values, bits};
     use super::*;
-
-    #[test]
-    fn equals_the_reference_over_awkward_segments() {
-        let mut values = Values(7);
-        for (segments, (channels, d_conv)) in
-            awkward_segments().iter().zip([(1, 4), (20, 4), (33, 3), (64, 2), (16, 4), (5, 1)])
-        {
-            let x = values.tensor(&[segments.n_tokens(), channels + 5], -2.0, 2.0);
-            let weight = values.tensor(&[d_conv, channels], -1.0, 1.0);
-            let bias = values.tensor(&[channels], -1.0, 1.0);
-            let initial = values.tensor(&[segments.len(), channels, d_conv], -2.0, 2.0);
-            for initial in [None, Some(&initial)] {
-                let input = ConvInput {
-                    x: &x,
-                    columns: 2..2 + channels,
-                    weight: &weight,
-                    bias: &bias,
-                    segments,
-                    initial,
-                    want_states: true,
-                };
-                let (want, want_states) = reference::causal_conv1d(&input);
-                let got = causal_conv1d(&input).unwrap();
-                assert_close("y", &want, &got.y, 2e-6);
-                assert_close("states", &want_states, &got.states.unwrap(), 0.0);
-            }
-        }
-    }
 
     #[test]
     fn a_segment_alone_equals_the_same_segment_packed() {

@@ -1,9 +1,15 @@
+//! The definition: every segment's inputs with what came before them, in float64.
+
 use candle_core::Tensor;
+use ssm_kernels::ops::ConvInput;
 
-use super::ConvInput;
-
-/// The definition: every segment's inputs with what came before them, in float64. Returns `(y, states)`.
-pub(super) fn causal_conv1d(input: &ConvInput<'_>) -> (Tensor, Tensor) {
+/// `y[t, c] = silu(bias[c] + sum_k weight[k, c] * x[t - d_conv + 1 + k, c])`, and the last `d_conv` inputs of each segment:
+/// `causal_conv1d_ref` of Dao-AILab/causal-conv1d, token-major. Inputs before a segment come from its parent, from
+/// `initial`, or are zero.
+///
+/// # Shapes
+/// - as [`ConvInput`]; `y`: `[tokens, channels]`; states: `[segments, channels, d_conv]`
+pub(crate) fn causal_conv1d(input: &ConvInput<'_>) -> (Tensor, Tensor) {
     let x = input.x.to_vec2::<f32>().unwrap();
     let weight = input.weight.to_vec2::<f32>().unwrap();
     let bias = input.bias.to_vec1::<f32>().unwrap();

@@ -4,7 +4,7 @@ mod cuda;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use super::ROWS_PER_TASK;
+use super::parallel::ROWS_PER_TASK;
 use crate::error::{KernelError, expect_shape, unsupported};
 use crate::finite::is_finite;
 use crate::host::matrix;

@@ -4,8 +4,8 @@ mod cuda;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use super::ROWS_PER_TASK;
-use super::add_rms_norm::{normalise, rms_scale};
+use super::parallel::ROWS_PER_TASK;
+use super::row_norm::{normalise, rms_scale};
 use crate::error::{KernelError, expect_shape, unsupported};
 use crate::host::{F32View, matrix};
 use crate::math::{silu, vectorised};
@@ -159,43 +159,7 @@ fn gate_row(y: &[f32], z: &[f32], out: &mut [f32]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Values, assert_close};
     use super::*;
-
-    /// The definition, row by row in float64.
-    fn reference(y: &Tensor, z: &Tensor, weight: &[f32], norm: GatedNorm) -> Tensor {
-        let silu = |z: f32| f64::from(z) / (1.0 + (-f64::from(z)).exp());
-        let width = weight.len() / norm.groups;
-        let mut out = Vec::new();
-        for (y, z) in y.to_vec2::<f32>().unwrap().iter().zip(&z.to_vec2::<f32>().unwrap()) {
-            let first = norm.order == GateOrder::GateFirst;
-            let input: Vec<f64> =
-                y.iter().zip(z).map(|(y, z)| f64::from(*y) * if first { silu(*z) } else { 1.0 }).collect();
-            for (index, value) in input.iter().enumerate() {
-                let group = &input[index / width * width..(index / width + 1) * width];
-                let mean = group.iter().map(|x| x * x).sum::<f64>() / width as f64;
-                let normed = value / (mean + f64::from(norm.eps)).sqrt() * f64::from(weight[index]);
-                out.push((normed * if first { 1.0 } else { silu(z[index]) }) as f32);
-            }
-        }
-        Tensor::from_vec(out, y.dims(), y.device()).unwrap()
-    }
-
-    #[test]
-    fn equals_the_reference_in_both_orders_and_with_groups() {
-        let mut values = Values(5);
-        for (rows, width, groups) in [(1, 4, 1), (37, 128, 2), (65, 96, 4)] {
-            let y = values.tensor(&[rows, width], -3.0, 3.0);
-            let projected = values.tensor(&[rows, width + 7], -4.0, 4.0);
-            let z = projected.narrow(1, 3, width).unwrap().contiguous().unwrap();
-            let weight = values.tensor(&[width], 0.5, 1.5);
-            for order in [GateOrder::GateFirst, GateOrder::NormFirst] {
-                let norm = GatedNorm { order, groups, eps: 1e-5 };
-                let want = reference(&y, &z, &weight.to_vec1::<f32>().unwrap(), norm);
-                assert_close("normed", &want, &gated_rms_norm(&y, &projected, 3, &weight, norm).unwrap(), 2e-6);
-            }
-        }
-    }
 
     #[test]
     fn the_plain_gate_is_a_product_with_silu() {

@@ -6,7 +6,7 @@ mod cuda;
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
-use super::ROWS_PER_TASK;
+use super::parallel::ROWS_PER_TASK;
 use crate::error::{KernelError, expect_shape, unsupported};
 use crate::host::{F32View, matrix};
 use crate::math::vectorised;
@@ -142,30 +142,8 @@ fn product(x: &[f32], w: &[f32], out: &mut [f32], k: usize, n: usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Values, assert_close, bits};
+    use super::super::testing::{Values, bits};
     use super::*;
-
-    /// The definition: one dot product per output, in float64.
-    fn reference(x: &Tensor, weight: &Tensor) -> Tensor {
-        let xs = x.to_vec2::<f32>().unwrap();
-        let ws = weight.to_vec2::<f32>().unwrap();
-        let values: Vec<f32> = xs
-            .iter()
-            .flat_map(|x| {
-                ws.iter().map(|w| x.iter().zip(w).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>() as f32)
-            })
-            .collect();
-        Tensor::from_vec(values, (xs.len(), ws.len()), x.device()).unwrap()
-    }
-
-    #[test]
-    fn equals_the_reference() {
-        let mut values = Values(1);
-        for (m, k, n) in [(1, 1, 1), (3, 7, 5), (63, 128, 648), (130, 33, 17), (16, 300, 1)] {
-            let (x, w) = (values.tensor(&[m, k], -1.0, 1.0), values.tensor(&[n, k], -1.0, 1.0));
-            assert_close("y", &reference(&x, &w), &linear(&x, &w).unwrap(), 1e-5);
-        }
-    }
 
     #[test]
     fn a_bias_is_added_to_every_row() {

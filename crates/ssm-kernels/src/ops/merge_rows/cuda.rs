@@ -20,7 +20,7 @@ pub(super) fn merge_rows(x: &Tensor, segments: &[RowMerges<'_>]) -> Result<Tenso
 }
 
 /// One branch of a plan.
-pub(crate) fn apply(x: &Tensor, plan: &RowPlan, weights: &BranchWeights) -> Result<Tensor, KernelError> {
+pub(super) fn apply(x: &Tensor, plan: &RowPlan, weights: &BranchWeights) -> Result<Tensor, KernelError> {
     let gpu = Gpu::of(x, OP)?;
     let (rows_in, width) = x.dims2()?;
     plan.expect_rows(OP, rows_in)?;

@@ -1,7 +1,6 @@
 #[cfg(feature = "cuda")]
 mod cuda;
-#[cfg(feature = "cuda")]
-pub(crate) use cuda::apply;
+mod plan;
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;

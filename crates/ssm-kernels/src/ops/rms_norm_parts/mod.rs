@@ -4,8 +4,8 @@ mod cuda;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use super::ROWS_PER_TASK;
-use super::add_rms_norm::rms_scale;
+use super::parallel::ROWS_PER_TASK;
+use super::row_norm::rms_scale;
 use crate::error::{KernelError, expect_shape, unsupported};
 use crate::host::matrix;
 use crate::math::vectorised;
@@ -59,36 +59,8 @@ vectorised! {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Values, assert_close, bits};
+    use super::super::testing::{Values, bits};
     use super::*;
-
-    /// The definition, part by part in float64.
-    fn reference(x: &Tensor, widths: &[usize], eps: f64) -> Tensor {
-        let mut out = Vec::new();
-        for row in x.to_vec2::<f32>().unwrap() {
-            let mut start = 0;
-            for width in widths {
-                let part = &row[start..start + width];
-                let mean = part.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / *width as f64;
-                out.extend(part.iter().map(|x| (f64::from(*x) / (mean + eps).sqrt()) as f32));
-                start += width;
-            }
-        }
-        Tensor::from_vec(out, x.dims(), x.device()).unwrap()
-    }
-
-    #[test]
-    fn equals_the_reference() {
-        for (rows, widths) in
-            [(1, vec![1]), (33, vec![3, 5, 5]), (70, vec![256, 16, 16]), (0, vec![4, 2]), (31, vec![17])]
-        {
-            let x = Values(21).tensor(&[rows, widths.iter().sum()], -3.0, 3.0);
-            for eps in [1e-6, 0.5] {
-                let got = rms_norm_parts(&x, &widths, eps).unwrap();
-                assert_close("normed", &reference(&x, &widths, f64::from(eps)), &got, 1e-6);
-            }
-        }
-    }
 
     #[test]
     fn a_row_does_not_depend_on_its_neighbours() {

@@ -4,7 +4,7 @@ mod cuda;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use super::ROWS_PER_TASK;
+use super::parallel::ROWS_PER_TASK;
 use crate::error::{KernelError, expect_shape, unsupported};
 use crate::host::matrix;
 
@@ -116,48 +116,8 @@ fn turn(x: &[f32], turns: &[(f32, f32)], out: &mut [f32]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Values, assert_close, bits};
+    use super::super::testing::{Values, bits};
     use super::*;
-
-    /// The definition as complex numbers in float64: a pair is `a + ib`, turned by `e^(i angle)`.
-    fn reference(fused: &Tensor, positions: &[u32], heads: usize, head_dim: usize, dim: usize) -> [Vec<f32>; 3] {
-        let mut out = [Vec::new(), Vec::new(), Vec::new()];
-        for (row, position) in fused.to_vec2::<f32>().unwrap().iter().zip(positions) {
-            for head in 0..heads {
-                for (part, out) in out.iter_mut().enumerate() {
-                    let x = &row[(head * 3 + part) * head_dim..][..head_dim];
-                    for channel in 0..head_dim {
-                        if part == 2 || channel >= dim {
-                            out.push(x[channel]);
-                            continue;
-                        }
-                        let pair = channel % (dim / 2);
-                        let angle = f64::from(*position) / 10_000_f64.powf(2.0 * pair as f64 / dim as f64);
-                        let (a, b) = (f64::from(x[pair]), f64::from(x[pair + dim / 2]));
-                        let (real, imaginary) = (a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos());
-                        out.push(if channel < dim / 2 { real } else { imaginary } as f32);
-                    }
-                }
-            }
-        }
-        out
-    }
-
-    #[test]
-    fn equals_the_reference() {
-        let mut values = Values(18);
-        for (rows, heads, head_dim, dim) in [(1, 1, 2, 2), (40, 4, 32, 8), (3, 2, 5, 4), (7, 3, 6, 0)] {
-            let fused = values.tensor(&[rows, heads * 3 * head_dim], -1.0, 1.0);
-            let positions: Vec<u32> = (0..rows as u32).map(|row| row * 51).collect();
-            let got = rotary(&fused, &positions, &Rotary::new(heads, head_dim, dim, 1e4).unwrap()).unwrap();
-            let want = reference(&fused, &positions, heads, head_dim, dim);
-            for (want, got) in want.into_iter().zip([got.queries, got.keys, got.values]) {
-                let want = Tensor::from_vec(want, (rows, heads * head_dim), &Device::Cpu).unwrap();
-                // At position 2,000 an angle in float32 is off by up to 6e-5.
-                assert_close("turned", &want, &got, 2e-4);
-            }
-        }
-    }
 
     #[test]
     fn scores_depend_on_the_distance_alone_and_position_0_turns_nothing() {

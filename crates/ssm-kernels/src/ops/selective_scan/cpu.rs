@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::super::Columns;
+use super::super::parallel::Columns;
 use crate::math::{exp, vectorised};
 use crate::segments::Segments;
 

@@ -3,8 +3,6 @@
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
-#[cfg(test)]
-mod reference;
 
 use candle_core::{Device, Tensor};
 
@@ -149,43 +147,4 @@ fn recurrence(input: &Recurrence<'_>) -> Result<(Tensor, Option<Tensor>), Kernel
     let device = input.x.device();
     let states = states.map(|states| Tensor::from_vec(states, (n_segments, d_inner, d_state), device)).transpose()?;
     Ok((Tensor::from_vec(y, (rows, d_inner), device)?, states))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::testing::{Values, assert_close, awkward_segments};
-    use super::*;
-
-    #[test]
-    fn equals_the_reference_over_awkward_segments() {
-        let mut values = Values(9);
-        let widths = [(1, 1), (16, 16), (40, 16), (64, 8), (17, 5), (128, 16)];
-        for (segments, (d_inner, d_state)) in awkward_segments().iter().zip(widths) {
-            let rows = segments.n_tokens();
-            let x = values.tensor(&[rows, d_inner], -2.0, 2.0);
-            let dt = values.tensor(&[rows, d_inner], 0.001, 0.5);
-            let a = values.tensor(&[d_state, d_inner], -16.0, -0.1);
-            let projected = values.tensor(&[rows, 3 + 2 * d_state], -1.0, 1.0);
-            let d = values.tensor(&[d_inner], -1.0, 1.0);
-            let initial = values.tensor(&[segments.len(), d_inner, d_state], -1.0, 1.0);
-            for initial in [None, Some(&initial)] {
-                let input = Recurrence {
-                    x: &x,
-                    dt: &dt,
-                    a: &a,
-                    projected: &projected,
-                    b_start: 3,
-                    c_start: 3 + d_state,
-                    d: &d,
-                    segments,
-                    initial,
-                    want_states: true,
-                };
-                let (want, want_states) = reference::recurrence(&input);
-                let (y, got_states) = recurrence(&input).unwrap();
-                assert_close("y", &want, &y, 2e-6);
-                assert_close("states", &want_states, &got_states.unwrap(), 2e-6);
-            }
-        }
-    }
 }

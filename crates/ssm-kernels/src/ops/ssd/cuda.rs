@@ -2,7 +2,7 @@ use candle_core::DType;
 use candle_core::cuda_backend::cudarc::driver::CudaSlice;
 
 use super::schedule::{Items, PIECE, Schedule};
-use super::{OP, ScanOutput, SsdInput};
+use super::{OP, SsdInput, SsdOutput};
 use crate::cuda::{Arg, Gpu, Grid, Image, image, is_wide, multiprocessors, rows_of, shared_limit, suffix};
 use crate::error::{KernelError, expect_shape};
 
@@ -87,7 +87,7 @@ impl Uploaded {
     }
 }
 
-pub(super) fn ssd(input: &SsdInput<'_>) -> Result<ScanOutput, KernelError> {
+pub(super) fn ssd(input: &SsdInput<'_>) -> Result<SsdOutput, KernelError> {
     let gpu = Gpu::of(input.xbc, OP)?;
     let (rows, width, ld) = rows_of(input.xbc, OP, "xbc")?;
     let (_, nheads) = input.dt.dims2()?;
@@ -176,7 +176,7 @@ pub(super) fn ssd(input: &SsdInput<'_>) -> Result<ScanOutput, KernelError> {
         }
         scan(launch, false)?;
     }
-    Ok(ScanOutput { y, states: states.filter(|_| input.want_states) })
+    Ok(SsdOutput { y, states: states.filter(|_| input.want_states) })
 }
 
 /// Refuses shapes that do not fit each other.

@@ -1,9 +1,14 @@
+//! The definition: one token after the other, in float64.
+
 use candle_core::Tensor;
+use ssm_kernels::ops::SsdInput;
 
-use super::SsdInput;
-
-/// The definition: one token after the other, in float64. Returns `(y, states)`.
-pub(super) fn ssd(input: &SsdInput<'_>) -> (Tensor, Tensor) {
+/// `h_t = exp(dt_t A) h_{t-1} + dt_t x_t B_t^T` and `y_t = h_t C_t + D x_t`, per head: the recurrence of Dao & Gu 2024
+/// (<https://arxiv.org/abs/2405.21060>, section 3), as `selective_state_update_ref` of `mamba_ssm`. Returns `(y, states)`.
+///
+/// # Shapes
+/// - as [`SsdInput`]; `y`: `[tokens, nheads * headdim]`; states: `[segments, nheads, headdim, d_state]`
+pub(crate) fn ssd(input: &SsdInput<'_>) -> (Tensor, Tensor) {
     let xbc = input.xbc.to_vec2::<f32>().unwrap();
     let dt = input.dt.to_vec2::<f32>().unwrap();
     let (a, d) = (input.a.to_vec1::<f32>().unwrap(), input.d.to_vec1::<f32>().unwrap());

@@ -1,0 +1,158 @@
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor};
+
+use super::RowMerges;
+#[cfg(feature = "cuda")]
+use super::cuda;
+use crate::error::{KernelError, unsupported};
+use crate::host::matrix;
+use crate::ops::row_plan::{BranchWeights, RowPlan};
+
+impl RowPlan {
+    /// The plan that merges by weighted mean as `hidden` and `residual` say; both keep the same rows.
+    ///
+    /// # Errors
+    /// Branches that keep different rows, or an error of the device.
+    pub fn from_merges(
+        rows_in: usize,
+        hidden: &[RowMerges<'_>],
+        residual: &[RowMerges<'_>],
+        device: &Device,
+    ) -> Result<Self, KernelError> {
+        let mut rows = HostRows::default();
+        for (hidden, residual) in hidden.iter().zip(residual) {
+            if hidden.keep != residual.keep || hidden.first_row != residual.first_row {
+                return Err(KernelError::Segments("the branches keep different rows".to_owned()));
+            }
+            rows.push(hidden, residual);
+        }
+        rows.place(rows_in, device)
+    }
+
+    /// The rows of one branch: `[rows_in, width]` to `[rows_out, width]`, of the dtype of `x`.
+    ///
+    /// # Errors
+    /// A stream of another length, or an error of the device.
+    pub fn apply(&self, x: &Tensor, weights: &BranchWeights) -> Result<Tensor, KernelError> {
+        self.expect_rows("row_plan", x.dim(0)?)?;
+        match x.device() {
+            Device::Cpu => self.on_cpu(x, weights),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => cuda::apply(x, self, weights),
+            other => Err(unsupported("row_plan", other, x.dtype())),
+        }
+    }
+
+    fn on_cpu(&self, x: &Tensor, weights: &BranchWeights) -> Result<Tensor, KernelError> {
+        let (keep, edge_off, edge_src) =
+            (self.keep.to_vec1::<u32>()?, self.edge_off.to_vec1::<u32>()?, self.edge_src.to_vec1::<u32>()?);
+        let (edge, own) = (weights.edge.to_vec1::<f32>()?, weights.own.to_vec1::<f32>()?);
+        let (values, _, width) = matrix(x, "row_plan", "x")?;
+        let row = |index: u32| &values[index as usize * width..][..width];
+        let mut out = Vec::with_capacity(keep.len() * width);
+        for (kept, arriving) in keep.iter().enumerate() {
+            let edges = edge_off[kept] as usize..edge_off[kept + 1] as usize;
+            if edges.clone().all(|index| edge[index] == 0.0) {
+                out.extend_from_slice(row(*arriving));
+                continue;
+            }
+            let total = edges.clone().fold(own[kept], |total, index| total + edge[index]);
+            out.extend((0..width).map(|column| {
+                let start = own[kept] * row(*arriving)[column];
+                edges.clone().fold(start, |sum, index| edge[index].mul_add(row(edge_src[index])[column], sum)) / total
+            }));
+        }
+        Ok(Tensor::from_vec(out, (keep.len(), width), x.device())?)
+    }
+}
+
+/// The vectors of a plan, filled row by row.
+#[derive(Default)]
+struct HostRows {
+    keep: Vec<u32>,
+    edge_off: Vec<u32>,
+    edge_src: Vec<u32>,
+    edge: [Vec<f32>; 2],
+    own: [Vec<f32>; 2],
+}
+
+impl HostRows {
+    fn push(&mut self, hidden: &RowMerges<'_>, residual: &RowMerges<'_>) {
+        for row in hidden.keep {
+            self.keep.push(hidden.first_row as u32 + row);
+            self.edge_off.push(self.edge_src.len() as u32);
+            let mut edges: BTreeMap<u32, [f32; 2]> = BTreeMap::new();
+            for (branch, merges) in [hidden, residual].into_iter().enumerate() {
+                let group =
+                    merges.groups.binary_search_by_key(row, |group| group.into).map(|index| &merges.groups[index]);
+                self.own[branch].push(group.map_or(1.0, |group| group.own_weight));
+                for (source, weight) in group.into_iter().flat_map(|group| &group.sources) {
+                    edges.entry(*source).or_default()[branch] = *weight;
+                }
+            }
+            for (source, weights) in edges {
+                self.edge_src.push(hidden.first_row as u32 + source);
+                self.edge[0].push(weights[0]);
+                self.edge[1].push(weights[1]);
+            }
+        }
+    }
+
+    fn place(mut self, rows_in: usize, device: &Device) -> Result<RowPlan, KernelError> {
+        self.edge_off.push(self.edge_src.len() as u32);
+        if self.edge_src.is_empty() {
+            // A device has no empty tensors; no offset points here.
+            self.edge_src.push(0);
+            self.edge.iter_mut().for_each(|edge| edge.push(0.0));
+        }
+        let ([hidden_edge, residual_edge], [hidden_own, residual_own]) = (self.edge, self.own);
+        let weights = |edge: Vec<f32>, own: Vec<f32>| -> Result<BranchWeights, KernelError> {
+            let (edges, rows) = (edge.len(), own.len());
+            Ok(BranchWeights {
+                edge: Tensor::from_vec(edge, edges, device)?,
+                own: Tensor::from_vec(own, rows, device)?,
+            })
+        };
+        let ids = |values: Vec<u32>| -> Result<Tensor, KernelError> {
+            let len = values.len();
+            Ok(Tensor::from_vec(values, len, device)?)
+        };
+        RowPlan::new(
+            rows_in,
+            ids(self.keep)?,
+            ids(self.edge_off)?,
+            ids(self.edge_src)?,
+            weights(hidden_edge, hidden_own)?,
+            weights(residual_edge, residual_own)?,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{MergeGroup, MergeRule, merge_rows};
+    use super::*;
+
+    #[test]
+    fn a_plan_of_merges_does_what_the_merges_do() {
+        let x: Vec<f32> = (0..27_u8).map(|value| f32::from(value) * 0.37 - 4.0).collect();
+        let x = Tensor::from_vec(x, (9, 3), &Device::Cpu).unwrap();
+        let group = |into, sources| MergeGroup { into, own_weight: 1.5, sources };
+        let on_hidden = [group(0, vec![(1, 1.0), (2, 2.0)])];
+        let on_residual = [group(0, vec![(1, 1.0)]), group(4, vec![(3, 3.0)])];
+        let merges = |groups| {
+            let rule = MergeRule::WeightedMean;
+            [
+                RowMerges { first_row: 0, keep: &[0, 4], groups, rule },
+                RowMerges { first_row: 5, keep: &[0, 1, 3], groups: &[], rule },
+            ]
+        };
+        let (hidden, residual) = (merges(&on_hidden), merges(&on_residual));
+        let plan = RowPlan::from_merges(9, &hidden, &residual, &Device::Cpu).unwrap();
+        for (merges, weights) in [(&hidden, &plan.hidden), (&residual, &plan.residual)] {
+            let want = merge_rows(&x, merges).unwrap().to_vec2::<f32>().unwrap();
+            assert_eq!(want, plan.apply(&x, weights).unwrap().to_vec2::<f32>().unwrap());
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The definitions, segment by segment over plain lists: scores and ranks in float64, ties by the lower index.
+//!
+//! Rows count from the first row of a segment. The blocks of the crate `reduction-strategies` define the same.
+
+/// Mean of the positive parts: `(1/D) sum_d max(0, v_d)` (Zhan et al. 2024, eq. 5).
+pub(crate) fn clip(row: &[f32]) -> f64 {
+    mean_of(row, |v| if v < 0.0 { 0.0 } else { v })
+}
+
+/// Mean magnitude: `(1/D) sum_d |v_d|`.
+pub(crate) fn l1(row: &[f32]) -> f64 {
+    mean_of(row, f64::abs)
+}
+
+/// Euclidean norm: `sqrt(sum_d v_d^2)`.
+pub(crate) fn l2(row: &[f32]) -> f64 {
+    row.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt()
+}
+
+/// Mean: `(1/D) sum_d v_d`.
+pub(crate) fn mean(row: &[f32]) -> f64 {
+    mean_of(row, |v| v)
+}
+
+fn mean_of(row: &[f32], of: impl Fn(f64) -> f64) -> f64 {
+    row.iter().map(|v| of(f64::from(*v))).sum::<f64>() / row.len() as f64
+}
+
+/// `1 / |v|`, and 0 for a zero row; negative values count as zero where `clipped`.
+pub(crate) fn inverse_norm(row: &[f32], clipped: bool) -> f64 {
+    let norm = l2(&features(row, clipped));
+    if norm == 0.0 { 0.0 } else { 1.0 / norm }
+}
+
+/// A row as similarities see it.
+fn features(row: &[f32], clipped: bool) -> Vec<f32> {
+    row.iter().map(|v| if clipped && *v < 0.0 { 0.0 } else { *v }).collect()
+}
+
+/// A row of length 1, or of zeros.
+fn unit(row: &[f32], clipped: bool) -> Vec<f64> {
+    let inverse = inverse_norm(row, clipped);
+    features(row, clipped).into_iter().map(|v| f64::from(v) * inverse).collect()
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// `a . b / (|a| |b|)`, and 0 where either row is zero.
+pub(crate) fn cosine(a: &[f32], b: &[f32], clipped: bool) -> f64 {
+    dot(&unit(a, clipped), &unit(b, clipped))
+}
+
+/// The first `count` indices in order of rank, the highest first and the lower index among equals; ascending.
+pub(crate) fn highest(ranks: &[f64], count: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..ranks.len()).collect();
+    // -0 ranks as 0.
+    order.sort_by(|a, b| (ranks[*b] + 0.0).total_cmp(&(ranks[*a] + 0.0)).then(a.cmp(b)));
+    order.truncate(count);
+    order.sort_unstable();
+    order
+}
+
+/// The kept rows of a segment: the protected ones, and of the others as many as make `kept`, those with the highest scores or
+/// with the lowest.
+pub(crate) fn select_tokens(scores: &[f64], protected: &[bool], kept: usize, keep_highest: bool) -> Vec<usize> {
+    let candidates: Vec<usize> = (0..scores.len()).filter(|row| !protected[*row]).collect();
+    let sign = if keep_highest { 1.0 } else { -1.0 };
+    let ranks: Vec<f64> = candidates.iter().map(|row| sign * scores[*row]).collect();
+    let n_protected = scores.len() - candidates.len();
+    let mut rows: Vec<usize> = highest(&ranks, kept - n_protected).into_iter().map(|index| candidates[index]).collect();
+    rows.extend((0..scores.len()).filter(|row| protected[*row]));
+    rows.sort_unstable();
+    rows
+}
+
+/// `(sources, targets)` among the unprotected rows: by scores the lower half (rounded down) are sources, without scores those
+/// at even places.
+pub(crate) fn partition(scores: Option<&[f64]>, protected: &[bool]) -> (Vec<usize>, Vec<usize>) {
+    let candidates: Vec<usize> = (0..protected.len()).filter(|row| !protected[*row]).collect();
+    let is_source = match scores {
+        Some(scores) => {
+            let ranks: Vec<f64> = candidates.iter().map(|row| -scores[*row]).collect();
+            let lower = highest(&ranks, candidates.len() / 2);
+            (0..candidates.len()).map(|place| lower.contains(&place)).collect::<Vec<_>>()
+        }
+        None => (0..candidates.len()).map(|place| place % 2 == 0).collect(),
+    };
+    let of =
+        |kind: bool| candidates.iter().zip(&is_source).filter(|(_, is)| **is == kind).map(|(row, _)| *row).collect();
+    (of(true), of(false))
+}
+
+/// A source and its most similar target.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Edge {
+    pub(crate) source: usize,
+    pub(crate) target: usize,
+    pub(crate) similarity: f64,
+}
+
+/// For every source the target with the highest cosine similarity, the lower row among equals (bipartite matching of `ToMe`,
+/// <https://arxiv.org/abs/2210.09461>, section 3).
+pub(crate) fn match_sources(rows: &[Vec<f32>], clipped: bool, sources: &[usize], targets: &[usize]) -> Vec<Edge> {
+    let units: Vec<Vec<f64>> = rows.iter().map(|row| unit(row, clipped)).collect();
+    let mut edges = Vec::new();
+    for source in sources {
+        let mut best = Edge { source: *source, target: targets[0], similarity: f64::NEG_INFINITY };
+        for target in targets {
+            let similarity = dot(&units[*source], &units[*target]);
+            if similarity > best.similarity {
+                best = Edge { source: *source, target: *target, similarity };
+            }
+        }
+        edges.push(best);
+    }
+    edges
+}
+
+/// The `count` edges with the highest rank, in order of their sources; the lower source among equals.
+pub(crate) fn strongest(edges: &[Edge], count: usize, rank: impl Fn(&Edge) -> f64) -> Vec<Edge> {
+    let ranks: Vec<f64> = edges.iter().map(rank).collect();
+    highest(&ranks, count).into_iter().map(|index| edges[index]).collect()
+}
+
+/// How many edges prune under a hybrid of share `q`: rounded to the nearest.
+pub(crate) fn n_pruned(q: f64, edges: usize) -> usize {
+    (q * edges as f64).round() as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hand_computed_scores_and_similarities() {
+        let row = [3.0, -4.0];
+        assert_eq!([clip(&row), l1(&row), l2(&row), mean(&row)], [1.5, 3.5, 5.0, -0.5]);
+        assert_eq!([inverse_norm(&row, false), inverse_norm(&[0.0, -1.0], true)], [0.2, 0.0]);
+        assert!((cosine(&row, &[4.0, 3.0], false)).abs() < 1e-15);
+        assert!((cosine(&row, &[4.0, 3.0], true) - 0.8).abs() < 1e-15);
+    }
+
+    #[test]
+    fn hand_computed_selection_and_partition() {
+        let (scores, protected) = ([0.5, 2.0, 0.5, -1.0, 0.5], [false, false, false, true, false]);
+        assert_eq!(select_tokens(&scores, &protected, 3, true), [0, 1, 3], "of equals the lower row is kept");
+        assert_eq!(select_tokens(&scores, &protected, 3, false), [0, 2, 3]);
+        assert_eq!(select_tokens(&[-0.0, 0.0], &[false; 2], 1, true), [0], "-0 and 0 are equal");
+        assert_eq!(partition(Some(&scores), &protected), (vec![0, 2], vec![1, 4]));
+        assert_eq!(partition(None, &protected), (vec![0, 2], vec![1, 4]));
+        assert_eq!(partition(None, &[false; 3]), (vec![0, 2], vec![1]));
+        assert_eq!(partition(Some(&[1.0, 2.0, 0.0]), &[false; 3]), (vec![2], vec![0, 1]));
+    }
+
+    #[test]
+    fn hand_computed_edges() {
+        let rows = [vec![1.0, 0.0], vec![1.0, 0.0], vec![0.0, 1.0], vec![0.0, 2.0], vec![2.0, 0.0]];
+        let edges = match_sources(&rows, false, &[0, 2], &[1, 3, 4]);
+        assert_eq!(
+            edges,
+            [Edge { source: 0, target: 1, similarity: 1.0 }, Edge { source: 2, target: 3, similarity: 1.0 }]
+        );
+        assert_eq!(strongest(&edges, 1, |edge| edge.similarity), edges[..1], "of equals the lower source");
+        assert_eq!([n_pruned(0.5, 3), n_pruned(0.0, 3), n_pruned(1.0, 3)], [2, 0, 3]);
+    }
+}
