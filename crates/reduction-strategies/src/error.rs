@@ -1,5 +1,7 @@
 //! Why a plan could not be made.
 
+use std::borrow::Cow;
+
 use ssm_kernels::KernelError;
 use ssm_model::Signal;
 use thiserror::Error;
@@ -81,7 +83,7 @@ pub enum PlanError {
     #[error("{what} of token {token} is {value}")]
     NotFinite {
         /// What the rule reads or ranks by.
-        what: &'static str,
+        what: Cow<'static, str>,
         /// Position of the token in its sequence.
         token: u32,
         /// NaN or an infinity.

@@ -8,42 +8,26 @@
 //! ([`partition`]), match ([`matching`]), select ([`select`]), combine ([`combine`]). Rules that decide tokens in order:
 //! [`online`].
 
-pub mod combine;
-pub mod error;
-pub mod importance;
-pub mod matching;
-pub mod memo;
-#[cfg(feature = "cuda")]
-pub mod on_gpu;
-pub mod online;
+pub mod blocks;
+mod error;
+pub mod interpret;
 pub mod options;
-mod pairing;
-pub mod partition;
-pub mod plan;
-pub mod planner;
-pub mod random;
-pub mod rank;
-pub mod rank_sum;
+mod plan;
 pub mod registry;
-pub mod released;
 pub mod rule;
-pub mod scan_scores;
 pub mod schedule;
-pub mod select;
-pub mod site;
+pub mod spelling;
 mod strategies;
-pub mod stream;
 #[cfg(test)]
 mod testing;
-pub mod tokens;
-pub mod view;
+pub mod vectors;
+mod view;
 
 pub use error::PlanError;
-pub use memo::Memo;
-pub use plan::{BranchMerges, Plan, SizesAfter};
-pub use planner::{n_left, plan_blind, plan_sequence};
+pub use interpret::{n_kept, plan_blind, plan_sequence, plan_site};
+pub use plan::{BranchMerges, Fork, Plan, SitePlan, SizesAfter, apply_forks};
 pub use rule::{Causality, HostRule, Rule};
-pub use site::{Fork, SitePlan, apply_forks, plan_site};
-pub use stream::{Reads, SiteStream, map_sequences};
-pub use tokens::{SegmentTokens, TokenTable};
-pub use view::{Draw, Matrix, ScanView, SequenceView, SignalViews};
+pub use view::{
+    Draw, Matrix, Memo, Reads, ScanView, SegmentTokens, SequenceView, SignalViews, SiteStream, TokenTable,
+    map_sequences,
+};

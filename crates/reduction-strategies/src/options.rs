@@ -146,7 +146,7 @@ impl ResolvedOptions {
             let known: Vec<_> = declared.iter().map(|option| option.name).collect();
             return Err(OptionError::Unknown {
                 option: unknown.clone(),
-                nearest: crate::registry::nearest(unknown, known.iter().copied()),
+                nearest: crate::spelling::nearest(unknown, known.iter().copied()),
                 known: known.join(", "),
             });
         }

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::options::{OptionError, OptionInfo, OptionValue, ResolvedOptions};
 use crate::rule::{Causality, Rule};
+use crate::spelling::nearest;
 
 /// What a strategy file says about itself, and how to build its rule.
 pub struct Registration {
@@ -130,16 +131,6 @@ pub fn find(name: &str) -> Result<&'static Registration, RegistryError> {
         name: name.to_owned(),
         nearest: nearest(name, all.iter().map(|registration| registration.name)),
     })
-}
-
-/// The candidate closest to `word`, if any is close enough to be a likely typo.
-#[must_use]
-pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    candidates
-        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len().max(word.len()) / 3)
-        .min()
-        .map(|(_, candidate)| candidate)
 }
 
 /// Why a strategy could not be built.

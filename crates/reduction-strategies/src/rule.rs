@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use ssm_model::SignalSet;
 
+use crate::blocks::importance::{Importance, Source, Widths};
 use crate::error::PlanError;
-use crate::importance::{Importance, Source, Widths};
 use crate::plan::Plan;
 use crate::view::SequenceView;
 
@@ -203,10 +203,10 @@ pub trait HostRule: Send + Sync + Debug {
         Causality::None
     }
 
-    /// FLOPs of comparing tokens with each other when `n_left` of `n` reducible tokens remain, one multiply-add counting
+    /// FLOPs of comparing tokens with each other when `n_kept` of `n` reducible tokens remain, one multiply-add counting
     /// as two. 0 for a rule that compares none, which is the default; scores, norms and sorting count nothing anywhere.
-    fn matching_flops(&self, n: usize, n_left: usize, widths: Widths) -> f64 {
-        let _ = (n, n_left, widths);
+    fn matching_flops(&self, n: usize, n_kept: usize, widths: Widths) -> f64 {
+        let _ = (n, n_kept, widths);
         0.0
     }
 
@@ -254,7 +254,7 @@ impl Rule {
     /// Number of tokens that it leaves of `n` reducible (unprotected) ones when `n_keep` of them are asked for.
     ///
     /// Most rules leave exactly `n_keep`; a released variant declares what the release does. A keep ratio of 1 is not asked
-    /// here: it leaves everything under every rule ([`crate::n_left`]).
+    /// here: it leaves everything under every rule ([`crate::n_kept`]).
     #[must_use]
     pub fn kept(&self, n_keep: usize, n: usize) -> usize {
         match self {
@@ -264,21 +264,15 @@ impl Rule {
         }
     }
 
-    /// Whether a plan depends on activations at all; places and chance do not.
-    #[must_use]
-    pub fn reads_values(&self) -> bool {
-        !matches!(self, Self::Identity | Self::Prune(Score::Position(_) | Score::Random))
-    }
-
     /// Whether a plan may depend on the residual stream.
     #[must_use]
     pub fn reads_residual(&self) -> bool {
         match self {
-            Self::Prune(Score::Importance { importance, .. }) => importance.source() == Source::Residual,
+            Self::Prune(Score::Importance { importance, .. }) => importance.source() == Some(Source::Residual),
             Self::Identity | Self::Prune(_) => false,
             Self::Pair(rule) => {
                 rule.features.source == Source::Residual
-                    || rule.importances().any(|importance| importance.source() == Source::Residual)
+                    || rule.importances().any(|importance| importance.source() == Some(Source::Residual))
             }
             Self::Online(_) => true,
             Self::Host(rule) => rule.reads_residual(),
@@ -310,15 +304,15 @@ impl Rule {
         }
     }
 
-    /// FLOPs of the matching behind a plan that leaves `n_left` of `n` reducible (unprotected) tokens of one sequence.
+    /// FLOPs of the matching behind a plan that leaves `n_kept` of `n` reducible (unprotected) tokens of one sequence.
     /// Nothing is compared where every token stays.
     #[must_use]
-    pub fn matching_flops(&self, n: usize, n_left: usize, widths: Widths) -> f64 {
+    pub fn matching_flops(&self, n: usize, n_kept: usize, widths: Widths) -> f64 {
         match self {
-            _ if n_left >= n => 0.0,
-            Self::Pair(rule) => rule.matching_flops(n, n_left, widths),
+            _ if n_kept >= n => 0.0,
+            Self::Pair(rule) => rule.matching_flops(n, n_kept, widths),
             Self::Online(rule) => rule.matching_flops(n, widths),
-            Self::Host(rule) => rule.matching_flops(n, n_left, widths),
+            Self::Host(rule) => rule.matching_flops(n, n_kept, widths),
             Self::Identity | Self::Prune(_) => 0.0,
         }
     }
@@ -338,12 +332,6 @@ impl Rule {
     #[must_use]
     pub fn is_blind(&self) -> bool {
         matches!(self, Self::Identity | Self::Prune(Score::Position(_) | Score::Random))
-    }
-
-    /// Whether its plans are computed on the host, sequence by sequence.
-    #[must_use]
-    pub fn planned_on_host(&self) -> bool {
-        matches!(self, Self::Host(_))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Sequences for unit tests.
 
-use crate::tokens::SegmentTokens;
+use crate::view::SegmentTokens;
 use crate::view::{Draw, Matrix, SequenceView};
 
 /// An owned sequence; hidden states and residual are the same rows.

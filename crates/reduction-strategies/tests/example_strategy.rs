@@ -12,7 +12,7 @@ use reduction_strategies::options::OptionValue;
 use reduction_strategies::plan_sequence;
 use reduction_strategies::registry::Strategy;
 // A strategy file names the crate that it stands in.
-use reduction_strategies::{importance, options, registry, rule};
+use reduction_strategies::{blocks, options, registry, rule};
 
 fn strategy(invert: &str) -> Strategy {
     let options = BTreeMap::from([("invert".to_owned(), OptionValue::Word(invert.to_owned()))]);

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
+use reduction_strategies::blocks::released::{ReleasedCombine, ReleasedEdges, ReleasedPairs, rank_edges, token_edges};
 use reduction_strategies::options::OptionValue;
 use reduction_strategies::registry::Strategy;
-use reduction_strategies::released::{ReleasedCombine, ReleasedEdges, ReleasedPairs, rank_edges, token_edges};
 use reduction_strategies::schedule::n_keep;
 use reduction_strategies::{
     Draw, Matrix, Plan, SegmentTokens, SequenceView, SitePlan, SiteStream, TokenTable, plan_site,

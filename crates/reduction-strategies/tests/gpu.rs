@@ -5,7 +5,7 @@ mod common;
 
 use candle_core::{Device, Tensor};
 use common::{KINDS, Kind, Sequence, Stream, strategies};
-use reduction_strategies::on_gpu::{self, GpuTokens};
+use reduction_strategies::interpret::gpu::{self, GpuTokens};
 use reduction_strategies::{Rule, SegmentTokens, SiteStream, plan_site};
 use ssm_kernels::{KernelError, device, host};
 use ssm_model::{Signal, SignalSet};

@@ -8,8 +8,8 @@ mod small_steps;
 use common::{D_MODEL, KINDS, Kind, SIGNALS, Sequence, Stream, strategies};
 use proptest::prelude::*;
 use reduction_strategies::registry::Strategy;
-use reduction_strategies::{HostRule, Plan, n_left, plan_sequence, plan_site, schedule};
-use reduction_strategies::{importance, options, registry, rule};
+use reduction_strategies::{HostRule, Plan, n_kept, plan_sequence, plan_site, schedule};
+use reduction_strategies::{blocks, options, registry, rule};
 use ssm_model::Activations;
 
 const SIZES: [usize; 7] = [1, 2, 3, 36, 37, 64, 200];
@@ -25,7 +25,7 @@ fn check(strategy: &Strategy, sequence: &Sequence, keep_ratio: f64) {
     assert_eq!(plan, again, "{what}: same seed, same plan");
 
     let protected = &sequence.tokens.protected;
-    assert_eq!(plan.keep().len(), n_left(&rule, keep_ratio, protected), "{what}: declared count");
+    assert_eq!(plan.keep().len(), n_kept(&rule, keep_ratio, protected), "{what}: declared count");
     if rule.own_count().is_none() {
         let n_protected = protected.iter().filter(|protected| **protected).count();
         assert_eq!(plan.keep().len(), n_protected + schedule::n_keep(keep_ratio, n - n_protected), "{what}: count");
@@ -132,7 +132,7 @@ fn what_is_no_number_is_never_ranked() {
                 }
             }
         }
-        let reads = rule.reads_values();
+        let reads = !rule.is_blind();
         assert_eq!(refused > 0, reads, "{strategy:?}");
         assert_eq!(n, want.plans[0].as_ref().unwrap().n_tokens());
     }
@@ -172,7 +172,7 @@ proptest! {
 fn a_count_of_its_own_is_one() {
     for strategy in strategies() {
         let rule = strategy.rule();
-        let differs = RATIOS.iter().any(|ratio| n_left(&rule, *ratio, &[false; 100]) != schedule::n_keep(*ratio, 100));
+        let differs = RATIOS.iter().any(|ratio| n_kept(&rule, *ratio, &[false; 100]) != schedule::n_keep(*ratio, 100));
         assert_eq!(rule.own_count().is_some_and(|why| !why.is_empty()), differs, "{strategy:?}");
     }
 }

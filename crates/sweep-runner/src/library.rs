@@ -16,7 +16,7 @@ use evaluation::tokenizer::{Tokenizer, TokenizerError};
 use miette::Diagnostic;
 use records::regular;
 use records::schema::Failure;
-use reduction_strategies::registry::nearest;
+use reduction_strategies::spelling::nearest;
 use ssm_model::catalog::{self, Builtin};
 use ssm_model::checkpoint::{Checkpoint, CheckpointError};
 use ssm_model::{LanguageModel, ModelConfig, ModelError, Placement};

@@ -1,7 +1,7 @@
 //! Probe `implicit_attention`: which importance metrics agree with what later outputs really read of a token?
 //!
 //! The influence of a token is the column sum of the implicit attention of the layer's scan
-//! ([`reduction_strategies::scan_scores::hidden_attention`]).
+//! ([`reduction_strategies::blocks::importance::HIDDEN_ATTENTION`]).
 
 use super::passes::{Observation, in_groups};
 use super::questions::questions;

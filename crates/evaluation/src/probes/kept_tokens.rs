@@ -1,6 +1,6 @@
 //! Probe `kept_tokens`: how do the tokens that a strategy keeps differ from those that it removes?
 
-use reduction_strategies::importance::{Importance, Metric, Source};
+use reduction_strategies::blocks::importance::{DT_MEAN, HIDDEN_ATTENTION, Importance, Source, WRITE_NORM};
 use reduction_strategies::{Reads, map_sequences};
 use ssm_model::{Signal, SignalSet};
 
@@ -59,8 +59,7 @@ fn run(setup: &ProbeSetup<'_>) -> Result<ProbeTable, EvaluationError> {
     if reduction.sites.is_empty() {
         return Ok(ProbeTable::default());
     }
-    let metrics = [Metric::WriteNorm, Metric::HiddenAttention { decay: true }]
-        .map(|metric| Importance::new(metric, Source::SsmOutput));
+    let metrics = [&WRITE_NORM, &HIDDEN_ATTENTION].map(|metric| Importance::new(metric, Source::SsmOutput));
     let signals = metrics.iter().fold(SignalSet::default(), |set, metric| set.union(metric.signals()));
     in_groups(setup.model, &questions(setup.items), 1, |group| {
         let mut seen = Vec::new();
@@ -80,9 +79,8 @@ fn look(
 ) -> Result<(), EvaluationError> {
     let read = |view: &reduction_strategies::SequenceView<'_>| {
         let scores = metrics.iter().map(|metric| metric.scores(view)).collect::<Result<Vec<_>, _>>()?;
-        let dt = view
-            .signal(Signal::Dt)
-            .map(|dt| (0..dt.rows).map(|row| Metric::DtMean.of(dt.row(row))).collect::<Vec<f32>>());
+        let dt =
+            view.signal(Signal::Dt).map(|dt| (0..dt.rows).map(|row| DT_MEAN.of(dt.row(row))).collect::<Vec<f32>>());
         Ok((scores, dt.unwrap_or_default()))
     };
     let by_question = map_sequences(&at.stream, signals, Reads::NONE, 0, read)?;

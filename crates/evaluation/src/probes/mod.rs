@@ -22,7 +22,7 @@ mod state_divergence;
 mod table;
 
 use reduction_strategies::options::{OptionDefault, OptionInfo, OptionKind, ResolvedOptions};
-use reduction_strategies::registry::nearest;
+use reduction_strategies::spelling::nearest;
 use ssm_model::LanguageModel;
 use thiserror::Error;
 

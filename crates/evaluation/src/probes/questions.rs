@@ -1,7 +1,8 @@
 //! What a probe asks of an item: one context, the right continuation, and tokens to take away.
 
-use reduction_strategies::random::{Purpose, uniform};
-use reduction_strategies::{Draw, SegmentTokens, rank};
+use reduction_strategies::blocks::random::{Purpose, uniform};
+use reduction_strategies::blocks::rank;
+use reduction_strategies::{Draw, SegmentTokens};
 
 use crate::tasks::Item;
 

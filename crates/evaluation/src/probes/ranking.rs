@@ -1,6 +1,6 @@
 //! How well one ranking agrees with marks or with another ranking.
 
-use reduction_strategies::rank;
+use reduction_strategies::blocks::rank;
 
 /// Average precision of ranking the marked tokens first: the mean, over marked tokens, of the share of marked ones among all tokens that
 /// stand at or before it. Ties are ranked by index, as everywhere. NaN without a marked token, or where a score is NaN.

@@ -1,8 +1,10 @@
 //! Every importance metric at every layer, on contexts that nothing was removed from.
 
-use reduction_strategies::importance::{IMPORTANCE_OPTION, Importance, Metric, SOURCE_OPTION};
+use reduction_strategies::blocks::importance::{
+    HIDDEN_ATTENTION, HIDDEN_ATTENTION_NO_DECAY, IMPORTANCE_OPTION, Importance, ORACLE, SOURCE_OPTION,
+};
+use reduction_strategies::blocks::random::{Purpose, uniform};
 use reduction_strategies::options::{OptionKind, OptionValue, ResolvedOptions};
-use reduction_strategies::random::{Purpose, uniform};
 use reduction_strategies::{Reads, SiteStream, TokenTable, map_sequences};
 use ssm_model::{LanguageModel, LayerRequest, Signal, SignalSet};
 
@@ -38,12 +40,12 @@ pub(super) fn all_metrics(shown: SignalSet, oracle: bool) -> Vec<Named> {
                 .unwrap_or_else(|error| unreachable!("declared words: {error}"));
             let of = Importance::from_options(&options);
             let missing = !of.signals().without(shown).is_empty();
-            if missing || (of.metric() == Metric::Oracle && !oracle) {
+            if missing || (*of.metric() == ORACLE && !oracle) {
                 continue;
             }
             // Metrics of the scan do not look at the source.
             if all.iter().all(|known| known.of != Some(of)) {
-                all.push(Named { importance, source: of.source().name(), of: Some(of) });
+                all.push(Named { importance, source: of.source_name(), of: Some(of) });
             }
         }
     }
@@ -55,10 +57,10 @@ pub(super) fn all_metrics(shown: SignalSet, oracle: bool) -> Vec<Named> {
 impl Named {
     /// Whether it is the implicit attention, with decay or without.
     pub(super) fn hidden_attention(self) -> Option<bool> {
-        match self.of.map(Importance::metric) {
-            Some(Metric::HiddenAttention { decay }) => Some(decay),
-            _ => None,
-        }
+        let metric = self.of?.metric();
+        [(&HIDDEN_ATTENTION, true), (&HIDDEN_ATTENTION_NO_DECAY, false)]
+            .into_iter()
+            .find_map(|(known, decay)| (metric == known).then_some(decay))
     }
 }
 

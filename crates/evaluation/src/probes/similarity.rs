@@ -3,8 +3,8 @@
 //! Measured on whole contexts. Merging is judged by the pairs that ToMe would merge first: each token at an even place with its most
 //! similar one at an odd place, the strongest tenth of these pairs.
 
-use reduction_strategies::importance::Source;
-use reduction_strategies::matching::{dot, norm};
+use reduction_strategies::blocks::importance::Source;
+use reduction_strategies::vectors::{dot, norm};
 use reduction_strategies::{Matrix, Reads, SiteStream, TokenTable, map_sequences};
 use ssm_model::{LayerRequest, Signal, SignalSet};
 

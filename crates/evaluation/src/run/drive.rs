@@ -133,7 +133,7 @@ pub(crate) fn plans_on_host(model: &LanguageModel, reduction: &Reduction) -> boo
         return false;
     }
     let _ = model;
-    reduction.rule.reads_values()
+    !reduction.rule.is_blind()
 }
 
 /// Positions of all rows of a stream.

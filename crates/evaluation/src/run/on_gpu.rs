@@ -2,7 +2,7 @@
 //! tokens stayed. Rows are gathered by the next layer as it reads them.
 
 use candle_core::Tensor;
-use reduction_strategies::on_gpu::{self, GpuTokens};
+use reduction_strategies::interpret::gpu::{self, GpuTokens};
 use reduction_strategies::{Rule, SitePlan, SiteStream, TokenTable};
 use ssm_kernels::Segments;
 use ssm_kernels::ops::RowPlan;

@@ -1,6 +1,6 @@
 //! Which tokens are removed, where and how many.
 
-use reduction_strategies::importance::Widths;
+use reduction_strategies::blocks::importance::Widths;
 use reduction_strategies::{Plan, Rule, SegmentTokens};
 use ssm_model::ModelConfig;
 

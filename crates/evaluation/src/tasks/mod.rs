@@ -38,7 +38,7 @@ pub(crate) use python::is_space;
 use crate::score::metrics::Measure;
 use crate::tokenizer::Tokenizer;
 use benchmarks::Form;
-use reduction_strategies::registry::nearest;
+use reduction_strategies::spelling::nearest;
 
 /// How a task is scored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

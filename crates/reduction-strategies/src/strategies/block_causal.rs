@@ -2,7 +2,7 @@
 //!
 //! A ranking over the whole sequence looks ahead: a token stays or leaves because of what follows. Here blocks of `block`
 //! tokens have a fixed quota each, and inside a block token `t` stays if its score is high enough among the tokens before it
-//! for what is left of the quota ([`crate::online`]). Nothing about token `t` follows from later tokens but where the
+//! for what is left of the quota ([`crate::blocks::online`]). Nothing about token `t` follows from later tokens but where the
 //! sequence ends, and that only in the last block. `block: 1` leaves the quota alone to decide: evenly spaced places, the control
 //! without content.
 //!
@@ -10,8 +10,8 @@
 //! the next one that stays (a later place, so nothing flows back); `removed: drop` drops it. A rule that pairs tokens has no
 //! scores of single tokens: its causal relative is `local_merge` with `decide: online`.
 
-use crate::importance::{CAUSAL_IMPORTANCE_OPTION, Importance, SOURCE_OPTION};
-use crate::online::{BLOCK_OPTION, REMOVED_OPTION, removed};
+use crate::blocks::importance::{CAUSAL_IMPORTANCE_OPTION, Importance, SOURCE_OPTION};
+use crate::blocks::online::{BLOCK_OPTION, REMOVED_OPTION, removed};
 use crate::options::ResolvedOptions;
 use crate::registry::{Family, Registration};
 use crate::rule::{OnlineRule, OnlineScore, Rule};

@@ -3,7 +3,7 @@
 //! Formula: as `block_causal` with `u_t ~ U[0, 1)` per token from (seed, item, site). Under the protocol `causal` it stands where
 //! `random` stands elsewhere; the control without content is `block_causal` with `block: 1`.
 
-use crate::online::{BLOCK_OPTION, REMOVED_OPTION, removed};
+use crate::blocks::online::{BLOCK_OPTION, REMOVED_OPTION, removed};
 use crate::options::{OptionInfo, OptionKind, ResolvedOptions};
 use crate::registry::{Family, Registration};
 use crate::rule::{OnlineRule, OnlineScore, Rule};

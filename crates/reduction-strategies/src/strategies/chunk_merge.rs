@@ -14,7 +14,7 @@ use ssm_kernels::ops::{MergeGroup, MergeRule};
 use ssm_model::SignalSet;
 
 use crate::error::PlanError;
-use crate::importance::{IMPORTANCE_OPTION, Importance, SOURCE_OPTION};
+use crate::blocks::importance::{IMPORTANCE_OPTION, Importance, SOURCE_OPTION};
 use crate::plan::{BranchMerges, Plan};
 use crate::registry::{Family, Registration};
 use crate::rule::{HostRule, Rule};
@@ -98,7 +98,7 @@ inventory::submit! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::importance::{Metric, Source};
+    use crate::blocks::importance::{Source, SUM};
     use crate::testing::Sequence;
 
     #[test]
@@ -126,7 +126,7 @@ mod tests {
         let mut sequence = Sequence::of_rows(&[[1.0], [1.0], [4.0], [1.0], [1.0], [7.0]]);
         sequence.tokens.sizes[3] = 2.0;
         sequence.tokens.protected[5] = true;
-        let rule = ChunkMerge { importance: Importance::new(Metric::Sum, Source::BlockOutput) };
+        let rule = ChunkMerge { importance: Importance::new(&SUM, Source::BlockOutput) };
         let plan = rule.plan(&sequence.view(), 3).unwrap();
         assert_eq!(plan.keep(), [1, 2, 4, 5]);
         assert_eq!(plan.merged(), [(0, 1), (3, 4)]);

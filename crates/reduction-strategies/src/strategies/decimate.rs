@@ -10,7 +10,7 @@
 //! `ceil(keep_ratio n)`. Mamba-2 has one step size per head instead of one per channel. What upstream calls the response is
 //! never decimated: that is the protocol's affair here.
 
-use crate::importance::{Importance, Metric, Source};
+use crate::blocks::importance::{Importance, Source, DT_L2};
 use crate::registry::{Family, Registration};
 use crate::rule::{Extreme, Rule, Score};
 
@@ -27,7 +27,7 @@ inventory::submit! {
         options: &[],
         seeded: false,
         build: |_| {
-            let importance = Importance::new(Metric::DtL2, Source::Dt);
+            let importance = Importance::new(&DT_L2, Source::Dt);
             Rule::Prune(Score::Importance { importance, keep: Extreme::Highest })
         },
     }

@@ -13,11 +13,11 @@
 use std::sync::Arc;
 
 use crate::error::PlanError;
-use crate::matching::positive;
+use crate::vectors::positive;
 use crate::plan::Plan;
-use crate::rank;
+use crate::blocks::rank;
 use crate::registry::{Family, Registration};
-use crate::released::{METRIC_OPTION, clips};
+use crate::blocks::released::{METRIC_OPTION, clips};
 use crate::rule::{HostRule, Rule};
 use crate::view::SequenceView;
 

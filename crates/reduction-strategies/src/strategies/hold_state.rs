@@ -13,7 +13,7 @@
 //! **Differs from the paper in**: one scan order, so no alignment is needed. The convolution before each scan sees the
 //! neighbours that are left. No fine-tuning after pruning.
 
-use crate::importance::{Importance, Metric, Source};
+use crate::blocks::importance::{Importance, Source, CLIP};
 use crate::registry::{Family, Registration};
 use crate::rule::{Extreme, Rule, Score};
 
@@ -30,7 +30,7 @@ inventory::submit! {
         options: &[],
         seeded: false,
         build: |_| {
-            let importance = Importance::new(Metric::Clip, Source::SsmOutput);
+            let importance = Importance::new(&CLIP, Source::SsmOutput);
             Rule::Prune(Score::Importance { importance, keep: Extreme::Highest })
         },
     }

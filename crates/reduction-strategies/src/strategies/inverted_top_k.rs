@@ -3,7 +3,7 @@
 //! The control for an importance: where it is worth anything, removing what it calls most important must hurt more than
 //! removing the least important (`top_k`) or random tokens. Formula: keep the `n_keep` lowest `S_t`.
 
-use crate::importance::{IMPORTANCE_OPTION, Importance, SOURCE_OPTION};
+use crate::blocks::importance::{IMPORTANCE_OPTION, Importance, SOURCE_OPTION};
 use crate::registry::{Family, Registration};
 use crate::rule::{Extreme, Rule, Score};
 

@@ -7,15 +7,15 @@
 //!
 //! That much keeps values from flowing back, but it is not causal: which pairs merge is decided over the whole sequence, and
 //! whether the earlier of a pair has a row of its own follows from the later one. `decide: online` is: a token leaves if it
-//! resembles one of the `window` tokens before it, in a contest with earlier tokens ([`crate::online`]), and goes into
+//! resembles one of the `window` tokens before it, in a contest with earlier tokens ([`crate::blocks::online`]), and goes into
 //! the next that stays: `S_t = -max_{0 < d <= window} cos(h_t, h_{t-d})`.
 //!
 //! **Differs from the paper in**: features are the block output; both branches merge alike, size-weighted; exactly `n_keep` stay,
 //! in further rounds where more than the even tokens must leave; outputs are not spread out to their tokens again.
 //! `decide: online` is this program's.
 
-use crate::importance::Source;
-use crate::online::BLOCK_OPTION;
+use crate::blocks::importance::Source;
+use crate::blocks::online::BLOCK_OPTION;
 use crate::options::{OptionDefault, OptionInfo, OptionKind, ResolvedOptions};
 use crate::registry::{Family, Registration};
 use crate::rule::{Combine, Features, OnlineRule, OnlineScore, PairRule, Partition, Removed, Rule};
@@ -65,7 +65,7 @@ fn build(options: &ResolvedOptions) -> Rule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::planner::plan_sequence;
+    use crate::interpret::plan_sequence;
     use crate::testing::Sequence;
 
     #[test]

@@ -17,14 +17,14 @@ use std::sync::Arc;
 use ssm_model::SignalSet;
 
 use crate::error::PlanError;
-use crate::importance::{IMPORTANCE_OPTION, Importance, SOURCE_OPTION, Source, Widths};
+use crate::blocks::importance::{IMPORTANCE_OPTION, Importance, SOURCE_OPTION, Source, Widths};
 use crate::options::{OptionDefault, OptionInfo, OptionKind};
-use crate::pairing::merges_of;
+use crate::blocks::merges_of;
 use crate::plan::Plan;
-use crate::rank;
+use crate::blocks::rank;
 use crate::registry::{Family, Registration};
 use crate::rule::{Combine, Features, HostRule, Partition, Rule};
-use crate::select::strongest;
+use crate::blocks::select::strongest;
 use crate::view::SequenceView;
 
 const MERGED: OptionInfo = OptionInfo {
@@ -57,11 +57,11 @@ impl HostRule for Ltmp {
     }
 
     fn reads_residual(&self) -> bool {
-        self.importance.source() == Source::Residual
+        self.importance.source() == Some(Source::Residual)
     }
 
-    fn matching_flops(&self, n: usize, n_left: usize, widths: Widths) -> f64 {
-        if self.n_merge(n, n - n_left) == 0 {
+    fn matching_flops(&self, n: usize, n_kept: usize, widths: Widths) -> f64 {
+        if self.n_merge(n, n - n_kept) == 0 {
             return 0.0;
         }
         let (sources, targets) = Partition::EvenOdd.counts(n);
@@ -120,11 +120,11 @@ inventory::submit! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::importance::Metric;
+    use crate::blocks::importance::SUM;
     use crate::testing::Sequence;
 
     fn rule(merged: f64) -> Ltmp {
-        Ltmp { importance: Importance::new(Metric::Sum, Source::BlockOutput), merged }
+        Ltmp { importance: Importance::new(&SUM, Source::BlockOutput), merged }
     }
 
     #[test]

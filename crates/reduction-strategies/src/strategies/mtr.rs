@@ -11,11 +11,11 @@
 use std::sync::Arc;
 
 use crate::error::PlanError;
-use crate::importance::{Importance, Metric, Source, Widths};
-use crate::pairing::merges_of;
-use crate::partition::Split;
+use crate::blocks::importance::{Importance, Source, Widths, DT_MEAN};
+use crate::blocks::merges_of;
+use crate::blocks::partition::Split;
 use crate::plan::Plan;
-use crate::rank;
+use crate::blocks::rank;
 use crate::registry::{Family, Registration};
 use crate::rule::{Combine, Features, HostRule, Rule};
 use crate::view::SequenceView;
@@ -28,7 +28,7 @@ struct Mtr;
 
 impl Mtr {
     fn importance() -> Importance {
-        Importance::new(Metric::DtMean, Source::Dt)
+        Importance::new(&DT_MEAN, Source::Dt)
     }
 
     /// Sources and targets among `candidates`, ascending.
@@ -51,9 +51,9 @@ impl HostRule for Mtr {
         Self::importance().signals()
     }
 
-    fn matching_flops(&self, n: usize, n_left: usize, widths: Widths) -> f64 {
-        let n_remove = n - n_left;
-        2.0 * n_remove as f64 * n_remove.min(n_left) as f64 * widths.of(FEATURES.source) as f64
+    fn matching_flops(&self, n: usize, n_kept: usize, widths: Widths) -> f64 {
+        let n_remove = n - n_kept;
+        2.0 * n_remove as f64 * n_remove.min(n_kept) as f64 * widths.of(FEATURES.source) as f64
     }
 
     fn plan(&self, view: &SequenceView<'_>, n_keep: usize) -> Result<Plan, PlanError> {

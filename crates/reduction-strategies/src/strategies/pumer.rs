@@ -8,7 +8,7 @@
 //! **Differs from the paper in**: no text-informed pruning and no modality gate (there is one modality); order kept;
 //! sizes do not weigh. Unlike the release (`pumer_released`), each source merges into its own match.
 
-use crate::importance::Source;
+use crate::blocks::importance::Source;
 use crate::registry::{Family, Registration};
 use crate::rule::{Combine, Features, PairRule, Partition, Rule};
 

@@ -10,53 +10,13 @@
 //! same rule with its own pairs.
 //!
 //! Protected tokens take no part: even and odd count among the others. Ties and tokens without direction: see
-//! [`crate::released`]. The release also loses a kept row that is exactly zero, which real activations never are.
+//! [`crate::blocks::released`]. The release also loses a kept row that is exactly zero, which real activations never are.
 
 use std::sync::Arc;
 
-use crate::error::PlanError;
-use crate::importance::Widths;
-use crate::memo::{MemoKey, remember};
-use crate::plan::Plan;
+use crate::blocks::released::{METRIC_OPTION, ReleasedCombine, ReleasedMatching, ReleasedPairing, clips};
 use crate::registry::{Family, Registration};
-use crate::released::{METRIC_OPTION, ReleasedCombine, clips, kept_at_most_half_removed, matching_flops, token_edges};
-use crate::rule::{HostRule, Rule};
-use crate::view::SequenceView;
-
-#[derive(Debug)]
-struct PumerReleased {
-    clip: bool,
-}
-
-impl HostRule for PumerReleased {
-    fn reads_residual(&self) -> bool {
-        false
-    }
-
-    fn own_count(&self) -> Option<&'static str> {
-        Some("at most half of the tokens leave at one site, as released")
-    }
-
-    fn kept(&self, n_keep: usize, n: usize) -> usize {
-        kept_at_most_half_removed(n_keep, n)
-    }
-
-    fn matching_flops(&self, n: usize, _n_left: usize, widths: Widths) -> f64 {
-        matching_flops(n, widths)
-    }
-
-    fn plan(&self, view: &SequenceView<'_>, n_keep: usize) -> Result<Plan, PlanError> {
-        let candidates = view.reducible();
-        let n_remove = candidates.len() - self.kept(n_keep, candidates.len());
-        let pairs = remember(
-            view.memo,
-            || MemoKey::TokenEdges(self.clip, candidates.clone()),
-            || token_edges(view, &candidates, self.clip),
-        )?
-        .strongest(n_remove)?;
-        pairs.plan(view.len(), &candidates, ReleasedCombine::Mean, ReleasedCombine::Mean)
-    }
-}
+use crate::rule::Rule;
 
 inventory::submit! {
     Registration {
@@ -70,6 +30,12 @@ inventory::submit! {
                   site. Ties by index.",
         options: &[METRIC_OPTION],
         seeded: false,
-        build: |options| Rule::Host(Arc::new(PumerReleased { clip: clips(options) })),
+        build: |options| {
+            Rule::Host(Arc::new(ReleasedPairing {
+                clip: clips(options),
+                matching: ReleasedMatching::Tokens,
+                hidden: ReleasedCombine::Mean,
+            }))
+        },
     }
 }

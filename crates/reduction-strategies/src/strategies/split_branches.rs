@@ -21,19 +21,18 @@ use std::sync::Arc;
 use ssm_model::SignalSet;
 
 use crate::error::PlanError;
-use crate::importance::{IMPORTANCE_OPTION, Importance, Metric, SOURCE_OPTION, Source};
-use crate::options::{OptionDefault, OptionInfo, OptionKind};
+use crate::blocks::importance::{IMPORTANCE_OPTION, Importance, ROW_IMPORTANCE_OPTION, SOURCE_OPTION, Source, metric};
+use crate::options::OptionInfo;
 use crate::plan::Plan;
-use crate::rank;
+use crate::blocks::rank;
 use crate::registry::{Family, Registration};
 use crate::rule::{HostRule, Rule};
 use crate::view::SequenceView;
 
 const RESIDUAL_IMPORTANCE: OptionInfo = OptionInfo {
     name: "residual_importance",
-    kind: OptionKind::Choice(&["clip", "l1", "l2", "sum"]),
-    default: OptionDefault::Word("clip"),
     help: "metric of the residual by which the residual keeps its tokens",
+    ..ROW_IMPORTANCE_OPTION
 };
 
 #[derive(Debug)]
@@ -84,12 +83,7 @@ inventory::submit! {
         options: &[IMPORTANCE_OPTION, SOURCE_OPTION, RESIDUAL_IMPORTANCE],
         seeded: false,
         build: |options| {
-            let metric = match options.word("residual_importance") {
-                "clip" => Metric::Clip,
-                "l1" => Metric::L1,
-                "l2" => Metric::L2,
-                _ => Metric::Sum,
-            };
+            let metric = metric(options.word("residual_importance"));
             Rule::Host(Arc::new(SplitBranches {
                 hidden: Importance::from_options(options),
                 residual: Importance::new(metric, Source::Residual),
@@ -101,6 +95,7 @@ inventory::submit! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::blocks::importance::CLIP;
     use crate::testing::Sequence;
     use crate::view::Matrix;
 
@@ -112,8 +107,8 @@ mod tests {
         let residual = [9.0, 1.0, 0.0, 8.0, 2.0, 7.0];
         let view = SequenceView { residual: Matrix { values: &residual, rows: 6, columns: 1 }, ..sequence.view() };
         let rule = SplitBranches {
-            hidden: Importance::new(Metric::Clip, Source::BlockOutput),
-            residual: Importance::new(Metric::Clip, Source::Residual),
+            hidden: Importance::new(&CLIP, Source::BlockOutput),
+            residual: Importance::new(&CLIP, Source::Residual),
         };
         let plan = |n_keep| rule.plan(&view, n_keep).unwrap();
         // One on each side of the protected row: 1 and 4 on the hidden states, 0 and 3 on the residual.

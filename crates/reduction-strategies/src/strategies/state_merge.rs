@@ -27,7 +27,7 @@ use ssm_kernels::ops::{MergeGroup, MergeRule};
 use ssm_model::{RowTime, Signal, SignalSet};
 
 use crate::error::PlanError;
-use crate::importance::{Source, Widths};
+use crate::blocks::importance::{Source, Widths};
 use crate::options::{OptionDefault, OptionInfo, OptionKind};
 use crate::plan::{BranchMerges, Plan};
 use crate::registry::{Family, Registration};
@@ -126,8 +126,8 @@ impl HostRule for StateMerge {
         SignalSet::of(&[Signal::Dt, Signal::Scan])
     }
 
-    fn matching_flops(&self, n: usize, n_left: usize, widths: Widths) -> f64 {
-        PAIRS.matching_flops(n, n_left, widths)
+    fn matching_flops(&self, n: usize, n_kept: usize, widths: Widths) -> f64 {
+        PAIRS.matching_flops(n, n_kept, widths)
     }
 
     fn plan(&self, view: &SequenceView<'_>, n_keep: usize) -> Result<Plan, PlanError> {

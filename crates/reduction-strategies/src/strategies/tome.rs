@@ -9,7 +9,7 @@
 //! block output, there being no attention keys; no proportional attention; hidden states and residual are merged alike;
 //! where more than the sources must leave, further rounds follow (upstream caps a site at half).
 
-use crate::importance::Source;
+use crate::blocks::importance::Source;
 use crate::registry::{Family, Registration};
 use crate::rule::{Combine, Features, PairRule, Partition, Rule};
 

@@ -9,7 +9,7 @@
 //! a causal model has no class token, and nothing is merged here. The released baseline of Zhan et al. keeps the *least*
 //! important tokens: see `evit_released`.
 
-use crate::importance::{IMPORTANCE_OPTION, Importance, SOURCE_OPTION};
+use crate::blocks::importance::{IMPORTANCE_OPTION, Importance, SOURCE_OPTION};
 use crate::registry::{Family, Registration};
 use crate::rule::{Extreme, Rule, Score};
 

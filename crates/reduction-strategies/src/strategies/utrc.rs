@@ -13,7 +13,7 @@
 //! their order does not matter. `n/2` is rounded down for the less important half. Where more than that half must leave,
 //! further rounds follow. The released code does something else: see `utrc_released`.
 
-use crate::importance::{IMPORTANCE_OPTION, Importance, SOURCE_OPTION, Source};
+use crate::blocks::importance::{IMPORTANCE_OPTION, Importance, SOURCE_OPTION, Source};
 use crate::options::{OptionDefault, OptionInfo, OptionKind, ResolvedOptions};
 use crate::registry::{Family, Registration};
 use crate::rule::{Combine, Features, PairRule, Partition, Pruned, Rule};

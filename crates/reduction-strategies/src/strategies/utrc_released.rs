@@ -12,53 +12,13 @@
 //! block output instead of SSM output; sources are sorted and targets are not; `q` acts per channel.
 //!
 //! Protected tokens take no part: even and odd count among the others. Ties and tokens without direction: see
-//! [`crate::released`].
+//! [`crate::blocks::released`].
 
 use std::sync::Arc;
 
-use crate::error::PlanError;
-use crate::importance::Widths;
-use crate::memo::{MemoKey, remember};
-use crate::plan::Plan;
+use crate::blocks::released::{METRIC_OPTION, ReleasedCombine, ReleasedMatching, ReleasedPairing, clips};
 use crate::registry::{Family, Registration};
-use crate::released::{METRIC_OPTION, ReleasedCombine, clips, kept_at_most_half_removed, matching_flops, rank_edges};
-use crate::rule::{HostRule, Rule};
-use crate::view::SequenceView;
-
-#[derive(Debug)]
-struct UtrcReleased {
-    clip: bool,
-}
-
-impl HostRule for UtrcReleased {
-    fn reads_residual(&self) -> bool {
-        false
-    }
-
-    fn own_count(&self) -> Option<&'static str> {
-        Some("at most half of the tokens leave at one site, as released")
-    }
-
-    fn kept(&self, n_keep: usize, n: usize) -> usize {
-        kept_at_most_half_removed(n_keep, n)
-    }
-
-    fn matching_flops(&self, n: usize, _n_left: usize, widths: Widths) -> f64 {
-        matching_flops(n, widths)
-    }
-
-    fn plan(&self, view: &SequenceView<'_>, n_keep: usize) -> Result<Plan, PlanError> {
-        let candidates = view.reducible();
-        let n_remove = candidates.len() - self.kept(n_keep, candidates.len());
-        let pairs = remember(
-            view.memo,
-            || MemoKey::RankEdges(self.clip, candidates.clone()),
-            || rank_edges(view, &candidates, self.clip),
-        )?
-        .strongest(n_remove)?;
-        pairs.plan(view.len(), &candidates, ReleasedCombine::Hybrid, ReleasedCombine::Mean)
-    }
-}
+use crate::rule::Rule;
 
 inventory::submit! {
     Registration {
@@ -73,6 +33,12 @@ inventory::submit! {
                   output instead of SSM output; targets mispaired; q acts per channel; at most half leave at a site. Ties by index.",
         options: &[METRIC_OPTION],
         seeded: false,
-        build: |options| Rule::Host(Arc::new(UtrcReleased { clip: clips(options) })),
+        build: |options| {
+            Rule::Host(Arc::new(ReleasedPairing {
+                clip: clips(options),
+                matching: ReleasedMatching::Ranks,
+                hidden: ReleasedCombine::Hybrid,
+            }))
+        },
     }
 }

@@ -5,7 +5,7 @@
 //! <https://arxiv.org/abs/2406.14528>). What a token reads from the state leaves the block and is added to its own row. The rule
 //! takes the size of that output as the amount read: a reading changes a token's own prediction, which nobody scores inside
 //! a context, and what it is made of is still in the state. The two measures have no common scale, so their ranks are
-//! compared ([`crate::rank_sum`]). Formula, over the unprotected tokens of a sequence:
+//! compared ([`crate::blocks::rank_sum`]). Formula, over the unprotected tokens of a sequence:
 //!
 //! ```text
 //! S_t = r(W_t) - weight r(R_t),   W_t = (1/D) sum_d dt_td,   R_t = (1/D) sum_d max(0, h_td)
@@ -23,12 +23,12 @@ use std::sync::Arc;
 use ssm_model::SignalSet;
 
 use crate::error::PlanError;
-use crate::importance::{Importance, Metric, Source};
-use crate::online::{REMOVED_OPTION, into_next, removed};
+use crate::blocks::importance::{Importance, Source, metric};
+use crate::blocks::online::{REMOVED_OPTION, into_next, removed};
 use crate::options::{OptionDefault, OptionInfo, OptionKind};
 use crate::plan::{BranchMerges, Plan};
-use crate::rank;
-use crate::rank_sum::{self, Term};
+use crate::blocks::rank;
+use crate::blocks::rank_sum::{self, Term};
 use crate::registry::{Family, Registration};
 use crate::rule::{Extreme, HostRule, Removed, Rule};
 use crate::view::SequenceView;
@@ -94,16 +94,7 @@ inventory::submit! {
         options: &[WRITE_OPTION, READ_OPTION, WEIGHT_OPTION, REMOVED_OPTION],
         seeded: false,
         build: |options| {
-            let write = match options.word("write") {
-                "dt_mean" => Metric::DtMean,
-                "dt_l2" => Metric::DtL2,
-                _ => Metric::WriteNorm,
-            };
-            let read = match options.word("read") {
-                "clip" => Metric::Clip,
-                "l2" => Metric::L2,
-                _ => Metric::Sum,
-            };
+            let (write, read) = (metric(options.word("write")), metric(options.word("read")));
             let term = |metric, source, keep, weight| Term { importance: Importance::new(metric, source), keep, weight };
             Rule::Host(Arc::new(WriteRead {
                 terms: [
@@ -122,7 +113,7 @@ mod tests {
 
     use super::*;
     use crate::options::OptionValue;
-    use crate::planner::plan_sequence;
+    use crate::interpret::plan_sequence;
     use crate::registry::Strategy;
     use crate::testing::Sequence;
     use crate::view::Matrix;

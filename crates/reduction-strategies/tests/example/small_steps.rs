@@ -5,7 +5,7 @@
 //!
 //! **Differs from the paper in**: nothing is published; this is the example of `docs/adding-a-strategy.md`.
 
-use crate::importance::{Importance, Metric, Source};
+use crate::blocks::importance::{DT_MEAN, Importance, Source};
 use crate::options::{OptionDefault, OptionInfo, OptionKind, ResolvedOptions};
 use crate::registry::{Family, Registration};
 use crate::rule::{Extreme, Rule, Score};
@@ -33,7 +33,7 @@ inventory::submit! {
 }
 
 fn build(options: &ResolvedOptions) -> Rule {
-    let importance = Importance::new(Metric::DtMean, Source::Dt);
+    let importance = Importance::new(&DT_MEAN, Source::Dt);
     let keep = if options.word("invert") == "yes" { Extreme::Lowest } else { Extreme::Highest };
     Rule::Prune(Score::Importance { importance, keep })
 }

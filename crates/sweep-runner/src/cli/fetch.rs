@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use evaluation::tasks::{Prompting, benchmarks};
 use miette::miette;
-use reduction_strategies::registry::nearest;
+use reduction_strategies::spelling::nearest;
 use report::text::terminal;
 
 use super::data::DataArgs;

@@ -3,7 +3,7 @@
 //! The sides of a comparison are selectors as those of `exclude`; which trials they meet is settled by the plan.
 
 use records::claim::{QUANTITIES, Quantity, SHARES, Share};
-use reduction_strategies::registry::nearest;
+use reduction_strategies::spelling::nearest;
 
 use super::claim_rows::{RowComparison, WireRows};
 use super::error::Fault;

@@ -1,7 +1,7 @@
 //! Entries of `decide` about the rows of a probe instead of trials.
 
 use evaluation::probes::{self, Key, Measure, Probe, Subject};
-use reduction_strategies::registry::nearest;
+use reduction_strategies::spelling::nearest;
 
 use super::error::{Fault, Span};
 use super::experiment::ProbeVariant;

@@ -1,7 +1,7 @@
 //! A catalog for tests: two small models and a handful of tasks.
 
 use evaluation::tasks::Prompting;
-use reduction_strategies::registry::nearest;
+use reduction_strategies::spelling::nearest;
 use ssm_model::{Signal, SignalSet, catalog};
 
 use super::catalog::{Catalog, CatalogError, LayerFacts, ModelFacts, TaskFacts, TaskKind};

@@ -1,6 +1,6 @@
 //! Located values, and the readers that turn them into typed ones.
 
-use reduction_strategies::registry::nearest;
+use reduction_strategies::spelling::nearest;
 
 use super::error::{Fault, Span};
 

@@ -2,7 +2,8 @@
 
 use evaluation::tasks::{Prompting, SPLITS, Split};
 use evaluation::{POSITIONS, Positions, Protocol, protocol};
-use reduction_strategies::registry::{self, nearest};
+use reduction_strategies::registry;
+use reduction_strategies::spelling::nearest;
 
 use super::catalog::{Catalog, CatalogError, ModelFacts, TaskFacts};
 use super::error::Fault;

@@ -1,7 +1,7 @@
 //! Maps of `exclude` and `zip`: every value must be one that the grid has, so that a typo cannot select nothing.
 
 use evaluation::{Positions, Protocol, protocol};
-use reduction_strategies::registry::nearest;
+use reduction_strategies::spelling::nearest;
 
 use super::catalog::{ModelFacts, TaskFacts};
 use super::error::Fault;

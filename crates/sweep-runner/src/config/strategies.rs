@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use reduction_strategies::options::{OptionInfo, OptionValue};
 use reduction_strategies::registry::{self, Registration, Strategy};
+use reduction_strategies::spelling::nearest;
 
 use super::error::Fault;
 use super::experiment::Variant;
@@ -95,7 +96,7 @@ fn check_value(info: &OptionInfo, value: &Located<OptionValue>) -> Result<(), Fa
         let word = if let OptionValue::Word(word) = &value.value { Some(word) } else { None };
         let near = match info.kind {
             reduction_strategies::options::OptionKind::Choice(words) => {
-                word.and_then(|word| registry::nearest(word, words.iter().copied()))
+                word.and_then(|word| nearest(word, words.iter().copied()))
             }
             _ => None,
         };

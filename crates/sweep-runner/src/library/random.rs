@@ -4,7 +4,7 @@
 
 use evaluation::tasks::Data;
 use records::names::RANDOM;
-use reduction_strategies::registry::nearest;
+use reduction_strategies::spelling::nearest;
 use ssm_model::catalog::{self, GPT_NEOX, Published};
 use ssm_model::{ConfigError, ModelConfig, RandomWeights};
 

@@ -1,7 +1,7 @@
 //! Scripts with `{{placeholders}}`.
 
 use miette::Diagnostic;
-use reduction_strategies::registry::nearest;
+use reduction_strategies::spelling::nearest;
 use thiserror::Error;
 
 /// Why a template cannot be filled.

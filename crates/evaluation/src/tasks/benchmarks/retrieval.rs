@@ -1,7 +1,7 @@
 //! A statement hidden in a book at a given depth, and a question about it at the end.
 
 use reduction_strategies::Draw;
-use reduction_strategies::random::{Purpose, uniform};
+use reduction_strategies::blocks::random::{Purpose, uniform};
 
 use super::books::{Book, BookPlace, LENGTHS};
 use crate::tasks::{Context, TaskError};

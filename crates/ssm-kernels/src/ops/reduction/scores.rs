@@ -9,7 +9,7 @@ const OP: &str = "token_scores";
 /// Rows of a block, a warp each.
 const ROWS: usize = 8;
 
-/// How a row becomes one number; see `reduction_strategies::importance`.
+/// How a row becomes one number; see `reduction_strategies::blocks::importance`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScoreMetric {
     /// Mean of the positive parts.

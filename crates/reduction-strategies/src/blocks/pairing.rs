@@ -2,14 +2,14 @@
 
 use ssm_kernels::ops::{MergeGroup, MergeRule};
 
+use crate::blocks::importance::{Importance, Widths};
+use crate::blocks::matching::Edge;
+use crate::blocks::select::strongest;
 use crate::error::PlanError;
-use crate::importance::{Importance, Widths};
-use crate::matching::Edge;
-use crate::memo::{MemoKey, remember};
 use crate::plan::{BranchMerges, Plan};
-use crate::rule::{Combine, PairRule, Partition, Pruned};
-use crate::select::strongest;
+use crate::rule::{Combine, Features, PairRule, Partition, Pruned};
 use crate::view::SequenceView;
+use crate::view::remember;
 
 impl PairRule {
     /// The plan that leaves `n_keep` of the unprotected tokens.
@@ -27,7 +27,7 @@ impl PairRule {
         let mut hidden = Fates::new(n);
         let mut residual = Fates::new(n);
         while candidates.len() > n_keep && candidates.len() > 1 {
-            let key = || MemoKey::Edges(self.partition, self.features, candidates.clone());
+            let key = || Edges(self.partition, self.features, candidates.clone());
             let edges = remember(view.memo, key, || {
                 let split = self.partition.split(view, &candidates)?;
                 self.features.match_up(view, &split)
@@ -87,6 +87,10 @@ pub(crate) fn merges_of(view: &SequenceView<'_>, edges: &[Edge], combine: Combin
     fates.merges(view, combine)
 }
 
+/// Memo key: one edge per source among these candidates.
+#[derive(PartialEq)]
+struct Edges(Partition, Features, Vec<u32>);
+
 #[derive(Clone, Copy, PartialEq)]
 enum Fate {
     Kept,
@@ -135,7 +139,7 @@ impl Fates {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::importance::Source;
+    use crate::blocks::importance::Source;
     use crate::rule::{Features, Partition, Pruned};
     use crate::testing::Sequence;
 
@@ -166,7 +170,7 @@ mod tests {
         // To leave 2: all 4 sources go, then of 3 (2 sources, 1 target) one: 240 + 2 * 2 * 1 * 10.
         assert!((even_odd.matching_flops(7, 2, widths) - 280.0).abs() < 1e-9);
         // The less important half is rounded down: 3 sources, then of 4 two, then of 2 one.
-        let importance = crate::importance::Importance::new(crate::importance::Metric::Sum, Source::SsmOutput);
+        let importance = crate::blocks::importance::Importance::new(&crate::blocks::importance::SUM, Source::SsmOutput);
         let features = Features { source: Source::SsmOutput, clip: false, window: None };
         let halves = PairRule { partition: Partition::ByImportance(importance), features, ..even_odd };
         let by_hand = 2.0 * 20.0 * f64::from(3 * 4 + 2 * 2 + 1);

@@ -14,15 +14,16 @@
 
 use ssm_kernels::ops::{MergeGroup, MergeRule};
 
+use crate::blocks::importance::Widths;
+use crate::blocks::matching::unit_rows;
+use crate::blocks::random::{self, Purpose};
+use crate::blocks::rank;
 use crate::error::PlanError;
-use crate::importance::Widths;
-use crate::matching::{dot, unit_rows};
 use crate::options::{OptionDefault, OptionInfo, OptionKind, ResolvedOptions};
 use crate::plan::{BranchMerges, Plan};
-use crate::random::{self, Purpose};
-use crate::rank;
 use crate::rule::{Causality, Features, OnlineRule, OnlineScore, Removed};
 use crate::schedule;
+use crate::vectors::dot;
 use crate::view::SequenceView;
 
 /// The option `block` of every strategy that decides tokens in order.
@@ -160,11 +161,11 @@ pub(crate) fn into_next(view: &SequenceView<'_>, stays: &[bool]) -> BranchMerges
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::importance::{Importance, Metric, Source};
+    use crate::blocks::importance::{HIDDEN_ATTENTION, Importance, SUM, Source};
     use crate::testing::Sequence;
 
     fn rule(block: usize) -> OnlineRule {
-        let importance = Importance::new(Metric::Sum, Source::BlockOutput);
+        let importance = Importance::new(&SUM, Source::BlockOutput);
         OnlineRule { score: OnlineScore::Importance(importance), block, removed: Removed::IntoNext }
     }
 
@@ -211,7 +212,7 @@ mod tests {
     fn an_importance_that_looks_ahead_is_not_causal() {
         assert_eq!(rule(1).causality(), Causality::Streaming);
         assert_eq!(rule(8).causality(), Causality::WithinBlock(8));
-        let importance = Importance::new(Metric::HiddenAttention { decay: true }, Source::Dt);
+        let importance = Importance::new(&HIDDEN_ATTENTION, Source::Dt);
         let ahead = OnlineRule { score: OnlineScore::Importance(importance), ..rule(8) };
         assert_eq!(ahead.causality(), Causality::None);
     }

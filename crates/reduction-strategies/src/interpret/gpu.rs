@@ -9,16 +9,15 @@ use ssm_kernels::ops::reduction::{
 };
 use ssm_kernels::ops::{MergeGroup, MergeRule, RowPlan};
 use ssm_kernels::{KernelError, Segments, host};
-use ssm_model::Signal;
 
+use crate::blocks::importance::{Importance, Kernel, Source};
 use crate::error::PlanError;
-use crate::importance::{Importance, Metric, Source};
+use crate::plan::SitePlan;
 use crate::plan::{BranchMerges, Plan};
 use crate::rule::{Combine, Extreme, PairRule, Partition, Pruned, Rule, Score};
 use crate::schedule;
-use crate::site::SitePlan;
-use crate::stream::SiteStream;
-use crate::tokens::TokenTable;
+use crate::view::SiteStream;
+use crate::view::TokenTable;
 
 /// How many tokens of a segment are protected; `None` for one that no rule touches.
 pub type Protected = Option<usize>;
@@ -70,11 +69,11 @@ impl GpuTokens {
 #[must_use]
 pub fn plans_on_gpu(rule: &Rule, keep_ratio: f64) -> bool {
     match rule {
-        Rule::Prune(Score::Importance { importance, .. }) => importance.metric().reads_one_row(),
+        Rule::Prune(Score::Importance { importance, .. }) => importance.metric().kernel().is_some(),
         // At least half of the tokens stay, so one round has enough sources whatever the length.
         Rule::Pair(rule) => {
-            let one_row = |importance: Importance| importance.metric().reads_one_row();
-            keep_ratio >= 0.5 && rule.features.window.is_none() && rule.importances().all(one_row)
+            let known = |importance: Importance| importance.metric().kernel().is_some();
+            keep_ratio >= 0.5 && rule.features.window.is_none() && rule.importances().all(known)
         }
         _ => false,
     }
@@ -135,12 +134,8 @@ fn pair(
         Partition::ByImportance(importance) => Some(importance),
     };
     // Importance of the very tensor that is compared comes with its norms in one read.
-    let together = partition.filter(|importance| importance.source() == rule.features.source);
-    let (shared, inverse_norms) = reduction::token_scores(
-        features,
-        together.map(|importance| metric(importance.metric())).transpose()?,
-        Some(norm),
-    )?;
+    let together = partition.filter(|importance| importance.source() == Some(rule.features.source));
+    let (shared, inverse_norms) = reduction::token_scores(features, together.map(kernel).transpose()?, Some(norm))?;
     let inverse_norms = inverse_norms.ok_or(PlanError::NotOnGpu)?;
     let partition_scores = match (partition, shared) {
         (Some(importance), None) => Some(scores(stream, importance)?),
@@ -183,30 +178,28 @@ fn carry(combine: Combine) -> Carry {
     }
 }
 
-fn metric(metric: Metric) -> Result<ScoreMetric, PlanError> {
-    Ok(match metric {
-        Metric::Clip => ScoreMetric::Clip,
-        Metric::L1 => ScoreMetric::L1,
-        Metric::L2 | Metric::DtL2 => ScoreMetric::L2,
-        Metric::Sum | Metric::DtMean => ScoreMetric::Mean,
-        Metric::WriteNorm | Metric::HiddenAttention { .. } | Metric::Oracle => return Err(PlanError::NotOnGpu),
-    })
+/// The kernel that computes an importance.
+fn kernel(importance: Importance) -> Result<ScoreMetric, PlanError> {
+    match importance.metric().kernel() {
+        Some(Kernel::Clip) => Ok(ScoreMetric::Clip),
+        Some(Kernel::L1) => Ok(ScoreMetric::L1),
+        Some(Kernel::L2) => Ok(ScoreMetric::L2),
+        Some(Kernel::Mean) => Ok(ScoreMetric::Mean),
+        None => Err(PlanError::NotOnGpu),
+    }
 }
 
 fn tensor<'a>(stream: &GpuStream<'a>, source: Source) -> Result<&'a Tensor, PlanError> {
-    let shown = |signal| stream.signals.get(signal).ok_or(PlanError::MissingSignal(signal));
-    match source {
-        Source::BlockOutput => Ok(stream.hidden),
-        Source::Residual => Ok(stream.residual),
-        Source::SsmOutput => shown(Signal::SsmOutput),
-        Source::GatedOutput => shown(Signal::GatedOutput),
-        Source::Dt => shown(Signal::Dt),
+    match source.signal() {
+        Some(signal) => stream.signals.get(signal).ok_or(PlanError::MissingSignal(signal)),
+        None if source == Source::Residual => Ok(stream.residual),
+        None => Ok(stream.hidden),
     }
 }
 
 fn scores(stream: &GpuStream<'_>, importance: Importance) -> Result<Tensor, PlanError> {
-    let (scores, _) =
-        reduction::token_scores(tensor(stream, importance.source())?, Some(metric(importance.metric())?), None)?;
+    let source = importance.source().ok_or(PlanError::NotOnGpu)?;
+    let (scores, _) = reduction::token_scores(tensor(stream, source)?, Some(kernel(importance)?), None)?;
     scores.ok_or(PlanError::NotOnGpu)
 }
 
@@ -219,7 +212,7 @@ pub fn check_faults(faults: &Tensor, position: impl Fn(usize, usize) -> u32) -> 
     let rows = faults.to_vec1::<u32>().map_err(KernelError::from)?;
     match rows.iter().enumerate().find(|(_, row)| **row != NO_FAULT) {
         Some((segment, row)) => Err(PlanError::NotFinite {
-            what: "the importance or similarity",
+            what: "the importance or similarity".into(),
             token: position(segment, *row as usize),
             value: f32::NAN,
         }),

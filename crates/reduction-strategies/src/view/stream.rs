@@ -6,10 +6,10 @@ use ssm_kernels::host::{self, F32View};
 use ssm_kernels::{KernelError, Segments};
 use ssm_model::{Activations, Signal, SignalSet, Signals};
 
+use super::memo::{Memo, remember};
+use super::sequence::{Draw, Matrix, ScanView, SequenceView, SignalViews};
+use super::tokens::{SegmentTokens, TokenTable};
 use crate::error::PlanError;
-use crate::memo::{Memo, MemoKey, remember};
-use crate::tokens::{SegmentTokens, TokenTable};
-use crate::view::{Draw, Matrix, ScanView, SequenceView, SignalViews};
 
 /// The packed stream after a layer, with what the layer showed: everything that a site is decided from.
 ///
@@ -144,11 +144,15 @@ pub fn map_sequences<R: Send>(
             memo: memos.get(index),
             ..SequenceView::new(tokens, hidden.rows_of(&rows), residual.rows_of(&rows), draw)
         };
-        remember(view.memo, || MemoKey::Finite(wanted, reads), || view.check_finite())?;
+        remember(view.memo, || Finite(wanted, reads), || view.check_finite())?;
         f(&view).map(Some)
     };
     table.segments.par_iter().enumerate().map(one).collect()
 }
+
+/// Memo key: these tensors hold no value that is NaN or infinite.
+#[derive(PartialEq)]
+struct Finite(SignalSet, Reads);
 
 fn check_table(table: &TokenTable, segments: &Segments) -> Result<(), PlanError> {
     if table.segments.len() != segments.len() {

@@ -1,13 +1,14 @@
 //! What a rule sees: one sequence at one site.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use ssm_kernels::finite;
 use ssm_model::{RowTime, Signal, Supplier};
 
+use super::memo::Memo;
+use super::tokens::SegmentTokens;
 use crate::error::PlanError;
-use crate::memo::Memo;
-use crate::tokens::SegmentTokens;
 
 /// A borrowed row-major matrix `[rows, columns]`, one row per token.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -198,10 +199,10 @@ impl<'a> SequenceView<'a> {
         (0..self.len() as u32).filter(|row| !self.protected[*row as usize]).collect()
     }
 
-    /// That `what` of the token in `row` is no finite number.
+    /// The error that `what` of the token in `row` is NaN or infinite.
     #[must_use]
-    pub fn not_finite(&self, what: &'static str, row: usize, value: f32) -> PlanError {
-        PlanError::NotFinite { what, token: self.positions[row], value }
+    pub fn not_finite(&self, what: impl Into<Cow<'static, str>>, row: usize, value: f32) -> PlanError {
+        PlanError::NotFinite { what: what.into(), token: self.positions[row], value }
     }
 
     /// Refuses a view in which any tensor holds a value that is NaN or infinite: whatever a rule would decide from it means

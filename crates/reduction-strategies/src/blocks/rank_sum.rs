@@ -6,9 +6,9 @@
 
 use ssm_model::SignalSet;
 
+use crate::blocks::importance::Importance;
+use crate::blocks::rank;
 use crate::error::PlanError;
-use crate::importance::Importance;
-use crate::rank;
 use crate::rule::Extreme;
 use crate::view::SequenceView;
 
@@ -64,7 +64,7 @@ fn places(scores: &[f32]) -> Result<Vec<f64>, PlanError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::importance::{Metric, Source};
+    use crate::blocks::importance::{CLIP, SUM, Source};
     use crate::testing::Sequence;
 
     #[test]
@@ -86,7 +86,7 @@ mod tests {
         let sequence = Sequence::of_rows(&[[4.0, 4.0], [1.0, -1.0], [2.0, -10.0], [3.0, 3.0]]);
         let term =
             |metric, keep, weight| Term { importance: Importance::new(metric, Source::BlockOutput), keep, weight };
-        let terms = [term(Metric::Clip, Extreme::Highest, 1.0), term(Metric::Sum, Extreme::Lowest, 0.5)];
+        let terms = [term(&CLIP, Extreme::Highest, 1.0), term(&SUM, Extreme::Lowest, 0.5)];
         // Of rows 1, 2 and 3: clipped means 0.5, 1, 3, shares below 0, 0.5, 1; means 0, -4, 3, from the other end 0.5, 1, 0.
         let got = scores(&terms, &sequence.view(), &[1, 2, 3]).unwrap();
         for (got, want) in got.iter().zip([0.25, 1.0, 1.0]) {

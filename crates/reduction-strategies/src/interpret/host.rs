@@ -1,18 +1,17 @@
 //! The interpreter of rules on the host: one sequence, one plan.
 
+use crate::blocks::random::{self, Purpose};
+use crate::blocks::rank;
 use crate::error::PlanError;
-use crate::plan::Plan;
-use crate::random::{self, Purpose};
-use crate::rank;
+use crate::plan::{Plan, SitePlan};
 use crate::rule::{Extreme, Placement, Rule, Score};
 use crate::schedule;
-use crate::tokens::SegmentTokens;
-use crate::view::{Draw, Matrix, SequenceView};
+use crate::view::{Draw, Matrix, Reads, SegmentTokens, SequenceView, SiteStream, map_sequences};
 
-/// Number of tokens that `rule` leaves of a sequence: the protected ones and its share of the others; all of them at a
+/// Number of tokens that `rule` keeps of a sequence: the protected ones and its share of the others; all of them at a
 /// keep ratio of 1. Known before anything runs.
 #[must_use]
-pub fn n_left(rule: &Rule, keep_ratio: f64, protected: &[bool]) -> usize {
+pub fn n_kept(rule: &Rule, keep_ratio: f64, protected: &[bool]) -> usize {
     if keep_ratio >= 1.0 {
         return protected.len();
     }
@@ -34,7 +33,7 @@ pub fn plan_sequence(rule: &Rule, view: &SequenceView<'_>, keep_ratio: f64) -> R
     view.check()?;
     let candidates = view.reducible();
     let n_keep = schedule::n_keep(keep_ratio, candidates.len());
-    let expected = n_left(rule, keep_ratio, view.protected);
+    let expected = n_kept(rule, keep_ratio, view.protected);
     if expected == view.len() {
         return Ok(Plan::identity(view.len()));
     }
@@ -58,6 +57,18 @@ pub fn plan_blind(rule: &Rule, keep_ratio: f64, draw: Draw, tokens: &SegmentToke
     let nothing = Matrix { values: &[], rows: tokens.positions.len(), columns: 0 };
     let view = SequenceView { draw, ..SequenceView::new(tokens, nothing, nothing, draw) };
     plan_sequence(rule, &view, keep_ratio)
+}
+
+/// Plans every reducible segment of a stream, each by itself: neighbours cannot change a plan.
+///
+/// # Errors
+/// Tables that do not describe the same stream, tensors that cannot be read, or what
+/// [`plan_sequence`] refuses.
+pub fn plan_site(rule: &Rule, keep_ratio: f64, seed: u64, stream: &SiteStream<'_>) -> Result<SitePlan, PlanError> {
+    let plan = |view: &SequenceView<'_>| plan_sequence(rule, view, keep_ratio);
+    let reads = Reads { hidden: !rule.is_blind(), residual: !rule.is_blind() && rule.reads_residual() };
+    let plans = map_sequences(stream, rule.signals(), reads, seed, plan)?;
+    Ok(SitePlan { plans })
 }
 
 fn prune(score: Score, view: &SequenceView<'_>, candidates: &[u32], n_keep: usize) -> Result<Plan, PlanError> {
@@ -143,7 +154,7 @@ mod tests {
     use ssm_model::Signal;
 
     use super::*;
-    use crate::importance::{Importance, Metric, Source};
+    use crate::blocks::importance::{DT_MEAN, Importance, SUM, Source};
     use crate::testing::Sequence;
 
     fn keep(score: Score, sequence: &Sequence, ratio: f64) -> Vec<u32> {
@@ -153,7 +164,7 @@ mod tests {
     #[test]
     fn hand_computed_prunings() {
         let mut sequence = Sequence::of_rows(&[[1.0], [5.0], [2.0], [4.0], [3.0], [0.0], [9.0], [7.0]]);
-        let importance = Importance::new(Metric::Sum, Source::BlockOutput);
+        let importance = Importance::new(&SUM, Source::BlockOutput);
         let by = |keep| Score::Importance { importance, keep };
         assert_eq!(keep(by(Extreme::Highest), &sequence, 0.5), [1, 3, 6, 7]);
         assert_eq!(keep(by(Extreme::Lowest), &sequence, 0.5), [0, 2, 4, 5]);
@@ -213,7 +224,7 @@ mod tests {
             let error = plan_sequence(&Rule::Identity, &sequence.view(), ratio).unwrap_err();
             assert!(matches!(error, PlanError::KeepRatio(_)) && error.hint().is_some());
         }
-        let importance = Importance::new(Metric::DtMean, Source::SsmOutput);
+        let importance = Importance::new(&DT_MEAN, Source::SsmOutput);
         let rule = Rule::Prune(Score::Importance { importance, keep: Extreme::Highest });
         let error = plan_sequence(&rule, &sequence.view(), 0.5).unwrap_err();
         assert!(matches!(error, PlanError::MissingSignal(Signal::Dt)));

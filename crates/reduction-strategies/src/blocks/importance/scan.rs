@@ -8,15 +8,58 @@
 //! ```
 //!
 //! Ali, Zimerman & Wolf, *The Hidden Attention of Mamba Models*, <https://arxiv.org/abs/2403.01590>, Eq. 11-12; upstream
-//! `compute_attn_matrix_fn` in `mamba-1p1p1/mamba_ssm/ops/selective_scan_interface.py` of `AmeenAli/HiddenMambaAttn`. Leaving
-//! the decay out: "Stateful token reduction", <https://arxiv.org/abs/2603.00198>. **Differs in**: columns of magnitudes are
+//! `compute_attn_matrix_fn` in `mamba-1p1p1/mamba_ssm/ops/selective_scan_interface.py` of `AmeenAli/HiddenMambaAttn`. Without
+//! the decay: "Stateful token reduction", <https://arxiv.org/abs/2603.00198>. **Differs in**: columns of magnitudes are
 //! summed over all later tokens to one influence per token; the skip `D x` is no attention and is left out.
 
-use ssm_model::Signal;
+use ssm_model::{Signal, SignalSet};
 
+use super::metric::{Compute, Metric};
+use super::source::Source;
 use crate::error::PlanError;
-use crate::matching::{dot, norm};
+use crate::vectors::{dot, norm};
 use crate::view::{Matrix, ScanView, SequenceView};
+
+/// Frobenius norm of what the token writes into the state.
+pub static WRITE_NORM: Metric = Metric {
+    name: "write_norm",
+    formula: "sqrt(sum_h dt_h^2 |B_g|^2 |x_h|^2)",
+    reference: "",
+    compute: Compute::View {
+        signals: SignalSet::of(&[Signal::Dt, Signal::X, Signal::B, Signal::Scan]),
+        source: Source::Dt.name(),
+        looks_ahead: false,
+        scores: write_norm,
+    },
+};
+
+/// Influence on the outputs of the token itself and of all later ones.
+pub static HIDDEN_ATTENTION: Metric = Metric {
+    name: "hidden_attention",
+    formula: "sum_{i >= t} mean_h |a_h(i, t)|",
+    reference: "Ali, Zimerman & Wolf 2024, https://arxiv.org/abs/2403.01590, Eq. 11-12",
+    compute: Compute::View {
+        signals: ATTENTION_SIGNALS,
+        source: Source::Dt.name(),
+        looks_ahead: true,
+        scores: |view| hidden_attention(view, true),
+    },
+};
+
+/// The same without the decay between the two tokens.
+pub static HIDDEN_ATTENTION_NO_DECAY: Metric = Metric {
+    name: "hidden_attention_no_decay",
+    formula: "sum_{i >= t} mean_h |a_h(i, t)| with the exponential as 1",
+    reference: "Stateful token reduction 2026, https://arxiv.org/abs/2603.00198",
+    compute: Compute::View {
+        signals: ATTENTION_SIGNALS,
+        source: Source::Dt.name(),
+        looks_ahead: true,
+        scores: |view| hidden_attention(view, false),
+    },
+};
+
+const ATTENTION_SIGNALS: SignalSet = SignalSet::of(&[Signal::Dt, Signal::B, Signal::C, Signal::Scan]);
 
 /// The parts of the scan and its sizes.
 struct Scan<'a> {
@@ -59,7 +102,7 @@ impl<'a> Scan<'a> {
 ///
 /// # Errors
 /// A signal that the layer did not show.
-pub fn write_norm(view: &SequenceView<'_>) -> Result<Vec<f32>, PlanError> {
+fn write_norm(view: &SequenceView<'_>) -> Result<Vec<f32>, PlanError> {
     let scan = Scan::of(view)?;
     let x = view.signal(Signal::X)?;
     let heads = scan.dt.columns;
@@ -82,7 +125,7 @@ pub fn write_norm(view: &SequenceView<'_>) -> Result<Vec<f32>, PlanError> {
 ///
 /// # Errors
 /// A signal that the layer did not show.
-pub fn hidden_attention(view: &SequenceView<'_>, decay: bool) -> Result<Vec<f32>, PlanError> {
+fn hidden_attention(view: &SequenceView<'_>, decay: bool) -> Result<Vec<f32>, PlanError> {
     let scan = Scan::of(view)?;
     let c = view.signal(Signal::C)?;
     let heads = scan.dt.columns;

@@ -6,31 +6,16 @@ use ssm_kernels::Segments;
 use ssm_kernels::ops::{RowMerges, merge_rows};
 use ssm_model::Activations;
 
+use super::data::{BranchMerges, Plan};
 use crate::error::PlanError;
-use crate::matching::{dot, norm};
-use crate::plan::{BranchMerges, Plan};
-use crate::planner::plan_sequence;
-use crate::rule::Rule;
-use crate::stream::{HostMatrix, Reads, SiteStream, map_sequences};
-use crate::view::SequenceView;
+use crate::vectors::{dot, norm};
+use crate::view::{HostMatrix, SegmentTokens, SiteStream, TokenTable};
 
 /// One plan per segment of a packed stream; a segment without one stays as it is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SitePlan {
     /// In stream order.
     pub plans: Vec<Option<Plan>>,
-}
-
-/// Plans every reducible segment of a stream, each by itself: neighbours cannot change a plan.
-///
-/// # Errors
-/// Tables that do not describe the same stream, tensors that cannot be read, or what
-/// [`plan_sequence`] refuses.
-pub fn plan_site(rule: &Rule, keep_ratio: f64, seed: u64, stream: &SiteStream<'_>) -> Result<SitePlan, PlanError> {
-    let plan = |view: &SequenceView<'_>| plan_sequence(rule, view, keep_ratio);
-    let reads = Reads { hidden: rule.reads_values(), residual: rule.reads_values() && rule.reads_residual() };
-    let plans = map_sequences(stream, rule.signals(), reads, seed, plan)?;
-    Ok(SitePlan { plans })
 }
 
 impl SitePlan {
@@ -164,4 +149,63 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let lengths = norm(a) * norm(b);
     // NaN stays NaN.
     if lengths == 0.0 { 0.0 } else { dot(a, b) / lengths }
+}
+
+impl TokenTable {
+    /// The tokens after a site: positions and protection of the kept ones, sizes with what was merged in.
+    ///
+    /// # Errors
+    /// A plan for another stream.
+    pub fn apply(&self, site: &SitePlan) -> Result<Self, PlanError> {
+        if site.plans.len() != self.segments.len() {
+            let (got, expected) = (site.plans.len(), self.segments.len());
+            return Err(PlanError::Stream { what: "segments of plan and token table", got, expected });
+        }
+        let after = |(segment, plan): (&SegmentTokens, &Option<Plan>)| {
+            let Some(plan) = plan else { return Ok(segment.clone()) };
+            let sizes = plan.sizes_after(&segment.sizes)?;
+            let kept = |row: &u32| *row as usize;
+            Ok(SegmentTokens {
+                positions: plan.keep().iter().map(|row| segment.positions[kept(row)]).collect(),
+                sizes: sizes.kept,
+                protected: plan.keep().iter().map(|row| segment.protected[kept(row)]).collect(),
+                times: plan.times_after(&segment.times)?,
+                reducible: segment.reducible,
+                item: segment.item,
+                dropped: segment.dropped + sizes.dropped,
+            })
+        };
+        self.segments.iter().zip(&site.plans).map(after).collect::<Result<_, _>>().map(Self::new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ssm_kernels::ops::{MergeGroup, MergeRule};
+
+    use super::*;
+
+    #[test]
+    fn positions_sizes_and_protection_go_through_two_sites() {
+        let table = TokenTable::new(vec![
+            SegmentTokens::reducible(4, 5).with_last_protected(),
+            SegmentTokens::fixed(4, 5, 2),
+            SegmentTokens::reducible(5, 0).with_last_protected(),
+        ]);
+        let groups = vec![MergeGroup { into: 2, own_weight: 1.0, sources: vec![(0, 1.0)] }];
+        let merges = BranchMerges { groups, rule: MergeRule::WeightedMean };
+        let first = Plan::new(5, vec![1, 2, 4], merges.clone(), merges).unwrap();
+        let table = table.apply(&SitePlan { plans: vec![Some(first), None, None] }).unwrap();
+        assert_eq!(table.segments[0].positions, [1, 2, 4]);
+        assert_eq!(table.segments[0].sizes, [1.0, 2.0, 1.0]);
+        assert!((table.segments[0].dropped - 1.0).abs() < f32::EPSILON);
+        let second = Plan::prune(3, vec![0, 2]).unwrap();
+        let table = table.apply(&SitePlan { plans: vec![Some(second), None, None] }).unwrap();
+        assert_eq!(table.segments[0].positions, [1, 4]);
+        assert_eq!(table.segments[0].protected, [false, true]);
+        assert!((table.segments[0].dropped - 3.0).abs() < f32::EPSILON);
+        assert_eq!(table.segments[1], SegmentTokens::fixed(4, 5, 2));
+        assert_eq!(table.segments[1].positions, [5, 6]);
+        assert!(table.apply(&SitePlan { plans: vec![None] }).is_err());
+    }
 }

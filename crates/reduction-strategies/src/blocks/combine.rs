@@ -1,8 +1,8 @@
 //! Block: what the targets of the chosen edges take in, on one branch.
 
+use crate::blocks::matching::Edge;
+use crate::blocks::rank;
 use crate::error::PlanError;
-use crate::matching::Edge;
-use crate::rank;
 use crate::rule::{Combine, Pruned};
 use crate::view::SequenceView;
 
@@ -46,7 +46,7 @@ impl Combine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::importance::{Importance, Metric, Source};
+    use crate::blocks::importance::{Importance, SUM, Source};
     use crate::testing::Sequence;
 
     #[test]
@@ -60,7 +60,7 @@ mod tests {
         assert_eq!(merging(0.5, Pruned::MostSimilar), [true, false, false, true]);
         assert_eq!(merging(0.25, Pruned::MostSimilar), [true, false, true, true]);
         assert_eq!(merging(0.5, Pruned::LeastSimilar), [false, true, true, false]);
-        let least = Pruned::LeastImportant(Importance::new(Metric::Sum, Source::BlockOutput));
+        let least = Pruned::LeastImportant(Importance::new(&SUM, Source::BlockOutput));
         assert_eq!(merging(0.5, least), [false, true, false, true]);
         assert_eq!(merging(0.0, Pruned::MostSimilar), [true; 4]);
         assert_eq!(merging(1.0, Pruned::MostSimilar), [false; 4]);

@@ -6,10 +6,11 @@ use candle_core::{Device, Tensor};
 use ssm_kernels::host::F32View;
 use ssm_kernels::{KernelError, ops};
 
+use crate::blocks::partition::Split;
+use crate::blocks::rank;
 use crate::error::PlanError;
-use crate::partition::Split;
-use crate::rank;
 use crate::rule::Features;
+use crate::vectors::{dot, norm, positive};
 use crate::view::{Matrix, SequenceView};
 
 /// Sources compared at once; bounds the memory of the similarity matrix.
@@ -80,12 +81,6 @@ fn nearby_matches(a: &[f32], b: &[f32], columns: usize, window: usize) -> Result
     a.chunks_exact(columns.max(1)).enumerate().map(best).collect()
 }
 
-/// Dot product, summed in order in float64.
-#[must_use]
-pub fn dot(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
-}
-
 /// For each row of `a` the row of `b` with the largest dot product, and that product; both `[_, columns]`.
 ///
 /// # Errors
@@ -127,22 +122,10 @@ pub(crate) fn unit_rows(matrix: Matrix<'_>, rows: &[u32], clip: bool) -> Vec<f32
     out
 }
 
-/// The positive part of a number, and NaN of NaN, which the maximum with zero would take for a negative number.
-#[must_use]
-pub fn positive(value: f32) -> f32 {
-    if value > 0.0 || value.is_nan() { value } else { 0.0 }
-}
-
-/// Euclidean norm, summed in order in float64.
-#[must_use]
-pub fn norm(row: &[f32]) -> f64 {
-    row.iter().map(|value| f64::from(*value) * f64::from(*value)).sum::<f64>().sqrt()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::importance::Source;
+    use crate::blocks::importance::Source;
     use crate::testing::Sequence;
 
     fn edges(rows: &[[f32; 2]], sources: &[u32], targets: &[u32], clip: bool) -> Vec<(u32, u32, f32)> {

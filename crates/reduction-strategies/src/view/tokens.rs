@@ -2,9 +2,6 @@
 
 use ssm_model::RowTime;
 
-use crate::error::PlanError;
-use crate::site::SitePlan;
-
 /// The tokens of one segment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SegmentTokens {
@@ -89,63 +86,5 @@ impl TokenTable {
     #[must_use]
     pub fn new(segments: Vec<SegmentTokens>) -> Self {
         Self { segments }
-    }
-
-    /// The tokens that a site leaves: positions and protection of the kept ones, sizes with what was merged in.
-    ///
-    /// # Errors
-    /// A plan for another stream.
-    pub fn apply(&self, site: &SitePlan) -> Result<Self, PlanError> {
-        if site.plans.len() != self.segments.len() {
-            let (got, expected) = (site.plans.len(), self.segments.len());
-            return Err(PlanError::Stream { what: "segments of plan and token table", got, expected });
-        }
-        let after = |(segment, plan): (&SegmentTokens, &Option<crate::plan::Plan>)| {
-            let Some(plan) = plan else { return Ok(segment.clone()) };
-            let sizes = plan.sizes_after(&segment.sizes)?;
-            let kept = |row: &u32| *row as usize;
-            Ok(SegmentTokens {
-                positions: plan.keep().iter().map(|row| segment.positions[kept(row)]).collect(),
-                sizes: sizes.kept,
-                protected: plan.keep().iter().map(|row| segment.protected[kept(row)]).collect(),
-                times: plan.times_after(&segment.times)?,
-                reducible: segment.reducible,
-                item: segment.item,
-                dropped: segment.dropped + sizes.dropped,
-            })
-        };
-        self.segments.iter().zip(&site.plans).map(after).collect::<Result<_, _>>().map(Self::new)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use ssm_kernels::ops::{MergeGroup, MergeRule};
-
-    use super::*;
-    use crate::plan::{BranchMerges, Plan};
-
-    #[test]
-    fn positions_sizes_and_protection_go_through_two_sites() {
-        let table = TokenTable::new(vec![
-            SegmentTokens::reducible(4, 5).with_last_protected(),
-            SegmentTokens::fixed(4, 5, 2),
-            SegmentTokens::reducible(5, 0).with_last_protected(),
-        ]);
-        let groups = vec![MergeGroup { into: 2, own_weight: 1.0, sources: vec![(0, 1.0)] }];
-        let merges = BranchMerges { groups, rule: MergeRule::WeightedMean };
-        let first = Plan::new(5, vec![1, 2, 4], merges.clone(), merges).unwrap();
-        let table = table.apply(&SitePlan { plans: vec![Some(first), None, None] }).unwrap();
-        assert_eq!(table.segments[0].positions, [1, 2, 4]);
-        assert_eq!(table.segments[0].sizes, [1.0, 2.0, 1.0]);
-        assert!((table.segments[0].dropped - 1.0).abs() < f32::EPSILON);
-        let second = Plan::prune(3, vec![0, 2]).unwrap();
-        let table = table.apply(&SitePlan { plans: vec![Some(second), None, None] }).unwrap();
-        assert_eq!(table.segments[0].positions, [1, 4]);
-        assert_eq!(table.segments[0].protected, [false, true]);
-        assert!((table.segments[0].dropped - 3.0).abs() < f32::EPSILON);
-        assert_eq!(table.segments[1], SegmentTokens::fixed(4, 5, 2));
-        assert_eq!(table.segments[1].positions, [5, 6]);
-        assert!(table.apply(&SitePlan { plans: vec![None] }).is_err());
     }
 }

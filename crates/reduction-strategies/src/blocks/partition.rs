@@ -1,7 +1,7 @@
 //! Block: who may leave (sources) and who may take in (targets).
 
+use crate::blocks::rank;
 use crate::error::PlanError;
-use crate::rank;
 use crate::rule::Partition;
 use crate::view::SequenceView;
 
@@ -55,7 +55,7 @@ impl Partition {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::importance::{Importance, Metric, Source};
+    use crate::blocks::importance::{Importance, SUM, Source};
     use crate::testing::Sequence;
 
     #[test]
@@ -64,7 +64,7 @@ mod tests {
         let view = sequence.view();
         let split = Partition::EvenOdd.split(&view, &[0, 2, 3, 4, 5]).unwrap();
         assert_eq!(split, Split { sources: vec![0, 3, 5], targets: vec![2, 4] });
-        let by_sum = Partition::ByImportance(Importance::new(Metric::Sum, Source::BlockOutput));
+        let by_sum = Partition::ByImportance(Importance::new(&SUM, Source::BlockOutput));
         let split = by_sum.split(&view, &[0, 1, 2, 3, 4, 5]).unwrap();
         assert_eq!(split, Split { sources: vec![1, 3, 5], targets: vec![0, 2, 4] });
         // Five candidates: two sources, and of the equal rows 1 and 5 the lower index counts as less important.
@@ -76,9 +76,7 @@ mod tests {
     #[test]
     fn counts_are_those_of_the_split() {
         let sequence = Sequence::of_rows(&[[5.0], [1.0], [4.0], [2.0], [3.0]]);
-        for partition in
-            [Partition::EvenOdd, Partition::ByImportance(Importance::new(Metric::Sum, Source::BlockOutput))]
-        {
+        for partition in [Partition::EvenOdd, Partition::ByImportance(Importance::new(&SUM, Source::BlockOutput))] {
             for n in 2..=5 {
                 let split = partition.split(&sequence.view(), &(0..n).collect::<Vec<_>>()).unwrap();
                 assert_eq!(

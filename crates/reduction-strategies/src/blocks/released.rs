@@ -12,13 +12,14 @@
 use rayon::prelude::*;
 use ssm_kernels::ops::{MergeGroup, MergeRule};
 
+use crate::blocks::importance::{Source, Widths};
+use crate::blocks::matching::{best_matches, unit_rows};
+use crate::blocks::rank;
 use crate::error::PlanError;
-use crate::importance::{Source, Widths};
-use crate::matching::{best_matches, unit_rows};
 use crate::options::{OptionDefault, OptionInfo, OptionKind, ResolvedOptions};
 use crate::plan::{BranchMerges, Plan};
-use crate::rank;
-use crate::view::SequenceView;
+use crate::rule::HostRule;
+use crate::view::{SequenceView, remember};
 
 /// The option `metric` of the released variants.
 pub const METRIC_OPTION: OptionInfo = OptionInfo {
@@ -156,17 +157,59 @@ impl ReleasedPairs {
     }
 }
 
-/// FLOPs of the one round of matching among `n` tokens: both matchings compare one half with the other on the block output.
-#[must_use]
-pub fn matching_flops(n: usize, widths: Widths) -> f64 {
-    let half = n / 2;
-    2.0 * half as f64 * (n - half) as f64 * widths.of(Source::BlockOutput) as f64
+/// How the release matches tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReleasedMatching {
+    /// Even places with odd ones ([`token_edges`]).
+    Tokens,
+    /// Ranks per channel with ranks ([`rank_edges`]).
+    Ranks,
 }
 
-/// Tokens left of `n` when `n_keep` are asked for: the release removes at most half of them at one site.
-#[must_use]
-pub fn kept_at_most_half_removed(n_keep: usize, n: usize) -> usize {
-    n_keep.max(n - n / 2)
+/// The rule that the release runs as `pumer` and as `hybrid`: one matching, pairs mixed up, plain mean on the residual.
+#[derive(Debug)]
+pub struct ReleasedPairing {
+    /// Whether negative values count as zero.
+    pub clip: bool,
+    /// Who is compared with whom.
+    pub matching: ReleasedMatching,
+    /// What happens on the hidden branch.
+    pub hidden: ReleasedCombine,
+}
+
+/// Memo key: the released edges among these candidates, with clipping or without.
+#[derive(PartialEq)]
+struct Edges(ReleasedMatching, bool, Vec<u32>);
+
+impl HostRule for ReleasedPairing {
+    fn reads_residual(&self) -> bool {
+        false
+    }
+
+    fn own_count(&self) -> Option<&'static str> {
+        Some("at most half of the tokens leave at one site, as released")
+    }
+
+    fn kept(&self, n_keep: usize, n: usize) -> usize {
+        n_keep.max(n - n / 2)
+    }
+
+    // One round: both matchings compare one half with the other on the block output.
+    fn matching_flops(&self, n: usize, _n_kept: usize, widths: Widths) -> f64 {
+        let half = n / 2;
+        2.0 * half as f64 * (n - half) as f64 * widths.of(Source::BlockOutput) as f64
+    }
+
+    fn plan(&self, view: &SequenceView<'_>, n_keep: usize) -> Result<Plan, PlanError> {
+        let candidates = view.reducible();
+        let n_remove = candidates.len() - self.kept(n_keep, candidates.len());
+        let key = || Edges(self.matching, self.clip, candidates.clone());
+        let edges = remember(view.memo, key, || match self.matching {
+            ReleasedMatching::Tokens => token_edges(view, &candidates, self.clip),
+            ReleasedMatching::Ranks => rank_edges(view, &candidates, self.clip),
+        })?;
+        edges.strongest(n_remove)?.plan(view.len(), &candidates, self.hidden, ReleasedCombine::Mean)
+    }
 }
 
 #[cfg(test)]

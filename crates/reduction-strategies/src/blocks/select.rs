@@ -1,8 +1,8 @@
 //! Block: which edges are used.
 
+use crate::blocks::matching::Edge;
+use crate::blocks::rank;
 use crate::error::PlanError;
-use crate::matching::Edge;
-use crate::rank;
 
 /// The `count` edges of highest similarity, in order of their sources; of equals the lower source.
 ///

@@ -1,0 +1,7 @@
+//! The interpreters of rules: on the host, and on a GPU.
+
+#[cfg(feature = "cuda")]
+pub mod gpu;
+mod host;
+
+pub use host::{n_kept, plan_blind, plan_sequence, plan_site};

@@ -1,0 +1,13 @@
+//! What a rule sees: the tokens of a stream, the stream after a layer, and one sequence of it.
+
+mod memo;
+mod sequence;
+mod stream;
+mod tokens;
+
+pub use memo::Memo;
+pub(crate) use memo::remember;
+pub use sequence::{Draw, Matrix, ScanView, SequenceView, SignalViews};
+pub(crate) use stream::HostMatrix;
+pub use stream::{Reads, SiteStream, map_sequences};
+pub use tokens::{SegmentTokens, TokenTable};
