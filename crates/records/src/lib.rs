@@ -30,6 +30,7 @@
 pub mod check;
 pub mod claim;
 pub mod code;
+mod family;
 pub mod files;
 pub mod guards;
 pub mod identity;
@@ -41,4 +42,5 @@ pub mod regular;
 pub mod schema;
 mod split;
 
+pub use family::Family;
 pub use split::{SPLITS, Split};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Family;
 use crate::claim::PlannedClaim;
 use crate::identity::Digests;
 
@@ -27,9 +28,9 @@ pub struct PlanIndex {
     /// Solved examples in front of each question of a benchmark; plans from before there were any have none.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub fewshot: usize,
-    /// Name of the family of every strategy of the plan, by the strategy's name; plans from before it was recorded have none.
+    /// Family of each strategy of the grid, by its name; plans from before there were families name none, and no report is drawn of them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub strategies: BTreeMap<String, String>,
+    pub strategies: BTreeMap<String, Family>,
     /// Cell ids in the order of the grid, which is the order of all rows.
     pub cells: Vec<String>,
     /// The same cells by what they have in common.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+pub use records::Family;
 use thiserror::Error;
 
 use crate::options::{OptionError, OptionInfo, OptionValue, ResolvedOptions};
@@ -32,43 +32,6 @@ pub struct Registration {
     pub seeded: bool,
     /// Builds the rule.
     pub build: fn(&ResolvedOptions) -> Rule,
-}
-
-/// Kinds of strategies. Strategies of a family are drawn in one panel, in the order of this list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Family {
-    /// No reduction.
-    Baseline,
-    /// A rule without merit of its own, to compare others with.
-    Control,
-    /// Tokens are dropped by importance.
-    Pruning,
-    /// Tokens are merged into similar ones, or decided by what came before them.
-    Merging,
-    /// Rules that read or keep the recurrence of a state space model.
-    StateAware,
-    /// Code that authors released, bug for bug.
-    Released,
-}
-
-impl Family {
-    /// All families, in order.
-    pub const ALL: [Self; 6] =
-        [Self::Baseline, Self::Control, Self::Pruning, Self::Merging, Self::StateAware, Self::Released];
-
-    /// Name in records.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Baseline => "baseline",
-            Self::Control => "control",
-            Self::Pruning => "pruning",
-            Self::Merging => "merging",
-            Self::StateAware => "state_aware",
-            Self::Released => "released",
-        }
-    }
 }
 
 inventory::collect!(Registration);
@@ -162,18 +125,6 @@ impl RegistryError {
             Self::Unknown { nearest: Some(name), .. } => Some(format!("did you mean `{name}`?")),
             Self::Unknown { .. } => Some("`sweep strategies` lists them all".to_owned()),
             Self::Option { error, .. } => error.hint(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_family_is_recorded_under_its_name() {
-        for family in Family::ALL {
-            assert_eq!(serde_json::to_string(&family).unwrap(), format!("\"{}\"", family.name()));
         }
     }
 }

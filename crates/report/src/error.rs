@@ -37,6 +37,12 @@ pub enum ReportError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A plan from before strategies had families.
+    #[error("plan.json does not name the family of the strategy `{strategy}`, by which figures are ordered")]
+    NoFamily {
+        /// The strategy.
+        strategy: String,
+    },
     /// A document has no place for generated text.
     #[error("{document}: {problem}")]
     Splice {
@@ -53,6 +59,10 @@ impl ReportError {
         match self {
             Self::Analyse(error) => error.hint(),
             Self::Read { .. } => None,
+            Self::NoFamily { .. } => Some(
+                "hint: `sweep run --keep-other-code` on the experiment writes plan.json anew and runs no finished cell again"
+                    .to_owned(),
+            ),
             Self::Splice { .. } => {
                 Some("hint: a block is `<!-- BEGIN: tables/<name>.md -->` ... `<!-- END -->`, a value `<!-- VALUE: figures/<name>.csv; <column> \
                       .<decimals>; <column>=<value> -->` ... `<!-- /VALUE -->`".to_owned())

@@ -32,13 +32,14 @@
 //! # };
 //! # let folder = std::env::temp_dir().join(format!("report-example-{}", std::process::id()));
 //! # std::fs::create_dir_all(folder.join("cells"))?;
-//! # std::fs::write(folder.join("plan.json"), r#"{ "experiment": "example", "cells": ["dense0", "random0.1", "random0.2"] }"#)?;
+//! # std::fs::write(folder.join("plan.json"), r#"{ "experiment": "example",
+//! #     "cells": ["dense0", "random0.1", "random0.2"], "strategies": { "dense": "baseline", "random": "control" } }"#)?;
 //! # std::fs::write(folder.join("cells/dense0.json"), cell("dense", 0.0, [true; 4]).to_string())?;
 //! # std::fs::write(folder.join("cells/random0.1.json"), cell("random", 0.1, [true, true, false, true]).to_string())?;
 //! # std::fs::write(folder.join("cells/random0.2.json"), cell("random", 0.2, [true, false, false, true]).to_string())?;
 //! // `folder` is a results folder: `dense`, and `random` at two reductions.
 //! let study = analysis::study(&folder)?;
-//! let drawn = report::draw(&study);
+//! let drawn = report::draw(&study)?;
 //! assert!(drawn.failed.is_empty());
 //! let figure = &drawn.figures[0];
 //! assert_eq!(figure.name, "accuracy_vs_flops_m_context");
@@ -104,10 +105,20 @@ pub struct ReportSummary {
     pub unfinished: usize,
 }
 
+/// Strategies that reports know by name: those with a look of their own, and those that implement a method of the paper. Any other
+/// strategy is drawn in the panel of its family and takes a look in turn.
+pub fn named_strategies() -> impl Iterator<Item = &'static str> {
+    style::named().chain(tables::named())
+}
+
 /// Draws every figure that a study has data for.
-pub fn draw(study: &Study) -> Drawn {
+///
+/// # Errors
+///
+/// [`ReportError::NoFamily`]: the plan is from before strategies had families.
+pub fn draw(study: &Study) -> Result<Drawn, ReportError> {
     canvas::register_fonts();
-    figures::draw_all(study, &view::view(study))
+    Ok(figures::draw_all(study, &view::view(study)?))
 }
 
 /// Analyses a results folder and writes `figures/`, `tables/` and `report.md` into it.
@@ -118,7 +129,7 @@ pub fn draw(study: &Study) -> Drawn {
 pub fn run(dir: &Path) -> Result<ReportSummary, ReportError> {
     canvas::register_fonts();
     let (study, analysis) = analysis::study_and_write(dir)?;
-    let view = view::view(&study);
+    let view = view::view(&study)?;
     let earlier = made::read(dir);
     let mut folder = Folder { dir, made: made::Made::new() };
     let figures::Drawn { mut figures, mut failed } = figures::draw_all(&study, &view);

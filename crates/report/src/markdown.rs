@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use analysis::{Analysis, Difference, MARK, NOT_COMPARED, Study, TaskMean, are_equal};
+use records::Family;
 use records::names::RANDOM;
 
 use super::claim;
@@ -245,7 +246,7 @@ fn not_compared(scene: &Scene, nominal: f64) -> String {
 /// The strategy with the highest mean, of those at the same achieved reduction; ties go to the first. Controls are references, not
 /// candidates.
 fn best(scene: &Scene, nominal: f64) -> Option<(&Series, &SeriesPoint)> {
-    let candidates = scene.series.iter().filter(|series| series.family != super::style::Family::Control);
+    let candidates = scene.series.iter().filter(|series| series.family != Family::Control);
     let mut best: Option<(&Series, &SeriesPoint, f64)> = None;
     for series in candidates {
         let Some(point) = series.at(nominal).filter(|point| point.compared) else {

@@ -1,45 +1,31 @@
-//! How every strategy looks, in one place: family, colour (Okabe–Ito), marker and dash.
+//! How every strategy looks, in one place: colour (Okabe–Ito), marker and dash, and the heading of its family's panel.
 //!
 //! Colours repeat between families, never within one; marker and dash tell series apart without colour.
 
 use analysis::Verdict;
+use records::Family;
 
 use super::canvas::{Ink, Marker};
 
-/// Families share a panel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Family {
-    Baseline,
-    Control,
-    Pruning,
-    Merging,
-    StateAware,
-    Released,
-}
-
-impl Family {
-    /// Heading of the family's panel.
-    pub(super) fn title(self) -> &'static str {
-        match self {
-            Self::Baseline => "Baseline",
-            Self::Control => "Controls",
-            Self::Pruning => "Pruning by importance",
-            Self::Merging => "Merging",
-            Self::StateAware => "State-aware rules",
-            Self::Released => "Released code",
-        }
+/// Heading of a family's panel.
+pub(super) fn title(family: Family) -> &'static str {
+    match family {
+        Family::Baseline => "Baseline",
+        Family::Control => "Controls",
+        Family::Pruning => "Pruning by importance",
+        Family::Merging => "Merging",
+        Family::StateAware => "State-aware rules",
+        Family::Released => "Released code",
     }
 }
 
-impl Family {
-    /// Heading where panels are narrow.
-    pub(super) fn short_title(self) -> &'static str {
-        match self {
-            Self::Pruning => "Pruning",
-            Self::StateAware => "State-aware",
-            Self::Released => "Released",
-            other => other.title(),
-        }
+/// Heading where panels are narrow.
+pub(super) fn short_title(family: Family) -> &'static str {
+    match family {
+        Family::Pruning => "Pruning",
+        Family::StateAware => "State-aware",
+        Family::Released => "Released",
+        other => title(other),
     }
 }
 
@@ -81,55 +67,40 @@ const CYCLE: [Style; 8] = [
     Style { ink: DARK, marker: Marker::Ring, dash: DASH_DOT },
 ];
 
-/// Family of a strategy.
-pub(super) fn family(strategy: &str, baseline: &str) -> Family {
-    // A wrapper such as `block_causal(tome)` belongs where its name does.
-    let name = strategy.split(['(', ' ']).next().unwrap_or(strategy);
-    match name {
-        _ if strategy == baseline => Family::Baseline,
-        _ if name.ends_with("_released") => Family::Released,
-        "random"
-        | "block_causal_random"
-        | "uniform"
-        | "drop_prefix"
-        | "drop_suffix"
-        | "inverted_top_k"
-        | "split_branches" => Family::Control,
-        "top_k" | "ltmp" => Family::Pruning,
-        "state_merge" | "hold_state" | "mtr" | "decimate" | "write_read" => Family::StateAware,
-        _ => Family::Merging,
-    }
+/// Fixed looks. Strategies that share one belong to different families.
+const LOOKS: [(&str, Style); 22] = [
+    ("dense", Style { ink: DARK, marker: Marker::Circle, dash: SOLID }),
+    ("random", Style { ink: LIGHT, marker: Marker::Circle, dash: SOLID }),
+    ("uniform", Style { ink: MID, marker: Marker::Square, dash: DASHED }),
+    ("drop_prefix", Style { ink: LIGHT, marker: Marker::Up, dash: DOTTED }),
+    ("drop_suffix", Style { ink: MID, marker: Marker::Down, dash: DASH_DOT }),
+    ("inverted_top_k", Style { ink: DARK, marker: Marker::Cross, dash: LONG }),
+    ("split_branches", Style { ink: MID, marker: Marker::Plus, dash: DOTTED }),
+    ("ltmp", Style { ink: YELLOW, marker: Marker::Cross, dash: DASHED }),
+    ("tome", Style { ink: BLUE, marker: Marker::Square, dash: DASHED }),
+    ("pumer", Style { ink: SKY, marker: Marker::Down, dash: DASH_DOT }),
+    ("utrc", Style { ink: VERMILLION, marker: Marker::Circle, dash: SOLID }),
+    ("local_merge", Style { ink: GREEN, marker: Marker::Up, dash: LONG }),
+    ("block_causal", Style { ink: PURPLE, marker: Marker::Diamond, dash: DOTTED }),
+    ("chunk_merge", Style { ink: YELLOW, marker: Marker::Plus, dash: SOLID }),
+    ("state_merge", Style { ink: GREEN, marker: Marker::Circle, dash: SOLID }),
+    ("hold_state", Style { ink: BLUE, marker: Marker::Square, dash: DASHED }),
+    ("mtr", Style { ink: PURPLE, marker: Marker::Diamond, dash: DOTTED }),
+    ("write_read", Style { ink: VERMILLION, marker: Marker::Cross, dash: LONG }),
+    ("decimate", Style { ink: ORANGE, marker: Marker::Up, dash: DASH_DOT }),
+    ("utrc_released", Style { ink: VERMILLION, marker: Marker::Circle, dash: SOLID }),
+    ("evit_released", Style { ink: BLUE, marker: Marker::Square, dash: DASHED }),
+    ("pumer_released", Style { ink: SKY, marker: Marker::Down, dash: DASH_DOT }),
+];
+
+/// Fixed look of a strategy, where it has one.
+pub(super) fn style(strategy: &str) -> Option<Style> {
+    LOOKS.iter().find(|(name, _)| *name == strategy).map(|(_, style)| *style)
 }
 
-/// Fixed look of a strategy, where it has one; those that share a look belong to different families.
-#[expect(clippy::match_same_arms, reason = "one strategy a line")]
-pub(super) fn style(strategy: &str) -> Option<Style> {
-    let (ink, marker, dash) = match strategy {
-        "dense" => (DARK, Marker::Circle, SOLID),
-        "random" => (LIGHT, Marker::Circle, SOLID),
-        "uniform" => (MID, Marker::Square, DASHED),
-        "drop_prefix" => (LIGHT, Marker::Up, DOTTED),
-        "drop_suffix" => (MID, Marker::Down, DASH_DOT),
-        "inverted_top_k" => (DARK, Marker::Cross, LONG),
-        "split_branches" => (MID, Marker::Plus, DOTTED),
-        "ltmp" => (YELLOW, Marker::Cross, DASHED),
-        "tome" => (BLUE, Marker::Square, DASHED),
-        "pumer" => (SKY, Marker::Down, DASH_DOT),
-        "utrc" => (VERMILLION, Marker::Circle, SOLID),
-        "local_merge" => (GREEN, Marker::Up, LONG),
-        "block_causal" => (PURPLE, Marker::Diamond, DOTTED),
-        "chunk_merge" => (YELLOW, Marker::Plus, SOLID),
-        "state_merge" => (GREEN, Marker::Circle, SOLID),
-        "hold_state" => (BLUE, Marker::Square, DASHED),
-        "mtr" => (PURPLE, Marker::Diamond, DOTTED),
-        "write_read" => (VERMILLION, Marker::Cross, LONG),
-        "decimate" => (ORANGE, Marker::Up, DASH_DOT),
-        "utrc_released" => (VERMILLION, Marker::Circle, SOLID),
-        "evit_released" => (BLUE, Marker::Square, DASHED),
-        "pumer_released" => (SKY, Marker::Down, DASH_DOT),
-        _ => return None,
-    };
-    Some(Style { ink, marker, dash })
+/// Names of the strategies that have a fixed look.
+pub(super) fn named() -> impl Iterator<Item = &'static str> {
+    LOOKS.iter().map(|(name, _)| *name)
 }
 
 /// The look of another setting of the same strategy: same hue, lighter, with its own marker and dash.
@@ -156,7 +127,7 @@ pub(super) fn cycle(index: usize) -> Style {
     CYCLE[index % CYCLE.len()]
 }
 
-/// Colours of the protocols, where they stand side by side.
+/// Colours of the protocols, where they are shown side by side.
 pub(super) fn protocol(name: &str, index: usize) -> Style {
     match name {
         "context" => Style { ink: BLUE, marker: Marker::Circle, dash: SOLID },
@@ -204,30 +175,16 @@ mod tests {
 
     #[test]
     fn strategies_of_one_family_look_different() {
-        let names = [
-            "random",
-            "uniform",
-            "drop_prefix",
-            "drop_suffix",
-            "inverted_top_k",
-            "tome",
-            "pumer",
-            "utrc",
-            "local_merge",
-            "block_causal",
-            "chunk_merge",
-            "state_merge",
-            "hold_state",
-            "mtr",
-            "decimate",
-            "utrc_released",
-            "evit_released",
-            "pumer_released",
+        let families: [&[&str]; 4] = [
+            &["random", "uniform", "drop_prefix", "drop_suffix", "inverted_top_k", "split_branches"],
+            &["tome", "pumer", "utrc", "local_merge", "block_causal", "chunk_merge"],
+            &["state_merge", "hold_state", "mtr", "decimate", "write_read"],
+            &["utrc_released", "evit_released", "pumer_released"],
         ];
-        for (i, a) in names.iter().enumerate() {
-            for b in &names[i + 1..] {
-                let (x, y) = (style(a).expect("a style"), style(b).expect("a style"));
-                if family(a, "dense") == family(b, "dense") {
+        for names in families {
+            for (i, a) in names.iter().enumerate() {
+                for b in &names[i + 1..] {
+                    let (x, y) = (style(a).expect("a style"), style(b).expect("a style"));
                     assert!(x.marker != y.marker, "{a} and {b}");
                 }
             }

@@ -4,10 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use analysis::{Arm, Difference, Study, TaskMean, arms, comparable, comparable_set};
-use records::Split;
+use records::plan::PlanIndex;
 use records::schema::{TrialKey, options_as_text};
+use records::{Family, Split};
 
-use super::style::{self, Family, Style};
+use super::error::ReportError;
+use super::style::{self, Style};
 use crate::text;
 
 /// A whole experiment, ready to be shown.
@@ -118,7 +120,10 @@ pub(super) fn same_reduction(a: f64, b: f64) -> bool {
 }
 
 /// Sorts a study into scenes and series.
-pub(super) fn view(study: &Study) -> View {
+///
+/// # Errors
+/// The plan does not say the family of a strategy.
+pub(super) fn view(study: &Study) -> Result<View, ReportError> {
     let arms = arms(study);
     let names = Names::of(&arms);
     let mut scenes: Vec<(TrialKey, Vec<usize>)> = Vec::new();
@@ -128,13 +133,14 @@ pub(super) fn view(study: &Study) -> View {
             None => scenes.push((arm.trial.clone(), vec![index])),
         }
     }
-    let scenes = scenes.into_iter().map(|(key, members)| scene(study, &arms, &names, &key, &members)).collect();
+    let scenes = scenes.into_iter().map(|(key, members)| scene(study, &arms, &names, &key, &members));
+    let scenes = scenes.collect::<Result<_, _>>()?;
     let limit = study.cells.iter().filter_map(|cell| cell.record.trial.limit).max();
     let splits = study.cells.iter().map(|cell| cell.record.trial.split).filter(|split| !split.is_all()).collect();
-    View { arms, scenes, limit, splits }
+    Ok(View { arms, scenes, limit, splits })
 }
 
-fn scene(study: &Study, arms: &[Arm], names: &Names, key: &TrialKey, members: &[usize]) -> Scene {
+fn scene(study: &Study, arms: &[Arm], names: &Names, key: &TrialKey, members: &[usize]) -> Result<Scene, ReportError> {
     let mut tasks: Vec<SceneTask> = Vec::new();
     for result in members.iter().flat_map(|&index| &arms[index].tasks) {
         if tasks.iter().all(|task| task.name != result.task) {
@@ -163,17 +169,15 @@ fn scene(study: &Study, arms: &[Arm], names: &Names, key: &TrialKey, members: &[
     let others: Vec<usize> = members.iter().copied().filter(|&index| !arms[index].is_baseline).collect();
     let (sweeps, series) = split_sweeps(arms, &others);
     let build = |groups: Vec<(String, Vec<usize>)>, baseline: Option<&TaskMean>| {
-        let mut all: Vec<Series> = groups
-            .into_iter()
-            .map(|(_, members)| names.series(arms, &members, &means, baseline, &study.plan.baseline))
-            .collect();
+        let series = groups.into_iter().map(|(_, members)| names.series(arms, &members, &means, baseline, &study.plan));
+        let mut all = series.collect::<Result<Vec<Series>, _>>()?;
         all.sort_by_key(|series| series.family);
-        all
+        Ok::<_, ReportError>(all)
     };
-    scene.series = build(series, scene.baseline_mean());
+    scene.series = build(series, scene.baseline_mean())?;
     mark_compared(&mut scene);
-    scene.sweeps = build(sweeps, scene.baseline_mean());
-    scene
+    scene.sweeps = build(sweeps, scene.baseline_mean())?;
+    Ok(scene)
 }
 
 /// Says of each rule at each nominal reduction whether it may be compared with the others there.
@@ -306,8 +310,8 @@ impl Names {
         members: &[usize],
         tasks: &[String],
         baseline: Option<&TaskMean>,
-        baseline_name: &str,
-    ) -> Series {
+        plan: &PlanIndex,
+    ) -> Result<Series, ReportError> {
         let trial = &arms[members[0]].trial;
         let mut points: Vec<SeriesPoint> = members
             .iter()
@@ -319,12 +323,18 @@ impl Names {
             })
             .collect();
         points.sort_by(|a, b| a.nominal.total_cmp(&b.nominal));
-        Series {
+        let family = if trial.strategy == plan.baseline {
+            Family::Baseline
+        } else {
+            let family = plan.strategies.get(&trial.strategy).copied();
+            family.ok_or_else(|| ReportError::NoFamily { strategy: trial.strategy.clone() })?
+        };
+        Ok(Series {
             label: self.label(trial),
             strategy: trial.strategy.clone(),
-            family: style::family(&trial.strategy, baseline_name),
+            family,
             style: self.style(trial),
             points,
-        }
+        })
     }
 }

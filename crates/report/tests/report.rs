@@ -348,3 +348,16 @@ fn what_is_made_no_more_goes_and_what_is_foreign_stays() {
     assert!(at("figures/accuracy_vs_flops_mamba2-world_context.svg").exists());
     assert!(report::run(dir.path()).expect("again").removed.is_empty());
 }
+
+#[test]
+fn a_plan_without_families_is_refused() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    support::write(dir.path(), &Shape::small());
+    let path = dir.path().join("plan.json");
+    let mut plan: serde_json::Value = serde_json::from_slice(&fs::read(&path).expect("the plan")).expect("JSON");
+    plan["strategies"].as_object_mut().expect("families").remove("top_k");
+    fs::write(&path, plan.to_string()).expect("writable folder");
+    let error = report::run(dir.path()).expect_err("no family");
+    assert!(error.to_string().contains("does not name the family of the strategy `top_k`"), "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("sweep run --keep-other-code")));
+}

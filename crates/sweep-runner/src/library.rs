@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use evaluation::tasks::{self, Data, Prompting, Source as TaskSource, Split, Task, TaskError, Unfit};
+use evaluation::tasks::{self, Data, Prompting, Source as TaskSource, Task, TaskError, Unfit};
 use evaluation::tokenizer::{Tokenizer, TokenizerError};
 use miette::Diagnostic;
 use records::regular;
@@ -24,7 +24,7 @@ use thiserror::Error;
 
 use random::RandomModel;
 
-use crate::config::{Catalog, CatalogError, LayerFacts, ModelFacts, TaskFacts, TaskKind};
+use crate::config::{Catalog, CatalogError, ItemChoice, LayerFacts, ModelFacts, PlannedTask, Scoring};
 use crate::home;
 use crate::record::manifest::HubCommit;
 use hub::{Hub, HubModel, Parts};
@@ -222,36 +222,32 @@ impl Library {
         }
     }
 
-    /// Loads a task in the tokens of a model.
+    /// Loads the items of a task in the tokens of a model.
     ///
     /// # Errors
     /// No such task, no data for it, a damaged file, or a model without tokenizer.
-    pub fn load_task(
-        &self,
-        model: &str,
-        name: &str,
-        prompting: Prompting,
-        split: Split,
-        limit: Option<usize>,
-    ) -> Result<Task, LibraryError> {
-        let source = self.tasks(prompting);
-        Ok(self.with_tokenizer(model, |tokenizer| tasks::load(name, &source, tokenizer, split, limit))??)
+    pub fn load_task(&self, model: &str, name: &str, items: ItemChoice) -> Result<Task, LibraryError> {
+        let ItemChoice { prompting, split, limit } = items;
+        self.of_task(model, prompting, |source, tokenizer| tasks::load(name, source, tokenizer, split, limit))
     }
 
     /// What keeps a task from being scored by a model, as far as it can be told beforehand.
     ///
     /// # Errors
-    /// No such task, no data for it, a damaged file, or a model without tokenizer.
-    pub fn unfit(
+    /// As [`load_task`](Self::load_task).
+    pub fn unfit(&self, model: &str, name: &str, items: ItemChoice) -> Result<Option<Unfit>, LibraryError> {
+        let ItemChoice { prompting, split, limit } = items;
+        self.of_task(model, prompting, |source, tokenizer| tasks::unfit(name, source, tokenizer, split, limit))
+    }
+
+    fn of_task<T>(
         &self,
         model: &str,
-        name: &str,
         prompting: Prompting,
-        split: Split,
-        limit: Option<usize>,
-    ) -> Result<Option<Unfit>, LibraryError> {
+        run: impl FnOnce(&TaskSource, &Tokenizer) -> Result<T, TaskError>,
+    ) -> Result<T, LibraryError> {
         let source = self.tasks(prompting);
-        Ok(self.with_tokenizer(model, |tokenizer| tasks::unfit(name, &source, tokenizer, split, limit))??)
+        Ok(self.with_tokenizer(model, |tokenizer| run(&source, tokenizer))??)
     }
 
     /// Text of a token, for people to read.
@@ -480,18 +476,18 @@ impl Catalog for Library {
         })
     }
 
-    fn task(&self, name: &str, prompting: Prompting) -> Result<TaskFacts, CatalogError> {
+    fn task(&self, name: &str, prompting: Prompting) -> Result<PlannedTask, CatalogError> {
         let facts =
             tasks::facts(name, &self.tasks(prompting)).map_err(|error| as_catalog_error(LibraryError::Task(error)))?;
-        Ok(TaskFacts {
+        Ok(PlannedTask {
             name: name.to_owned(),
             items: facts.items,
             mean_context_tokens: facts.mean_context_tokens,
             mean_choice_tokens: facts.mean_continuation_tokens,
             choices: facts.choices,
             kind: match facts.kind {
-                tasks::TaskKind::MultipleChoice | tasks::TaskKind::Target => TaskKind::LogLikelihood,
-                tasks::TaskKind::RunningText => TaskKind::RunningText,
+                tasks::TaskKind::MultipleChoice | tasks::TaskKind::Target => Scoring::LogLikelihood,
+                tasks::TaskKind::RunningText => Scoring::RunningText,
             },
             data_digest: facts.digest,
         })

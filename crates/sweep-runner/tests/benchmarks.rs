@@ -18,26 +18,20 @@ schedule: { sites: [4, 8], keep_ratio: [0.8] }
 
 /// Three passages and two questions of the tiny world.
 fn with_data(experiment: &str) -> Desk {
-    let desk = Desk::new(experiment);
-    let write = |name: &str, text: &str| {
-        let path = desk.path("data").join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    };
-    write(
+    let lambada = (
         "lambada/lambada_test.jsonl",
         r#"{"text": "Tilda carried the pink shell to the attic. The color of the shell was pink"}
 {"text": "The pet of Theo was a gecko. At home Theo fed the gecko"}
 {"text": "Theo put the grey bench in the bakery. The color of the bench was grey"}
 "#,
     );
-    write(
+    let arc = (
         "arc/ARC-Easy-Test.jsonl",
         r#"{"id": "q1", "question": "what is the color of the shell?", "choices": {"text": ["pink", "the grey bench"], "label": ["A", "B"]}, "answerKey": "A"}
 {"id": "q2", "question": "what is the pet of Theo?", "choices": {"text": ["a gecko", "an otter"], "label": ["1", "2"]}, "answerKey": "2"}
 "#,
     );
-    desk
+    Desk::with_data(experiment, &[lambada, arc])
 }
 
 fn records(desk: &Desk) -> Vec<Value> {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use ssm_model::Placement;
 use sweep_runner::config::{self, Experiment};
 use sweep_runner::library::Library;
-use sweep_runner::plan::{self, Plan, Setting};
+use sweep_runner::plan::{self, ExperimentPlan, Setting};
 use sweep_runner::run::{self, RunError, RunOptions};
 
 use desk::{Desk, TINY, parquet, text};
@@ -365,7 +365,7 @@ fn what_overflows_in_a_layer_fails_its_cells_and_logits() {
 
 /// A plan with one trial that fails. No experiment file can ask for one: what would fail is refused beforehand, so the
 /// ratio is spoiled after the plan was made (guards look at the lowest ratio of a strategy and do not meet it).
-fn spoiled(library: &Library) -> (Experiment, Plan) {
+fn spoiled(library: &Library) -> (Experiment, ExperimentPlan) {
     let source = TINY.replace("[0.8]", "[0.8, 0.9]");
     let experiment = config::load_str("tiny.yaml", &source, library).unwrap();
     let mut plan = plan::build(&experiment, &Setting::default()).unwrap();

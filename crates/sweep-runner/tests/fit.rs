@@ -18,10 +18,7 @@ fn rows(long: bool) -> String {
 }
 
 fn with_data(experiment: &str, rows: &str) -> Desk {
-    let desk = Desk::new(experiment);
-    fs::create_dir_all(desk.path("data/arc")).unwrap();
-    fs::write(desk.path("data/arc/ARC-Easy-Test.jsonl"), rows).unwrap();
-    desk
+    Desk::with_data(experiment, &[("arc/ARC-Easy-Test.jsonl", rows)])
 }
 
 const EXPERIMENT: &str = "\

@@ -6,11 +6,11 @@ use std::path::Path;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use records::Split;
 use records::schema::{
     Aggregate, CellRecord, CostRecord, ItemRecord, MetricRecord, PlanItem, PlanRecord, SCHEMA_VERSION, SiteRecord,
     Status, TrialKey,
 };
+use records::{Family, Split};
 
 /// Size of a fake experiment.
 #[derive(Clone)]
@@ -105,11 +105,28 @@ pub(crate) fn write(dir: &Path, shape: &Shape) -> Vec<CellRecord> {
         "question": "How much of the accuracy loss is the rule, how much the scoring?",
         "baseline": "dense",
         "seed": 7,
+        "strategies": families(),
         "digests": digests,
         "cells": ids,
     });
     fs::write(dir.join("plan.json"), plan.to_string()).expect("writable folder");
     cells
+}
+
+/// The family of every strategy of [`Shape::full`].
+fn families() -> BTreeMap<&'static str, Family> {
+    let of = |family: Family, names: &[&'static str]| names.iter().map(|name| (*name, family)).collect::<Vec<_>>();
+    [
+        of(Family::Baseline, &["dense"]),
+        of(Family::Control, &["random", "uniform", "drop_prefix", "drop_suffix", "inverted_top_k"]),
+        of(Family::Pruning, &["top_k", "ltmp"]),
+        of(Family::Merging, &["tome", "pumer", "utrc", "local_merge"]),
+        of(Family::StateAware, &["state_merge", "hold_state", "decimate"]),
+        of(Family::Released, &["utrc_released", "evit_released", "pumer_released"]),
+    ]
+    .concat()
+    .into_iter()
+    .collect()
 }
 
 fn cells(shape: &Shape) -> Vec<CellRecord> {

@@ -4,13 +4,14 @@
 //! that each family is read against the same two references.
 
 use analysis::{Estimate, Interval};
+use records::Family;
 
 use super::{
     FULL_WIDTH, Failed, Figure, csv_line, estimate_fields, figure, interval_fields, legend, number, seeds_note,
 };
 use crate::axes::{BEYOND, LABEL_TEXT, Panel, has_place, padded, ticks};
 use crate::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw, fitted};
-use crate::style::{Family, Style};
+use crate::style::{self, Style};
 use crate::text;
 use crate::view::{Scene, SceneTask, Series, View};
 
@@ -68,7 +69,7 @@ pub(super) fn mean(view: &View, scene: &Scene) -> Result<Option<Figure>, Failed>
                 let panel = Panel::new(origin, width, plot, x_range, y_range);
                 let (x_ticks, y_ticks) = (ticks(x_range, 4, 100.0, ""), ticks(y_range, 5, 100.0, ""));
                 panel.axes(canvas, &x_ticks, &y_ticks, (true, column == 0))?;
-                panel.title(canvas, families[index].title())?;
+                panel.title(canvas, style::title(families[index]))?;
                 paint(canvas, &panel, reference(view, scene, &quantity), &curves[index], 0.13)?;
                 let entries: Vec<(&str, Style)> = curves[index].iter().map(|c| (c.label, c.style)).collect();
                 legend::draw(canvas, (panel.left, panel.bottom() + 14.0), width, &entries)?;
@@ -138,7 +139,7 @@ pub(super) fn by_task(view: &View, scene: &Scene) -> Result<Option<Figure>, Fail
                 paint(canvas, &panel, reference(view, scene, &quantity), curves, 0.09)?;
                 if row == 0 {
                     let title = Text::new(LABEL_TEXT).ink(Ink::GREY).align(Align::Middle);
-                    canvas.text((panel.left + width / 2.0, 7.0), families[column].short_title(), title)?;
+                    canvas.text((panel.left + width / 2.0, 7.0), style::short_title(families[column]), title)?;
                 }
             }
             let unit = if task.lower_is_better { "" } else { ", %" };
@@ -292,7 +293,7 @@ fn csv(view: &View, scene: &Scene) -> String {
         (name.clone(), name.clone(), *arm, mean.as_ref(), None)
     });
     let points = scene.series.iter().flat_map(|series| {
-        let family = series.family.title();
+        let family = style::title(series.family);
         series.points.iter().map(|p| (series.label.clone(), family.to_owned(), p.arm, p.mean.as_ref(), p.difference))
     });
     for (label, family, arm, mean, difference) in baseline.chain(points) {

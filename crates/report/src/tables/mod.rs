@@ -12,6 +12,7 @@ use super::view::View;
 use analysis::Study;
 pub(super) use claim::table as claim_table;
 pub(super) use format::Table;
+pub(super) use paper::named;
 
 /// Every table the experiment has data for, in reading order.
 pub(super) fn all(study: &Study, view: &View) -> Vec<Table> {

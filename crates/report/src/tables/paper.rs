@@ -40,6 +40,11 @@ const COLUMNS: [(&str, &str, &str); 7] = [
     ("winogrande", "winogrande", "acc"),
 ];
 
+/// Names of the strategies that implement the paper's methods.
+pub(crate) fn named() -> impl Iterator<Item = &'static str> {
+    METHODS.iter().flat_map(|(_, strategies)| strategies.iter().copied())
+}
+
 /// Nominal reductions as far apart as this are the same one: ratios are often given with four digits.
 const SAME_REDUCTION: f64 = 0.005;
 

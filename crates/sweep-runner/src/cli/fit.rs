@@ -6,14 +6,14 @@ use miette::miette;
 use super::{Failure, refused};
 use crate::config::Experiment;
 use crate::library::Library;
-use crate::plan::Plan;
+use crate::plan::ExperimentPlan;
 
 /// Refuses reference tasks on a tokenizer that they were not written for, and adds a note for each benchmark with an item that has no
 /// place in a model: the cells of that task would fail, and the others would not.
 ///
 /// # Errors
 /// Such a reference task, or data that cannot be read.
-pub(super) fn check(experiment: &Experiment, plan: &mut Plan, library: &Library) -> Result<(), Failure> {
+pub(super) fn check(experiment: &Experiment, plan: &mut ExperimentPlan, library: &Library) -> Result<(), Failure> {
     let cells = plan.cells.iter().map(|cell| (plan.trial_of(cell).model, cell.task.clone()));
     let mut pairs: Vec<(usize, String)> =
         cells.chain(plan.probes.iter().map(|probe| (probe.model, probe.task.clone()))).collect();
@@ -22,7 +22,7 @@ pub(super) fn check(experiment: &Experiment, plan: &mut Plan, library: &Library)
     let mut strange: Option<(String, Vec<String>, String)> = None;
     for (model, task) in pairs {
         let reference = plan.models[model].reference.clone();
-        let found = library.unfit(&reference, &task, experiment.prompting, experiment.split, experiment.limit);
+        let found = library.unfit(&reference, &task, experiment.items());
         match found.map_err(refused)? {
             None => {}
             Some(Unfit::Item(error)) => {

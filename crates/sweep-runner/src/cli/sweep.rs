@@ -16,7 +16,7 @@ use super::device::DeviceArgs;
 use super::{Failure, TEMPORARY, failed, fit, refused, results};
 use crate::config::{self, Experiment};
 use crate::library::{Downloads, Library};
-use crate::plan::{self, Plan, Setting};
+use crate::plan::{self, ExperimentPlan, Setting};
 use crate::run::{self, RunError, RunOptions, Stop};
 pub(super) use crate::say::say;
 
@@ -26,7 +26,7 @@ pub(super) fn prepare(
     changes: Changes,
     setting: &Setting,
     library: &Library,
-) -> Result<(Experiment, Plan), Failure> {
+) -> Result<(Experiment, ExperimentPlan), Failure> {
     let load = if changes.random { config::load_random } else { config::load };
     let mut experiment = load(file, library).map_err(refused)?;
     if changes.limit == Some(0) {
@@ -156,7 +156,7 @@ fn warn_of_random_weights(experiment: &Experiment) {
 /// Runs the probes; returns how many failed.
 fn run_probes(
     experiment: &Experiment,
-    plan: &Plan,
+    plan: &ExperimentPlan,
     library: &Library,
     folder: &Path,
     options: &RunOptions,

@@ -18,7 +18,7 @@ pub trait Catalog {
     ///
     /// # Errors
     /// No such task (the hint names the nearest one), no data for it, or none to ask it in this way.
-    fn task(&self, name: &str, prompting: Prompting) -> Result<TaskFacts, CatalogError>;
+    fn task(&self, name: &str, prompting: Prompting) -> Result<PlannedTask, CatalogError>;
 }
 
 /// A model, as far as planning needs it.
@@ -69,7 +69,7 @@ impl ModelFacts {
 /// How a task is scored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum TaskKind {
+pub enum Scoring {
     /// Log-likelihood of one or more continuations of a context.
     LogLikelihood,
     /// Per-token log-likelihood of running text.
@@ -78,7 +78,7 @@ pub enum TaskKind {
 
 /// A task, as far as planning needs it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct TaskFacts {
+pub struct PlannedTask {
     /// Name in experiment files and records.
     pub name: String,
     /// Number of items in each split, in the order of [`SPLITS`].
@@ -90,7 +90,7 @@ pub struct TaskFacts {
     /// Continuations per item.
     pub choices: usize,
     /// How it is scored.
-    pub kind: TaskKind,
+    pub kind: Scoring,
     /// Digest of items and prompt; part of every cell id.
     pub data_digest: String,
 }

@@ -7,10 +7,10 @@ use evaluation::tasks::{Prompting, Split};
 use evaluation::{Positions, Protocol};
 use reduction_strategies::options::{OptionValue, ResolvedOptions};
 use reduction_strategies::registry::Strategy;
-use reduction_strategies::schedule::{ScheduleError, Sites, solve_keep_ratio};
+use reduction_strategies::schedule::Sites;
 use serde::Serialize;
 
-use super::catalog::{ModelFacts, TaskFacts};
+use super::catalog::{ModelFacts, PlannedTask};
 use super::claim::Claim;
 
 /// An experiment file that was read, resolved and found possible.
@@ -27,14 +27,14 @@ pub struct Experiment {
     /// Models, in file order.
     pub models: Vec<ModelFacts>,
     /// Tasks, in file order.
-    pub tasks: Vec<TaskFacts>,
+    pub tasks: Vec<PlannedTask>,
     /// Scoring protocols, in file order.
     pub protocols: Vec<&'static Protocol>,
     /// Strategies with one value per option: the product of each entry's option axes, in file order.
     pub strategies: Vec<Variant>,
     /// Probes with one value per option, in file order.
     pub probes: Vec<ProbeVariant>,
-    /// Positions of what is left of a sequence, for models that read them; in file order.
+    /// Positions of the kept tokens of a sequence, for models that read them; in file order.
     pub positions: Vec<Positions>,
     /// Blocks whose union is the schedule axis; empty where every strategy is `dense`.
     pub schedules: Vec<Schedule>,
@@ -71,7 +71,23 @@ pub struct Override {
     pub used: usize,
 }
 
+/// Which items of a task are scored, and how they are asked.
+#[derive(Clone, Copy, Debug)]
+pub struct ItemChoice {
+    /// How benchmarks are asked.
+    pub prompting: Prompting,
+    /// Items that may be seen.
+    pub split: Split,
+    /// Largest number of items.
+    pub limit: Option<usize>,
+}
+
 impl Experiment {
+    /// The items of every task.
+    pub fn items(&self) -> ItemChoice {
+        ItemChoice { prompting: self.prompting, split: self.split, limit: self.limit }
+    }
+
     /// Sets `limit` in place of the file's.
     pub fn override_limit(&mut self, limit: usize) {
         self.overrides.push(Override { key: "limit", file: self.limit, used: limit });
@@ -123,6 +139,23 @@ pub struct Schedule {
     pub sites: SiteAxis,
     /// How much.
     pub amounts: Vec<Amount>,
+    /// What that is in each model of the experiment: every site set, with every amount.
+    pub points: Vec<Vec<SchedulePoint>>,
+}
+
+/// Where and how much, in one model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SchedulePoint {
+    /// Short form of the sites, for example `paper`, `sites 3,5,7`.
+    pub schedule: String,
+    /// 0-based layers after which tokens are reduced, ascending.
+    pub sites: Vec<usize>,
+    /// Share of arriving tokens kept at each site.
+    pub keep_ratio: f64,
+    /// Nominal FLOPs reduction, 0 to 1.
+    pub flops_reduction_nominal: f64,
+    /// What the file asks for; none for `dense`.
+    pub amount: Option<Amount>,
 }
 
 /// The site sets of one schedule block.
@@ -153,21 +186,8 @@ impl SiteAxis {
 pub enum Amount {
     /// Nominal FLOPs reduction to be reached by one common keep ratio.
     FlopsReduction(f64),
-    /// Share of arriving tokens that stay at each site.
+    /// Share of arriving tokens kept at each site.
     KeepRatio(f64),
-}
-
-impl Amount {
-    /// The keep ratio at `sites` of `n_layer` layers.
-    ///
-    /// # Errors
-    /// A target that the sites cannot reach.
-    pub fn keep_ratio(self, sites: &[usize], n_layer: usize) -> Result<f64, ScheduleError> {
-        match self {
-            Self::FlopsReduction(target) => solve_keep_ratio(sites, n_layer, target),
-            Self::KeepRatio(ratio) => Ok(ratio),
-        }
-    }
 }
 
 /// `sample`: a seeded draw from the trials that are not the baseline's.
@@ -201,7 +221,7 @@ pub enum Condition {
     Protocol(Vec<&'static Protocol>),
     /// Strategy name.
     Strategy(Vec<String>),
-    /// Positions of what is left.
+    /// Positions of the kept tokens.
     Positions(Vec<Positions>),
     /// An option of a strategy.
     Option(String, Vec<OptionValue>),

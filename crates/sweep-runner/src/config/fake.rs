@@ -4,7 +4,7 @@ use evaluation::tasks::Prompting;
 use reduction_strategies::spelling::nearest;
 use ssm_model::{Signal, SignalSet, catalog};
 
-use super::catalog::{Catalog, CatalogError, LayerFacts, ModelFacts, TaskFacts, TaskKind};
+use super::catalog::{Catalog, CatalogError, LayerFacts, ModelFacts, PlannedTask, Scoring};
 
 /// Two of the builtin models at 16 and 12 layers and the Transformer at 8, the published models of the hub and with random weights;
 /// the reference tasks, one task of running text, and those of the paper.
@@ -57,11 +57,11 @@ impl Catalog for FakeCatalog {
         })
     }
 
-    fn task(&self, name: &str, _prompting: Prompting) -> Result<TaskFacts, CatalogError> {
+    fn task(&self, name: &str, _prompting: Prompting) -> Result<PlannedTask, CatalogError> {
         let known = TASKS.iter().find(|(known, _)| *known == name);
         let (_, choices) = known.ok_or_else(|| unknown("task", name, TASKS.iter().map(|(name, _)| *name)))?;
-        let kind = if name == "world_text" { TaskKind::RunningText } else { TaskKind::LogLikelihood };
-        Ok(TaskFacts {
+        let kind = if name == "world_text" { Scoring::RunningText } else { Scoring::LogLikelihood };
+        Ok(PlannedTask {
             name: name.to_owned(),
             items: [500, 240, 260],
             mean_context_tokens: 80.0,

@@ -30,12 +30,13 @@ mod write;
 use std::io::Read;
 use std::path::Path;
 
-pub use catalog::{Catalog, CatalogError, LayerFacts, ModelFacts, TaskFacts, TaskKind};
+pub use catalog::{Catalog, CatalogError, LayerFacts, ModelFacts, PlannedTask, Scoring};
 pub use claim::{Claim, Comparison, Entry};
 pub use claim_rows::RowComparison;
 pub use error::{ConfigError, render_plain};
 pub use experiment::{
-    Amount, Condition, Experiment, Override, ProbeVariant, Sample, Schedule, Selector, SiteAxis, Variant,
+    Amount, Condition, Experiment, ItemChoice, Override, ProbeVariant, Sample, Schedule, SchedulePoint, Selector,
+    SiteAxis, Variant,
 };
 pub(crate) use strategies::same_value;
 

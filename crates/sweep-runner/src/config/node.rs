@@ -173,7 +173,7 @@ pub(super) fn unknown_key(key: &Located<String>, what: &str, known: &[&str]) -> 
         return key
             .fault("`reduce_ratio` is not a key: the word is used for both the kept and the removed share")
             .label("ambiguous")
-            .hint("use keep_ratio (the share that stays) or flops_reduction (the share of FLOPs saved)");
+            .hint("use keep_ratio (the share that is kept) or flops_reduction (the share of FLOPs saved)");
     }
     let hint = match nearest(&key.value, known.iter().copied()) {
         Some(name) => format!("did you mean `{name}`?"),

@@ -5,7 +5,7 @@ use evaluation::{POSITIONS, Positions, Protocol, protocol};
 use reduction_strategies::registry;
 use reduction_strategies::spelling::nearest;
 
-use super::catalog::{Catalog, CatalogError, ModelFacts, TaskFacts};
+use super::catalog::{Catalog, CatalogError, ModelFacts, PlannedTask};
 use super::error::Fault;
 use super::experiment::{Experiment, Sample};
 use super::node::{Located, refuse_duplicates};
@@ -201,7 +201,7 @@ fn names_repository(rest: &str) -> bool {
     revision != Some("") && name.split('/').count() == 2 && name.split('/').all(|part| !part.is_empty())
 }
 
-fn tasks(names: &[Located<String>], prompting: Prompting, catalog: &dyn Catalog) -> Result<Vec<TaskFacts>, Fault> {
+fn tasks(names: &[Located<String>], prompting: Prompting, catalog: &dyn Catalog) -> Result<Vec<PlannedTask>, Fault> {
     names.iter().map(|name| catalog.task(&name.value, prompting).map_err(|error| unlisted(name, error))).collect()
 }
 

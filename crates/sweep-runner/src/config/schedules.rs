@@ -1,35 +1,56 @@
 //! Blocks of `schedule`: ratios in range, sites inside every model, targets within reach.
 
-use reduction_strategies::schedule::{ScheduleError, Sites};
+use reduction_strategies::schedule::{ScheduleError, Sites, nominal_flops_reduction, solve_keep_ratio};
 
 use super::catalog::ModelFacts;
 use super::error::{Fault, Span};
-use super::experiment::{Amount, Schedule, SiteAxis};
+use super::experiment::{Amount, Schedule, SchedulePoint, SiteAxis};
 use super::node::{Located, refuse_duplicates};
-use super::wire::{WireRatio, WireSchedule, WireSites};
+use super::wire::{WireAmounts, WireSchedule, WireSites};
 
 pub(super) fn resolve(blocks: &[WireSchedule], models: &[ModelFacts]) -> Result<Vec<Schedule>, Fault> {
     blocks.iter().map(|block| resolve_block(block, models)).collect()
 }
 
 fn resolve_block(block: &WireSchedule, models: &[ModelFacts]) -> Result<Schedule, Fault> {
-    let amounts = amounts(&block.ratio)?;
+    let amounts = amounts(&block.amounts)?;
     let sites = site_axis(&block.sites)?;
-    for model in models {
-        for set in sites.expand(model.n_layer()) {
-            let resolved = set.resolve(model.n_layer()).map_err(|error| beyond(&error, &block.sites, model))?;
-            for amount in &amounts {
-                amount.value.keep_ratio(&resolved, model.n_layer()).map_err(|error| {
-                    let hint = match sites {
-                        SiteAxis::One(_) => error.hint(),
-                        _ => Some("one late site saves little: give keep_ratio for single-site schedules".to_owned()),
-                    };
-                    amount.fault(format!("`{}`: {error}", model.reference)).label("out of reach").maybe_hint(hint)
-                })?;
-            }
+    let points = models.iter().map(|model| points(block, &sites, &amounts, model)).collect::<Result<_, _>>()?;
+    Ok(Schedule { sites, amounts: amounts.into_iter().map(|amount| amount.value).collect(), points })
+}
+
+/// Every site set with every amount, in one model.
+fn points(
+    block: &WireSchedule,
+    axis: &SiteAxis,
+    amounts: &[Located<Amount>],
+    model: &ModelFacts,
+) -> Result<Vec<SchedulePoint>, Fault> {
+    let mut points = Vec::new();
+    for set in axis.expand(model.n_layer()) {
+        let sites = set.resolve(model.n_layer()).map_err(|error| beyond(&error, &block.sites, model))?;
+        for amount in amounts {
+            let solved = match amount.value {
+                Amount::FlopsReduction(target) => solve_keep_ratio(&sites, model.n_layer(), target),
+                Amount::KeepRatio(keep_ratio) => Ok(keep_ratio),
+            };
+            let keep_ratio = solved.map_err(|error| {
+                let hint = match axis {
+                    SiteAxis::One(_) => error.hint(),
+                    _ => Some("one late site saves little: give keep_ratio for single-site schedules".to_owned()),
+                };
+                amount.fault(format!("`{}`: {error}", model.reference)).label("out of reach").maybe_hint(hint)
+            })?;
+            points.push(SchedulePoint {
+                schedule: set.to_string(),
+                flops_reduction_nominal: nominal_flops_reduction(&sites, model.n_layer(), keep_ratio),
+                sites: sites.clone(),
+                keep_ratio,
+                amount: Some(amount.value),
+            });
         }
     }
-    Ok(Schedule { sites, amounts: amounts.into_iter().map(|amount| amount.value).collect() })
+    Ok(points)
 }
 
 fn site_axis(sites: &Located<WireSites>) -> Result<SiteAxis, Fault> {
@@ -76,20 +97,20 @@ fn beyond(error: &ScheduleError, sites: &Located<WireSites>, model: &ModelFacts)
     Fault::new(span, format!("`{}`: {error}", model.reference)).label("no such layer").maybe_hint(error.hint())
 }
 
-fn amounts(ratio: &WireRatio) -> Result<Vec<Located<Amount>>, Fault> {
-    match ratio {
-        WireRatio::FlopsReduction(targets) => {
-            refuse_duplicates(targets, "`flops_reduction`", PartialEq::eq, ToString::to_string)?;
-            targets
+fn amounts(amounts: &WireAmounts) -> Result<Vec<Located<Amount>>, Fault> {
+    match amounts {
+        WireAmounts::FlopsReduction(values) => {
+            refuse_duplicates(values, "`flops_reduction`", PartialEq::eq, ToString::to_string)?;
+            values
                 .iter()
-                .map(|target| check_target(target).map(|()| located(target.span, Amount::FlopsReduction(target.value))))
+                .map(|value| check_reduction(value).map(|()| located(value.span, Amount::FlopsReduction(value.value))))
                 .collect()
         }
-        WireRatio::KeepRatio(ratios) => {
-            refuse_duplicates(ratios, "`keep_ratio`", PartialEq::eq, ToString::to_string)?;
-            ratios
+        WireAmounts::KeepRatio(values) => {
+            refuse_duplicates(values, "`keep_ratio`", PartialEq::eq, ToString::to_string)?;
+            values
                 .iter()
-                .map(|ratio| check_ratio(ratio).map(|()| located(ratio.span, Amount::KeepRatio(ratio.value))))
+                .map(|value| check_keep_ratio(value).map(|()| located(value.span, Amount::KeepRatio(value.value))))
                 .collect()
         }
     }
@@ -99,8 +120,8 @@ fn located(span: Span, value: Amount) -> Located<Amount> {
     Located { value, span }
 }
 
-fn check_target(target: &Located<f64>) -> Result<(), Fault> {
-    let value = target.value;
+fn check_reduction(reduction: &Located<f64>) -> Result<(), Fault> {
+    let value = reduction.value;
     if (0.0..1.0).contains(&value) {
         return Ok(());
     }
@@ -108,22 +129,22 @@ fn check_target(target: &Located<f64>) -> Result<(), Fault> {
         Some(share) => format!("write {share} for {value} %"),
         None => "flops_reduction is the share of FLOPs saved, for example 0.2".to_owned(),
     };
-    Err(target.fault(format!("flops_reduction {value} is outside [0, 1)")).label("not a share").hint(hint))
+    Err(reduction.fault(format!("flops_reduction {value} is outside [0, 1)")).label("not a share").hint(hint))
 }
 
-fn check_ratio(ratio: &Located<f64>) -> Result<(), Fault> {
+fn check_keep_ratio(ratio: &Located<f64>) -> Result<(), Fault> {
     let value = ratio.value;
     if value > 0.0 && value <= 1.0 {
         return Ok(());
     }
     let hint = match percent(value) {
         Some(share) => format!("write {share} to keep {value} %"),
-        None => "keep_ratio is the share of arriving tokens that stay, for example 0.9".to_owned(),
+        None => "keep_ratio is the share of arriving tokens that are kept, for example 0.9".to_owned(),
     };
     Err(ratio.fault(format!("keep_ratio {value} is outside (0, 1]")).label("not a share").hint(hint))
 }
 
-/// The share behind a number that reads like a percentage.
+/// The share that is meant by a number which reads like a percentage.
 fn percent(value: f64) -> Option<f64> {
     (1.0 < value && value < 100.0).then(|| (value * 1e9).round() / 1e11)
 }

@@ -3,7 +3,7 @@
 use evaluation::{Positions, Protocol, protocol};
 use reduction_strategies::spelling::nearest;
 
-use super::catalog::{ModelFacts, TaskFacts};
+use super::catalog::{ModelFacts, PlannedTask};
 use super::error::Fault;
 use super::experiment::{Amount, Condition, Schedule, Selector, SiteAxis, Variant};
 use super::node::{Located, Node, Value, unknown_key};
@@ -15,7 +15,7 @@ use reduction_strategies::schedule::Sites;
 /// The axes that selectors speak of.
 pub(super) struct Axes<'a> {
     pub(super) models: &'a [ModelFacts],
-    pub(super) tasks: &'a [TaskFacts],
+    pub(super) tasks: &'a [PlannedTask],
     pub(super) protocols: &'a [&'static Protocol],
     pub(super) strategies: &'a [Variant],
     pub(super) positions: &'a [Positions],

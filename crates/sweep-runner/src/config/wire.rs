@@ -55,7 +55,7 @@ pub(super) struct WireSeeds {
 /// One block of `schedule`.
 pub(super) struct WireSchedule {
     pub(super) sites: Located<WireSites>,
-    pub(super) ratio: WireRatio,
+    pub(super) amounts: WireAmounts,
 }
 
 /// Where tokens are reduced.
@@ -68,7 +68,7 @@ pub(super) enum WireSites {
 }
 
 /// How much is reduced.
-pub(super) enum WireRatio {
+pub(super) enum WireAmounts {
     FlopsReduction(Vec<Located<f64>>),
     KeepRatio(Vec<Located<f64>>),
 }
@@ -263,9 +263,9 @@ impl WireSchedule {
         let numbers = |node: &Node, what: &str| {
             node.one_or_more(what)?.iter().map(|value| value.number(what)).collect::<Result<Vec<_>, _>>()
         };
-        let ratio = match (fields.get("flops_reduction"), fields.get("keep_ratio")) {
-            (Some(node), None) => WireRatio::FlopsReduction(numbers(node, "`flops_reduction`")?),
-            (None, Some(node)) => WireRatio::KeepRatio(numbers(node, "`keep_ratio`")?),
+        let amounts = match (fields.get("flops_reduction"), fields.get("keep_ratio")) {
+            (Some(node), None) => WireAmounts::FlopsReduction(numbers(node, "`flops_reduction`")?),
+            (None, Some(node)) => WireAmounts::KeepRatio(numbers(node, "`keep_ratio`")?),
             (Some(_), Some(_)) => {
                 let second = fields.key("keep_ratio").unwrap_or(fields.span);
                 return Err(Fault::new(second, "a schedule takes flops_reduction or keep_ratio, not both")
@@ -278,7 +278,7 @@ impl WireSchedule {
                     .hint("for example `flops_reduction: [0.1, 0.2, 0.3]`"));
             }
         };
-        Ok(Self { sites: Located { value: WireSites::read(sites)?, span: sites.span }, ratio })
+        Ok(Self { sites: Located { value: WireSites::read(sites)?, span: sites.span }, amounts })
     }
 }
 

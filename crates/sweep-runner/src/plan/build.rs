@@ -8,16 +8,16 @@ use records::schema::{TrialKey, in_words};
 use thiserror::Error;
 
 use super::{
-    Cell, Estimate, Excluded, Plan, PlannedTrial, Reason, Setting, claim, grid, ids, matching, probes, sample,
+    Cell, Estimate, Excluded, ExperimentPlan, PlannedTrial, Reason, Setting, claim, grid, ids, matching, probes, sample,
 };
-use crate::config::{Experiment, TaskFacts, TaskKind};
+use crate::config::{Experiment, PlannedTask, Scoring};
 
 /// Most cells that one experiment may have; more is a slip of the pen.
 pub const MAX_CELLS: usize = 1_000_000;
 
 /// Why an experiment cannot be planned although its file is valid.
 #[derive(Clone, Debug, PartialEq, Error, Diagnostic)]
-pub enum PlanError {
+pub enum GridError {
     /// The grid is absurdly large.
     #[error("the grid has more than {MAX_CELLS} cells")]
     #[diagnostic(help("shorten an axis, use `zip`, or split the experiment"))]
@@ -99,9 +99,6 @@ pub enum PlanError {
         "name fewer arms, or split the claim: intervals of a single one of so many are beyond what the resamples show"
     ))]
     ClaimTooWide(usize),
-    /// A schedule that does not fit a model. Loading checks this; a hand-made experiment may not have.
-    #[error("{0}")]
-    Schedule(#[from] reduction_strategies::schedule::ScheduleError),
 }
 
 const LEAKS: &str = "running text scored per token after a reduction leaks the future: later tokens decide which earlier ones \
@@ -115,10 +112,10 @@ const NOT_CAUSAL: &str = "protocol `causal` takes strategies that decide each to
 ///
 /// # Errors
 /// A grid that is too large or empty, or cells without a baseline.
-pub fn build(experiment: &Experiment, setting: &Setting) -> Result<Plan, PlanError> {
+pub fn build(experiment: &Experiment, setting: &Setting) -> Result<ExperimentPlan, GridError> {
     let grid = grid::expand(experiment, setting)?;
     let drawn = sample::draw(experiment, &grid.trials, &matching::candidates(experiment, &grid.trials));
-    let mut plan = Plan {
+    let mut plan = ExperimentPlan {
         experiment: experiment.name.clone(),
         question: experiment.question.clone(),
         claim: None,
@@ -186,7 +183,7 @@ pub fn build(experiment: &Experiment, setting: &Setting) -> Result<Plan, PlanErr
 }
 
 /// Every rule must find what it reads: better refused here than by a layer in the middle of a run.
-fn check_signals(plan: &Plan) -> Result<(), PlanError> {
+fn check_signals(plan: &ExperimentPlan) -> Result<(), GridError> {
     for trial in &plan.trials {
         let model = &plan.models[trial.model];
         let read = trial.strategy.rule().signals();
@@ -196,7 +193,7 @@ fn check_signals(plan: &Plan) -> Result<(), PlanError> {
                 continue;
             }
             let elsewhere = model.layers.iter().any(|other| read.without(other.signals).names().is_empty());
-            return Err(PlanError::NoSignal {
+            return Err(GridError::NoSignal {
                 strategy: in_words(&trial.key.strategy, &trial.key.strategy_params),
                 name: trial.key.strategy.clone(),
                 signal: missing.join(" and "),
@@ -211,8 +208,8 @@ fn check_signals(plan: &Plan) -> Result<(), PlanError> {
 }
 
 /// Cells that would report a number which means something else than it says.
-pub(super) fn refusal(trial: &PlannedTrial, task: &TaskFacts) -> Option<Reason> {
-    let (reduces, running_text) = (!trial.key.sites.is_empty(), task.kind == TaskKind::RunningText);
+pub(super) fn refusal(trial: &PlannedTrial, task: &PlannedTask) -> Option<Reason> {
+    let (reduces, running_text) = (!trial.key.sites.is_empty(), task.kind == Scoring::RunningText);
     let refusal = protocol::find(&trial.key.protocol)?.refuses(running_text, reduces, trial.strategy.is_causal())?;
     Some(Reason::Nature(match refusal {
         Refusal::NotCausal => NOT_CAUSAL,
@@ -221,13 +218,13 @@ pub(super) fn refusal(trial: &PlannedTrial, task: &TaskFacts) -> Option<Reason> 
 }
 
 /// Every group of cells that are compared with each other needs the baseline among them.
-fn check_baseline(plan: &Plan) -> Result<(), PlanError> {
+fn check_baseline(plan: &ExperimentPlan) -> Result<(), GridError> {
     if plan.cells.is_empty() && !plan.probes.is_empty() {
         return Ok(());
     }
     if plan.cells.is_empty() {
         let first = plan.excluded.first().map_or_else(String::new, |excluded| excluded.reason.to_string());
-        return Err(PlanError::Empty { first });
+        return Err(GridError::Empty { first });
     }
     let group = |cell: &Cell| {
         let key = &plan.trials[cell.trial].key;
@@ -238,21 +235,21 @@ fn check_baseline(plan: &Plan) -> Result<(), PlanError> {
     let compared: BTreeSet<_> = plan.cells.iter().filter(is_baseline).map(group).collect();
     match plan.cells.iter().map(group).find(|group| !compared.contains(group)) {
         Some((model, protocol, task)) => {
-            Err(PlanError::NoBaseline { baseline: plan.baseline.clone(), model, protocol, task })
+            Err(GridError::NoBaseline { baseline: plan.baseline.clone(), model, protocol, task })
         }
         None => Ok(()),
     }
 }
 
 /// A baseline that reduces is one arm: a figure cannot be compared with two.
-fn check_one_baseline(plan: &Plan) -> Result<(), PlanError> {
+fn check_one_baseline(plan: &ExperimentPlan) -> Result<(), GridError> {
     let mut arms: BTreeMap<(&str, &str), TrialKey> = BTreeMap::new();
     for key in plan.trials.iter().map(|trial| &trial.key).filter(|key| key.strategy == plan.baseline) {
         let arm = TrialKey { trial_id: String::new(), seed: 0, ..key.clone() };
         let known = arms.entry((&key.model, &key.protocol)).or_insert_with(|| arm.clone());
         if *known != arm {
             let (baseline, model, protocol) = (plan.baseline.clone(), key.model.clone(), key.protocol.clone());
-            return Err(PlanError::SeveralBaselines { baseline, model, protocol });
+            return Err(GridError::SeveralBaselines { baseline, model, protocol });
         }
     }
     Ok(())

@@ -8,8 +8,8 @@ use records::claim::{ArmName, PlannedClaim, PlannedComparison};
 use reduction_strategies::options::OptionValue;
 
 use super::claim_rows;
-use super::{Plan, PlanError, PlannedTrial, matching};
-use crate::config::{Amount, Claim, Comparison, Condition, Entry, Selector, TaskKind};
+use super::{ExperimentPlan, GridError, PlannedTrial, matching};
+use crate::config::{Amount, Claim, Comparison, Condition, Entry, Scoring, Selector};
 
 /// Most comparisons of one claim: the corrected interval of the strictest one still has two of 10,000 resamples beyond each end.
 pub(super) const MOST_COMPARISONS: usize = 100;
@@ -27,7 +27,7 @@ enum Axis {
     Amount,
 }
 
-pub(super) fn resolve(claim: &Claim, plan: &Plan) -> Result<PlannedClaim, PlanError> {
+pub(super) fn resolve(claim: &Claim, plan: &ExperimentPlan) -> Result<PlannedClaim, GridError> {
     let arms = arms(plan);
     let mut comparisons = Vec::new();
     for entry in &claim.decide {
@@ -49,12 +49,12 @@ pub(super) fn resolve(claim: &Claim, plan: &Plan) -> Result<PlannedClaim, PlanEr
         }
     }
     if comparisons.len() > MOST_COMPARISONS {
-        return Err(PlanError::ClaimTooWide(comparisons.len()));
+        return Err(GridError::ClaimTooWide(comparisons.len()));
     }
     Ok(PlannedClaim { expect: claim.expect.clone(), seen: claim.seen.clone(), share: claim.share, comparisons })
 }
 
-fn arms(plan: &Plan) -> Vec<Arm> {
+fn arms(plan: &ExperimentPlan) -> Vec<Arm> {
     let same = |a: &PlannedTrial, b: &PlannedTrial| {
         let mut key = a.key.clone();
         key.trial_id.clone_from(&b.key.trial_id);
@@ -71,20 +71,20 @@ fn arms(plan: &Plan) -> Vec<Arm> {
     arms
 }
 
-fn is_on(arm: &Arm, side: &Selector, plan: &Plan) -> bool {
+fn is_on(arm: &Arm, side: &Selector, plan: &ExperimentPlan) -> bool {
     plan.tasks.iter().any(|task| matching::matches(side, &plan.trials[arm.0[0]], task, false))
 }
 
-fn nothing(entry: &Comparison, arms: &[Arm], plan: &Plan) -> PlanError {
+fn nothing(entry: &Comparison, arms: &[Arm], plan: &ExperimentPlan) -> GridError {
     let empty = [&entry.lower, &entry.higher].into_iter().find(|side| !arms.iter().any(|arm| is_on(arm, side, plan)));
     let line = entry.lower.line;
     match empty {
-        Some(side) => PlanError::Claim {
+        Some(side) => GridError::Claim {
             line,
             problem: format!("no trial that runs is {side}"),
             help: "add it to the grid, or take it out of `exclude`, `zip` and `sample`",
         },
-        None => PlanError::Claim {
+        None => GridError::Claim {
             line,
             problem: format!(
                 "{} and {} have no model, protocol, reduction and task in common",
@@ -95,7 +95,7 @@ fn nothing(entry: &Comparison, arms: &[Arm], plan: &Plan) -> PlanError {
     }
 }
 
-fn meet(entry: &Comparison, lower: &Arm, higher: &Arm, plan: &Plan) -> Option<PlannedComparison> {
+fn meet(entry: &Comparison, lower: &Arm, higher: &Arm, plan: &ExperimentPlan) -> Option<PlannedComparison> {
     let (low, high) = (&plan.trials[lower.0[0]], &plan.trials[higher.0[0]]);
     if low.key.trial_id == high.key.trial_id {
         return None;
@@ -111,7 +111,7 @@ fn meet(entry: &Comparison, lower: &Arm, higher: &Arm, plan: &Plan) -> Option<Pl
     if tasks.is_empty() {
         return None;
     }
-    let reduced = if low.asked.is_some() { low } else { high };
+    let reduced = if low.amount.is_some() { low } else { high };
     let common = |axis: Axis| if free(axis) { None } else { value(reduced, axis) };
     let several_sites = plan.trials.iter().filter_map(|trial| value(trial, Axis::Sites)).any(|sites| sites != "paper");
     let sites = common(Axis::Sites).filter(|_| several_sites);
@@ -135,12 +135,12 @@ fn meet(entry: &Comparison, lower: &Arm, higher: &Arm, plan: &Plan) -> Option<Pl
 }
 
 /// Tasks that run on both sides and that both sides select; running text has no accuracy.
-fn tasks(entry: &Comparison, lower: &Arm, higher: &Arm, plan: &Plan) -> Vec<String> {
+fn tasks(entry: &Comparison, lower: &Arm, higher: &Arm, plan: &ExperimentPlan) -> Vec<String> {
     let runs = |arm: &Arm, task: &str| {
         arm.0.iter().all(|&trial| plan.cells.iter().any(|cell| cell.trial == trial && cell.task == task))
     };
     let tasks = plan.tasks.iter().filter(|task| {
-        (entry.quantity.is_cost() || task.kind != TaskKind::RunningText)
+        (entry.quantity.is_cost() || task.kind != Scoring::RunningText)
             && [(lower, &entry.lower), (higher, &entry.higher)].into_iter().all(|(arm, side)| {
                 matching::matches(side, &plan.trials[arm.0[0]], task, false) && runs(arm, &task.name)
             })
@@ -165,8 +165,8 @@ fn value(trial: &PlannedTrial, axis: Axis) -> Option<String> {
         Axis::Model => Some(trial.key.model.clone()),
         Axis::Protocol => Some(trial.key.protocol.clone()),
         Axis::Positions => trial.positions.map(|positions| positions.name().to_owned()),
-        Axis::Sites => trial.asked.map(|_| trial.key.schedule.clone()),
-        Axis::Amount => trial.asked.map(|asked| match asked {
+        Axis::Sites => trial.amount.map(|_| trial.key.schedule.clone()),
+        Axis::Amount => trial.amount.map(|amount| match amount {
             Amount::FlopsReduction(share) => {
                 format!("{} % nominal FLOPs reduction", report::text::number(percent(share)))
             }
@@ -205,7 +205,7 @@ mod tests {
     use crate::config::{load, load_str};
     use crate::plan::{Setting, build};
 
-    fn claim(grid: &str, entry: &str) -> Result<PlannedClaim, PlanError> {
+    fn claim(grid: &str, entry: &str) -> Result<PlannedClaim, GridError> {
         let text = edited(&format!("{grid}\nclaim:\n  expect: something\n  decide: [{{ {entry}, margin: 2 }}]"));
         let experiment = load_str("x.yaml", &text, &CATALOG).unwrap_or_else(|error| panic!("{}", error.render()));
         build(&experiment, &Setting::default()).map(|plan| plan.claim.unwrap())

@@ -3,10 +3,10 @@
 use records::claim::{ArmName, PlannedComparison, PlannedRows, Quantity};
 use records::probes::Key;
 
-use super::{Plan, PlanError, ProbeCell};
+use super::{ExperimentPlan, GridError, ProbeCell};
 use crate::config::RowComparison;
 
-pub(super) fn resolve(entry: &RowComparison, plan: &Plan) -> Result<Vec<PlannedComparison>, PlanError> {
+pub(super) fn resolve(entry: &RowComparison, plan: &ExperimentPlan) -> Result<Vec<PlannedComparison>, GridError> {
     let mut comparisons = Vec::new();
     for (index, model) in plan.models.iter().enumerate() {
         let looks = |cell: &&ProbeCell| cell.model == index && cell.probe.name == entry.probe.name;
@@ -41,7 +41,7 @@ pub(super) fn resolve(entry: &RowComparison, plan: &Plan) -> Result<Vec<PlannedC
         }
     }
     if comparisons.is_empty() {
-        return Err(PlanError::ClaimWithoutRows(entry.probe.name));
+        return Err(GridError::ClaimWithoutRows(entry.probe.name));
     }
     Ok(comparisons)
 }

@@ -4,7 +4,7 @@ use evaluation::protocol::{self, Scope};
 use serde::Serialize;
 
 use super::PlannedTrial;
-use crate::config::{LayerFacts, ModelFacts, TaskFacts, TaskKind};
+use crate::config::{LayerFacts, ModelFacts, PlannedTask, Scoring};
 
 /// Assumed sustained rate on a CPU: small f32 matrices and a sequential scan on a few cores reach a tenth of what a
 /// large matrix product does (about 300 GFLOP/s on two server cores). An assumption, not a measurement.
@@ -32,7 +32,7 @@ impl std::ops::Add for Estimate {
 }
 
 impl Estimate {
-    pub(super) fn of(trial: &PlannedTrial, model: &ModelFacts, task: &TaskFacts, items: usize) -> Self {
+    pub(super) fn of(trial: &PlannedTrial, model: &ModelFacts, task: &PlannedTask, items: usize) -> Self {
         let kept = 1.0 - trial.key.flops_reduction_nominal;
         let choice_tokens = task.choices as f64 * task.mean_choice_tokens;
         // Where the context alone is reduced, it is computed once an item; elsewhere each choice runs whole.
@@ -40,22 +40,22 @@ impl Estimate {
             protocol::find(&trial.key.protocol).is_some_and(|protocol| protocol.scope == Scope::Context);
         let (block_tokens, head_rows) = match (shares_context, task.kind) {
             // The first half is the context, the second is scored.
-            (true, TaskKind::RunningText) => {
+            (true, Scoring::RunningText) => {
                 let half = 0.5 * task.mean_context_tokens;
                 ((kept + 1.0) * half, half)
             }
-            (false, TaskKind::RunningText) => (kept * task.mean_context_tokens, task.mean_context_tokens),
-            (true, TaskKind::LogLikelihood) => (kept * task.mean_context_tokens + choice_tokens, choice_tokens),
-            (false, TaskKind::LogLikelihood) => {
+            (false, Scoring::RunningText) => (kept * task.mean_context_tokens, task.mean_context_tokens),
+            (true, Scoring::LogLikelihood) => (kept * task.mean_context_tokens + choice_tokens, choice_tokens),
+            (false, Scoring::LogLikelihood) => {
                 (kept * (task.choices as f64 * task.mean_context_tokens + choice_tokens), choice_tokens)
             }
         };
         // Every token attends to half of its context, a continuation to all of it.
         let context = kept * task.mean_context_tokens;
         let pairs = match (shares_context, task.kind) {
-            (true, TaskKind::LogLikelihood) => (0.5 * context + choice_tokens) * context,
-            (_, TaskKind::RunningText) => 0.5 * block_tokens * block_tokens,
-            (false, TaskKind::LogLikelihood) => 0.5 * block_tokens * (context + kept * task.mean_choice_tokens),
+            (true, Scoring::LogLikelihood) => (0.5 * context + choice_tokens) * context,
+            (_, Scoring::RunningText) => 0.5 * block_tokens * block_tokens,
+            (false, Scoring::LogLikelihood) => 0.5 * block_tokens * (context + kept * task.mean_choice_tokens),
         };
         let cost = |layer: &LayerFacts| (layer.flops_per_token, layer.flops_per_pair);
         // Equal layers are multiplied and not added up one by one, which would round differently.

@@ -5,11 +5,10 @@ use std::collections::{BTreeMap, HashSet};
 use evaluation::{Positions, Protocol};
 use records::schema::TrialKey;
 use reduction_strategies::options::OptionValue;
-use reduction_strategies::schedule::nominal_flops_reduction;
 
-use super::{MAX_CELLS, PlanError, PlannedTrial, Setting, ids};
+use super::{GridError, MAX_CELLS, PlannedTrial, Setting, ids};
 use crate::code;
-use crate::config::{Amount, Experiment, ModelFacts, Variant};
+use crate::config::{Experiment, ModelFacts, SchedulePoint, Variant};
 
 /// All trials before anything is excluded.
 pub(super) struct Grid {
@@ -18,22 +17,19 @@ pub(super) struct Grid {
     pub(super) duplicates: usize,
 }
 
-/// Where and how much, resolved for one model.
-struct Point {
-    schedule: String,
-    sites: Vec<usize>,
-    keep_ratio: f64,
-    nominal: f64,
-    asked: Option<Amount>,
-}
-
-pub(super) fn expand(experiment: &Experiment, setting: &Setting) -> Result<Grid, PlanError> {
+pub(super) fn expand(experiment: &Experiment, setting: &Setting) -> Result<Grid, GridError> {
     let mut grid = Grid { trials: Vec::new(), duplicates: 0 };
     let mut seen = HashSet::new();
+    let dense = [SchedulePoint {
+        schedule: "none".to_owned(),
+        sites: Vec::new(),
+        keep_ratio: 1.0,
+        flops_reduction_nominal: 0.0,
+        amount: None,
+    }];
     for (index, model) in experiment.models.iter().enumerate() {
-        let points = points(experiment, model)?;
-        let dense =
-            [Point { schedule: "none".to_owned(), sites: Vec::new(), keep_ratio: 1.0, nominal: 0.0, asked: None }];
+        let points: Vec<SchedulePoint> =
+            experiment.schedules.iter().flat_map(|schedule| schedule.points[index].iter().cloned()).collect();
         for &protocol in &experiment.protocols {
             for variant in &experiment.strategies {
                 let points = if variant.is_dense() { &dense[..] } else { &points };
@@ -49,7 +45,7 @@ pub(super) fn expand(experiment: &Experiment, setting: &Setting) -> Result<Grid,
                 let each = positions.len().saturating_mul(seeds.len());
                 let size = points.len().saturating_mul(each).saturating_add(grid.trials.len());
                 if size.saturating_mul(experiment.tasks.len()) > MAX_CELLS {
-                    return Err(PlanError::TooLarge);
+                    return Err(GridError::TooLarge);
                 }
                 let how = positions.iter().flat_map(|positions| seeds.iter().map(move |seed| (*positions, *seed)));
                 let how: Vec<(Option<Positions>, u64)> = how.collect();
@@ -63,7 +59,7 @@ pub(super) fn expand(experiment: &Experiment, setting: &Setting) -> Result<Grid,
                         code: code.clone(),
                         strategy: variant.strategy.clone(),
                         model: index,
-                        asked: point.asked,
+                        amount: point.amount,
                         positions,
                     };
                     trial.key.trial_id = ids::trial_id(&trial, model, experiment.upstream_batch_size);
@@ -88,33 +84,13 @@ fn params(variant: &Variant, positions: Option<Positions>) -> String {
     serde_json::to_string(&all).unwrap_or(options)
 }
 
-fn points(experiment: &Experiment, model: &ModelFacts) -> Result<Vec<Point>, PlanError> {
-    let mut points = Vec::new();
-    for schedule in &experiment.schedules {
-        for set in schedule.sites.expand(model.n_layer()) {
-            let sites = set.resolve(model.n_layer())?;
-            for &asked in &schedule.amounts {
-                let keep_ratio = asked.keep_ratio(&sites, model.n_layer())?;
-                points.push(Point {
-                    schedule: set.to_string(),
-                    nominal: nominal_flops_reduction(&sites, model.n_layer(), keep_ratio),
-                    sites: sites.clone(),
-                    keep_ratio,
-                    asked: Some(asked),
-                });
-            }
-        }
-    }
-    Ok(points)
-}
-
 fn key(
     experiment: &Experiment,
     setting: &Setting,
     model: &ModelFacts,
     protocol: &'static Protocol,
     variant: &Variant,
-    point: &Point,
+    point: &SchedulePoint,
     seed: u64,
 ) -> TrialKey {
     let options = &variant.strategy.options;
@@ -133,7 +109,7 @@ fn key(
         schedule: point.schedule.clone(),
         sites: point.sites.clone(),
         keep_ratio: point.keep_ratio,
-        flops_reduction_nominal: point.nominal,
+        flops_reduction_nominal: point.flops_reduction_nominal,
         protocol: protocol.name.to_owned(),
         seed,
         split: experiment.split,

@@ -9,7 +9,7 @@ use records::schema::SCHEMA_VERSION;
 use serde_json::{Value, json};
 
 use super::PlannedTrial;
-use crate::config::{ModelFacts, TaskFacts};
+use crate::config::{ModelFacts, PlannedTask};
 
 /// Hex digits of an id: 64 bits, ample for a million cells.
 const DIGITS: usize = 16;
@@ -54,7 +54,7 @@ fn add_split(parts: &mut Value, trial: &PlannedTrial) {
     }
 }
 
-pub(super) fn cell_id(trial: &PlannedTrial, task: &TaskFacts) -> String {
+pub(super) fn cell_id(trial: &PlannedTrial, task: &PlannedTask) -> String {
     digest(&json!({ "trial": trial.key.trial_id, "task": task.name, "data": task.data_digest }))
 }
 
@@ -66,7 +66,7 @@ const GROUPS_VERSION: u32 = 1;
 pub(super) fn cohort_id(
     trial: &PlannedTrial,
     model: &ModelFacts,
-    task: &TaskFacts,
+    task: &PlannedTask,
     upstream_batch_size: usize,
 ) -> String {
     let key = &trial.key;
@@ -90,7 +90,7 @@ pub(super) fn cohort_id(
 }
 
 /// Stable name of what the guards of a trial may find: the trial, everything that they score, and how they do it.
-pub(super) fn guard_id(trial: &PlannedTrial, tasks: &[TaskFacts]) -> String {
+pub(super) fn guard_id(trial: &PlannedTrial, tasks: &[PlannedTask]) -> String {
     let tasks: Vec<_> = tasks.iter().map(|task| json!({ "task": task.name, "data": task.data_digest })).collect();
     digest(&json!({ "trial": trial.key.trial_id, "tasks": tasks, "guards_version": GUARDS_VERSION }))
 }

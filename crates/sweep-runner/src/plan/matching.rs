@@ -5,21 +5,21 @@
 //! and the baseline stay in.
 
 use super::PlannedTrial;
-use crate::config::{Amount, Condition, Experiment, Selector, TaskFacts, same_value};
+use crate::config::{Amount, Condition, Experiment, PlannedTask, Selector, same_value};
 
 /// Index of the first map of `exclude` that matches the cell.
-pub(super) fn excluding(experiment: &Experiment, trial: &PlannedTrial, task: &TaskFacts) -> Option<usize> {
+pub(super) fn excluding(experiment: &Experiment, trial: &PlannedTrial, task: &PlannedTask) -> Option<usize> {
     experiment.exclude.iter().position(|selector| matches(selector, trial, task, false))
 }
 
 /// Whether `zip` is silent or lists the cell's combination.
-pub(super) fn is_listed(experiment: &Experiment, trial: &PlannedTrial, task: &TaskFacts) -> bool {
+pub(super) fn is_listed(experiment: &Experiment, trial: &PlannedTrial, task: &PlannedTask) -> bool {
     experiment.zip.is_empty() || experiment.zip.iter().any(|selector| matches(selector, trial, task, true))
 }
 
 /// For each trial, whether it has any cell left to run: only such trials take part in a sample.
 pub(super) fn candidates(experiment: &Experiment, trials: &[PlannedTrial]) -> Vec<bool> {
-    let runs = |trial: &PlannedTrial, task: &TaskFacts| {
+    let runs = |trial: &PlannedTrial, task: &PlannedTask| {
         super::build::refusal(trial, task).is_none()
             && excluding(experiment, trial, task).is_none()
             && is_listed(experiment, trial, task)
@@ -36,12 +36,12 @@ pub(super) fn reason(selector: &Selector) -> String {
 }
 
 /// Whether all conditions hold; `absent` is what a condition says of a trial that has no such thing.
-pub(super) fn matches(selector: &Selector, trial: &PlannedTrial, task: &TaskFacts, absent: bool) -> bool {
+pub(super) fn matches(selector: &Selector, trial: &PlannedTrial, task: &PlannedTask, absent: bool) -> bool {
     selector.conditions.iter().all(|condition| holds(condition, trial, task).unwrap_or(absent))
 }
 
 /// Whether a condition holds; none where the trial has no such thing.
-fn holds(condition: &Condition, trial: &PlannedTrial, task: &TaskFacts) -> Option<bool> {
+fn holds(condition: &Condition, trial: &PlannedTrial, task: &PlannedTask) -> Option<bool> {
     let key = &trial.key;
     match condition {
         Condition::Model(values) => Some(values.contains(&key.model)),
@@ -53,16 +53,16 @@ fn holds(condition: &Condition, trial: &PlannedTrial, task: &TaskFacts) -> Optio
             let own = trial.strategy.options.get(name)?;
             Some(values.iter().any(|value| same_value(value, own)))
         }
-        Condition::FlopsReduction(values) => match trial.asked? {
+        Condition::FlopsReduction(values) => match trial.amount? {
             Amount::FlopsReduction(asked) => Some(values.contains(&asked)),
             Amount::KeepRatio(_) => None,
         },
-        Condition::KeepRatio(values) => match trial.asked? {
+        Condition::KeepRatio(values) => match trial.amount? {
             Amount::KeepRatio(asked) => Some(values.contains(&asked)),
             Amount::FlopsReduction(_) => None,
         },
         Condition::Seed(values) => trial.strategy.registration.seeded.then(|| values.contains(&key.seed)),
-        Condition::PaperSites => trial.asked.map(|_| key.schedule == "paper"),
-        Condition::Sites(sites) => trial.asked.map(|_| key.sites == *sites),
+        Condition::PaperSites => trial.amount.map(|_| key.schedule == "paper"),
+        Condition::Sites(sites) => trial.amount.map(|_| key.sites == *sites),
     }
 }

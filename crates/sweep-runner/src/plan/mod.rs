@@ -18,8 +18,8 @@ mod sample;
 mod tests;
 mod types;
 
-pub use build::{MAX_CELLS, PlanError, build};
+pub use build::{GridError, MAX_CELLS, build};
 pub use estimate::{ASSUMED_CPU_FLOPS_PER_S, ASSUMED_CUDA_FLOPS_PER_S, Estimate};
 pub use probes::ProbeCell;
 pub use render::{to_json, write_table};
-pub use types::{Cell, Excluded, Plan, PlannedTrial, Reason, Setting};
+pub use types::{Cell, Excluded, ExperimentPlan, PlannedTrial, Reason, Setting};

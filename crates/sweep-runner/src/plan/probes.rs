@@ -9,9 +9,9 @@ use serde::{Serialize, Serializer};
 use serde_json::json;
 use ssm_model::Signal;
 
-use super::{Plan, PlannedTrial, ids};
+use super::{ExperimentPlan, PlannedTrial, ids};
 use crate::code;
-use crate::config::{Experiment, LayerFacts, ProbeVariant, TaskFacts, TaskKind};
+use crate::config::{Experiment, LayerFacts, PlannedTask, ProbeVariant, Scoring};
 
 /// One probe on one model and task, and on one trial where it looks at strategies.
 #[derive(Clone, Debug, Serialize)]
@@ -26,7 +26,7 @@ pub struct ProbeCell {
     pub code: Code,
     /// Its options, defaults filled in.
     pub options: ResolvedOptions,
-    /// Index into [`Plan::models`].
+    /// Index into [`ExperimentPlan::models`].
     #[serde(skip)]
     pub model: usize,
     /// Task name.
@@ -35,7 +35,7 @@ pub struct ProbeCell {
     pub items: usize,
     /// Seed of what the probe draws.
     pub seed: u64,
-    /// Index into [`Plan::trials`], where the probe looks at a strategy.
+    /// Index into [`ExperimentPlan::trials`], where the probe looks at a strategy.
     #[serde(skip)]
     pub trial: Option<usize>,
 }
@@ -46,11 +46,11 @@ fn name<S: Serializer>(probe: &&'static Probe, serializer: S) -> Result<S::Ok, S
 }
 
 /// Adds the cells of all probes, and a note for what a probe cannot look at.
-pub(super) fn add(experiment: &Experiment, plan: &mut Plan) {
+pub(super) fn add(experiment: &Experiment, plan: &mut ExperimentPlan) {
     for model in 0..plan.models.len() {
         for variant in &experiment.probes {
             for task in &experiment.tasks {
-                if variant.probe.needs.necessary_tokens && task.kind == TaskKind::RunningText {
+                if variant.probe.needs.necessary_tokens && task.kind == Scoring::RunningText {
                     let note = format!(
                         "the probe {} leaves out {}: running text marks no necessary tokens",
                         variant.probe.name, task.name
@@ -87,7 +87,7 @@ pub(super) fn add(experiment: &Experiment, plan: &mut Plan) {
 }
 
 /// The trials of a model that differ in more than their protocol: a probe has a protocol of its own.
-fn distinct(plan: &Plan, model: usize) -> Vec<usize> {
+fn distinct(plan: &ExperimentPlan, model: usize) -> Vec<usize> {
     let mut chosen: Vec<usize> = Vec::new();
     for (index, trial) in plan.trials.iter().enumerate().filter(|(_, trial)| trial.model == model) {
         if chosen.iter().all(|known| reduction(&plan.trials[*known]) != reduction(trial)) {
@@ -113,10 +113,10 @@ fn reduction(trial: &PlannedTrial) -> serde_json::Value {
 
 fn cell(
     experiment: &Experiment,
-    plan: &Plan,
+    plan: &ExperimentPlan,
     variant: &ProbeVariant,
     model: usize,
-    task: &TaskFacts,
+    task: &PlannedTask,
     trial: Option<usize>,
 ) -> ProbeCell {
     let facts = &plan.models[model];
@@ -161,9 +161,9 @@ mod tests {
 
     use crate::config::fake::{CATALOG, FakeCatalog, edited};
     use crate::config::{Catalog, load_str};
-    use crate::plan::{Plan, Setting, build};
+    use crate::plan::{ExperimentPlan, Setting, build};
 
-    fn plan(lines: &str, catalog: &dyn Catalog) -> Plan {
+    fn plan(lines: &str, catalog: &dyn Catalog) -> ExperimentPlan {
         let experiment =
             load_str("t.yaml", &edited(lines), catalog).unwrap_or_else(|error| panic!("{}", error.render()));
         build(&experiment, &Setting::default()).unwrap()

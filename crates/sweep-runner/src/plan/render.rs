@@ -9,7 +9,7 @@ use records::schema::in_words;
 use reduction_strategies::options::OptionValue;
 use report::text::{number, terminal};
 
-use super::{Cell, Estimate, Plan, PlannedTrial};
+use super::{Cell, Estimate, ExperimentPlan, PlannedTrial};
 use crate::config::Amount;
 
 /// Cells that share model, protocol, strategy and options.
@@ -32,7 +32,7 @@ struct Group {
 ///
 /// # Errors
 /// The writer fails.
-pub fn write_table(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
+pub fn write_table(plan: &ExperimentPlan, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "experiment  {}", terminal(&plan.experiment))?;
     if let Some(question) = &plan.question {
         let question: Vec<&str> = question.split_whitespace().collect();
@@ -74,7 +74,7 @@ pub fn write_table(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// How often each probe looks, and at how many items.
-fn write_probes(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
+fn write_probes(plan: &ExperimentPlan, out: &mut dyn Write) -> io::Result<()> {
     let mut lines: Vec<(String, usize, usize)> = Vec::new();
     for cell in &plan.probes {
         let name = in_words(cell.probe.name, &cell.options.to_json());
@@ -99,7 +99,7 @@ fn write_probes(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
 ///
 /// # Errors
 /// Never in practice: a plan holds nothing that JSON cannot say.
-pub fn to_json(plan: &Plan) -> serde_json::Result<String> {
+pub fn to_json(plan: &ExperimentPlan) -> serde_json::Result<String> {
     serde_json::to_string_pretty(plan)
 }
 
@@ -112,7 +112,7 @@ const HEADER: [&str; 9] =
 /// From here on columns hold numbers.
 const FIRST_NUMBER: usize = 3;
 
-fn table(plan: &Plan) -> Table {
+fn table(plan: &ExperimentPlan) -> Table {
     let mut table = Table::new();
     // Never arranged to the terminal's width: the same plan prints the same everywhere.
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
@@ -147,7 +147,7 @@ fn table(plan: &Plan) -> Table {
 }
 
 /// Groups in the order of their first cell.
-fn groups(plan: &Plan) -> Vec<Group> {
+fn groups(plan: &ExperimentPlan) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut index_of: BTreeMap<[&str; 4], usize> = BTreeMap::new();
     for cell in &plan.cells {
@@ -192,7 +192,7 @@ impl Group {
         }
     }
 
-    fn add(&mut self, plan: &Plan, cell: &Cell) {
+    fn add(&mut self, plan: &ExperimentPlan, cell: &Cell) {
         let trial = plan.trial_of(cell);
         if trial.strategy.registration.seeded {
             self.seeds.insert(trial.key.seed);
@@ -201,7 +201,7 @@ impl Group {
         add_new(&mut self.sites, sites);
         add_new(
             &mut self.asked,
-            match trial.asked {
+            match trial.amount {
                 Some(Amount::FlopsReduction(target)) => format!("flops {}", number(target)),
                 Some(Amount::KeepRatio(ratio)) => format!("keep {}", number(ratio)),
                 None => String::new(),
@@ -217,7 +217,7 @@ impl Group {
 }
 
 /// Options, and positions, that tell this variant from its defaults or from other variants of the plan.
-fn telling_options(plan: &Plan, trial: &PlannedTrial) -> Vec<String> {
+fn telling_options(plan: &ExperimentPlan, trial: &PlannedTrial) -> Vec<String> {
     let strategy = &trial.strategy;
     let varies = |name: &str, value: &OptionValue| {
         plan.trials
@@ -278,7 +278,7 @@ fn range((low, high): (f64, f64), digits: usize) -> String {
     if low == high { low } else { format!("{low}..{high}") }
 }
 
-fn write_excluded(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
+fn write_excluded(plan: &ExperimentPlan, out: &mut dyn Write) -> io::Result<()> {
     if plan.excluded.is_empty() {
         return Ok(());
     }

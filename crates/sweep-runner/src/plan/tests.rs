@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use evaluation::Positions;
 use records::schema::TrialKey;
 
-use super::{Cell, Plan, PlanError, Reason, Setting, build, to_json, write_table};
+use super::{Cell, ExperimentPlan, GridError, Reason, Setting, build, to_json, write_table};
 use crate::config::fake::{CATALOG, FakeCatalog, edited};
 use crate::config::{Catalog, load, load_str, render_plain};
 
@@ -15,29 +15,29 @@ macro_rules! snapshot {
     };
 }
 
-fn plan_with(lines: &str, setting: &Setting, catalog: &dyn Catalog) -> Result<Plan, PlanError> {
+fn plan_with(lines: &str, setting: &Setting, catalog: &dyn Catalog) -> Result<ExperimentPlan, GridError> {
     let experiment = load_str("x.yaml", &edited(lines), catalog).unwrap_or_else(|error| panic!("{}", error.render()));
     build(&experiment, setting)
 }
 
-fn plan(lines: &str) -> Plan {
+fn plan(lines: &str) -> ExperimentPlan {
     plan_with(lines, &Setting::default(), &CATALOG).unwrap()
 }
 
-fn committed(name: &str) -> Plan {
+fn committed(name: &str) -> ExperimentPlan {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../../experiments/{name}.yaml"));
     let experiment = load(&path, &CATALOG).unwrap_or_else(|error| panic!("{}", error.render()));
     build(&experiment, &Setting::default()).unwrap()
 }
 
-fn table(plan: &Plan) -> String {
+fn table(plan: &ExperimentPlan) -> String {
     let mut out = Vec::new();
     write_table(plan, &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 
 /// Cells in words, in order; without options, whose defaults belong to the strategies.
-fn cells(plan: &Plan) -> Vec<String> {
+fn cells(plan: &ExperimentPlan) -> Vec<String> {
     let words = |cell: &Cell| {
         let key = &plan.trial_of(cell).key;
         format!(
@@ -48,7 +48,7 @@ fn cells(plan: &Plan) -> Vec<String> {
     plan.cells.iter().map(words).collect()
 }
 
-fn ids(plan: &Plan) -> BTreeSet<&str> {
+fn ids(plan: &ExperimentPlan) -> BTreeSet<&str> {
     plan.cells.iter().map(|cell| cell.cell_id.as_str()).collect()
 }
 
@@ -69,7 +69,7 @@ fn the_grid_is_a_product_with_one_dense_trial_per_model_and_protocol() {
     assert!(
         dense.iter().all(|trial| trial.key.keep_ratio.to_bits() == 1.0_f64.to_bits() && trial.key.sites.is_empty())
     );
-    assert!(dense.iter().all(|trial| trial.key.flops_reduction_nominal.to_bits() == 0 && trial.asked.is_none()));
+    assert!(dense.iter().all(|trial| trial.key.flops_reduction_nominal.to_bits() == 0 && trial.amount.is_none()));
     assert_eq!(ids(&plan).len(), plan.cells.len());
 }
 
@@ -94,7 +94,7 @@ fn a_trial_key_is_filled_completely() {
 #[test]
 fn one_target_gives_each_depth_its_own_ratio() {
     let plan = plan(BOTH);
-    let ratios: Vec<_> = plan.trials.iter().filter(|trial| trial.asked.is_some()).map(|trial| &trial.key).collect();
+    let ratios: Vec<_> = plan.trials.iter().filter(|trial| trial.amount.is_some()).map(|trial| &trial.key).collect();
     assert!((ratios[0].keep_ratio - ratios[1].keep_ratio).abs() > 1e-4);
     assert!(ratios.iter().all(|key| (key.flops_reduction_nominal - 0.2).abs() < 1e-9));
 }
@@ -131,10 +131,10 @@ fn excluding_the_baseline_alone_or_everything_is_refused() {
         &Setting::default(),
         &CATALOG,
     );
-    assert!(matches!(&error, Err(PlanError::NoBaseline { task, .. }) if task == "world_piqa"));
+    assert!(matches!(&error, Err(GridError::NoBaseline { task, .. }) if task == "world_piqa"));
     snapshot!(render_plain(&error.unwrap_err()));
     let error = plan_with("exclude: [{ task: world_lambada }]", &Setting::default(), &CATALOG);
-    assert!(matches!(error, Err(PlanError::Empty { .. })));
+    assert!(matches!(error, Err(GridError::Empty { .. })));
     // Leaving a task out altogether is fine.
     assert_eq!(plan("tasks: [world_lambada, world_piqa]\nexclude: [{ task: world_piqa }]").cells.len(), 2);
 }
@@ -186,7 +186,7 @@ fn a_baseline_that_reduces_does_so_in_one_way() {
     };
     assert!(planned("0.2").is_ok());
     let error = planned("[0.1, 0.2]");
-    assert!(matches!(&error, Err(PlanError::SeveralBaselines { baseline, .. }) if baseline == "top_k"), "{error:?}");
+    assert!(matches!(&error, Err(GridError::SeveralBaselines { baseline, .. }) if baseline == "top_k"), "{error:?}");
 }
 
 #[test]
@@ -266,7 +266,9 @@ fn positions_are_an_axis_of_reduced_transformers_alone() {
     let both = plan(&format!("{TRANSFORMER}\npositions: [original, compacted]"));
     assert_eq!((one.trials.len(), both.trials.len(), both.duplicates), (4, 5, 0));
     assert!(ids(&one).is_subset(&ids(&both)), "the default is no part of an id");
-    let of = |plan: &Plan| -> Vec<_> { plan.trials.iter().map(|trial| trial.positions.map(Positions::name)).collect() };
+    let of = |plan: &ExperimentPlan| -> Vec<_> {
+        plan.trials.iter().map(|trial| trial.positions.map(Positions::name)).collect()
+    };
     assert_eq!(of(&both), [None, None, None, Some("original"), Some("compacted")]);
     let params: Vec<_> = both.trials[3..].iter().map(|trial| trial.key.strategy_params.as_str()).collect();
     assert!(!params[0].contains("positions") && params[1].contains(r#""positions":"compacted""#), "{params:?}");
@@ -283,7 +285,7 @@ fn positions_are_an_axis_of_reduced_transformers_alone() {
 fn a_strategy_that_reads_what_a_model_lacks_is_refused_unless_it_is_left_out() {
     let lines = format!("{TRANSFORMER}\nstrategies: [dense, {{ top_k: {{ importance: [clip, dt_mean] }} }}]");
     let error = plan_with(&lines, &Setting::default(), &CATALOG).unwrap_err();
-    assert!(matches!(&error, PlanError::NoSignal { signal, .. } if signal == "dt"));
+    assert!(matches!(&error, GridError::NoSignal { signal, .. } if signal == "dt"));
     snapshot!(render_plain(&error));
     let left_out = format!("{lines}\nexclude: [{{ model: builtin:neox-world, importance: dt_mean }}]");
     assert_eq!(plan(&left_out).trials.len(), 3 + 2);
@@ -345,7 +347,7 @@ fn an_absurd_grid_is_refused() {
         seeds[..20_000].join(",")
     );
     let many = format!("{lines}\ntasks: [world_lambada, world_piqa, world_hellaswag, world_winogrande]");
-    assert!(matches!(plan_with(&many, &Setting::default(), &CATALOG), Err(PlanError::TooLarge)));
+    assert!(matches!(plan_with(&many, &Setting::default(), &CATALOG), Err(GridError::TooLarge)));
 }
 
 #[test]

@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 
 use evaluation::Positions;
-use records::Split;
 use records::claim::PlannedClaim;
 use records::code::Code;
 use records::identity::Digests;
 use records::plan::{Cohort, PlanIndex};
 use records::schema::{TrialKey, in_words};
+use records::{Family, Split};
 use reduction_strategies::registry::Strategy;
 use serde::Serialize;
 
 use super::{Estimate, ProbeCell, ids};
-use crate::config::{Amount, ModelFacts, TaskFacts};
+use crate::config::{Amount, ModelFacts, PlannedTask};
 
 /// Where a plan will run, as far as it can change results.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -32,7 +32,7 @@ impl Default for Setting {
 
 /// Everything that a sweep will do.
 #[derive(Clone, Debug, Serialize)]
-pub struct Plan {
+pub struct ExperimentPlan {
     /// Name of the experiment.
     pub experiment: String,
     /// What it asks.
@@ -56,7 +56,7 @@ pub struct Plan {
     /// The models of the cells.
     pub models: Vec<ModelFacts>,
     /// The tasks of the cells.
-    pub tasks: Vec<TaskFacts>,
+    pub tasks: Vec<PlannedTask>,
     /// The trials, in the order in which cells refer to them.
     pub trials: Vec<PlannedTrial>,
     /// The cells, by model, then trial, then task.
@@ -81,15 +81,16 @@ pub struct PlannedTrial {
     /// The strategy with its options.
     #[serde(skip)]
     pub strategy: Strategy,
-    /// Index into [`Plan::models`].
+    /// Index into [`ExperimentPlan::models`].
     #[serde(skip)]
     pub model: usize,
     /// This program's code for it. No part of an id: an id names what is asked.
     #[serde(skip)]
     pub code: Code,
-    /// The reduction asked for; none for `dense`.
-    pub asked: Option<Amount>,
-    /// Positions of what is left; none where nothing reads them: a recurrence, or `dense`.
+    /// What the file asks for; none for `dense`.
+    #[serde(rename = "asked")]
+    pub amount: Option<Amount>,
+    /// Positions of the kept tokens; none where nothing reads them: a recurrence, or `dense`.
     #[serde(skip)]
     pub positions: Option<Positions>,
 }
@@ -101,7 +102,7 @@ pub struct Cell {
     pub cell_id: String,
     /// The trial's id.
     pub trial_id: String,
-    /// Index into [`Plan::trials`].
+    /// Index into [`ExperimentPlan::trials`].
     #[serde(skip)]
     pub trial: usize,
     /// Task name.
@@ -150,7 +151,7 @@ impl std::fmt::Display for Reason {
     }
 }
 
-impl Plan {
+impl ExperimentPlan {
     /// What the analysis must know; the content of `plan.json`.
     pub fn index(&self) -> PlanIndex {
         PlanIndex {
@@ -168,9 +169,9 @@ impl Plan {
     }
 
     /// Family of every strategy, by name.
-    fn strategies(&self) -> BTreeMap<String, String> {
+    fn strategies(&self) -> BTreeMap<String, Family> {
         let registrations = self.trials.iter().map(|trial| trial.strategy.registration);
-        registrations.map(|known| (known.name.to_owned(), known.family.name().to_owned())).collect()
+        registrations.map(|known| (known.name.to_owned(), known.family)).collect()
     }
 
     /// Digests of weights, tokenizers and data.

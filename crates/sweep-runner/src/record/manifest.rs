@@ -9,7 +9,7 @@ use records::owner::Owner;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Experiment, Override};
-use crate::plan::Plan;
+use crate::plan::ExperimentPlan;
 
 /// Provenance of one process that ran into a results folder.
 #[derive(Clone, Debug, Serialize)]
@@ -133,7 +133,7 @@ impl From<Sharing> for SharingRecord {
 }
 
 /// Collects the provenance of a run that starts now; `hub` says what came from a hub.
-pub fn collect(experiment: &Experiment, plan: &Plan, hub: Vec<HubCommit>) -> Manifest {
+pub fn collect(experiment: &Experiment, plan: &ExperimentPlan, hub: Vec<HubCommit>) -> Manifest {
     let field = |file: &str, name: &str| {
         let text = fs::read_to_string(file).unwrap_or_default();
         let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use records::files::{self, Durability};
+use records::plan::PlanIndex;
 use records::regular;
-use serde::Deserialize;
 
 use super::store::{StoreError, io};
 
@@ -122,7 +122,7 @@ fn is_own(name: &str) -> bool {
     OWN.contains(&name) || name.ends_with(FRAME)
 }
 
-/// Gives another name to something of the user's that stands where ours will.
+/// Gives another name to a file of the user's that is in the place of one of ours.
 fn set_aside(path: &Path) -> Result<(), StoreError> {
     let name = |number: u16| {
         let mut name = path.as_os_str().to_owned();
@@ -138,14 +138,7 @@ fn set_aside(path: &Path) -> Result<(), StoreError> {
 
 /// Whether this is a `plan.json` as a run writes it; folders of earlier versions have no other mark.
 fn is_plan(path: &Path) -> bool {
-    #[derive(Deserialize)]
-    struct Plan {
-        #[serde(rename = "experiment")]
-        _experiment: String,
-        #[serde(rename = "cells")]
-        _cells: Vec<String>,
-    }
-    regular::read(path, regular::MAX_BYTES).is_ok_and(|text| serde_json::from_slice::<Plan>(&text).is_ok())
+    regular::read(path, regular::MAX_BYTES).is_ok_and(|text| serde_json::from_slice::<PlanIndex>(&text).is_ok())
 }
 
 #[cfg(test)]

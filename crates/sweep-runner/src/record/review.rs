@@ -15,7 +15,7 @@ use tracing::warn;
 use super::aside::{self, Aside};
 use super::lease::{Lease, Taken};
 use super::store::{Store, StoreError, io};
-use crate::plan::{Cell, Plan};
+use crate::plan::{Cell, ExperimentPlan};
 
 /// The lease of whoever moves files away: a record that somebody else made in the meantime must not be taken for the old one.
 const LEASE: &str = "aside";
@@ -42,7 +42,7 @@ impl Store {
     ///
     /// # Errors
     /// The folder cannot be read or written.
-    pub fn review(&self, plan: &Plan, keep_other_code: bool) -> Result<Vec<Option<Status>>, StoreError> {
+    pub fn review(&self, plan: &ExperimentPlan, keep_other_code: bool) -> Result<Vec<Option<Status>>, StoreError> {
         let judge = |cell: &Cell| self.judge(plan, cell, keep_other_code);
         let mut verdicts = plan.cells.par_iter().map(judge).collect::<Result<Vec<_>, _>>()?;
         let is_open = |verdict: &Verdict| !matches!(verdict, Verdict::Absent | Verdict::Sound(_));
@@ -102,7 +102,7 @@ impl Store {
     }
 
     /// Moves cells of other code out of the parts.
-    fn review_parts(&self, plan: &Plan) -> Result<(), StoreError> {
+    fn review_parts(&self, plan: &ExperimentPlan) -> Result<(), StoreError> {
         let codes = codes(plan);
         let now = |id: &str| codes.get(id).copied();
         let mut others = Vec::new();
@@ -128,7 +128,7 @@ impl Store {
     ///
     /// # Errors
     /// It was made by other code ([`StoreError::MixedBuilds`]), or the folder cannot be read or written.
-    pub fn accept(&self, plan: &Plan, cell: &Cell, keep_other_code: bool) -> Result<bool, StoreError> {
+    pub fn accept(&self, plan: &ExperimentPlan, cell: &Cell, keep_other_code: bool) -> Result<bool, StoreError> {
         match self.judge(plan, cell, keep_other_code)? {
             Verdict::Absent => Ok(false),
             Verdict::Sound(_) | Verdict::Relabel(_) => Ok(true),
@@ -145,7 +145,7 @@ impl Store {
         }
     }
 
-    fn judge(&self, plan: &Plan, cell: &Cell, keep_other_code: bool) -> Result<Verdict, StoreError> {
+    fn judge(&self, plan: &ExperimentPlan, cell: &Cell, keep_other_code: bool) -> Result<Verdict, StoreError> {
         let trial = plan.trial_of(cell);
         Ok(match self.look(&cell.cell_id)? {
             None => Verdict::Absent,
@@ -175,6 +175,6 @@ impl Store {
 }
 
 /// This program's code for each cell of a plan.
-pub(crate) fn codes(plan: &Plan) -> BTreeMap<&str, &Code> {
+pub(crate) fn codes(plan: &ExperimentPlan) -> BTreeMap<&str, &Code> {
     plan.cells.iter().map(|cell| (cell.cell_id.as_str(), &plan.trial_of(cell).code)).collect()
 }

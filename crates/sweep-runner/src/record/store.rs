@@ -35,7 +35,7 @@ use super::marker;
 use super::parts::Parts;
 use super::status;
 use crate::config::Experiment;
-use crate::plan::Plan;
+use crate::plan::ExperimentPlan;
 
 /// Why the results folder could not be used.
 #[derive(Debug, Error, Diagnostic)]
@@ -191,7 +191,7 @@ impl Store {
     /// # Errors
     /// The folder belongs to somebody else or to another experiment, or was made with other weights or data than `plan` names, or a
     /// process of another build works on it, and `consent` does not allow it (nothing is written then); or it cannot be created.
-    pub fn open(folder: &Path, plan: &Plan, consent: Consent) -> Result<Self, StoreError> {
+    pub fn open(folder: &Path, plan: &ExperimentPlan, consent: Consent) -> Result<Self, StoreError> {
         let Consent { accept_changes, keep_other_code, force } = consent;
         // A plan that is somebody else's says nothing of ours.
         let ours = marker::look(folder)? == marker::Holds::Results;
@@ -262,7 +262,7 @@ impl Store {
     ///
     /// # Errors
     /// The folder cannot be written.
-    pub fn write_plan(&self, experiment: &Experiment, plan: &Plan) -> Result<(), StoreError> {
+    pub fn write_plan(&self, experiment: &Experiment, plan: &ExperimentPlan) -> Result<(), StoreError> {
         let path = self.folder.join("experiment.yaml");
         let text = experiment.to_yaml();
         files::write(&path, text.as_bytes(), Durability::Synced).map_err(|error| io("write", &path, error))?;

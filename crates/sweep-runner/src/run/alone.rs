@@ -17,12 +17,12 @@ pub(super) fn run(loaded: &Loaded<'_>, recorder: &mut Recorder<'_>) -> Result<()
         if recorder.options.stop.requested().is_some() {
             return Ok(());
         }
-        let Some(claim) = ledger.claim(*group)? else { continue };
+        let Some(held) = ledger.hold(*group)? else { continue };
         memory::reset_peak();
         let cohort = &ledger.cohorts[group.cohort];
         let layout = &loaded.layouts[&group.cohort];
-        let mut outcomes = Vec::with_capacity(claim.cells.len());
-        for (index, cell) in claim.cells.iter().enumerate() {
+        let mut outcomes = Vec::with_capacity(held.cells.len());
+        for (index, cell) in held.cells.iter().enumerate() {
             if recorder.options.stop.requested().is_some() {
                 return Ok(());
             }
@@ -34,7 +34,7 @@ pub(super) fn run(loaded: &Loaded<'_>, recorder: &mut Recorder<'_>) -> Result<()
             lost::check(device, outcomes[index..].iter().map(|outcome| outcome.result.is_err()))?;
             recorder.progress.underway((index + 1) as f64 * cohort.share(group.index));
         }
-        recorder.finish(claim, outcomes, memory::peak_bytes_of(device), None, layout, loaded.tasks)?;
+        recorder.finish(held, outcomes, memory::peak_bytes_of(device), None, layout, loaded.tasks)?;
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use super::cell::scoring;
 use super::tasks::Tasks;
 use crate::config::Experiment;
 use crate::library::{Library, LibraryError};
-use crate::plan::Plan;
+use crate::plan::ExperimentPlan;
 
 /// Tokens of a group on the CPU: a few packed calls. Small enough that a kill costs seconds (minutes for the largest models that one
 /// would run there), large enough that recording costs little beside computing.
@@ -79,7 +79,7 @@ pub(super) struct Unfit {
 /// all processes cut alike.
 pub(super) fn cohorts(
     experiment: &Experiment,
-    plan: &Plan,
+    plan: &ExperimentPlan,
     library: &Library,
     tasks: &mut Tasks,
 ) -> Result<(Vec<GroupedCohort>, Vec<Unfit>), LibraryError> {
@@ -104,7 +104,7 @@ pub(super) fn cohorts(
 }
 
 /// The groups of a shard, in order; all of them where there is none.
-pub(super) fn groups(plan: &Plan, cohorts: &[GroupedCohort], shard: Option<Shard>) -> Vec<Group> {
+pub(super) fn groups(plan: &ExperimentPlan, cohorts: &[GroupedCohort], shard: Option<Shard>) -> Vec<Group> {
     let all = cohorts.iter().enumerate().flat_map(|(cohort, facts)| {
         let cost: f64 = facts.planned.cells.iter().map(|cell| plan.cells[*cell].estimate.flops).sum();
         (0..facts.spans.len()).map(move |index| (Group { cohort, index }, cost * facts.share(index)))

@@ -14,7 +14,7 @@ use super::recorder::Recorder;
 use super::tasks::Tasks;
 use super::{RunError, error};
 use crate::config::Experiment;
-use crate::plan::{Plan, PlannedTrial};
+use crate::plan::{ExperimentPlan, PlannedTrial};
 use crate::record::lease::{Lease, Taken};
 use crate::record::store::{Store, StoreError, io};
 
@@ -27,7 +27,7 @@ const DIGITS: f64 = 1e12;
 /// Outcomes of the guards of a plan.
 pub(super) struct Guards<'a> {
     store: &'a Store,
-    plan: &'a Plan,
+    plan: &'a ExperimentPlan,
     /// Ids of the guards with this program's code, by model.
     wanted: Vec<Vec<(String, Code)>>,
     /// Rows of other code are as good.
@@ -38,7 +38,7 @@ pub(super) struct Guards<'a> {
 impl<'a> Guards<'a> {
     /// What earlier runs found. Rows of other plans are dropped, and so are those that an error left: what went wrong may have been
     /// the machine.
-    pub(super) fn read(store: &'a Store, plan: &'a Plan, keep_other_code: bool) -> Result<Self, StoreError> {
+    pub(super) fn read(store: &'a Store, plan: &'a ExperimentPlan, keep_other_code: bool) -> Result<Self, StoreError> {
         let ids =
             |model| plan.guarded(model).into_iter().map(|(guard_id, trial)| (guard_id, trial.code.clone())).collect();
         let wanted = (0..plan.models.len()).map(ids).collect();

@@ -7,7 +7,7 @@ use records::code::Code;
 use records::schema::Failure;
 
 use super::groups::{Group, GroupedCohort};
-use crate::plan::Plan;
+use crate::plan::ExperimentPlan;
 use crate::record::aside::Aside;
 use crate::record::lease::{Lease, Taken};
 use crate::record::parts::PartHead;
@@ -17,7 +17,7 @@ use crate::record::store::{Store, StoreError, io};
 /// Records and parts of a results folder, read again whenever something may have changed.
 pub(super) struct Ledger<'a> {
     pub(super) store: &'a Store,
-    pub(super) plan: &'a Plan,
+    pub(super) plan: &'a ExperimentPlan,
     pub(super) cohorts: &'a [GroupedCohort],
     /// Cells of the plan by id.
     cells: BTreeMap<&'a str, usize>,
@@ -35,7 +35,7 @@ struct Seen {
 }
 
 /// A group that this process runs.
-pub(super) struct Claim {
+pub(super) struct HeldGroup {
     pub(super) group: Group,
     /// Cells that lack it, as indices into the plan.
     pub(super) cells: Vec<usize>,
@@ -47,7 +47,7 @@ impl<'a> Ledger<'a> {
     /// `recorded`: cells whose records were found to be sound. `keep_other_code`: records and parts of other code are as good.
     pub(super) fn new(
         store: &'a Store,
-        plan: &'a Plan,
+        plan: &'a ExperimentPlan,
         cohorts: &'a [GroupedCohort],
         recorded: BTreeSet<String>,
         keep_other_code: bool,
@@ -135,7 +135,7 @@ impl<'a> Ledger<'a> {
     }
 
     /// Takes a group, if nobody has it and some cell lacks it.
-    pub(super) fn claim(&self, group: Group) -> Result<Option<Claim>, StoreError> {
+    pub(super) fn hold(&self, group: Group) -> Result<Option<HeldGroup>, StoreError> {
         let cohort = &self.cohorts[group.cohort];
         let leases = self.store.leases();
         let taken = leases.take(&cohort.lease(group.index), &cohort.describe(group.index));
@@ -145,7 +145,7 @@ impl<'a> Ledger<'a> {
         // Only now: who held it before may have finished it since the last look.
         self.refresh()?;
         let cells = self.missing(group);
-        Ok((!cells.is_empty()).then_some(Claim { group, cells, lease }))
+        Ok((!cells.is_empty()).then_some(HeldGroup { group, cells, lease }))
     }
 
     /// Names of the parts of a cohort's group that hold one of `cells`.

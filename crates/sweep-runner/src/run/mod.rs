@@ -35,7 +35,7 @@ use ssm_model::Placement;
 
 use crate::config::Experiment;
 use crate::library::Library;
-use crate::plan::Plan;
+use crate::plan::ExperimentPlan;
 use crate::record::manifest::{self, SharingRecord};
 use crate::record::store::{Consent, Store};
 use guard::Guards;
@@ -115,7 +115,7 @@ pub struct RunSummary {
 /// task that cannot be loaded, too many failures, or a signal. A failing cell becomes a record with its error.
 pub fn run(
     experiment: &Experiment,
-    plan: &Plan,
+    plan: &ExperimentPlan,
     library: &Library,
     folder: &Path,
     options: &RunOptions,
@@ -179,7 +179,7 @@ pub fn run(
 }
 
 /// How each cell ended in earlier runs, from the records that can be reused. Those that failed are made to run again by a retry.
-fn endings(plan: &Plan, store: &Store, options: &RunOptions) -> Result<Vec<Option<Status>>, RunError> {
+fn endings(plan: &ExperimentPlan, store: &Store, options: &RunOptions) -> Result<Vec<Option<Status>>, RunError> {
     let mut endings = store.review(plan, options.consent.keep_other_code)?;
     if options.retry_failed {
         for name in store.parts().names()? {

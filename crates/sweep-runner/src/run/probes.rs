@@ -14,7 +14,7 @@ use super::tasks::Tasks;
 use super::{RunError, RunOptions, cell, error, lost};
 use crate::config::Experiment;
 use crate::library::Library;
-use crate::plan::{Plan, ProbeCell};
+use crate::plan::{ExperimentPlan, ProbeCell};
 use crate::record::lease::{Leases, Taken};
 use crate::record::probes::ProbeStore;
 use crate::record::store::{StoreError, io};
@@ -41,7 +41,7 @@ pub struct ProbeSummary {
 /// A model or task that cannot be loaded, a folder that cannot be written, a GPU that is lost, or a signal.
 pub fn probes(
     experiment: &Experiment,
-    plan: &Plan,
+    plan: &ExperimentPlan,
     library: &Library,
     folder: &Path,
     options: &RunOptions,
@@ -117,7 +117,7 @@ fn tell(record: &ProbeRecord, done: usize, all: usize) {
 /// Runs probes, a model at a time: two large ones may not fit.
 struct Looker<'a> {
     experiment: &'a Experiment,
-    plan: &'a Plan,
+    plan: &'a ExperimentPlan,
     library: &'a Library,
     options: &'a RunOptions,
     tasks: Tasks,
@@ -142,7 +142,7 @@ impl Looker<'_> {
     }
 }
 
-fn look(plan: &Plan, probe: &ProbeCell, model: &LanguageModel, task: &Task) -> ProbeRecord {
+fn look(plan: &ExperimentPlan, probe: &ProbeCell, model: &LanguageModel, task: &Task) -> ProbeRecord {
     let trial = probe.trial.map(|trial| &plan.trials[trial]);
     let reduction = trial.map(cell::reduction);
     let items = &task.items[..probe.items.min(task.items.len())];
@@ -162,12 +162,12 @@ fn look(plan: &Plan, probe: &ProbeCell, model: &LanguageModel, task: &Task) -> P
 }
 
 /// The record of a probe whose task cannot be loaded.
-fn failure(plan: &Plan, probe: &ProbeCell, failure: Failure) -> ProbeRecord {
+fn failure(plan: &ExperimentPlan, probe: &ProbeCell, failure: Failure) -> ProbeRecord {
     record(plan, probe, 0, Err(failure), 0.0)
 }
 
 fn record(
-    plan: &Plan,
+    plan: &ExperimentPlan,
     probe: &ProbeCell,
     items: usize,
     outcome: Result<Vec<ProbeRow>, Failure>,

@@ -11,7 +11,7 @@ use tracing::warn;
 
 use super::cell;
 use super::groups::{Group, Unfit};
-use super::ledger::{Claim, Ledger};
+use super::ledger::{HeldGroup, Ledger};
 use super::progress::Progress;
 use super::tasks::Tasks;
 use super::{RunError, RunOptions};
@@ -43,14 +43,14 @@ impl Recorder<'_> {
     /// Writes a group down, gives it back, and records the cells that are whole now. Stops the run where too many cells failed.
     pub(super) fn finish(
         &mut self,
-        claim: Claim,
+        held: HeldGroup,
         outcomes: Vec<GroupOutcome>,
         peak_mem_bytes: u64,
         sharing: Option<Sharing>,
         layout: &Layout,
         tasks: &Tasks,
     ) -> Result<(), RunError> {
-        let Claim { group, cells, lease } = claim;
+        let HeldGroup { group, cells, lease } = held;
         let plan = self.ledger.plan;
         let mut head = PartHead {
             cohort: self.ledger.cohorts[group.cohort].planned.cohort_id.clone(),

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use evaluation::executor::{CellRequest, Event, ExecutorSettings, evaluate_jobs};
 
 use super::cell::RECORDED_PLANS;
-use super::ledger::Claim;
+use super::ledger::HeldGroup;
 use super::recorder::{GroupOutcome, Recorder};
 use super::turn::Loaded;
 use super::{RunError, error, lost, memory};
@@ -47,14 +47,14 @@ pub(super) fn run(loaded: &Loaded<'_>, recorder: &mut Recorder<'_>) -> Result<()
         },
     };
     // Groups that were begun, by the number that the executor gives them, and what kept a worker from beginning another one.
-    let claims: Mutex<BTreeMap<usize, Claim>> = Mutex::default();
+    let held_groups: Mutex<BTreeMap<usize, HeldGroup>> = Mutex::default();
     let refused: Mutex<Option<StoreError>> = Mutex::default();
     let mut groups = loaded.groups.iter();
     let mut begun = 0;
     let mut next = || {
         for group in groups.by_ref() {
-            let claim = match ledger.claim(*group) {
-                Ok(Some(claim)) => claim,
+            let held = match ledger.hold(*group) {
+                Ok(Some(held)) => held,
                 Ok(None) => continue,
                 Err(error) => {
                     *refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
@@ -67,8 +67,8 @@ pub(super) fn run(loaded: &Loaded<'_>, recorder: &mut Recorder<'_>) -> Result<()
                 span: span.clone(),
                 reduction: loaded.reduction(*cell),
             };
-            let requests = claim.cells.iter().map(request).collect();
-            claims.lock().unwrap_or_else(PoisonError::into_inner).insert(begun, claim);
+            let requests = held.cells.iter().map(request).collect();
+            held_groups.lock().unwrap_or_else(PoisonError::into_inner).insert(begun, held);
             begun += 1;
             return Some(requests);
         }
@@ -77,21 +77,21 @@ pub(super) fn run(loaded: &Loaded<'_>, recorder: &mut Recorder<'_>) -> Result<()
     let mut underway: BTreeMap<usize, f64> = BTreeMap::new();
     let mut stopped = None;
     let mut observe = |event| {
-        let mut claims = claims.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held_groups = held_groups.lock().unwrap_or_else(PoisonError::into_inner);
         let recorded = match event {
             Event::Progress { job, share } => {
-                let claim = &claims[&job];
-                let cells = ledger.cohorts[claim.group.cohort].share(claim.group.index) * claim.cells.len() as f64;
+                let held = &held_groups[&job];
+                let cells = ledger.cohorts[held.group.cohort].share(held.group.index) * held.cells.len() as f64;
                 underway.insert(job, share * cells);
                 recorder.progress.underway(underway.values().sum());
                 Ok(())
             }
             Event::Done { job, cells, sharing } => {
                 underway.remove(&job);
-                let Some(claim) = claims.remove(&job) else { return ControlFlow::Continue(()) };
+                let Some(held) = held_groups.remove(&job) else { return ControlFlow::Continue(()) };
                 // Workers go on to the next group meanwhile.
-                drop(claims);
-                let layout = &loaded.layouts[&claim.group.cohort];
+                drop(held_groups);
+                let layout = &loaded.layouts[&held.group.cohort];
                 let outcome = |cell: evaluation::executor::CellOutcome| GroupOutcome {
                     result: cell.result.map_err(|error| error::failure(&error)),
                     seconds: cell.seconds,
@@ -99,7 +99,7 @@ pub(super) fn run(loaded: &Loaded<'_>, recorder: &mut Recorder<'_>) -> Result<()
                 let outcomes: Vec<GroupOutcome> = cells.into_iter().map(outcome).collect();
                 lost::check(device, outcomes.iter().map(|outcome| outcome.result.is_err())).and_then(|()| {
                     let peak = memory::peak_bytes_of(device);
-                    recorder.finish(claim, outcomes, peak, Some(sharing), layout, loaded.tasks)
+                    recorder.finish(held, outcomes, peak, Some(sharing), layout, loaded.tasks)
                 })
             }
         };

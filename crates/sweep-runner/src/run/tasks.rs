@@ -26,7 +26,7 @@ impl Tasks {
         if let Some(index) = self.0.iter().position(|(known, _)| *known == key) {
             return Ok(&self.0[index].1);
         }
-        let task = library.load_task(model, name, experiment.prompting, experiment.split, experiment.limit)?;
+        let task = library.load_task(model, name, experiment.items())?;
         self.0.push((key, task));
         Ok(&self.0[self.0.len() - 1].1)
     }

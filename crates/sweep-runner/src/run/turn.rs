@@ -11,12 +11,12 @@ use super::recorder::Recorder;
 use super::tasks::Tasks;
 use super::{RunError, alone, cell, shared};
 use crate::config::Experiment;
-use crate::plan::Plan;
+use crate::plan::ExperimentPlan;
 use crate::record::store::{StoreError, io};
 
 /// A model with what it is to run.
 pub(super) struct Loaded<'a> {
-    plan: &'a Plan,
+    plan: &'a ExperimentPlan,
     pub(super) model: &'a LanguageModel,
     pub(super) tasks: &'a Tasks,
     /// By cohort.

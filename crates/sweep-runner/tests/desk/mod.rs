@@ -34,6 +34,17 @@ impl Desk {
         desk
     }
 
+    /// As [`Desk::new`], with files of own rows in the data directory `data`.
+    pub(crate) fn with_data(experiment: &str, files: &[(&str, &str)]) -> Self {
+        let desk = Self::new(experiment);
+        for (name, rows) in files {
+            let path = desk.path("data").join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, rows).unwrap();
+        }
+        desk
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
