@@ -36,7 +36,7 @@ impl Builtin {
     }
 }
 
-// A static, here and for what else is embedded: a constant would stand in the program once for every crate that names it.
+// A static: the program would hold a constant once for every crate that names it.
 static BUILTINS: &[Builtin] = &[
     Builtin {
         name: "mamba-world",
@@ -77,16 +77,16 @@ pub struct Published {
     /// Repository on the hub.
     pub name: &'static str,
     /// Its architecture.
-    pub family: Family,
+    pub architecture: Architecture,
     /// Width of the residual stream.
     pub d_model: usize,
     /// Number of blocks.
     pub n_layer: usize,
 }
 
-/// Architecture of a published model, with what its sizes leave open.
+/// Architecture of a published model, with the sizes that width and depth do not determine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
+pub enum Architecture {
     /// Mamba.
     Mamba,
     /// Mamba-2.
@@ -106,8 +106,8 @@ impl Published {
     /// The part of the name after the owner, `mamba2-2.7b`, or what the model is usually called.
     #[must_use]
     pub fn short_name(&self) -> &'static str {
-        match self.family {
-            Family::Codestral => "codestral-mamba-7b",
+        match self.architecture {
+            Architecture::Codestral => "codestral-mamba-7b",
             _ => self.name.rsplit('/').next().unwrap_or(self.name),
         }
     }
@@ -126,10 +126,10 @@ impl Published {
     #[must_use]
     pub fn config_json(&self) -> String {
         let (d_model, n_layer) = (self.d_model, self.n_layer);
-        let (mixer, vocabulary, multiple) = match self.family {
-            Family::Mamba => ("{}", 50277, 8),
-            Family::Mamba2 => (r#"{"layer": "Mamba2"}"#, 50288, 16),
-            Family::FalconMamba => {
+        let (mixer, vocabulary, multiple) = match self.architecture {
+            Architecture::Mamba => ("{}", 50277, 8),
+            Architecture::Mamba2 => (r#"{"layer": "Mamba2"}"#, 50288, 16),
+            Architecture::FalconMamba => {
                 let d_inner = 2 * d_model;
                 return format!(
                     r#"{{"model_type": "falcon_mamba", "hidden_size": {d_model}, "num_hidden_layers": {n_layer}, "expand": 16,
@@ -137,14 +137,14 @@ impl Published {
                         "layer_norm_epsilon": 1e-5, "tie_word_embeddings": false, "use_conv_bias": true}}"#
                 );
             }
-            Family::Codestral => {
+            Architecture::Codestral => {
                 return format!(
                     r#"{{"model_type": "mamba2", "hidden_size": {d_model}, "num_hidden_layers": {n_layer}, "expand": 2,
                         "head_dim": 64, "n_groups": 8, "state_size": 128, "conv_kernel": 4, "vocab_size": 32768,
                         "layer_norm_epsilon": 1e-5, "tie_word_embeddings": false, "use_conv_bias": true}}"#
                 );
             }
-            Family::Pythia { heads } => {
+            Architecture::Pythia { heads } => {
                 let d_mlp = 4 * d_model;
                 return format!(
                     r#"{{"model_type": "gpt_neox", "hidden_size": {d_model}, "num_hidden_layers": {n_layer},
@@ -161,24 +161,59 @@ impl Published {
 }
 
 const PUBLISHED: &[Published] = &[
-    Published { name: "state-spaces/mamba-130m", family: Family::Mamba, d_model: 768, n_layer: 24 },
-    Published { name: "state-spaces/mamba-370m", family: Family::Mamba, d_model: 1024, n_layer: 48 },
-    Published { name: "state-spaces/mamba-790m", family: Family::Mamba, d_model: 1536, n_layer: 48 },
-    Published { name: "state-spaces/mamba-1.4b", family: Family::Mamba, d_model: 2048, n_layer: 48 },
-    Published { name: "state-spaces/mamba-2.8b", family: Family::Mamba, d_model: 2560, n_layer: 64 },
-    Published { name: "state-spaces/mamba2-130m", family: Family::Mamba2, d_model: 768, n_layer: 24 },
-    Published { name: "state-spaces/mamba2-370m", family: Family::Mamba2, d_model: 1024, n_layer: 48 },
-    Published { name: "state-spaces/mamba2-780m", family: Family::Mamba2, d_model: 1536, n_layer: 48 },
-    Published { name: "state-spaces/mamba2-1.3b", family: Family::Mamba2, d_model: 2048, n_layer: 48 },
-    Published { name: "state-spaces/mamba2-2.7b", family: Family::Mamba2, d_model: 2560, n_layer: 64 },
-    Published { name: "tiiuae/falcon-mamba-7b", family: Family::FalconMamba, d_model: 4096, n_layer: 64 },
-    Published { name: "mistralai/Mamba-Codestral-7B-v0.1", family: Family::Codestral, d_model: 4096, n_layer: 64 },
-    Published { name: "EleutherAI/pythia-70m", family: Family::Pythia { heads: 8 }, d_model: 512, n_layer: 6 },
-    Published { name: "EleutherAI/pythia-160m", family: Family::Pythia { heads: 12 }, d_model: 768, n_layer: 12 },
-    Published { name: "EleutherAI/pythia-410m", family: Family::Pythia { heads: 16 }, d_model: 1024, n_layer: 24 },
-    Published { name: "EleutherAI/pythia-1b", family: Family::Pythia { heads: 8 }, d_model: 2048, n_layer: 16 },
-    Published { name: "EleutherAI/pythia-1.4b", family: Family::Pythia { heads: 16 }, d_model: 2048, n_layer: 24 },
-    Published { name: "EleutherAI/pythia-2.8b", family: Family::Pythia { heads: 32 }, d_model: 2560, n_layer: 32 },
+    Published { name: "state-spaces/mamba-130m", architecture: Architecture::Mamba, d_model: 768, n_layer: 24 },
+    Published { name: "state-spaces/mamba-370m", architecture: Architecture::Mamba, d_model: 1024, n_layer: 48 },
+    Published { name: "state-spaces/mamba-790m", architecture: Architecture::Mamba, d_model: 1536, n_layer: 48 },
+    Published { name: "state-spaces/mamba-1.4b", architecture: Architecture::Mamba, d_model: 2048, n_layer: 48 },
+    Published { name: "state-spaces/mamba-2.8b", architecture: Architecture::Mamba, d_model: 2560, n_layer: 64 },
+    Published { name: "state-spaces/mamba2-130m", architecture: Architecture::Mamba2, d_model: 768, n_layer: 24 },
+    Published { name: "state-spaces/mamba2-370m", architecture: Architecture::Mamba2, d_model: 1024, n_layer: 48 },
+    Published { name: "state-spaces/mamba2-780m", architecture: Architecture::Mamba2, d_model: 1536, n_layer: 48 },
+    Published { name: "state-spaces/mamba2-1.3b", architecture: Architecture::Mamba2, d_model: 2048, n_layer: 48 },
+    Published { name: "state-spaces/mamba2-2.7b", architecture: Architecture::Mamba2, d_model: 2560, n_layer: 64 },
+    Published { name: "tiiuae/falcon-mamba-7b", architecture: Architecture::FalconMamba, d_model: 4096, n_layer: 64 },
+    Published {
+        name: "mistralai/Mamba-Codestral-7B-v0.1",
+        architecture: Architecture::Codestral,
+        d_model: 4096,
+        n_layer: 64,
+    },
+    Published {
+        name: "EleutherAI/pythia-70m",
+        architecture: Architecture::Pythia { heads: 8 },
+        d_model: 512,
+        n_layer: 6,
+    },
+    Published {
+        name: "EleutherAI/pythia-160m",
+        architecture: Architecture::Pythia { heads: 12 },
+        d_model: 768,
+        n_layer: 12,
+    },
+    Published {
+        name: "EleutherAI/pythia-410m",
+        architecture: Architecture::Pythia { heads: 16 },
+        d_model: 1024,
+        n_layer: 24,
+    },
+    Published {
+        name: "EleutherAI/pythia-1b",
+        architecture: Architecture::Pythia { heads: 8 },
+        d_model: 2048,
+        n_layer: 16,
+    },
+    Published {
+        name: "EleutherAI/pythia-1.4b",
+        architecture: Architecture::Pythia { heads: 16 },
+        d_model: 2048,
+        n_layer: 24,
+    },
+    Published {
+        name: "EleutherAI/pythia-2.8b",
+        architecture: Architecture::Pythia { heads: 32 },
+        d_model: 2560,
+        n_layer: 32,
+    },
 ];
 
 /// Owners that publish weights without a tokenizer, and the repository whose `tokenizer.json` their models were trained with.

@@ -21,7 +21,7 @@ pub(crate) enum StrictError {
     Syntax(String),
 }
 
-/// A text without the mark that may stand before it.
+/// A text without the mark that may precede it.
 pub(crate) fn without_mark(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
@@ -37,7 +37,7 @@ pub(crate) fn parse(text: &[u8]) -> Result<Value, StrictError> {
 
 #[derive(Clone, Copy)]
 struct Strict<'a> {
-    /// The first key that stood twice; the error of the library holds text alone.
+    /// The first key that occurs twice; the error of the library holds only text.
     twice: &'a RefCell<Option<String>>,
 }
 
@@ -93,7 +93,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
         while let Some(key) = entries.next_key::<String>()? {
             if object.contains_key(&key) {
                 self.twice.replace(Some(key));
-                return Err(A::Error::custom("a key that stands twice"));
+                return Err(A::Error::custom("a repeated key"));
             }
             object.insert(key, entries.next_value_seed(self)?);
         }
@@ -106,7 +106,7 @@ mod tests {
     use super::parse;
 
     #[test]
-    fn a_key_that_stands_twice_is_named_at_any_depth() {
+    fn a_repeated_key_is_named_at_any_depth() {
         let refusal = |text: &str| parse(text.as_bytes()).unwrap_err().to_string();
         assert_eq!(refusal(r#"{"a": 1, "b": 2, "a": 1}"#), "`a` is there twice");
         assert_eq!(refusal(r#"[{"x": {"dtype": "F32", "d\u0074ype": "F32"}}]"#), "`dtype` is there twice");
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_read_as_it_stands() {
+    fn everything_else_is_read_unchanged() {
         let text = r#"{"a": [null, true, -3, 18446744073709551615, 1.5, "x"], "b": {"a": {}}}"#;
         assert_eq!(
             parse(format!("\u{feff}{text}").as_bytes()).unwrap().to_string(),

@@ -1,5 +1,4 @@
-//! How long a row lasts for the recurrence: the seam by which a driver lets one row stand for several tokens, or for a part of
-//! one.
+//! How long a row lasts for the recurrence. With it a driver lets one row represent several tokens, or a part of one.
 
 use candle_core::Tensor;
 use ssm_kernels::KernelError;
@@ -12,7 +11,7 @@ use crate::error::ModelError;
 /// `h_t = exp(decay dt_t A) h_{t-1} + write dt_t B_t x_t`; convolution, skip and gate do not change.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RowTime {
-    /// Factor in the exponential: of a row that stands for two tokens of equal steps, 2.
+    /// Factor in the exponential: of a row that represents two tokens of equal steps, 2.
     pub decay: f32,
     /// Factor of what is written.
     pub write: f32,

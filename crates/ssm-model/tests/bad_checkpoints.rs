@@ -1,4 +1,4 @@
-//! What a checkpoint that is damaged, hostile or another model's is told.
+//! Messages for checkpoints that are damaged, hostile or another model's.
 
 use std::fs;
 use std::io::{Cursor, Read, Write};
@@ -208,7 +208,7 @@ fn storages_that_do_not_hold_their_tensors() {
 
 /// `torch.save` of a transposed matrix, or of every other value of a vector, keeps the storage and notes the steps.
 #[test]
-fn values_that_stand_apart_are_gathered() {
+fn strided_values_are_gathered() {
     let values: Vec<u8> = (1..=12_u8).map(f32::from).flat_map(f32::to_le_bytes).collect();
     let read = |program: &[u8], shape: &[usize]| {
         let bytes = archive(&[("model/data.pkl", program), ("model/data/0", &values)]);
@@ -449,7 +449,7 @@ fn configs_of_gpt_neox() {
     assert_snapshot!(config_refusal(&format!("{{{heads}}}")), @"num_attention_heads is 0, expected 1 to 64");
 }
 
-/// What transformers and other tools write beside the sizes, in every dialect.
+/// What transformers and other tools write in addition to the sizes, in every dialect.
 #[test]
 fn settings_that_change_nothing_are_passed_over() {
     const MORE: &str = r#""architectures": ["X"], "torch_dtype": "float16", "dtype": "bfloat16", "auto_map": {"AutoConfig": "a.B"},

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ssm_model::catalog::{Family, builtin, builtins, published};
+use ssm_model::catalog::{Architecture, builtin, builtins, published};
 use ssm_model::{Checkpoint, MixerConfig, ModelConfig, WeightSource};
 
 fn golden(path: &str) -> PathBuf {
@@ -20,7 +20,7 @@ fn takes_everything(mut checkpoint: Checkpoint) {
     checkpoint.weights.finish().unwrap();
 }
 
-/// The golden folder with one weights file only, beside its config.
+/// The golden folder with its config and one weights file only.
 fn only(model: &str, file: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for name in ["config.json", file] {
@@ -78,7 +78,7 @@ fn the_gated_norm_of_several_groups_is_per_group_unless_the_config_says_otherwis
     assert_eq!(norm_groups(&theirs.replacen('{', r#"{"norm_groups": 1,"#, 1)), (2, 1));
 }
 
-/// The file on the hub says `expand` 16 and leaves `mixer_rms_eps` out.
+/// The file on the hub says `expand` 16 and omits `mixer_rms_eps`.
 #[test]
 fn falcon_mamba_takes_its_width_from_intermediate_size() {
     let config = published().iter().find(|model| model.short_name() == "falcon-mamba-7b").unwrap().config().unwrap();
@@ -115,10 +115,10 @@ fn embedded_models_open() {
 #[test]
 fn published_sizes_give_the_parameters_in_the_names() {
     for model in published() {
-        let ssm_cfg = match model.family {
-            Family::Mamba => "{}",
-            Family::Mamba2 => r#"{"layer": "Mamba2"}"#,
-            Family::FalconMamba | Family::Codestral | Family::Pythia { .. } => continue,
+        let ssm_cfg = match model.architecture {
+            Architecture::Mamba => "{}",
+            Architecture::Mamba2 => r#"{"layer": "Mamba2"}"#,
+            Architecture::FalconMamba | Architecture::Codestral | Architecture::Pythia { .. } => continue,
         };
         let (d_model, n_layer) = (model.d_model, model.n_layer);
         let text =

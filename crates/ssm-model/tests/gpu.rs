@@ -6,7 +6,7 @@ mod common;
 use candle_core::{DType, Tensor};
 use common::{GOLDEN, Golden, NEOX, TRANSFORMERS, bits, golden, largest_difference};
 use ssm_kernels::{Segments, device, host, ops};
-use ssm_model::catalog::Family;
+use ssm_model::catalog::Architecture;
 use ssm_model::checkpoint::Checkpoint;
 use ssm_model::{LanguageModel, LayerRequest, Placement, RandomWeights, RowTime, catalog};
 
@@ -111,8 +111,8 @@ fn trained_models_in_both_dtypes() {
 #[test]
 #[ignore = "needs a GPU"]
 fn a_sequence_has_the_same_bits_alone_and_packed() {
-    for family in [Family::Mamba, Family::Mamba2, Family::Pythia { heads: 8 }] {
-        let published = catalog::published().iter().find(|published| published.family == family).unwrap();
+    for architecture in [Architecture::Mamba, Architecture::Mamba2, Architecture::Pythia { heads: 8 }] {
+        let published = catalog::published().iter().find(|published| published.architecture == architecture).unwrap();
         let config = catalog::Published { d_model: 512, n_layer: 3, ..*published }.config().unwrap();
         for dtype in [DType::F32, DType::BF16] {
             let model = LanguageModel::load(&config, &mut RandomWeights { seed: 3 }, &on_gpu(dtype)).unwrap();
@@ -121,13 +121,16 @@ fn a_sequence_has_the_same_bits_alone_and_packed() {
             let tokens: Vec<u32> = (0..segments.n_tokens() as u32).map(|index| index * 977 % 50_000).collect();
             let (hidden, logits) = run(&model, &tokens, &segments);
             let (again, _) = run(&model, &tokens, &segments);
-            assert_eq!(bits(&hidden), bits(&again), "{family:?} {dtype:?}: the same twice");
+            assert_eq!(bits(&hidden), bits(&again), "{architecture:?} {dtype:?}: the same twice");
             for index in 0..lengths.len() {
                 let rows = segments.rows(index);
                 let (alone, alone_logits) = run(&model, &tokens[rows.clone()], &Segments::independent(&[rows.len()]));
                 let packed = |x: &Tensor| bits(&x.narrow(0, rows.start, rows.len()).unwrap());
-                assert!(bits(&alone) == packed(&hidden), "{family:?} {dtype:?}: segment {index}");
-                assert!(bits(&alone_logits) == packed(&logits), "{family:?} {dtype:?}: logits of segment {index}");
+                assert!(bits(&alone) == packed(&hidden), "{architecture:?} {dtype:?}: segment {index}");
+                assert!(
+                    bits(&alone_logits) == packed(&logits),
+                    "{architecture:?} {dtype:?}: logits of segment {index}"
+                );
             }
         }
     }
@@ -169,7 +172,7 @@ fn steps_of_several_sequences_continue_a_prefill() {
     }
 }
 
-/// Rows that last longer, or that leave: the scan of either Mamba takes the factors of the CPU.
+/// Rows that last longer, and rows that are removed: the scan of either Mamba takes the factors of the CPU.
 #[test]
 #[ignore = "needs a GPU"]
 fn rows_may_last_longer() {

@@ -4,17 +4,17 @@
 mod common;
 
 use candle_core::Tensor;
-use common::{TRANSFORMERS, bits, golden, largest_difference, logits, open, trained};
+use common::{TRANSFORMERS, bits, golden, hybrid, largest_difference, logits, open, trained};
 use ssm_kernels::Segments;
 use ssm_model::catalog::{Published, published};
 use ssm_model::{LanguageModel, LayerRequest, LayerState, ModelError, Placement, RandomWeights};
 
 const MODELS: [&str; 3] = ["mamba-world", "mamba2-world", "neox-world"];
 
-/// The trained models, and small random ones of the other published architectures.
+/// The trained models, small random ones of the other published architectures, and one whose layers are of two kinds.
 fn models() -> impl Iterator<Item = (&'static str, LanguageModel)> {
     let others = TRANSFORMERS.into_iter().map(|name| (name, open(&golden(name).dialects[0].1)));
-    MODELS.into_iter().map(|name| (name, trained(name).0)).chain(others)
+    MODELS.into_iter().map(|name| (name, trained(name).0)).chain(others).chain([("hybrid", hybrid())])
 }
 
 /// Some token ids that the model knows, different for every seed.
@@ -120,7 +120,7 @@ fn a_state_of_another_architecture_or_segment_is_refused() {
     assert_eq!(state.select(&[1]).unwrap_err().to_string(), "segment 1 is beyond the state: it has 1 segments");
 }
 
-/// A rotary embedding sees distances alone: shifting all positions changes nothing but rounding, leaving a gap does.
+/// A rotary embedding sees only distances: shifting all positions changes nothing but rounding, a gap changes more.
 #[test]
 fn attention_reads_the_positions_that_it_is_given() {
     let (model, _) = trained("neox-world");

@@ -178,7 +178,7 @@ fn golden_models_step_from_their_states_and_caches() {
     }
 }
 
-/// Rows leave after the first layer; those that stay keep their positions, or are numbered anew.
+/// Rows are removed after the first layer; the kept ones keep their positions, or are numbered anew.
 #[test]
 fn golden_transformers_go_on_with_fewer_rows() {
     for name in NEOX {

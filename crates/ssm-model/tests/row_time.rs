@@ -47,7 +47,7 @@ fn factors_of_one_change_no_bit() {
     }
 }
 
-/// From an empty state a single row leaves its write and nothing else.
+/// From an empty state, the state after a single row is its write and nothing else.
 #[test]
 fn the_write_is_multiplied_and_the_signals_are_not() {
     for name in MODELS {

@@ -1,5 +1,5 @@
-//! What every kind of mixer declares and does. Each kind implements both traits in a file of its own; no other code tells
-//! kinds apart.
+//! What every kind of mixer declares and does. Each kind implements both traits in a file of its own; no other code
+//! distinguishes kinds.
 
 use std::fmt::Debug;
 

@@ -17,7 +17,7 @@ pub enum MixerConfig {
 }
 
 impl MixerConfig {
-    /// The one place where kinds are told apart.
+    /// The one match over kinds.
     pub(super) fn kind(&self) -> &dyn MixerKind {
         match self {
             Self::Mamba(mixer) => mixer,

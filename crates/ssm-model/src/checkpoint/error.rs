@@ -174,7 +174,7 @@ impl CheckpointError {
         Self::Malformed { file: file.to_string(), problem: problem.into() }
     }
 
-    /// What is wrong with the model, in two or three words, to stand under its name.
+    /// What is wrong with the model, in two or three words, for a line under its name.
     pub fn label(&self) -> &'static str {
         match self {
             Self::NoConfig { .. } => "not a model folder",
@@ -196,7 +196,7 @@ impl CheckpointError {
         }
     }
 
-    /// By axis, the place of the value that stands at `index` of a weight of this shape.
+    /// By axis, the place of the value at `index` of a weight of this shape.
     pub(crate) fn place(mut index: usize, shape: &[usize]) -> Vec<usize> {
         let mut place: Vec<usize> = Vec::with_capacity(shape.len());
         for size in shape.iter().rev() {

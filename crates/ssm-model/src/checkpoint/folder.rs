@@ -47,7 +47,7 @@ pub fn weights_file(present: impl Fn(&str) -> bool) -> Option<&'static str> {
     CANDIDATES.iter().map(|(name, ..)| *name).find(|name| present(name))
 }
 
-/// Names of the files beside the weights file that it needs, in order: the shards of an index, none of a file that holds the weights
+/// Names of the further files that a weights file needs, in order: the shards of an index, none of a file that holds the weights
 /// itself.
 ///
 /// # Errors
@@ -139,7 +139,7 @@ fn read_index(index_path: &Path) -> Result<Index, CheckpointError> {
     serde_json::from_value(index).map_err(|error| bad(error.to_string()))
 }
 
-/// A shard lies beside its index; anything else could make a download read files that are not its own.
+/// A shard is in the folder of its index; anything else could make a download read files that are not its own.
 fn shard_path(index_path: &Path, shard: &str) -> Result<PathBuf, CheckpointError> {
     let mut components = Path::new(shard).components();
     let plain = matches!((components.next(), components.next()), (Some(Component::Normal(_)), None));

@@ -34,7 +34,7 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Opens the folder of a model.
     ///
-    /// Beside `config.json` it must hold, in this order of preference, `model.safetensors`,
+    /// It must hold `config.json` and, in this order of preference, `model.safetensors`,
     /// `model.safetensors.index.json` with its shards, `pytorch_model.bin`, or `pytorch_model.bin.index.json` with its
     /// shards. Only the first that exists is opened.
     ///

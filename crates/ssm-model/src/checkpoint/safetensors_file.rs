@@ -78,7 +78,7 @@ fn check_size(info: &TensorInfo) -> Result<(), String> {
     }
 }
 
-/// The format wants the values end to end: no gap, no overlap, nothing behind.
+/// The format wants the values end to end: no gap, no overlap, no trailing bytes.
 fn check_cover(tensors: &BTreeMap<String, TensorInfo>, data_length: u64) -> Result<(), String> {
     let mut in_order: Vec<_> = tensors.iter().map(|(name, info)| (info.data_offsets, name)).collect();
     in_order.sort_unstable();

@@ -16,7 +16,7 @@ fn may_be_infinite(canonical: &str) -> bool {
     canonical.ends_with(".mixer.A_log")
 }
 
-/// A file of named tensors. Names are the file's own.
+/// A file of named tensors, by the names that the file uses.
 pub(super) trait Archive: Send + Sync {
     /// What to call it in messages.
     fn file(&self) -> &str;
@@ -94,15 +94,16 @@ impl Weights {
         self.entries.keys().map(String::as_str)
     }
 
-    /// Refuses weights that nobody took.
+    /// Refuses weights that were not taken.
     ///
-    /// The weight of a tied head may stay if it equals the embedding bit for bit: `mamba_ssm` stores it twice.
+    /// The weight of a tied head is accepted if it equals the embedding bit for bit: `mamba_ssm` stores it twice.
     ///
     /// # Errors
     /// The names of surplus weights, or a head that differs from the embedding it is tied to.
     pub fn finish(mut self) -> Result<(), CheckpointError> {
-        let left = |name: &String| !(self.taken.contains(name) || self.is_tied_head(name));
-        let names: Vec<_> = self.entries.iter().filter(|(name, _)| left(name)).map(|(_, e)| e.name.clone()).collect();
+        let surplus = |name: &String| !(self.taken.contains(name) || self.is_tied_head(name));
+        let names: Vec<_> =
+            self.entries.iter().filter(|(name, _)| surplus(name)).map(|(_, e)| e.name.clone()).collect();
         if !names.is_empty() {
             return Err(CheckpointError::Surplus { names });
         }

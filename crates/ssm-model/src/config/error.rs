@@ -12,7 +12,7 @@ pub enum ConfigError {
         /// What is set instead.
         keys: Vec<String>,
     },
-    /// A setting without which the model is unknown.
+    /// A setting that the model cannot be built without.
     #[error("`{key}` is missing")]
     Missing {
         /// Setting, with its parent.
@@ -25,7 +25,7 @@ pub enum ConfigError {
         key: String,
         /// What fits.
         expected: &'static str,
-        /// What came, as JSON.
+        /// Its value, as JSON.
         got: String,
     },
     /// A setting that is understood and not implemented.
@@ -33,18 +33,18 @@ pub enum ConfigError {
     Unsupported {
         /// Setting, with its parent.
         key: String,
-        /// What came, as JSON.
+        /// Its value, as JSON.
         value: String,
-        /// What would do.
+        /// What is supported.
         supported: &'static str,
     },
-    /// A setting that stands twice; which of the two is meant?
+    /// A setting that occurs twice; which of the two is meant is unknown.
     #[error("`{key}` is set twice")]
     Twice {
         /// Setting.
         key: String,
     },
-    /// Settings nobody here knows.
+    /// Settings that this crate does not know.
     #[error("unknown setting{} {}", if .keys.len() == 1 { "" } else { "s" }, quoted(.keys))]
     Unknown {
         /// All of them, each with its parent.

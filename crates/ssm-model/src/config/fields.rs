@@ -105,19 +105,19 @@ impl Fields {
         }
     }
 
-    /// Takes over what an object inside this one holds beyond what was read of it, so that all of it is refused at once.
+    /// Takes over the unread settings of an object inside this one, so that all of them are refused at once.
     pub(super) fn close(&mut self, nested: Self, without_effect: &[&str]) {
-        self.unknown.extend(nested.left(&[without_effect]));
+        self.unknown.extend(nested.unread(&[without_effect]));
     }
 
     /// Refuses what was not read and is not known to change nothing, all of it at once.
     pub(super) fn finish(self, without_effect: &[&[&str]]) -> Result<(), ConfigError> {
-        let keys = self.left(without_effect);
+        let keys = self.unread(without_effect);
         if keys.is_empty() { Ok(()) } else { Err(ConfigError::Unknown { keys }) }
     }
 
-    /// What was not read, with what objects inside left. Null says nothing, whatever the setting.
-    fn left(self, without_effect: &[&[&str]]) -> Vec<String> {
+    /// Settings that were not read, those of objects inside included. Null says nothing, whatever the setting.
+    fn unread(self, without_effect: &[&[&str]]) -> Vec<String> {
         let known = |key: &str| without_effect.iter().any(|keys| keys.contains(&key));
         let own = self.object.iter().filter(|(key, value)| !value.is_null() && !known(key));
         let own = own.map(|(key, _)| self.name(key)).collect::<Vec<_>>();

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::error::ConfigError;
 use crate::strict_json::{self, StrictError};
 
-/// Parses an object in which `Infinity`, `-Infinity` and `NaN` may stand where a value may.
+/// Parses an object in which `Infinity`, `-Infinity` and `NaN` are values too.
 ///
 /// Each becomes `{"__float__": "Infinity"}`, which is how newer versions of transformers write them.
 pub(super) fn parse_object(text: &str) -> Result<Map<String, Value>, ConfigError> {

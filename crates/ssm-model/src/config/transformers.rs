@@ -76,7 +76,7 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
     } else {
         let dt_rank = fields.dt_rank("time_step_rank", d_model)?;
         let mixer_norm_eps = match kind {
-            // The published file leaves the default out.
+            // The published file omits the default.
             Kind::FalconMamba => Some(fields.float("mixer_rms_eps")?.unwrap_or(1e-6)),
             Kind::Mamba | Kind::Mamba2 => None,
         };

@@ -6,8 +6,12 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use ssm_kernels::Segments;
+use ssm_kernels::ops::Gelu;
 use ssm_model::checkpoint::Checkpoint;
-use ssm_model::{LanguageModel, ModelState, Placement, catalog};
+use ssm_model::{
+    AttentionConfig, LanguageModel, LayerConfig, MixerConfig, MlpConfig, ModelConfig, ModelState, NormKind, Placement,
+    RandomWeights, Residual, catalog,
+};
 
 pub(crate) const GOLDEN: [&str; 3] = ["mamba1", "mamba2_g1", "mamba2_g2"];
 
@@ -30,7 +34,7 @@ fn load(path: &Path) -> HashMap<String, Tensor> {
 }
 
 pub(crate) fn golden(name: &str) -> Golden {
-    // Tests that were carried to another machine find their fixtures beside them.
+    // Tests that were copied to another machine find their fixtures in the folder named here.
     let folder = std::env::var_os("GOLDEN").map_or_else(|| tests().join("golden"), PathBuf::from).join(name);
     let reference = load(&folder.join("reference.safetensors"));
     let hf = folder.join("hf");
@@ -53,6 +57,19 @@ pub(crate) fn trained(name: &str) -> (LanguageModel, HashMap<String, Tensor>) {
     let builtin = catalog::builtin(name).unwrap();
     let model = build(Checkpoint::from_bytes(builtin.config_json, builtin.safetensors).unwrap());
     (model, load(&tests().join("trained").join(name).join("logits.safetensors")))
+}
+
+/// A small Mamba-2 of random weights whose third layer is an attention with an MLP that reads its output.
+pub(crate) fn hybrid() -> LanguageModel {
+    let text = r#"{"d_model": 64, "n_layer": 4, "vocab_size": 256, "ssm_cfg": {"layer": "Mamba2", "headdim": 16, "d_state": 16}}"#;
+    let mut config = ModelConfig::from_json(text).unwrap();
+    config.layers[2] = LayerConfig {
+        norm: NormKind::Rms,
+        mixer: MixerConfig::Attention(AttentionConfig { heads: 4, rotary_dim: 8, rotary_base: 1e4, bias: false }),
+        mlp: Some(MlpConfig { width: 96, activation: Gelu::Tanh, residual: Residual::Sequential }),
+    };
+    config.validate().unwrap();
+    LanguageModel::load(&config, &mut RandomWeights { seed: 2 }, &Placement::cpu()).unwrap()
 }
 
 /// Logits of every row of a packed stream, and the states after it.

@@ -5,7 +5,7 @@ use evaluation::Reduction;
 use reduction_strategies::registry::Strategy;
 use reduction_strategies::{SegmentTokens, TokenTable};
 use ssm_kernels::{Placement, Segments, host};
-use ssm_model::catalog::{Family, Published};
+use ssm_model::catalog::{Architecture, Published};
 use ssm_model::{LanguageModel, ModelConfig, RandomWeights};
 
 use super::BenchError;
@@ -52,11 +52,11 @@ fn refuse(what: String, error: f64, limit: f64) -> Result<(), BenchError> {
 
 /// Two layers in the shapes that the fast kernels are made for: of width 256, or with four heads as wide as the model's own.
 fn small(published: &Published) -> Result<ModelConfig, BenchError> {
-    let (d_model, family) = match published.family {
-        Family::Pythia { heads } => (4 * published.d_model / heads, Family::Pythia { heads: 4 }),
-        family => (256, family),
+    let (d_model, architecture) = match published.architecture {
+        Architecture::Pythia { heads } => (4 * published.d_model / heads, Architecture::Pythia { heads: 4 }),
+        other => (256, other),
     };
-    let small = Published { d_model, family, n_layer: 2, ..*published };
+    let small = Published { d_model, architecture, n_layer: 2, ..*published };
     small.config().map_err(BenchError::Config)
 }
 

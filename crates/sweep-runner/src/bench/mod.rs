@@ -167,7 +167,7 @@ impl Bench {
             return Err(BenchError::Peer);
         }
         say("checking against the reference on the CPU");
-        let kind = |published: &Published| std::mem::discriminant(&published.family);
+        let kind = |published: &Published| std::mem::discriminant(&published.architecture);
         for (index, published) in models.iter().enumerate() {
             if models[..index].iter().all(|earlier| kind(earlier) != kind(published)) {
                 check::run(published, placement, &reductions)?;

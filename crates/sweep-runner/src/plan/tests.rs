@@ -2,11 +2,12 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use evaluation::Positions;
+use evaluation::tasks::Prompting;
 use records::schema::TrialKey;
 
 use super::{Cell, ExperimentPlan, GridError, Reason, Setting, build, to_json, write_table};
-use crate::config::fake::{CATALOG, FakeCatalog, edited};
-use crate::config::{Catalog, load, load_str, render_plain};
+use crate::config::fake::{CATALOG, FakeCatalog, edited, layer};
+use crate::config::{Catalog, CatalogError, ModelFacts, PlannedTask, load, load_str, render_plain};
 
 /// A snapshot without the long expression in its header.
 macro_rules! snapshot {
@@ -291,6 +292,45 @@ fn a_strategy_that_reads_what_a_model_lacks_is_refused_unless_it_is_left_out() {
     assert_eq!(plan(&left_out).trials.len(), 3 + 2);
     let gated = format!("{TRANSFORMER}\nstrategies: [dense, {{ top_k: {{ source: gated_output }} }}]");
     assert!(plan_with(&gated, &Setting::default(), &CATALOG).unwrap_err().to_string().contains("reads gated_output"));
+}
+
+/// The models of [`CATALOG`] with an attention as layer 4.
+struct WithAttention;
+
+impl Catalog for WithAttention {
+    fn model(&self, reference: &str) -> Result<ModelFacts, CatalogError> {
+        let mut facts = CATALOG.model(reference)?;
+        facts.layers[4] = layer(true);
+        Ok(facts)
+    }
+
+    fn task(&self, name: &str, prompting: Prompting) -> Result<PlannedTask, CatalogError> {
+        CATALOG.task(name, prompting)
+    }
+}
+
+#[test]
+fn signals_are_asked_of_the_layers_of_the_sites() {
+    let planned = |sites: &str| {
+        let strategies = "strategies: [dense, { top_k: { importance: [clip, dt_mean] } }]";
+        let lines = format!("{strategies}\nschedule: {{ sites: {sites}, keep_ratio: 0.8 }}");
+        plan_with(&lines, &Setting::default(), &WithAttention)
+    };
+    assert_eq!(planned("[3, 5]").unwrap().trials.len(), 3);
+    let error = planned("[3, 4]").unwrap_err();
+    snapshot!(render_plain(&error));
+    assert!(matches!(&error, GridError::NoSignal { signal, layer: 4, kind: "attention", .. } if signal == "dt"));
+}
+
+#[test]
+fn layers_of_two_kinds_are_estimated_each_by_its_own_cost() {
+    let flops = |catalog: &dyn Catalog| {
+        let lines = "models: [builtin:mamba-world]\nlimit: 1\nstrategies: [dense]";
+        plan_with(lines, &Setting::default(), catalog).unwrap().total.flops
+    };
+    // 80 context tokens see half of themselves, 5 further ones all of them, in the one layer that attends.
+    let pairs = (0.5 * 80.0 * 80.0 + 5.0 * 80.0) * 1e3;
+    assert!((flops(&WithAttention) - flops(&CATALOG) - pairs).abs() < 1.0);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use candle_core::DType;
 
-use super::PickleError;
+use super::error::PickleError;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Global {

@@ -1,6 +1,6 @@
 //! The bytes of a pickle, read without ever running past their end.
 
-use super::PickleError;
+use super::error::PickleError;
 
 pub(super) struct Input<'a> {
     rest: &'a [u8],

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use candle_core::DType;
 
-use super::PickleError;
+use super::error::PickleError;
 use super::globals::{Global, resolve};
 use super::input::Input;
 
@@ -22,7 +22,7 @@ pub(super) struct StoredTensor {
     offset: usize,
     /// Elements from the first to the last, both included.
     extent: usize,
-    /// Steps between neighbours of each axis; none where the values stand in order.
+    /// Steps between neighbours of each axis; none where the values are in order.
     stride: Option<Vec<usize>>,
 }
 
@@ -47,7 +47,7 @@ impl StoredTensor {
         self.offset * size..(self.offset + self.extent) * size
     }
 
-    /// The values of that part one behind the other, the last axis first, as if the tensor were contiguous.
+    /// The values of that part in sequence, the last axis fastest, as if the tensor were contiguous.
     pub(super) fn in_order<'a>(&self, part: &'a [u8]) -> Cow<'a, [u8]> {
         let Some(stride) = &self.stride else { return Cow::Borrowed(part) };
         let size = self.storage.dtype.size_in_bytes();
@@ -75,7 +75,7 @@ impl StoredTensor {
 #[derive(Clone, Copy, Debug)]
 enum Value<'a> {
     Mark,
-    /// Values that matter to nobody here: None, booleans, floats, what `BUILD` adds.
+    /// Values that no state dict is read for: None, booleans, floats, what `BUILD` adds.
     Opaque,
     Int(i64),
     Text(&'a str),
@@ -333,7 +333,7 @@ fn to_size(value: i64) -> Result<usize, PickleError> {
     usize::try_from(value).map_err(|_| format!("has the size {value}").into())
 }
 
-/// Whether rows lie one behind the other; the stride of an axis of one entry says nothing.
+/// Whether rows are contiguous; the stride of an axis of one entry says nothing.
 fn is_contiguous(shape: &[usize], stride: &[usize]) -> bool {
     let mut expected = 1_usize;
     shape.contains(&0)

@@ -4,6 +4,7 @@
 //! whatever is called, skips tensors it cannot read and panics on malformed arguments; this one runs the few
 //! instructions of a state dict, refuses every global outside a short list by name, and holds nothing but tensors.
 
+mod error;
 mod globals;
 mod input;
 mod machine;
@@ -15,6 +16,7 @@ use candle_core::{Device, Tensor};
 use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
+use self::error::PickleError;
 use self::machine::StoredTensor;
 use super::CheckpointError;
 use super::safetensors_file::ReadSeek;
@@ -35,33 +37,10 @@ const SAVE_AGAIN: &str = "load it with PyTorch, torch.load(FILE, weights_only=Tr
 
 const PACK_AGAIN: &str = "pack the archive again, without compression or with deflate, or save a safetensors file";
 
-/// Why a pickle was refused.
-#[derive(Debug)]
-pub(super) enum PickleError {
-    /// A global outside the list.
-    Forbidden(String),
-    /// A tensor of a kind that is not read.
-    Unsupported(String),
-    /// Anything else, in words.
-    Malformed(String),
-}
-
-impl From<String> for PickleError {
-    fn from(problem: String) -> Self {
-        Self::Malformed(problem)
-    }
-}
-
-impl From<&str> for PickleError {
-    fn from(problem: &str) -> Self {
-        Self::Malformed(problem.to_string())
-    }
-}
-
 pub(super) struct PickleFile {
     file: String,
     archive: ZipArchive<Box<dyn ReadSeek>>,
-    /// The folder inside the archive, with the slash behind it.
+    /// The folder inside the archive, with its trailing slash.
     root: String,
     tensors: BTreeMap<String, StoredTensor>,
 }
