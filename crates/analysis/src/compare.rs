@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
+use hint::Hint;
 use records::identity::changes;
 use records::schema::{Aggregate, CellRecord, MetricRecord, Status, TrialKey, in_words};
 use thiserror::Error;
@@ -101,9 +102,8 @@ pub enum CompareError {
     },
 }
 
-impl CompareError {
-    /// What to do about it.
-    pub fn hint(&self) -> Option<String> {
+impl Hint for CompareError {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Read(error) => error.hint(),
             Self::Changed { .. } => {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use hint::Hint;
 use thiserror::Error;
 
 /// Why an experiment could not be analysed.
@@ -74,23 +75,22 @@ pub enum AnalyseError {
     },
 }
 
-impl AnalyseError {
-    /// What to do about it, where there is something to do.
-    pub fn hint(&self) -> Option<String> {
+impl Hint for AnalyseError {
+    fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::MissingPlan { .. } => {
-                "hint: point to a folder `results/<experiment>`; `sweep run <experiment.yaml>` creates it"
+                "point to a folder `results/<experiment>`; `sweep run <experiment.yaml>` creates it"
             }
-            Self::NothingRecorded { .. } => "hint: run the experiment first; finished cells appear under `cells/`",
-            Self::Read { .. } => "hint: check that the file exists and that you may read it",
+            Self::NothingRecorded { .. } => "run the experiment first; finished cells appear under `cells/`",
+            Self::Read { .. } => "check that the file exists and that you may read it",
             Self::Parse { .. } | Self::Inconsistent { .. } => {
-                "hint: run the experiment again: `sweep run` moves the file into damaged/ and makes its content again, all else is kept"
+                "run the experiment again: `sweep run` moves the file into damaged/ and makes its content again, all else is kept"
             }
             Self::SchemaVersion { .. } => {
-                "hint: analyse these results with the version that wrote them, or make them again with `sweep run`"
+                "analyse these results with the version that wrote them, or make them again with `sweep run`"
             }
             Self::Frame { .. } => return None,
-            Self::Write { .. } => "hint: check free space and permissions of the results folder",
+            Self::Write { .. } => "check free space and permissions of the results folder",
         };
         Some(hint.to_owned())
     }

@@ -4,6 +4,7 @@ mod support;
 
 use std::fs;
 
+use hint::Hint;
 use polars::prelude::*;
 use support::Shape;
 
@@ -110,7 +111,7 @@ fn a_folder_without_a_plan_is_refused_with_a_hint() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let error = analysis::run(dir.path()).expect_err("nothing to read");
     assert!(error.to_string().contains("plan.json"));
-    assert!(error.hint().is_some_and(|hint| hint.starts_with("hint:")));
+    assert!(error.hint().is_some_and(|hint| hint.starts_with("point to a folder")));
 }
 
 /// Items are joined by id: a record in which an id stands twice would be paired with whichever comes last.

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use analysis::lm_eval;
+use hint::Hint;
 use insta::assert_snapshot;
 use serde_json::Value;
 

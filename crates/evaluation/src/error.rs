@@ -1,3 +1,4 @@
+use hint::Hint;
 use reduction_strategies::PlanError;
 use ssm_kernels::KernelError;
 use ssm_model::ModelError;
@@ -105,13 +106,13 @@ impl EvaluationError {
         // The tensor library hands the driver's code on as text only.
         self.to_string().contains("OUT_OF_MEMORY")
     }
+}
 
-    /// What to do about it, wherever below it arose. Records, `status` and reports show it beside the error.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for EvaluationError {
+    fn hint(&self) -> Option<String> {
         let own = match self {
             Self::Model(error) => return error.hint(),
-            Self::Plan(error) => return error.hint().map(str::to_owned),
+            Self::Plan(error) => return error.hint(),
             Self::Memory { .. } => "grant more with --memory",
             Self::OracleLength { .. } => "exclude the task for `oracle`, or choose one of shorter contexts",
             Self::NotCausal => "use `aligned` and read its coverage, or `context`",

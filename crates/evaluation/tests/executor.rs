@@ -12,6 +12,7 @@ use evaluation::executor::{CellRequest, Event, ExecutorSettings, Sharing, evalua
 use evaluation::protocol::{CAUSAL, CONTEXT, UPSTREAM};
 use evaluation::tasks::Task;
 use evaluation::{Evaluation, EvaluationError, POSITIONS, Partial, Reduction, Settings, evaluate, evaluate_span};
+use hint::Hint;
 use reduction_strategies::{HostRule, Plan, PlanError, Rule, SequenceView};
 
 fn compare(name: &str, ratios: &[f64], settings: ExecutorSettings) -> Sharing {

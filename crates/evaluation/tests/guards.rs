@@ -7,6 +7,7 @@ use evaluation::guards::{alone, causal, identity, oracle};
 use evaluation::protocol::{ALIGNED, CAUSAL, CONTEXT, UPSTREAM};
 use evaluation::tasks::{Item, Task};
 use evaluation::{Evaluation, EvaluationError, POSITIONS, Reduction, Scoring, Settings, Setup, evaluate};
+use hint::Hint;
 use reduction_strategies::{Causality, Rule, registry};
 use ssm_model::LanguageModel;
 

@@ -11,6 +11,7 @@ use common::{reduction, setup, sites, task};
 use evaluation::probes::{self, ProbeSetup, Subject};
 use evaluation::protocol::{ALIGNED, CONTEXT, UPSTREAM};
 use evaluation::{EvaluationError, POSITIONS, Reduction, Settings, evaluate};
+use hint::Hint;
 use reduction_strategies::options::ResolvedOptions;
 use reduction_strategies::registry;
 use ssm_model::{CheckpointError, LanguageModel, Placement, WeightSource, Weights, catalog};

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use evaluation::tasks::{Source, Split, Task, TaskError, TaskKind, builtin_tasks, facts, in_split};
 use evaluation::tokenizer::{Tokenizer, TokenizerError};
+use hint::Hint;
 use insta::assert_snapshot;
 use serde_json::Value;
 

@@ -2,6 +2,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hint::Hint;
 use thiserror::Error;
 
 use crate::Repository;
@@ -217,10 +218,10 @@ impl HubError {
         let name = name.chars().take(200).flat_map(char::escape_debug).collect();
         Self::BadFileName { repository: repository.clone(), name }
     }
+}
 
-    /// What to do about it, in a sentence.
-    #[must_use]
-    pub fn hint(&self) -> String {
+impl Hint for HubError {
+    fn hint(&self) -> Option<String> {
         let text = match self {
             Self::BadRepository { .. } => "write owner/name, as in the address of its page",
             Self::BadRevision { .. } => "write a branch, a tag or a commit id",
@@ -231,7 +232,7 @@ impl HubError {
             Self::NoRevision { .. } => "name a branch, a tag or a whole commit id of it; `main` is always there",
             Self::NoFile { .. } => "look at the files of the repository on the hub",
             Self::Unauthorised { with_token, .. } | Self::Gated { with_token, .. } => {
-                return access_hint(*with_token, matches!(self, Self::Gated { .. }));
+                return Some(access_hint(*with_token, matches!(self, Self::Gated { .. })));
             }
             Self::RateLimited { .. } => "try again later; with HF_TOKEN the hub allows more",
             Self::Status { status: 500.., .. } => "the hub has trouble; try again later, what is downloaded is kept",
@@ -262,7 +263,7 @@ impl HubError {
             }
             Self::Io { .. } => "check the path and its permissions; HF_HOME sets another place",
         };
-        text.to_owned()
+        Some(text.to_owned())
     }
 }
 

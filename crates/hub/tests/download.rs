@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hint::Hint;
 use hub::{Client, Event, HubError, Kind, Pace, Repository, Retry, Settings, Token};
 use tempfile::TempDir;
 
@@ -78,7 +79,7 @@ impl Desk {
     /// The error as users read it, without this machine's ports and folders.
     fn shown(&self, error: &HubError) -> String {
         let folder = self.folder.path().display().to_string();
-        let mut text = format!("{error}\nhint: {}", error.hint()).replace(&folder, "FOLDER");
+        let mut text = format!("{error}\nhint: {}", error.hint().unwrap()).replace(&folder, "FOLDER");
         text = text.replace(&self.server.endpoint(), "HUB").replace(&self.server.endpoint()["http://".len()..], "HUB");
         text
     }

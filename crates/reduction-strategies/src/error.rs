@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use hint::Hint;
 use ssm_kernels::KernelError;
 use ssm_model::Signal;
 use thiserror::Error;
@@ -118,33 +119,28 @@ pub enum PlanError {
     Kernel(#[from] KernelError),
 }
 
-impl PlanError {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Keep { .. } => Some("sort the kept tokens and remove repetitions"),
-            Self::Group { .. } => Some("each removed token goes into at most one kept token per branch"),
-            Self::Time { .. } => Some("factors are finite and positive, one per kept token at most, ascending"),
-            Self::KeepRatio(_) => {
-                Some("keep_ratio is the share of tokens that STAYS: 0.9 removes a tenth, 1 removes none")
-            }
-            Self::Count { .. } => {
-                Some("return exactly `kept(n_keep, n)` of the unprotected tokens, or declare otherwise")
-            }
-            Self::Protected { .. } => Some("work on `view.reducible()` only"),
+impl Hint for PlanError {
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Keep { .. } => "sort the kept tokens and remove repetitions",
+            Self::Group { .. } => "each removed token goes into at most one kept token per branch",
+            Self::Time { .. } => "factors are finite and positive, one per kept token at most, ascending",
+            Self::KeepRatio(_) => "keep_ratio is the share of tokens that STAYS: 0.9 removes a tenth, 1 removes none",
+            Self::Count { .. } => "return exactly `kept(n_keep, n)` of the unprotected tokens, or declare otherwise",
+            Self::Protected { .. } => "work on `view.reducible()` only",
             Self::MissingSignal(_) => {
-                Some("ask the layer for `rule.signals()`; attention layers have no SSM output and no dt")
+                "ask the layer for `rule.signals()`; attention layers have no SSM output and no dt"
             }
             Self::Length { .. } | Self::View { .. } | Self::Stream { .. } => {
-                Some("the tables must describe the same packed stream")
+                "the tables must describe the same packed stream"
             }
-            Self::NotFinite { .. } | Self::Unordered { .. } => Some(
-                "the arithmetic before it overflowed: run in float32, or look for very large weights in the layers before",
-            ),
-            Self::NoResidual => Some("a site is after a block: plan the output of `LanguageModel::layer`"),
-            Self::NotOnGpu => Some("plan it with `plan_site`, which copies what the rule reads to the host"),
-            Self::Kernel(_) => None,
-        }
+            Self::NotFinite { .. } | Self::Unordered { .. } => {
+                "the arithmetic before it overflowed: run in float32, or look for very large weights in the layers before"
+            }
+            Self::NoResidual => "a site is after a block: plan the output of `LanguageModel::layer`",
+            Self::NotOnGpu => "plan it with `plan_site`, which copies what the rule reads to the host",
+            Self::Kernel(_) => return None,
+        };
+        Some(hint.to_owned())
     }
 }

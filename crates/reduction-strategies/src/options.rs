@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use hint::Hint;
 use serde::{Deserialize, Serialize, Serializer};
 use thiserror::Error;
 
@@ -242,10 +243,8 @@ pub enum OptionError {
     },
 }
 
-impl OptionError {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for OptionError {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Unknown { nearest: Some(name), .. } => Some(format!("did you mean `{name}`?")),
             Self::Unknown { known, .. } if known.is_empty() => Some("this strategy takes no options".to_owned()),

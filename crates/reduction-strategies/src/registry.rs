@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use hint::Hint;
 pub use records::Family;
 use thiserror::Error;
 
@@ -117,10 +118,8 @@ pub enum RegistryError {
     },
 }
 
-impl RegistryError {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for RegistryError {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Unknown { nearest: Some(name), .. } => Some(format!("did you mean `{name}`?")),
             Self::Unknown { .. } => Some("`sweep strategies` lists them all".to_owned()),

@@ -4,6 +4,7 @@
 //! over layers of the running keep ratio, blocks only, a site's own layer still at full length. With the 64-layer sites
 //! and a keep ratio of 0.905 this gives 29.84 %.
 
+use hint::Hint;
 use thiserror::Error;
 
 /// The layers after which tokens are reduced, as written in an experiment.
@@ -69,10 +70,8 @@ pub enum ScheduleError {
     Target(f64),
 }
 
-impl ScheduleError {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for ScheduleError {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::SiteBeyondModel { .. } => {
                 Some("sites are 0-based layers; a reduction happens after that block".to_owned())

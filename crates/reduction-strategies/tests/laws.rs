@@ -6,6 +6,7 @@ mod common;
 mod small_steps;
 
 use common::{D_MODEL, KINDS, Kind, SIGNALS, Sequence, Stream, strategies};
+use hint::Hint;
 use proptest::prelude::*;
 use reduction_strategies::registry::Strategy;
 use reduction_strategies::{HostRule, Plan, n_kept, plan_sequence, plan_site, schedule};

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use hint::Hint;
 use thiserror::Error;
 
 use analysis::AnalyseError;
@@ -53,21 +54,20 @@ pub enum ReportError {
     },
 }
 
-impl ReportError {
-    /// What to do about it, where there is something to do.
-    pub fn hint(&self) -> Option<String> {
+impl Hint for ReportError {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Analyse(error) => error.hint(),
             Self::Read { .. } => None,
             Self::NoFamily { .. } => Some(
-                "hint: `sweep run --keep-other-code` on the experiment writes plan.json anew and runs no finished cell again"
+                "`sweep run --keep-other-code` on the experiment writes plan.json anew and runs no finished cell again"
                     .to_owned(),
             ),
             Self::Splice { .. } => {
-                Some("hint: a block is `<!-- BEGIN: tables/<name>.md -->` ... `<!-- END -->`, a value `<!-- VALUE: figures/<name>.csv; <column> \
+                Some("a block is `<!-- BEGIN: tables/<name>.md -->` ... `<!-- END -->`, a value `<!-- VALUE: figures/<name>.csv; <column> \
                       .<decimals>; <column>=<value> -->` ... `<!-- /VALUE -->`".to_owned())
             }
-            Self::Write { .. } | Self::Remove { .. } => Some("hint: check free space and permissions of the results folder".to_owned()),
+            Self::Write { .. } | Self::Remove { .. } => Some("check free space and permissions of the results folder".to_owned()),
         }
     }
 }

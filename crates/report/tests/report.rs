@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use hint::Hint;
 use support::Shape;
 
 fn names(files: &[PathBuf], kind: &str) -> BTreeSet<String> {

@@ -1,3 +1,4 @@
+use hint::Hint;
 use ssm_kernels::KernelError;
 use thiserror::Error;
 
@@ -60,12 +61,10 @@ pub enum ModelError {
     },
 }
 
-impl ModelError {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for ModelError {
+    fn hint(&self) -> Option<String> {
         match self {
-            Self::Checkpoint(error) => Some(error.hint()),
+            Self::Checkpoint(error) => error.hint(),
             Self::Token { .. } => Some("the tokenizer does not fit this checkpoint".to_owned()),
             Self::Layer { .. } => Some("layers are 0-based".to_owned()),
             Self::State { .. } => Some("a state continues in the model that it was taken from".to_owned()),

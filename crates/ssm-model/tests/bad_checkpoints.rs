@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Cursor, Read, Write};
 use std::path::Path;
 
+use hint::Hint;
 use insta::assert_snapshot;
 use safetensors::tensor::{Dtype, TensorView};
 use ssm_model::{Checkpoint, CheckpointError, MixerConfig, ModelConfig, WeightSource};
@@ -30,7 +31,7 @@ fn folder(files: &[(&str, &[u8])]) -> TempDir {
 /// What opening says, with the folder's own name taken out.
 fn refusal(folder: &TempDir) -> String {
     let error = Checkpoint::open(folder.path()).unwrap_err();
-    assert!(!error.hint().is_empty());
+    assert!(error.hint().is_some_and(|hint| !hint.is_empty()));
     error.to_string().replace(&folder.path().display().to_string(), "FOLDER")
 }
 
@@ -59,7 +60,7 @@ fn safetensors(tensors: &[(&str, &[usize], &[f32])]) -> Vec<u8> {
 fn told(files: &[(&str, &[u8])]) -> String {
     let folder = folder(files);
     let error = Checkpoint::open(folder.path()).unwrap_err();
-    let text = format!("{}: {error}\nhint: {}", error.label(), error.hint());
+    let text = format!("{}: {error}\nhint: {}", error.label(), error.hint().unwrap());
     text.replace(&folder.path().display().to_string(), "FOLDER")
 }
 
@@ -428,7 +429,7 @@ fn configs_of_gpt_neox() {
     const SIZES: &str = r#""model_type": "gpt_neox", "hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 8, "num_attention_heads": 4, "intermediate_size": 256"#;
     let with = |more: &str| {
         let error = ModelConfig::from_json(&format!("{{{SIZES}, {more}}}")).unwrap_err();
-        assert!(!error.hint().is_empty());
+        assert!(error.hint().is_some_and(|hint| !hint.is_empty()));
         error.to_string()
     };
     assert_snapshot!(config_refusal(r#"{"model_type": "gpt_neox"}"#), @"`hidden_size` is missing");

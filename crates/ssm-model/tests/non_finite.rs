@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
+use hint::Hint;
 use ssm_kernels::Segments;
 use ssm_model::{Checkpoint, CheckpointError, LanguageModel, ModelError, Placement, catalog};
 use tempfile::TempDir;

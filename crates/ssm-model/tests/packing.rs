@@ -5,6 +5,7 @@ mod common;
 
 use candle_core::Tensor;
 use common::{TRANSFORMERS, bits, golden, hybrid, largest_difference, logits, open, trained};
+use hint::Hint;
 use ssm_kernels::Segments;
 use ssm_model::catalog::{Published, published};
 use ssm_model::{LanguageModel, LayerRequest, LayerState, ModelError, Placement, RandomWeights};

@@ -4,6 +4,7 @@ mod common;
 
 use candle_core::Tensor;
 use common::{bits, trained};
+use hint::Hint;
 use ssm_kernels::Segments;
 use ssm_model::{LanguageModel, LayerOutput, LayerRequest, LayerState, ModelError, RowTime, Signal, SignalSet};
 

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use evaluation::tasks::{self, Data, Prompting, Source as TaskSource, Task, TaskError, Unfit};
 use evaluation::tokenizer::{Tokenizer, TokenizerError};
+use hint::Hint;
 use miette::Diagnostic;
 use records::regular;
 use records::schema::Failure;
@@ -39,7 +40,7 @@ pub enum LibraryError {
     Catalog(#[from] CatalogError),
     /// A checkpoint that cannot be read.
     #[error("model `{reference}`: {error}")]
-    #[diagnostic(help("{}", error.hint()))]
+    #[diagnostic(help("{}", error.hint().unwrap_or_else(|| "see `sweep models`".to_owned())))]
     Checkpoint {
         /// Model reference.
         reference: String,

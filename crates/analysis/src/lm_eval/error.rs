@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use hint::Hint;
 use thiserror::Error;
 
 use crate::AnalyseError;
@@ -21,9 +22,8 @@ pub enum LmEvalError {
     },
 }
 
-impl LmEvalError {
-    /// What to do about it, where there is something to do.
-    pub fn hint(&self) -> Option<String> {
+impl Hint for LmEvalError {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Analyse(error) => error.hint(),
             Self::Write { .. } => Some(

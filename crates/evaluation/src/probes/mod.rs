@@ -21,6 +21,7 @@ mod similarity;
 mod state_divergence;
 mod table;
 
+use hint::Hint;
 use reduction_strategies::options::{OptionDefault, OptionInfo, OptionKind, ResolvedOptions};
 use reduction_strategies::spelling::nearest;
 use ssm_model::LanguageModel;
@@ -154,12 +155,12 @@ pub struct UnknownProbe {
     pub nearest: Option<&'static str>,
 }
 
-impl UnknownProbe {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> String {
-        self.nearest
-            .map_or_else(|| "`sweep probes` lists them all".to_owned(), |name| format!("did you mean `{name}`?"))
+impl Hint for UnknownProbe {
+    fn hint(&self) -> Option<String> {
+        Some(
+            self.nearest
+                .map_or_else(|| "`sweep probes` lists them all".to_owned(), |name| format!("did you mean `{name}`?")),
+        )
     }
 }
 

@@ -130,6 +130,8 @@ fn divergence(p: &[f64], q: &[f64]) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use hint::Hint;
+
     use super::*;
 
     #[test]

@@ -33,8 +33,8 @@ pub trait Datasets: fmt::Debug + Send + Sync {
 pub struct DatasetError {
     /// What went wrong.
     pub message: String,
-    /// What to do.
-    pub hint: String,
+    /// What to do about it, where that is known.
+    pub hint: Option<String>,
 }
 
 /// Where the rows of the benchmarks come from.

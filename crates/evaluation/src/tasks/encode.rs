@@ -126,6 +126,8 @@ fn windows(tokens: &[u32], prefix: u32, max_length: usize) -> Vec<Window> {
 
 #[cfg(test)]
 mod tests {
+    use hint::Hint;
+
     use super::*;
     use crate::tasks::{ItemFacts, TextRequest};
 

@@ -1,3 +1,4 @@
+use hint::Hint;
 use thiserror::Error;
 
 use super::DatasetError;
@@ -132,10 +133,8 @@ pub enum TaskError {
     },
 }
 
-impl TaskError {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for TaskError {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Unknown { nearest: Some(name), .. } => Some(format!("did you mean `{name}`?")),
             Self::Unknown { .. } => Some("`sweep tasks` lists them all".to_owned()),
@@ -150,7 +149,7 @@ impl TaskError {
                     None => files.to_owned(),
                 })
             }
-            Self::Dataset { error, .. } => Some(error.hint.clone()),
+            Self::Dataset { error, .. } => error.hint.clone(),
             Self::Unreadable { .. } => Some("the file must be UTF-8 text, or such text compressed by bzip2".to_owned()),
             Self::NotAFile { .. } => Some("pipes and devices are not read; write the rows into a file".to_owned()),
             Self::TooLarge { .. } => {

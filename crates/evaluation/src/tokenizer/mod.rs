@@ -1,5 +1,6 @@
 //! Text to token ids, through the model's own `tokenizer.json`.
 
+use hint::Hint;
 use serde_json::Value;
 use thiserror::Error;
 
@@ -62,10 +63,8 @@ pub enum TokenizerError {
     },
 }
 
-impl TokenizerError {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for TokenizerError {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Unreadable(_) => Some("a model folder needs the tokenizer.json that it was trained with".to_owned()),
             Self::Vocabulary { .. } => Some(

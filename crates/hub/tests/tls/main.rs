@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use hint::Hint;
 use hub::{Certificates, Client, HubError, Kind, Pace, Repository, Retry, Settings};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -106,7 +107,7 @@ fn one_that_nobody_vouches_for_is_refused_at_once() {
     let error = desk.client(None).list(&desk.repository, "main", &mut |_| {}).unwrap_err();
     assert!(started.elapsed() < Duration::from_secs(1), "it is not tried again");
     assert!(matches!(error, HubError::Untrusted { .. }), "{error}");
-    let shown = format!("{error}\nhint: {}", error.hint()).replace(&desk.endpoint["https://".len()..], "HUB");
+    let shown = format!("{error}\nhint: {}", error.hint().unwrap()).replace(&desk.endpoint["https://".len()..], "HUB");
     insta::assert_snapshot!(shown, @"
     HUB cannot prove that it is HUB: invalid peer certificate: UnknownIssuer
     hint: where a proxy looks into connections, name the file that holds its certificate with SSL_CERT_FILE; the system's own file, for example /etc/ssl/certs/ca-certificates.crt, often does
@@ -122,7 +123,7 @@ fn a_file_without_certificates_is_refused() {
             _ => None,
         };
         let error = Settings::from_lookup(lookup).unwrap_err();
-        format!("{error}\nhint: {}", error.hint()).replace(&path.display().to_string(), "FILE")
+        format!("{error}\nhint: {}", error.hint().unwrap()).replace(&path.display().to_string(), "FILE")
     };
     insta::assert_snapshot!(refused(&file("server.key")), @"
     SSL_CERT_FILE is `FILE`, which is a file without certificates

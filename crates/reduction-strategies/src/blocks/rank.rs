@@ -78,6 +78,8 @@ pub fn argmax(scores: &[f32]) -> Result<Option<(u32, f32)>, PlanError> {
 
 #[cfg(test)]
 mod tests {
+    use hint::Hint;
+
     use super::*;
 
     #[test]

@@ -153,6 +153,8 @@ fn verify(plan: &Plan, view: &SequenceView<'_>, expected: usize) -> Result<(), P
 mod tests {
     use ssm_model::Signal;
 
+    use hint::Hint;
+
     use super::*;
     use crate::blocks::importance::{DT_MEAN, Importance, SUM, Source};
     use crate::testing::Sequence;

@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use hint::Hint;
 use ssm_kernels::KernelError;
 use thiserror::Error;
 
@@ -206,13 +207,14 @@ impl CheckpointError {
         place.reverse();
         place
     }
+}
 
-    /// What to do about it, in a sentence.
-    pub fn hint(&self) -> String {
-        match self {
+impl Hint for CheckpointError {
+    fn hint(&self) -> Option<String> {
+        Some(match self {
             Self::NoConfig { .. } => "point at the folder that holds config.json and the weights".into(),
             Self::NoWeights { .. } => "download the weights into the folder, or link them there".into(),
-            Self::Config { source, .. } => source.hint(),
+            Self::Config { source, .. } => return source.hint(),
             Self::Io { .. } => "check the path and its permissions".into(),
             Self::Malformed { .. } => {
                 "the file may be damaged or truncated; compare its size and hash with the published ones".into()
@@ -244,6 +246,6 @@ impl CheckpointError {
                 "set tie_embeddings (tie_word_embeddings) to false if the head is meant to differ".into()
             }
             Self::Kernel(_) | Self::Candle(_) => "the values could not be converted to float32".into(),
-        }
+        })
     }
 }

@@ -1,3 +1,4 @@
+use hint::Hint;
 use thiserror::Error;
 
 /// Why a `config.json` was refused.
@@ -64,10 +65,11 @@ impl ConfigError {
             Self::Missing { .. } | Self::Type { .. } | Self::Twice { .. } | Self::Sizes(_) => "wrong config.json",
         }
     }
+}
 
-    /// What to do about it, in a sentence.
-    pub fn hint(&self) -> String {
-        match self {
+impl Hint for ConfigError {
+    fn hint(&self) -> Option<String> {
+        Some(match self {
             Self::Json(_) => "the file may be truncated or a Git LFS pointer; download it again".into(),
             Self::UnknownDialect { .. } => {
                 "use a checkpoint of mamba_ssm, or of transformers with model_type mamba, mamba2, falcon_mamba or gpt_neox".into()
@@ -79,7 +81,7 @@ impl ConfigError {
             Self::Unknown { .. } => {
                 "a setting that is not understood may change the model; remove it only if upstream ignores it".into()
             }
-        }
+        })
     }
 }
 

@@ -17,6 +17,7 @@ use std::path::Path;
 
 use candle_core::DType;
 use evaluation::{EvaluationError, Reduction};
+use hint::Hint;
 use reduction_strategies::registry::{RegistryError, Strategy};
 use reduction_strategies::schedule::{ScheduleError, Sites};
 use ssm_kernels::{KernelError, Placement};
@@ -129,14 +130,12 @@ pub enum BenchError {
     },
 }
 
-impl BenchError {
-    /// What to do about it, wherever below it arose.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for BenchError {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Strategy(error) => error.hint(),
             Self::Schedule(error) => error.hint(),
-            Self::Config(error) => Some(error.hint()),
+            Self::Config(error) => error.hint(),
             Self::Peer => Some("run `just bench-cpu`".to_owned()),
             Self::Model(error) => error.hint(),
             Self::Evaluation(error) => error.hint(),

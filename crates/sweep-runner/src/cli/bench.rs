@@ -9,7 +9,7 @@ use records::files;
 
 use super::device::DeviceArgs;
 use super::sweep::ignore_closed_pipe;
-use super::{Failure, failed, refused};
+use super::{Failure, failed, hinted, refused};
 use crate::bench::{Bench, BenchError, Generate, Logits, Shape};
 use crate::say::say;
 
@@ -76,10 +76,7 @@ pub(super) fn run(args: BenchArgs) -> Result<ExitCode, Failure> {
         peer: args.peer,
     };
     let report = bench.run(&placement, say).map_err(|error| {
-        let report = match error.hint() {
-            Some(hint) => miette!(help = hint, "{error}"),
-            None => miette!("{error}"),
-        };
+        let report = hinted(&error.to_string(), &error);
         let is_refusal = matches!(
             error,
             BenchError::Name(_)

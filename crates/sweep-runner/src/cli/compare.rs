@@ -11,7 +11,7 @@ use miette::miette;
 use report::text::{markdown, markdown_cell, markdown_code, p_value};
 
 use super::sweep::ignore_closed_pipe;
-use super::{Failure, refused, results};
+use super::{Failure, hinted, refused, results};
 
 /// What to compare.
 #[derive(Args)]
@@ -38,10 +38,8 @@ pub(super) fn run(args: &CompareArgs) -> Result<ExitCode, Failure> {
     let second = args.second.as_ref().unwrap_or(&args.first);
     results::expect(&args.first)?;
     results::expect(second)?;
-    let pairs = compare(&args.first, second, args.a.as_ref(), args.b.as_ref()).map_err(|error| {
-        let hint = error.hint().unwrap_or_default();
-        refused(miette!(help = hint.trim_start_matches("hint: ").to_owned(), "{error}"))
-    })?;
+    let pairs = compare(&args.first, second, args.a.as_ref(), args.b.as_ref())
+        .map_err(|error| refused(hinted(&error.to_string(), &error)))?;
     let mut out = io::stdout().lock();
     ignore_closed_pipe(pairs.iter().try_for_each(|pair| write(&mut out, pair)))?;
     Ok(ExitCode::SUCCESS)

@@ -1,6 +1,7 @@
 //! Whether the tasks of a plan can be put in the tokens of its models, said before anything runs.
 
 use evaluation::tasks::Unfit;
+use hint::Hint;
 use miette::miette;
 
 use super::{Failure, refused};

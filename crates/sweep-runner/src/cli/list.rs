@@ -14,7 +14,7 @@ use ssm_model::{ModelConfig, catalog};
 
 use super::data::DataArgs;
 use super::sweep::ignore_closed_pipe;
-use super::{Failure, failed};
+use super::{Failure, failed, hinted};
 use crate::library::Downloads;
 
 pub(super) fn strategies() -> Result<ExitCode, Failure> {
@@ -165,10 +165,7 @@ fn benchmark_row(task: &Benchmark, source: &Source) -> Result<[String; 5], Failu
             "not here".to_owned()
         }
         Err(error) => {
-            return Err(failed(match error.hint() {
-                Some(hint) => miette!(help = hint, "task {}: {error}", task.name),
-                None => miette!("task {}: {error}", task.name),
-            }));
+            return Err(failed(hinted(&format!("task {}: {error}", task.name), &error)));
         }
     };
     let mut metrics: Vec<&str> = task.measures.iter().map(|measure| measure.name()).collect();

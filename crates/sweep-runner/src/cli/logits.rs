@@ -13,7 +13,7 @@ use ssm_kernels::{Segments, host};
 
 use super::data::DataArgs;
 use super::device::DeviceArgs;
-use super::{Failure, failed, refused};
+use super::{Failure, failed, hinted, refused};
 use crate::library::Downloads;
 
 /// An output that is the token file, or a file of the model, would be lost.
@@ -68,14 +68,11 @@ pub(super) fn write(
             .and_then(|logits| Ok(host::copy(&logits)?))
             .map_err(|error| {
                 let said = format!("{}: row {index}: {error}", tokens.display());
-                refused(match error.hint() {
-                    Some(hint) => miette!(help = hint, "{said}"),
-                    None => miette!("{said}"),
-                })
+                refused(hinted(&said, &error))
             })?;
         evaluation::check_logits(&logits).map_err(|error| {
-            let help = error.hint().unwrap_or_default();
-            failed(miette!(help = help, "{}: row {index}: {error}; nothing was written", tokens.display()))
+            let said = format!("{}: row {index}: {error}; nothing was written", tokens.display());
+            failed(hinted(&said, &error))
         })?;
         tensors.insert(format!("logits.{index}"), logits);
     }

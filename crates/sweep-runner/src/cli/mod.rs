@@ -25,6 +25,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use hint::Hint;
 use tracing_subscriber::EnvFilter;
 
 use crate::run::{Interrupt, RunOptions};
@@ -244,6 +245,14 @@ fn refused(error: impl Into<miette::Report>) -> Failure {
 /// While working: exit code 1.
 fn failed(error: impl Into<miette::Report>) -> Failure {
     Failure { report: error.into(), code: 1 }
+}
+
+/// The words for an error with its hint.
+fn hinted(words: &str, error: &dyn Hint) -> miette::Report {
+    match error.hint() {
+        Some(hint) => miette::miette!(help = hint, "{words}"),
+        None => miette::miette!("{words}"),
+    }
 }
 
 /// Help and versions are data; anything else in the place of a command is a mistake.

@@ -13,7 +13,7 @@ use report::text::{terminal, terminal_lines};
 use super::changes::Changes;
 use super::data::DataArgs;
 use super::device::DeviceArgs;
-use super::{Failure, TEMPORARY, failed, fit, refused, results};
+use super::{Failure, TEMPORARY, failed, fit, hinted, refused, results};
 use crate::config::{self, Experiment};
 use crate::library::{Downloads, Library};
 use crate::plan::{self, ExperimentPlan, Setting};
@@ -190,7 +190,7 @@ pub(super) fn retry(
 
 pub(super) fn analyse(folder: &Path) -> Result<ExitCode, Failure> {
     results::expect(folder)?;
-    let analysis = analysis::run(folder).map_err(|error| with_hint(&error.to_string(), error.hint()))?;
+    let analysis = analysis::run(folder).map_err(|error| failed(hinted(&error.to_string(), &error)))?;
     list(&analysis.files)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -217,15 +217,15 @@ fn report_whole(folder: &Path, wishes: &ReportWishes<'_>) -> Result<bool, Failur
     results::expect(folder)?;
     if let Some(file) = wishes.splice {
         // A document that cannot be filled is refused before the report is made, not after.
-        ::report::check_document(file).map_err(|error| refused(hinted(&error.to_string(), error.hint())))?;
+        ::report::check_document(file).map_err(|error| refused(hinted(&error.to_string(), &error)))?;
     }
     if let Some(out) = wishes.lm_eval_output {
         expect_folder_or_none(out)?;
     }
-    let summary = ::report::run(folder).map_err(|error| with_hint(&error.to_string(), error.hint()))?;
+    let summary = ::report::run(folder).map_err(|error| failed(hinted(&error.to_string(), &error)))?;
     if let Some(file) = wishes.splice {
         ::report::splice(folder, &summary.experiment, file)
-            .map_err(|error| with_hint(&error.to_string(), error.hint()))?;
+            .map_err(|error| failed(hinted(&error.to_string(), &error)))?;
     }
     for (figure, reason) in &summary.failed_figures {
         say(&format!("warning: the figure {} could not be drawn: {}", terminal(figure), terminal(reason)));
@@ -256,7 +256,7 @@ fn report_whole(folder: &Path, wishes: &ReportWishes<'_>) -> Result<bool, Failur
 
 /// Writes the files of lm-evaluation-harness.
 fn export(folder: &Path, out: &Path) -> Result<(), Failure> {
-    let export = analysis::lm_eval::write(folder, out).map_err(|error| with_hint(&error.to_string(), error.hint()))?;
+    let export = analysis::lm_eval::write(folder, out).map_err(|error| failed(hinted(&error.to_string(), &error)))?;
     let without = match export.left_out {
         0 => String::new(),
         cells => format!("; {cells} failed or unfinished cells are in none"),
@@ -272,19 +272,6 @@ pub(super) fn expect_folder_or_none(path: &Path) -> Result<(), Failure> {
             Err(refused(miette!(help = "choose a new folder, or one that is there", "{} is no folder", path.display())))
         }
         _ => Ok(()),
-    }
-}
-
-fn with_hint(message: &str, hint: Option<String>) -> Failure {
-    failed(hinted(message, hint))
-}
-
-fn hinted(message: &str, hint: Option<String>) -> miette::Report {
-    // The hints of these stages start with the word that the renderer adds by itself.
-    let hint = hint.map(|hint| hint.trim_start_matches("hint: ").to_owned());
-    match hint {
-        Some(hint) => miette!(help = hint, "{message}"),
-        None => miette!("{message}"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Entries of `decide` about the rows of a probe instead of trials.
 
 use evaluation::probes::{self, Key, Measure, Probe, Subject};
+use hint::Hint;
 use reduction_strategies::spelling::nearest;
 
 use super::error::{Fault, Span};
@@ -39,7 +40,7 @@ impl WireRows {
         let fields = node.fields("an entry of `decide` about a probe", &known)?;
         let named = fields.need("probe", "name a probe")?.text("`probe`")?;
         let probe = probes::find(&named.value)
-            .map_err(|error| named.fault(error.to_string()).label("unknown").hint(error.hint()))?;
+            .map_err(|error| named.fault(error.to_string()).label("unknown").maybe_hint(error.hint()))?;
         if probe.subject == Subject::Reduction {
             return Err(named
                 .fault(format!("the probe `{}` looks at strategies: a claim cannot rest on its rows yet", probe.name))

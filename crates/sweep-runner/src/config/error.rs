@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use hint::Hint;
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
 
 /// A place in the file, in bytes.
@@ -116,14 +117,15 @@ impl ConfigError {
         self.0.place.as_ref().map(|place| place.column)
     }
 
-    /// What to write instead.
-    pub fn hint(&self) -> Option<&str> {
-        self.0.hint.as_deref()
-    }
-
     /// Message, snippet and hint as plain text.
     pub fn render(&self) -> String {
         render_plain(self)
+    }
+}
+
+impl Hint for ConfigError {
+    fn hint(&self) -> Option<String> {
+        self.0.hint.clone()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Entries of `probes`: names and option axes checked against what each probe declares.
 
 use evaluation::probes::{self, Subject};
+use hint::Hint;
 use reduction_strategies::options::ResolvedOptions;
 
 use super::error::Fault;
@@ -12,7 +13,7 @@ pub(super) fn resolve(entries: &[WireStrategy], strategies: &[Variant]) -> Resul
     let mut variants: Vec<ProbeVariant> = Vec::new();
     for entry in entries {
         let probe = probes::find(&entry.name.value)
-            .map_err(|error| entry.name.fault(error.to_string()).label("unknown").hint(error.hint()))?;
+            .map_err(|error| entry.name.fault(error.to_string()).label("unknown").maybe_hint(error.hint()))?;
         if probe.subject == Subject::Reduction && strategies.is_empty() {
             return Err(entry
                 .name

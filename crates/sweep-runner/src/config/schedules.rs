@@ -1,5 +1,6 @@
 //! Blocks of `schedule`: ratios in range, sites inside every model, targets within reach.
 
+use hint::Hint;
 use reduction_strategies::schedule::{ScheduleError, Sites, nominal_flops_reduction, solve_keep_ratio};
 
 use super::catalog::ModelFacts;

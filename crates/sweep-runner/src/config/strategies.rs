@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use hint::Hint;
 use reduction_strategies::options::{OptionInfo, OptionValue};
 use reduction_strategies::registry::{self, Registration, Strategy};
 use reduction_strategies::spelling::nearest;

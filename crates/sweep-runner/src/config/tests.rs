@@ -2,6 +2,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use evaluation::protocol::CONTEXT;
+use hint::Hint;
 
 use super::fake::{CATALOG, edited};
 use super::{Amount, SiteAxis, load, load_str};

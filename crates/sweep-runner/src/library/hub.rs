@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use evaluation::tasks::Data;
+use hint::Hint;
 use hub::{Cache, Client, HubError, Kind, Listing, Repository, Settings};
 use ssm_model::catalog;
 use ssm_model::checkpoint::{self, CheckpointError};
@@ -103,7 +104,7 @@ impl From<Refusal> for CatalogError {
             Refusal::Checkpoint(error) => error.label(),
             _ => "not on this machine",
         };
-        Self { message: refusal.to_string(), hint: Some(refusal.hint()), label }
+        Self { message: refusal.to_string(), hint: refusal.hint(), label }
     }
 }
 
@@ -116,11 +117,11 @@ fn in_cache(lack: &Lack) -> String {
     }
 }
 
-impl Refusal {
-    fn hint(&self) -> String {
-        match self {
-            Self::Hub(error) => error.hint(),
-            Self::Checkpoint(error) => error.hint(),
+impl Hint for Refusal {
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Hub(error) => return error.hint(),
+            Self::Checkpoint(error) => return error.hint(),
             Self::NotCached { offline: true, lack: Lack::File(file), .. } if file == TOKENIZER => {
                 format!("unset HF_HUB_OFFLINE once to download it; {OWN_TOKENIZER}")
             }
@@ -150,7 +151,7 @@ impl Refusal {
                 "download it into a folder, put the tokenizer.json that it was trained with there, and name the folder"
                     .to_owned()
             }
-        }
+        })
     }
 }
 

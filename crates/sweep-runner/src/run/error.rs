@@ -1,6 +1,7 @@
 //! Why a run stopped.
 
 use evaluation::EvaluationError;
+use hint::Hint;
 use miette::Diagnostic;
 use records::schema::Failure;
 use thiserror::Error;

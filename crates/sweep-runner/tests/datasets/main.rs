@@ -33,7 +33,7 @@ struct Own;
 impl Datasets for Own {
     fn rows(&self, _task: &str, split: &HubSplit) -> Result<String, DatasetError> {
         json_lines(&file("own", &split.to_string()))
-            .map_err(|error| DatasetError { message: error.to_string(), hint: String::new() })
+            .map_err(|error| DatasetError { message: error.to_string(), hint: None })
     }
 }
 

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use bzip2::Compression;
 use bzip2::write::BzEncoder;
+use hint::Hint;
 use insta::assert_snapshot;
 use tempfile::TempDir;
 

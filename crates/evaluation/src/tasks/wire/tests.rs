@@ -1,3 +1,4 @@
+use hint::Hint;
 use insta::assert_snapshot;
 
 use super::{TaskKind, item};

@@ -1,6 +1,7 @@
 //! Ids that transformers 4.57.6 and 5.24.0 give for the same two files, read by `AutoTokenizer` with the classes `PreTrainedTokenizerFast`
 //! and `GPTNeoXTokenizer`. Where these four do not agree the files are refused.
 
+use hint::Hint;
 use serde_json::{Value, json};
 
 use crate::tokenizer::{Tokenizer, TokenizerError};

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::PoisonError;
 
 use evaluation::tasks::{DatasetError, Datasets, HubSplit, MOST_BYTES};
+use hint::Hint;
 use hub::{Cache, Client, HubError, Kind, Repository, Settings};
 use thiserror::Error;
 
@@ -37,10 +38,10 @@ enum Refusal {
     Parquet(#[from] ParquetError),
 }
 
-impl Refusal {
-    fn hint(&self) -> String {
-        match self {
-            Self::Hub(error) => error.hint(),
+impl Hint for Refusal {
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Hub(error) => return error.hint(),
             Self::NotCached { task, .. } => {
                 format!(
                     "`sweep fetch {task}` downloads it and `sweep run` does so by itself; or name a folder that holds it with --data-dir"
@@ -53,8 +54,8 @@ impl Refusal {
                 "the data set has changed; put its rows into a folder and name that with --data-dir, as docs/models-and-data.md says"
                     .to_owned()
             }
-            Self::Parquet(error) => error.hint(),
-        }
+            Self::Parquet(error) => return error.hint(),
+        })
     }
 }
 

@@ -15,6 +15,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+use hint::Hint;
 use polars::prelude::*;
 use serde_json::{Map, Value};
 use thiserror::Error;
@@ -84,11 +85,9 @@ pub enum ParquetError {
     },
 }
 
-impl ParquetError {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> String {
-        match self {
+impl Hint for ParquetError {
+    fn hint(&self) -> Option<String> {
+        Some(match self {
             Self::Unreadable { .. } | Self::NotAFile(_) | Self::Damaged { .. } => {
                 "delete the file and fetch it again".to_owned()
             }
@@ -100,7 +99,7 @@ impl ParquetError {
                  folder and name that with --data-dir"
                     .to_owned()
             }
-        }
+        })
     }
 }
 

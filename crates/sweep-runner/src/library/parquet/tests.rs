@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use hint::Hint;
 use polars::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -40,7 +41,7 @@ fn damaged_files_are_refused_by_name() {
     for (name, _) in files("damaged") {
         let error = json_lines(&folder("damaged").join(&name)).expect_err(&name);
         assert!(error.to_string().contains(&name), "{error}");
-        assert_eq!(error.hint(), "delete the file and fetch it again");
+        assert_eq!(error.hint().unwrap(), "delete the file and fetch it again");
     }
 }
 
