@@ -1,5 +1,4 @@
-//! Where values that are no finite numbers stand: at a site, before anything leaves, and in a layer, once a score has turned out
-//! to be none.
+//! Where values are NaN or infinite: at a site, before anything is removed, and in a layer, once a score has turned out to be so.
 
 use candle_core::Tensor;
 use reduction_strategies::{SegmentTokens, SiteStream};
@@ -12,14 +11,14 @@ use crate::error::EvaluationError;
 const RESIDUAL: &str = "the residual";
 const BLOCK: &str = "the output of the block";
 
-/// Where the two branches that arrive at a site hold no numbers. A token that leaves takes such a value along, and no score would
-/// ever show it. On a GPU nothing is waited for until somebody asks.
-pub(crate) struct Arriving {
+/// Where the two branches at a site are NaN or infinite. A removed token takes such a value along, and no score would ever show it.
+/// A GPU is not waited for until the rows are read.
+pub(crate) struct NonFiniteRows {
     residual: NonFinite,
     hidden: NonFinite,
 }
 
-impl Arriving {
+impl NonFiniteRows {
     pub(crate) fn of<T>(stream: &SiteStream<'_, T>) -> Result<Self, EvaluationError> {
         let SiteStream { hidden, residual, segments, .. } = stream;
         Ok(Self { residual: first_non_finite(residual, segments)?, hidden: first_non_finite(hidden, segments)? })
@@ -51,10 +50,10 @@ fn item(tokens: &SegmentTokens) -> String {
     format!("item {}", tokens.item)
 }
 
-/// Refuses the output of a layer that holds something else than numbers, and names the first tensor of the layer that does, in the
-/// order in which a layer computes them; those that were asked for are looked at. `place` of a segment and a row: whose sequence it
-/// is, and the token's position in it. Waits for the GPU.
-pub(crate) fn check_layer(
+/// Refuses the output of a layer that is NaN or infinite, and names the first such tensor, in the order in which a layer computes
+/// them; only those that were asked for are read. `place` of a segment and a row: whose sequence it is, and the token's position in
+/// it. Waits for the GPU.
+fn check_layer(
     layer: usize,
     output: &LayerOutput,
     segments: &Segments,
@@ -75,7 +74,17 @@ pub(crate) fn check_layer(
     Ok(())
 }
 
-/// As [`check_layer`], for sequences that are nobody's item: numbered as they stand.
+/// As [`check_layer`], for the items of a batch: the tokens of each segment.
+pub(crate) fn check_items(
+    layer: usize,
+    output: &LayerOutput,
+    segments: &Segments,
+    tokens: &[SegmentTokens],
+) -> Result<(), EvaluationError> {
+    check_layer(layer, output, segments, |segment, row| (item(&tokens[segment]), tokens[segment].positions[row]))
+}
+
+/// As [`check_layer`], for sequences that belong to no item of a batch: the error names them by index.
 pub(crate) fn check_sequences(layer: usize, output: &LayerOutput, segments: &Segments) -> Result<(), EvaluationError> {
     check_layer(layer, output, segments, |segment, row| (format!("sequence {segment} of the probe"), row as u32))
 }

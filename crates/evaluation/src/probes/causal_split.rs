@@ -17,16 +17,17 @@
 
 use candle_core::{Device, Tensor};
 use ssm_kernels::Segments;
-use ssm_model::{Activations, LanguageModel, LayerRequest, LayerState, Signal, SignalSet};
+use ssm_model::{LanguageModel, LayerState, Signal, SignalSet};
 
 use super::passes::{
-    Answer, Observation, answer, answer_readings, embed, in_groups, parts, rows_of, score, through, whole,
+    AnswerLoss, Observation, answer_loss, answer_readings, embed, forward, in_groups, parts, rows_of, score, through,
+    whole,
 };
 use super::questions::{Question, Removed, questions};
 use super::table::{Key, ProbeTable};
 use super::{Column, Measure, Needs, Probe, ProbeSetup, SITE_DEPTH, Subject, items};
 use crate::error::EvaluationError;
-use crate::finite::check_sequences;
+use crate::run::{Check, LayerInput, PackedStream, RowTokens, Wanted, run_layer};
 use reduction_strategies::options::{OptionDefault, OptionInfo, OptionKind};
 
 const TOKENS: OptionInfo = OptionInfo {
@@ -122,13 +123,12 @@ fn look(
     group: &[Question<'_>],
 ) -> Result<Vec<Observation>, EvaluationError> {
     let inputs: Vec<Vec<u32>> = group.iter().map(Question::inputs).collect();
-    let (activations, sequences) = embed(model, &inputs)?;
-    let activations = through(model, activations, &sequences, 0..site + 1, None)?;
+    let arriving = through(model, embed(model, &inputs)?, 0..site + 1)?;
     let mut cases = Vec::new();
     let (mut front, mut lengths, mut parents) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut behind, mut behind_lengths) = (Vec::new(), Vec::new());
+    let (mut behind, mut behind_lengths, mut positions) = (Vec::new(), Vec::new(), Vec::new());
     for (index, question) in group.iter().enumerate() {
-        let rows = sequences.rows(index);
+        let rows = arriving.segments.rows(index);
         let row = |place: usize| (rows.start + place) as u32;
         for (position, removed) in question.tokens_to_remove(seed, tokens) {
             front.extend((0..=position).map(row));
@@ -136,6 +136,7 @@ fn look(
             lengths.extend([position, 1]);
             for _ in VARIANTS {
                 behind.extend((position + 1..rows.len()).map(row));
+                positions.extend(position as u32 + 1..rows.len() as u32);
                 behind_lengths.push(rows.len() - position - 1);
             }
             cases.push(Case { question, position, removed });
@@ -144,31 +145,37 @@ fn look(
     if cases.is_empty() {
         return Ok(Vec::new());
     }
-    let front_segments = Segments::new(&lengths, &parents)?;
+    let front = rows_of(&arriving.activations, &front)?;
+    let front = PackedStream::new(front, Segments::new(&lengths, &parents)?, RowTokens::untouched());
+    let behind = rows_of(&arriving.activations, &behind)?;
     let behind_segments = Segments::independent(&behind_lengths);
-    let (mut front, mut behind) = (rows_of(&activations, &front)?, rows_of(&activations, &behind)?);
+    let mut behind = PackedStream::new(behind, behind_segments, RowTokens::at(model, positions));
     let mut seen = Vec::new();
-    for layer in site + 1..model.config().n_layer() {
-        let signals = SignalSet::of(&[Signal::Dt, Signal::Scan]);
-        let request = LayerRequest { signals, states: true, ..LayerRequest::default() };
-        let output = model.layer(layer, &front, &front_segments, request)?;
-        check_sequences(layer, &output, &front_segments)?;
-        let (Some(state), Some(dt), Some(scan)) =
-            (&output.state, output.signals.get(Signal::Dt), output.signals.scan())
-        else {
-            unreachable!("asked for")
-        };
-        let decays = decays(dt, &scan.a, &front_segments, parts(state)?.1.dims())?;
-        let initial = starts(state, &decays)?;
-        let request = LayerRequest { initial: Some(&initial), states: true, ..LayerRequest::default() };
-        let after = model.layer(layer, &behind, &behind_segments, request)?;
-        check_sequences(layer, &after, &behind_segments)?;
-        if let Some(state) = &after.state {
-            end_divergence(layer, state, &cases, &mut seen)?;
-        }
-        (front, behind) = (output.activations, after.activations);
-    }
-    answers(model, &behind, &behind_segments, &cases, &mut seen)?;
+    let signals = SignalSet::of(&[Signal::Dt, Signal::Scan]);
+    let wanted = Wanted { signals, states: true, check: Check::Sequences };
+    forward(
+        model,
+        front,
+        site + 1..model.config().n_layer(),
+        |_| wanted,
+        |layer, front, shown| {
+            let (Some(state), Some(dt), Some(scan)) =
+                (&shown.state, shown.signals.get(Signal::Dt), shown.signals.scan())
+            else {
+                unreachable!("asked for")
+            };
+            let decays = decays(dt, &scan.a, &front.segments, parts(state)?.1.dims())?;
+            let initial = starts(state, &decays)?;
+            let input = LayerInput { initial: Some(&initial), ..behind.input() };
+            let after = run_layer(model, layer, input, Wanted { signals: SignalSet::NONE, ..wanted })?;
+            if let Some(state) = &after.state {
+                end_divergence(layer, state, &cases, &mut seen)?;
+            }
+            behind.activations = after.activations;
+            Ok(())
+        },
+    )?;
+    answers(model, &behind, &cases, &mut seen)?;
     Ok(seen)
 }
 
@@ -228,28 +235,27 @@ fn end_divergence(
 
 fn answers(
     model: &LanguageModel,
-    activations: &Activations,
-    segments: &Segments,
+    stream: &PackedStream,
     cases: &[Case<'_, '_>],
     seen: &mut Vec<Observation>,
 ) -> Result<(), EvaluationError> {
     let mut readings = Vec::new();
     for (index, case) in cases.iter().enumerate() {
         for variant in 0..VARIANTS.len() {
-            let first = segments.rows(index * VARIANTS.len() + variant).start;
+            let first = stream.segments.rows(index * VARIANTS.len() + variant).start;
             readings.push(answer_readings(case.question, first, case.position + 1));
         }
     }
-    let scores = score(model, activations, &readings.concat())?;
+    let scores = score(model, &stream.activations, &readings.concat())?;
     let mut scores = scores.as_slice();
     let mut all = Vec::with_capacity(readings.len());
     for readings in &readings {
         let (own, rest) = scores.split_at(readings.len());
-        all.push(answer(own, readings));
+        all.push(answer_loss(own, readings));
         scores = rest;
     }
     for (case, answers) in cases.iter().zip(all.chunks(VARIANTS.len())) {
-        let dense: Answer = answers[0];
+        let dense: AnswerLoss = answers[0];
         for (variant, answer) in VARIANTS.into_iter().zip(answers) {
             let keys = vec![Key::from(variant.name()), Key::from(case.removed.name()), Key::None];
             seen.push((case.question.item, "loss_increase", answer.loss - dense.loss, keys.clone()));

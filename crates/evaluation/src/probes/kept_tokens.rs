@@ -11,8 +11,8 @@ use super::table::{Key, ProbeTable};
 use super::{Column, Measure, Needs, Probe, ProbeSetup, Subject, items};
 use crate::batch::Batch;
 use crate::error::EvaluationError;
-use crate::run::{AtSite, Observer, drive_observed};
-use reduction_strategies::TokenTable;
+use crate::run::{SiteObserver, drive_observed};
+use reduction_strategies::{SitePlan, SiteStream, TokenTable};
 use ssm_kernels::Segments;
 
 pub(super) static PROBE: Probe = Probe {
@@ -63,15 +63,17 @@ fn run(setup: &ProbeSetup<'_>) -> Result<ProbeTable, EvaluationError> {
     let signals = metrics.iter().fold(SignalSet::default(), |set, metric| set.union(metric.signals()));
     in_groups(setup.model, &questions(setup.items), 1, |group| {
         let mut seen = Vec::new();
-        let mut at_site = |at: &AtSite<'_>| look(at, group, &metrics, signals, &mut seen);
-        let observer = Observer { signals, every_layer: false, at_site: &mut at_site };
+        let mut at_site =
+            |site: &SiteStream<'_>, plan: &SitePlan| look(site, plan, group, &metrics, signals, &mut seen);
+        let observer = SiteObserver { signals, every_layer: false, at_site: &mut at_site };
         drive_observed(setup.model, &contexts(group), reduction, Some(observer), None)?;
         Ok(seen)
     })
 }
 
 fn look(
-    at: &AtSite<'_>,
+    site: &SiteStream<'_>,
+    plan: &SitePlan,
     group: &[Question<'_>],
     metrics: &[Importance],
     signals: SignalSet,
@@ -83,13 +85,13 @@ fn look(
             view.signal(Signal::Dt).map(|dt| (0..dt.rows).map(|row| DT_MEAN.of(dt.row(row))).collect::<Vec<f32>>());
         Ok((scores, dt.unwrap_or_default()))
     };
-    let by_question = map_sequences(&at.stream, signals, Reads::NONE, 0, read)?;
-    let a = at.stream.signals.scan().map(|scan| host(&scan.a.flatten_all()?)).transpose()?;
+    let by_question = map_sequences(site, signals, Reads::NONE, 0, read)?;
+    let a = site.signals.scan().map(|scan| host(&scan.a.flatten_all()?)).transpose()?;
     let a = a.map(|a| a.to_vec1::<f32>()).transpose()?.unwrap_or_default();
     let mean_a = mean_row(&a, 1)[0];
     for (index, (question, read)) in group.iter().zip(by_question).enumerate() {
-        let (Some((scores, dt)), Some(plan)) = (read, &at.plan.plans[index]) else { continue };
-        let tokens = &at.stream.tokens.segments[index];
+        let (Some((scores, dt)), Some(plan)) = (read, &plan.plans[index]) else { continue };
+        let tokens = &site.tokens.segments[index];
         let n = question.context.len();
         for row in (0..tokens.positions.len()).filter(|row| !tokens.protected[*row]) {
             let position = tokens.positions[row];
@@ -104,7 +106,7 @@ fn look(
                 ("necessary", f64::from(u8::from(necessary))),
             ];
             for (measure, value) in values {
-                seen.push((question.item, measure, value, vec![Key::from(at.stream.layer), Key::from(fate)]));
+                seen.push((question.item, measure, value, vec![Key::from(site.layer), Key::from(fate)]));
             }
         }
     }

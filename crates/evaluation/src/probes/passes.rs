@@ -6,12 +6,13 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 use ssm_kernels::Segments;
 use ssm_kernels::ops::{TokenScore, gather_rows, log_probs};
-use ssm_model::{Activations, LanguageModel, LayerOutput, LayerRequest, LayerState, RecurrentState};
+use ssm_model::{Activations, LanguageModel, LayerState, RecurrentState};
 
 use super::questions::Question;
 use super::table::{Gather, Key, ProbeTable};
 use crate::error::EvaluationError;
-use crate::finite::{check_sequences, check_values};
+use crate::finite::check_values;
+use crate::run::{Check, Observer, PackedStream, RowTokens, Shown, Wanted, run_layers};
 
 /// Rows of a packed call, about: as in an evaluation, so that a probe needs no more memory than a cell.
 const MAX_TOKENS: usize = 1024;
@@ -19,7 +20,7 @@ const MAX_TOKENS: usize = 1024;
 /// One observation, to be gathered: item, measure, value, keys.
 pub(super) type Observation = (usize, &'static str, f64, Vec<Key>);
 
-/// Looks at groups of questions beside each other (one after the other on a GPU, which has one queue) and gathers what they saw in
+/// Looks at groups of questions in parallel (one after the other on a GPU, which has one queue) and gathers what they saw in
 /// order. A group has about so many rows that it fits into one call, where each question makes `copies` of itself.
 pub(super) fn in_groups<'a>(
     model: &LanguageModel,
@@ -51,40 +52,50 @@ pub(super) fn in_groups<'a>(
 }
 
 /// Embeds sequences as a packed stream without parents.
-pub(super) fn embed(model: &LanguageModel, sequences: &[Vec<u32>]) -> Result<(Activations, Segments), EvaluationError> {
+pub(super) fn embed(model: &LanguageModel, sequences: &[Vec<u32>]) -> Result<PackedStream, EvaluationError> {
     let lengths: Vec<usize> = sequences.iter().map(Vec::len).collect();
-    Ok((model.embed(&sequences.concat())?, Segments::independent(&lengths)))
+    let activations = model.embed(&sequences.concat())?;
+    Ok(PackedStream::new(activations, Segments::independent(&lengths), RowTokens::untouched()))
 }
 
-/// Runs `layers` over a stream and shows each output to `look`.
+/// Runs `layers` over a stream and shows what each returns of `wanted` to `look`. Every layer is checked.
 pub(super) fn forward(
     model: &LanguageModel,
-    mut activations: Activations,
-    segments: &Segments,
+    stream: PackedStream,
     layers: Range<usize>,
-    request: LayerRequest<'_>,
-    mut look: impl FnMut(usize, &LayerOutput) -> Result<(), EvaluationError>,
-) -> Result<Activations, EvaluationError> {
-    for layer in layers {
-        let output = model.layer(layer, &activations, segments, request)?;
-        check_sequences(layer, &output, segments)?;
-        look(layer, &output)?;
-        activations = output.activations;
-    }
-    Ok(activations)
+    wanted: impl Fn(usize) -> Wanted<'static>,
+    look: impl FnMut(usize, &PackedStream, Shown) -> Result<(), EvaluationError>,
+) -> Result<PackedStream, EvaluationError> {
+    run_layers(model, stream, layers, &mut Looking { wanted, look })
 }
 
-/// As [`forward`], without looking. `positions` are those of the rows, for models that read them; numbered anew if not given.
+/// As [`forward`], without looking.
 pub(super) fn through(
     model: &LanguageModel,
-    activations: Activations,
-    segments: &Segments,
+    stream: PackedStream,
     layers: Range<usize>,
-    positions: Option<&[u32]>,
-) -> Result<Activations, EvaluationError> {
-    let positions = positions.filter(|_| model.config().uses_positions());
-    let request = LayerRequest { positions, ..LayerRequest::default() };
-    forward(model, activations, segments, layers, request, |_, _| Ok(()))
+) -> Result<PackedStream, EvaluationError> {
+    forward(model, stream, layers, |_| Wanted::default(), |_, _, _| Ok(()))
+}
+
+/// Looks at every layer and changes nothing.
+struct Looking<W, L> {
+    wanted: W,
+    look: L,
+}
+
+impl<W, L> Observer for Looking<W, L>
+where
+    W: Fn(usize) -> Wanted<'static>,
+    L: FnMut(usize, &PackedStream, Shown) -> Result<(), EvaluationError>,
+{
+    fn wanted(&self, layer: usize) -> Wanted<'_> {
+        Wanted { check: Check::Sequences, ..(self.wanted)(layer) }
+    }
+
+    fn after(&mut self, layer: usize, stream: &mut PackedStream, shown: Shown) -> Result<(), EvaluationError> {
+        (self.look)(layer, stream, shown)
+    }
 }
 
 /// Rows of both branches.
@@ -94,7 +105,7 @@ pub(super) fn rows_of(activations: &Activations, rows: &[u32]) -> Result<Activat
 }
 
 /// The residual stream that the next block reads: residual plus hidden states, in host memory.
-pub(super) fn stream(activations: &Activations) -> Result<Tensor, EvaluationError> {
+pub(super) fn residual_stream(activations: &Activations) -> Result<Tensor, EvaluationError> {
     let sum = match &activations.residual {
         Some(residual) => (residual + activations.hidden.to_dtype(residual.dtype())?)?,
         None => activations.hidden.clone(),
@@ -123,25 +134,25 @@ pub(super) fn score(
     Ok(scores)
 }
 
-/// How one answer came out.
+/// How well a model gives the answer to a question.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Answer {
+pub(super) struct AnswerLoss {
     /// Mean of -ln p over the scored tokens.
     pub(super) loss: f64,
     /// Whether all of them are the greedy ones.
     pub(super) right: bool,
 }
 
-/// The answer to a question whose inputs begin at `first`, from which rows before those of the readings are gone: `removed` of them.
+/// Where the answer to a question is read whose inputs begin at `first`, with `removed` rows before those of the readings removed.
 pub(super) fn answer_readings(question: &Question<'_>, first: usize, removed: usize) -> Vec<(usize, u32)> {
     question.readings().into_iter().map(|(row, target)| (first + row - removed, target)).collect()
 }
 
-/// One answer from the scores of its tokens.
-pub(super) fn answer(scores: &[TokenScore], readings: &[(usize, u32)]) -> Answer {
+/// From the scores of the answer's tokens.
+pub(super) fn answer_loss(scores: &[TokenScore], readings: &[(usize, u32)]) -> AnswerLoss {
     let loss = scores.iter().map(|score| -f64::from(score.log_prob)).sum::<f64>() / scores.len().max(1) as f64;
     let right = scores.iter().zip(readings).all(|(score, (_, target))| score.greedy == *target);
-    Answer { loss, right }
+    AnswerLoss { loss, right }
 }
 
 /// The state of a recurrent layer as two tensors: inputs of the convolution `[segments, channels, d_conv]` and the scan's `[segments, ..]`.

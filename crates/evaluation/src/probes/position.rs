@@ -1,16 +1,17 @@
 //! Probe `position`: where in the context does a loss of tokens hurt?
 //!
-//! A block of neighbouring tokens leaves after one layer; the block stands at evenly spaced places of the context. Every place is a
-//! pass of its own from that layer on.
+//! A block of neighbouring tokens is removed after one layer, at evenly spaced places of the context. Every place is a pass of its
+//! own from that layer on.
 
 use ssm_kernels::Segments;
 use ssm_model::LanguageModel;
 
-use super::passes::{Observation, answer, answer_readings, embed, in_groups, rows_of, score, through};
+use super::passes::{Observation, answer_loss, answer_readings, embed, in_groups, rows_of, score, through};
 use super::questions::{Question, questions};
 use super::table::{Key, ProbeTable};
 use super::{Column, Measure, Needs, Probe, ProbeSetup, SITE_DEPTH, Subject, items};
 use crate::error::EvaluationError;
+use crate::run::{PackedStream, RowTokens};
 use reduction_strategies::options::{OptionDefault, OptionInfo, OptionKind};
 
 const BLOCK: OptionInfo = OptionInfo {
@@ -72,35 +73,34 @@ fn look(
 ) -> Result<Vec<Observation>, EvaluationError> {
     let group: Vec<&Question<'_>> = group.iter().filter(|question| question.reducible() > 0).collect();
     let inputs: Vec<Vec<u32>> = group.iter().map(|question| question.inputs()).collect();
-    let (activations, sequences) = embed(model, &inputs)?;
-    let activations = through(model, activations, &sequences, 0..site + 1, None)?;
+    let arriving = through(model, embed(model, &inputs)?, 0..site + 1)?;
     let (mut rows, mut positions) = (Vec::new(), Vec::new());
     let (mut lengths, mut readings) = (Vec::new(), Vec::new());
     let mut first = 0;
     for (index, question) in group.iter().enumerate() {
-        let all = sequences.rows(index);
+        let all = arriving.segments.rows(index);
         // The whole sequence, then one without the block at each place.
         let blocks = (0..places).map(|place| block(question.reducible(), share, place, places));
         for (start, length) in std::iter::once((0, 0)).chain(blocks) {
-            let gone = all.start + start..all.start + start + length;
-            let stay = all.clone().filter(|row| !gone.contains(row));
-            // A removed block leaves a gap.
-            positions.extend(stay.clone().map(|row| (row - all.start) as u32));
-            rows.extend(stay.map(|row| row as u32));
+            let removed = all.start + start..all.start + start + length;
+            let kept = all.clone().filter(|row| !removed.contains(row));
+            // The positions keep the gap of the removed block.
+            positions.extend(kept.clone().map(|row| (row - all.start) as u32));
+            rows.extend(kept.map(|row| row as u32));
             lengths.push(all.len() - length);
             readings.push(answer_readings(question, first, length));
             first += all.len() - length;
         }
     }
-    let segments = Segments::independent(&lengths);
-    let activations = rows_of(&activations, &rows)?;
-    let activations = through(model, activations, &segments, site + 1..model.config().n_layer(), Some(&positions))?;
-    let scores = score(model, &activations, &readings.concat())?;
+    let activations = rows_of(&arriving.activations, &rows)?;
+    let stream = PackedStream::new(activations, Segments::independent(&lengths), RowTokens::at(model, positions));
+    let stream = through(model, stream, site + 1..model.config().n_layer())?;
+    let scores = score(model, &stream.activations, &readings.concat())?;
     let mut scores = scores.as_slice();
     let answers = readings.iter().map(|readings| {
         let (own, rest) = scores.split_at(readings.len());
         scores = rest;
-        answer(own, readings)
+        answer_loss(own, readings)
     });
     let answers: Vec<_> = answers.collect();
     let mut seen = Vec::new();

@@ -6,14 +6,13 @@ use reduction_strategies::blocks::importance::{
 use reduction_strategies::blocks::random::{Purpose, uniform};
 use reduction_strategies::options::{OptionKind, OptionValue, ResolvedOptions};
 use reduction_strategies::{Reads, SiteStream, TokenTable, map_sequences};
-use ssm_model::{LanguageModel, LayerRequest, Signal, SignalSet};
+use ssm_model::{LanguageModel, Signal, SignalSet};
 
 use super::passes::{embed, forward};
 use super::questions::Question;
 use crate::batch::Positions;
 use crate::error::EvaluationError;
-use crate::run::influence::Leaving;
-use crate::run::leave_one_out;
+use crate::run::{PackedStream, Wanted, leave_one_out};
 
 /// An importance under the names that experiment files and records use.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -76,7 +75,6 @@ pub(super) fn scores(
     seed: u64,
 ) -> Result<Scores, EvaluationError> {
     let contexts: Vec<Vec<u32>> = questions.iter().map(|question| question.context.to_vec()).collect();
-    let (activations, segments) = embed(model, &contexts)?;
     let table = TokenTable::new(questions.iter().map(Question::table).collect());
     let wanted = metrics
         .iter()
@@ -84,19 +82,20 @@ pub(super) fn scores(
         .fold(SignalSet::default(), |set, importance| set.union(importance.signals()));
     let mut all = Vec::with_capacity(layers.len());
     let end = layers.last().map_or(0, |last| last + 1);
-    let request = LayerRequest { signals: wanted, ..LayerRequest::default() };
-    forward(model, activations, &segments, 0..end, request, |layer, output| {
+    let request = |_| Wanted { signals: wanted, ..Wanted::default() };
+    forward(model, embed(model, &contexts)?, 0..end, request, |layer, stream, shown| {
         if !layers.contains(&layer) {
             return Ok(());
         }
-        let mut signals = output.signals.clone();
+        let PackedStream { segments, activations, .. } = stream;
+        let mut signals = shown.signals;
         if wanted.contains(Signal::Influence) {
-            let (activations, positions) = (&output.activations, Positions::default());
-            let leaving = Leaving { layer, activations, segments: &segments, positions };
             let tokens: Vec<_> = table.segments.iter().map(Some).collect();
-            signals.set(Signal::Influence, Some(leave_one_out(model, leaving, &tokens)?));
+            let site = SiteStream::new(layer, &tokens, segments, activations, &signals)?;
+            let influence = leave_one_out(model, &site, Positions::default())?;
+            signals.set(Signal::Influence, Some(influence));
         }
-        let stream = SiteStream::new(layer, &table, &segments, &output.activations, &signals)?;
+        let site = SiteStream::new(layer, &table, segments, activations, &signals)?;
         let of = |view: &reduction_strategies::SequenceView<'_>| {
             let n = view.len() - 1;
             let one = |metric: &Named| {
@@ -111,7 +110,7 @@ pub(super) fn scores(
             };
             metrics.iter().map(one).collect::<Result<Vec<_>, _>>()
         };
-        let by_question = map_sequences(&stream, wanted, Reads::ALL, seed, of)?;
+        let by_question = map_sequences(&site, wanted, Reads::ALL, seed, of)?;
         all.push(by_question.into_iter().flatten().collect());
         Ok(())
     })?;

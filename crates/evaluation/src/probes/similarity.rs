@@ -6,13 +6,14 @@
 use reduction_strategies::blocks::importance::Source;
 use reduction_strategies::vectors::{dot, norm};
 use reduction_strategies::{Matrix, Reads, SiteStream, TokenTable, map_sequences};
-use ssm_model::{LayerRequest, Signal, SignalSet};
+use ssm_model::{Signal, SignalSet};
 
 use super::passes::{Observation, embed, forward, in_groups};
 use super::questions::{Question, questions};
 use super::table::{Key, ProbeTable};
 use super::{Column, Measure, Needs, Probe, ProbeSetup, Subject, every, items, layers};
 use crate::error::EvaluationError;
+use crate::run::Wanted;
 
 /// Share of the even tokens whose merge is judged.
 const MERGED_SHARE: f64 = 0.1;
@@ -56,20 +57,19 @@ const SOURCES: [Source; 3] = [Source::BlockOutput, Source::Residual, Source::Ssm
 
 fn run(setup: &ProbeSetup<'_>) -> Result<ProbeTable, EvaluationError> {
     let model = setup.model;
-    let shown = layers(0, model.config().n_layer(), setup.options.integer("every") as usize);
+    let looked_at = layers(0, model.config().n_layer(), setup.options.integer("every") as usize);
     in_groups(model, &questions(setup.items), 1, |group| {
         let contexts: Vec<Vec<u32>> = group.iter().map(|question| question.context.to_vec()).collect();
-        let (activations, segments) = embed(model, &contexts)?;
         let table = TokenTable::new(group.iter().map(Question::table).collect());
         let signals = SignalSet::of(&[Signal::SsmOutput]);
-        let request = LayerRequest { signals, ..LayerRequest::default() };
+        let wanted = |_| Wanted { signals, ..Wanted::default() };
         let mut seen: Vec<Observation> = Vec::new();
-        forward(model, activations, &segments, 0..model.config().n_layer(), request, |layer, output| {
-            if !shown.contains(&layer) {
+        forward(model, embed(model, &contexts)?, 0..model.config().n_layer(), wanted, |layer, stream, shown| {
+            if !looked_at.contains(&layer) {
                 return Ok(());
             }
-            let stream = SiteStream::new(layer, &table, &segments, &output.activations, &output.signals)?;
-            let by_question = map_sequences(&stream, signals, Reads::ALL, 0, |view| {
+            let site = SiteStream::new(layer, &table, &stream.segments, &stream.activations, &shown.signals)?;
+            let by_question = map_sequences(&site, signals, Reads::ALL, 0, |view| {
                 SOURCES.iter().map(|source| Ok(Likeness::of(source.of(view)?))).collect::<Result<Vec<_>, _>>()
             })?;
             for (question, all) in group.iter().zip(by_question.into_iter().flatten()) {

@@ -10,15 +10,15 @@
 
 use ssm_kernels::Segments;
 use ssm_kernels::host::{F32View, matrix};
-use ssm_model::{LanguageModel, LayerOutput, LayerRequest, Signal, SignalSet};
+use ssm_model::{LanguageModel, Signal, SignalSet};
 
 use super::half_life::{CLASSES, class, half_lives, mean_row};
-use super::passes::{Observation, embed, host, in_groups, parts, rows_of, stream, through};
+use super::passes::{Observation, embed, forward, host, in_groups, parts, residual_stream, rows_of, through};
 use super::questions::{Question, Removed, questions};
 use super::table::{Key, ProbeTable};
 use super::{Column, Measure, Needs, Probe, ProbeSetup, SITE_DEPTH, Subject, every, items, layers};
 use crate::error::EvaluationError;
-use crate::finite::check_sequences;
+use crate::run::{PackedStream, RowTokens, Shown, Wanted};
 
 pub(super) static PROBE: Probe = Probe {
     name: "state_divergence",
@@ -83,22 +83,24 @@ fn pieces(distances: &[usize], behind: usize) -> Vec<usize> {
 fn look(
     model: &LanguageModel,
     site: usize,
-    shown: &[usize],
+    layers: &[usize],
     seed: u64,
     group: &[Question<'_>],
 ) -> Result<Vec<Observation>, EvaluationError> {
     let inputs: Vec<Vec<u32>> = group.iter().map(Question::inputs).collect();
-    let (activations, whole) = embed(model, &inputs)?;
-    let activations = through(model, activations, &whole, 0..site + 1, None)?;
+    let arriving = through(model, embed(model, &inputs)?, 0..site + 1)?;
     let mut cases = Vec::new();
-    let (mut rows, mut lengths, mut parents) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut rows, mut positions) = (Vec::new(), Vec::new());
+    let (mut lengths, mut parents) = (Vec::new(), Vec::new());
     for (index, question) in group.iter().enumerate() {
-        let all = whole.rows(index);
+        let all = arriving.segments.rows(index);
         for (position, removed) in question.tokens_to_remove(seed, 1) {
             let distances = distances(position, all.len());
             let behind = all.len() - position - 1;
             for skip in [false, true] {
-                rows.extend(all.clone().filter(|row| !skip || *row != all.start + position).map(|row| row as u32));
+                let kept = all.clone().filter(|row| !skip || *row != all.start + position);
+                positions.extend(kept.clone().map(|row| (row - all.start) as u32));
+                rows.extend(kept.map(|row| row as u32));
                 let first = lengths.len();
                 lengths.extend([position + usize::from(!skip)].into_iter().chain(pieces(&distances, behind)));
                 parents.extend((first..lengths.len()).map(|segment| (segment > first).then(|| segment - 1)));
@@ -107,36 +109,34 @@ fn look(
         }
     }
     let segments = Segments::new(&lengths, &parents)?;
-    let mut activations = rows_of(&activations, &rows)?;
+    let activations = rows_of(&arriving.activations, &rows)?;
+    let stream = PackedStream::new(activations, segments, RowTokens::at(model, positions));
     let mut seen = Vec::new();
-    for layer in site + 1..model.config().n_layer() {
-        let looks = shown.contains(&layer);
+    let wanted = |layer| {
+        let looks = layers.contains(&layer);
         let signals = if looks { SignalSet::of(&[Signal::Dt, Signal::Scan]) } else { SignalSet::NONE };
-        let request = LayerRequest { signals, states: looks, ..LayerRequest::default() };
-        let output = model.layer(layer, &activations, &segments, request)?;
-        check_sequences(layer, &output, &segments)?;
-        if looks {
-            compare(layer, &output, &segments, &cases, &mut seen)?;
-        }
-        activations = output.activations;
-    }
+        Wanted { signals, states: looks, ..Wanted::default() }
+    };
+    forward(model, stream, site + 1..model.config().n_layer(), wanted, |layer, stream, shown| {
+        if layers.contains(&layer) { compare(layer, stream, &shown, &cases, &mut seen) } else { Ok(()) }
+    })?;
     Ok(seen)
 }
 
 /// Compares the states of the two streams of each case after one layer.
 fn compare(
     layer: usize,
-    output: &LayerOutput,
-    segments: &Segments,
+    stream: &PackedStream,
+    shown: &Shown,
     cases: &[Case<'_, '_>],
     seen: &mut Vec<Observation>,
 ) -> Result<(), EvaluationError> {
-    let (Some(state), Some(dt), Some(scan)) = (&output.state, output.signals.get(Signal::Dt), output.signals.scan())
+    let (Some(state), Some(dt), Some(scan)) = (&shown.state, shown.signals.get(Signal::Dt), shown.signals.scan())
     else {
         unreachable!("asked for")
     };
     let ssm = host(&parts(state)?.1.flatten_from(1)?)?;
-    let (dt, a, after) = (host(dt)?, host(&scan.a.flatten_all()?)?, stream(&output.activations)?);
+    let (dt, a, after) = (host(dt)?, host(&scan.a.flatten_all()?)?, residual_stream(&stream.activations)?);
     let (states, _, size) = matrix(&ssm, "state_divergence", "states")?;
     let (dt, _, heads) = matrix(&dt, "state_divergence", "dt")?;
     let (after, _, width) = matrix(&after, "state_divergence", "stream")?;
@@ -147,11 +147,11 @@ fn compare(
         let (whole, short) = (first, first + n);
         first += 2 * n;
         // Step sizes of the whole sequence: of the first of the two streams.
-        let rows = segments.rows(whole).start..segments.rows(short).start;
+        let rows = stream.segments.rows(whole).start..stream.segments.rows(short).start;
         let lives = half_lives(&mean_row(&dt[rows.start * heads..rows.end * heads], heads), &a);
         let repeat = size / lives.len();
         for (piece, distance) in case.distances.iter().enumerate() {
-            let at = |stream: usize| &states[(stream + 1 + piece) * size..(stream + 2 + piece) * size];
+            let at = |first: usize| &states[(first + 1 + piece) * size..(first + 2 + piece) * size];
             let mut sums = [(0.0_f64, 0.0_f64); CLASSES.len()];
             for (part, (h, other)) in at(whole).iter().zip(at(short)).enumerate() {
                 let sums = &mut sums[class(lives[part / repeat])];
@@ -167,8 +167,8 @@ fn compare(
                 seen.push((case.question.item, "weight", own.1 / total.1, key(name)));
             }
             seen.push((case.question.item, "divergence", (total.0 / total.1).sqrt(), key("all")));
-            let row = |stream: usize| {
-                let last = segments.rows(stream + 1 + piece).end - 1;
+            let row = |first: usize| {
+                let last = stream.segments.rows(first + 1 + piece).end - 1;
                 &after[last * width..(last + 1) * width]
             };
             seen.push((case.question.item, "stream_divergence", relative(row(whole), row(short)), key("all")));

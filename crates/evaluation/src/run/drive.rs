@@ -1,31 +1,30 @@
-//! Runs a batch through the model, reducing at the sites: the loop between model and strategies.
+//! Runs a batch through the model and reduces it at the sites: the reference that the executor must equal bit for bit.
 
 use reduction_strategies::{SitePlan, SiteStream, TokenTable, plan_site};
 use ssm_kernels::Segments;
-use ssm_model::{Activations, LanguageModel, LayerRequest, LayerState, Signal, SignalSet};
+use ssm_model::{Activations, LanguageModel, LayerState, Signal, SignalSet, Signals};
 
 use super::driven::{Driven, SiteTrace};
-use super::influence::{Leaving, leave_one_out};
+use super::influence::leave_one_out;
+use super::layer::{Check, RowTokens, Wanted};
+use super::layers::{Observer, PackedStream, Shown, run_layers};
 #[cfg(feature = "cuda")]
 use super::on_gpu;
 use super::reduction::{Reduction, matching};
-use crate::batch::{Batch, Positions, token_pairs};
+use crate::batch::{Batch, token_pairs};
 use crate::error::EvaluationError;
-use crate::finite::{self, Arriving};
-
-/// A site before its plan is carried out.
-pub(crate) struct AtSite<'a> {
-    pub(crate) stream: SiteStream<'a>,
-    pub(crate) plan: &'a SitePlan,
-}
+use crate::finite::NonFiniteRows;
 
 /// Looks at every site of a batch.
-pub(crate) struct Observer<'a> {
+pub(crate) struct SiteObserver<'a> {
     /// What it needs besides the signals of the rule: at sites, or after every layer.
     pub(crate) signals: SignalSet,
     pub(crate) every_layer: bool,
-    pub(crate) at_site: &'a mut dyn FnMut(&AtSite<'_>) -> Result<(), EvaluationError>,
+    pub(crate) at_site: &'a mut AtSite<'a>,
 }
+
+/// Sees the stream at a site and the plan that is about to be carried out.
+type AtSite<'a> = dyn FnMut(&SiteStream<'_>, &SitePlan) -> Result<(), EvaluationError> + 'a;
 
 pub(crate) fn drive(
     model: &LanguageModel,
@@ -39,76 +38,101 @@ pub(crate) fn drive(
     drive_observed(model, batch, reduction, None, None)
 }
 
-/// [`drive`] with every plan in the hands of the host before the next layer runs, and seen by an observer, for whom every layer is
-/// checked; adds the state after each layer to `states`.
+/// [`drive`] with every plan in host memory before the next layer runs, and seen by an observer, for whom every layer is checked;
+/// adds the state after each layer to `states`.
 pub(crate) fn drive_observed(
     model: &LanguageModel,
     batch: &Batch,
     reduction: &Reduction,
-    mut observer: Option<Observer<'_>>,
-    mut states: Option<&mut Vec<LayerState>>,
+    observer: Option<SiteObserver<'_>>,
+    states: Option<&mut Vec<LayerState>>,
 ) -> Result<(Activations, Driven), EvaluationError> {
-    let observed = observer.as_ref().map_or_else(SignalSet::default, |observer| observer.signals);
-    let always =
-        if observer.as_ref().is_some_and(|observer| observer.every_layer) { observed } else { SignalSet::default() };
-    let mut activations = model.embed(&batch.tokens)?;
-    let mut segments = batch.segments.clone();
-    let mut table = batch.table.clone();
-    let mut sites = Vec::new();
-    let (mut token_layers, mut token_pairs, mut matching_flops) = (0, 0, 0.0);
-    for layer in 0..model.config().n_layer() {
-        let reduces = reduction.sites.contains(&layer);
-        let signals = if reduces { reduction.rule.signals().union(observed) } else { always };
-        let lengths = (0..segments.len()).map(|index| segments.length(index));
-        let times = TokenTable::times(table.segments.iter().zip(lengths));
-        let positions = model.config().uses_positions().then(|| positions(reduction.positions, &table, &segments));
-        let (time, positions) = (times.as_deref(), positions.as_deref());
-        let request = LayerRequest { signals, time, positions, states: states.is_some(), ..LayerRequest::default() };
-        let output = model.layer(layer, &activations, &segments, request)?;
-        if observer.is_some() {
-            let tokens = &table.segments;
-            finite::check_layer(layer, &output, &segments, |segment, row| {
-                (format!("item {}", tokens[segment].item), tokens[segment].positions[row])
-            })?;
+    let (segments, table) = (batch.segments.clone(), batch.table.clone());
+    let tokens = RowTokens::of(model, &[(&table.segments, reduction.positions)], &segments);
+    let stream = PackedStream::new(model.embed(&batch.tokens)?, segments, tokens);
+    let (sites, token_layers, token_pairs, matching_flops) = (Vec::new(), 0, 0, 0.0);
+    let mut driver =
+        Driver { model, reduction, observer, states, table, sites, token_layers, token_pairs, matching_flops };
+    let PackedStream { activations, segments, .. } =
+        run_layers(model, stream, 0..model.config().n_layer(), &mut driver)?;
+    let Driver { table, sites, token_layers, token_pairs, matching_flops, .. } = driver;
+    Ok((activations, Driven { segments, table, sites, token_layers, token_pairs, matching_flops }))
+}
+
+/// Reduces a stream at the sites of a reduction, and counts.
+struct Driver<'a, 'o> {
+    model: &'a LanguageModel,
+    reduction: &'a Reduction,
+    observer: Option<SiteObserver<'o>>,
+    states: Option<&'a mut Vec<LayerState>>,
+    table: TokenTable,
+    sites: Vec<SiteTrace>,
+    token_layers: u64,
+    token_pairs: u64,
+    matching_flops: f64,
+}
+
+impl Observer for Driver<'_, '_> {
+    fn wanted(&self, layer: usize) -> Wanted<'_> {
+        let reduces = self.reduction.sites.contains(&layer);
+        let mut signals = if reduces { self.reduction.rule.signals() } else { SignalSet::default() };
+        let mut check = Check::Off;
+        if let Some(observer) = &self.observer {
+            check = Check::Items(&self.table.segments);
+            if reduces || observer.every_layer {
+                signals = signals.union(observer.signals);
+            }
         }
-        token_layers += segments.n_tokens() as u64;
-        token_pairs += pairs(&segments);
-        if let Some(states) = &mut states {
-            states.extend(output.state);
+        Wanted { signals, states: self.states.is_some(), check }
+    }
+
+    fn after(&mut self, layer: usize, stream: &mut PackedStream, shown: Shown) -> Result<(), EvaluationError> {
+        self.token_layers += stream.segments.n_tokens() as u64;
+        self.token_pairs += pairs(&stream.segments);
+        if let Some(states) = &mut self.states {
+            states.extend(shown.state);
         }
-        activations = output.activations;
-        if !reduces {
-            continue;
+        if self.reduction.sites.contains(&layer) {
+            self.reduce(layer, stream, shown.signals)?;
         }
-        let mut signals = output.signals;
+        Ok(())
+    }
+}
+
+impl Driver<'_, '_> {
+    fn reduce(&mut self, layer: usize, stream: &mut PackedStream, mut signals: Signals) -> Result<(), EvaluationError> {
+        let Self { model, reduction, table, .. } = self;
+        let PackedStream { activations, segments, .. } = &*stream;
         if reduction.rule.signals().contains(Signal::Influence) {
-            let (activations, positions) = (&activations, reduction.positions);
-            let leaving = Leaving { layer, activations, segments: &segments, positions };
             let tokens: Vec<_> = table.segments.iter().map(Some).collect();
-            signals.set(Signal::Influence, Some(leave_one_out(model, leaving, &tokens)?));
+            let site = SiteStream::new(layer, &tokens, segments, activations, &signals)?;
+            let influence = leave_one_out(model, &site, reduction.positions)?;
+            signals.set(Signal::Influence, Some(influence));
         }
-        let stream = SiteStream::new(layer, &table, &segments, &activations, &signals)?;
-        let (plan, merged_similarity) = plan_stream(model, reduction, &stream)?;
-        if let Some(observer) = &mut observer {
-            (observer.at_site)(&AtSite { stream, plan: &plan })?;
+        let site = SiteStream::new(layer, table, segments, activations, &signals)?;
+        let (plan, merged_similarity) = plan_stream(model, reduction, &site)?;
+        if let Some(observer) = &mut self.observer {
+            (observer.at_site)(&site, &plan)?;
         }
         let planned =
             table.segments.iter().zip(&plan.plans).filter_map(|(tokens, plan)| Some((tokens, plan.as_ref()?)));
         let flops = planned.map(|(tokens, plan)| matching(&reduction.rule, model.config(), layer, tokens, plan));
-        matching_flops += flops.sum::<f64>();
+        self.matching_flops += flops.sum::<f64>();
         if !plan.is_identity() {
-            Arriving::of(&stream)?.check(layer, &table.segments)?;
+            NonFiniteRows::of(&site)?.check(layer, &table.segments)?;
         }
-        (activations, segments) = plan.apply(&stream)?;
-        let arriving = table.clone();
-        table = table.apply(&plan)?;
-        sites.push(SiteTrace { site: layer, plan, arriving, merged_similarity });
+        let (activations, segments) = plan.apply(&site)?;
+        let after = table.apply(&plan)?;
+        let tokens = RowTokens::of(model, &[(&after.segments, reduction.positions)], &segments);
+        *stream = PackedStream::new(activations, segments, tokens);
+        let arriving = std::mem::replace(table, after);
+        self.sites.push(SiteTrace { site: layer, plan, arriving, merged_similarity });
+        Ok(())
     }
-    Ok((activations, Driven { segments, table, sites, token_layers, token_pairs, matching_flops }))
 }
 
 /// Plans of all segments of a stream, and the mean similarity of merged pairs per segment; decided on the GPU where the model
-/// lies there and the rule can be.
+/// is there and the rule can be.
 pub(crate) fn plan_stream(
     model: &LanguageModel,
     reduction: &Reduction,
@@ -134,14 +158,6 @@ pub(crate) fn plans_on_host(model: &LanguageModel, reduction: &Reduction) -> boo
     }
     let _ = model;
     !reduction.rule.is_blind()
-}
-
-/// Positions of all rows of a stream.
-fn positions(positions: Positions, table: &TokenTable, segments: &Segments) -> Vec<u32> {
-    let rows: Vec<usize> = (0..segments.len()).map(|index| segments.length(index)).collect();
-    let mut out = Vec::with_capacity(segments.n_tokens());
-    positions.extend(&table.segments, |index| segments.parent(index), &rows, &mut out);
-    out
 }
 
 /// [`token_pairs`] of a stream.

@@ -1,13 +1,15 @@
-//! Leave-one-out influence: how much the next-token distribution at the end of a sequence changes when one token leaves at a
+//! Leave-one-out influence: how much the next-token distribution at the end of a sequence changes when one token is removed at a
 //! site. What the importance `oracle` reads: a strategy knows no model, so the driver measures and hands it over as a signal.
 //!
 //! One run of all later layers per token: `n^2` token-layers each, so inputs must be small.
 
 use candle_core::{Device, Tensor};
-use reduction_strategies::{Plan, SegmentTokens, TokenTable, apply_forks};
+use reduction_strategies::{Plan, SegmentTokens, SiteStream, apply_forks};
 use ssm_kernels::{KernelError, Segments};
-use ssm_model::{Activations, LanguageModel, LayerRequest};
+use ssm_model::{Activations, LanguageModel};
 
+use super::layer::RowTokens;
+use super::layers::{PackedStream, Unobserved, run_layers};
 use crate::batch::Positions;
 use crate::error::EvaluationError;
 
@@ -16,31 +18,24 @@ pub const MOST_TOKENS: usize = 256;
 /// Rows of one packed call, about.
 const ROWS_AT_ONCE: usize = 4096;
 
-/// A stream as it leaves a layer.
-#[derive(Clone, Copy)]
-pub(crate) struct Leaving<'a> {
-    /// 0-based layer.
-    pub(crate) layer: usize,
-    /// Activations after it.
-    pub(crate) activations: &'a Activations,
-    /// Which rows belong together.
-    pub(crate) segments: &'a Segments,
-    /// Positions that later layers read once a token has left, where they read some.
-    pub(crate) positions: Positions,
-}
+/// The stream at a site, with the tokens of each segment that is measured.
+type Measured<'a, 't> = SiteStream<'a, Vec<Option<&'t SegmentTokens>>>;
 
-/// `[tokens, 1]`: of every unprotected token of a segment that `tokens` is there for and that is open to reduction,
-/// `KL(p || p without the token)` in nats, `p` being the distribution after the segment's last row; 0 elsewhere.
+/// `[tokens, 1]`: of every unprotected token of a segment that has tokens in `site` and is open to reduction,
+/// `KL(p || p without the token)` in nats, where `p` is the distribution after the segment's last row; 0 elsewhere. `positions`: those
+/// that later layers read once a token is removed, where they read some.
 pub(crate) fn leave_one_out(
     model: &LanguageModel,
-    leaving: Leaving<'_>,
-    tokens: &[Option<&SegmentTokens>],
+    site: &Measured<'_, '_>,
+    positions: Positions,
 ) -> Result<Tensor, EvaluationError> {
-    let mut influence = Vec::with_capacity(leaving.segments.n_tokens());
-    for (segment, tokens) in tokens.iter().enumerate() {
-        let length = leaving.segments.length(segment);
+    let mut influence = Vec::with_capacity(site.segments.n_tokens());
+    let rest =
+        RestOfModel { model, layer: site.layer, arriving: site.activations(), segments: site.segments, positions };
+    for (segment, tokens) in site.tokens.iter().enumerate() {
+        let length = site.segments.length(segment);
         match tokens.filter(|tokens| tokens.reducible && length > 1) {
-            Some(tokens) => influence.extend(of_segment(model, leaving, segment, tokens)?),
+            Some(tokens) => influence.extend(rest.influence(segment, tokens)?),
             None => influence.extend(std::iter::repeat_n(0.0, length)),
         }
     }
@@ -57,62 +52,59 @@ pub(crate) fn check(tokens: &SegmentTokens) -> Result<(), EvaluationError> {
     Ok(())
 }
 
-fn of_segment(
-    model: &LanguageModel,
-    leaving: Leaving<'_>,
-    segment: usize,
-    tokens: &SegmentTokens,
-) -> Result<Vec<f32>, EvaluationError> {
-    check(tokens)?;
-    let n = tokens.positions.len();
-    let whole = [Plan::identity(n)];
-    let reference = last_log_probs(model, leaving, segment, tokens, &whole)?.remove(0);
-    let removed: Vec<u32> = (0..n as u32).filter(|row| !tokens.protected[*row as usize]).collect();
-    let mut influence = vec![0.0; n];
-    for part in removed.chunks((ROWS_AT_ONCE / n).max(1)) {
-        let without = |gone: &u32| Plan::prune(n, (0..n as u32).filter(|row| row != gone).collect());
-        let plans = part.iter().map(without).collect::<Result<Vec<_>, _>>()?;
-        for (row, log_probs) in part.iter().zip(last_log_probs(model, leaving, segment, tokens, &plans)?) {
-            influence[*row as usize] = divergence(&reference, &log_probs) as f32;
-        }
-    }
-    Ok(influence)
+/// The layers after a site, and the stream that they read.
+struct RestOfModel<'a> {
+    model: &'a LanguageModel,
+    /// The site.
+    layer: usize,
+    arriving: Activations,
+    segments: &'a Segments,
+    positions: Positions,
 }
 
-/// Log-probabilities after the last row of a segment under each of some plans.
-fn last_log_probs(
-    model: &LanguageModel,
-    leaving: Leaving<'_>,
-    segment: usize,
-    tokens: &SegmentTokens,
-    plans: &[Plan],
-) -> Result<Vec<Vec<f64>>, EvaluationError> {
-    let Leaving { layer, activations, segments, positions } = leaving;
-    let forks: Vec<_> = plans.iter().map(|plan| (segment, Some(plan))).collect();
-    let mut activations = apply_forks(&forks, segments, activations)?;
-    let lengths: Vec<usize> = plans.iter().map(|plan| plan.keep().len()).collect();
-    let left = plans.iter().map(|plan| {
-        let times = plan.times_after(&tokens.times)?;
-        let positions = plan.keep().iter().map(|row| tokens.positions[*row as usize]).collect();
-        Ok(SegmentTokens { times, positions, ..SegmentTokens::reducible(tokens.item, plan.keep().len()) })
-    });
-    let left = left.collect::<Result<Vec<_>, EvaluationError>>()?;
-    let times = TokenTable::times(left.iter().zip(lengths.iter().copied()));
-    let forked = Segments::independent(&lengths);
-    // As the driver would number what is left: a recurrence knows the order of its rows alone.
-    let positions = model.config().uses_positions().then(|| {
-        let mut all = Vec::with_capacity(forked.n_tokens());
-        positions.extend(&left, |_| None, &lengths, &mut all);
-        all
-    });
-    for later in layer + 1..model.config().n_layer() {
-        let (time, positions) = (times.as_deref(), positions.as_deref());
-        let request = LayerRequest { time, positions, ..LayerRequest::default() };
-        activations = model.layer(later, &activations, &forked, request)?.activations;
+impl RestOfModel<'_> {
+    fn influence(&self, segment: usize, tokens: &SegmentTokens) -> Result<Vec<f32>, EvaluationError> {
+        check(tokens)?;
+        let n = tokens.positions.len();
+        let whole = [Plan::identity(n)];
+        let reference = self.last_log_probs(segment, tokens, &whole)?.remove(0);
+        let removed: Vec<u32> = (0..n as u32).filter(|row| !tokens.protected[*row as usize]).collect();
+        let mut influence = vec![0.0; n];
+        for part in removed.chunks((ROWS_AT_ONCE / n).max(1)) {
+            let without = |gone: &u32| Plan::prune(n, (0..n as u32).filter(|row| row != gone).collect());
+            let plans = part.iter().map(without).collect::<Result<Vec<_>, _>>()?;
+            for (row, log_probs) in part.iter().zip(self.last_log_probs(segment, tokens, &plans)?) {
+                influence[*row as usize] = divergence(&reference, &log_probs) as f32;
+            }
+        }
+        Ok(influence)
     }
-    let last: Vec<u32> = (0..plans.len()).map(|index| forked.rows(index).end as u32 - 1).collect();
-    let logits = model.head(&activations, &last)?.to_vec2::<f32>().map_err(KernelError::from)?;
-    Ok(logits.iter().map(|row| log_softmax(row)).collect())
+
+    /// Log-probabilities after the last row of a segment under each of some plans.
+    fn last_log_probs(
+        &self,
+        segment: usize,
+        tokens: &SegmentTokens,
+        plans: &[Plan],
+    ) -> Result<Vec<Vec<f64>>, EvaluationError> {
+        let Self { model, layer, arriving, segments, positions } = self;
+        let forks: Vec<_> = plans.iter().map(|plan| (segment, Some(plan))).collect();
+        let activations = apply_forks(&forks, segments, arriving)?;
+        let lengths: Vec<usize> = plans.iter().map(|plan| plan.keep().len()).collect();
+        let kept = plans.iter().map(|plan| {
+            let times = plan.times_after(&tokens.times)?;
+            let positions = plan.keep().iter().map(|row| tokens.positions[*row as usize]).collect();
+            Ok(SegmentTokens { times, positions, ..SegmentTokens::reducible(tokens.item, plan.keep().len()) })
+        });
+        let kept = kept.collect::<Result<Vec<_>, EvaluationError>>()?;
+        let segments = Segments::independent(&lengths);
+        let tokens = RowTokens::of(model, &[(&kept, *positions)], &segments);
+        let stream = PackedStream::new(activations, segments, tokens);
+        let stream = run_layers(model, stream, layer + 1..model.config().n_layer(), &mut Unobserved)?;
+        let last: Vec<u32> = (0..plans.len()).map(|index| stream.segments.rows(index).end as u32 - 1).collect();
+        let logits = model.head(&stream.activations, &last)?.to_vec2::<f32>().map_err(KernelError::from)?;
+        Ok(logits.iter().map(|row| log_softmax(row)).collect())
+    }
 }
 
 fn log_softmax(logits: &[f32]) -> Vec<f64> {
@@ -131,6 +123,7 @@ fn divergence(p: &[f64], q: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use hint::Hint;
+    use ssm_model::Signals;
 
     use super::*;
 
@@ -154,13 +147,11 @@ mod tests {
     fn up_to(
         model: &LanguageModel,
         layers: std::ops::Range<usize>,
-        mut activations: Activations,
-        n: &Segments,
+        activations: Activations,
+        segments: &Segments,
     ) -> Activations {
-        for layer in layers {
-            activations = model.layer(layer, &activations, n, LayerRequest::default()).unwrap().activations;
-        }
-        activations
+        let stream = PackedStream::new(activations, segments.clone(), RowTokens::untouched());
+        run_layers(model, stream, layers, &mut Unobserved).unwrap().activations
     }
 
     /// Against the definition: the rest of the model run again without one row.
@@ -173,9 +164,9 @@ mod tests {
         let segments = Segments::independent(&[8, n]);
         let activations = up_to(&model, 0..layer + 1, model.embed(&tokens).unwrap(), &segments);
         let table = SegmentTokens::reducible(0, n).with_last_protected();
-        let positions = Positions::Original;
-        let leaving = Leaving { layer, activations: &activations, segments: &segments, positions };
-        let influence = leave_one_out(&model, leaving, &[None, Some(&table)]).unwrap();
+        let (measured, signals) = (vec![None, Some(&table)], Signals::default());
+        let site = SiteStream::new(layer, &measured, &segments, &activations, &signals).unwrap();
+        let influence = leave_one_out(&model, &site, Positions::Original).unwrap();
         let influence: Vec<f32> = influence.flatten_all().unwrap().to_vec1().unwrap();
         assert!(influence[..8].iter().all(|value| *value == 0.0) && influence[19] == 0.0);
         let outcome = |rows: &[u32]| {
@@ -198,11 +189,12 @@ mod tests {
     #[test]
     fn long_sequences_are_refused() {
         let (model, n) = (model(), MOST_TOKENS + 1);
-        let activations = model.embed(&vec![1; n]).unwrap();
         let segments = Segments::independent(&[n]);
-        let positions = Positions::Original;
-        let leaving = Leaving { layer: 15, activations: &activations, segments: &segments, positions };
-        let refused = leave_one_out(&model, leaving, &[Some(&SegmentTokens::reducible(0, n))]).unwrap_err();
+        let activations = up_to(&model, 0..1, model.embed(&vec![1; n]).unwrap(), &segments);
+        let (table, signals) = (SegmentTokens::reducible(0, n), Signals::default());
+        let measured = vec![Some(&table)];
+        let site = SiteStream::new(0, &measured, &segments, &activations, &signals).unwrap();
+        let refused = leave_one_out(&model, &site, Positions::Original).unwrap_err();
         assert!(refused.to_string().contains("257 tokens exceeds 256") && refused.hint().is_some());
     }
 }

@@ -3,7 +3,7 @@
 use reduction_strategies::PlanError;
 use ssm_model::{LanguageModel, LayerConfig, SignalSet};
 
-use super::drive::{Observer, drive_observed};
+use super::drive::{SiteObserver, drive_observed};
 use super::reduction::Reduction;
 use crate::batch::Batch;
 use crate::error::EvaluationError;
@@ -23,7 +23,7 @@ pub(crate) fn located(
         _ => return None,
     };
     let signals = model.config().layers.iter().map(LayerConfig::signals).fold(SignalSet::default(), SignalSet::union);
-    let observer = Observer { signals, every_layer: true, at_site: &mut |_| Ok(()) };
+    let observer = SiteObserver { signals, every_layer: true, at_site: &mut |_, _| Ok(()) };
     match drive_observed(model, batch, reduction, Some(observer), None) {
         Err(found @ EvaluationError::NotFiniteIn { .. }) => Some(found),
         // All layers are in order.

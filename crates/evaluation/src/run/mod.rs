@@ -6,6 +6,8 @@ mod evaluate;
 pub mod executor;
 mod forward;
 pub mod influence;
+mod layer;
+mod layers;
 mod located;
 #[cfg(feature = "cuda")]
 mod on_gpu;
@@ -17,7 +19,9 @@ pub use forward::{Prefilled, forward, prefill};
 pub use reduction::Reduction;
 pub use setup::{Settings, Setup};
 
-pub(crate) use drive::{AtSite, Observer, drive, drive_observed};
+pub(crate) use drive::{SiteObserver, drive, drive_observed};
 pub(crate) use driven::Driven;
 pub(crate) use influence::leave_one_out;
+pub(crate) use layer::{Check, LayerInput, RowTokens, Wanted, run_layer};
+pub(crate) use layers::{Observer, PackedStream, Shown, run_layers};
 pub(crate) use located::located;

@@ -1,5 +1,5 @@
-//! The same loop with plans made on the GPU: the host waits for nothing until the last layer is queued, then reads back which
-//! tokens stayed. Rows are gathered by the next layer as it reads them.
+//! The driver whose plans are made on the GPU: the host waits for nothing until the last layer is queued, then reads back which
+//! tokens were kept. The next layer gathers the rows as it reads them.
 
 use candle_core::Tensor;
 use reduction_strategies::interpret::gpu::{self, GpuTokens};
@@ -7,40 +7,42 @@ use reduction_strategies::{Rule, SitePlan, SiteStream, TokenTable};
 use ssm_kernels::Segments;
 use ssm_kernels::ops::RowPlan;
 use ssm_kernels::ops::reduction::{Reduced, edge_similarity};
-use ssm_model::{Activations, LanguageModel, LayerRequest, LayerState, SignalSet};
+use ssm_model::{Activations, LanguageModel, LayerState, SignalSet};
 
 use super::drive::pairs;
 use super::driven::{Driven, SiteTrace};
+use super::layer::{Check, RowTokens, Wanted};
+use super::layers::{Observer, PackedStream, Shown, run_layers};
 use super::reduction::{Reduction, matching};
 use crate::batch::Batch;
 use crate::error::EvaluationError;
-use crate::finite::Arriving;
+use crate::finite::NonFiniteRows;
 
-/// What a site leaves behind for the host to read later.
+/// What the host reads of a site once everything is queued.
 struct Site {
     layer: usize,
-    /// Segments as they arrived, and the lengths that they left with; the plan, where anything leaves.
+    /// Segments as they arrived, and their lengths afterwards; the plan, where any token is removed.
     segments: Segments,
     rows: Option<RowPlan>,
     lengths: Vec<usize>,
     /// Cosine similarity of every removed row and the row it points to.
     similarity: Option<Tensor>,
-    /// Which segments were ranked by values that are no numbers.
+    /// Which segments were ranked by values that are NaN or infinite.
     faults: Option<Tensor>,
-    /// Arriving rows that hold no numbers, where anything leaves.
-    arriving: Option<Arriving>,
+    /// Arriving rows that are NaN or infinite, where any token is removed.
+    arriving: Option<NonFiniteRows>,
 }
 
 impl Site {
-    /// Queues the decision of `rule` for a stream that left `layer`, and where `traces` the similarities of what it merges.
+    /// Queues the decision of `rule` for the stream after a layer, and where `traces` the similarities of what it merges.
     fn plan(
         rule: &Rule,
         keep_ratio: f64,
         stream: &SiteStream<'_, GpuTokens>,
         traces: bool,
     ) -> Result<(Self, Option<Reduced>), EvaluationError> {
-        let reduced = on_gpu::reduce(rule, keep_ratio, stream)?;
-        let left = reduced.as_ref().map_or(stream.segments, |reduced| &reduced.segments);
+        let reduced = gpu::reduce(rule, keep_ratio, stream)?;
+        let kept = reduced.as_ref().map_or(stream.segments, |reduced| &reduced.segments);
         let similarity = match &reduced {
             Some(reduced) if traces && matches!(rule, Rule::Pair(_)) => {
                 Some(edge_similarity(stream.hidden, &reduced.rows)?)
@@ -51,20 +53,20 @@ impl Site {
             layer: stream.layer,
             segments: stream.segments.clone(),
             rows: reduced.as_ref().map(|reduced| reduced.rows.clone()),
-            lengths: (0..left.len()).map(|index| left.length(index)).collect(),
+            lengths: (0..kept.len()).map(|index| kept.length(index)).collect(),
             similarity,
             faults: reduced.as_ref().map(|reduced| reduced.faults.clone()),
             arriving: match &reduced {
-                Some(_) if traces => Some(Arriving::of(stream)?),
+                Some(_) if traces => Some(NonFiniteRows::of(stream)?),
                 _ => None,
             },
         };
         Ok((site, reduced))
     }
 
-    /// The plans, and the mean similarity of merged pairs per segment; refuses rows that hold no numbers, and plans that follow
+    /// The plans, and the mean similarity of merged pairs per segment; refuses rows that are NaN or infinite, and plans that follow
     /// from such. `table`: the tokens as they arrive. Waits for the GPU.
-    fn read(&self, protected: &[on_gpu::Protected], table: &TokenTable) -> Result<PlannedSite, EvaluationError> {
+    fn read(&self, protected: &[gpu::Protected], table: &TokenTable) -> Result<PlannedSite, EvaluationError> {
         let Some(rows) = &self.rows else {
             return Ok((identity(&self.segments, protected), vec![None; self.lengths.len()]));
         };
@@ -72,11 +74,11 @@ impl Site {
             arriving.check(self.layer, &table.segments)?;
         }
         if let Some(faults) = &self.faults {
-            on_gpu::check_faults(faults, |segment, row| table.segments[segment].positions[row])?;
+            gpu::check_faults(faults, |segment, row| table.segments[segment].positions[row])?;
         }
-        let plan = on_gpu::site_plan(rows, &self.lengths, &self.segments, protected)?;
+        let plan = gpu::site_plan(rows, &self.lengths, &self.segments, protected)?;
         let merged_similarity = match &self.similarity {
-            Some(similarity) => on_gpu::merged_similarity(similarity, rows, &self.lengths)?,
+            Some(similarity) => gpu::merged_similarity(similarity, rows, &self.lengths)?,
             None => vec![None; self.lengths.len()],
         };
         Ok((plan, merged_similarity))
@@ -86,13 +88,13 @@ impl Site {
 /// Plans of a site, and the mean similarity of merged pairs per segment.
 pub(crate) type PlannedSite = (SitePlan, Vec<Option<f64>>);
 
-/// Whether rules of this kind are decided on the GPU where the model lies there.
+/// Whether rules of this kind are decided on the GPU where the model is there.
 pub(crate) fn takes(model: &LanguageModel, reduction: &Reduction) -> bool {
-    model.placement().device.is_cuda() && on_gpu::plans_on_gpu(&reduction.rule, reduction.keep_ratio)
+    model.placement().device.is_cuda() && gpu::plans_on_gpu(&reduction.rule, reduction.keep_ratio)
 }
 
-/// Whether the whole loop runs on the GPU: nobody needs a plan on the host before the end. A model that reads positions does,
-/// since those of what is left follow from the plan.
+/// Whether all layers are queued without a plan on the host. A model that reads positions needs the plan, since the positions of the
+/// kept tokens follow from it.
 pub(super) fn takes_all(model: &LanguageModel, reduction: &Reduction) -> bool {
     takes(model, reduction) && !model.config().uses_positions()
 }
@@ -117,64 +119,83 @@ pub(super) fn drive(
 /// Everything queued on the GPU; nothing is read back.
 pub(super) struct Queued {
     pub(super) activations: Activations,
-    /// Segments as they leave the last layer.
+    /// Segments after the last layer.
     pub(super) segments: Segments,
-    protected: Vec<on_gpu::Protected>,
+    protected: Vec<gpu::Protected>,
     sites: Vec<Site>,
     token_layers: u64,
     token_pairs: u64,
 }
 
-/// The loop. `traces`: whether similarities of merged pairs are computed for the record; `states`: takes the state after each
+/// All layers. `traces`: whether similarities of merged pairs are computed for the record; `states`: takes the state after each
 /// layer.
 pub(super) fn forward(
     model: &LanguageModel,
     batch: &Batch,
     reduction: &Reduction,
     traces: bool,
-    mut states: Option<&mut Vec<LayerState>>,
+    states: Option<&mut Vec<LayerState>>,
 ) -> Result<Queued, EvaluationError> {
-    let mut tokens = GpuTokens::new(&batch.table, &model.placement().device)?;
-    let mut activations = model.embed(&batch.tokens)?;
-    let mut segments = batch.segments.clone();
-    let mut pending: Option<RowPlan> = None;
-    let mut sites = Vec::new();
-    let (mut token_layers, mut token_pairs) = (0, 0);
-    for layer in 0..model.config().n_layer() {
-        let reduces = reduction.sites.contains(&layer);
-        let signals = if reduces { reduction.rule.signals() } else { SignalSet::default() };
-        let (rows, wanted) = (pending.as_ref(), states.is_some());
-        let request = LayerRequest { signals, rows, states: wanted, ..LayerRequest::default() };
-        let output = model.layer(layer, &activations, &segments, request)?;
-        if let Some(states) = &mut states {
-            states.extend(output.state);
-        }
-        pending = None;
-        token_layers += segments.n_tokens() as u64;
-        token_pairs += pairs(&segments);
-        activations = output.activations;
-        if !reduces {
-            continue;
-        }
-        let stream = SiteStream::new(layer, &tokens, &segments, &activations, &output.signals)?;
-        let (site, reduced) = Site::plan(&reduction.rule, reduction.keep_ratio, &stream, traces)?;
-        if let Some(reduced) = reduced {
-            pending = Some(reduced.rows);
-            tokens = tokens.after(reduced.tokens);
-            segments = reduced.segments;
-        }
-        sites.push(site);
-    }
-    if let Some(rows) = pending {
-        // The last layer was a site: nobody else gathers its rows.
+    let tokens = GpuTokens::new(&batch.table, &model.placement().device)?;
+    // The host does not know which rows are kept: a model that runs here reads no positions, and no rule that plans here changes a
+    // step size.
+    let stream = PackedStream::new(model.embed(&batch.tokens)?, batch.segments.clone(), RowTokens::untouched());
+    let mut driver =
+        GpuDriver { reduction, traces, states, tokens, sites: Vec::new(), token_layers: 0, token_pairs: 0 };
+    let PackedStream { mut activations, segments, gather, .. } =
+        run_layers(model, stream, 0..model.config().n_layer(), &mut driver)?;
+    if let Some(rows) = gather {
+        // The last layer was a site: no later layer gathers its rows.
         let residual =
             activations.residual.as_ref().map(|residual| rows.apply(residual, &rows.residual)).transpose()?;
         activations = Activations { hidden: rows.apply(&activations.hidden, &rows.hidden)?, residual };
     }
+    let GpuDriver { tokens, sites, token_layers, token_pairs, .. } = driver;
     Ok(Queued { activations, segments, protected: tokens.protected, sites, token_layers, token_pairs })
 }
 
-/// Turns what the sites left on the GPU into traces.
+/// Queues the decision of every site, and counts.
+struct GpuDriver<'a> {
+    reduction: &'a Reduction,
+    traces: bool,
+    states: Option<&'a mut Vec<LayerState>>,
+    tokens: GpuTokens,
+    sites: Vec<Site>,
+    token_layers: u64,
+    token_pairs: u64,
+}
+
+impl Observer for GpuDriver<'_> {
+    fn wanted(&self, layer: usize) -> Wanted<'_> {
+        let reduces = self.reduction.sites.contains(&layer);
+        let signals = if reduces { self.reduction.rule.signals() } else { SignalSet::default() };
+        Wanted { signals, states: self.states.is_some(), check: Check::Off }
+    }
+
+    fn after(&mut self, layer: usize, stream: &mut PackedStream, shown: Shown) -> Result<(), EvaluationError> {
+        self.token_layers += stream.segments.n_tokens() as u64;
+        self.token_pairs += pairs(&stream.segments);
+        if let Some(states) = &mut self.states {
+            states.extend(shown.state);
+        }
+        let Reduction { rule, keep_ratio, sites, .. } = self.reduction;
+        if !sites.contains(&layer) {
+            return Ok(());
+        }
+        let PackedStream { activations, segments, .. } = &*stream;
+        let at_site = SiteStream::new(layer, &self.tokens, segments, activations, &shown.signals)?;
+        let (site, reduced) = Site::plan(rule, *keep_ratio, &at_site, self.traces)?;
+        if let Some(Reduced { rows, segments, tokens, .. }) = reduced {
+            stream.gather = Some(rows);
+            stream.segments = segments;
+            self.tokens.rows = tokens;
+        }
+        self.sites.push(site);
+        Ok(())
+    }
+}
+
+/// Reads the sites back from the GPU as traces.
 fn read_back(
     model: &LanguageModel,
     batch: &Batch,
@@ -199,8 +220,8 @@ fn read_back(
     Ok(Driven { segments, table, sites: traces, token_layers, token_pairs, matching_flops })
 }
 
-fn identity(segments: &Segments, protected: &[on_gpu::Protected]) -> SitePlan {
-    let plan = |(index, protected): (usize, &on_gpu::Protected)| {
+fn identity(segments: &Segments, protected: &[gpu::Protected]) -> SitePlan {
+    let plan = |(index, protected): (usize, &gpu::Protected)| {
         protected.map(|_| reduction_strategies::Plan::identity(segments.length(index)))
     };
     SitePlan { plans: protected.iter().enumerate().map(plan).collect() }

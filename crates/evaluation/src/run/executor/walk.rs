@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use candle_core::Tensor;
-use reduction_strategies::{Fork, Plan, PlanError, SegmentTokens, SiteStream, TokenTable, apply_forks};
+use reduction_strategies::{Fork, Plan, PlanError, SegmentTokens, SiteStream, apply_forks};
 use ssm_kernels::{KernelError, Segments};
-use ssm_model::{Activations, LanguageModel, LayerRequest, Signal, SignalSet, Signals};
+use ssm_model::{Activations, LanguageModel, LayerOutput, Signal, SignalSet, Signals};
 
 use super::budget::Budget;
 use super::catalogue::{Catalogue, Lane};
@@ -14,8 +14,8 @@ use super::fork::Child;
 use super::{CellRequest, Sharing, Stop};
 use crate::batch::{Positions, token_pairs};
 use crate::error::EvaluationError;
-use crate::finite::Arriving;
-use crate::run::{influence, leave_one_out};
+use crate::finite::NonFiniteRows;
+use crate::run::{LayerInput, RowTokens, Wanted, influence, leave_one_out, run_layer};
 use crate::score::{Answer, Step};
 
 /// One document under one history of plans, and the lanes that share it.
@@ -103,19 +103,19 @@ pub(super) struct Walk<'a> {
     stop: Stop<'a>,
     /// Rows that wait for their other children.
     waiting_rows: usize,
-    /// What arrived at sites where something left.
+    /// What arrived at sites where tokens were removed.
     watched: Vec<Watched>,
 }
 
 /// What arrived at a site, and the lanes that went on without some of it.
 struct Watched {
     layer: usize,
-    arriving: Arriving,
-    leaving: Vec<Leaving>,
+    arriving: NonFiniteRows,
+    losing: Vec<LosingBranch>,
 }
 
 /// A branch of which lanes lost tokens.
-struct Leaving {
+struct LosingBranch {
     document: usize,
     lanes: Vec<usize>,
     /// Its segments in the stream, and the positions of their rows.
@@ -164,7 +164,7 @@ impl<'a> Walk<'a> {
         budget.check(segments.n_tokens())?;
         let activations = model.embed(&tokens)?;
         walk.descend(Pack { branches, segments, activations }, 0)?;
-        walk.end_what_lost_no_numbers()?;
+        walk.end_what_lost_non_finite()?;
         Ok((walk.lanes(), walk.sharing))
     }
 
@@ -176,16 +176,7 @@ impl<'a> Walk<'a> {
                 return Err(EvaluationError::Stopped);
             }
             let signals = self.signals(&pack, layer);
-            let rows = pack.branches.iter().flat_map(|branch| branch.table.iter().zip(branch.rows.iter().copied()));
-            let times = TokenTable::times(rows);
-            let positions = self.model.config().uses_positions().then(|| self.positions(&pack));
-            let request = LayerRequest {
-                signals: signals.unwrap_or_default(),
-                time: times.as_deref(),
-                positions: positions.as_deref(),
-                ..LayerRequest::default()
-            };
-            let output = self.model.layer(layer, &pack.activations, &pack.segments, request)?;
+            let output = self.run_layer(&pack, layer, signals.unwrap_or_default())?;
             self.count(&pack);
             pack.activations = output.activations;
             if signals.is_none() {
@@ -219,34 +210,42 @@ impl<'a> Walk<'a> {
         self.answer(&pack)
     }
 
-    /// Remembers what arrived at a site for the children that lose tokens there. A token takes a value that is no number along when it
-    /// leaves, and no score would show it; on a GPU nothing is waited for until the lanes have ended.
+    fn run_layer(&self, pack: &Pack, layer: usize, signals: SignalSet) -> Result<LayerOutput, EvaluationError> {
+        let trees: Vec<_> = pack.branches.iter().map(|branch| (&branch.table[..], branch.positions)).collect();
+        let tokens = &RowTokens::of(self.model, &trees, &pack.segments);
+        let Pack { activations, segments, .. } = pack;
+        let input = LayerInput { activations, segments, tokens, initial: None, gather: None };
+        run_layer(self.model, layer, input, Wanted { signals, ..Wanted::default() })
+    }
+
+    /// Remembers what arrived at a site for the children that lose tokens there. A removed token takes a NaN or infinite value along,
+    /// and no score would show it. A GPU is not waited for until the lanes have ended.
     fn watch(&mut self, pack: &Pack, children: &[Child], layer: usize) -> Result<(), EvaluationError> {
-        let mut leaving: Vec<Leaving> = Vec::new();
+        let mut losing: Vec<LosingBranch> = Vec::new();
         let mut first_segment = 0;
         for (index, branch) in pack.branches.iter().enumerate() {
-            let losing = children.iter().filter(|child| child.parent == index && child.plans.is_some());
-            let lanes: Vec<usize> = losing.flat_map(|child| child.branch.lanes.iter().copied()).collect();
+            let reduced = children.iter().filter(|child| child.parent == index && child.plans.is_some());
+            let lanes: Vec<usize> = reduced.flat_map(|child| child.branch.lanes.iter().copied()).collect();
             if !lanes.is_empty() {
                 let rows = branch.table.iter().zip(&branch.rows);
                 let positions = rows.map(|(segment, rows)| segment.positions[..*rows].to_vec()).collect();
-                leaving.push(Leaving { document: branch.document, lanes, first_segment, positions });
+                losing.push(LosingBranch { document: branch.document, lanes, first_segment, positions });
             }
             first_segment += branch.table.len();
         }
-        if !leaving.is_empty() {
+        if !losing.is_empty() {
             let signals = Signals::default();
-            let arriving = Arriving::of(&SiteStream::new(layer, &(), &pack.segments, &pack.activations, &signals)?)?;
-            self.watched.push(Watched { layer, arriving, leaving });
+            let site = SiteStream::new(layer, &(), &pack.segments, &pack.activations, &signals)?;
+            self.watched.push(Watched { layer, arriving: NonFiniteRows::of(&site)?, losing });
         }
         Ok(())
     }
 
     /// Ends with an error the lanes that lost tokens of a sequence in which not everything was a number.
-    fn end_what_lost_no_numbers(&mut self) -> Result<(), EvaluationError> {
-        for Watched { layer, arriving, leaving } in std::mem::take(&mut self.watched) {
+    fn end_what_lost_non_finite(&mut self) -> Result<(), EvaluationError> {
+        for Watched { layer, arriving, losing } in std::mem::take(&mut self.watched) {
             let rows = arriving.rows()?;
-            for Leaving { document, lanes, first_segment, positions } in leaving {
+            for LosingBranch { document, lanes, first_segment, positions } in losing {
                 let own = rows[first_segment..].iter().zip(&positions);
                 let Some((tensor, token)) = own.clone().find_map(|(found, positions)| {
                     let (tensor, row) = (*found)?;
@@ -304,8 +303,9 @@ impl<'a> Walk<'a> {
             let measured = asks && branch.table.iter().all(|segment| influence::check(segment).is_ok());
             tokens.extend(branch.table.iter().map(|segment| measured.then_some(segment)));
         }
-        let (activations, segments) = (&pack.activations, &pack.segments);
-        leave_one_out(self.model, influence::Leaving { layer, activations, segments, positions }, &tokens)
+        let signals = Signals::default();
+        let site = SiteStream::new(layer, &tokens, &pack.segments, &pack.activations, &signals)?;
+        leave_one_out(self.model, &site, positions)
     }
 
     /// Counts a layer that ran.
@@ -399,16 +399,6 @@ impl<'a> Walk<'a> {
             }
         }
         Ok(Segments::new(&lengths, &parents)?)
-    }
-
-    /// Positions of all rows of a pack.
-    fn positions(&self, pack: &Pack) -> Vec<u32> {
-        let mut positions = Vec::with_capacity(pack.segments.n_tokens());
-        for branch in &pack.branches {
-            let tree = &self.catalogue.documents[self.documents[branch.document]].segments;
-            branch.positions.extend(&branch.table, |index| tree.parent(index), &branch.rows, &mut positions);
-        }
-        positions
     }
 
     /// The lane of that index in the branch's document.
