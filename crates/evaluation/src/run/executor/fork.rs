@@ -7,9 +7,9 @@ use std::sync::Arc;
 use reduction_strategies::{Draw, Plan, SegmentTokens, SitePlan, SiteStream, TokenTable, plan_blind};
 use ssm_model::Signal;
 
-use super::arriving::{Arriving, Needs};
-use super::catalogue::Operation;
-use super::walk::{Branch, Pack, Shown, Walk};
+use super::catalogue::{Lane, Operation};
+use super::site::{HostReads, PackedSite};
+use super::walk::{Branch, Pack, SiteSignals, Walk};
 use crate::batch::Positions;
 use crate::error::EvaluationError;
 use crate::run::drive::{plan_stream, plans_on_host};
@@ -41,7 +41,12 @@ type Planned = (Vec<Option<Plan>>, Vec<Option<f64>>);
 impl Walk<'_> {
     /// The children of `pack` at a site, by branch: the lanes for which nothing leaves first, then one child per distinct
     /// plan. Lanes whose rule fails end here.
-    pub(super) fn fork(&mut self, pack: &Pack, shown: &Shown, site: usize) -> Result<Vec<Child>, EvaluationError> {
+    pub(super) fn fork(
+        &mut self,
+        pack: &Pack,
+        shown: &SiteSignals,
+        site: usize,
+    ) -> Result<Vec<Child>, EvaluationError> {
         let mut children: Vec<Vec<Child>> = pack.branches.iter().map(|_| Vec::new()).collect();
         for (parent, branch) in pack.branches.iter().enumerate() {
             let stays = |lane: &usize| !self.reduction(branch, *lane).sites.contains(&site);
@@ -50,17 +55,17 @@ impl Walk<'_> {
             children[parent].push(Child { parent, plans: None, branch });
         }
         // The first entry holds what does not depend on influence, with the memos of all rules that read none.
-        let mut seen = vec![(None, Arriving::new(pack, &shown.signals, site))];
+        let mut seen = vec![(None, PackedSite::new(pack, &shown.signals, site))];
         for (positions, influence) in &shown.influence {
-            seen.push((Some(*positions), Arriving::new(pack, &shown.signals, site).with_influence(influence)));
+            seen.push((Some(*positions), PackedSite::new(pack, &shown.signals, site).with_influence(influence)));
         }
         let rounds: Vec<Vec<Asking>> = self.asking(pack, site).into_values().collect();
         let on_host = self.on_host(&seen, &rounds)?;
         for asking in rounds {
             let reads = self.influence_of(&pack.branches, &asking);
-            let needs = self.needs_on_host(&pack.branches, &asking);
+            let host = self.reads_on_host(&pack.branches, &asking);
             let copied =
-                on_host.iter().find(|copied| (copied.0, Some(copied.1)) == (reads, needs)).map(|copied| &copied.2);
+                on_host.iter().find(|copied| (copied.0, Some(copied.1)) == (reads, host)).map(|copied| &copied.2);
             let planned = self.plan(copied.unwrap_or_else(|| by_influence(&seen, reads)), &asking);
             for (asking, planned) in asking.into_iter().zip(planned) {
                 let branch = &pack.branches[asking.branch];
@@ -95,19 +100,19 @@ impl Walk<'_> {
         &self,
         seen: &[Seen<'p>],
         rounds: &[Vec<Asking>],
-    ) -> Result<Vec<(Option<Positions>, Needs, Arriving<'p>)>, EvaluationError> {
-        let mut asked: Vec<(Option<Positions>, Needs, BTreeSet<usize>)> = Vec::new();
+    ) -> Result<Vec<(Option<Positions>, HostReads, PackedSite<'p>)>, EvaluationError> {
+        let mut asked: Vec<(Option<Positions>, HostReads, BTreeSet<usize>)> = Vec::new();
         for asking in rounds {
             let pack = seen[0].1.pack;
-            let Some(needs) = self.needs_on_host(pack, asking) else { continue };
+            let Some(host) = self.reads_on_host(pack, asking) else { continue };
             let reads = self.influence_of(pack, asking);
             let branches = asking.iter().map(|asker| asker.branch);
-            match asked.iter_mut().find(|known| (known.0, known.1) == (reads, needs)) {
+            match asked.iter_mut().find(|known| (known.0, known.1) == (reads, host)) {
                 Some((_, _, known)) => known.extend(branches),
-                None => asked.push((reads, needs, branches.collect())),
+                None => asked.push((reads, host, branches.collect())),
             }
         }
-        let copy = |(reads, needs, branches)| Ok((reads, needs, by_influence(seen, reads).on_host(branches, needs)?));
+        let copy = |(reads, host, branches)| Ok((reads, host, by_influence(seen, reads).on_host(branches, host)?));
         asked.into_iter().map(copy).collect()
     }
 
@@ -119,11 +124,11 @@ impl Walk<'_> {
     }
 
     /// What an operation reads in host memory; none where it plans where the rows lie, or reads none.
-    fn needs_on_host(&self, pack: &[Branch], asking: &[Asking]) -> Option<Needs> {
+    fn reads_on_host(&self, pack: &[Branch], asking: &[Asking]) -> Option<HostReads> {
         let reduction = self.reduction(&pack[asking[0].branch], asking[0].lanes[0]);
         let copies = !self.model.placement().device.is_cpu() && plans_on_host(self.model, reduction);
         let Reduction { rule, .. } = reduction;
-        copies.then(|| Needs { signals: rule.signals(), residual: rule.reads_residual() })
+        copies.then(|| HostReads { signals: rule.signals(), residual: rule.reads_residual() })
     }
 
     /// Who plans together: lanes of one operation. Where a document belongs to several items and the rule draws, each item
@@ -133,7 +138,7 @@ impl Walk<'_> {
         for (index, branch) in pack.branches.iter().enumerate() {
             let mut own: BTreeMap<Operation, Vec<Asking>> = BTreeMap::new();
             for lane in &branch.lanes {
-                let Lane { cell, item } = self.named(branch, *lane);
+                let Lane { cell, item, .. } = self.lane(branch, *lane);
                 let reduction = &self.cells[cell].reduction;
                 if !reduction.sites.contains(&site) {
                     continue;
@@ -155,7 +160,7 @@ impl Walk<'_> {
 
     /// Plans of the asking branches, in one call for all of them; where that fails, one by one, so that an error stays with
     /// its branch.
-    fn plan(&self, arriving: &Arriving<'_>, asking: &[Asking]) -> Vec<Result<Planned, EvaluationError>> {
+    fn plan(&self, arriving: &PackedSite<'_>, asking: &[Asking]) -> Vec<Result<Planned, EvaluationError>> {
         let first = &asking[0];
         if self.reduction(&arriving.pack[first.branch], first.lanes[0]).rule.is_blind() {
             return asking.iter().map(|asking| self.plan_blindly(arriving, asking)).collect();
@@ -174,7 +179,7 @@ impl Walk<'_> {
     }
 
     /// A plan that needs no values: the branch may have lost the rows that nobody reads.
-    fn plan_blindly(&self, arriving: &Arriving<'_>, asking: &Asking) -> Result<Planned, EvaluationError> {
+    fn plan_blindly(&self, arriving: &PackedSite<'_>, asking: &Asking) -> Result<Planned, EvaluationError> {
         let branch = &arriving.pack[asking.branch];
         let Reduction { rule, keep_ratio, seed, .. } = self.reduction(branch, asking.lanes[0]);
         let draw = Draw { seed: *seed, item: asking.item, site: arriving.layer };
@@ -186,8 +191,8 @@ impl Walk<'_> {
         Ok((plans, similarities))
     }
 
-    fn plan_together(&self, arriving: &Arriving<'_>, asking: &[Asking]) -> Result<Vec<Planned>, EvaluationError> {
-        let Arriving { pack, branches, segments, activations, signals, layer, memos } = arriving;
+    fn plan_together(&self, arriving: &PackedSite<'_>, asking: &[Asking]) -> Result<Vec<Planned>, EvaluationError> {
+        let PackedSite { pack, branches, segments, activations, signals, layer, memos } = arriving;
         for asker in asking {
             let branch = &pack[asker.branch];
             if self.reduction(branch, asker.lanes[0]).rule.signals().contains(Signal::Influence) {
@@ -223,7 +228,7 @@ impl Walk<'_> {
         plans: &[Option<Plan>],
         similarities: &[Option<f64>],
     ) {
-        let recorded = asking.lanes.iter().any(|lane| (self.named(branch, *lane).item as usize) < self.recorded_plans);
+        let recorded = asking.lanes.iter().any(|lane| (self.lane(branch, *lane).item as usize) < self.recorded_plans);
         let rule = &self.reduction(branch, asking.lanes[0]).rule;
         let mut steps = Vec::new();
         let mut flops = 0.0;
@@ -245,28 +250,17 @@ impl Walk<'_> {
         }
     }
 
-    fn named(&self, branch: &Branch, lane: usize) -> Lane {
-        let lane = self.lane(branch, lane);
-        Lane { cell: lane.cell, item: lane.item }
-    }
-
     fn reduction(&self, branch: &Branch, lane: usize) -> &Reduction {
         &self.cells[self.lane(branch, lane).cell].reduction
     }
 }
 
 /// What arrived, with influence under some positions or without any.
-type Seen<'p> = (Option<Positions>, Arriving<'p>);
+type Seen<'p> = (Option<Positions>, PackedSite<'p>);
 
 /// That with the influence which an operation reads.
-fn by_influence<'s, 'p>(seen: &'s [Seen<'p>], reads: Option<Positions>) -> &'s Arriving<'p> {
+fn by_influence<'s, 'p>(seen: &'s [Seen<'p>], reads: Option<Positions>) -> &'s PackedSite<'p> {
     seen.iter().find(|(positions, _)| *positions == reads).map_or(&seen[0].1, |(_, arriving)| arriving)
-}
-
-/// Cell and item of a lane.
-struct Lane {
-    cell: usize,
-    item: u64,
 }
 
 /// Adds lanes to the child of the same plan and positions, or makes one. The first child is the one that nothing leaves.

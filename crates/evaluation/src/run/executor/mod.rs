@@ -15,13 +15,13 @@
 //! (`tests/executor.rs` compares them).
 
 mod answer;
-mod arriving;
 mod assemble;
 mod budget;
 mod catalogue;
 mod fork;
 mod horizon;
 mod queue;
+mod site;
 mod walk;
 
 use std::collections::HashMap;

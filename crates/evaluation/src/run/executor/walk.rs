@@ -41,10 +41,10 @@ pub(super) struct Pack {
     pub(super) activations: Activations,
 }
 
-/// What a layer shows at a site.
-pub(super) struct Shown {
+/// What a layer shows at a site, as rules read it.
+pub(super) struct SiteSignals {
     pub(super) signals: Signals,
-    /// Influence of the rows, by the positions of what is left.
+    /// Influence of the rows, by the positions of the kept tokens.
     pub(super) influence: Vec<(Positions, Tensor)>,
 }
 
@@ -182,7 +182,7 @@ impl<'a> Walk<'a> {
             if signals.is_none() {
                 continue;
             }
-            let mut shown = Shown { signals: output.signals, influence: Vec::new() };
+            let mut shown = SiteSignals { signals: output.signals, influence: Vec::new() };
             if signals.is_some_and(|signals| signals.contains(Signal::Influence)) {
                 for positions in self.positions_of_influence(&pack, layer) {
                     shown.influence.push((positions, self.influence(&pack, layer, positions)?));

@@ -1,4 +1,4 @@
-//! What stands at a site when rules look at it: where the model lies, or copied to the host for those that plan there.
+//! The packed stream at a site as rules read it: where the model is, or copied to the host for rules that plan there.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -11,8 +11,8 @@ use ssm_model::{Activations, Signal, SignalSet, Signals};
 use super::walk::{Branch, Pack};
 use crate::error::EvaluationError;
 
-/// What stands at a site: branches of a pack with their rows.
-pub(super) struct Arriving<'a> {
+/// The stream at a site: branches of a pack with their rows.
+pub(super) struct PackedSite<'a> {
     pub(super) layer: usize,
     /// All branches of the pack.
     pub(super) pack: &'a [Branch],
@@ -25,15 +25,15 @@ pub(super) struct Arriving<'a> {
     pub(super) memos: Vec<Memo>,
 }
 
-/// What a rule reads of the rows beside the output of the block.
+/// What a rule reads of the rows in host memory, besides the output of the block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Needs {
+pub(super) struct HostReads {
     pub(super) signals: SignalSet,
     /// The residual stream; where no rule reads it, it is not copied and the output of the block is passed instead.
     pub(super) residual: bool,
 }
 
-impl<'a> Arriving<'a> {
+impl<'a> PackedSite<'a> {
     pub(super) fn new(pack: &'a Pack, signals: &'a Signals, layer: usize) -> Self {
         Self {
             layer,
@@ -52,8 +52,8 @@ impl<'a> Arriving<'a> {
         self
     }
 
-    /// Some of the branches, with what rules need of their rows in host memory: copied once for all that need the same.
-    pub(super) fn on_host(&self, branches: BTreeSet<usize>, needs: Needs) -> Result<Self, EvaluationError> {
+    /// Some of the branches, with what rules read of their rows in host memory: copied once for all that read the same.
+    pub(super) fn on_host(&self, branches: BTreeSet<usize>, reads: HostReads) -> Result<Self, EvaluationError> {
         let (mut rows, mut lengths, mut first) = (Vec::new(), Vec::new(), 0);
         for (index, branch) in self.pack.iter().enumerate() {
             let n: usize = branch.rows.iter().sum();
@@ -69,12 +69,12 @@ impl<'a> Arriving<'a> {
             if all { host::copy(tensor) } else { host::copy(&tensor.index_select(&rows, 0)?) }
         };
         let Activations { hidden, residual } = &*self.activations;
-        let shown = self.signals.select(needs.signals, |signal, tensor| {
+        let shown = self.signals.select(reads.signals, |signal, tensor| {
             if signal.info().per_token { copy(tensor) } else { host::copy(tensor) }
         })?;
         let hidden = copy(hidden)?;
         let residual = match residual {
-            Some(residual) if needs.residual => copy(residual)?,
+            Some(residual) if reads.residual => copy(residual)?,
             _ => hidden.clone(),
         };
         Ok(Self {
