@@ -9,7 +9,6 @@
 
 mod catalog;
 mod claim;
-mod claim_rows;
 mod error;
 mod experiment;
 #[cfg(test)]
@@ -19,25 +18,29 @@ mod parse;
 mod probes;
 mod random;
 mod resolve;
+mod resolve_claim;
 mod schedules;
+mod selector;
 mod selectors;
 mod strategies;
 #[cfg(test)]
 mod tests;
 mod wire;
+mod wire_claim;
+mod wire_rows;
+mod wire_selector;
 mod write;
 
 use std::io::Read;
 use std::path::Path;
 
 pub use catalog::{Catalog, CatalogError, LayerFacts, ModelFacts, PlannedTask, Scoring};
-pub use claim::{Claim, Comparison, Entry};
-pub use claim_rows::RowComparison;
+pub use claim::{Claim, Comparison, Entry, RowComparison};
 pub use error::{ConfigError, render_plain};
 pub use experiment::{
-    Amount, Condition, Experiment, ItemChoice, Override, ProbeVariant, Sample, Schedule, SchedulePoint, Selector,
-    SiteAxis, Variant,
+    Amount, Experiment, ItemChoice, Override, ProbeVariant, Sample, Schedule, SchedulePoint, SiteAxis, Variant,
 };
+pub use selector::{Condition, Selector};
 pub(crate) use strategies::same_value;
 
 use records::regular;

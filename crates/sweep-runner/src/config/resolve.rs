@@ -10,8 +10,9 @@ use super::error::Fault;
 use super::experiment::{Experiment, Sample};
 use super::node::{Located, refuse_duplicates};
 use super::probes;
+use super::resolve_claim;
 use super::schedules;
-use super::selectors::{self, Axes};
+use super::selectors::{self, Axes, find_positions};
 use super::strategies;
 use super::wire::WireExperiment;
 
@@ -54,7 +55,7 @@ impl WireExperiment {
         };
         let exclude = selectors::resolve(&self.exclude, &axes, text)?;
         let zip = selectors::resolve(&self.zip, &axes, text)?;
-        let claim = self.claim.as_ref().map(|claim| claim.resolve(&axes, &probes, text)).transpose()?;
+        let claim = self.claim.as_ref().map(|claim| resolve_claim::resolve(claim, &axes, &probes, text)).transpose()?;
         Ok(Experiment {
             name: self.name.value,
             question: self.question,
@@ -148,10 +149,6 @@ fn positions(names: &[Located<String>], models: &[ModelFacts]) -> Result<Vec<Pos
             Ok(positions)
         })
         .collect()
-}
-
-pub(super) fn find_positions(name: &str) -> Option<Positions> {
-    POSITIONS.iter().find(|(known, _)| *known == name).map(|(_, positions)| *positions)
 }
 
 /// The baseline must be run to be compared with.

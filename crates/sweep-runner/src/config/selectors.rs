@@ -1,15 +1,16 @@
 //! Maps of `exclude` and `zip`: every value must be one that the grid has, so that a typo cannot select nothing.
 
-use evaluation::{Positions, Protocol, protocol};
+use evaluation::{POSITIONS, Positions, Protocol, protocol};
 use reduction_strategies::spelling::nearest;
 
 use super::catalog::{ModelFacts, PlannedTask};
 use super::error::Fault;
-use super::experiment::{Amount, Condition, Schedule, Selector, SiteAxis, Variant};
+use super::experiment::{Amount, Schedule, SiteAxis, Variant};
 use super::node::{Located, Node, Value, unknown_key};
-use super::resolve::find_positions;
+use super::selector::{Condition, Selector};
 use super::strategies::same_value;
-use super::wire::{WireSelector, option_value};
+use super::wire::option_value;
+use super::wire_selector::WireSelector;
 use reduction_strategies::schedule::Sites;
 
 /// The axes that selectors speak of.
@@ -131,6 +132,10 @@ impl Axes<'_> {
         });
         Ok(Condition::Option(key.value.clone(), values.collect::<Result<_, _>>()?))
     }
+}
+
+pub(super) fn find_positions(name: &str) -> Option<Positions> {
+    POSITIONS.iter().find(|(known, _)| *known == name).map(|(_, positions)| *positions)
 }
 
 fn words<'a>(value: &Node, key: &str, known: impl Iterator<Item = &'a str>) -> Result<Vec<String>, Fault> {

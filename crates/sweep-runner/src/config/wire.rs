@@ -4,9 +4,10 @@ use evaluation::protocol::UPSTREAM_BATCH_SIZE;
 use evaluation::tasks::Prompting;
 use reduction_strategies::options::OptionValue;
 
-use super::claim::WireClaim;
 use super::error::{Fault, Span};
 use super::node::{Fields, Located, Node, Value, unknown_key};
+use super::wire_claim::WireClaim;
+use super::wire_selector::WireSelector;
 
 /// The whole file.
 pub(super) struct WireExperiment {
@@ -71,13 +72,6 @@ pub(super) enum WireSites {
 pub(super) enum WireAmounts {
     FlopsReduction(Vec<Located<f64>>),
     KeepRatio(Vec<Located<f64>>),
-}
-
-/// One map of `exclude` or `zip`.
-pub(super) struct WireSelector {
-    pub(super) span: Span,
-    pub(super) conditions: Vec<(Located<String>, Node)>,
-    pub(super) reason: Option<String>,
 }
 
 /// `sample`.
@@ -313,26 +307,6 @@ impl WireSites {
             }
             _ => Err(node.wrong("`sites`", SITE_FORMS)),
         }
-    }
-}
-
-impl WireSelector {
-    pub(super) fn read(node: &Node, list: &str) -> Result<Self, Fault> {
-        let entries = node.entries(&format!("an entry of `{list}`"))?;
-        let mut selector = Self { span: node.span, conditions: Vec::new(), reason: None };
-        for (key, value) in entries {
-            if list == "exclude" && key.value == "reason" {
-                selector.reason = Some(value.text("`reason`")?.value);
-            } else {
-                selector.conditions.push((key.clone(), value.clone()));
-            }
-        }
-        if selector.conditions.is_empty() {
-            return Err(node
-                .fault(format!("an entry of `{list}` names nothing"))
-                .hint("give at least one key, for example `strategy`"));
-        }
-        Ok(selector)
     }
 }
 

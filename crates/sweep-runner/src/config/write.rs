@@ -10,9 +10,9 @@ use reduction_strategies::options::OptionValue;
 use reduction_strategies::schedule::Sites;
 use serde::Serialize;
 
-use super::claim::{Claim, Comparison, Entry};
-use super::claim_rows::RowComparison;
-use super::experiment::{Amount, Condition, Experiment, ProbeVariant, Schedule, Selector, SiteAxis, Variant};
+use super::claim::{Claim, Comparison, Entry, RowComparison};
+use super::experiment::{Amount, Experiment, ProbeVariant, Schedule, SiteAxis, Variant};
+use super::selector::{Condition, Selector};
 
 /// The experiment as a file.
 pub(super) fn to_yaml(experiment: &Experiment) -> String {

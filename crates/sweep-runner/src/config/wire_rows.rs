@@ -1,31 +1,16 @@
 //! Entries of `decide` about the rows of a probe instead of trials.
 
-use evaluation::probes::{self, Key, Measure, Probe, Subject};
+use evaluation::probes::{self, Key, Probe, Subject};
 use hint::Hint;
 use reduction_strategies::spelling::nearest;
 
+use super::claim::RowComparison;
 use super::error::{Fault, Span};
 use super::experiment::ProbeVariant;
 use super::node::{Node, Value};
 
-/// The rows of a probe at `higher` are above those at `lower` by more than `margin`, once for every combination of `rows`.
-#[derive(Clone, Debug)]
-pub struct RowComparison {
-    /// What is compared, in words.
-    pub name: Option<String>,
-    /// The probe.
-    pub probe: &'static Probe,
-    /// What its rows measure: a share.
-    pub measure: &'static Measure,
-    /// Columns that both sides have in common, with the values to look at.
-    pub rows: Vec<(String, Vec<Key>)>,
-    /// Columns of the side that is claimed to be lower.
-    pub lower: Vec<(String, Key)>,
-    /// The same columns of the side that is claimed to be higher.
-    pub higher: Vec<(String, Key)>,
-    /// Smallest difference that counts, in percentage points.
-    pub margin: f64,
-}
+pub(super) const MARGIN: &str = "the smallest difference that counts, in percentage points (per cent for costs): for example `margin: 2`; a \
+                      negative one lets `higher` be worse by that much";
 
 /// [`RowComparison`] as written, with where.
 #[derive(Clone)]
@@ -35,7 +20,7 @@ pub(super) struct WireRows {
 }
 
 impl WireRows {
-    pub(super) fn read(node: &Node, margin: impl Fn(&Node) -> Result<f64, Fault>) -> Result<Self, Fault> {
+    pub(super) fn read(node: &Node) -> Result<Self, Fault> {
         let known = ["name", "probe", "measure", "rows", "lower", "higher", "margin"];
         let fields = node.fields("an entry of `decide` about a probe", &known)?;
         let named = fields.need("probe", "name a probe")?.text("`probe`")?;
@@ -102,7 +87,7 @@ impl WireRows {
             rows,
             lower,
             higher,
-            margin: margin(fields.need("margin", super::claim::MARGIN)?)?,
+            margin: margin(fields.need("margin", MARGIN)?)?,
         };
         Ok(Self { span: fields.span, comparison })
     }
@@ -119,7 +104,19 @@ impl WireRows {
     }
 }
 
-/// A column of a probe, where its values stand, and the values.
+/// A margin as written.
+pub(super) fn margin(node: &Node) -> Result<f64, Fault> {
+    let margin = node.number("`margin`")?;
+    if margin.value.is_nan() || margin.value.abs() > 100.0 {
+        return Err(margin
+            .fault(format!("a margin of {} is beyond 100", margin.value))
+            .label("percentage points")
+            .hint("write 2 for two percentage points"));
+    }
+    Ok(margin.value)
+}
+
+/// A column of a probe, the node of its values, and the values.
 type Column<'n> = (String, &'n Node, Vec<Key>);
 
 /// Columns of a probe with their values, one or more each.
