@@ -14,6 +14,18 @@
 //! The layout and the environment are those of `huggingface_hub` 2.4.0 (its pages "Understand caching" and "Environment variables").
 //! Differs in: names are checked before they become paths, hashes are verified, a partial download always goes on, and nothing in the
 //! cache says that a file does not exist on the hub (`.no_exist`).
+//!
+//! ```
+//! use hub::{Cache, Kind, Repository};
+//!
+//! let repository = Repository::new(Kind::Model, "state-spaces/mamba2-130m")?;
+//! assert_eq!(repository.to_string(), "state-spaces/mamba2-130m");
+//!
+//! // An empty cache knows no commit of it; `Client::list` and `Client::fetch` would ask the hub.
+//! let cache = Cache::new(std::env::temp_dir().join("hub-example"));
+//! assert_eq!(cache.commit(&repository, "main")?, None);
+//! # Ok::<(), hub::HubError>(())
+//! ```
 
 mod cache;
 mod certificates;

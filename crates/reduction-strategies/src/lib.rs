@@ -7,6 +7,30 @@
 //! A strategy is composed of blocks, each in its file: score ([`importance`], [`rank_sum`], [`random`]), partition
 //! ([`partition`]), match ([`matching`]), select ([`select`]), combine ([`combine`]). Rules that decide tokens in order:
 //! [`online`].
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//!
+//! use reduction_strategies::registry::Strategy;
+//! use reduction_strategies::{Draw, Matrix, SegmentTokens, SequenceView, plan_sequence};
+//! use reduction_strategies::options::OptionValue;
+//! use ssm_model::Signal;
+//!
+//! // `top_k` by the norm of what the scan wrote for each token.
+//! let options = BTreeMap::from([("importance".to_owned(), OptionValue::Word("l2".to_owned()))]);
+//! let rule = Strategy::new("top_k", &options)?.rule();
+//!
+//! // Four tokens of width 2; the last one is protected, as the token that predicts the answer is.
+//! let tokens = SegmentTokens::reducible(0, 4).with_last_protected();
+//! let values = [3.0, 4.0, 0.1, 0.0, 1.0, 1.0, 0.0, 0.0];
+//! let hidden = Matrix { values: &values, rows: 4, columns: 2 };
+//! let view = SequenceView::new(&tokens, hidden, hidden, Draw::default()).with_signal(Signal::SsmOutput, hidden);
+//!
+//! // A keep ratio of 0.5 keeps two of the three others: the one with the smallest norm is removed.
+//! let plan = plan_sequence(&rule, &view, 0.5)?;
+//! assert_eq!(plan.keep(), [0, 2, 3]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod blocks;
 mod error;

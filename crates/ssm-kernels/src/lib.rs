@@ -21,6 +21,18 @@
 //! | [`ops::first_non_finite`] | where a stream holds a value that is NaN or infinite |
 //!
 //! NaN stays NaN through every operation: none takes a minimum, maximum or comparison that would turn it into a number.
+//!
+//! ```
+//! use candle_core::{Device, Tensor};
+//! use ssm_kernels::ops::{MergeGroup, MergeRule, RowMerges, merge_rows};
+//!
+//! // A segment of three rows: rows 0 and 2 are kept, row 1 is averaged into row 0.
+//! let x = Tensor::new(&[[1.0_f32, 2.0], [3.0, 6.0], [5.0, 5.0]], &Device::Cpu)?;
+//! let groups = [MergeGroup { into: 0, own_weight: 1.0, sources: vec![(1, 1.0)] }];
+//! let segment = RowMerges { first_row: 0, keep: &[0, 2], groups: &groups, rule: MergeRule::WeightedMean };
+//! assert_eq!(merge_rows(&x, &[segment])?.to_vec2::<f32>()?, [[2.0, 4.0], [5.0, 5.0]]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #[cfg(feature = "cuda")]
 mod cuda;

@@ -11,6 +11,6 @@ pub use layout::Layout;
 pub use positions::{POSITIONS, Positions};
 
 pub(crate) use pack::{Batch, batch};
-pub(crate) use positions::token_pairs;
+pub(crate) use positions::{token_pairs, token_pairs_of};
 pub(crate) use query::Query;
 pub(crate) use unit::{Placement, Sequence, Unit};

@@ -1,6 +1,7 @@
 //! Positions of the rows of a stream, for models that read them.
 
 use reduction_strategies::SegmentTokens;
+use ssm_kernels::Segments;
 
 /// Which positions the rows of a sequence have once some of its tokens are gone. It concerns models that read positions: a
 /// recurrence knows the order of its rows alone.
@@ -54,6 +55,11 @@ pub(crate) fn token_pairs(lengths: impl IntoIterator<Item = usize>, parent: impl
         pairs += length * before + length * (length + 1) / 2;
     }
     pairs
+}
+
+/// [`token_pairs`] of packed segments.
+pub(crate) fn token_pairs_of(segments: &Segments) -> u64 {
+    token_pairs((0..segments.len()).map(|index| segments.length(index)), |index| segments.parent(index))
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Runs a batch through the model and reduces it at the sites: the reference that the executor must equal bit for bit.
 
 use reduction_strategies::{SitePlan, SiteStream, TokenTable, plan_site};
-use ssm_kernels::Segments;
 use ssm_model::{Activations, LanguageModel, LayerState, Signal, SignalSet, Signals};
 
 use super::driven::{Driven, SiteTrace};
@@ -11,7 +10,7 @@ use super::layers::{Observer, PackedStream, Shown, run_layers};
 #[cfg(feature = "cuda")]
 use super::on_gpu;
 use super::reduction::{Reduction, matching};
-use crate::batch::{Batch, token_pairs};
+use crate::batch::{Batch, token_pairs_of};
 use crate::error::EvaluationError;
 use crate::finite::NonFiniteRows;
 
@@ -88,7 +87,7 @@ impl Observer for Driver<'_, '_> {
 
     fn after(&mut self, layer: usize, stream: &mut PackedStream, shown: Shown) -> Result<(), EvaluationError> {
         self.token_layers += stream.segments.n_tokens() as u64;
-        self.token_pairs += pairs(&stream.segments);
+        self.token_pairs += token_pairs_of(&stream.segments);
         if let Some(states) = &mut self.states {
             states.extend(shown.state);
         }
@@ -158,9 +157,4 @@ pub(crate) fn plans_on_host(model: &LanguageModel, reduction: &Reduction) -> boo
     }
     let _ = model;
     !reduction.rule.is_blind()
-}
-
-/// [`token_pairs`] of a stream.
-pub(super) fn pairs(segments: &Segments) -> u64 {
-    token_pairs((0..segments.len()).map(|index| segments.length(index)), |index| segments.parent(index))
 }

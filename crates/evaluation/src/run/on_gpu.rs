@@ -9,12 +9,11 @@ use ssm_kernels::ops::RowPlan;
 use ssm_kernels::ops::reduction::{Reduced, edge_similarity};
 use ssm_model::{Activations, LanguageModel, LayerState, SignalSet};
 
-use super::drive::pairs;
 use super::driven::{Driven, SiteTrace};
 use super::layer::{Check, RowTokens, Wanted};
 use super::layers::{Observer, PackedStream, Shown, run_layers};
 use super::reduction::{Reduction, matching};
-use crate::batch::Batch;
+use crate::batch::{Batch, token_pairs_of};
 use crate::error::EvaluationError;
 use crate::finite::NonFiniteRows;
 
@@ -174,7 +173,7 @@ impl Observer for GpuDriver<'_> {
 
     fn after(&mut self, layer: usize, stream: &mut PackedStream, shown: Shown) -> Result<(), EvaluationError> {
         self.token_layers += stream.segments.n_tokens() as u64;
-        self.token_pairs += pairs(&stream.segments);
+        self.token_pairs += token_pairs_of(&stream.segments);
         if let Some(states) = &mut self.states {
             states.extend(shown.state);
         }

@@ -1,7 +1,7 @@
 //! From item scores to metrics, as per-item contributions that any aggregate can be rebuilt from.
 
 use super::item::ItemScore;
-use crate::tasks::{Item, TaskKind};
+use crate::tasks::item::{Item, TaskKind};
 
 /// How contributions become a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bzip2::read::MultiBzDecoder;
 
 use super::TaskError;
-use super::benchmarks::{HubSplit, Part};
+use super::part::{HubSplit, Part};
 
 /// Suffix of compressed files.
 const COMPRESSED: &str = ".bz2";

@@ -1,8 +1,8 @@
 //! A document: what a benchmark asks as text, before any tokenizer has seen it.
 
-use super::python::strip;
 use super::rows::Row;
 use super::{ItemFacts, TaskError};
+use crate::python::strip;
 
 /// A context and a continuation, as lm-evaluation-harness holds them in `Instance.arguments`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,4 +1,15 @@
-//! Items: what a task asks, in the tokens of a model.
+//! Items: what a task asks, in the tokens of a model, and how it is scored.
+
+/// How a task is scored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskKind {
+    /// Several continuations, one of them right.
+    MultipleChoice,
+    /// One continuation that should be the greedy one.
+    Target,
+    /// Running text, every token scored.
+    RunningText,
+}
 
 /// A context of an item.
 #[derive(Clone, Debug, PartialEq, Eq)]

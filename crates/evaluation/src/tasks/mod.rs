@@ -13,43 +13,31 @@ mod facts;
 mod fewshot;
 mod fit;
 mod ids;
-mod item;
+pub(crate) mod item;
+mod part;
 mod prompting;
-mod python;
 mod rows;
 mod split;
 mod wire;
 
 use rayon::prelude::*;
 
-pub use benchmarks::{Benchmark, HubSplit, Part, benchmarks};
+pub use benchmarks::{Benchmark, benchmarks};
 pub use builtin::{BuiltinTask, builtin_tasks};
 pub use data::{Data, DatasetError, Datasets, MOST_BYTES, MOST_ROWS};
 pub use document::{Document, TextRequest};
 pub use error::TaskError;
 pub use facts::{TaskFacts, facts};
 pub use fit::{Suspects, Unfit, unfit};
-pub use item::{Context, Item, ItemFacts, Request};
+pub use item::{Context, Item, ItemFacts, Request, TaskKind};
+pub use part::{HubSplit, Part};
 pub use prompting::{Prompting, Source};
 pub use split::{SPLITS, Split, in_split};
-
-pub(crate) use python::is_space;
 
 use crate::score::metrics::Measure;
 use crate::tokenizer::Tokenizer;
 use benchmarks::Form;
 use reduction_strategies::spelling::nearest;
-
-/// How a task is scored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TaskKind {
-    /// Several continuations, one of them right.
-    MultipleChoice,
-    /// One continuation that should be the greedy one.
-    Target,
-    /// Running text, every token scored.
-    RunningText,
-}
 
 /// A task.
 #[derive(Clone, Debug, PartialEq)]

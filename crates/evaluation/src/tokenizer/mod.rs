@@ -4,7 +4,7 @@ use hint::Hint;
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::tasks::is_space;
+use crate::python::is_space;
 
 mod files;
 

@@ -1,9 +1,10 @@
 //! The books that the long-document tasks are cut from.
 
-use super::{Part, nothing_to_ask};
+use super::nothing_to_ask;
 use crate::tasks::TaskError;
 use crate::tasks::data::Files;
 use crate::tasks::ids::Ids;
+use crate::tasks::part::Part;
 use crate::tasks::rows::rows;
 use crate::tokenizer::{Encoding, Tokenizer};
 

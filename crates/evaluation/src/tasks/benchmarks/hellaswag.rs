@@ -5,10 +5,10 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::documents_of_rows;
+use crate::python::{capitalize, strip};
 use crate::tasks::TaskError;
 use crate::tasks::data::DataFile;
 use crate::tasks::document::Document;
-use crate::tasks::python::{capitalize, strip};
 use crate::tasks::rows::Row;
 
 /// Task `hellaswag` of lm-evaluation-harness, version 1.0. Rows of the original release and of the hub (`activity_label`, `ctx_a`,

@@ -18,6 +18,7 @@ use super::data::{DataFile, Files};
 use super::document::Document;
 use super::encode::Encoded;
 use super::ids::Ids;
+use super::part::Part;
 use super::prompting::Prompting;
 use super::rows::{Row, rows};
 use super::{Split, TaskError, TaskKind, fewshot, in_split};
@@ -49,51 +50,6 @@ pub struct Benchmark {
     /// Raised whenever the same rows give other requests. Part of the digest of the task.
     pub(super) version: u32,
     pub(super) form: Form,
-}
-
-/// Rows of a benchmark.
-#[derive(Clone, Copy, Debug)]
-pub struct Part {
-    /// Paths below the data directory; the first that is there is read, plain or with `.bz2` behind its name.
-    pub files: &'static [&'static str],
-    /// Right answers, one a line, where the rows do not hold them.
-    pub labels: &'static [&'static str],
-    /// The same rows on the Hugging Face hub: the data set that lm-evaluation-harness 0.4.13 reads.
-    pub hub: Option<HubSplit>,
-}
-
-/// A split of a data set on a hub. Displayed as `owner/name/config/split`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HubSplit {
-    /// `owner/name` of the data set.
-    pub repository: &'static str,
-    /// Configuration of the data set.
-    pub config: &'static str,
-    /// Split.
-    pub split: &'static str,
-}
-
-impl fmt::Display for HubSplit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.repository, self.config, self.split)
-    }
-}
-
-impl Part {
-    /// No rows.
-    pub const NONE: Self = Self { files: &[], labels: &[], hub: None };
-
-    const fn rows(files: &'static [&'static str]) -> Self {
-        Self { files, ..Self::NONE }
-    }
-
-    const fn labels(self, labels: &'static [&'static str]) -> Self {
-        Self { labels, ..self }
-    }
-
-    const fn hub(self, repository: &'static str, config: &'static str, split: &'static str) -> Self {
-        Self { hub: Some(HubSplit { repository, config, split }), ..self }
-    }
 }
 
 /// From a file, and its labels where it has a file of them, to all documents.

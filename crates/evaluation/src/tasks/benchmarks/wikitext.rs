@@ -6,9 +6,9 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::documents_of_rows;
+use crate::python::{count_words, strip};
 use crate::tasks::data::DataFile;
 use crate::tasks::document::{Document, TextRequest};
-use crate::tasks::python::{count_words, strip};
 use crate::tasks::{ItemFacts, TaskError};
 
 /// Task `wikitext` of lm-evaluation-harness, version 2.0. Reads the raw file, cut into pages at headings of the first level as the

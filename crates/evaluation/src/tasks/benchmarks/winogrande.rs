@@ -1,9 +1,9 @@
 //! `WinoGrande` by partial scoring: the same rest of a sentence after either name.
 
 use super::{agreed, documents_of_rows};
+use crate::python::strip;
 use crate::tasks::data::DataFile;
 use crate::tasks::document::{Document, TextRequest};
-use crate::tasks::python::strip;
 use crate::tasks::rows::Row;
 use crate::tasks::{ItemFacts, TaskError};
 

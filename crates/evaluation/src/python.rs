@@ -6,7 +6,7 @@ pub(crate) fn is_space(c: char) -> bool {
 }
 
 /// `str.strip()`.
-pub(super) fn strip(text: &str) -> &str {
+pub(crate) fn strip(text: &str) -> &str {
     text.trim_matches(is_space)
 }
 
@@ -14,7 +14,7 @@ pub(super) fn strip(text: &str) -> &str {
 ///
 /// Differs in: title case is upper case here, but for a character that becomes several (ß gives Ss). Python knows four
 /// Latin digraphs (ǆ, ǉ, ǌ, ǳ) with a title case of their own.
-pub(super) fn capitalize(text: &str) -> String {
+pub(crate) fn capitalize(text: &str) -> String {
     let mut characters = text.chars();
     let Some(first) = characters.next() else { return String::new() };
     let mut upper = first.to_uppercase();
@@ -28,7 +28,7 @@ pub(super) fn capitalize(text: &str) -> String {
 }
 
 /// `len(re.split(r"\s+", text))`: stretches of white space and one.
-pub(super) fn count_words(text: &str) -> usize {
+pub(crate) fn count_words(text: &str) -> usize {
     let mut inside = false;
     let stretches = text.chars().filter(|&c| {
         let begins = is_space(c) && !inside;
