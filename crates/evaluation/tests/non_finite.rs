@@ -144,7 +144,7 @@ fn an_overflow_inside_a_norm_is_none_of_its_zeros() {
     assert!(errors.iter().all(|error| error.to_string().contains(" layer 4: x ")), "{errors:?}");
 }
 
-/// A token whose value is no number leaves at the very site behind the layer where it arose, by a rule that looks at nothing.
+/// A token whose value is no number is removed at the very site after the layer where it arose, by a rule that looks at nothing.
 #[test]
 fn a_token_does_not_take_nan_along() {
     // The embedding of one token that stands early; the last layer before its site turns it into no number.
@@ -153,7 +153,7 @@ fn a_token_does_not_take_nan_along() {
     let task = task("world_piqa", 2);
     let token = task.items[0].contexts[0].tokens[1] as usize;
     let model = spoiled("mamba2-world", "backbone.embedding.weight", token * width, f32::NAN);
-    // The site is layer 0, and what leaves are the first tokens: the recurrence has carried it on all the same, so that the error
+    // The site is layer 0, and the removed tokens are the first ones: the recurrence has carried it on all the same, so that the error
     // names the first layer.
     let first = Reduction { sites: vec![0], ..reduction("drop_prefix", &[], 0.5) };
     for error in failures(&model, &[first]) {

@@ -1,7 +1,7 @@
 //! Token reduction strategies: one file each, plans as plain data, laws checked for all of them.
 //!
 //! After a block, a strategy's [`Rule`] sees the live tokens of one sequence ([`SequenceView`]) and a [`Plan`] comes out:
-//! which tokens stay and where the others go. [`plan_site`] does so for every segment of a packed stream, and
+//! which tokens are kept and where the others go. [`plan_site`] does so for every segment of a packed stream, and
 //! [`SitePlan::apply`] carries it out on hidden states and residual.
 //!
 //! A strategy is composed of blocks, each in its file: score ([`importance`], [`rank_sum`], [`random`]), partition

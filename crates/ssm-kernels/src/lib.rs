@@ -1,6 +1,6 @@
 //! Tensor operations of state space models, and of the Transformer they are compared with, on packed sequences.
 //!
-//! Activations of many sequences stand end to end as `[tokens, channels]`, token-major, with a [`Segments`] table; there
+//! Activations of many sequences are packed end to end as `[tokens, channels]`, token-major, with a [`Segments`] table; there
 //! is no padding. Every operation has a reference, written to be read, beside its fast path, and one test that compares
 //! the two over awkward shapes. This is the only crate in which `unsafe` is allowed.
 //!

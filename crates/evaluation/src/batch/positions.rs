@@ -7,7 +7,7 @@ use ssm_kernels::Segments;
 /// recurrence knows the order of its rows alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Positions {
-    /// Those with which they entered: what is removed leaves gaps.
+    /// Those with which they entered: removed tokens become gaps.
     #[default]
     Original,
     /// One after the other, as if the tokens that are gone had never been there.

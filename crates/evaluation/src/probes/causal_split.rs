@@ -1,6 +1,6 @@
 //! Probe `causal_split`: which part of a removed token is missed?
 //!
-//! A token that leaves after layer s is absent from the scans and convolutions of all layers behind it. This takes away one part at a
+//! A token that is removed after layer s is absent from the scans and convolutions of all layers behind it. This takes away one part at a
 //! time, in all of those layers:
 //!
 //! | variant | conv inputs of later tokens | state behind the token |
@@ -13,7 +13,7 @@
 //!
 //! No layer is changed for this. States are values: the tokens before the removed one and the token itself run as segments, and those
 //! behind it start from a state that is put together from theirs. The token's own rows stay what they are in the whole sequence; in
-//! every variant they only reach later tokens through what the variant leaves.
+//! every variant they only reach later tokens through what the variant keeps.
 
 use candle_core::{Device, Tensor};
 use ssm_kernels::Segments;

@@ -110,7 +110,7 @@ pub struct ProbeSetup<'a> {
     pub options: &'a ResolvedOptions,
     /// Seed of everything random.
     pub seed: u64,
-    /// Which tokens leave, where the probe looks at a strategy.
+    /// Which tokens are removed, where the probe looks at a strategy.
     pub reduction: Option<&'a Reduction>,
 }
 

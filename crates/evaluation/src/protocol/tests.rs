@@ -117,7 +117,7 @@ fn upstream_is_right_where_only_the_front_is_thinned() {
 
 #[test]
 fn upstream_reads_wrong_rows_where_drops_are_scattered() {
-    // 5 of 7 stay: the last three rows hold positions 2, 3 and 5.
+    // 5 of 7 are kept: the last three rows hold positions 2, 3 and 5.
     let readings = read(UPSTREAM, &query(5, 3), 7, &[0, 1, 2, 3, 5]);
     assert_eq!(readings.iter().map(|reading| reading.position).collect::<Vec<_>>(), [Some(2), Some(3), Some(5)]);
     assert!(readings.iter().all(|reading| !reading.covered));

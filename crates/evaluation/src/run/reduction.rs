@@ -6,18 +6,18 @@ use ssm_model::ModelConfig;
 
 use crate::batch::Positions;
 
-/// Which tokens leave, where and how many.
+/// Which tokens are removed, where and how many.
 #[derive(Clone, Debug)]
 pub struct Reduction {
     /// The strategy's rule.
     pub rule: Rule,
-    /// Share of the reducible tokens that stays at each site.
+    /// Share of the reducible tokens that is kept at each site.
     pub keep_ratio: f64,
     /// 0-based layers after which tokens are reduced, ascending.
     pub sites: Vec<usize>,
     /// Seed of everything random in the rule.
     pub seed: u64,
-    /// Positions of what is left, where the model reads them.
+    /// Positions of the kept tokens, where the model reads them.
     pub positions: Positions,
 }
 

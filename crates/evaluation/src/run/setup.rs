@@ -17,7 +17,7 @@ pub struct Setup<'a> {
     pub items: &'a [Item],
     /// Under which protocol, with its settings.
     pub scoring: Scoring,
-    /// Which tokens leave.
+    /// Which tokens are removed.
     pub reduction: &'a Reduction,
 }
 

@@ -25,7 +25,7 @@ pub struct ItemPlan {
     pub item: usize,
     /// 0-based layer.
     pub site: usize,
-    /// Positions that leave the site.
+    /// Positions of the tokens kept by the site.
     pub kept: Vec<u32>,
     /// Positions dropped here.
     pub dropped: Vec<u32>,

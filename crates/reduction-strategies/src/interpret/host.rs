@@ -21,8 +21,8 @@ pub fn n_kept(rule: &Rule, keep_ratio: f64, protected: &[bool]) -> usize {
 
 /// The plan of `rule` for one sequence at one site.
 ///
-/// Protected tokens stay untouched; of the others `schedule::n_keep(keep_ratio, unprotected)` stay, or what the rule
-/// declares ([`Rule::kept`]). Where that is all of them the plan is the identity.
+/// Protected tokens are kept untouched; of the others `schedule::n_keep(keep_ratio, unprotected)` are kept, or what the
+/// rule declares ([`Rule::kept`]). Where that is all of them the plan is the identity.
 ///
 /// # Errors
 /// A ratio outside (0, 1], a missing signal, or a host rule that breaks its word.

@@ -6,12 +6,12 @@
 //! neighbours merge, and the result stands at the later of the two.
 //!
 //! That much keeps values from flowing back, but it is not causal: which pairs merge is decided over the whole sequence, and
-//! whether the earlier of a pair has a row of its own follows from the later one. `decide: online` is: a token leaves if it
+//! whether the earlier of a pair has a row of its own follows from the later one. `decide: online` is: a token is removed if it
 //! resembles one of the `window` tokens before it, in a contest with earlier tokens ([`crate::blocks::online`]), and goes into
 //! the next that stays: `S_t = -max_{0 < d <= window} cos(h_t, h_{t-d})`.
 //!
 //! **Differs from the paper in**: features are the block output; both branches merge alike, size-weighted; exactly `n_keep` stay,
-//! in further rounds where more than the even tokens must leave; outputs are not spread out to their tokens again.
+//! in further rounds where more than the even tokens must be removed; outputs are not spread out to their tokens again.
 //! `decide: online` is this program's.
 
 use crate::blocks::importance::Source;

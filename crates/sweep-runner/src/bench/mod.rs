@@ -40,7 +40,7 @@ pub struct Bench {
     pub shapes: Vec<Shape>,
     /// Strategies besides dense.
     pub strategies: Vec<String>,
-    /// Share of the tokens that stays at each site.
+    /// Share of the tokens that is kept at each site.
     pub keep_ratio: f64,
     /// Rows that pass through the head, one case each.
     pub logits: Vec<Logits>,

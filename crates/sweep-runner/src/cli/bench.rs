@@ -30,7 +30,7 @@ pub(super) struct BenchArgs {
     /// Strategies besides dense, with their default options; several with commas
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     strategy: Vec<String>,
-    /// Share of the tokens that stays at each site of the paper's schedule; 0.905 is 29.8 % fewer FLOPs at 64 layers
+    /// Share of the tokens that is kept at each site of the paper's schedule; 0.905 is 29.8 % fewer FLOPs at 64 layers
     #[arg(long, default_value_t = 0.905)]
     keep_ratio: f64,
     /// Rows that pass through the head; several with commas

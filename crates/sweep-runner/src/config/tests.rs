@@ -253,7 +253,7 @@ fn probes_may_stand_alone_and_lists_multiply() {
     assert_eq!(again.probes, experiment.probes);
 }
 
-/// Wherever a model of the hub is named, random weights of its size take its place; the rest stays.
+/// Wherever a model of the hub is named, random weights of its size take its place; the rest is unchanged.
 #[test]
 fn random_weights_take_the_place_of_models_of_the_hub() {
     let text = edited(

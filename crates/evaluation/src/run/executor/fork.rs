@@ -17,11 +17,11 @@ use crate::run::reduction::matching;
 use crate::run::{Reduction, influence};
 use crate::score::{Decision, Step};
 
-/// A branch as it leaves a site.
+/// A branch after a site.
 pub(super) struct Child {
     /// Index of the branch in the arriving pack.
     pub(super) parent: usize,
-    /// One plan per segment of the branch; none where every token stays.
+    /// One plan per segment of the branch; none where every token is kept.
     pub(super) plans: Option<Vec<Option<Plan>>>,
     pub(super) branch: Branch,
 }
@@ -39,7 +39,7 @@ struct Asking {
 type Planned = (Vec<Option<Plan>>, Vec<Option<f64>>);
 
 impl Walk<'_> {
-    /// The children of `pack` at a site, by branch: the lanes for which nothing leaves first, then one child per distinct
+    /// The children of `pack` at a site, by branch: the lanes for which nothing is removed first, then one child per distinct
     /// plan. Lanes whose rule fails end here.
     pub(super) fn fork(
         &mut self,
@@ -263,7 +263,7 @@ fn by_influence<'s, 'p>(seen: &'s [Seen<'p>], reads: Option<Positions>) -> &'s P
     seen.iter().find(|(positions, _)| *positions == reads).map_or(&seen[0].1, |(_, arriving)| arriving)
 }
 
-/// Adds lanes to the child of the same plan and positions, or makes one. The first child is the one that nothing leaves.
+/// Adds lanes to the child of the same plan and positions, or makes one. The first child is the one from which nothing is removed.
 fn join(
     children: &mut Vec<Child>,
     branch: &Branch,

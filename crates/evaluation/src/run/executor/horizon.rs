@@ -56,7 +56,7 @@ impl Walk<'_> {
         }
     }
 
-    /// The tokens that a blind rule leaves after all its sites.
+    /// The tokens that a blind rule keeps after all its sites.
     fn table_at_the_end(&self, document: usize, lane: usize) -> Result<Vec<SegmentTokens>, EvaluationError> {
         let document = &self.catalogue.documents[self.documents[document]];
         let lane = document.lanes[lane];

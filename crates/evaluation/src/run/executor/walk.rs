@@ -275,7 +275,7 @@ impl<'a> Walk<'a> {
         here.map(|reduction| reduction.rule.signals()).reduce(SignalSet::union)
     }
 
-    /// The positions under which lanes ask for influence at a site: a token that leaves moves those behind it, or does not. Where the
+    /// The positions under which lanes ask for influence at a site: removing a token moves those after it, or does not. Where the
     /// model reads none all are the same.
     fn positions_of_influence(&self, pack: &Pack, layer: usize) -> Vec<Positions> {
         if !self.model.config().uses_positions() {
