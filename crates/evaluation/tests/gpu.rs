@@ -13,7 +13,7 @@ use evaluation::protocol::CONTEXT;
 use evaluation::{Evaluation, ItemPlan, Reduction, Settings, evaluate};
 use reduction_strategies::options::ResolvedOptions;
 use ssm_kernels::device;
-use ssm_model::{CheckpointError, LanguageModel, Placement, WeightSource, Weights, catalog};
+use ssm_model::{CheckpointError, LanguageModel, Placement, Signal, WeightSource, Weights, catalog};
 
 const MODELS: [&str; 3] = ["mamba-world", "mamba2-world", "neox-world"];
 
@@ -115,7 +115,7 @@ fn every_probe_in_float32() {
         let top_k = Reduction { sites: sites(&here), ..reduction("top_k", &[], 0.8) };
         for probe in probes::all() {
             let reduction = (probe.subject == Subject::Reduction).then_some(&top_k);
-            if probe.needs.recurrence && !here.config().signals(0..here.config().n_layer()).scan {
+            if probe.needs.recurrence && !here.config().signals(0..here.config().n_layer()).contains(Signal::Scan) {
                 continue;
             }
             let options = ResolvedOptions::resolve(probe.options, &BTreeMap::new()).unwrap();

@@ -9,7 +9,7 @@ use ureq::http::HeaderMap;
 
 use crate::cache::{Cache, create_parent};
 use crate::hash::Expected;
-use crate::http::{Answer, Http, Method};
+use crate::http::{Http, Method, Reply};
 use crate::status::{self, Asked};
 use crate::{Event, HubError, Report, Repository};
 
@@ -112,7 +112,7 @@ impl Wanted<'_> {
             if !continues(&answer.response, have, size) {
                 have = restart(&mut file).map_err(io)?;
             }
-            let Answer { response, url } = answer;
+            let Reply { response, url } = answer;
             let mut stalled = None;
             if response.status() != 416 {
                 let mut copy = Copy { wanted: self, file: &mut file, aside, have, size, url: &url };

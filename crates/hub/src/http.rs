@@ -36,8 +36,8 @@ pub(crate) struct Http {
     pub(crate) pace: Pace,
 }
 
-/// An answer that is a success, a redirect to another host (`Head` only), or status 416 (`Get` only).
-pub(crate) struct Answer {
+/// A reply that is a success, a redirect to another host (`Head` only), or status 416 (`Get` only).
+pub(crate) struct Reply {
     pub(crate) response: Response<Body>,
     /// Where it came from, without the query: that may hold a signature.
     pub(crate) url: String,
@@ -95,7 +95,7 @@ impl Http {
         path: &str,
         asked: Asked<'_>,
         report: Report<'_>,
-    ) -> Result<Answer, HubError> {
+    ) -> Result<Reply, HubError> {
         let mut failed = 0;
         loop {
             let failure = match self.attempt(method, path, asked) {
@@ -121,7 +121,7 @@ impl Http {
     ) -> Result<(String, String), HubError> {
         let mut failed = 0;
         loop {
-            let Answer { response, url } = self.send(Method::Get { from: 0 }, path, asked, report)?;
+            let Reply { response, url } = self.send(Method::Get { from: 0 }, path, asked, report)?;
             let mut text = String::new();
             let Err(error) = self.body(response).take(largest).read_to_string(&mut text) else {
                 return Ok((url, text));
@@ -141,7 +141,7 @@ impl Http {
         Paced::new(response.into_body().into_reader(), self.pace)
     }
 
-    fn attempt(&self, method: Method, path: &str, asked: Asked<'_>) -> Result<Answer, Failure> {
+    fn attempt(&self, method: Method, path: &str, asked: Asked<'_>) -> Result<Reply, Failure> {
         let hub = address(&self.endpoint)?;
         let mut target = address(&format!("{}{path}", self.endpoint))?;
         for _ in 0..=REDIRECTS {
@@ -151,12 +151,12 @@ impl Http {
             let response = self.call(method, &target, token).map_err(|error| network(&url, &error))?;
             let status = response.status().as_u16();
             match status {
-                200 | 206 => return Ok(Answer { response, url }),
-                416 if matches!(method, Method::Get { .. }) => return Ok(Answer { response, url }),
+                200 | 206 => return Ok(Reply { response, url }),
+                416 if matches!(method, Method::Get { .. }) => return Ok(Reply { response, url }),
                 301 | 302 | 303 | 307 | 308 => {
                     let next = follow(&target, status::text(response.headers(), "location"), &url)?;
                     if method == Method::Head && !same_origin(&next, &target) {
-                        return Ok(Answer { response, url });
+                        return Ok(Reply { response, url });
                     }
                     target = next;
                 }

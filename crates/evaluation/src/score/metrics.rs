@@ -1,16 +1,9 @@
 //! From item scores to metrics, as per-item contributions that any aggregate can be rebuilt from.
 
+pub use records::schema::Aggregate;
+
 use super::item::ItemScore;
 use crate::tasks::item::{Item, TaskKind};
-
-/// How contributions become a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Aggregate {
-    /// `sum(value) / sum(weight)`.
-    Mean,
-    /// `exp(-sum(value) / sum(weight))`.
-    ExpNegMean,
-}
 
 /// One metric with what each item adds to it.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use evaluation::metrics::{self, Aggregate as MetricAggregate};
+use evaluation::metrics;
 use evaluation::protocol::{self, Scope};
 use evaluation::tasks::{Task, primary_metric};
 use evaluation::{Evaluation, Reduction, Scoring};
 use records::schema::{
-    Aggregate, CellRecord, CostRecord, Failure, ItemRecord, MetricRecord, PlanItem, PlanRecord, SCHEMA_VERSION,
-    SiteRecord, Status,
+    CellRecord, CostRecord, Failure, ItemRecord, MetricRecord, PlanItem, PlanRecord, SCHEMA_VERSION, SiteRecord, Status,
 };
 
 use crate::config::{Experiment, ModelFacts};
@@ -65,10 +64,7 @@ pub(super) fn record(
         .into_iter()
         .map(|metric| MetricRecord {
             metric: metric.name.to_owned(),
-            aggregate: match metric.aggregate {
-                MetricAggregate::Mean => Aggregate::Mean,
-                MetricAggregate::ExpNegMean => Aggregate::ExpNegMean,
-            },
+            aggregate: metric.aggregate,
             contributions: metric.contributions,
         })
         .collect();
