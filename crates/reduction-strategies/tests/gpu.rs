@@ -64,17 +64,17 @@ fn plans_equal_those_of_the_host() {
                 let (want_hidden, want_residual) = (wanted.hidden, wanted.residual.unwrap());
                 close(&want_hidden, &got.hidden, &what);
                 close(&want_residual, &got.residual.unwrap(), &what);
-                if !on_gpu::plans_on_gpu(&rule, keep_ratio) {
+                if !gpu::plans_on_gpu(&rule, keep_ratio) {
                     continue;
                 }
                 let arguments = there.with_tokens(&tokens);
-                let Some(reduced) = on_gpu::reduce(&rule, keep_ratio, &arguments).unwrap() else {
+                let Some(reduced) = gpu::reduce(&rule, keep_ratio, &arguments).unwrap() else {
                     assert!(want.is_identity(), "{what}");
                     continue;
                 };
                 assert_eq!(reduced.segments, shortened, "{what}");
                 let lengths: Vec<usize> = (0..shortened.len()).map(|index| shortened.length(index)).collect();
-                let got = on_gpu::site_plan(&reduced.rows, &lengths, &stream.segments, &tokens.protected).unwrap();
+                let got = gpu::site_plan(&reduced.rows, &lengths, &stream.segments, &tokens.protected).unwrap();
                 assert_eq!(want, got, "{what}");
                 close(&want_hidden, &reduced.rows.apply(&hidden, &reduced.rows.hidden).unwrap(), &what);
                 close(&want_residual, &reduced.rows.apply(&residual, &reduced.rows.residual).unwrap(), &what);
@@ -84,8 +84,8 @@ fn plans_equal_those_of_the_host() {
                 let flags: Vec<u8> =
                     after.segments.iter().flat_map(|segment| segment.protected.iter().map(|p| u8::from(*p))).collect();
                 assert_eq!(flags, reduced.tokens.protected.to_vec1::<u8>().unwrap(), "{what}: protection");
-                let again = on_gpu::reduce(&rule, keep_ratio, &arguments).unwrap().unwrap();
-                let again = on_gpu::site_plan(&again.rows, &lengths, &stream.segments, &tokens.protected).unwrap();
+                let again = gpu::reduce(&rule, keep_ratio, &arguments).unwrap().unwrap();
+                let again = gpu::site_plan(&again.rows, &lengths, &stream.segments, &tokens.protected).unwrap();
                 assert_eq!(got, again, "{what}: the same twice");
             }
         }
@@ -109,7 +109,7 @@ fn what_is_no_number_is_noted_on_the_gpu() {
     };
     for strategy in strategies() {
         let rule = strategy.rule();
-        if !on_gpu::plans_on_gpu(&rule, 0.6) {
+        if !gpu::plans_on_gpu(&rule, 0.6) {
             continue;
         }
         for value in [None, Some(f32::NAN), Some(f32::INFINITY)] {
@@ -119,9 +119,9 @@ fn what_is_no_number_is_noted_on_the_gpu() {
             let (hidden, residual) = (spoil(&stream.hidden, value), spoil(&stream.residual, value));
             let arguments = SiteStream { hidden: &hidden, residual: &residual, signals: &signals, ..stream.site() };
             let arguments = arguments.with_tokens(&tokens);
-            let reduced = on_gpu::reduce(&rule, 0.6, &arguments).unwrap().unwrap();
+            let reduced = gpu::reduce(&rule, 0.6, &arguments).unwrap().unwrap();
             let checked =
-                on_gpu::check_faults(&reduced.faults, |segment, row| stream.table.segments[segment].positions[row]);
+                gpu::check_faults(&reduced.faults, |segment, row| stream.table.segments[segment].positions[row]);
             assert_eq!(checked.is_err(), value.is_some(), "{strategy:?} {value:?}: {checked:?}");
         }
     }
