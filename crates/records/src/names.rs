@@ -19,13 +19,17 @@ pub const PROBES: [&str; 10] = [
 ];
 
 /// Benchmarks: tasks of published data, which may have solved examples in front of each question.
-pub const BENCHMARKS: [&str; 10] = [
+pub const BENCHMARKS: [&str; 14] = [
     "lambada_openai",
     "hellaswag",
     "piqa",
     "arc_easy",
     "arc_challenge",
     "winogrande",
+    "openbookqa",
+    "boolq",
+    "sciq",
+    "mmlu",
     "wikitext",
     "longdocs_ppl",
     "longdocs_passkey",

@@ -424,7 +424,10 @@ fn as_catalog_error(error: LibraryError) -> CatalogError {
                     TaskError::NoDataDir { .. } | TaskError::NoData { .. } | TaskError::Dataset { .. },
                 ) => "not on this machine",
                 LibraryError::Task(
-                    TaskError::NoExamples { .. } | TaskError::FewExamples { .. } | TaskError::NoDocuments { .. },
+                    TaskError::NoExamples { .. }
+                    | TaskError::FewExamples { .. }
+                    | TaskError::FewUnderHeading { .. }
+                    | TaskError::NoDocuments { .. },
                 ) => "not with these settings",
                 LibraryError::Task(
                     TaskError::Unreadable { .. } | TaskError::NotAFile { .. } | TaskError::TooLarge { .. },

@@ -26,6 +26,8 @@ pub struct Document {
     pub requests: Vec<TextRequest>,
     /// What it counts.
     pub facts: ItemFacts,
+    /// What begins the prompt, before any solved example; empty in most tasks.
+    pub(super) heading: String,
     /// File and 1-based line that it comes from, for messages.
     pub place: (String, usize),
 }
@@ -65,6 +67,7 @@ impl Document {
             gold: Some(gold as u32),
             requests: answers.iter().map(|answer| request(answer.as_ref())).collect(),
             facts: ItemFacts::default(),
+            heading: String::new(),
             place: row.place(),
         })
     }

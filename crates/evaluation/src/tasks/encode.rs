@@ -167,6 +167,7 @@ mod tests {
             gold: Some(0),
             requests: answers.iter().map(request).collect(),
             facts: ItemFacts::default(),
+            heading: String::new(),
             place: ("q.jsonl".to_owned(), 3),
         }
     }

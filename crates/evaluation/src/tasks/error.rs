@@ -105,6 +105,18 @@ pub enum TaskError {
         /// Examples that are there.
         there: usize,
     },
+    /// Fewer examples under the heading of a question than its prompt shows.
+    #[error("`{task}`: {wanted} examples are to stand before a question, and {there} are there for {heading:?}")]
+    FewUnderHeading {
+        /// The task.
+        task: &'static str,
+        /// Examples that are to be shown.
+        wanted: usize,
+        /// Examples that are there.
+        there: usize,
+        /// The heading.
+        heading: String,
+    },
     /// Documents of a task whose items are made of tokens.
     #[error("`{name}` has no documents: its items are given, or cut, in tokens")]
     NoDocuments {
@@ -165,7 +177,7 @@ impl Hint for TaskError {
             Self::NoExamples { files, .. } => {
                 Some(format!("put {} into the data directory, or set `fewshot: 0`", files.join(" or ")))
             }
-            Self::FewExamples { .. } => Some("ask for fewer with `fewshot`".to_owned()),
+            Self::FewExamples { .. } | Self::FewUnderHeading { .. } => Some("ask for fewer with `fewshot`".to_owned()),
             Self::NoDocuments { .. } => Some("documents are those of the benchmarks; see `sweep tasks`".to_owned()),
             Self::Line { .. } => {
                 Some("the format of items is described in the README of the reference tasks".to_owned())

@@ -3,37 +3,43 @@
 use rand_mt::Mt;
 
 use super::TaskError;
-use super::benchmarks::Benchmark;
 use super::document::Document;
 use super::prompting::Prompting;
 
 /// Between examples, and between the last one and the question.
 const DELIMITER: &str = "\n\n";
 
-/// The documents with `prompting.fewshot` examples before the context of each request. One draw is made per document, in file order,
-/// from one stream, so that the examples of a document depend on its place in the file, not on split and limit.
+/// Which solved examples stand before a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Draw {
+    /// A random sample of all.
+    Sample,
+    /// A random sample of one more than is shown, which changes the draws that follow. The harness draws so where the task has no test
+    /// split, to have enough if it drew the question itself.
+    SampleWithSpare,
+    /// The first ones under the heading of the question.
+    First,
+}
+
+/// The documents with their headings and `prompting.fewshot` examples before the context of each request. One draw is made per
+/// document, in file order, from one stream, so that the examples of a document depend on its place in the file, not on split and limit.
 ///
 /// # Errors
 /// Fewer examples than are to be drawn.
 pub(super) fn with_examples(
     mut documents: Vec<Document>,
     examples: &[Document],
-    task: &Benchmark,
+    task: &'static str,
+    draw: Draw,
     prompting: &Prompting,
 ) -> Result<Vec<Document>, TaskError> {
     let n = prompting.fewshot;
-    if n == 0 {
-        return Ok(documents);
-    }
-    let drawn = n + usize::from(task.spare_example);
-    if examples.len() < drawn {
-        return Err(TaskError::FewExamples { task: task.name, wanted: drawn, there: examples.len() });
-    }
     let mut random = PythonRandom::new(prompting.fewshot_seed);
     for document in &mut documents {
-        let mut prefix = String::new();
-        for index in random.sample(examples.len(), drawn).into_iter().take(n) {
-            prefix += &examples[index].solved();
+        let shown = if n == 0 { Vec::new() } else { pick(draw, n, &mut random, document, examples, task)? };
+        let mut prefix = document.heading.clone();
+        for example in shown {
+            prefix += &example.solved();
             prefix += DELIMITER;
         }
         for request in &mut document.requests {
@@ -41,6 +47,31 @@ pub(super) fn with_examples(
         }
     }
     Ok(documents)
+}
+
+/// The examples of one document, in the order in which they are shown.
+fn pick<'e>(
+    draw: Draw,
+    n: usize,
+    random: &mut PythonRandom,
+    document: &Document,
+    examples: &'e [Document],
+    task: &'static str,
+) -> Result<Vec<&'e Document>, TaskError> {
+    if draw == Draw::First {
+        let first: Vec<&Document> =
+            examples.iter().filter(|example| example.heading == document.heading).take(n).collect();
+        if first.len() < n {
+            let heading = document.heading.trim_end().to_owned();
+            return Err(TaskError::FewUnderHeading { task, wanted: n, there: first.len(), heading });
+        }
+        return Ok(first);
+    }
+    let drawn = n + usize::from(draw == Draw::SampleWithSpare);
+    if examples.len() < drawn {
+        return Err(TaskError::FewExamples { task, wanted: drawn, there: examples.len() });
+    }
+    Ok(random.sample(examples.len(), drawn).into_iter().take(n).map(|index| &examples[index]).collect())
 }
 
 /// `random.Random(seed)` of Python 3.11 and later, as far as `sample` needs it.

@@ -137,6 +137,11 @@ impl<'a> Row<'a> {
         number.ok_or_else(|| self.wrong(field, "a whole number"))
     }
 
+    /// `true` or `false`, where the field holds one of them.
+    pub(super) fn truth(&self, field: &str) -> Option<bool> {
+        self.fields.get(field)?.as_bool()
+    }
+
     /// The object in a field as a row of its own.
     pub(super) fn object(&self, field: &str) -> Result<Row<'a>, TaskError> {
         let fields = self.value(field)?.as_object().ok_or_else(|| self.wrong(field, "an object"))?;

@@ -16,6 +16,13 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 TASKS = ["lambada_openai", "hellaswag", "piqa", "arc_easy", "arc_challenge", "winogrande", "wikitext"]
+# Asked where the folder holds their rows.
+MORE_TASKS = {
+    "openbookqa": "openbookqa/test.jsonl",
+    "boolq": "boolq/val.jsonl",
+    "sciq": "sciq/test.jsonl",
+    "mmlu": "mmlu/test.jsonl",
+}
 # Stands between context and continuation in what is hashed.
 UNIT_SEPARATOR = "\x1f"
 
@@ -82,6 +89,17 @@ def wikitext(folder: Path) -> dict:
     return {"test": [{"page": text} for text in texts if text.strip()]}
 
 
+def plain(folder: Path, split: str, name: str) -> dict:
+    """Rows in the form of the hub's, or with truth values for labels."""
+    rows = json_rows(folder, name)
+    return {split: [row | ({"label": int(row["label"])} if "label" in row else {}) for row in rows]}
+
+
+def mmlu(folder: Path, subject: str) -> dict:
+    rows = [row for row in json_rows(folder, "mmlu/test.jsonl") if row["subject"] == subject]
+    return {"test": rows, "dev": rows[:1]}
+
+
 # What the harness asks the hub for.
 SETS = {
     "EleutherAI/lambada_openai": lambda folder, name: lambada(folder),
@@ -90,6 +108,10 @@ SETS = {
     "allenai/ai2_arc": arc,
     "allenai/winogrande": lambda folder, name: winogrande(folder),
     "EleutherAI/wikitext_document_level": lambda folder, name: wikitext(folder),
+    "allenai/openbookqa": lambda folder, name: plain(folder, "test", "openbookqa/test.jsonl"),
+    "aps/super_glue": lambda folder, name: plain(folder, "validation", "boolq/val.jsonl"),
+    "allenai/sciq": lambda folder, name: plain(folder, "test", "sciq/test.jsonl"),
+    "cais/mmlu": mmlu,
 }
 
 
@@ -110,8 +132,27 @@ def requests(folder: Path, limit: int) -> list[dict]:
     from lm_eval.tasks import TaskManager
 
     read_locally(folder)
-    tasks = TaskManager().load(TASKS)["tasks"]
-    return [task_requests(name, tasks[name], limit) for name in TASKS]
+    manager = TaskManager()
+    more = [name for name, file in MORE_TASKS.items() if (folder / file).exists()]
+    tasks = manager.load([*TASKS, *(name for name in more if name != "mmlu")])["tasks"]
+    found = [task_requests(name, task, limit) for name, task in tasks.items()]
+    found.sort(key=lambda entry: [*TASKS, *more].index(entry["task"]))
+    return [*found, mmlu_requests(manager, folder, limit)] if "mmlu" in more else found
+
+
+def mmlu_requests(manager, folder: Path, limit: int) -> dict:
+    """The tasks of the subjects that the rows have, put together in the order of the rows."""
+    order = [row["subject"] for row in json_rows(folder, "mmlu/test.jsonl")]
+    tasks = manager.load([f"mmlu_{subject}" for subject in dict.fromkeys(order)])["tasks"]
+    of_subject = {subject: task_requests(f"mmlu_{subject}", tasks[f"mmlu_{subject}"], len(order)) for subject in dict.fromkeys(order)}
+    documents = [of_subject[subject]["documents"].pop(0) for subject in order]
+    whole = hashlib.sha256("".join(map(line, documents)).encode()).hexdigest()[:16]
+    last = of_subject[order[-1]]
+    return last | {"task": "mmlu", "version": 2.0, "of": len(documents), "whole": whole, "documents": documents[:limit]}
+
+
+def line(document: dict) -> str:
+    return " ".join([*document["requests"], str(document.get("gold")), "\n"])
 
 
 def task_requests(name: str, task, limit: int) -> dict:
@@ -135,7 +176,7 @@ def task_requests(name: str, task, limit: int) -> dict:
         if task.OUTPUT_TYPE == "loglikelihood_rolling":
             counts = task.process_results(doc, [0.0])
             document["words"], document["bytes"] = counts["word_perplexity"][1], counts["byte_perplexity"][1]
-        whole.update(" ".join([*document["requests"], str(document.get("gold")), "\n"]).encode())
+        whole.update(line(document).encode())
         documents.append(document)
     return {
         "task": name,

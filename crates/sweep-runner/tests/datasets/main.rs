@@ -45,7 +45,7 @@ fn rows_of_the_hub_make_the_documents_of_the_released_files() {
         documents(task.name, &source, Split::All, None).unwrap_or_else(|error| panic!("{}: {error}", task.name))
     };
     let on_hub: Vec<&Benchmark> = benchmarks().iter().filter(|task| task.data.hub.is_some()).collect();
-    assert_eq!(on_hub.len(), 7);
+    assert_eq!(on_hub.len(), 11);
     for task in on_hub {
         let (hub, files) = (read(task, Data::Hub(Arc::new(Own))), read(task, Data::Folder(folder.clone())));
         assert!(!files.is_empty() && hub.len() == files.len(), "{}", task.name);

@@ -57,6 +57,19 @@ def wikitext():
     write("own", "EleutherAI--wikitext_document_level--wikitext-2-raw-v1--test", features, [{"page": page} for page in pages])
 
 
+def questions():
+    features = Features({"id": TEXT, "question_stem": TEXT, "choices": CHOICES, "answerKey": TEXT})
+    write("own", "allenai--openbookqa--main--test", features, rows("openbookqa/test.jsonl"))
+    features = Features({"question": TEXT, "passage": TEXT, "idx": Value("int32"), "label": ClassLabel(names=["False", "True"])})
+    of = [row | {"label": int(row["label"])} for row in rows("boolq/val.jsonl")]
+    write("own", "aps--super_glue--boolq--validation", features, of)
+    names = ["question", "distractor3", "distractor1", "distractor2", "correct_answer", "support"]
+    write("own", "allenai--sciq--default--test", Features({name: TEXT for name in names}), rows("sciq/test.jsonl"))
+    answer = ClassLabel(names=["A", "B", "C", "D"])
+    features = Features({"question": TEXT, "subject": TEXT, "choices": List(TEXT), "answer": answer})
+    write("own", "cais--mmlu--all--test", features, rows("mmlu/test.jsonl"))
+
+
 write("own", "EleutherAI--lambada_openai--default--test", LAMBADA, rows("lambada/lambada_test.jsonl"))
 for part in ["Easy", "Challenge"]:
     write("own", f"allenai--ai2_arc--ARC-{part}--test", ARC, rows(f"arc/ARC-{part}-Test.jsonl"))
@@ -64,6 +77,7 @@ hellaswag()
 piqa()
 winogrande()
 wikitext()
+questions()
 
 write("world", "EleutherAI--lambada_openai--default--test", LAMBADA, [
     {"text": "Tilda carried the pink shell to the attic. The color of the shell was pink"},

@@ -14,8 +14,19 @@ pub(super) fn documents(file: &DataFile, _labels: Option<&DataFile>) -> Result<V
 }
 
 fn document(row: &Row<'_>) -> Result<Document, TaskError> {
+    let (question, answers, gold) = labelled(row, "question", row.text("answerKey")?)?;
+    Document::choices(row, row.filled("id")?, &format!("Question: {question}\nAnswer:"), &answers, gold)
+}
+
+/// The question of a row of either form, its answers, and the index of the one whose label is `key`; `hub_question` is the field of the
+/// question in rows of the hub.
+pub(super) fn labelled(
+    row: &Row<'_>,
+    hub_question: &str,
+    key: &str,
+) -> Result<(String, Vec<String>, usize), TaskError> {
     let released = row.is_object("question");
-    let (question, texts, labels) = if released { of_release(row)? } else { of_hub(row)? };
+    let (question, texts, labels) = if released { of_release(row)? } else { of_hub(row, hub_question)? };
     if texts.len() != labels.len() {
         let problem = format!("there are {} answers and {} labels", texts.len(), labels.len());
         return Err(row.problem(&problem, "`choices` holds two lists of one length: `text` and `label`"));
@@ -25,21 +36,20 @@ fn document(row: &Row<'_>) -> Result<Document, TaskError> {
         let problem = format!("two answers have the label {twice:?}");
         return Err(row.problem(&problem, "`answerKey` must mean one of them; correct the row, or leave it out"));
     }
-    let key = row.text("answerKey")?;
     let gold = labels.iter().position(|label| label == key).ok_or_else(|| {
         let problem = format!("`answerKey` is {key:?}, the labels are {}", labels.join(", "));
         row.problem(&problem, "the key must be one of the labels; correct the row, or leave it out")
     })?;
-    Document::choices(row, row.filled("id")?, &format!("Question: {question}\nAnswer:"), &texts, gold)
+    Ok((question, texts, gold))
 }
 
 /// A question with the texts and the labels of its answers.
 type Asked = (String, Vec<String>, Vec<String>);
 
-fn of_hub(row: &Row<'_>) -> Result<Asked, TaskError> {
+fn of_hub(row: &Row<'_>, question: &str) -> Result<Asked, TaskError> {
     let choices = row.object("choices")?;
     let all = |field: &str| choices.texts(field).map(|texts| texts.into_iter().map(str::to_owned).collect());
-    Ok((row.filled("question")?.to_owned(), all("text")?, all("label")?))
+    Ok((row.filled(question)?.to_owned(), all("text")?, all("label")?))
 }
 
 fn of_release(row: &Row<'_>) -> Result<Asked, TaskError> {

@@ -26,6 +26,7 @@ fn document(row: &Row<'_>) -> Result<Document, TaskError> {
         gold: None,
         requests: vec![request],
         facts: ItemFacts::default(),
+        heading: String::new(),
         place: row.place(),
     })
 }

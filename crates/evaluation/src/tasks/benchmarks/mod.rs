@@ -2,13 +2,17 @@
 
 mod arc;
 mod books;
+mod boolq;
 mod hellaswag;
 mod lambada;
 mod longdocs;
+mod mmlu;
 mod needle;
+mod openbookqa;
 mod passkey;
 mod piqa;
 mod retrieval;
+mod sciq;
 mod wikitext;
 mod winogrande;
 
@@ -17,11 +21,12 @@ use std::fmt;
 use super::data::{DataFile, Files};
 use super::document::Document;
 use super::encode::Encoded;
+use super::fewshot::{Draw, with_examples};
 use super::ids::Ids;
 use super::part::Part;
 use super::prompting::Prompting;
 use super::rows::{Row, rows};
-use super::{Split, TaskError, TaskKind, fewshot, in_split};
+use super::{Split, TaskError, TaskKind, in_split};
 use crate::score::metrics::Measure;
 use crate::tokenizer::Tokenizer;
 
@@ -44,9 +49,8 @@ pub struct Benchmark {
     pub data: Part,
     /// Solved examples to draw from for few-shot prompts; no files where the task takes none.
     pub train: Part,
-    /// Whether the harness draws one example more than it shows, which changes the draws that follow: it does so where the task
-    /// has no test split, to have one left if it drew the question itself.
-    pub(super) spare_example: bool,
+    /// Which of them stand before a question.
+    pub(super) draw: Draw,
     /// Raised whenever the same rows give other requests. Part of the digest of the task.
     pub(super) version: u32,
     pub(super) form: Form,
@@ -66,7 +70,8 @@ pub(super) enum Form {
 
 /// Primary metrics are the columns of the paper's Table 1: accuracy and perplexity of LAMBADA, accuracy elsewhere. It does not say
 /// which accuracy; `acc_norm` for `HellaSwag` and ARC challenge and `acc` for the others is an inference: its dense values are those
-/// that the Mamba paper published for the same models, and that paper chose so.
+/// that the Mamba paper published for the same models, and that paper chose so. That of `OpenBookQA` is one of the same
+/// kind, from the Mamba-2 paper.
 static BENCHMARKS: &[Benchmark] = &[
     Benchmark {
         name: "lambada_openai",
@@ -80,7 +85,7 @@ static BENCHMARKS: &[Benchmark] = &[
             "test",
         ),
         train: Part::NONE,
-        spare_example: false,
+        draw: Draw::Sample,
         version: 1,
         form: Form::Documents(lambada::documents),
     },
@@ -96,7 +101,7 @@ static BENCHMARKS: &[Benchmark] = &[
             "validation",
         ),
         train: Part::rows(&["hellaswag/hellaswag_train.jsonl"]).hub("Rowan/hellaswag", "default", "train"),
-        spare_example: true,
+        draw: Draw::SampleWithSpare,
         version: 1,
         form: Form::Documents(hellaswag::documents),
     },
@@ -116,7 +121,7 @@ static BENCHMARKS: &[Benchmark] = &[
             "default",
             "train",
         ),
-        spare_example: true,
+        draw: Draw::SampleWithSpare,
         version: 1,
         form: Form::Documents(piqa::documents),
     },
@@ -128,7 +133,7 @@ static BENCHMARKS: &[Benchmark] = &[
         primary_metric: "acc",
         data: Part::rows(&["arc/ARC-Easy-Test.jsonl"]).hub("allenai/ai2_arc", "ARC-Easy", "test"),
         train: Part::rows(&["arc/ARC-Easy-Train.jsonl"]).hub("allenai/ai2_arc", "ARC-Easy", "train"),
-        spare_example: false,
+        draw: Draw::Sample,
         version: 1,
         form: Form::Documents(arc::documents),
     },
@@ -140,7 +145,7 @@ static BENCHMARKS: &[Benchmark] = &[
         primary_metric: "acc_norm",
         data: Part::rows(&["arc/ARC-Challenge-Test.jsonl"]).hub("allenai/ai2_arc", "ARC-Challenge", "test"),
         train: Part::rows(&["arc/ARC-Challenge-Train.jsonl"]).hub("allenai/ai2_arc", "ARC-Challenge", "train"),
-        spare_example: false,
+        draw: Draw::Sample,
         version: 1,
         form: Form::Documents(arc::documents),
     },
@@ -162,9 +167,57 @@ static BENCHMARKS: &[Benchmark] = &[
             "winogrande/train_xs.jsonl",
         ])
         .hub("allenai/winogrande", "winogrande_xl", "train"),
-        spare_example: true,
+        draw: Draw::SampleWithSpare,
         version: 1,
         form: Form::Documents(winogrande::documents),
+    },
+    Benchmark {
+        name: "openbookqa",
+        summary: "questions about facts of elementary science, four answers",
+        kind: TaskKind::MultipleChoice,
+        measures: &[Measure::Acc, Measure::AccNorm],
+        primary_metric: "acc_norm",
+        data: Part::rows(&["openbookqa/test.jsonl"]).hub("allenai/openbookqa", "main", "test"),
+        train: Part::rows(&["openbookqa/train.jsonl"]).hub("allenai/openbookqa", "main", "train"),
+        draw: Draw::Sample,
+        version: 1,
+        form: Form::Documents(openbookqa::documents),
+    },
+    Benchmark {
+        name: "boolq",
+        summary: "a passage and a question that is answered by no or yes",
+        kind: TaskKind::MultipleChoice,
+        measures: &[Measure::Acc],
+        primary_metric: "acc",
+        data: Part::rows(&["boolq/val.jsonl"]).hub("aps/super_glue", "boolq", "validation"),
+        train: Part::rows(&["boolq/train.jsonl"]).hub("aps/super_glue", "boolq", "train"),
+        draw: Draw::SampleWithSpare,
+        version: 1,
+        form: Form::Documents(boolq::documents),
+    },
+    Benchmark {
+        name: "sciq",
+        summary: "science questions behind a passage that supports the answer",
+        kind: TaskKind::MultipleChoice,
+        measures: &[Measure::Acc, Measure::AccNorm],
+        primary_metric: "acc",
+        data: Part::rows(&["sciq/test.jsonl"]).hub("allenai/sciq", "default", "test"),
+        train: Part::rows(&["sciq/train.jsonl"]).hub("allenai/sciq", "default", "train"),
+        draw: Draw::Sample,
+        version: 1,
+        form: Form::Documents(sciq::documents),
+    },
+    Benchmark {
+        name: "mmlu",
+        summary: "exam questions of 57 subjects, answered by a letter",
+        kind: TaskKind::MultipleChoice,
+        measures: &[Measure::Acc],
+        primary_metric: "acc",
+        data: Part::rows(&["mmlu/test.jsonl"]).hub("cais/mmlu", "all", "test"),
+        train: Part::rows(&["mmlu/dev.jsonl"]).hub("cais/mmlu", "all", "dev"),
+        draw: Draw::First,
+        version: 1,
+        form: Form::Documents(mmlu::documents),
     },
     Benchmark {
         name: "wikitext",
@@ -178,7 +231,7 @@ static BENCHMARKS: &[Benchmark] = &[
             "test",
         ),
         train: Part::NONE,
-        spare_example: false,
+        draw: Draw::Sample,
         version: 1,
         form: Form::Documents(wikitext::documents),
     },
@@ -190,7 +243,7 @@ static BENCHMARKS: &[Benchmark] = &[
         primary_metric: "perplexity",
         data: books::PART,
         train: Part::NONE,
-        spare_example: false,
+        draw: Draw::Sample,
         version: 1,
         form: Form::Books(longdocs::places, longdocs::item),
     },
@@ -202,7 +255,7 @@ static BENCHMARKS: &[Benchmark] = &[
         primary_metric: "acc",
         data: books::PART,
         train: Part::NONE,
-        spare_example: false,
+        draw: Draw::Sample,
         version: 1,
         form: Form::Books(passkey::places, passkey::item),
     },
@@ -214,7 +267,7 @@ static BENCHMARKS: &[Benchmark] = &[
         primary_metric: "acc",
         data: books::PART,
         train: Part::NONE,
-        spare_example: false,
+        draw: Draw::Sample,
         version: 1,
         form: Form::Books(needle::places, needle::item),
     },
@@ -244,7 +297,7 @@ impl Benchmark {
             ids.add(&document.id, &document.place.0, document.place.1)?;
         }
         let examples = if prompting.fewshot == 0 { Vec::new() } else { self.examples(files)? };
-        let documents = fewshot::with_examples(documents, &examples, self, prompting)?;
+        let documents = with_examples(documents, &examples, self.name, self.draw, prompting)?;
         Ok(documents.into_iter().filter(|document| in_split(split, &document.id)).take(limit).collect())
     }
 

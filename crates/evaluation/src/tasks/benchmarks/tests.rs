@@ -1,5 +1,7 @@
 //! Every branch from rows to documents, on rows written here.
 
+mod questions;
+
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;

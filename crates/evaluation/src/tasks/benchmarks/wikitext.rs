@@ -26,7 +26,14 @@ fn document(index: usize, page: &str, place: (String, usize)) -> Document {
     let text = detokenize(page);
     let facts = ItemFacts { words: count_words(page), bytes: page.len(), ..ItemFacts::default() };
     let request = TextRequest { context: String::new(), characters: text.chars().count(), continuation: text };
-    Document { id: format!("wikitext-{index}"), gold: None, requests: vec![request], facts, place }
+    Document {
+        id: format!("wikitext-{index}"),
+        gold: None,
+        requests: vec![request],
+        facts,
+        heading: String::new(),
+        place,
+    }
 }
 
 /// Pages with the 1-based line on which each begins. A page begins at a line `= Title =`; what stands before the first is none

@@ -47,6 +47,7 @@ fn document(row: &Row<'_>, label: Option<&str>) -> Result<Document, TaskError> {
         gold: Some(gold),
         requests: vec![request(row.filled("option1")?), request(row.filled("option2")?)],
         facts: ItemFacts::default(),
+        heading: String::new(),
         place: row.place(),
     })
 }
