@@ -44,7 +44,7 @@ mod score;
 pub mod tasks;
 pub mod tokenizer;
 
-pub use batch::{Layout, POSITIONS, Positions};
+pub use batch::{Layout, POSITIONS, Positions, Shapes, Solution};
 pub use error::EvaluationError;
 pub use finite::check_logits;
 pub use protocol::{Protocol, Scoring};
@@ -52,4 +52,6 @@ pub use run::{
     Prefilled, Reduction, Settings, Setup, evaluate, evaluate_oracle, evaluate_span, executor, forward, influence,
     prefill,
 };
-pub use score::{ChoiceScore, Evaluation, ItemPlan, ItemScore, Partial, ScoredTarget, SiteTotals, Work, metrics};
+pub use score::{
+    ChoiceScore, Counts, Evaluation, ItemPlan, ItemScore, Partial, ScoredTarget, SiteTotals, Work, metrics,
+};

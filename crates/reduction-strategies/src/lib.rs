@@ -48,7 +48,7 @@ pub mod vectors;
 mod view;
 
 pub use error::PlanError;
-pub use interpret::{n_kept, plan_blind, plan_sequence, plan_site};
+pub use interpret::{n_kept, n_kept_of, plan_blind, plan_sequence, plan_site};
 pub use plan::{BranchMerges, Fork, Plan, SitePlan, SizesAfter, apply_forks};
 pub use rule::{Causality, HostRule, Rule};
 pub use view::{

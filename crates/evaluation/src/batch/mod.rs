@@ -5,10 +5,12 @@ pub(crate) mod pack;
 mod positions;
 mod queries;
 mod query;
+mod shapes;
 mod unit;
 
 pub use layout::Layout;
 pub use positions::{POSITIONS, Positions};
+pub use shapes::{Shapes, Solution};
 
 pub(crate) use pack::{Batch, batch};
 pub(crate) use positions::{token_pairs, token_pairs_of};

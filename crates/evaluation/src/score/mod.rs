@@ -17,7 +17,7 @@ pub use item::{ChoiceScore, ItemScore};
 pub use partial::Partial;
 pub use target::ScoredTarget;
 pub use trace::{ItemPlan, SiteTotals};
-pub use work::Work;
+pub use work::{Counts, Work};
 
 pub(crate) use answer::Answer;
 pub(crate) use reading::{After, Reading};

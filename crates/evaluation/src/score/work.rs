@@ -47,6 +47,31 @@ impl Work {
             + self.matching_flops
     }
 
+    /// What of it follows from counts.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts { tokens_in: self.tokens_in, token_layers: self.token_layers, token_pairs: self.token_pairs }
+    }
+
+    /// Achieved reduction ([`Counts::flops_reduction`]).
+    #[must_use]
+    pub fn flops_reduction(&self, n_layer: usize) -> f64 {
+        self.counts().flops_reduction(n_layer)
+    }
+}
+
+/// The part of the work that follows from counts alone: known before anything runs ([`Shapes::counts`](crate::Shapes::counts)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Tokens that enter the model.
+    pub tokens_in: u64,
+    /// Tokens alive in each layer, summed over layers.
+    pub token_layers: u64,
+    /// Pairs of a token and a token that it sees (itself included), summed over layers.
+    pub token_pairs: u64,
+}
+
+impl Counts {
     /// Achieved reduction in the nominal convention: 1 - tokens alive per layer / tokens that entered.
     #[must_use]
     pub fn flops_reduction(&self, n_layer: usize) -> f64 {

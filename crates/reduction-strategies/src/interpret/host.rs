@@ -12,11 +12,17 @@ use crate::view::{Draw, Matrix, Reads, SegmentTokens, SequenceView, SiteStream, 
 /// keep ratio of 1. Known before anything runs.
 #[must_use]
 pub fn n_kept(rule: &Rule, keep_ratio: f64, protected: &[bool]) -> usize {
+    n_kept_of(rule, keep_ratio, protected.len(), protected.iter().filter(|protected| **protected).count())
+}
+
+/// As [`n_kept`], from counts: of `n` tokens, `protected` are protected.
+#[must_use]
+pub fn n_kept_of(rule: &Rule, keep_ratio: f64, n: usize, protected: usize) -> usize {
     if keep_ratio >= 1.0 {
-        return protected.len();
+        return n;
     }
-    let reducible = protected.iter().filter(|protected| !**protected).count();
-    protected.len() - reducible + rule.kept(schedule::n_keep(keep_ratio, reducible), reducible)
+    let reducible = n - protected;
+    protected + rule.kept(schedule::n_keep(keep_ratio, reducible), reducible)
 }
 
 /// The plan of `rule` for one sequence at one site.

@@ -4,4 +4,4 @@
 pub mod gpu;
 mod host;
 
-pub use host::{n_kept, plan_blind, plan_sequence, plan_site};
+pub use host::{n_kept, n_kept_of, plan_blind, plan_sequence, plan_site};
