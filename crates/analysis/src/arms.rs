@@ -13,10 +13,12 @@ use super::statistics::{
 };
 use super::study::{Cell, Study};
 
-/// Trials that differ by nothing but their seed.
+/// Trials that differ by nothing but their seed, or by their task where a reduction is achieved on each.
 pub struct Arm {
-    /// The first seed's trial.
+    /// The first trial. Its keep ratio is that of one task where a reduction is achieved on each.
     pub trial: TrialKey,
+    /// Ids of the trials with at least one finished task.
+    pub trials: Vec<String>,
     /// Seeds with at least one finished task, in the order of the plan.
     pub seeds: Vec<u64>,
     /// Whether it is of the strategy that every other one is compared to.
@@ -131,11 +133,9 @@ pub fn arms(study: &Study) -> Vec<Arm> {
     arms
 }
 
-/// Everything about a trial except its identity and its seed.
+/// Everything about a trial except its identity and its seed, and the keep ratio where it was solved task by task.
 pub(crate) fn pooling_key(trial: &TrialKey) -> String {
-    let mut trial = trial.clone();
-    trial.trial_id = String::new();
-    trial.seed = 0;
+    let mut trial = trial.arm();
     trial.strategy_params = params_without_seed(&trial.strategy_params);
     format!("{trial:?}")
 }
@@ -153,11 +153,15 @@ fn params_without_seed(params: &str) -> String {
 
 fn pool(cells: &[&Cell], baseline: &str) -> Arm {
     let trial = cells[0].record.trial.clone();
-    let mut seeds: Vec<u64> = Vec::new();
+    let (mut seeds, mut trials): (Vec<u64>, Vec<String>) = (Vec::new(), Vec::new());
     let mut tasks: Vec<(&str, Vec<&Cell>)> = Vec::new();
     for &cell in cells {
-        if !seeds.contains(&cell.record.trial.seed) {
-            seeds.push(cell.record.trial.seed);
+        let TrialKey { seed, trial_id, .. } = &cell.record.trial;
+        if !seeds.contains(seed) {
+            seeds.push(*seed);
+        }
+        if !trials.contains(trial_id) {
+            trials.push(trial_id.clone());
         }
         match tasks.iter_mut().find(|(task, _)| *task == cell.record.task) {
             // Seeds can only be averaged over the same items.
@@ -168,7 +172,7 @@ fn pool(cells: &[&Cell], baseline: &str) -> Arm {
     }
     let is_baseline = trial.strategy == baseline;
     let tasks = tasks.into_iter().filter_map(|(_, cells)| pool_task(&cells)).collect();
-    Arm { trial, seeds, is_baseline, tasks }
+    Arm { trial, trials, seeds, is_baseline, tasks }
 }
 
 fn pool_task(cells: &[&Cell]) -> Option<ArmTask> {
@@ -258,6 +262,7 @@ mod tests {
             sites: vec![1],
             keep_ratio: 0.9,
             flops_reduction_nominal: 0.1,
+            flops_reduction_asked: None,
             protocol: "context".to_owned(),
             seed,
             split: Split::All,
@@ -290,7 +295,7 @@ mod tests {
     #[test]
     fn the_mean_over_tasks_weighs_tasks_equally() {
         let tasks = vec![result("a", 0.5, &[0.25, 0.75]), result("b", 1.0, &[1.0, 0.5])];
-        let arm = Arm { trial: trial(0, "{}"), seeds: vec![0], is_baseline: false, tasks };
+        let arm = Arm { trial: trial(0, "{}"), trials: Vec::new(), seeds: vec![0], is_baseline: false, tasks };
         let names = ["a".to_owned(), "b".to_owned()];
         let mean = arm.mean_over(&names).expect("both tasks finished");
         assert!((mean.estimate.value - 0.75).abs() < 1e-12);

@@ -124,8 +124,8 @@ fn find(study: &Study, arms: &[Arm], comparison: &PlannedComparison) -> Result<F
 fn scores(arms: &[Arm], comparison: &PlannedComparison) -> Result<Found, String> {
     let tasks = &comparison.tasks;
     let side = |name: &ArmName| {
-        let arm = arms.iter().find(|arm| name.trials.contains(&arm.trial.trial_id));
-        let arm = arm.filter(|arm| arm.seeds.len() == name.trials.len());
+        let arm = arms.iter().find(|arm| arm.trials.iter().any(|id| name.trials.contains(id)));
+        let arm = arm.filter(|arm| name.trials.iter().all(|id| arm.trials.contains(id)));
         let arm = arm.ok_or_else(|| format!("`{}` did not finish", name.label))?;
         let mean = arm.mean_over(tasks).ok_or_else(|| format!("`{}` did not finish on every task", name.label))?;
         Ok::<_, String>((arm, mean))
@@ -183,8 +183,14 @@ fn probed(study: &Study, comparison: &PlannedComparison, rows: &PlannedRows) -> 
 fn costs(study: &Study, comparison: &PlannedComparison) -> Result<Found, String> {
     let cells = |name: &ArmName, task: &str| -> Result<Vec<&Cell>, String> {
         let of_arm = |cell: &&Cell| cell.record.task == task && name.trials.contains(&cell.record.trial.trial_id);
-        let cells: Vec<&Cell> = study.cells.iter().filter(|cell| cell.is_done()).filter(of_arm).collect();
-        let complete = cells.len() == name.trials.len();
+        let done = || study.cells.iter().filter(|cell| cell.is_done());
+        let cells: Vec<&Cell> = done().filter(of_arm).collect();
+        // A trial whose keep ratio was solved for another task has nothing to finish on this one.
+        let finished = |id: &String| {
+            let mut own = done().filter(|cell| cell.record.trial.trial_id == *id);
+            own.any(|cell| cell.record.task == task || cell.record.trial.flops_reduction_asked.is_some())
+        };
+        let complete = !cells.is_empty() && name.trials.iter().all(finished);
         complete.then_some(cells).ok_or_else(|| format!("`{}` did not finish on {task}", name.label))
     };
     let mean =

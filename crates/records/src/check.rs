@@ -150,6 +150,7 @@ pub fn asked(record: &CellRecord, trial: &TrialKey, task: &str, primary_metric: 
         ("strategy_params", own.strategy_params == trial.strategy_params),
         ("sites", own.sites == trial.sites),
         ("keep_ratio", (own.keep_ratio - trial.keep_ratio).abs() <= SAME),
+        ("flops_reduction_asked", own.flops_reduction_asked == trial.flops_reduction_asked),
         ("protocol", own.protocol == trial.protocol),
         ("seed", own.seed == trial.seed),
         ("split", own.split == trial.split),

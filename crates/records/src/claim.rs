@@ -53,12 +53,12 @@ impl PlannedComparison {
     }
 }
 
-/// Trials that differ by their seed alone.
+/// Trials that differ by their seed alone, or by their task where a reduction is achieved on each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArmName {
     /// The side in words: strategy, and what it is selected by.
     pub label: String,
-    /// Its trials, one per seed.
+    /// Its trials, one per seed, or one per seed and task.
     pub trials: Vec<String>,
 }
 

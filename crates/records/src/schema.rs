@@ -4,6 +4,7 @@
 //! of `analysis` are built from these files alone. Nothing here knows how a number was computed. Shares are 0..1, times
 //! are seconds, memory is bytes, log-likelihoods are natural logarithms.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -41,6 +42,10 @@ pub struct TrialKey {
     pub keep_ratio: f64,
     /// Nominal FLOPs reduction (mean over layers of the tokens removed, blocks only); 0 for the dense baseline.
     pub flops_reduction_nominal: f64,
+    /// Achieved FLOPs reduction that was asked for: the keep ratio was solved for it, task by task. None where the keep ratio, or a
+    /// nominal reduction, was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flops_reduction_asked: Option<f64>,
     /// Scoring protocol.
     pub protocol: String,
     /// Seed of everything random in the trial.
@@ -54,6 +59,55 @@ pub struct TrialKey {
     pub device: String,
     /// Compute dtype, for example `f32`.
     pub dtype: String,
+}
+
+impl TrialKey {
+    /// The key without what may differ within an arm: the id, the seed, and the keep ratio where it was solved task by task.
+    pub fn arm(&self) -> Self {
+        let mut arm = Self { trial_id: String::new(), seed: 0, ..self.clone() };
+        if arm.flops_reduction_asked.is_some() {
+            (arm.keep_ratio, arm.flops_reduction_nominal) = (1.0, 0.0);
+        }
+        arm
+    }
+
+    /// What was asked of a trial, as far as trials that answer it differently can be compared: tasks of one achieved reduction have
+    /// keep ratios of their own.
+    pub fn reduction(&self) -> Reduction {
+        match self.flops_reduction_asked {
+            Some(asked) => Reduction { value: asked, achieved: true },
+            None => Reduction { value: self.flops_reduction_nominal, achieved: false },
+        }
+    }
+}
+
+/// A FLOPs reduction by which trials are grouped.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reduction {
+    /// The reduction, 0 to 1.
+    pub value: f64,
+    /// Whether it was asked for as achieved, and not nominal.
+    pub achieved: bool,
+}
+
+/// Reductions come out of a solver; equal to a hundredth of a percent is equal.
+const SAME_REDUCTION: f64 = 1e-4;
+
+impl Reduction {
+    /// The word that goes with the number.
+    pub fn word(self) -> &'static str {
+        if self.achieved { "achieved" } else { "nominal" }
+    }
+
+    /// Whether two are the same, up to what a solver leaves.
+    pub fn is(self, other: Self) -> bool {
+        self.achieved == other.achieved && (self.value - other.value).abs() < SAME_REDUCTION
+    }
+
+    /// By value; nominal before achieved.
+    pub fn total_cmp(&self, other: &Self) -> Ordering {
+        self.achieved.cmp(&other.achieved).then(self.value.total_cmp(&other.value))
+    }
 }
 
 /// Options, as JSON, with their values as text.

@@ -8,6 +8,7 @@
 //! use sweep_runner::library::Library;
 //! use sweep_runner::{config, plan};
 //!
+//! let library = Library::new();
 //! let experiment = "
 //! name: example
 //! models: [builtin:mamba2-world]
@@ -17,8 +18,8 @@
 //! schedule: { sites: paper, flops_reduction: [0.1, 0.2] }
 //! limit: 50
 //! ";
-//! let experiment = config::load_str("example.yaml", experiment, &Library::new())?;
-//! let plan = plan::build(&experiment, &plan::Setting::default())?;
+//! let experiment = config::load_str("example.yaml", experiment, &library)?;
+//! let plan = plan::build(&experiment, &plan::Setting::default(), &library)?;
 //! // `dense` once, the two rules at two reductions.
 //! assert_eq!(plan.cells.len(), 5);
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use evaluation::tasks::{self, Data, Prompting, Source as TaskSource, Task, TaskError, Unfit};
 use evaluation::tokenizer::{Tokenizer, TokenizerError};
+use evaluation::{Layout, Shapes};
 use hint::Hint;
 use miette::Diagnostic;
 use records::regular;
@@ -495,5 +496,16 @@ impl Catalog for Library {
             },
             data_digest: facts.digest,
         })
+    }
+
+    fn shapes(
+        &self,
+        model: &str,
+        task: &str,
+        items: ItemChoice,
+        protocols: &[evaluation::Scoring],
+    ) -> Result<Vec<Shapes>, CatalogError> {
+        let task = self.load_task(model, task, items).map_err(as_catalog_error)?;
+        Ok(protocols.iter().map(|scoring| Layout::new(task.kind, &task.items, *scoring).shapes()).collect())
     }
 }

@@ -368,7 +368,7 @@ fn what_overflows_in_a_layer_fails_its_cells_and_logits() {
 fn spoiled(library: &Library) -> (Experiment, ExperimentPlan) {
     let source = TINY.replace("[0.8]", "[0.8, 0.9]");
     let experiment = config::load_str("tiny.yaml", &source, library).unwrap();
-    let mut plan = plan::build(&experiment, &Setting::default()).unwrap();
+    let mut plan = plan::build(&experiment, &Setting::default(), library).unwrap();
     let trial = plan.trials.iter_mut().find(|trial| trial.key.keep_ratio > 0.85 && trial.key.strategy == "random");
     trial.unwrap().key.keep_ratio = 1.5;
     (experiment, plan)

@@ -51,7 +51,8 @@ fn a_lost_gpu_ends_the_run_fails_no_cell_and_the_next_run_goes_on() {
 
     let library = Library::new();
     let experiment = config::load(&desk.path("tiny.yaml"), &library).unwrap();
-    let plan = plan::build(&experiment, &Setting { device: "cuda".to_owned(), dtype: "f32".to_owned() }).unwrap();
+    let plan =
+        plan::build(&experiment, &Setting { device: "cuda".to_owned(), dtype: "f32".to_owned() }, &library).unwrap();
     let placement = Placement::new(device::open_cuda(0).unwrap(), DType::F32).unwrap();
     let options = RunOptions { placement: placement.clone(), ..RunOptions::default() };
     let folder = desk.path("lost");

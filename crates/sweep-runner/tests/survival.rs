@@ -265,7 +265,7 @@ fn a_full_disk_is_an_error_that_names_the_file_and_the_next_run_goes_on() {
 fn shards_cut_the_work_and_the_report_merges_it() {
     let (library, desk, alone) = (Library::new(), Desk::new(GROUPED), Desk::new(GROUPED));
     let experiment = config::load_str("tiny.yaml", GROUPED, &library).unwrap();
-    let plan = plan::build(&experiment, &Setting::default()).unwrap();
+    let plan = plan::build(&experiment, &Setting::default(), &library).unwrap();
     let out = desk.path("out");
     let mut unfinished = Vec::new();
     for index in [2, 0, 1] {
@@ -334,7 +334,7 @@ fn only_what_is_new_or_changed_is_run() {
 fn with_failures(desk: &Desk) {
     let library = Library::new();
     let experiment = config::load_str("tiny.yaml", TINY, &library).unwrap();
-    let mut plan = plan::build(&experiment, &Setting::default()).unwrap();
+    let mut plan = plan::build(&experiment, &Setting::default(), &library).unwrap();
     plan.trials.iter_mut().find(|trial| trial.key.strategy == "random").unwrap().key.keep_ratio = 1.5;
     run::run(&experiment, &plan, &library, &desk.path("out"), &RunOptions::default()).unwrap();
     // The records are those of the sound experiment but for how they ended.

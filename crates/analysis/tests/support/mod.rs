@@ -174,6 +174,7 @@ fn cells(shape: &Shape) -> Vec<CellRecord> {
                         sites: sites.clone(),
                         keep_ratio,
                         flops_reduction_nominal: reduction,
+                        flops_reduction_asked: None,
                         protocol: protocol.to_owned(),
                         seed,
                         split: Split::All,

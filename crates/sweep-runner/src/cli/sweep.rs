@@ -35,7 +35,7 @@ pub(super) fn prepare(
     if let Some(limit) = changes.limit {
         experiment.override_limit(limit);
     }
-    let mut plan = plan::build(&experiment, setting).map_err(refused)?;
+    let mut plan = plan::build(&experiment, setting, library).map_err(refused)?;
     fit::check(&experiment, &mut plan, library)?;
     Ok((experiment, plan))
 }

@@ -1,10 +1,13 @@
 //! What planning must know of models and tasks, without loading either.
 
+use evaluation::Shapes;
 use evaluation::tasks::{Prompting, SPLITS};
 use records::names::RANDOM;
 use serde::Serialize;
 use ssm_model::SignalSet;
 use thiserror::Error;
+
+use super::items::ItemChoice;
 
 /// Answers questions about the models and tasks that an experiment names.
 pub trait Catalog {
@@ -19,6 +22,18 @@ pub trait Catalog {
     /// # Errors
     /// No such task (the hint names the nearest one), no data for it, or none to ask it in this way.
     fn task(&self, name: &str, prompting: Prompting) -> Result<PlannedTask, CatalogError>;
+
+    /// Lengths of the items of a task in the tokens of a model, under each of some protocols: what an achieved reduction is solved on.
+    ///
+    /// # Errors
+    /// The items cannot be had, or cannot be put in the tokens of the model.
+    fn shapes(
+        &self,
+        model: &str,
+        task: &str,
+        items: ItemChoice,
+        protocols: &[evaluation::Scoring],
+    ) -> Result<Vec<Shapes>, CatalogError>;
 }
 
 /// A model, as far as planning needs it.

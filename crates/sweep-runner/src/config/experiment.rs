@@ -2,7 +2,7 @@
 
 use evaluation::probes::Probe;
 use evaluation::tasks::{Prompting, Split};
-use evaluation::{Positions, Protocol};
+use evaluation::{Positions, Protocol, Scoring};
 use reduction_strategies::options::ResolvedOptions;
 use reduction_strategies::registry::Strategy;
 use reduction_strategies::schedule::Sites;
@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::catalog::{ModelFacts, PlannedTask};
 use super::claim::Claim;
+use super::items::ItemChoice;
 use super::selector::Selector;
 
 /// An experiment file that was read, resolved and found possible.
@@ -70,21 +71,15 @@ pub struct Override {
     pub used: usize,
 }
 
-/// Which items of a task are scored, and how they are asked.
-#[derive(Clone, Copy, Debug)]
-pub struct ItemChoice {
-    /// How benchmarks are asked.
-    pub prompting: Prompting,
-    /// Items that may be seen.
-    pub split: Split,
-    /// Largest number of items.
-    pub limit: Option<usize>,
-}
-
 impl Experiment {
     /// The items of every task.
     pub fn items(&self) -> ItemChoice {
         ItemChoice { prompting: self.prompting, split: self.split, limit: self.limit }
+    }
+
+    /// A protocol with the settings of the experiment.
+    pub fn scoring(&self, protocol: &'static Protocol) -> Scoring {
+        protocol.with_batch_size(self.upstream_batch_size)
     }
 
     /// Sets `limit` in place of the file's.
@@ -149,10 +144,8 @@ pub struct SchedulePoint {
     pub schedule: String,
     /// 0-based layers after which tokens are reduced, ascending.
     pub sites: Vec<usize>,
-    /// Share of arriving tokens kept at each site.
-    pub keep_ratio: f64,
-    /// Nominal FLOPs reduction, 0 to 1.
-    pub flops_reduction_nominal: f64,
+    /// Share of arriving tokens kept at each site; none where it is solved task by task.
+    pub keep_ratio: Option<f64>,
     /// What the file asks for; none for `dense`.
     pub amount: Option<Amount>,
 }
@@ -185,6 +178,8 @@ impl SiteAxis {
 pub enum Amount {
     /// Nominal FLOPs reduction to be reached by one common keep ratio.
     FlopsReduction(f64),
+    /// FLOPs reduction to be achieved on each task, on the lengths of its items, by one keep ratio per task.
+    AchievedReduction(f64),
     /// Share of arriving tokens kept at each site.
     KeepRatio(f64),
 }

@@ -1,10 +1,12 @@
 //! A catalog for tests: two small models and a handful of tasks.
 
-use evaluation::tasks::Prompting;
+use evaluation::tasks::{Context, Item, ItemFacts, Prompting, Request, TaskKind};
+use evaluation::{Layout, Shapes};
 use reduction_strategies::spelling::nearest;
 use ssm_model::{Signal, SignalSet, catalog};
 
 use super::catalog::{Catalog, CatalogError, LayerFacts, ModelFacts, PlannedTask, Scoring};
+use super::items::ItemChoice;
 
 /// Two of the builtin models at 16 and 12 layers and the Transformer at 8, the published models of the hub and with random weights;
 /// the reference tasks, one task of running text, and those of the paper.
@@ -39,6 +41,22 @@ const TASKS: [(&str, usize); 16] = [
     ("winogrande", 2),
 ];
 
+/// Items whose contexts have 80 tokens in the mean, and whose continuations have 5.
+fn items(n: usize, choices: usize) -> Vec<Item> {
+    let item = |index: usize| {
+        let request = |_| Request { context: 0, continuation: vec![1; 3 + index % 5], scored: vec![0], characters: 1 };
+        Item {
+            id: index.to_string(),
+            gold: Some(0),
+            contexts: vec![Context { tokens: vec![1; 60 + (index * 7) % 41], necessary: Vec::new() }],
+            requests: (0..choices).map(request).collect(),
+            recalls: Vec::new(),
+            facts: ItemFacts::default(),
+        }
+    };
+    (0..n).map(item).collect()
+}
+
 impl Catalog for FakeCatalog {
     fn model(&self, reference: &str) -> Result<ModelFacts, CatalogError> {
         let known = MODELS.iter().find(|(name, _)| *name == reference).map(|(_, n_layer)| *n_layer);
@@ -70,6 +88,24 @@ impl Catalog for FakeCatalog {
             kind,
             data_digest: format!("{name}-{}", self.data),
         })
+    }
+
+    fn shapes(
+        &self,
+        _model: &str,
+        task: &str,
+        choice: ItemChoice,
+        protocols: &[evaluation::Scoring],
+    ) -> Result<Vec<Shapes>, CatalogError> {
+        let facts = self.task(task, choice.prompting)?;
+        let all = facts.items[choice.split as usize];
+        let items = items(choice.limit.map_or(all, |limit| limit.min(all)), facts.choices);
+        let kind = match facts.kind {
+            Scoring::RunningText => TaskKind::RunningText,
+            Scoring::LogLikelihood if facts.choices == 1 => TaskKind::Target,
+            Scoring::LogLikelihood => TaskKind::MultipleChoice,
+        };
+        Ok(protocols.iter().map(|scoring| Layout::new(kind, &items, *scoring).shapes()).collect())
     }
 }
 

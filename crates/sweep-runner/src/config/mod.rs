@@ -13,6 +13,7 @@ mod error;
 mod experiment;
 #[cfg(test)]
 pub(crate) mod fake;
+mod items;
 mod node;
 mod parse;
 mod probes;
@@ -37,9 +38,8 @@ use std::path::Path;
 pub use catalog::{Catalog, CatalogError, LayerFacts, ModelFacts, PlannedTask, Scoring};
 pub use claim::{Claim, Comparison, Entry, RowComparison};
 pub use error::{ConfigError, render_plain};
-pub use experiment::{
-    Amount, Experiment, ItemChoice, Override, ProbeVariant, Sample, Schedule, SchedulePoint, SiteAxis, Variant,
-};
+pub use experiment::{Amount, Experiment, Override, ProbeVariant, Sample, Schedule, SchedulePoint, SiteAxis, Variant};
+pub use items::ItemChoice;
 pub use selector::{Condition, Selector};
 pub(crate) use strategies::same_value;
 

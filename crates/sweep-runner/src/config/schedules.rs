@@ -1,7 +1,7 @@
 //! Blocks of `schedule`: ratios in range, sites inside every model, targets within reach.
 
 use hint::Hint;
-use reduction_strategies::schedule::{ScheduleError, Sites, nominal_flops_reduction, solve_keep_ratio};
+use reduction_strategies::schedule::{ScheduleError, Sites, solve_keep_ratio};
 
 use super::catalog::ModelFacts;
 use super::error::{Fault, Span};
@@ -32,8 +32,10 @@ fn points(
         let sites = set.resolve(model.n_layer()).map_err(|error| beyond(&error, &block.sites, model))?;
         for amount in amounts {
             let solved = match amount.value {
-                Amount::FlopsReduction(target) => solve_keep_ratio(&sites, model.n_layer(), target),
-                Amount::KeepRatio(keep_ratio) => Ok(keep_ratio),
+                Amount::FlopsReduction(target) => solve_keep_ratio(&sites, model.n_layer(), target).map(Some),
+                // What no ratio gives nominally, none achieves: real sequences lose no larger share.
+                Amount::AchievedReduction(target) => solve_keep_ratio(&sites, model.n_layer(), target).map(|_| None),
+                Amount::KeepRatio(keep_ratio) => Ok(Some(keep_ratio)),
             };
             let keep_ratio = solved.map_err(|error| {
                 let hint = match axis {
@@ -44,7 +46,6 @@ fn points(
             })?;
             points.push(SchedulePoint {
                 schedule: set.to_string(),
-                flops_reduction_nominal: nominal_flops_reduction(&sites, model.n_layer(), keep_ratio),
                 sites: sites.clone(),
                 keep_ratio,
                 amount: Some(amount.value),
@@ -106,6 +107,13 @@ fn amounts(amounts: &WireAmounts) -> Result<Vec<Located<Amount>>, Fault> {
                 .iter()
                 .map(|value| check_reduction(value).map(|()| located(value.span, Amount::FlopsReduction(value.value))))
                 .collect()
+        }
+        WireAmounts::AchievedReduction(values) => {
+            refuse_duplicates(values, "`achieved`", PartialEq::eq, ToString::to_string)?;
+            let amount = |value: &Located<f64>| {
+                check_reduction(value).map(|()| located(value.span, Amount::AchievedReduction(value.value)))
+            };
+            values.iter().map(amount).collect()
         }
         WireAmounts::KeepRatio(values) => {
             refuse_duplicates(values, "`keep_ratio`", PartialEq::eq, ToString::to_string)?;

@@ -31,8 +31,10 @@ pub enum Condition {
     Positions(Vec<Positions>),
     /// An option of a strategy.
     Option(String, Vec<OptionValue>),
-    /// Asked FLOPs reduction.
+    /// Asked nominal FLOPs reduction.
     FlopsReduction(Vec<f64>),
+    /// Asked achieved FLOPs reduction.
+    AchievedReduction(Vec<f64>),
     /// Asked keep ratio.
     KeepRatio(Vec<f64>),
     /// Seed of the trial.
@@ -63,6 +65,7 @@ impl fmt::Display for Condition {
             }
             Self::Option(name, values) => write!(f, "{name}: {}", any_of(values)),
             Self::FlopsReduction(values) => write!(f, "flops_reduction: {}", any_of(values)),
+            Self::AchievedReduction(values) => write!(f, "flops_reduction: {{achieved: {}}}", any_of(values)),
             Self::KeepRatio(values) => write!(f, "keep_ratio: {}", any_of(values)),
             Self::Seed(values) => write!(f, "seed: {}", any_of(values)),
             Self::PaperSites => f.write_str("sites: paper"),

@@ -9,7 +9,7 @@ use super::experiment::{Amount, Schedule, SiteAxis, Variant};
 use super::node::{Located, Node, Value, unknown_key};
 use super::selector::{Condition, Selector};
 use super::strategies::same_value;
-use super::wire::option_value;
+use super::wire::{achieved, option_value};
 use super::wire_selector::WireSelector;
 use reduction_strategies::schedule::Sites;
 
@@ -23,6 +23,9 @@ pub(super) struct Axes<'a> {
     pub(super) schedules: &'a [Schedule],
     pub(super) seed: u64,
 }
+
+/// How errors name a reduction that was asked for as achieved.
+const ACHIEVED: &str = "flops_reduction (achieved)";
 
 const KEYS: [&str; 9] =
     ["model", "task", "protocol", "strategy", "positions", "flops_reduction", "keep_ratio", "seed", "sites"];
@@ -58,7 +61,16 @@ impl Axes<'_> {
                 let names = words(value, name, self.positions.iter().map(|positions| positions.name()))?;
                 Condition::Positions(names.iter().filter_map(|name| find_positions(name)).collect())
             }
-            "flops_reduction" => Condition::FlopsReduction(numbers(value, name, &self.amounts(name))?),
+            "flops_reduction" => match achieved(value)? {
+                Some(value) => Condition::AchievedReduction(numbers(value, ACHIEVED, &self.amounts(ACHIEVED))?),
+                None if self.amounts(name).is_empty() && !self.amounts(ACHIEVED).is_empty() => {
+                    return Err(value
+                        .fault("no schedule block sets a nominal flops_reduction")
+                        .label("selects nothing")
+                        .hint("write `flops_reduction: { achieved: .. }`, as the schedule does"));
+                }
+                None => Condition::FlopsReduction(numbers(value, name, &self.amounts(name))?),
+            },
             "keep_ratio" => Condition::KeepRatio(numbers(value, name, &self.amounts(name))?),
             "seed" => {
                 let known: Vec<_> =
@@ -75,9 +87,9 @@ impl Axes<'_> {
         let amounts = self.schedules.iter().flat_map(|schedule| &schedule.amounts);
         let mut values: Vec<f64> = amounts
             .filter_map(|amount| match (amount, name) {
-                (Amount::FlopsReduction(value), "flops_reduction") | (Amount::KeepRatio(value), "keep_ratio") => {
-                    Some(*value)
-                }
+                (Amount::FlopsReduction(value), "flops_reduction")
+                | (Amount::AchievedReduction(value), ACHIEVED)
+                | (Amount::KeepRatio(value), "keep_ratio") => Some(*value),
                 _ => None,
             })
             .collect();

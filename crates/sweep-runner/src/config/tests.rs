@@ -144,6 +144,31 @@ fn refusals_of_schedules() {
 }
 
 #[test]
+fn refusals_of_achieved_reductions() {
+    let schedule = |amount: &str| edited(&format!("schedule: {{ sites: paper, flops_reduction: {amount} }}"));
+    let exclude = |amount: &str, selected: &str| {
+        let schedule = format!("schedule: {{ sites: paper, flops_reduction: {amount} }}");
+        edited(&format!("{schedule}\nexclude: [{{ strategy: top_k, flops_reduction: {selected} }}]"))
+    };
+    snapshot!(refusals(&[
+        ("typo", schedule("{ acheived: 0.2 }")),
+        ("percent", schedule("{ achieved: 20 }")),
+        ("text", schedule("{ achieved: \"0.2\" }")),
+        ("text with a percent sign", schedule("{ achieved: 20% }")),
+        ("no value", schedule("{ achieved: }")),
+        ("empty", schedule("{}")),
+        ("no map", schedule("achieved")),
+        ("a list of maps", schedule("[0.1, { achieved: 0.2 }]")),
+        ("twice", schedule("{ achieved: [0.2, 0.2] }")),
+        ("per item", schedule("{ achieved: 0.2, per: item }")),
+        ("more than any ratio gives", schedule("{ achieved: 0.9 }")),
+        ("select the nominal one", exclude("{ achieved: 0.2 }", "0.2")),
+        ("select another one", exclude("{ achieved: 0.2 }", "{ achieved: 0.3 }")),
+        ("select an achieved one of nominal ones", exclude("0.2", "{ achieved: 0.2 }")),
+    ]));
+}
+
+#[test]
 fn refusals_of_duplicates_and_selections() {
     snapshot!(refusals(&[
         edit("ratio twice", "schedule: { sites: paper, flops_reduction: [0.1, 0.2, 0.1] }"),

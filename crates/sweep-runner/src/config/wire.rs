@@ -3,6 +3,7 @@
 use evaluation::protocol::UPSTREAM_BATCH_SIZE;
 use evaluation::tasks::Prompting;
 use reduction_strategies::options::OptionValue;
+use reduction_strategies::spelling::nearest;
 
 use super::error::{Fault, Span};
 use super::node::{Fields, Located, Node, Value, unknown_key};
@@ -71,6 +72,7 @@ pub(super) enum WireSites {
 /// How much is reduced.
 pub(super) enum WireAmounts {
     FlopsReduction(Vec<Located<f64>>),
+    AchievedReduction(Vec<Located<f64>>),
     KeepRatio(Vec<Located<f64>>),
 }
 
@@ -258,7 +260,10 @@ impl WireSchedule {
             node.one_or_more(what)?.iter().map(|value| value.number(what)).collect::<Result<Vec<_>, _>>()
         };
         let amounts = match (fields.get("flops_reduction"), fields.get("keep_ratio")) {
-            (Some(node), None) => WireAmounts::FlopsReduction(numbers(node, "`flops_reduction`")?),
+            (Some(node), None) => match achieved(node)? {
+                Some(values) => WireAmounts::AchievedReduction(numbers(values, "`achieved`")?),
+                None => WireAmounts::FlopsReduction(numbers(node, "`flops_reduction`")?),
+            },
             (None, Some(node)) => WireAmounts::KeepRatio(numbers(node, "`keep_ratio`")?),
             (Some(_), Some(_)) => {
                 let second = fields.key("keep_ratio").unwrap_or(fields.span);
@@ -274,6 +279,23 @@ impl WireSchedule {
         };
         Ok(Self { sites: Located { value: WireSites::read(sites)?, span: sites.span }, amounts })
     }
+}
+
+/// The values of `flops_reduction: { achieved: .. }`; none where that is not what is meant.
+pub(super) fn achieved(node: &Node) -> Result<Option<&Node>, Fault> {
+    const KEY: &str = "achieved";
+    let Value::Map(entries) = &node.value else { return Ok(None) };
+    if !entries.iter().any(|(key, _)| key.value == "per" || nearest(&key.value, [KEY].into_iter()).is_some()) {
+        return Ok(None);
+    }
+    if let Some((key, _)) = entries.iter().find(|(key, _)| key.value == "per") {
+        return Err(key
+            .fault("`per` is not a key: the keep ratio of an achieved reduction is solved task by task")
+            .label("always per task")
+            .hint("remove it: `flops_reduction: { achieved: 0.2 }`"));
+    }
+    let fields = node.fields("`flops_reduction`", &[KEY])?;
+    fields.need(KEY, "for example `flops_reduction: { achieved: 0.2 }`").map(Some)
 }
 
 const SITE_FORMS: &str = "`paper`, a list of layers, {start, every, count} or {single: [..]}";

@@ -157,9 +157,16 @@ fn schedule(schedule: &Schedule) -> String {
     };
     let amounts = |of: fn(&Amount) -> Option<f64>| schedule.amounts.iter().filter_map(of).collect::<Vec<_>>();
     let flops = amounts(|amount| if let Amount::FlopsReduction(value) = amount { Some(*value) } else { None });
+    let achieved = amounts(|amount| if let Amount::AchievedReduction(value) = amount { Some(*value) } else { None });
     let kept = amounts(|amount| if let Amount::KeepRatio(value) = amount { Some(*value) } else { None });
     // A block has one kind of amounts.
-    let amount = if kept.is_empty() { ("flops_reduction", json(&flops)) } else { ("keep_ratio", json(&kept)) };
+    let amount = if !kept.is_empty() {
+        ("keep_ratio", json(&kept))
+    } else if achieved.is_empty() {
+        ("flops_reduction", json(&flops))
+    } else {
+        ("flops_reduction", map(&[("achieved", json(&achieved))]))
+    };
     map(&[("sites", sites), amount])
 }
 
@@ -182,6 +189,7 @@ fn condition(condition: &Condition) -> (&str, String) {
         }
         Condition::Option(name, values) => (name, json::<Vec<OptionValue>>(values)),
         Condition::FlopsReduction(values) => ("flops_reduction", json(values)),
+        Condition::AchievedReduction(values) => ("flops_reduction", map(&[("achieved", json(values))])),
         Condition::KeepRatio(values) => ("keep_ratio", json(values)),
         Condition::Seed(values) => ("seed", json(values)),
         Condition::PaperSites => ("sites", "paper".to_owned()),
@@ -209,7 +217,7 @@ mod tests {
         for selector in experiment.exclude.iter_mut().chain(&mut experiment.zip).chain(claimed) {
             selector.line = 0;
         }
-        let mut plan = build(&experiment, &Setting::default()).unwrap();
+        let mut plan = build(&experiment, &Setting::default(), &CATALOG).unwrap();
         plan.duplicates = 0;
         serde_json::to_string_pretty(&plan).unwrap()
     }
@@ -249,9 +257,9 @@ mod tests {
              { top_k: { importance: clip } }, { utrc: { q: [0, 0.25, 1] } }, uniform]\n\
              schedule: [{ sites: paper, flops_reduction: [0.1, 0.2] }, { sites: [3, 5], keep_ratio: 0.9 }, \
              { sites: { start: 2, every: 3, count: 2 }, keep_ratio: 0.5 }, { sites: { single: [4] }, keep_ratio: 0.7 }, \
-             { sites: { single: all }, keep_ratio: 0.6 }]\n\
+             { sites: { single: all }, keep_ratio: 0.6 }, { sites: paper, flops_reduction: { achieved: [0.1, 0.15] } }]\n\
              exclude: [{ strategy: utrc, q: 0.25, flops_reduction: 0.1, reason: 'too: slow' }, { sites: [3, 5], model: builtin:mamba-world }, \
-             { keep_ratio: 0.9, task: world_piqa }, { protocol: [upstream], seed: 1 }, { sites: paper, strategy: uniform }]\n\
+             { keep_ratio: 0.9, task: world_piqa }, { flops_reduction: { achieved: 0.15 }, task: world_piqa }, { protocol: [upstream], seed: 1 }, { sites: paper, strategy: uniform }]\n\
              zip: [{ model: builtin:mamba2-world }, { model: builtin:mamba-world, flops_reduction: 0.2 }]\n\
              claim: { expect: 'a: \"b\"', seen: 'all of it', share: most, decide: [{ lower: { strategy: top_k, importance: clip }, \
              higher: { strategy: utrc, q: [0, 1] }, margin: -1.5, quantity: loss }, { name: one, lower: { strategy: random }, \

@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::{
     Cell, Estimate, Excluded, ExperimentPlan, PlannedTrial, Reason, Setting, claim, grid, ids, matching, probes, sample,
 };
-use crate::config::{Experiment, PlannedTask, Scoring};
+use crate::config::{Catalog, Experiment, PlannedTask, Scoring};
 
 /// Most cells that one experiment may have; more is a slip of the pen.
 pub const MAX_CELLS: usize = 1_000_000;
@@ -78,6 +78,55 @@ pub enum GridError {
         /// Advice for a model whose other layers show it.
         sites: &'static str,
     },
+    /// A strategy that keeps another number of tokens than asked for.
+    #[error("`{strategy}` cannot be solved for an achieved FLOPs reduction: {why}")]
+    #[diagnostic(help(
+        "ask for a nominal reduction of it (`flops_reduction: {target}` in a block of its own), and leave it out here: \
+         `exclude: [{{ strategy: {strategy}, flops_reduction: {{ achieved: {target} }} }}]`"
+    ))]
+    OwnCount {
+        /// The strategy.
+        strategy: &'static str,
+        /// What it keeps.
+        why: &'static str,
+        /// The reduction that was asked for.
+        target: f64,
+    },
+    /// An achieved reduction that no keep ratio gives, up to half a point.
+    #[error(
+        "no keep ratio achieves {target} % FLOPs reduction on {task}, {protocol}, {model} at {schedule}: the nearest is {nearest} %, the \
+         most {most} %"
+    )]
+    #[diagnostic(help("{}", not_achieved_hint(*target, *most, task)))]
+    NotAchieved {
+        /// The reduction that was asked for, in percent.
+        target: f64,
+        /// The model.
+        model: String,
+        /// The protocol.
+        protocol: &'static str,
+        /// The task.
+        task: String,
+        /// The sites, in words.
+        schedule: String,
+        /// The nearest reduction that can be achieved, in percent.
+        nearest: f64,
+        /// The largest one.
+        most: f64,
+    },
+    /// Items without which no achieved reduction can be solved.
+    #[error("an achieved FLOPs reduction needs the lengths of {task} in the tokens of {model}: {problem}")]
+    #[diagnostic(help("{help}"))]
+    Lengths {
+        /// The model.
+        model: String,
+        /// The task.
+        task: String,
+        /// Why they cannot be had.
+        problem: String,
+        /// What to do.
+        help: String,
+    },
     /// A comparison of the claim that the grid cannot make.
     #[error("the comparison on line {line} compares nothing: {problem}")]
     #[diagnostic(help("{help}"))]
@@ -108,12 +157,23 @@ const LEAKS: &str = "running text scored per token after a reduction leaks the f
 const NOT_CAUSAL: &str = "protocol `causal` takes strategies that decide each token from tokens up to it (block_causal, local_merge \
                           with decide: online); this one looks at later tokens. Use `aligned` and read its coverage, or `context`";
 
-/// Multiplies an experiment out.
+/// What to do about a reduction that cannot be achieved.
+fn not_achieved_hint(target: f64, most: f64, task: &str) -> String {
+    let first = if target > most {
+        "ask for less, start at an earlier layer"
+    } else {
+        "whole tokens are removed, so that few or short items make coarse steps: raise `limit`, ask for the nearest"
+    };
+    let share = (target * 1e4).round() / 1e6;
+    format!("{first}, or leave the task out: `exclude: [{{ task: {task}, flops_reduction: {{ achieved: {share} }} }}]`")
+}
+
+/// Multiplies an experiment out. `catalog` knows the lengths of items, which achieved reductions are solved on.
 ///
 /// # Errors
-/// A grid that is too large or empty, or cells without a baseline.
-pub fn build(experiment: &Experiment, setting: &Setting) -> Result<ExperimentPlan, GridError> {
-    let grid = grid::expand(experiment, setting)?;
+/// A grid that is too large or empty, cells without a baseline, or an achieved reduction that cannot be had.
+pub fn build(experiment: &Experiment, setting: &Setting, catalog: &dyn Catalog) -> Result<ExperimentPlan, GridError> {
+    let grid = grid::expand(experiment, setting, catalog)?;
     let drawn = sample::draw(experiment, &grid.trials, &matching::candidates(experiment, &grid.trials));
     let mut plan = ExperimentPlan {
         experiment: experiment.name.clone(),
@@ -138,7 +198,7 @@ pub fn build(experiment: &Experiment, setting: &Setting) -> Result<ExperimentPla
     let mut used = vec![false; experiment.exclude.len()];
     for (trial, is_drawn) in grid.trials.into_iter().zip(drawn.keep) {
         let index = plan.trials.len();
-        for task in &experiment.tasks {
+        for task in experiment.tasks.iter().filter(|task| trial.has_task(&task.name)) {
             let cell_id = ids::cell_id(&trial, task);
             let matched = matching::excluding(experiment, &trial, task);
             if let Some(which) = matched {
@@ -245,7 +305,7 @@ fn check_baseline(plan: &ExperimentPlan) -> Result<(), GridError> {
 fn check_one_baseline(plan: &ExperimentPlan) -> Result<(), GridError> {
     let mut arms: BTreeMap<(&str, &str), TrialKey> = BTreeMap::new();
     for key in plan.trials.iter().map(|trial| &trial.key).filter(|key| key.strategy == plan.baseline) {
-        let arm = TrialKey { trial_id: String::new(), seed: 0, ..key.clone() };
+        let arm = key.arm();
         let known = arms.entry((&key.model, &key.protocol)).or_insert_with(|| arm.clone());
         if *known != arm {
             let (baseline, model, protocol) = (plan.baseline.clone(), key.model.clone(), key.protocol.clone());

@@ -14,7 +14,7 @@ use crate::config::{Amount, Claim, Comparison, Condition, Entry, Scoring, Select
 /// Most comparisons of one claim: the corrected interval of the strictest one still has two of 10,000 resamples beyond each end.
 pub(super) const MOST_COMPARISONS: usize = 100;
 
-/// Trials of the plan, by index, that differ by their seed alone.
+/// Trials of the plan, by index, that differ by their seed alone, or by their task where a reduction is achieved on each.
 struct Arm(Vec<usize>);
 
 /// An axis of the grid that two sides may share.
@@ -55,15 +55,9 @@ pub(super) fn resolve(claim: &Claim, plan: &ExperimentPlan) -> Result<PlannedCla
 }
 
 fn arms(plan: &ExperimentPlan) -> Vec<Arm> {
-    let same = |a: &PlannedTrial, b: &PlannedTrial| {
-        let mut key = a.key.clone();
-        key.trial_id.clone_from(&b.key.trial_id);
-        key.seed = b.key.seed;
-        key == b.key
-    };
     let mut arms: Vec<Arm> = Vec::new();
     for (index, trial) in plan.trials.iter().enumerate() {
-        match arms.iter_mut().find(|arm| same(&plan.trials[arm.0[0]], trial)) {
+        match arms.iter_mut().find(|arm| plan.trials[arm.0[0]].is_of_arm(trial)) {
             Some(arm) => arm.0.push(index),
             None => arms.push(Arm(vec![index])),
         }
@@ -118,7 +112,7 @@ fn meet(entry: &Comparison, lower: &Arm, higher: &Arm, plan: &ExperimentPlan) ->
     let setting = [common(Axis::Amount), sites, common(Axis::Positions)].into_iter().flatten();
     let side = |arm: &Arm, selector: &Selector| ArmName {
         label: label(&plan.trials[arm.0[0]], selector, free),
-        trials: arm.0.iter().map(|&index| plan.trials[index].key.trial_id.clone()).collect(),
+        trials: trials(arm, &tasks, plan),
     };
     Some(PlannedComparison {
         name: entry.name.clone(),
@@ -134,10 +128,18 @@ fn meet(entry: &Comparison, lower: &Arm, higher: &Arm, plan: &ExperimentPlan) ->
     })
 }
 
+/// Ids of the trials of an arm that run some of the tasks.
+fn trials(arm: &Arm, tasks: &[String], plan: &ExperimentPlan) -> Vec<String> {
+    let all = arm.0.iter().map(|&index| &plan.trials[index]);
+    let own = all.filter(|trial| tasks.iter().any(|task| trial.has_task(task)));
+    own.map(|trial| trial.key.trial_id.clone()).collect()
+}
+
 /// Tasks that run on both sides and that both sides select; running text has no accuracy.
 fn tasks(entry: &Comparison, lower: &Arm, higher: &Arm, plan: &ExperimentPlan) -> Vec<String> {
     let runs = |arm: &Arm, task: &str| {
-        arm.0.iter().all(|&trial| plan.cells.iter().any(|cell| cell.trial == trial && cell.task == task))
+        let mut own = arm.0.iter().filter(|&&trial| plan.trials[trial].has_task(task)).peekable();
+        own.peek().is_some() && own.all(|&trial| plan.cells.iter().any(|cell| cell.trial == trial && cell.task == task))
     };
     let tasks = plan.tasks.iter().filter(|task| {
         (entry.quantity.is_cost() || task.kind != Scoring::RunningText)
@@ -154,7 +156,9 @@ fn names(side: &Selector, axis: Axis) -> bool {
         Condition::Protocol(_) => axis == Axis::Protocol,
         Condition::Positions(_) => axis == Axis::Positions,
         Condition::PaperSites | Condition::Sites(_) => axis == Axis::Sites,
-        Condition::FlopsReduction(_) | Condition::KeepRatio(_) => axis == Axis::Amount,
+        Condition::FlopsReduction(_) | Condition::AchievedReduction(_) | Condition::KeepRatio(_) => {
+            axis == Axis::Amount
+        }
         Condition::Task(_) | Condition::Strategy(_) | Condition::Option(..) | Condition::Seed(_) => false,
     })
 }
@@ -169,6 +173,9 @@ fn value(trial: &PlannedTrial, axis: Axis) -> Option<String> {
         Axis::Amount => trial.amount.map(|amount| match amount {
             Amount::FlopsReduction(share) => {
                 format!("{} % nominal FLOPs reduction", report::text::number(percent(share)))
+            }
+            Amount::AchievedReduction(share) => {
+                format!("{} % achieved FLOPs reduction", report::text::number(percent(share)))
             }
             Amount::KeepRatio(share) => format!("keep_ratio {}", report::text::number(share)),
         }),
@@ -208,7 +215,7 @@ mod tests {
     fn claim(grid: &str, entry: &str) -> Result<PlannedClaim, GridError> {
         let text = edited(&format!("{grid}\nclaim:\n  expect: something\n  decide: [{{ {entry}, margin: 2 }}]"));
         let experiment = load_str("x.yaml", &text, &CATALOG).unwrap_or_else(|error| panic!("{}", error.render()));
-        build(&experiment, &Setting::default()).map(|plan| plan.claim.unwrap())
+        build(&experiment, &Setting::default(), &CATALOG).map(|plan| plan.claim.unwrap())
     }
 
     /// Every comparison as `where: lower < higher`.
@@ -276,7 +283,7 @@ mod tests {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let experiment = load(&path, &CATALOG).unwrap_or_else(|error| panic!("{}", error.render()));
-            let claim = build(&experiment, &Setting::default()).unwrap().claim.expect("a claim");
+            let claim = build(&experiment, &Setting::default(), &CATALOG).unwrap().claim.expect("a claim");
             assert!(claim.comparisons.len() >= 4, "{}", path.display());
             files += 1;
         }

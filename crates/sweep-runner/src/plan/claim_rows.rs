@@ -85,7 +85,7 @@ mod tests {
              rows: { layer: [5, 9], half_life: all, removed: [necessary, other] }\n      \
              lower: { distance: 2 }\n      higher: { distance: 32 }\n      margin: 0",
         );
-        let plan = build(&load_str("tiny.yaml", &text, &CATALOG).unwrap(), &Setting::default()).unwrap();
+        let plan = build(&load_str("tiny.yaml", &text, &CATALOG).unwrap(), &Setting::default(), &CATALOG).unwrap();
         let claim = plan.claim.unwrap();
         let settings: Vec<&str> = claim.comparisons.iter().map(|comparison| comparison.setting.as_str()).collect();
         let of_one = [

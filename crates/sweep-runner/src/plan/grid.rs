@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, HashSet};
 use evaluation::{Positions, Protocol};
 use records::schema::TrialKey;
 use reduction_strategies::options::OptionValue;
+use reduction_strategies::schedule::nominal_flops_reduction;
 
-use super::{GridError, MAX_CELLS, PlannedTrial, Setting, ids};
+use super::achieved::Solver;
+use super::{GridError, MAX_CELLS, PlannedTrial, Setting, ids, matching};
 use crate::code;
-use crate::config::{Experiment, ModelFacts, SchedulePoint, Variant};
+use crate::config::{Amount, Catalog, Experiment, ModelFacts, PlannedTask, SchedulePoint, Variant};
 
 /// All trials before anything is excluded.
 pub(super) struct Grid {
@@ -17,20 +19,15 @@ pub(super) struct Grid {
     pub(super) duplicates: usize,
 }
 
-pub(super) fn expand(experiment: &Experiment, setting: &Setting) -> Result<Grid, GridError> {
+pub(super) fn expand(experiment: &Experiment, setting: &Setting, catalog: &dyn Catalog) -> Result<Grid, GridError> {
     let mut grid = Grid { trials: Vec::new(), duplicates: 0 };
     let mut seen = HashSet::new();
-    let dense = [SchedulePoint {
-        schedule: "none".to_owned(),
-        sites: Vec::new(),
-        keep_ratio: 1.0,
-        flops_reduction_nominal: 0.0,
-        amount: None,
-    }];
+    let mut solver = Solver::new(experiment, catalog);
+    let dense = [SchedulePoint { schedule: "none".to_owned(), sites: Vec::new(), keep_ratio: Some(1.0), amount: None }];
     for (index, model) in experiment.models.iter().enumerate() {
         let points: Vec<SchedulePoint> =
             experiment.schedules.iter().flat_map(|schedule| schedule.points[index].iter().cloned()).collect();
-        for &protocol in &experiment.protocols {
+        for (protocol_index, &protocol) in experiment.protocols.iter().enumerate() {
             for variant in &experiment.strategies {
                 let points = if variant.is_dense() { &dense[..] } else { &points };
                 let code = code::of(Some(&variant.strategy), &setting.device);
@@ -54,25 +51,61 @@ pub(super) fn expand(experiment: &Experiment, setting: &Setting) -> Result<Grid,
                 {
                     let mut key = key(experiment, setting, model, protocol, variant, point, seed);
                     key.strategy_params = params(variant, positions);
-                    let mut trial = PlannedTrial {
+                    let trial = PlannedTrial {
                         key,
                         code: code.clone(),
                         strategy: variant.strategy.clone(),
                         model: index,
                         amount: point.amount,
+                        task: None,
+                        achieved: None,
                         positions,
                     };
-                    trial.key.trial_id = ids::trial_id(&trial, model, experiment.upstream_batch_size);
-                    if seen.insert(trial.key.trial_id.clone()) {
-                        grid.trials.push(trial);
-                    } else {
-                        grid.duplicates += experiment.tasks.len();
+                    let trials = match point.amount {
+                        Some(Amount::AchievedReduction(target)) => {
+                            each_task(experiment, &mut solver, protocol_index, &trial, point, target)?
+                        }
+                        _ => vec![trial],
+                    };
+                    for mut trial in trials {
+                        let keep_ratio = trial.key.keep_ratio;
+                        trial.key.flops_reduction_nominal =
+                            nominal_flops_reduction(&trial.key.sites, model.n_layer(), keep_ratio);
+                        trial.key.trial_id = ids::trial_id(&trial, model, experiment.upstream_batch_size);
+                        if seen.insert(trial.key.trial_id.clone()) {
+                            grid.trials.push(trial);
+                        } else {
+                            let tasks = experiment.tasks.iter().filter(|task| trial.has_task(&task.name));
+                            grid.duplicates += tasks.count();
+                        }
                     }
                 }
             }
         }
     }
     Ok(grid)
+}
+
+/// A trial of each task, with the keep ratio by which it achieves `target` there. Nothing is solved where it does not run.
+fn each_task(
+    experiment: &Experiment,
+    solver: &mut Solver<'_>,
+    protocol: usize,
+    trial: &PlannedTrial,
+    point: &SchedulePoint,
+    target: f64,
+) -> Result<Vec<PlannedTrial>, GridError> {
+    let one = |(index, task): (usize, &PlannedTask)| {
+        let mut own = PlannedTrial { task: Some(task.name.clone()), ..trial.clone() };
+        own.key.flops_reduction_asked = Some(target);
+        if matching::runs(experiment, &own, task) {
+            let solution = solver.solve((trial.model, index, protocol), &trial.strategy, point, target)?;
+            own.key.keep_ratio = solution.keep_ratio;
+            own.achieved = Some(solution.achieved);
+        }
+        Ok(own)
+    };
+    experiment.tasks.iter().enumerate().map(one).collect()
 }
 
 /// Options as compact JSON with sorted keys; positions are among them where they are not the default.
@@ -108,8 +141,10 @@ fn key(
         importance_source: word("source"),
         schedule: point.schedule.clone(),
         sites: point.sites.clone(),
-        keep_ratio: point.keep_ratio,
-        flops_reduction_nominal: point.flops_reduction_nominal,
+        // Solved later where there is none.
+        keep_ratio: point.keep_ratio.unwrap_or(1.0),
+        flops_reduction_nominal: 0.0,
+        flops_reduction_asked: None,
         protocol: protocol.name.to_owned(),
         seed,
         split: experiment.split,

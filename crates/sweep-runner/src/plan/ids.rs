@@ -38,6 +38,11 @@ pub(super) fn trial_id(trial: &PlannedTrial, model: &ModelFacts, upstream_batch_
     if let Some(positions) = trial.positions.filter(|positions| *positions != Positions::default()) {
         parts["positions"] = json!(positions.name());
     }
+    // Such a trial belongs to one task, and may have the ratio of another trial by accident.
+    if let Some(asked) = key.flops_reduction_asked {
+        parts["flops_reduction_asked"] = json!(asked);
+        parts["task"] = json!(trial.task);
+    }
     add_split(&mut parts, trial);
     digest(&parts)
 }

@@ -19,12 +19,15 @@ pub(super) fn is_listed(experiment: &Experiment, trial: &PlannedTrial, task: &Pl
 
 /// For each trial, whether it has any cell left to run: only such trials take part in a sample.
 pub(super) fn candidates(experiment: &Experiment, trials: &[PlannedTrial]) -> Vec<bool> {
-    let runs = |trial: &PlannedTrial, task: &PlannedTask| {
-        super::build::refusal(trial, task).is_none()
-            && excluding(experiment, trial, task).is_none()
-            && is_listed(experiment, trial, task)
-    };
-    trials.iter().map(|trial| experiment.tasks.iter().any(|task| runs(trial, task))).collect()
+    trials.iter().map(|trial| experiment.tasks.iter().any(|task| runs(experiment, trial, task))).collect()
+}
+
+/// Whether a trial runs a task, unless a sample leaves it out.
+pub(super) fn runs(experiment: &Experiment, trial: &PlannedTrial, task: &PlannedTask) -> bool {
+    trial.has_task(&task.name)
+        && super::build::refusal(trial, task).is_none()
+        && excluding(experiment, trial, task).is_none()
+        && is_listed(experiment, trial, task)
 }
 
 /// The reason that is recorded for cells that `selector` excludes.
@@ -55,11 +58,15 @@ fn holds(condition: &Condition, trial: &PlannedTrial, task: &PlannedTask) -> Opt
         }
         Condition::FlopsReduction(values) => match trial.amount? {
             Amount::FlopsReduction(asked) => Some(values.contains(&asked)),
-            Amount::KeepRatio(_) => None,
+            Amount::AchievedReduction(_) | Amount::KeepRatio(_) => None,
+        },
+        Condition::AchievedReduction(values) => match trial.amount? {
+            Amount::AchievedReduction(asked) => Some(values.contains(&asked)),
+            Amount::FlopsReduction(_) | Amount::KeepRatio(_) => None,
         },
         Condition::KeepRatio(values) => match trial.amount? {
             Amount::KeepRatio(asked) => Some(values.contains(&asked)),
-            Amount::FlopsReduction(_) => None,
+            Amount::FlopsReduction(_) | Amount::AchievedReduction(_) => None,
         },
         Condition::Seed(values) => trial.strategy.registration.seeded.then(|| values.contains(&key.seed)),
         Condition::PaperSites => trial.amount.map(|_| key.schedule == "paper"),

@@ -4,6 +4,7 @@
 //! Cells are ordered by model, then trial, then task, so that a model is loaded once. Ids hash everything that can change
 //! a result and nothing else: neither the experiment's name nor the order of its lists.
 
+mod achieved;
 mod build;
 mod claim;
 mod claim_rows;
@@ -18,6 +19,7 @@ mod sample;
 mod tests;
 mod types;
 
+pub use achieved::TOLERANCE;
 pub use build::{GridError, MAX_CELLS, build};
 pub use estimate::{ASSUMED_CPU_FLOPS_PER_S, ASSUMED_CUDA_FLOPS_PER_S, Estimate};
 pub use probes::ProbeCell;

@@ -76,7 +76,7 @@ pub(super) fn add(experiment: &Experiment, plan: &mut ExperimentPlan) {
                 }
                 let trials = match variant.probe.subject {
                     Subject::Model => vec![None],
-                    Subject::Reduction => distinct(plan, model).into_iter().map(Some).collect(),
+                    Subject::Reduction => distinct(plan, model, &task.name).into_iter().map(Some).collect(),
                 };
                 let cells = trials.into_iter().map(|trial| cell(experiment, plan, variant, model, task, trial));
                 let cells: Vec<ProbeCell> = cells.collect();
@@ -86,10 +86,11 @@ pub(super) fn add(experiment: &Experiment, plan: &mut ExperimentPlan) {
     }
 }
 
-/// The trials of a model that differ in more than their protocol: a probe has a protocol of its own.
-fn distinct(plan: &ExperimentPlan, model: usize) -> Vec<usize> {
+/// The trials of a model on a task that differ in more than their protocol: a probe has a protocol of its own.
+fn distinct(plan: &ExperimentPlan, model: usize, task: &str) -> Vec<usize> {
     let mut chosen: Vec<usize> = Vec::new();
-    for (index, trial) in plan.trials.iter().enumerate().filter(|(_, trial)| trial.model == model) {
+    let own = plan.trials.iter().enumerate().filter(|(_, trial)| trial.model == model && trial.has_task(task));
+    for (index, trial) in own {
         if chosen.iter().all(|known| reduction(&plan.trials[*known]) != reduction(trial)) {
             chosen.push(index);
         }
@@ -166,7 +167,7 @@ mod tests {
     fn plan(lines: &str, catalog: &dyn Catalog) -> ExperimentPlan {
         let experiment =
             load_str("t.yaml", &edited(lines), catalog).unwrap_or_else(|error| panic!("{}", error.render()));
-        build(&experiment, &Setting::default()).unwrap()
+        build(&experiment, &Setting::default(), catalog).unwrap()
     }
 
     fn ids(lines: &str, catalog: &dyn Catalog) -> Vec<String> {

@@ -62,6 +62,7 @@ pub fn write_table(plan: &ExperimentPlan, out: &mut dyn Write) -> io::Result<()>
     if !plan.cells.is_empty() {
         writeln!(out, "\n{}", table(plan).trim_fmt())?;
     }
+    write_solved(plan, out)?;
     write_probes(plan, out)?;
     write_excluded(plan, out)?;
     if plan.duplicates > 0 {
@@ -69,6 +70,41 @@ pub fn write_table(plan: &ExperimentPlan, out: &mut dyn Write) -> io::Result<()>
     }
     for note in &plan.notes {
         writeln!(out, "\nnote: {}", terminal(note))?;
+    }
+    Ok(())
+}
+
+/// The keep ratios that were solved for achieved reductions: one line per model, protocol, sites, task and reduction.
+fn write_solved(plan: &ExperimentPlan, out: &mut dyn Write) -> io::Result<()> {
+    let mut lines: Vec<[String; 3]> = Vec::new();
+    for trial in &plan.trials {
+        let key = &trial.key;
+        let (Some(asked), Some(task), Some(achieved)) = (key.flops_reduction_asked, &trial.task, trial.achieved) else {
+            continue;
+        };
+        let place = format!("{}, {}, {}", terminal(&key.model), key.protocol, short_sites(&key.schedule));
+        let ratio = format!(
+            "{:>6} %  keep_ratio {:<8} achieves {:.2} %",
+            number(asked * 100.0),
+            number(key.keep_ratio),
+            achieved * 100.0
+        );
+        let line = [place, task.clone(), ratio];
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    let mut last = "";
+    let width = lines.iter().map(|[_, task, _]| task.len()).max().unwrap_or(0);
+    for [place, task, ratio] in &lines {
+        if last.is_empty() {
+            writeln!(out, "\nachieved FLOPs reductions, solved from the lengths of the items:")?;
+        }
+        if last != place {
+            writeln!(out, "{place}")?;
+        }
+        last = place;
+        writeln!(out, "  {task:<width$}  {ratio}")?;
     }
     Ok(())
 }
@@ -203,6 +239,7 @@ impl Group {
             &mut self.asked,
             match trial.amount {
                 Some(Amount::FlopsReduction(target)) => format!("flops {}", number(target)),
+                Some(Amount::AchievedReduction(target)) => format!("achieved {}", number(target)),
                 Some(Amount::KeepRatio(ratio)) => format!("keep {}", number(ratio)),
                 None => String::new(),
             },

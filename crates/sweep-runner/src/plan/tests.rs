@@ -1,13 +1,13 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use evaluation::Positions;
 use evaluation::tasks::Prompting;
+use evaluation::{Positions, Shapes};
 use records::schema::TrialKey;
 
-use super::{Cell, ExperimentPlan, GridError, Reason, Setting, build, to_json, write_table};
+use super::{Cell, ExperimentPlan, GridError, PlannedTrial, Reason, Setting, build, to_json, write_table};
 use crate::config::fake::{CATALOG, FakeCatalog, edited, layer};
-use crate::config::{Catalog, CatalogError, ModelFacts, PlannedTask, load, load_str, render_plain};
+use crate::config::{Catalog, CatalogError, ItemChoice, ModelFacts, PlannedTask, load, load_str, render_plain};
 
 /// A snapshot without the long expression in its header.
 macro_rules! snapshot {
@@ -18,7 +18,7 @@ macro_rules! snapshot {
 
 fn plan_with(lines: &str, setting: &Setting, catalog: &dyn Catalog) -> Result<ExperimentPlan, GridError> {
     let experiment = load_str("x.yaml", &edited(lines), catalog).unwrap_or_else(|error| panic!("{}", error.render()));
-    build(&experiment, setting)
+    build(&experiment, setting, catalog)
 }
 
 fn plan(lines: &str) -> ExperimentPlan {
@@ -28,7 +28,7 @@ fn plan(lines: &str) -> ExperimentPlan {
 fn committed(name: &str) -> ExperimentPlan {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../../experiments/{name}.yaml"));
     let experiment = load(&path, &CATALOG).unwrap_or_else(|error| panic!("{}", error.render()));
-    build(&experiment, &Setting::default()).unwrap()
+    build(&experiment, &Setting::default(), &CATALOG).unwrap()
 }
 
 fn table(plan: &ExperimentPlan) -> String {
@@ -307,6 +307,16 @@ impl Catalog for WithAttention {
     fn task(&self, name: &str, prompting: Prompting) -> Result<PlannedTask, CatalogError> {
         CATALOG.task(name, prompting)
     }
+
+    fn shapes(
+        &self,
+        model: &str,
+        task: &str,
+        items: ItemChoice,
+        protocols: &[evaluation::Scoring],
+    ) -> Result<Vec<Shapes>, CatalogError> {
+        CATALOG.shapes(model, task, items, protocols)
+    }
 }
 
 #[test]
@@ -415,4 +425,71 @@ fn a_table_shows_exclusions_duplicates_and_notes() {
          schedule: [{ sites: paper, keep_ratio: [0.9, 0.8] }, { sites: [3, 5], keep_ratio: 0.9 }, { sites: [3, 5], flops_reduction: 0.1 }]\n\
          exclude: [{ strategy: uniform, sites: paper }, { strategy: dense, sites: paper, reason: never matches }]\nlimit: 100\nsample: { count: 12 }"
     )));
+}
+
+const ACHIEVED: &str = "schedule: { sites: paper, flops_reduction: { achieved: [0.1, 0.2] } }";
+
+#[test]
+fn an_achieved_reduction_is_solved_task_by_task() {
+    let tasks = "tasks: [world_lambada, world_hellaswag]\nprotocols: [context, upstream]";
+    let plan = plan(&format!("{ACHIEVED}\n{tasks}\nstrategies: [dense, {{ random: {{ seeds: [0, 1] }} }}, utrc]"));
+    // Per protocol: dense on two tasks; of three others two reductions on two tasks, each a trial of its own.
+    assert_eq!((plan.trials.len(), plan.cells.len()), (2 * (1 + 3 * 2 * 2), 2 * (2 + 3 * 2 * 2)));
+    assert_eq!(ids(&plan).len(), plan.cells.len());
+    for trial in plan.trials.iter().filter(|trial| trial.key.strategy != "dense") {
+        let (asked, achieved) = (trial.key.flops_reduction_asked.unwrap(), trial.achieved.unwrap());
+        assert!((achieved - asked).abs() <= super::TOLERANCE, "{}", trial.describe());
+        let own: Vec<_> = plan.cells.iter().filter(|cell| cell.trial_id == trial.key.trial_id).collect();
+        assert_eq!((own.len(), Some(&own[0].task)), (1, trial.task.as_ref()));
+    }
+    // Four continuations that are not reduced: more of the context goes.
+    let ratio = |task: &str, protocol: &str| {
+        let own = |trial: &&PlannedTrial| trial.task.as_deref() == Some(task) && trial.key.protocol == protocol;
+        plan.trials.iter().find(own).unwrap().key.keep_ratio
+    };
+    assert!(ratio("world_hellaswag", "context") < ratio("world_lambada", "context"));
+    snapshot!(table(&plan));
+}
+
+#[test]
+fn an_achieved_reduction_changes_no_other_id() {
+    let both = "[{ sites: paper, flops_reduction: 0.2 }, { sites: paper, flops_reduction: { achieved: 0.2 } }]";
+    let (nominal, both) = (plan(""), plan(&format!("schedule: {both}")));
+    assert!(ids(&both).is_superset(&ids(&nominal)));
+    assert_eq!(both.cells.len(), nominal.cells.len() + 1);
+}
+
+#[test]
+fn what_cannot_be_achieved_is_refused_with_what_can() {
+    let refused = |lines: &str| {
+        let error = plan_with(&format!("{ACHIEVED}\n{lines}"), &Setting::default(), &CATALOG).unwrap_err();
+        render_plain(&error)
+    };
+    let all = [
+        ("a count of its own", refused("strategies: [dense, evit_released]")),
+        ("coarse steps", refused("schedule: { sites: [0], flops_reduction: { achieved: 0.022 } }\nlimit: 1")),
+        (
+            "out of reach",
+            refused(
+                "tasks: [world_text, world_hellaswag]\nschedule: { sites: [8], flops_reduction: { achieved: 0.4 } }",
+            ),
+        ),
+    ];
+    snapshot!(all.map(|(name, text)| format!("== {name}\n{text}")).join("\n"));
+    let excluded = "strategies: [dense, top_k, evit_released]\nexclude: [{ strategy: evit_released, flops_reduction: { achieved: [0.1, 0.2] } }]";
+    let plan = plan(&format!("{ACHIEVED}\n{excluded}"));
+    assert_eq!((plan.cells.len(), plan.excluded.len()), (3, 2));
+}
+
+#[test]
+fn a_claim_pools_the_tasks_of_an_achieved_reduction() {
+    let plan = plan(&format!(
+        "{ACHIEVED}\ntasks: [world_lambada, world_piqa]\nstrategies: [dense, {{ random: {{ seeds: [0, 1] }} }}, top_k]\n\
+         claim: {{ expect: e, decide: [{{ lower: {{ strategy: random, flops_reduction: {{ achieved: 0.2 }} }}, higher: {{ strategy: top_k }}, margin: 1 }}] }}"
+    ));
+    let comparisons = plan.claim.unwrap().comparisons;
+    assert_eq!(comparisons.len(), 1);
+    assert_eq!(comparisons[0].setting, "20 % achieved FLOPs reduction");
+    assert_eq!(comparisons[0].tasks, ["world_lambada", "world_piqa"]);
+    assert_eq!((comparisons[0].lower.trials.len(), comparisons[0].higher.trials.len()), (4, 2));
 }

@@ -90,6 +90,13 @@ pub struct PlannedTrial {
     /// What the file asks for; none for `dense`.
     #[serde(rename = "asked")]
     pub amount: Option<Amount>,
+    /// The one task of a trial whose keep ratio was solved for it; none where a trial runs every task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    /// The FLOPs reduction that it will achieve there, from counts; none for other trials, and where nothing was solved because the
+    /// trial does not run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub achieved: Option<f64>,
     /// Positions of the kept tokens; none where nothing reads them: a recurrence, or `dense`.
     #[serde(skip)]
     pub positions: Option<Positions>,
@@ -247,12 +254,26 @@ fn is_zero(count: &usize) -> bool {
 }
 
 impl PlannedTrial {
+    /// Whether a task is one of the trial's.
+    pub fn has_task(&self, task: &str) -> bool {
+        self.task.as_ref().is_none_or(|own| own == task)
+    }
+
+    /// Whether two trials differ by their seed alone, or by their task where a reduction is to be achieved on each.
+    pub fn is_of_arm(&self, other: &Self) -> bool {
+        self.key.arm() == other.key.arm()
+    }
+
     /// The trial in words, for messages.
     pub fn describe(&self) -> String {
         let key = &self.key;
         let mut words = vec![key.model.clone(), key.protocol.clone(), in_words(&key.strategy, &key.strategy_params)];
         if !key.sites.is_empty() {
-            words.push(format!("{} keep_ratio {:.4}", key.schedule, key.keep_ratio));
+            let amount = match key.flops_reduction_asked {
+                Some(asked) => format!("achieved {asked}"),
+                None => format!("keep_ratio {:.4}", key.keep_ratio),
+            };
+            words.push(format!("{} {amount}", key.schedule));
         }
         if self.strategy.registration.seeded {
             words.push(format!("seed {}", key.seed));

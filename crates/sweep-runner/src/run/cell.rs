@@ -20,7 +20,7 @@ pub(super) const RECORDED_PLANS: usize = 4;
 /// How a trial is scored: its protocol with the settings of the experiment.
 pub(crate) fn scoring(experiment: &Experiment, name: &str) -> Scoring {
     let protocol = protocol::find(name).unwrap_or_else(|| unreachable!("the configuration refuses unknown protocols"));
-    protocol.with_batch_size(experiment.upstream_batch_size)
+    experiment.scoring(protocol)
 }
 
 /// The reduction of a trial.
