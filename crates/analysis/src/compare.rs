@@ -130,7 +130,7 @@ pub struct Pair {
     pub model: String,
     /// The protocol.
     pub protocol: String,
-    /// Sites and nominal reduction in words.
+    /// Sites and the reduction that was asked for, in words.
     pub setting: String,
     /// Strategies with their options.
     pub labels: [String; 2],
@@ -254,9 +254,12 @@ fn arms<'a>(recorded: &'a Recorded, pick: Option<&Pick>) -> Result<Vec<SideArm<'
 }
 
 /// What both sides must share.
-fn point(trial: &TrialKey) -> (&str, &str, &str, &[usize], u64, bool) {
+fn point(trial: &TrialKey) -> (&str, &str, &str, &[usize], (bool, u64), bool) {
     let compacted = trial.strategy_params.contains("\"positions\":\"compacted\"");
-    (&trial.model, &trial.protocol, &trial.schedule, &trial.sites, trial.keep_ratio.to_bits(), compacted)
+    // Keep ratios of one achieved reduction differ from task to task.
+    let amount = trial.flops_reduction_asked.map_or((false, trial.keep_ratio), |asked| (true, asked));
+    let amount = (amount.0, amount.1.to_bits());
+    (&trial.model, &trial.protocol, &trial.schedule, &trial.sites, amount, compacted)
 }
 
 fn label(trial: &TrialKey) -> String {
@@ -278,10 +281,11 @@ fn pair(l: &SideArm, r: &SideArm, seed: u64) -> Result<Pair, CompareError> {
     }
     let mean = (replicates.len() > 1).then(|| mean(&rows, &replicates));
     let trial = l.trial;
+    let asked = trial.reduction();
     Ok(Pair {
         model: trial.model.clone(),
         protocol: trial.protocol.clone(),
-        setting: format!("{}, {:.1} % nominal FLOPs reduction", trial.schedule, trial.flops_reduction_nominal * 100.0),
+        setting: format!("{}, {:.1} % {} FLOPs reduction", trial.schedule, asked.value * 100.0, asked.word()),
         labels: [label(l.trial), label(r.trial)],
         rows,
         mean,

@@ -5,12 +5,13 @@ use std::fmt::Write as _;
 use analysis::{Analysis, Difference, MARK, NOT_COMPARED, Study, TaskMean, are_equal};
 use records::Family;
 use records::names::RANDOM;
+use records::schema::Reduction;
 
 use super::claim;
 use super::figures::{FailedFigure, Figure};
 use super::guards;
 use super::tables::Table;
-use super::view::{Scene, Series, SeriesPoint, View};
+use super::view::{Scene, Series, SeriesPoint, View, asked_head, asked_text, distinct};
 use crate::text::{markdown, markdown_cell, markdown_code};
 
 /// The whole page.
@@ -82,12 +83,12 @@ fn warnings(study: &Study, analysis: &Analysis, view: &View) -> String {
         for cell in failed.iter().take(10) {
             let (trial, record) = (&cell.record.trial, &cell.record);
             let error = markdown(&record.failure().to_string());
-            let reduction = trial.flops_reduction_nominal * 100.0;
+            let (reduction, word) = (trial.reduction().value * 100.0, trial.reduction().word());
             let (strategy, protocol) = (markdown_code(&trial.strategy), markdown_code(&trial.protocol));
             let (model, task) = (markdown(&trial.model), markdown(&record.task));
             let _ = writeln!(
                 text,
-                "> * {strategy} at {reduction:.1} % nominal FLOPs reduction on {task} ({model}, {protocol}): {error}"
+                "> * {strategy} at {reduction:.1} % {word} FLOPs reduction on {task} ({model}, {protocol}): {error}"
             );
         }
         if failed.len() > 10 {
@@ -171,11 +172,13 @@ fn probe_warnings(study: &Study) -> String {
     text
 }
 
-/// Per model, protocol and nominal reduction: the best strategy against baseline and `random`, of those at the same achieved reduction.
+/// Per model, protocol and reduction that was asked for: the best strategy against baseline and `random`, of those at the same achieved reduction.
 fn headline(view: &View, baseline: &str) -> String {
     let baseline = markdown_code(baseline);
+    let reductions = distinct(view.scenes.iter().flat_map(Scene::reductions));
+    let asked_head = asked_head(&reductions);
     let mut text = format!(
-        "## Headline\n\n| model | protocol | nominal reduction % | {baseline} | `random` | best strategy | achieved % | its accuracy | minus \
+        "## Headline\n\n| model | protocol | {asked_head} | {baseline} | `random` | best strategy | achieved % | its accuracy | minus \
          {baseline} (95 %) | minus `random` (95 %) | {NOT_COMPARED_HEAD} |\n|---|---|---:|---:|---:|---|---:|---:|---:|---:|---|\n"
     );
     let (mut rows, mut apart) = (0, false);
@@ -183,14 +186,14 @@ fn headline(view: &View, baseline: &str) -> String {
         let Some(dense) = scene.baseline_mean() else {
             continue;
         };
-        for nominal in scene.reductions() {
-            let best = best(scene, nominal).and_then(|(series, point)| Some((series, point, point.mean.as_ref()?)));
-            let others = not_compared(scene, nominal);
+        for asked in scene.reductions() {
+            let best = best(scene, asked).and_then(|(series, point)| Some((series, point, point.mean.as_ref()?)));
+            let others = not_compared(scene, asked);
             if best.is_none() && others.is_empty() {
                 continue;
             }
             let random = scene.series.iter().find(|series| series.strategy == "random");
-            let random = random.and_then(|series| series.at(nominal)).and_then(|point| point.mean.as_ref());
+            let random = random.and_then(|series| series.at(asked)).and_then(|point| point.mean.as_ref());
             let equal = random.zip(best).filter(|(random, (_, _, mean))| {
                 are_equal(random.flops_reduction_achieved, mean.flops_reduction_achieved)
             });
@@ -204,7 +207,7 @@ fn headline(view: &View, baseline: &str) -> String {
             let cells = [
                 markdown_cell(&scene.model),
                 markdown_code(&scene.protocol),
-                format!("{:.1}", nominal * 100.0),
+                asked_text(asked, &reductions),
                 format!("{:.1}", value(dense)),
                 random.map_or_else(none, |random| format!("{:.1}", value(random))),
                 best.map_or_else(none, |(series, ..)| markdown_code(&series.label)),
@@ -234,8 +237,8 @@ fn headline(view: &View, baseline: &str) -> String {
 const NOT_COMPARED_HEAD: &str = "not compared †";
 
 /// Strategies at another achieved reduction, with it.
-fn not_compared(scene: &Scene, nominal: f64) -> String {
-    let points = scene.series.iter().filter_map(|series| Some((series, series.at(nominal)?)));
+fn not_compared(scene: &Scene, asked: Reduction) -> String {
+    let points = scene.series.iter().filter_map(|series| Some((series, series.at(asked)?)));
     let apart = points.filter(|(_, point)| !point.compared).filter_map(|(series, point)| {
         let achieved = point.mean.as_ref()?.flops_reduction_achieved * 100.0;
         Some(format!("{} ({achieved:.1})", markdown_code(&series.label)))
@@ -245,11 +248,11 @@ fn not_compared(scene: &Scene, nominal: f64) -> String {
 
 /// The strategy with the highest mean, of those at the same achieved reduction; ties go to the first. Controls are references, not
 /// candidates.
-fn best(scene: &Scene, nominal: f64) -> Option<(&Series, &SeriesPoint)> {
+fn best(scene: &Scene, asked: Reduction) -> Option<(&Series, &SeriesPoint)> {
     let candidates = scene.series.iter().filter(|series| series.family != Family::Control);
     let mut best: Option<(&Series, &SeriesPoint, f64)> = None;
     for series in candidates {
-        let Some(point) = series.at(nominal).filter(|point| point.compared) else {
+        let Some(point) = series.at(asked).filter(|point| point.compared) else {
             continue;
         };
         let Some(value) = point.mean.as_ref().map(|mean| mean.estimate.value) else {

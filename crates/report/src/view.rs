@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use analysis::{Arm, Difference, Study, TaskMean, arms, comparable, comparable_set};
 use records::plan::PlanIndex;
-use records::schema::{TrialKey, options_as_text};
+use records::schema::{Reduction, TrialKey, options_as_text};
 use records::{Family, Split};
 
 use super::error::ReportError;
@@ -51,20 +51,28 @@ pub(super) struct Series {
     pub(super) strategy: String,
     pub(super) family: Family,
     pub(super) style: Style,
-    /// By nominal reduction, ascending.
+    /// By the reduction that was asked for, ascending; nominal ones first.
     pub(super) points: Vec<SeriesPoint>,
 }
 
 /// One rule at one setting.
 pub(super) struct SeriesPoint {
     pub(super) arm: usize,
-    pub(super) nominal: f64,
+    /// The reduction that was asked for.
+    pub(super) asked: Reduction,
     /// Over the accuracy tasks of the scene; none where one of them failed.
     pub(super) mean: Option<TaskMean>,
     /// Of the mean, to the baseline's.
     pub(super) difference: Option<Difference>,
-    /// Whether its mean may be compared with those of the other rules at this nominal reduction.
+    /// Whether its mean may be compared with those of the other rules of which the same was asked.
     pub(super) compared: bool,
+}
+
+impl View {
+    /// Whether some reduction was asked for as achieved.
+    pub(super) fn asks_achieved(&self) -> bool {
+        self.arms.iter().any(|arm| arm.trial.flops_reduction_asked.is_some())
+    }
 }
 
 impl Scene {
@@ -73,12 +81,9 @@ impl Scene {
         self.tasks.iter().filter(|task| !task.lower_is_better).map(|task| task.name.clone()).collect()
     }
 
-    /// Nominal reductions of the series, ascending.
-    pub(super) fn reductions(&self) -> Vec<f64> {
-        let mut all: Vec<f64> = self.series.iter().flat_map(|s| s.points.iter().map(|p| p.nominal)).collect();
-        all.sort_by(f64::total_cmp);
-        all.dedup_by(|a, b| same_reduction(*a, *b));
-        all
+    /// Reductions that were asked for, each once: nominal ones first, ascending.
+    pub(super) fn reductions(&self) -> Vec<Reduction> {
+        distinct(self.series.iter().flat_map(|series| series.points.iter().map(|point| point.asked)))
     }
 
     /// The baseline's mean over the accuracy tasks.
@@ -103,9 +108,9 @@ impl Scene {
 }
 
 impl Series {
-    /// The rule at one nominal reduction.
-    pub(super) fn at(&self, nominal: f64) -> Option<&SeriesPoint> {
-        self.points.iter().find(|point| same_reduction(point.nominal, nominal))
+    /// The rule at one reduction.
+    pub(super) fn at(&self, asked: Reduction) -> Option<&SeriesPoint> {
+        self.points.iter().find(|point| point.asked.is(asked))
     }
 }
 
@@ -114,9 +119,29 @@ pub(super) fn in_percent(share: f64) -> f64 {
     (share * 1_000.0).round() / 10.0
 }
 
-/// Nominal reductions come out of a solver; equal to a hundredth of a percent is equal.
-pub(super) fn same_reduction(a: f64, b: f64) -> bool {
-    (a - b).abs() < 1e-4
+/// Each reduction once: nominal ones first, ascending.
+pub(super) fn distinct(reductions: impl IntoIterator<Item = Reduction>) -> Vec<Reduction> {
+    let mut all: Vec<Reduction> = reductions.into_iter().collect();
+    all.sort_by(Reduction::total_cmp);
+    all.dedup_by(|a, b| a.is(*b));
+    all
+}
+
+/// Head of the column that says what was asked for.
+pub(super) fn asked_head(reductions: &[Reduction]) -> &'static str {
+    if reductions.iter().any(|asked| asked.achieved) { "reduction asked for %" } else { "nominal reduction %" }
+}
+
+/// A reduction in percent below [`asked_head`]: with its word where not all are nominal.
+pub(super) fn asked_text(asked: Reduction, reductions: &[Reduction]) -> String {
+    let percent = format!("{:.1}", asked.value * 100.0);
+    if reductions.iter().any(|asked| asked.achieved) { format!("{percent} {}", asked.word()) } else { percent }
+}
+
+/// Part of a file name that tells reductions apart.
+pub(super) fn asked_slug(asked: Reduction) -> String {
+    let percent = in_percent(asked.value).to_string().replace('.', "p");
+    if asked.achieved { format!("{percent}_achieved") } else { percent }
 }
 
 /// Sorts a study into scenes and series.
@@ -180,13 +205,13 @@ fn scene(study: &Study, arms: &[Arm], names: &Names, key: &TrialKey, members: &[
     Ok(scene)
 }
 
-/// Says of each rule at each nominal reduction whether it may be compared with the others there.
+/// Says of each rule at each reduction that was asked for whether it may be compared with the others there.
 fn mark_compared(scene: &mut Scene) {
-    for nominal in scene.reductions() {
+    for asked in scene.reductions() {
         let points = scene.series.iter_mut().flat_map(|series| &mut series.points);
-        let points: Vec<&mut SeriesPoint> = points.filter(|point| same_reduction(point.nominal, nominal)).collect();
+        let points: Vec<&mut SeriesPoint> = points.filter(|point| point.asked.is(asked)).collect();
         let achieved = |point: &&mut SeriesPoint| point.mean.as_ref().map(|mean| mean.flops_reduction_achieved);
-        let inside = comparable_set(&points.iter().map(achieved).collect::<Vec<_>>(), nominal);
+        let inside = comparable_set(&points.iter().map(achieved).collect::<Vec<_>>(), asked.value);
         for (point, inside) in points.into_iter().zip(inside) {
             point.compared = inside;
         }
@@ -208,7 +233,8 @@ fn split_sweeps(arms: &[Arm], members: &[usize]) -> (Groups, Groups) {
         let trial = &arms[index].trial;
         let single = trial.sites.len() == 1 && sites.get(&rule(trial)).is_some_and(|sites| sites.len() > 1);
         let (groups, key) = if single {
-            (&mut sweeps, rule(trial))
+            // Rows of a sweep are keep ratios, or achieved reductions.
+            (&mut sweeps, format!("{}|{}", rule(trial), trial.flops_reduction_asked.is_some()))
         } else {
             (&mut series, format!("{}|{}", rule(trial), trial.schedule))
         };
@@ -318,11 +344,11 @@ impl Names {
             .map(|&arm| {
                 let mean = arms[arm].mean_over(tasks);
                 let difference = mean.as_ref().zip(baseline).map(|(mean, baseline)| mean.minus(baseline));
-                let nominal = arms[arm].trial.flops_reduction_nominal;
-                SeriesPoint { arm, nominal, mean, difference, compared: true }
+                let asked = arms[arm].trial.reduction();
+                SeriesPoint { arm, asked, mean, difference, compared: true }
             })
             .collect();
-        points.sort_by(|a, b| a.nominal.total_cmp(&b.nominal));
+        points.sort_by(|a, b| a.asked.total_cmp(&b.asked));
         let family = if trial.strategy == plan.baseline {
             Family::Baseline
         } else {

@@ -48,6 +48,40 @@ fn every_cell_achieves_what_was_asked_for() {
     ratios.sort();
     ratios.dedup();
     assert_eq!(ratios.len(), 2, "one ratio per task: {ratios:?}");
+    // One row per strategy, over both tasks, though their keep ratios differ.
+    let read = |name: &str| fs::read_to_string(desk.path("out").join(name)).unwrap();
+    let main = read("tables/main_mamba2-world_context.md");
+    assert!(main.contains("| reduction asked for % | strategy | achieved % |"), "{main}");
+    assert_eq!(main.matches("| 20.0 achieved |").count(), 3, "{main}");
+    assert!(!main.contains('†') && !main.contains("Missing"), "{main}");
+    assert!(read("tables/effects_20_achieved.md").contains("`utrc`"));
+    let page = read("report.md");
+    assert!(page.contains("| reduction asked for % |") && page.contains("| 20.0 achieved |"), "{page}");
+    let svg = read("figures/differences_mamba2-world_context.svg");
+    assert!(svg.contains("20 % achieved") && !svg.contains("not run"), "{svg}");
+    let compared = desk.sweep(&["compare", "out", "--a", "drop_prefix", "--b", "utrc"]);
+    let compared = text(&compared.stdout);
+    assert!(compared.contains("20.0 % achieved FLOPs reduction") && compared.contains("mean over"), "{compared}");
+    assert!(compared.contains("world_lambada") && compared.contains("world_hellaswag"), "{compared}");
+    let trials = desk::parquet(&desk.path("out/trials.parquet"));
+    assert_eq!(trials.column("flops_reduction_asked").unwrap().null_count(), dense_rows(&trials));
     // What is on disk is what is asked for again.
     assert!(desk.run("out").contains("0 cells run, 10 already there"));
+}
+
+fn dense_rows(trials: &polars::prelude::DataFrame) -> usize {
+    trials.column("strategy").unwrap().str().unwrap().iter().filter(|name| *name == Some("dense")).count()
+}
+
+#[test]
+fn a_nominal_and_an_achieved_reduction_of_one_size_are_apart() {
+    let both = "[{ sites: paper, flops_reduction: 0.2 }, { sites: paper, flops_reduction: { achieved: 0.2 } }]";
+    let one = "{ sites: paper, flops_reduction: { achieved: 0.2 } }";
+    let desk = Desk::new(&ACHIEVED.replace(one, both).replace("limit: 20", "limit: 6"));
+    desk.run("out");
+    let main = fs::read_to_string(desk.path("out/tables/main_mamba2-world_context.md")).unwrap();
+    let count = |word: &str| main.matches(&format!("| 20.0 {word} |")).count();
+    assert_eq!((count("nominal"), count("achieved")), (3, 3), "{main}");
+    // The resolved file asks for the same again.
+    assert!(text(&desk.sweep(&["retry", "--failed", "out"]).stderr).contains("0 cells run, 18 already there"));
 }

@@ -65,6 +65,11 @@ pub(super) fn frame(sets: &[&ProbeSet]) -> PolarsResult<DataFrame> {
         };
         columns.push(share("keep_ratio", &|key| key.keep_ratio));
         columns.push(share("flops_reduction_nominal", &|key| key.flops_reduction_nominal));
+        let asked = |key: &TrialKey| key.flops_reduction_asked;
+        let asked: Vec<Option<f64>> = rows.iter().map(|(set, _)| set.record.trial.as_ref().and_then(asked)).collect();
+        if asked.iter().any(Option::is_some) {
+            columns.push(Column::new("flops_reduction_asked".into(), asked));
+        }
         let seeds: Vec<Option<u64>> =
             rows.iter().map(|(set, _)| set.record.trial.as_ref().map(|key| key.seed)).collect();
         columns.push(Column::new("seed".into(), seeds));

@@ -49,7 +49,7 @@ fn measured(rows: &[Row], name: &str, value: impl Fn(&CellRecord) -> f64) -> Col
 }
 
 fn description(rows: &[Row]) -> Vec<Column> {
-    vec![
+    let mut columns = vec![
         text(rows, "trial_id", |cell| Some(cell.trial.trial_id.clone())),
         text(rows, "experiment", |cell| Some(cell.trial.experiment.clone())),
         text(rows, "model", |cell| Some(cell.trial.model.clone())),
@@ -61,6 +61,12 @@ fn description(rows: &[Row]) -> Vec<Column> {
         text(rows, "sites", |cell| Some(sites(&cell.trial.sites))),
         number(rows, "keep_ratio", |(cell, _)| Some(cell.record.trial.keep_ratio)),
         number(rows, "flops_reduction_nominal", |(cell, _)| Some(cell.record.trial.flops_reduction_nominal)),
+    ];
+    // Only where some trial has one: the frames of other experiments have the columns that they always had.
+    if rows.iter().any(|(cell, _)| cell.record.trial.flops_reduction_asked.is_some()) {
+        columns.push(number(rows, "flops_reduction_asked", |(cell, _)| cell.record.trial.flops_reduction_asked));
+    }
+    columns.extend([
         measured(rows, "flops_reduction_achieved", |cell| cell.cost.flops_reduction_achieved),
         measured(rows, "flops_executed", |cell| cell.cost.flops_executed),
         text(rows, "protocol", |cell| Some(cell.trial.protocol.clone())),
@@ -68,7 +74,8 @@ fn description(rows: &[Row]) -> Vec<Column> {
         count(rows, "seed", |(cell, _)| Some(cell.record.trial.seed)),
         text(rows, "split", |cell| Some(cell.trial.split.name().to_owned())),
         count(rows, "limit", |(cell, _)| cell.record.trial.limit.map(|limit| limit as u64)),
-    ]
+    ]);
+    columns
 }
 
 fn results(rows: &[Row]) -> Vec<Column> {

@@ -7,7 +7,8 @@ use analysis::{Estimate, Interval};
 use records::Family;
 
 use super::{
-    FULL_WIDTH, Failed, Figure, csv_line, estimate_fields, figure, interval_fields, legend, number, seeds_note,
+    FULL_WIDTH, Failed, Figure, asked_fields, asked_header, csv_line, estimate_fields, figure, interval_fields, legend,
+    number, seeds_note,
 };
 use crate::axes::{BEYOND, LABEL_TEXT, Panel, has_place, padded, ticks};
 use crate::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw, fitted};
@@ -286,8 +287,8 @@ fn name_reference(canvas: &Canvas, view: &View, scene: &Scene, panel: &Panel) ->
 }
 
 fn csv(view: &View, scene: &Scene) -> String {
-    let header = "model,protocol,series,family,task,metric,flops_reduction_nominal,flops_reduction_achieved,seeds,n,value,ci_low,ci_high,diff,diff_ci_low,diff_ci_high,p_value\n";
-    let mut csv = header.to_owned();
+    let header = "model,protocol,series,family,task,metric,flops_reduction_nominal,flops_reduction_achieved,seeds,n,value,ci_low,ci_high,diff,diff_ci_low,diff_ci_high,p_value";
+    let mut csv = format!("{header}{}\n", asked_header(view.asks_achieved()));
     let baseline = scene.baseline.iter().map(|(arm, mean)| {
         let name = &view.arms[*arm].trial.strategy;
         (name.clone(), name.clone(), *arm, mean.as_ref(), None)
@@ -304,6 +305,7 @@ fn csv(view: &View, scene: &Scene) -> String {
             .iter()
             .map(|t| (t.task.as_str(), t.metric.as_str(), t.flops_reduction_achieved, t.estimate, t.difference));
         for (task, metric, achieved, estimate, difference) in means.into_iter().chain(tasks) {
+            let (nominal, asked) = asked_fields(arm.trial.reduction(), view.asks_achieved());
             let mut fields = vec![
                 scene.model.clone(),
                 scene.protocol.clone(),
@@ -311,7 +313,7 @@ fn csv(view: &View, scene: &Scene) -> String {
                 family.clone(),
                 task.to_owned(),
                 metric.to_owned(),
-                number(arm.trial.flops_reduction_nominal),
+                nominal,
                 number(achieved),
                 arm.seeds.len().to_string(),
             ];
@@ -319,6 +321,7 @@ fn csv(view: &View, scene: &Scene) -> String {
             fields.push(difference.map_or(String::new(), |d| number(d.value)));
             fields.extend(interval_fields(difference.map(|d| d.interval)));
             fields.push(difference.map_or(String::new(), |d| number(d.p_value)));
+            fields.extend(asked);
             csv += &csv_line(&fields);
         }
     }

@@ -1,10 +1,12 @@
-//! Forest plot of paired differences to the baseline, one panel per nominal reduction.
+//! Forest plot of paired differences to the baseline, one panel per reduction that was asked for.
 
 use analysis::MARK;
 
+use records::schema::Reduction;
+
 use super::{
-    FULL_WIDTH, Failed, Figure, NOTE, apart_note, csv_line, figure, interval_fields, number, row_labels, seeds_note,
-    yes_or_no,
+    FULL_WIDTH, Failed, Figure, NOTE, apart_note, asked_fields, asked_header, csv_line, figure, interval_fields,
+    number, row_labels, seeds_note, yes_or_no,
 };
 use crate::axes::{BEYOND, LABEL_TEXT, Panel, TITLE_TEXT, has_place, padded, ticks};
 use crate::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw as page, text_width};
@@ -30,14 +32,14 @@ pub(super) fn draw(view: &View, scene: &Scene, baseline: &str) -> Result<Option<
     let gap = 9.0;
     let width = (FULL_WIDTH - left - 8.0 - gap * (reductions.len() as f64 - 1.0)) / reductions.len() as f64;
     let plot = rows.len() as f64 * ROW + gaps.last().copied().unwrap_or(0.0) + 4.0;
-    let shown = || rows.iter().flat_map(|series| reductions.iter().filter_map(|nominal| series.at(*nominal)));
+    let shown = || rows.iter().flat_map(|series| reductions.iter().filter_map(|asked| series.at(*asked)));
     let apart = shown().any(|point| !point.compared && point.difference.is_some());
     let beyond = shown().filter_map(|point| point.difference).any(|difference| !has_place(difference.value));
-    let titles: Vec<Vec<String>> = reductions.iter().map(|&nominal| title(nominal, width + gap)).collect();
+    let titles: Vec<Vec<String>> = reductions.iter().map(|&asked| title(asked, width + gap)).collect();
     let top = 8.0 + 10.0 * titles.iter().map(Vec::len).max().unwrap_or(1) as f64;
     let height = top + plot + 26.0 + if apart { NOTE } else { 0.0 };
     let svg = page(FULL_WIDTH, height, |canvas| {
-        for (column, &nominal) in reductions.iter().enumerate() {
+        for (column, &asked) in reductions.iter().enumerate() {
             let origin = (left + column as f64 * (width + gap), top);
             let panel = Panel::new(origin, width, plot, range, (1.0, 0.0));
             panel.axes(canvas, &ticks(range, 4, 100.0, ""), &[], (true, false))?;
@@ -55,7 +57,7 @@ pub(super) fn draw(view: &View, scene: &Scene, baseline: &str) -> Result<Option<
                 if column == 0 {
                     canvas.text((left - 4.0, y), &labels[row], Text::new(LABEL_TEXT).align(Align::End))?;
                 }
-                whisker(canvas, &panel, y, series, nominal)?;
+                whisker(canvas, &panel, y, series, asked)?;
             }
         }
         let label = Text::new(LABEL_TEXT).align(Align::Middle);
@@ -65,10 +67,11 @@ pub(super) fn draw(view: &View, scene: &Scene, baseline: &str) -> Result<Option<
         if apart { apart_note(canvas, (middle, top + plot + 18.0 + NOTE)) } else { Ok(()) }
     });
     let arms = rows.iter().flat_map(|series| series.points.iter().map(|point| point.arm));
+    let words = if reductions.iter().all(|asked| !asked.achieved) { "nominal" } else { "nominal, or achieved," };
     let caption = format!(
         "Paired difference of mean accuracy to `{}` ({} tasks, {} items in all); {}. Bars are 95 % \
          intervals of a paired bootstrap over items, stratified by task; a pale marker means that the interval holds \
-         zero. Panels give the nominal FLOPs reduction; {MARK} marks rules whose achieved reduction is more than half a point from that of \
+         zero. Panels give the {words} FLOPs reduction; {MARK} marks rules whose achieved reduction is more than half a point from that of \
          the others, with which they are not compared. Not corrected for the number of comparisons. {}{}",
         text::in_caption(baseline),
         scene.accuracy_tasks().len(),
@@ -81,14 +84,14 @@ pub(super) fn draw(view: &View, scene: &Scene, baseline: &str) -> Result<Option<
 }
 
 /// The title of a panel, in two lines where one has no room.
-fn title(nominal: f64, width: f64) -> Vec<String> {
-    let (share, words) = (format!("{:.0} % nominal", nominal * 100.0), "FLOPs reduction");
+fn title(asked: Reduction, width: f64) -> Vec<String> {
+    let (share, words) = (format!("{:.0} % {}", asked.value * 100.0, asked.word()), "FLOPs reduction");
     let whole = format!("{share} {words}");
     if text_width(&whole, TITLE_TEXT, true) <= width { vec![whole] } else { vec![share, words.to_owned()] }
 }
 
-fn whisker(canvas: &Canvas, panel: &Panel, y: f64, series: &Series, nominal: f64) -> Result<(), DrawError> {
-    let Some((point, difference)) = series.at(nominal).and_then(|point| Some((point, point.difference?))) else {
+fn whisker(canvas: &Canvas, panel: &Panel, y: f64, series: &Series, asked: Reduction) -> Result<(), DrawError> {
+    let Some((point, difference)) = series.at(asked).and_then(|point| Some((point, point.difference?))) else {
         return canvas.text((panel.x.at(0.0) - 3.0, y), "not run", Text::new(6.5).ink(Ink::GREY).align(Align::End));
     };
     let interval = difference.interval;
@@ -132,7 +135,7 @@ pub(super) fn family_gaps(rows: &[&Series]) -> Vec<f64> {
 }
 
 /// At most `most` of the values, with the smallest and the largest.
-pub(super) fn spread_out(values: &[f64], most: usize) -> Vec<f64> {
+pub(super) fn spread_out<T: Copy>(values: &[T], most: usize) -> Vec<T> {
     if values.len() <= most {
         return values.to_vec();
     }
@@ -141,20 +144,22 @@ pub(super) fn spread_out(values: &[f64], most: usize) -> Vec<f64> {
 
 fn csv(view: &View, scene: &Scene, rows: &[&Series]) -> String {
     let header =
-        "model,protocol,series,flops_reduction_nominal,diff,ci_low,ci_high,p_value,flops_reduction_achieved,compared\n";
-    let mut csv = header.to_owned();
+        "model,protocol,series,flops_reduction_nominal,diff,ci_low,ci_high,p_value,flops_reduction_achieved,compared";
+    let mut csv = format!("{header}{}\n", asked_header(view.asks_achieved()));
     for series in rows {
         for point in &series.points {
             let Some(difference) = point.difference else {
                 continue;
             };
             let mut fields = vec![scene.model.clone(), scene.protocol.clone(), series.label.clone()];
-            fields.extend([number(point.nominal), number(difference.value)]);
+            let (nominal, asked) = asked_fields(point.asked, view.asks_achieved());
+            fields.extend([nominal, number(difference.value)]);
             fields.extend(interval_fields(Some(difference.interval)));
             fields.push(number(difference.p_value));
             let achieved = point.mean.as_ref().map(|mean| mean.flops_reduction_achieved);
             fields.push(number(achieved.or(view.arms[point.arm].achieved()).unwrap_or(f64::NAN)));
             fields.push(yes_or_no(point.compared).to_owned());
+            fields.extend(asked);
             csv += &csv_line(&fields);
         }
     }

@@ -2,12 +2,12 @@
 
 use analysis::Difference;
 
-use super::{FULL_WIDTH, Failed, Figure, csv_line, figure, interval_fields, number};
+use super::{FULL_WIDTH, Failed, Figure, asked_fields, asked_header, csv_line, figure, interval_fields, number};
 use crate::axes::{LABEL_TEXT, TICK_TEXT, TITLE_TEXT, beyond, has_place, ticks};
 use crate::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw as page, fitted};
 use crate::style::diverging;
 use crate::text;
-use crate::view::{Scene, Series, View};
+use crate::view::{Scene, Series, View, in_percent};
 
 /// Points between two keep ratios.
 const CELL_HEIGHT: f64 = 20.0;
@@ -16,9 +16,17 @@ const CELL_HEIGHT: f64 = 20.0;
 struct Grid<'a> {
     series: &'a Series,
     sites: Vec<usize>,
+    /// Rows: keep ratios, or what achieved reductions leave.
     keep_ratios: Vec<f64>,
     /// Site, keep ratio, difference, and index of the arm.
     cells: Vec<(usize, f64, Difference, usize)>,
+}
+
+impl Grid<'_> {
+    /// Whether its rows are achieved reductions (as what they leave) and not keep ratios.
+    fn achieved(&self) -> bool {
+        self.series.points.iter().all(|point| point.asked.achieved)
+    }
 }
 
 /// Draws the sweeps of one scene, all on one colour scale.
@@ -53,7 +61,8 @@ pub(super) fn draw(view: &View, scene: &Scene, baseline: &str) -> Result<Option<
                 paint(canvas, grid, corner, (width, heights[row]), limit)?;
             }
             let label = Text::new(LABEL_TEXT).align(Align::Middle).upwards();
-            canvas.text((8.0, top + heights[row] / 2.0), "keep_ratio", label)?;
+            let axis = if members.iter().all(Grid::achieved) { "Achieved reduction" } else { "keep_ratio" };
+            canvas.text((8.0, top + heights[row] / 2.0), axis, label)?;
             top += heights[row] + 34.0;
         }
         let middle = left + (FULL_WIDTH - left - bar) / 2.0;
@@ -79,7 +88,9 @@ fn grid<'a>(view: &View, series: &'a Series) -> Option<Grid<'a>> {
         .iter()
         .filter_map(|point| {
             let trial = &view.arms[point.arm].trial;
-            Some((*trial.sites.first()?, trial.keep_ratio, point.difference?, point.arm))
+            // Rows of achieved reductions, whose keep ratios differ from task to task, are placed by what is left.
+            let row = trial.flops_reduction_asked.map_or(trial.keep_ratio, |asked| 1.0 - asked);
+            Some((*trial.sites.first()?, row, point.difference?, point.arm))
         })
         .collect();
     let mut sites: Vec<usize> = cells.iter().map(|cell| cell.0).collect();
@@ -128,7 +139,9 @@ fn paint(
     }
     for (row, keep_ratio) in grid.keep_ratios.iter().enumerate() {
         let y = top + (row as f64 + 0.5) * cell_height;
-        let label = if *keep_ratio < 5e-4 {
+        let label = if grid.achieved() {
+            format!("{} %", in_percent(1.0 - keep_ratio))
+        } else if *keep_ratio < 5e-4 {
             text::number(*keep_ratio)
         } else {
             format!("{keep_ratio:.3}").trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -165,17 +178,20 @@ fn colour_bar(
 }
 
 fn csv(view: &View, scene: &Scene, grids: &[Grid]) -> String {
-    let header = "model,protocol,series,site,keep_ratio,diff,ci_low,ci_high,p_value,flops_reduction_nominal,flops_reduction_achieved\n";
-    let mut csv = header.to_owned();
+    let header = "model,protocol,series,site,keep_ratio,diff,ci_low,ci_high,p_value,flops_reduction_nominal,flops_reduction_achieved";
+    let mut csv = format!("{header}{}\n", asked_header(view.asks_achieved()));
     for grid in grids {
         for (site, keep_ratio, difference, arm) in &grid.cells {
             let mut fields = vec![scene.model.clone(), scene.protocol.clone(), grid.series.label.clone()];
-            fields.extend([site.to_string(), number(*keep_ratio), number(difference.value)]);
+            let ratio = if grid.achieved() { String::new() } else { number(*keep_ratio) };
+            fields.extend([site.to_string(), ratio, number(difference.value)]);
             fields.extend(interval_fields(Some(difference.interval)));
             fields.push(number(difference.p_value));
             let arm = &view.arms[*arm];
-            fields.push(number(arm.trial.flops_reduction_nominal));
+            let (nominal, asked) = asked_fields(arm.trial.reduction(), view.asks_achieved());
+            fields.push(nominal);
             fields.push(number(arm.achieved().unwrap_or(f64::NAN)));
+            fields.extend(asked);
             csv += &csv_line(&fields);
         }
     }

@@ -11,6 +11,8 @@ mod token_map;
 
 use analysis::{Estimate, Interval, MARK, NOT_COMPARED, Study};
 
+use records::schema::Reduction;
+
 use super::axes::LABEL_TEXT;
 use super::canvas::{Align, Canvas, DrawError, Ink, Point, Text, fitted, text_width};
 use super::view::View;
@@ -73,8 +75,8 @@ pub(super) fn draw_all(study: &Study, view: &View) -> Drawn {
     for scene in &view.scenes {
         drawn.add(differences::draw(view, scene, &study.plan.baseline));
     }
-    for nominal in protocol_comparison::reductions(view) {
-        drawn.add(protocol_comparison::draw(view, nominal, &study.plan.baseline));
+    for asked in protocol_comparison::reductions(view) {
+        drawn.add(protocol_comparison::draw(view, asked, &study.plan.baseline));
     }
     for scene in &view.scenes {
         drawn.add(layer_ratio::draw(view, scene, &study.plan.baseline));
@@ -150,4 +152,16 @@ fn seeds_note(view: &View, arms: impl IntoIterator<Item = usize>) -> String {
     let list: Vec<String> =
         pooled.iter().map(|(strategy, n)| format!("`{strategy}` is the mean of {n} seeds")).collect();
     format!("{}; one seed otherwise.", list.join(", "))
+}
+
+/// The columns of what was asked for: the nominal reduction, empty where an achieved one was asked for, which has a column of its own at
+/// the end.
+fn asked_fields(asked: Reduction, with_achieved: bool) -> (String, Option<String>) {
+    let value = number(asked.value);
+    if asked.achieved { (String::new(), Some(value)) } else { (value, with_achieved.then(String::new)) }
+}
+
+/// Header of the last column of [`asked_fields`].
+fn asked_header(with_achieved: bool) -> &'static str {
+    if with_achieved { ",flops_reduction_asked" } else { "" }
 }

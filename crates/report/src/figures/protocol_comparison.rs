@@ -1,17 +1,18 @@
 //! The same rules under several protocols: how much of a loss is the rule, how much the scoring.
 
 use analysis::{Difference, MARK, TaskMean, are_equal, difference_of_replicates};
+use records::schema::Reduction;
 
 use super::differences::{family_gaps, mark_apart, spread_out};
 use super::{
-    FULL_WIDTH, Failed, Figure, NOTE, apart_note, csv_line, estimate_fields, figure, interval_fields, legend, number,
-    row_labels, seeds_note, yes_or_no,
+    FULL_WIDTH, Failed, Figure, NOTE, apart_note, asked_fields, asked_header, csv_line, estimate_fields, figure,
+    interval_fields, legend, number, row_labels, seeds_note, yes_or_no,
 };
 use crate::axes::{BEYOND, LABEL_TEXT, Panel, TICK_TEXT, TITLE_TEXT, has_place, padded, ticks};
 use crate::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw as page, fitted};
 use crate::style::{self, Style};
 use crate::text;
-use crate::view::{Scene, Series, SeriesPoint, View, in_percent, same_reduction};
+use crate::view::{Scene, Series, SeriesPoint, View, asked_slug, distinct, in_percent};
 
 const ROW: f64 = 11.5;
 /// One figure per reduction, but not dozens of them.
@@ -32,29 +33,25 @@ struct ModelScenes<'a> {
     scenes: Vec<&'a Scene>,
 }
 
-/// Nominal reductions that are worth a figure: those of models with two or more protocols.
-pub(super) fn reductions(view: &View) -> Vec<f64> {
+/// Reductions that are worth a figure: those of models with two or more protocols.
+pub(super) fn reductions(view: &View) -> Vec<Reduction> {
     let models = models(view);
-    let mut all: Vec<f64> =
-        models.iter().flat_map(|model| &model.scenes).flat_map(|scene| scene.reductions()).collect();
-    all.sort_by(f64::total_cmp);
-    all.dedup_by(|a, b| same_reduction(*a, *b));
-    spread_out(&all, MOST_FIGURES)
+    let scenes = models.iter().flat_map(|model| &model.scenes);
+    spread_out(&distinct(scenes.flat_map(|scene| scene.reductions())), MOST_FIGURES)
 }
 
-/// Draws all models at one nominal reduction.
-pub(super) fn draw(view: &View, nominal: f64, baseline: &str) -> Result<Option<Figure>, Failed> {
+/// Draws all models at one reduction.
+pub(super) fn draw(view: &View, asked: Reduction, baseline: &str) -> Result<Option<Figure>, Failed> {
     let models = models(view);
-    let rows = rows(&models, nominal);
+    let rows = rows(&models, asked);
     if rows.is_empty() {
         return Ok(None);
     }
     let gaps = family_gaps(&rows);
     let protocols = protocols(&models);
-    let losses =
-        || models.iter().flat_map(|m| rows.iter().filter_map(move |row| upstream_loss(m, &row.label, nominal)));
+    let losses = || models.iter().flat_map(|m| rows.iter().filter_map(move |row| upstream_loss(m, &row.label, asked)));
     let extra = losses().next().is_some();
-    let points = || models.iter().flat_map(|model| points(model, nominal));
+    let points = || models.iter().flat_map(|model| points(model, asked));
     let apart = points().any(|point| !point.compared) || losses().any(|loss| !loss.equal);
     let beyond = points().filter_map(|point| point.mean.as_ref()).any(|mean| !has_place(mean.estimate.value));
     let (labels, left) = row_labels(rows.iter().map(|series| series.label.as_str()));
@@ -66,7 +63,7 @@ pub(super) fn draw(view: &View, nominal: f64, baseline: &str) -> Result<Option<F
     let svg = page(FULL_WIDTH, height, |canvas| {
         for (column, model) in models.iter().enumerate() {
             let corner = left + column as f64 * (width + numbers + 6.0);
-            let range = range(model, nominal);
+            let range = range(model, asked);
             let panel = Panel::new((corner, top), width, plot, range, (1.0, 0.0));
             panel.axes(canvas, &ticks(range, 4, 100.0, ""), &[], (true, false))?;
             let title = fitted(model.model, TITLE_TEXT, true, width + numbers);
@@ -83,8 +80,8 @@ pub(super) fn draw(view: &View, nominal: f64, baseline: &str) -> Result<Option<F
                 if column == 0 {
                     canvas.text((left - 4.0, y), &labels[row], Text::new(LABEL_TEXT).align(Align::End))?;
                 }
-                dumbbell(canvas, &panel, model, &series.label, nominal, y)?;
-                if let Some(loss) = upstream_loss(model, &series.label, nominal) {
+                dumbbell(canvas, &panel, model, &series.label, asked, y)?;
+                if let Some(loss) = upstream_loss(model, &series.label, asked) {
                     let UpstreamLoss { difference, equal } = loss;
                     let sure = !difference.interval.contains(0.0);
                     let half = difference.interval.half_width() * 100.0;
@@ -98,7 +95,8 @@ pub(super) fn draw(view: &View, nominal: f64, baseline: &str) -> Result<Option<F
         }
         let label = Text::new(LABEL_TEXT).align(Align::Middle);
         let middle = left + (FULL_WIDTH - left) / 2.0;
-        let text = format!("Accuracy, mean over tasks (%), at {} % nominal FLOPs reduction", in_percent(nominal));
+        let text =
+            format!("Accuracy, mean over tasks (%), at {} % {} FLOPs reduction", in_percent(asked.value), asked.word());
         canvas.text((middle, top + plot + 18.0), &text, label)?;
         if apart {
             apart_note(canvas, (middle, top + plot + 18.0 + NOTE))?;
@@ -107,10 +105,11 @@ pub(super) fn draw(view: &View, nominal: f64, baseline: &str) -> Result<Option<F
             protocols.iter().enumerate().map(|(i, name)| (name.as_str(), marked(name, i))).collect();
         legend::draw(canvas, (left, height - 14.0), FULL_WIDTH - left, &entries)
     });
-    let percent = in_percent(nominal);
+    let (percent, word) = (in_percent(asked.value), asked.word());
+    let article = if asked.achieved { "an" } else { "a" };
     let arms = rows.iter().flat_map(|series| series.points.iter().map(|point| point.arm));
     let caption = format!(
-        "Mean accuracy of the same rules under different protocols at a nominal FLOPs reduction of {percent} % (n per \
+        "Mean accuracy of the same rules under different protocols at {article} {word} FLOPs reduction of {percent} % (n per \
          model and protocol: {}). Bars are 95 % intervals over items; dashed lines are `{}` under each protocol. {}{}{}{}",
         models.iter().filter_map(|m| m.scenes.first()).map(|s| s.items().to_string()).collect::<Vec<_>>().join(", "),
         text::in_caption(baseline),
@@ -129,8 +128,8 @@ pub(super) fn draw(view: &View, nominal: f64, baseline: &str) -> Result<Option<F
         if beyond { BEYOND } else { "" },
         seeds_note(view, arms),
     );
-    let name = format!("protocol_comparison_{}", percent.to_string().replace('.', "p"));
-    figure(name, svg, csv(&models, nominal), caption)
+    let name = format!("protocol_comparison_{}", asked_slug(asked));
+    figure(name, svg, csv(&models, asked), caption)
 }
 
 fn models(view: &View) -> Vec<ModelScenes<'_>> {
@@ -156,10 +155,10 @@ fn protocols(models: &[ModelScenes]) -> Vec<String> {
 }
 
 /// Rules with a mean under at least one protocol, in the order of the first scene that has them.
-fn rows<'a>(models: &[ModelScenes<'a>], nominal: f64) -> Vec<&'a Series> {
+fn rows<'a>(models: &[ModelScenes<'a>], asked: Reduction) -> Vec<&'a Series> {
     let mut rows: Vec<&Series> = Vec::new();
     for series in models.iter().flat_map(|model| &model.scenes).flat_map(|scene| &scene.series) {
-        let shown = series.at(nominal).is_some_and(|point| point.mean.is_some());
+        let shown = series.at(asked).is_some_and(|point| point.mean.is_some());
         if shown && rows.iter().all(|known| known.label != series.label) {
             rows.push(series);
         }
@@ -168,20 +167,20 @@ fn rows<'a>(models: &[ModelScenes<'a>], nominal: f64) -> Vec<&'a Series> {
     rows
 }
 
-fn find<'a>(scene: &'a Scene, label: &str, nominal: f64) -> Option<(&'a SeriesPoint, &'a TaskMean)> {
-    let point = scene.series.iter().find(|series| series.label == label)?.at(nominal)?;
+fn find<'a>(scene: &'a Scene, label: &str, asked: Reduction) -> Option<(&'a SeriesPoint, &'a TaskMean)> {
+    let point = scene.series.iter().find(|series| series.label == label)?.at(asked)?;
     Some((point, point.mean.as_ref()?))
 }
 
-/// Every rule of a model at one nominal reduction under every protocol, where it has a mean.
-fn points<'a>(model: &ModelScenes<'a>, nominal: f64) -> Vec<&'a SeriesPoint> {
+/// Every rule of a model at one reduction under every protocol, where it has a mean.
+fn points<'a>(model: &ModelScenes<'a>, asked: Reduction) -> Vec<&'a SeriesPoint> {
     let series = model.scenes.iter().flat_map(|scene| &scene.series);
-    series.filter_map(|series| series.at(nominal)).filter(|point| point.mean.is_some()).collect()
+    series.filter_map(|series| series.at(asked)).filter(|point| point.mean.is_some()).collect()
 }
 
-fn range(model: &ModelScenes, nominal: f64) -> (f64, f64) {
+fn range(model: &ModelScenes, asked: Reduction) -> (f64, f64) {
     let shown = model.scenes.iter().flat_map(|scene| {
-        scene.series.iter().filter_map(|series| series.at(nominal)?.mean.as_ref()).chain(scene.baseline_mean())
+        scene.series.iter().filter_map(|series| series.at(asked)?.mean.as_ref()).chain(scene.baseline_mean())
     });
     padded(shown.flat_map(|mean| [mean.estimate.interval.low, mean.estimate.interval.high]), 0.04)
 }
@@ -208,14 +207,14 @@ fn dumbbell(
     panel: &Panel,
     model: &ModelScenes,
     label: &str,
-    nominal: f64,
+    asked: Reduction,
     y: f64,
 ) -> Result<(), DrawError> {
     let means: Vec<_> = model
         .scenes
         .iter()
         .enumerate()
-        .filter_map(|(index, scene)| Some((index, *scene, find(scene, label, nominal)?)))
+        .filter_map(|(index, scene)| Some((index, *scene, find(scene, label, asked)?)))
         .collect();
     let count = model.scenes.len() as f64;
     let height = |index: usize| y + (index as f64 - (count - 1.0) / 2.0) * (5.0 / count);
@@ -237,10 +236,10 @@ fn dumbbell(
 }
 
 /// Loss to the baseline under `upstream` minus that under `context`, paired over items.
-fn upstream_loss(model: &ModelScenes, label: &str, nominal: f64) -> Option<UpstreamLoss> {
+fn upstream_loss(model: &ModelScenes, label: &str, asked: Reduction) -> Option<UpstreamLoss> {
     let of = |protocol: &str| {
         let scene = model.scenes.iter().find(|scene| scene.protocol == protocol)?;
-        Some((find(scene, label, nominal)?.1, scene.baseline_mean()?, scene.accuracy_tasks()))
+        Some((find(scene, label, asked)?.1, scene.baseline_mean()?, scene.accuracy_tasks()))
     };
     let (upstream, upstream_base, tasks) = of("upstream")?;
     let (context, context_base, context_tasks) = of("context")?;
@@ -261,19 +260,21 @@ fn signed(value: f64) -> String {
     if value < 0.0 { format!("\u{2212}{:.1}", -value) } else { format!("{value:.1}") }
 }
 
-fn csv(models: &[ModelScenes], nominal: f64) -> String {
-    let mut csv = "model,series,protocol,flops_reduction_nominal,n,value,ci_low,ci_high,diff,diff_ci_low,diff_ci_high,loss_only_under_upstream,loss_ci_low,loss_ci_high,flops_reduction_achieved,compared,loss_at_equal_reduction\n".to_owned();
+fn csv(models: &[ModelScenes], asked: Reduction) -> String {
+    let mut csv = "model,series,protocol,flops_reduction_nominal,n,value,ci_low,ci_high,diff,diff_ci_low,diff_ci_high,loss_only_under_upstream,loss_ci_low,loss_ci_high,flops_reduction_achieved,compared,loss_at_equal_reduction".to_owned();
+    csv += asked_header(asked.achieved);
+    csv.push('\n');
     for model in models {
         for scene in &model.scenes {
             for series in &scene.series {
-                let Some((point, mean)) = series.at(nominal).and_then(|p| Some((p, p.mean.as_ref()?))) else {
+                let Some((point, mean)) = series.at(asked).and_then(|p| Some((p, p.mean.as_ref()?))) else {
                     continue;
                 };
                 let mut fields = vec![model.model.to_owned(), series.label.clone(), scene.protocol.clone()];
-                fields.push(number(nominal));
+                let (nominal, last) = asked_fields(asked, asked.achieved);
+                fields.push(nominal);
                 fields.extend(estimate_fields(&mean.estimate));
-                let loss =
-                    if scene.protocol == "upstream" { upstream_loss(model, &series.label, nominal) } else { None };
+                let loss = if scene.protocol == "upstream" { upstream_loss(model, &series.label, asked) } else { None };
                 let equal = loss.as_ref().map_or("", |loss| yes_or_no(loss.equal));
                 for difference in [point.difference, loss.as_ref().map(|loss| loss.difference)] {
                     fields.push(difference.map_or(String::new(), |d| number(d.value)));
@@ -281,6 +282,7 @@ fn csv(models: &[ModelScenes], nominal: f64) -> String {
                 }
                 fields.push(number(mean.flops_reduction_achieved));
                 fields.extend([yes_or_no(point.compared), equal].map(str::to_owned));
+                fields.extend(last);
                 csv += &csv_line(&fields);
             }
         }

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use analysis::{Cell, Study};
 
+use records::schema::Reduction;
+
 use super::{FULL_WIDTH, Failed, Figure, csv_line, figure, row_labels};
 use crate::axes::{LABEL_TEXT, TICK_TEXT};
 use crate::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw as page, text_width};
 use crate::text;
-use crate::view::{Scene, Series, View, same_reduction};
+use crate::view::{Scene, Series, View};
 
 /// Tokens side by side; longer items go on in a second block.
 const PER_BLOCK: usize = 48;
@@ -41,7 +43,7 @@ struct Map<'a> {
     scene: &'a Scene,
     task: String,
     item_id: String,
-    nominal: f64,
+    asked: Reduction,
     tokens: Vec<String>,
     necessary: Vec<u32>,
     sites: Vec<usize>,
@@ -74,13 +76,16 @@ type Cells<'a> = BTreeMap<(&'a str, &'a str), &'a Cell>;
 /// The middle one of the reductions, and of its items the longest that fits one block (else the shortest).
 fn choose<'a>(view: &View, scene: &'a Scene, task: &str, cells: &Cells) -> Option<Map<'a>> {
     let reductions = scene.reductions();
-    let nominal = *reductions.get(reductions.len() / 2)?;
+    let asked = *reductions.get(reductions.len() / 2)?;
     let chosen: Vec<(&Series, &Cell)> = scene
         .series
         .iter()
         .filter_map(|series| {
-            let point = series.points.iter().find(|p| same_reduction(p.nominal, nominal))?;
-            let cell = *cells.get(&(view.arms[point.arm].trial.trial_id.as_str(), task))?;
+            let point = series.at(asked)?;
+            // The first seed's trial, or that of this task.
+            let arm = &view.arms[point.arm];
+            let mut own = arm.trials.iter().filter_map(|trial| cells.get(&(trial.as_str(), task)).copied());
+            let cell = own.find(|cell| cell.record.trial.seed == arm.trial.seed)?;
             (!cell.record.plans.is_empty()).then_some((series, cell))
         })
         .collect();
@@ -115,7 +120,7 @@ fn choose<'a>(view: &View, scene: &'a Scene, task: &str, cells: &Cells) -> Optio
         scene,
         task: task.to_owned(),
         item_id,
-        nominal,
+        asked,
         tokens: best.tokens.clone(),
         necessary: best.necessary.clone(),
         sites,
@@ -197,12 +202,13 @@ fn draw(map: &Map) -> Result<Option<Figure>, Failed> {
         key(canvas, map, (8.0, height - 15.0))
     });
     let caption = format!(
-        "One item (`{}` of {}) at a nominal FLOPs reduction of {:.0} %; {}. Grey tokens stay, orange ones are dropped, \
+        "One item (`{}` of {}) at {} FLOPs reduction of {:.0} %; {}. Grey tokens stay, orange ones are dropped, \
          green ones are merged into another; the darker, the earlier the site. Framed columns with a triangle are the \
          tokens the answer needs. An illustration: one item, no statistics.",
         text::in_caption(&map.item_id),
         text::in_caption(&map.task),
-        map.nominal * 100.0,
+        if map.asked.achieved { "an achieved" } else { "a nominal" },
+        map.asked.value * 100.0,
         map.scene.title(),
     );
     figure(format!("token_map_{}", text::file_name(&map.task)), svg, csv(map), caption)

@@ -1,27 +1,29 @@
-//! `main`: every strategy on every task at each nominal reduction, for one model and protocol.
+//! `main`: every strategy on every task at each reduction that was asked for, for one model and protocol.
 
 use analysis::{ArmTask, Estimate, TaskMean, comparable_set};
+use records::schema::Reduction;
 
 use super::format::{Number, Rank, Row, Table, TableCell};
-use crate::view::{Scene, SceneTask, SeriesPoint, View};
+use crate::view::{Scene, SceneTask, SeriesPoint, View, asked_head, asked_text};
 
 /// The table of one scene.
 pub(super) fn table(view: &View, scene: &Scene) -> Option<Table> {
     if scene.series.is_empty() {
         return None;
     }
-    let mut header = vec!["nominal reduction %".to_owned(), "strategy".to_owned(), "achieved %".to_owned()];
+    let reductions = scene.reductions();
+    let mut header = vec![asked_head(&reductions).to_owned(), "strategy".to_owned(), "achieved %".to_owned()];
     header.extend(scene.tasks.iter().map(|task| format!("{} ({})", task.name, task.metric)));
     header.push("mean".to_owned());
-    let mut rows: Vec<Row> = baseline_row(view, scene).into_iter().collect();
-    for (block, nominal) in scene.reductions().into_iter().enumerate() {
+    let mut rows: Vec<Row> = baseline_row(view, scene, &reductions).into_iter().collect();
+    for (block, &asked) in reductions.iter().enumerate() {
         let members: Vec<(&str, &SeriesPoint)> = scene
             .series
             .iter()
             .flat_map(|series| series.points.iter().map(move |point| (series.label.as_str(), point)))
-            .filter(|(_, point)| crate::view::same_reduction(point.nominal, nominal))
+            .filter(|(_, point)| point.asked.is(asked))
             .collect();
-        rows.extend(block_rows(view, scene, block + 1, nominal, &members));
+        rows.extend(block_rows(view, scene, block + 1, (asked, &reductions), &members));
     }
     let caption = format!(
         "Primary metric of each task; {}. Accuracies in percent, ± half the width of the 95 % interval over items \
@@ -35,13 +37,13 @@ pub(super) fn table(view: &View, scene: &Scene) -> Option<Table> {
     Some(Table { name: format!("main_{}", scene.slug()), caption, header, rows, achieved_in_cells: false })
 }
 
-fn baseline_row(view: &View, scene: &Scene) -> Option<Row> {
+fn baseline_row(view: &View, scene: &Scene, reductions: &[Reduction]) -> Option<Row> {
     let (arm, mean) = scene.baseline.as_ref()?;
     let arm = &view.arms[*arm];
     let achieved =
         arm.tasks.iter().map(|task| task.flops_reduction_achieved).sum::<f64>() / arm.tasks.len().max(1) as f64;
-    let nominal = percent(arm.trial.flops_reduction_nominal);
-    let mut cells = vec![nominal, TableCell::Name(arm.trial.strategy.clone()), percent(achieved)];
+    let asked = if arm.reduces() { asked_cell(arm.trial.reduction(), reductions) } else { percent(0.0) };
+    let mut cells = vec![asked, TableCell::Name(arm.trial.strategy.clone()), percent(achieved)];
     for task in &scene.tasks {
         let result = arm.task(&task.name);
         let cell = |r: &ArmTask| value(&r.estimate, task.lower_is_better, Rank::Plain, r.flops_reduction_achieved);
@@ -52,8 +54,14 @@ fn baseline_row(view: &View, scene: &Scene) -> Option<Row> {
     Some(Row { block: 0, cells })
 }
 
-fn block_rows(view: &View, scene: &Scene, block: usize, nominal: f64, members: &[(&str, &SeriesPoint)]) -> Vec<Row> {
-    let columns: Vec<Vec<Rank>> = scene.tasks.iter().map(|task| task_ranks(view, task, nominal, members)).collect();
+fn block_rows(
+    view: &View,
+    scene: &Scene,
+    block: usize,
+    (asked, reductions): (Reduction, &[Reduction]),
+    members: &[(&str, &SeriesPoint)],
+) -> Vec<Row> {
+    let columns: Vec<Vec<Rank>> = scene.tasks.iter().map(|task| task_ranks(view, task, asked, members)).collect();
     let means = mean_ranks(members);
     members
         .iter()
@@ -62,7 +70,7 @@ fn block_rows(view: &View, scene: &Scene, block: usize, nominal: f64, members: &
             let arm = &view.arms[point.arm];
             let achieved = point.mean.as_ref().map(|mean| mean.flops_reduction_achieved).or(arm.achieved());
             let achieved = achieved.map_or(TableCell::Missing, percent);
-            let mut cells = vec![percent(nominal), TableCell::Name((*label).to_owned()), achieved];
+            let mut cells = vec![asked_cell(asked, reductions), TableCell::Name((*label).to_owned()), achieved];
             for (task, ranks) in scene.tasks.iter().zip(&columns) {
                 let cell =
                     |r: &ArmTask| value(&r.estimate, task.lower_is_better, ranks[index], r.flops_reduction_achieved);
@@ -76,12 +84,12 @@ fn block_rows(view: &View, scene: &Scene, block: usize, nominal: f64, members: &
 }
 
 /// Best and tied among the members on one task, of those at the same achieved reduction.
-fn task_ranks(view: &View, task: &SceneTask, nominal: f64, members: &[(&str, &SeriesPoint)]) -> Vec<Rank> {
+fn task_ranks(view: &View, task: &SceneTask, asked: Reduction, members: &[(&str, &SeriesPoint)]) -> Vec<Rank> {
     let results: Vec<_> = members.iter().map(|(_, point)| view.arms[point.arm].task(&task.name)).collect();
     let achieved: Vec<Option<f64>> = results.iter().map(|r| r.map(|r| r.flops_reduction_achieved)).collect();
     let sign = if task.lower_is_better { -1.0 } else { 1.0 };
     let values: Vec<Option<f64>> = results.iter().map(|r| r.map(|r| sign * r.estimate.value)).collect();
-    ranks(&values, &comparable_set(&achieved, nominal), |best, other| {
+    ranks(&values, &comparable_set(&achieved, asked.value), |best, other| {
         let (Some(best), Some(other)) = (results[best], results[other]) else {
             return false;
         };
@@ -121,6 +129,15 @@ pub(super) fn ranks(values: &[Option<f64>], compared: &[bool], tied: impl Fn(usi
         _ => Rank::Plain,
     };
     candidates.iter().enumerate().map(rank).collect()
+}
+
+/// What was asked for: a number, with its word where not all reductions are nominal.
+pub(super) fn asked_cell(asked: Reduction, reductions: &[Reduction]) -> TableCell {
+    if reductions.iter().any(|asked| asked.achieved) {
+        TableCell::Text(asked_text(asked, reductions))
+    } else {
+        percent(asked.value)
+    }
 }
 
 fn percent(share: f64) -> TableCell {

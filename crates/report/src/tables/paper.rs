@@ -131,7 +131,9 @@ fn matching<'a>(scene: &'a Scene, printed: &Printed) -> Vec<Ours<'a>> {
     let mut all = Vec::new();
     for strategy in printed.strategies {
         for series in scene.series.iter().filter(|series| series.strategy == *strategy) {
-            let same = |point: &&SeriesPoint| (point.nominal - printed.reduction).abs() < SAME_REDUCTION;
+            let same = |point: &&SeriesPoint| {
+                !point.asked.achieved && (point.asked.value - printed.reduction).abs() < SAME_REDUCTION
+            };
             let points = series.points.iter().filter(same);
             all.extend(points.map(|point| Ours { label: &series.label, arm: point.arm, point: Some(point) }));
         }

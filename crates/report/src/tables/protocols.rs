@@ -1,10 +1,11 @@
 //! `protocols`: mean over tasks of every strategy, protocols side by side.
 
 use analysis::TaskMean;
+use records::schema::Reduction;
 
 use super::format::{Number, Rank, Row, Table, TableCell};
-use super::main_table::{ranks, value};
-use crate::view::{Scene, SeriesPoint, View, same_reduction};
+use super::main_table::{asked_cell, ranks, value};
+use crate::view::{Scene, SeriesPoint, View, asked_head, distinct};
 
 /// The table, where some model ran under more than one protocol.
 pub(super) fn table(view: &View, baseline: &str) -> Option<Table> {
@@ -13,29 +14,27 @@ pub(super) fn table(view: &View, baseline: &str) -> Option<Table> {
     if !several {
         return None;
     }
-    let mut header = vec!["nominal reduction %".to_owned(), "strategy".to_owned()];
+    let reductions = distinct(scenes.iter().flat_map(|scene| scene.reductions()));
+    let mut header = vec![asked_head(&reductions).to_owned(), "strategy".to_owned()];
     header.extend(scenes.iter().map(|scene| format!("{} {}", scene.model, scene.protocol)));
     let dense = scenes.iter().map(|scene| scene.baseline_mean().map(|mean| cell(mean, Rank::Plain)));
-    let mut rows = vec![row(0, 0.0, baseline, dense)];
-    let mut reductions: Vec<f64> = scenes.iter().flat_map(|scene| scene.reductions()).collect();
-    reductions.sort_by(f64::total_cmp);
-    reductions.dedup_by(|a, b| same_reduction(*a, *b));
-    for (block, nominal) in reductions.into_iter().enumerate() {
+    let mut rows = vec![row(0, Number::plain(0.0, 1), baseline, dense)];
+    for (block, &asked) in reductions.iter().enumerate() {
         let mut labels: Vec<&str> = Vec::new();
-        for series in scenes.iter().flat_map(|scene| &scene.series).filter(|series| series.at(nominal).is_some()) {
+        for series in scenes.iter().flat_map(|scene| &scene.series).filter(|series| series.at(asked).is_some()) {
             if !labels.contains(&series.label.as_str()) {
                 labels.push(&series.label);
             }
         }
         let points: Vec<Vec<Option<&SeriesPoint>>> =
-            labels.iter().map(|label| scenes.iter().map(|scene| find(scene, label, nominal)).collect()).collect();
+            labels.iter().map(|label| scenes.iter().map(|scene| find(scene, label, asked)).collect()).collect();
         let ranks: Vec<Vec<Rank>> = (0..scenes.len()).map(|column| column_ranks(&points, column)).collect();
         for (index, (label, points)) in labels.iter().zip(&points).enumerate() {
             let cells = points
                 .iter()
                 .zip(&ranks)
                 .map(|(point, ranks)| point.and_then(|point| point.mean.as_ref()).map(|mean| cell(mean, ranks[index])));
-            rows.push(row(block + 1, nominal, label, cells));
+            rows.push(row(block + 1, asked_cell(asked, &reductions), label, cells));
         }
     }
     let caption = "Accuracy in percent, mean over accuracy tasks, under each protocol, ± half the width of the 95 % interval over \
@@ -46,8 +45,8 @@ pub(super) fn table(view: &View, baseline: &str) -> Option<Table> {
     Some(Table { name: "protocols".to_owned(), caption, header, rows, achieved_in_cells: true })
 }
 
-fn find<'a>(scene: &'a Scene, label: &str, nominal: f64) -> Option<&'a SeriesPoint> {
-    scene.series.iter().find(|series| series.label == label)?.at(nominal)
+fn find<'a>(scene: &'a Scene, label: &str, asked: Reduction) -> Option<&'a SeriesPoint> {
+    scene.series.iter().find(|series| series.label == label)?.at(asked)
 }
 
 fn column_ranks(points: &[Vec<Option<&SeriesPoint>>], column: usize) -> Vec<Rank> {
@@ -67,8 +66,8 @@ fn cell(mean: &TaskMean, rank: Rank) -> TableCell {
     value(&mean.estimate, false, rank, mean.flops_reduction_achieved)
 }
 
-fn row(block: usize, nominal: f64, label: &str, values: impl Iterator<Item = Option<TableCell>>) -> Row {
-    let mut cells = vec![Number::plain(nominal * 100.0, 1), TableCell::Name(label.to_owned())];
+fn row(block: usize, asked: TableCell, label: &str, values: impl Iterator<Item = Option<TableCell>>) -> Row {
+    let mut cells = vec![asked, TableCell::Name(label.to_owned())];
     cells.extend(values.map(|value| value.unwrap_or(TableCell::Missing)));
     Row { block, cells }
 }

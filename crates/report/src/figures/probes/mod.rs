@@ -146,8 +146,9 @@ fn label(set: &ProbeSet) -> String {
     if trial.strategy.contains("top_k") {
         parts.extend(trial.importance.clone());
     }
-    if trial.flops_reduction_nominal > 0.0 {
-        parts.push(format!("{:.0} % nominal", trial.flops_reduction_nominal * 100.0));
+    let asked = trial.reduction();
+    if asked.value > 0.0 {
+        parts.push(format!("{:.0} % {}", asked.value * 100.0, asked.word()));
     }
     if parts.is_empty() { trial.strategy.clone() } else { format!("{} ({})", trial.strategy, parts.join(", ")) }
 }
