@@ -71,6 +71,9 @@ struct Pool<'a> {
 
 impl Probes {
     /// Reads what `probes.json` lists and computes its intervals.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or is no record of a probe.
     pub fn read(dir: &Path, seed: u64) -> Result<Self, AnalyseError> {
         let ids: Vec<String> = read_json(&index_path(dir))?.unwrap_or_default();
         let records = ids.par_iter().map(|id| read_one(dir, id)).collect::<Result<Vec<_>, _>>()?;

@@ -10,7 +10,7 @@ use ssm_model::{LayerRequest, LayerState, ModelError, RowTime, Signal, SignalSet
 fn every_layer_answers_for_itself() {
     let model = hybrid();
     let config = model.config();
-    let kinds: Vec<_> = config.layers.iter().map(|layer| layer.kind()).collect();
+    let kinds: Vec<_> = config.layers.iter().map(ssm_model::LayerConfig::kind).collect();
     assert_eq!((config.n_layer(), kinds), (4, vec!["Mamba-2", "Mamba-2", "attention", "Mamba-2"]));
     let (mamba, attention) = (&config.layers[1], &config.layers[2]);
     assert_eq!((mamba.d_inner(64), mamba.dt_width(64)), (128, 8));

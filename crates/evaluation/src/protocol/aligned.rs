@@ -34,6 +34,7 @@ pub(super) fn units(queries: &[Query], _: usize) -> Vec<Unit> {
 }
 
 /// The nearest kept row at or before the target's predecessor.
+#[expect(clippy::unnecessary_wraps, reason = "the signature that a protocol declares")]
 pub(super) fn readings(
     query: &Query,
     placement: &Placement,

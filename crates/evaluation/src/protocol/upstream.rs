@@ -58,6 +58,7 @@ fn units(queries: &[Query], batch_size: usize) -> Vec<Unit> {
     batches.collect()
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the signature that a protocol declares")]
 fn readings(query: &Query, placement: &Placement, after: &After<'_>) -> Result<Vec<Reading>, EvaluationError> {
     let padded = after.before.length(placement.segment) as i64;
     let rows = after.segments.rows(placement.segment);

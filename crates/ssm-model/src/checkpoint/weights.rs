@@ -85,7 +85,7 @@ impl Weights {
                 entries.insert(canonical, Entry { archive: index, name, shape });
             }
         }
-        let tied = config.tie_embeddings.then(|| (config.naming.embedding, config.naming.head));
+        let tied = config.tie_embeddings.then_some((config.naming.embedding, config.naming.head));
         Ok(Self { archives, entries, taken: BTreeSet::new(), tied })
     }
 

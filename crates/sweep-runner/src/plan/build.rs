@@ -64,9 +64,9 @@ pub enum GridError {
     ))]
     NoSignal {
         /// The strategy with its options.
-        strategy: String,
+        strategy: Box<str>,
         /// Its name.
-        name: String,
+        name: &'static str,
         /// What it reads.
         signal: String,
         /// The model.
@@ -254,8 +254,8 @@ fn check_signals(plan: &ExperimentPlan) -> Result<(), GridError> {
             }
             let elsewhere = model.layers.iter().any(|other| read.without(other.signals).names().is_empty());
             return Err(GridError::NoSignal {
-                strategy: in_words(&trial.key.strategy, &trial.key.strategy_params),
-                name: trial.key.strategy.clone(),
+                strategy: in_words(&trial.key.strategy, &trial.key.strategy_params).into(),
+                name: trial.strategy.registration.name,
                 signal: missing.join(" and "),
                 model: model.reference.clone(),
                 layer,

@@ -72,9 +72,8 @@ pub(crate) fn apply_plan(x: &Tensor, plan: &RowPlan, weights: &BranchWeights) ->
             .collect();
         let merged = !sources.is_empty();
         let group = MergeGroup { into: *kept, own_weight: own[i], sources };
-        for channel in 0..width {
+        for (channel, &own) in rows[*kept as usize].iter().enumerate() {
             let value = |row: u32| f64::from(rows[row as usize][channel]);
-            let own = rows[*kept as usize][channel];
             out.push(if merged { weighted_mean(f64::from(own), &group, value) as f32 } else { own });
         }
     }

@@ -134,6 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "the values are exact")]
     fn hand_computed_scores_and_similarities() {
         let row = [3.0, -4.0];
         assert_eq!([clip(&row), l1(&row), l2(&row), mean(&row)], [1.5, 3.5, 5.0, -0.5]);
