@@ -1,10 +1,12 @@
 //! The models and tasks that an experiment can name, and how they are loaded.
 
+mod advice;
 #[cfg_attr(not(feature = "hub"), path = "library/no_hub.rs")]
 mod hub;
 #[cfg(feature = "hub")]
 mod parquet;
 mod random;
+mod tokenizers;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,6 +27,7 @@ use ssm_model::{LanguageModel, ModelConfig, ModelError, Placement};
 use thiserror::Error;
 
 use random::RandomModel;
+use tokenizers::Tokenizers;
 
 use crate::config::{Catalog, CatalogError, ItemChoice, LayerFacts, ModelFacts, PlannedTask, Scoring};
 use crate::home;
@@ -82,12 +85,14 @@ pub enum LibraryError {
     #[diagnostic(help("{}", _0.hint().unwrap_or_else(|| "see `sweep tasks`".to_owned())))]
     Task(#[from] TaskError),
     /// A model folder without tokenizer.
-    #[error("{folder} holds no tokenizer.json")]
+    #[error("`{reference}` has no tokenizer: {folder} holds no tokenizer.json")]
     #[diagnostic(help(
-        "put the model's tokenizer.json there; the state-spaces models use that of GPT-NeoX, which is also found as \
-         neox-tokenizer/20B_tokenizer.json in the folder that --data-dir or SWEEP_DATA_DIR names"
+        "{}. For state-spaces models neox-tokenizer/20B_tokenizer.json in the folder that --data-dir or SWEEP_DATA_DIR names serves too",
+        advice::name_a_tokenizer(reference)
     ))]
     NoTokenizer {
+        /// Model reference.
+        reference: String,
         /// The folder.
         folder: String,
     },
@@ -159,7 +164,7 @@ enum Opened {
 #[derive(Default)]
 pub struct Library {
     data: Data,
-    tokenizers: Mutex<BTreeMap<String, Tokenizer>>,
+    tokenizers: Tokenizers,
     /// Models that were opened for planning and wait to be loaded.
     opened: Mutex<BTreeMap<String, Opened>>,
     hub: Arc<Hub>,
@@ -259,45 +264,8 @@ impl Library {
         text.ok().flatten().unwrap_or_else(|| format!("<{token}>"))
     }
 
-    /// The `tokenizer.json` of a model folder. The state-spaces repositories hold none: theirs is that of GPT-NeoX, from the data
-    /// directory.
-    fn tokenizer_of(&self, folder: &Path) -> Result<PathBuf, LibraryError> {
-        let own = folder.join("tokenizer.json");
-        if own.is_file() || !is_of_state_spaces(folder) {
-            return Ok(own);
-        }
-        self.data
-            .neox_tokenizer()
-            .filter(|path| path.is_file())
-            .ok_or_else(|| LibraryError::NoTokenizer { folder: folder.display().to_string() })
-    }
-
     fn with_tokenizer<R>(&self, reference: &str, f: impl FnOnce(&Tokenizer) -> R) -> Result<R, LibraryError> {
-        let mut tokenizers = self.tokenizers.lock().unwrap_or_else(PoisonError::into_inner);
-        if !tokenizers.contains_key(reference) {
-            let refused = |error| LibraryError::Tokenizer { reference: reference.to_owned(), error };
-            let beside = |tokenizer: &Path| {
-                let config = tokenizer.with_file_name("tokenizer_config.json");
-                let read_tokenizer = Tokenizer::from_json(&read(tokenizer)?).map_err(refused)?;
-                if !config.is_file() {
-                    return Ok(read_tokenizer);
-                }
-                read_tokenizer.with_config(&read(&config)?).map_err(refused)
-            };
-            let tokenizer = match source(reference, &self.hub, Parts::All)? {
-                Source::Builtin(builtin) => Tokenizer::from_json(builtin.tokenizer_json).map_err(refused)?,
-                Source::Folder(folder) => beside(&self.tokenizer_of(&folder)?)?,
-                Source::Hub(HubModel { tokenizer: Some(tokenizer), .. }) => beside(&tokenizer)?,
-                Source::Hub(HubModel { folder, .. }) => {
-                    return Err(LibraryError::NoTokenizer { folder: folder.display().to_string() });
-                }
-                Source::Random(_) => {
-                    Tokenizer::from_json(&random::tokenizer_json(reference, &self.data, &self.hub)?).map_err(refused)?
-                }
-            };
-            tokenizers.insert(reference.to_owned(), tokenizer);
-        }
-        Ok(f(&tokenizers[reference]))
+        self.tokenizers.with(reference, &self.data, &self.hub, f)
     }
 }
 
@@ -374,9 +342,9 @@ impl Opened {
 }
 
 /// Digest of the configuration and the weights as they are stored.
-fn digest(reference: &str, hub: &Hub) -> Result<String, LibraryError> {
+fn digest(reference: &str, hub: &Hub, parts: Parts) -> Result<String, LibraryError> {
     let mut hasher = blake3::Hasher::new();
-    let files = match source(reference, hub, Parts::All)? {
+    let files = match source(reference, hub, parts)? {
         Source::Builtin(builtin) => {
             hasher.update(builtin.config_json.as_bytes()).update(builtin.safetensors);
             Vec::new()
@@ -449,9 +417,14 @@ fn as_catalog_error(error: LibraryError) -> CatalogError {
 }
 
 impl Catalog for Library {
+    fn choose_tokenizer(&self, reference: &str, tokenizer: Option<&str>) -> Result<(), CatalogError> {
+        self.tokenizers.choose(reference, tokenizer, &self.data, &self.hub).map_err(as_catalog_error)
+    }
+
     fn model(&self, reference: &str) -> Result<ModelFacts, CatalogError> {
-        let weights_digest = digest(reference, &self.hub).map_err(as_catalog_error)?;
-        let opened = open(reference, &self.hub, Parts::All).map_err(as_catalog_error)?;
+        let parts = self.tokenizers.parts(reference);
+        let weights_digest = digest(reference, &self.hub, parts).map_err(as_catalog_error)?;
+        let opened = open(reference, &self.hub, parts).map_err(as_catalog_error)?;
         let config = opened.config().clone();
         self.opened.lock().unwrap_or_else(PoisonError::into_inner).insert(reference.to_owned(), opened);
         let tokenizer = |tokenizer: &Tokenizer| tokenizer.check_vocab(config.vocab_size).map(|()| tokenizer.digest());
@@ -463,6 +436,7 @@ impl Catalog for Library {
             .map_err(as_catalog_error)?;
         Ok(ModelFacts {
             reference: reference.to_owned(),
+            tokenizer: None,
             architecture: config.architecture,
             layers: config
                 .layers

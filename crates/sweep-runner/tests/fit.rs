@@ -4,7 +4,7 @@ mod desk;
 
 use std::fs;
 
-use desk::{Desk, text};
+use desk::{Desk, TINY, text};
 use insta::assert_snapshot;
 
 /// ARC rows in words of the reference models; `long` has an answer of eight words.
@@ -121,4 +121,101 @@ fn a_pipe_as_tokenizer_is_refused() {
     fs::remove_file(&tokenizer).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&tokenizer).status().unwrap().success());
     assert!(desk.refused().contains("not a regular file"));
+}
+
+/// Ids of the trials of a plan.
+fn trials(desk: &Desk, experiment: &str) -> Vec<String> {
+    fs::write(desk.path("tiny.yaml"), experiment).unwrap();
+    let output = desk.sweep(&["plan", "tiny.yaml", "--json"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let trials = plan["trials"].as_array().unwrap().iter();
+    trials.map(|trial| trial["key"]["trial_id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_folder_takes_its_tokenizer_from_where_the_experiment_says() {
+    let entry = |model: &str| TINY.replace("builtin:mamba2-world", model);
+    let named = |tokenizer: &str| entry(&format!("{{ path: ./model, tokenizer: {tokenizer} }}"));
+    let desk = Desk::new(&entry("./model"));
+    let tokenizer = desk.model_folder().join("tokenizer.json");
+    let own = trials(&desk, &entry("./model"));
+    fs::create_dir(desk.path("words")).unwrap();
+    fs::rename(&tokenizer, desk.path("words/tokenizer.json")).unwrap();
+    assert_snapshot!(desk.refused(), @"
+     × `./model` has no tokenizer: ./model holds no tokenizer.json
+      ╭─[tiny.yaml:2:10]
+    1 │ name: tiny
+    2 │ models: [./model]
+      ·          ───┬───
+      ·             ╰── unusable tokenizer
+    3 │ tasks: [world_lambada, world_piqa]
+      ╰────
+     help: name the one that it was trained with: `models: [{ path: ./model, tokenizer: EleutherAI/gpt-neox-
+           20b }]`; a tokenizer is a repository of the hub (`<owner>/<name>`, perhaps with `@<revision>`), a
+           folder with tokenizer.json, or the file itself. For state-spaces models neox-
+           tokenizer/20B_tokenizer.json in the folder that --data-dir or SWEEP_DATA_DIR names serves too
+    ");
+    // The content decides, wherever it is.
+    for place in ["./words", "words", "words/tokenizer.json"] {
+        assert_eq!(trials(&desk, &named(place)), own, "{place}");
+    }
+    let text_of = fs::read_to_string(desk.path("words/tokenizer.json")).unwrap();
+    fs::write(desk.path("other.json"), text_of.replace("\"version\":", "\n\"version\": ")).unwrap();
+    assert!(trials(&desk, &named("other.json")).iter().all(|id| !own.contains(id)));
+    // A run and what is written beside its results.
+    fs::write(desk.path("tiny.yaml"), named("./words")).unwrap();
+    desk.run("out");
+    let again = desk.sweep(&["retry", "--failed", "out"]);
+    assert!(text(&again.stderr).contains("0 cells run"), "{}", text(&again.stderr));
+    let refused = |tokenizer: &str| {
+        fs::write(desk.path("tiny.yaml"), named(tokenizer)).unwrap();
+        desk.refused()
+    };
+    assert_snapshot!(refused("./wrods"), @"
+     × no tokenizer `./wrods`
+      ╭─[tiny.yaml:2:38]
+    1 │ name: tiny
+    2 │ models: [{ path: ./model, tokenizer: ./wrods }]
+      ·                                      ───┬───
+      ·                                         ╰── unknown
+    3 │ tasks: [world_lambada, world_piqa]
+      ╰────
+     help: a tokenizer is a repository of the hub (`<owner>/<name>`, perhaps with `@<revision>`), a folder with
+           tokenizer.json, or the file itself
+    ");
+    assert_snapshot!(refused("./model"), @"
+     × ./model holds no tokenizer.json
+      ╭─[tiny.yaml:2:38]
+    1 │ name: tiny
+    2 │ models: [{ path: ./model, tokenizer: ./model }]
+      ·                                      ───┬───
+      ·                                         ╰── without tokenizer
+    3 │ tasks: [world_lambada, world_piqa]
+      ╰────
+     help: a tokenizer is a repository of the hub (`<owner>/<name>`, perhaps with `@<revision>`), a folder with
+           tokenizer.json, or the file itself
+    ");
+    assert_snapshot!(refused("gpt-neox-20b"), @"
+     × no tokenizer `gpt-neox-20b`
+      ╭─[tiny.yaml:2:38]
+    1 │ name: tiny
+    2 │ models: [{ path: ./model, tokenizer: gpt-neox-20b }]
+      ·                                      ──────┬─────
+      ·                                            ╰── unknown
+    3 │ tasks: [world_lambada, world_piqa]
+      ╰────
+     help: did you mean `EleutherAI/gpt-neox-20b`?
+    ");
+    assert_snapshot!(refused("model/config.json"), @"
+     × tokenizer of `./model`: cannot read tokenizer.json: expected `,` or `}` at line 2 column 18
+      ╭─[tiny.yaml:2:38]
+    1 │ name: tiny
+    2 │ models: [{ path: ./model, tokenizer: model/config.json }]
+      ·                                      ────────┬────────
+      ·                                              ╰── unusable tokenizer
+    3 │ tasks: [world_lambada, world_piqa]
+      ╰────
+     help: a model folder needs the tokenizer.json that it was trained with
+    ");
 }

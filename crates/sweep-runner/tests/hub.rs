@@ -205,9 +205,10 @@ fn repositories_that_cannot_be_used_are_refused_before_their_weights_are_there()
         help: safetensors and pytorch_model.bin are read; name another repository or revision
     ");
     insta::assert_snapshot!(fetch("hub:test/no-tokenizer"), @"
-        × hub:test/no-tokenizer: test/no-tokenizer has no tokenizer.json
-        help: download it into a folder, put the tokenizer.json that it was trained with there, and name the
-              folder
+    × hub:test/no-tokenizer: test/no-tokenizer has no tokenizer.json
+    help: name the one that it was trained with: `models: [{ path: hub:test/no-tokenizer, tokenizer:
+          EleutherAI/gpt-neox-20b }]`; a tokenizer is a repository of the hub (`<owner>/<name>`, perhaps with
+          `@<revision>`), a folder with tokenizer.json, or the file itself
     ");
     insta::assert_snapshot!(fetch("hub:test/modle"), @"
         × hub:test/modle: the hub has no repository test/modle
@@ -314,37 +315,111 @@ fn a_cached_model_without_its_tokenizer_says_so() {
     }
     assert_eq!(of_hub, logits("./folder", "folder.safetensors"));
     insta::assert_snapshot!(hubbed.refused(&["plan", "tiny.yaml"]), @"
-         × `hub:test/model` is in the cache without tokenizer.json
-          ╭─[tiny.yaml:2:10]
-        1 │ name: tiny
-        2 │ models: [hub:test/model]
-          ·          ───────┬──────
-          ·                 ╰── not on this machine
-        3 │ tasks: [world_lambada, world_piqa]
-          ╰────
-         help: `sweep fetch hub:test/model` downloads it, `sweep run` does so by itself; if the repository has
-               none, put its files and the tokenizer.json that it was trained with into a folder, and name that
+     × `hub:test/model` is in the cache without tokenizer.json
+      ╭─[tiny.yaml:2:10]
+    1 │ name: tiny
+    2 │ models: [hub:test/model]
+      ·          ───────┬──────
+      ·                 ╰── not on this machine
+    3 │ tasks: [world_lambada, world_piqa]
+      ╰────
+     help: `sweep fetch hub:test/model` downloads it, `sweep run` does so by itself; if the repository has
+           none, name the one that it was trained with: `models: [{ path: hub:test/model, tokenizer:
+           EleutherAI/gpt-neox-20b }]`; a tokenizer is a repository of the hub (`<owner>/<name>`, perhaps with
+           `@<revision>`), a folder with tokenizer.json, or the file itself
     ");
     let offline = hubbed.command(&["run", "tiny.yaml", "--out", "out"]).env("HF_HUB_OFFLINE", "1").output().unwrap();
     insta::assert_snapshot!(text(&offline.stderr), @"
-         × `hub:test/model` is in the cache without tokenizer.json, and HF_HUB_OFFLINE is set
-          ╭─[tiny.yaml:2:10]
-        1 │ name: tiny
-        2 │ models: [hub:test/model]
-          ·          ───────┬──────
-          ·                 ╰── not on this machine
-        3 │ tasks: [world_lambada, world_piqa]
-          ╰────
-         help: unset HF_HUB_OFFLINE once to download it; if the repository has none, put its files and the
-               tokenizer.json that it was trained with into a folder, and name that
+     × `hub:test/model` is in the cache without tokenizer.json, and HF_HUB_OFFLINE is set
+      ╭─[tiny.yaml:2:10]
+    1 │ name: tiny
+    2 │ models: [hub:test/model]
+      ·          ───────┬──────
+      ·                 ╰── not on this machine
+    3 │ tasks: [world_lambada, world_piqa]
+      ╰────
+     help: unset HF_HUB_OFFLINE once to download it; if the repository has none, name the one that it was
+           trained with: `models: [{ path: hub:test/model, tokenizer: EleutherAI/gpt-neox-20b }]`; a tokenizer
+           is a repository of the hub (`<owner>/<name>`, perhaps with `@<revision>`), a folder with
+           tokenizer.json, or the file itself
     ");
     insta::assert_snapshot!(hubbed.refused(&["fetch", "hub:test/model"]), @"
-        × hub:test/model: test/model has no tokenizer.json
-        help: download it into a folder, put the tokenizer.json that it was trained with there, and name the
-              folder
+    × hub:test/model: test/model has no tokenizer.json
+    help: name the one that it was trained with: `models: [{ path: hub:test/model, tokenizer: EleutherAI/gpt-
+          neox-20b }]`; a tokenizer is a repository of the hub (`<owner>/<name>`, perhaps with `@<revision>`),
+          a folder with tokenizer.json, or the file itself
     ");
     fs::remove_file(snapshot.join("config.json")).unwrap();
     assert!(hubbed.refused(&["plan", "tiny.yaml"]).contains("in the cache without config.json"));
+}
+
+/// The repository of the model has no tokenizer, and the experiment names another that has one.
+#[test]
+fn a_tokenizer_that_an_experiment_names_is_fetched_and_pinned() {
+    let words = ssm_model::catalog::builtin("mamba2-world").unwrap().tokenizer_json;
+    let of_words = "f".repeat(40);
+    let words = Repo { commit: of_words.clone(), ..Repo::new("test/words").small("tokenizer.json", words) };
+    let hubbed = Hubbed::new("{ path: hub:test/model, tokenizer: test/words }", vec![weights("test/model"), words]);
+    insta::assert_snapshot!(hubbed.refused(&["plan", "tiny.yaml"]), @"
+     × `hub:test/model` needs the tokenizer of test/words, which is not in the cache
+      ╭─[tiny.yaml:2:45]
+    1 │ name: tiny
+    2 │ models: [{ path: hub:test/model, tokenizer: test/words }]
+      ·                                             ─────┬────
+      ·                                                  ╰── not on this machine
+    3 │ tasks: [world_lambada, world_piqa]
+      ╰────
+     help: `sweep fetch FILE` downloads what an experiment needs and `sweep run` does so by itself; or name a
+           folder with tokenizer.json, or the file itself, as `tokenizer`
+    ");
+    let offline = hubbed.command(&["plan", "tiny.yaml"]).env("HF_HUB_OFFLINE", "1").output().unwrap();
+    assert!(text(&offline.stderr).contains("unset HF_HUB_OFFLINE once to download it, or name a folder"));
+    let expected =
+        format!("hub:test/model\ttest/model\tmain\t{COMMIT}\nhub:test/model\ttest/words\tmain\t{of_words}\n");
+    assert_eq!(hubbed.done(&["fetch", "tiny.yaml"]).0, expected);
+    assert_eq!(hubbed.downloads().len(), 1, "the weights");
+    assert_eq!(hubbed.done(&["fetch", "hub:test/model", "--tokenizer", "test/words"]).0, expected);
+    hubbed.server.requests();
+    hubbed.done(&["run", "tiny.yaml", "--out", "hub"]);
+    assert_eq!(hubbed.server.requests(), []);
+    fs::write(hubbed.desk.path("tiny.yaml"), TINY).unwrap();
+    hubbed.desk.run("builtin");
+    assert!(items(&hubbed.desk, "hub").equals_missing(&items(&hubbed.desk, "builtin")));
+    let named = |tokenizer: &str| {
+        let entry = format!("{{ path: hub:test/model, tokenizer: {tokenizer} }}");
+        fs::write(hubbed.desk.path("tiny.yaml"), TINY.replace("builtin:mamba2-world", &entry)).unwrap();
+    };
+    named("hub:test/words@v1");
+    hubbed.done(&["run", "tiny.yaml", "--out", "revision"]);
+    named("test/model");
+    insta::assert_snapshot!(hubbed.refused(&["run", "tiny.yaml", "--out", "out"]), @"
+     × test/model has no tokenizer.json for `hub:test/model` to use
+      ╭─[tiny.yaml:2:45]
+    1 │ name: tiny
+    2 │ models: [{ path: hub:test/model, tokenizer: test/model }]
+      ·                                             ─────┬────
+      ·                                                  ╰── not on this machine
+    3 │ tasks: [world_lambada, world_piqa]
+      ╰────
+     help: a tokenizer is a repository of the hub (`<owner>/<name>`, perhaps with `@<revision>`), a folder with
+           tokenizer.json, or the file itself
+    ");
+    named("EleutherAI/gpt-neox-2ob");
+    insta::assert_snapshot!(hubbed.refused(&["run", "tiny.yaml", "--out", "out"]), @"
+     × the hub has no repository EleutherAI/gpt-neox-2ob
+      ╭─[tiny.yaml:2:45]
+    1 │ name: tiny
+    2 │ models: [{ path: hub:test/model, tokenizer: EleutherAI/gpt-neox-2ob }]
+      ·                                             ───────────┬───────────
+      ·                                                        ╰── not on this machine
+    3 │ tasks: [world_lambada, world_piqa]
+      ╰────
+     help: did you mean `EleutherAI/gpt-neox-20b`?
+    ");
+    insta::assert_snapshot!(hubbed.refused(&["fetch", "hellaswag", "--tokenizer", "test/words"]), @"
+    × --tokenizer has no reference to go with: no hub:<owner>/<name> is named
+    help: an experiment names it beside the model: `models: [{ path: .., tokenizer: .. }]`
+    ");
 }
 
 /// Everything is there: `fetch` needs neither a network nor a place to write.

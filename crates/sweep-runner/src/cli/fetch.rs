@@ -16,8 +16,18 @@ use crate::config::{self, Catalog, CatalogError};
 use crate::home;
 use crate::library::Downloads;
 
-/// `wanted` are experiment files, references and benchmarks. Prints a line per repository: reference or task, repository, revision, commit.
-pub(super) fn run(wanted: &[String], data: &DataArgs) -> Result<ExitCode, Failure> {
+/// What a reference to a model of the hub begins with.
+const HUB: &str = "hub:";
+
+/// `wanted` are experiment files, references and benchmarks; `tokenizer` is that of the references, if it is not their own. Prints a line per repository: reference or task, repository, revision, commit.
+pub(super) fn run(wanted: &[String], tokenizer: Option<&str>, data: &DataArgs) -> Result<ExitCode, Failure> {
+    if tokenizer.is_some() && !wanted.iter().any(|word| word.starts_with(HUB)) {
+        let help = "an experiment names it beside the model: `models: [{ path: .., tokenizer: .. }]`";
+        return Err(refused(miette!(
+            help = help,
+            "--tokenizer has no reference to go with: no hub:<owner>/<name> is named"
+        )));
+    }
     let library = data.library(Downloads::Refresh)?;
     for word in wanted {
         let file = home::expand(Path::new(word)).map_err(|problem| refused(miette!("{problem}")))?;
@@ -30,7 +40,8 @@ pub(super) fn run(wanted: &[String], data: &DataArgs) -> Result<ExitCode, Failur
             })
         };
         // Opened as well, so that what cannot be used is found out here.
-        if word.starts_with("hub:") {
+        if word.starts_with(HUB) {
+            library.choose_tokenizer(word, tokenizer).map_err(named)?;
             library.model(word).map_err(named)?;
         } else if benchmarks().iter().any(|task| task.name == word) {
             library.task(word, Prompting::default()).map_err(named)?;

@@ -70,6 +70,9 @@ enum Command {
         /// Experiment files, references such as `hub:state-spaces/mamba2-130m`, or benchmarks such as `hellaswag`
         #[arg(required = true, value_name = "WHAT")]
         wanted: Vec<String>,
+        /// Tokenizer of the references, in place of their own: what `tokenizer` of a model may be in an experiment
+        #[arg(long, value_name = "TOKENIZER")]
+        tokenizer: Option<String>,
         #[command(flatten)]
         data: DataArgs,
     },
@@ -208,7 +211,7 @@ fn begin() -> Result<(), Failure> {
 fn run_command(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Plan { file, changes, json, data, device } => sweep::plan(&file, changes, json, &data, &device),
-        Command::Fetch { wanted, data } => fetch::run(&wanted, &data),
+        Command::Fetch { wanted, tokenizer, data } => fetch::run(&wanted, tokenizer.as_deref(), &data),
         Command::Run(command) => run::run(command),
         Command::Retry { target, failed, out, how, data, device } => {
             let options = RunOptions { retry_failed: failed, ..how.options() };

@@ -17,6 +17,13 @@ pub trait Catalog {
     /// No such model; the hint names the nearest one.
     fn model(&self, reference: &str) -> Result<ModelFacts, CatalogError>;
 
+    /// Has a model use another tokenizer than its own from here on: a repository of the hub, a folder, or a `tokenizer.json`. None gives
+    /// the model its own back.
+    ///
+    /// # Errors
+    /// No such tokenizer, or one that cannot be read.
+    fn choose_tokenizer(&self, reference: &str, tokenizer: Option<&str>) -> Result<(), CatalogError>;
+
     /// Facts of a task that is asked in a way.
     ///
     /// # Errors
@@ -41,6 +48,9 @@ pub trait Catalog {
 pub struct ModelFacts {
     /// The reference as written in the experiment.
     pub reference: String,
+    /// The tokenizer that the experiment names for it; none where it uses its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<String>,
     /// Name of its architecture, for messages.
     pub architecture: &'static str,
     /// Its layers, first to last.

@@ -57,6 +57,9 @@ fn items(n: usize, choices: usize) -> Vec<Item> {
     (0..n).map(item).collect()
 }
 
+/// The tokenizer that may be named beside a model.
+const TOKENIZER: &str = "EleutherAI/gpt-neox-20b";
+
 impl Catalog for FakeCatalog {
     fn model(&self, reference: &str) -> Result<ModelFacts, CatalogError> {
         let known = MODELS.iter().find(|(name, _)| *name == reference).map(|(_, n_layer)| *n_layer);
@@ -66,6 +69,7 @@ impl Catalog for FakeCatalog {
         let attends = reference.contains("neox");
         Ok(ModelFacts {
             reference: reference.to_owned(),
+            tokenizer: None,
             architecture: if attends { "GPT-NeoX" } else { "Mamba" },
             layers: vec![layer(attends); n_layer],
             uses_positions: attends,
@@ -73,6 +77,13 @@ impl Catalog for FakeCatalog {
             weights_digest: format!("{reference}-{}", self.weights),
             tokenizer_digest: "t".to_owned(),
         })
+    }
+
+    fn choose_tokenizer(&self, _reference: &str, tokenizer: Option<&str>) -> Result<(), CatalogError> {
+        match tokenizer {
+            Some(name) if name != TOKENIZER => Err(unknown("tokenizer", name, std::iter::once(TOKENIZER))),
+            _ => Ok(()),
+        }
     }
 
     fn task(&self, name: &str, _prompting: Prompting) -> Result<PlannedTask, CatalogError> {

@@ -36,7 +36,11 @@ pub(super) fn replace_models(file: &mut Node) -> Result<(), Fault> {
 fn replace(node: &mut Node) -> Result<usize, Fault> {
     let reference = match &mut node.value {
         Value::List(items) => return items.iter_mut().map(replace).sum(),
-        Value::Map(entries) => return entries.iter_mut().map(|(_, value)| replace(value)).sum(),
+        Value::Map(entries) => {
+            // A tokenizer may be of the hub, and stays.
+            let models = entries.iter_mut().filter(|(key, _)| key.value != "tokenizer");
+            return models.map(|(_, value)| replace(value)).sum();
+        }
         Value::Text(text) if text.starts_with(HUB) => text[HUB.len()..].to_owned(),
         Value::Null | Value::Bool(_) | Value::Integer(_) | Value::Number(_) | Value::Text(_) => return Ok(0),
     };

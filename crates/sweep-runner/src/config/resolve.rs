@@ -14,13 +14,14 @@ use super::resolve_claim;
 use super::schedules;
 use super::selectors::{self, Axes, find_positions};
 use super::strategies;
-use super::wire::WireExperiment;
+use super::wire::{WireExperiment, WireModel};
 
 impl WireExperiment {
     pub(super) fn resolve(self, text: &str, catalog: &dyn Catalog) -> Result<Experiment, Fault> {
         check_name(&self.name)?;
+        let references: Vec<_> = self.models.iter().map(|model| model.reference.clone()).collect();
         for (list, what) in [
-            (&self.models, "`models`"),
+            (&references, "`models`"),
             (&self.tasks, "`tasks`"),
             (&self.protocols, "`protocols`"),
             (&self.positions, "`positions`"),
@@ -169,11 +170,11 @@ fn baseline(wire: &WireExperiment) -> Result<String, Fault> {
     Err(fault.label("nothing to compare with").hint(format!("add `- {name}` to strategies, or name another baseline")))
 }
 
-fn models(references: &[Located<String>], catalog: &dyn Catalog) -> Result<Vec<ModelFacts>, Fault> {
+fn models(models: &[WireModel], catalog: &dyn Catalog) -> Result<Vec<ModelFacts>, Fault> {
     let schemes = ["builtin", "hub", "random"];
-    references
+    models
         .iter()
-        .map(|reference| {
+        .map(|WireModel { reference, tokenizer }| {
             if let Some((scheme, rest)) = reference.value.split_once(':') {
                 if !schemes.contains(&scheme) && !rest.starts_with(['\\', '/']) {
                     let hint = nearest(scheme, schemes.into_iter()).map_or_else(
@@ -188,7 +189,12 @@ fn models(references: &[Located<String>], catalog: &dyn Catalog) -> Result<Vec<M
                     ));
                 }
             }
-            catalog.model(&reference.value).map_err(|error| unlisted(reference, error))
+            let named = tokenizer.as_ref();
+            catalog
+                .choose_tokenizer(&reference.value, named.map(|named| named.value.as_str()))
+                .map_err(|error| unlisted(named.unwrap_or(reference), error))?;
+            let facts = catalog.model(&reference.value).map_err(|error| unlisted(reference, error))?;
+            Ok(ModelFacts { tokenizer: named.map(|named| named.value.clone()), ..facts })
         })
         .collect()
 }

@@ -100,6 +100,41 @@ fn refusals_of_names() {
 }
 
 #[test]
+fn refusals_of_models_with_a_tokenizer() {
+    let entry = |name, entry: &str| edit(name, &format!("models: [{entry}]"));
+    snapshot!(refusals(&[
+        entry("typo in the key", "{ path: builtin:mamba2-world, tokeniser: EleutherAI/gpt-neox-20b }"),
+        entry("no path", "{ tokenizer: EleutherAI/gpt-neox-20b }"),
+        entry("no such model", "{ path: builtin:mamba2-wrold, tokenizer: EleutherAI/gpt-neox-20b }"),
+        entry("no such tokenizer", "{ path: builtin:mamba2-world, tokenizer: EleutherAI/gpt-neox-20 }"),
+        entry("number for a tokenizer", "{ path: builtin:mamba2-world, tokenizer: 20 }"),
+        entry("empty tokenizer", "{ path: builtin:mamba2-world, tokenizer: '' }"),
+        entry("list for a model", "[builtin:mamba2-world]"),
+        entry("twice", "builtin:mamba2-world, { path: builtin:mamba2-world, tokenizer: EleutherAI/gpt-neox-20b }"),
+    ]));
+}
+
+#[test]
+fn a_tokenizer_is_named_beside_a_model() {
+    let text = edited(
+        "models: [{ path: hub:state-spaces/mamba2-130m@main, tokenizer: EleutherAI/gpt-neox-20b }, { path: builtin:mamba-world }]",
+    );
+    let experiment = load_str("t.yaml", &text, &CATALOG).unwrap_or_else(|error| panic!("{}", error.render()));
+    let tokenizers: Vec<_> = experiment.models.iter().map(|model| model.tokenizer.as_deref()).collect();
+    assert_eq!(tokenizers, [Some("EleutherAI/gpt-neox-20b"), None]);
+    let resolved = experiment.to_yaml();
+    assert!(resolved.contains("\nmodels: [{ path: \"hub:state-spaces/mamba2-130m@main\", tokenizer: \"EleutherAI/gpt-neox-20b\" },\"builtin:mamba-world\"]\n"), "{resolved}");
+    assert_eq!(load_str("t.yaml", &resolved, &CATALOG).unwrap().to_yaml(), resolved);
+    // Random weights use it too, and a reference to the hub in it is no model.
+    let random = text.replace("tokenizer: E", "tokenizer: hub:E");
+    let error = super::load_random_str("t.yaml", &random, &CATALOG).unwrap_err();
+    assert_eq!(error.to_string(), "unknown tokenizer `hub:EleutherAI/gpt-neox-20b`");
+    let random = super::load_random_str("t.yaml", &text, &CATALOG).unwrap();
+    assert_eq!(random.models[0].reference, "random:mamba2-130m");
+    assert_eq!(random.models[0].tokenizer.as_deref(), Some("EleutherAI/gpt-neox-20b"));
+}
+
+#[test]
 fn refusals_of_positions() {
     let neox = "models: [builtin:neox-world]\npositions";
     snapshot!(refusals(&[

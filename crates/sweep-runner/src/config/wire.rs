@@ -16,7 +16,7 @@ pub(super) struct WireExperiment {
     pub(super) question: Option<String>,
     pub(super) expect: Option<String>,
     pub(super) claim: Option<WireClaim>,
-    pub(super) models: Vec<Located<String>>,
+    pub(super) models: Vec<WireModel>,
     pub(super) tasks: Vec<Located<String>>,
     pub(super) protocols: Vec<Located<String>>,
     /// Empty where the experiment has probes alone.
@@ -33,6 +33,12 @@ pub(super) struct WireExperiment {
     pub(super) baseline: Option<Located<String>>,
     pub(super) seed: u64,
     pub(super) upstream_batch_size: usize,
+}
+
+/// One entry of `models`.
+pub(super) struct WireModel {
+    pub(super) reference: Located<String>,
+    pub(super) tokenizer: Option<Located<String>>,
 }
 
 /// One entry of `strategies` or `probes`.
@@ -134,7 +140,12 @@ impl WireExperiment {
             question: optional_text(&fields, "question")?,
             expect: optional_text(&fields, "expect")?,
             claim: fields.get("claim").map(WireClaim::read).transpose()?,
-            models: texts(fields.need("models", "for example `models: [builtin:mamba2-world]`")?, "`models`")?,
+            models: fields
+                .need("models", "for example `models: [builtin:mamba2-world]`")?
+                .list("`models`")?
+                .iter()
+                .map(WireModel::read)
+                .collect::<Result<_, _>>()?,
             tasks: texts(fields.need("tasks", "for example `tasks: [world_lambada]`")?, "`tasks`")?,
             protocols: fields.get("protocols").map_or(Ok(Vec::new()), |node| texts(node, "`protocols`"))?,
             strategies,
@@ -196,6 +207,24 @@ fn texts(node: &Node, what: &str) -> Result<Vec<Located<String>>, Fault> {
 fn selectors(fields: &Fields<'_>, name: &str) -> Result<Vec<WireSelector>, Fault> {
     let Some(node) = fields.get(name) else { return Ok(Vec::new()) };
     node.list(&format!("`{name}`"))?.iter().map(|item| WireSelector::read(item, name)).collect()
+}
+
+impl WireModel {
+    fn read(node: &Node) -> Result<Self, Fault> {
+        const WHAT: &str = "an entry of `models`";
+        match &node.value {
+            Value::Map(_) => {
+                let fields = node.fields(WHAT, &["path", "tokenizer"])?;
+                let hint = "for example `{ path: ./ckpt, tokenizer: EleutherAI/gpt-neox-20b }`";
+                Ok(Self {
+                    reference: fields.need("path", hint)?.text("`path`")?,
+                    tokenizer: fields.get("tokenizer").map(|node| node.text("`tokenizer`")).transpose()?,
+                })
+            }
+            Value::List(_) | Value::Null => Err(node.wrong(WHAT, "a reference, or a map of `path` and `tokenizer`")),
+            _ => Ok(Self { reference: node.text(WHAT)?, tokenizer: None }),
+        }
+    }
 }
 
 impl WireStrategy {

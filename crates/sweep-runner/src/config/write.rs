@@ -10,6 +10,7 @@ use reduction_strategies::options::OptionValue;
 use reduction_strategies::schedule::Sites;
 use serde::Serialize;
 
+use super::catalog::ModelFacts;
 use super::claim::{Claim, Comparison, Entry, RowComparison};
 use super::experiment::{Amount, Experiment, ProbeVariant, Schedule, SiteAxis, Variant};
 use super::selector::{Condition, Selector};
@@ -23,7 +24,7 @@ pub(super) fn to_yaml(experiment: &Experiment) -> String {
     if let Some(claim) = &experiment.claim {
         yaml.claim(claim);
     }
-    yaml.key("models", &experiment.models.iter().map(|model| &model.reference).collect::<Vec<_>>());
+    yaml.models(&experiment.models);
     yaml.key("tasks", &experiment.tasks.iter().map(|task| &task.name).collect::<Vec<_>>());
     yaml.key("protocols", &experiment.protocols);
     // Entries that overlap multiply out to equal variants, which one list may not hold twice.
@@ -82,6 +83,11 @@ impl Yaml {
         }
     }
 
+    fn models(&mut self, models: &[ModelFacts]) {
+        let models: Vec<String> = models.iter().map(model).collect();
+        let _ = writeln!(self.0, "models: [{}]", models.join(","));
+    }
+
     /// One line per entry; no key at all where there is none, since an empty list is refused.
     fn list(&mut self, key: &str, entries: impl IntoIterator<Item = String>) {
         for (index, entry) in entries.into_iter().enumerate() {
@@ -128,6 +134,14 @@ fn json<T: Serialize>(value: &T) -> String {
 fn map(entries: &[(&str, String)]) -> String {
     let entries: Vec<String> = entries.iter().map(|(key, value)| format!("{key}: {value}")).collect();
     format!("{{ {} }}", entries.join(", "))
+}
+
+/// An entry of `models`.
+fn model(model: &ModelFacts) -> String {
+    match &model.tokenizer {
+        None => json(&model.reference),
+        Some(tokenizer) => map(&[("path", json(&model.reference)), ("tokenizer", json(tokenizer))]),
+    }
 }
 
 fn strategy(variant: &Variant) -> String {
@@ -251,7 +265,7 @@ mod tests {
         assert_round_trip(&load_str("x.yaml", &edited(""), &CATALOG).unwrap());
         let all = edited(
             "question: \"Does `a: b` # or \\\"c\\\"\\nand é survive?\"\nexpect: yes\n\
-             models: [builtin:mamba2-world, builtin:mamba-world]\ntasks: [world_lambada, world_piqa]\n\
+             models: [{ path: builtin:mamba2-world, tokenizer: EleutherAI/gpt-neox-20b }, builtin:mamba-world]\ntasks: [world_lambada, world_piqa]\n\
              protocols: [context, aligned, upstream]\n\
              strategies: [dense, { random: { seeds: [0, 1] } }, { top_k: { importance: [clip, dt_mean] } }, \
              { top_k: { importance: clip } }, { utrc: { q: [0, 0.25, 1] } }, uniform]\n\

@@ -19,6 +19,7 @@ use ssm_model::checkpoint::{self, CheckpointError};
 use thiserror::Error;
 
 use super::Downloads;
+use super::advice::{TOKENIZER_FORMS, name_a_tokenizer};
 use crate::config::CatalogError;
 use crate::record::manifest::HubCommit;
 use progress::Progress;
@@ -38,7 +39,7 @@ pub(super) struct Hub {
     found: Mutex<BTreeMap<String, HubModel>>,
     /// Data sets, by the task that reads them.
     datasets: Mutex<BTreeMap<String, HubCommit>>,
-    /// Tokenizers of models that have no repository, by the model.
+    /// Tokenizers of models that have none themselves or use another, by the model.
     tokenizers: Mutex<BTreeMap<String, HubCommit>>,
 }
 
@@ -73,10 +74,6 @@ enum Lack {
     TokenizerOf(Repository),
 }
 
-/// What to do about a repository that has no tokenizer.
-const OWN_TOKENIZER: &str = "if the repository has none, put its files and the tokenizer.json that it was trained with into a folder, and \
-                             name that";
-
 /// Why a model of the hub could not be had.
 #[derive(Debug, Error)]
 enum Refusal {
@@ -90,11 +87,19 @@ enum Refusal {
         "`{reference}` needs the tokenizer of {repository}, which is not in the cache{}",
         if *.offline { ", and HF_HUB_OFFLINE is set" } else { "" }
     )]
-    TokenizerNotCached { reference: String, repository: Repository, offline: bool },
+    TokenizerNotCached {
+        reference: String,
+        repository: Repository,
+        offline: bool,
+        /// What does without it.
+        instead: &'static str,
+    },
     #[error("{repository} holds no model that this program can read: it has no {what}")]
     NoModel { repository: Repository, what: &'static str },
     #[error("{repository} has no tokenizer.json")]
-    NoTokenizer { repository: Repository },
+    NoTokenizer { reference: String, repository: Repository },
+    #[error("{repository} has no tokenizer.json for `{reference}` to use")]
+    NoTokenizerThere { reference: String, repository: Repository },
 }
 
 impl From<Refusal> for CatalogError {
@@ -122,35 +127,37 @@ impl Hint for Refusal {
         Some(match self {
             Self::Hub(error) => return error.hint(),
             Self::Checkpoint(error) => return error.hint(),
-            Self::NotCached { offline: true, lack: Lack::File(file), .. } if file == TOKENIZER => {
-                format!("unset HF_HUB_OFFLINE once to download it; {OWN_TOKENIZER}")
+            Self::NotCached { reference, offline: true, lack: Lack::File(file) } if file == TOKENIZER => {
+                format!(
+                    "unset HF_HUB_OFFLINE once to download it; if the repository has none, {}",
+                    name_a_tokenizer(reference)
+                )
             }
             Self::NotCached { offline: true, .. } => {
                 "unset HF_HUB_OFFLINE once to download it, or name a folder".to_owned()
             }
             Self::NotCached { reference, lack: Lack::File(file), .. } if file == TOKENIZER => {
-                format!("`sweep fetch {reference}` downloads it, `sweep run` does so by itself; {OWN_TOKENIZER}")
+                format!(
+                    "`sweep fetch {reference}` downloads it, `sweep run` does so by itself; if the repository has none, {}",
+                    name_a_tokenizer(reference)
+                )
             }
             Self::NotCached { reference, .. } => {
                 format!("`sweep fetch {reference}` downloads it; `sweep run` does so by itself")
             }
-            Self::TokenizerNotCached { offline: true, .. } => {
-                "unset HF_HUB_OFFLINE once to download it, or name the folder that holds neox-tokenizer/20B_tokenizer.json with --data-dir \
-                 or SWEEP_DATA_DIR"
-                    .to_owned()
+            Self::TokenizerNotCached { offline: true, instead, .. } => {
+                format!("unset HF_HUB_OFFLINE once to download it, or {instead}")
             }
-            Self::TokenizerNotCached { .. } => {
-                "`sweep fetch FILE` downloads what an experiment needs and `sweep run` does so by itself; or name the folder that holds \
-                 neox-tokenizer/20B_tokenizer.json with --data-dir or SWEEP_DATA_DIR"
-                    .to_owned()
+            Self::TokenizerNotCached { instead, .. } => {
+                format!(
+                    "`sweep fetch FILE` downloads what an experiment needs and `sweep run` does so by itself; or {instead}"
+                )
             }
             Self::NoModel { .. } => {
                 "safetensors and pytorch_model.bin are read; name another repository or revision".to_owned()
             }
-            Self::NoTokenizer { .. } => {
-                "download it into a folder, put the tokenizer.json that it was trained with there, and name the folder"
-                    .to_owned()
-            }
+            Self::NoTokenizer { reference, .. } => name_a_tokenizer(reference),
+            Self::NoTokenizerThere { .. } => TOKENIZER_FORMS.to_owned(),
         })
     }
 }
@@ -213,12 +220,27 @@ impl Hub {
         Ok(model)
     }
 
-    /// The `tokenizer.json` of a repository for `reference`, a model that has none of its own.
-    pub(super) fn tokenizer(&self, reference: &str, repository: &str) -> Result<PathBuf, CatalogError> {
+    /// The `tokenizer.json` of a repository, `owner/name` or `owner/name@revision`, for `reference`, a model that has none of its own or
+    /// is to use another; `instead` says what else its user could name.
+    pub(super) fn tokenizer(
+        &self,
+        reference: &str,
+        repository: &str,
+        instead: &'static str,
+    ) -> Result<PathBuf, CatalogError> {
+        let named = Named::parse(reference, repository).map_err(Refusal::from)?;
         let mut tokenizers = self.tokenizers.lock().unwrap_or_else(PoisonError::into_inner);
-        let (commit, path) = self.obtain_tokenizer(reference, repository, tokenizers.is_empty())?;
+        let asked =
+            |known: &HubCommit| known.repository == named.repository.to_string() && known.revision == named.revision;
+        let first = !tokenizers.values().any(asked);
+        let (commit, path) = self.obtain_tokenizer(&named, first, instead)?;
         tokenizers.insert(reference.to_owned(), commit);
         Ok(path)
+    }
+
+    /// Forgets the tokenizer of `reference`, which uses its own again.
+    pub(super) fn forget_tokenizer(&self, reference: &str) {
+        self.tokenizers.lock().unwrap_or_else(PoisonError::into_inner).remove(reference);
     }
 
     /// The commits that the models and data sets asked for so far stand for, each in the order of their names.
@@ -276,44 +298,45 @@ impl Hub {
 
     fn obtain_tokenizer(
         &self,
-        reference: &str,
-        repository: &str,
+        named: &Named,
         first: bool,
+        instead: &'static str,
     ) -> Result<(HubCommit, PathBuf), Refusal> {
-        let repository = Repository::new(Kind::Model, repository)?;
+        let Named { reference, repository, revision } = named;
         let settings = Settings::from_env()?;
         let cache = Cache::new(settings.cache.clone());
         let look = || -> Result<Result<(HubCommit, PathBuf), Lack>, Refusal> {
             let lack = || Lack::TokenizerOf(repository.clone());
-            let Some(commit) = cache.commit(&repository, MAIN)? else { return Ok(Err(lack())) };
-            let path = cached_tokenizer(&cache, &repository, &commit)?;
-            Ok(path.map(|path| (commit_of(reference, &repository, MAIN, &commit), path)).ok_or_else(lack))
+            let Some(commit) = cache.commit(repository, revision)? else { return Ok(Err(lack())) };
+            let path = cached_tokenizer(&cache, repository, &commit)?;
+            Ok(path.map(|path| (named.commit(repository, revision, &commit), path)).ok_or_else(lack))
         };
         let downloads = self.allowed(&settings);
         if !(first && downloads == Downloads::Refresh)
             && let Some(found) = usable(look(), downloads)?
         {
-            self.note_unasked(reference, MAIN, &settings, None);
+            self.note_unasked(reference, revision, &settings, None);
             return Ok(found);
         }
         let asked = match downloads {
             Downloads::Never => Ok(()),
             Downloads::Missing | Downloads::Refresh => {
                 let mut progress = Progress::start(reference);
-                download_tokenizer(&Client::new(&settings), &repository, &mut |event| progress.show(&event))
+                let report = &mut |event: hub::Event<'_>| progress.show(&event);
+                download_tokenizer(&Client::new(&settings), reference, repository, revision, report)
             }
         };
         let unreachable = unreachable(asked)?;
         let found = look()?;
         match (found, unreachable) {
             (Ok(found), unreachable) => {
-                self.note_unasked(reference, MAIN, &settings, unreachable.as_ref());
+                self.note_unasked(reference, revision, &settings, unreachable.as_ref());
                 Ok(found)
             }
             (Err(_), Some(error)) => Err(error.into()),
             (Err(_), None) => {
-                let offline = settings.offline;
-                Err(Refusal::TokenizerNotCached { reference: reference.to_owned(), repository, offline })
+                let (reference, repository) = (reference.clone(), repository.clone());
+                Err(Refusal::TokenizerNotCached { reference, repository, offline: settings.offline, instead })
             }
         }
     }
@@ -396,10 +419,19 @@ fn tokenizer_files(listed: &[String]) -> Vec<&'static str> {
     [TOKENIZER].into_iter().chain(config).collect()
 }
 
-fn download_tokenizer(client: &Client, repository: &Repository, report: hub::Report<'_>) -> Result<(), Refusal> {
-    let Listing { commit, files } = client.list(repository, MAIN, report)?;
+fn download_tokenizer(
+    client: &Client,
+    reference: &str,
+    repository: &Repository,
+    revision: &str,
+    report: hub::Report<'_>,
+) -> Result<(), Refusal> {
+    let Listing { commit, files } = client.list(repository, revision, report)?;
+    if !files.iter().any(|file| file == TOKENIZER) {
+        return Err(Refusal::NoTokenizerThere { reference: reference.to_owned(), repository: repository.clone() });
+    }
     client.fetch(repository, &commit, &tokenizer_files(&files), report)?;
-    Ok(client.pin(repository, MAIN, &commit)?)
+    Ok(client.pin(repository, revision, &commit)?)
 }
 
 /// Brings everything that [`cached`] looks for into the cache: what is small first, so that a repository that cannot be used is
@@ -420,11 +452,11 @@ fn download(client: &Client, named: &Named, parts: Parts) -> Result<(), Refusal>
     } else {
         let other = if parts == Parts::All { named.tokenizer_repository()? } else { None };
         if other.is_none() && parts == Parts::All {
-            return Err(Refusal::NoTokenizer { repository: repository.clone() });
+            return Err(Refusal::NoTokenizer { reference: named.reference.clone(), repository: repository.clone() });
         }
         client.fetch(repository, &commit, &[CONFIG], report)?;
         if let Some(other) = other {
-            download_tokenizer(client, &other, report)?;
+            download_tokenizer(client, &named.reference, &other, MAIN, report)?;
         }
     }
     let folder = client.fetch(repository, &commit, &[weights], report)?;

@@ -38,18 +38,22 @@ impl Hub {
         Data::None
     }
 
-    pub(super) fn tokenizer(&self, reference: &str, repository: &str) -> Result<PathBuf, CatalogError> {
+    pub(super) fn tokenizer(
+        &self,
+        reference: &str,
+        repository: &str,
+        instead: &'static str,
+    ) -> Result<PathBuf, CatalogError> {
         Err(CatalogError {
             message: format!(
                 "`{reference}` needs the tokenizer of {repository}, and this program was built without the feature `hub`"
             ),
-            hint: Some(
-                "name the folder that holds neox-tokenizer/20B_tokenizer.json with --data-dir or SWEEP_DATA_DIR"
-                    .to_owned(),
-            ),
+            hint: Some(instead.to_owned()),
             label: "not on this machine",
         })
     }
+
+    pub(super) fn forget_tokenizer(&self, _reference: &str) {}
 
     pub(super) fn model(&self, reference: &str, _rest: &str, _parts: Parts) -> Result<HubModel, CatalogError> {
         Err(CatalogError {

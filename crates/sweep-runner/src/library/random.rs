@@ -12,6 +12,10 @@ use super::hub::Hub;
 use super::{LibraryError, UNKNOWN};
 use crate::config::CatalogError;
 
+/// Where the tokenizer may be besides the hub.
+const IN_DATA_DIR: &str =
+    "name the folder that holds neox-tokenizer/20B_tokenizer.json with --data-dir or SWEEP_DATA_DIR";
+
 /// Raised whenever a seed gives other weights than before.
 const WEIGHTS_VERSION: u32 = 1;
 
@@ -84,7 +88,7 @@ pub(super) fn tokenizer_json(reference: &str, data: &Data, hub: &Hub) -> Result<
     let unusable = |problem: String| LibraryError::NeoxTokenizer { reference: reference.to_owned(), problem };
     let path = match (data.neox_tokenizer(), data) {
         (Some(path), _) => path,
-        (None, Data::Hub(_)) => hub.tokenizer(reference, GPT_NEOX)?,
+        (None, Data::Hub(_)) => hub.tokenizer(reference, GPT_NEOX, IN_DATA_DIR)?,
         (None, _) => return Err(unusable("no data directory is named".to_owned())),
     };
     super::read(&path).map_err(|error| unusable(error.to_string()))

@@ -304,6 +304,10 @@ impl Catalog for WithAttention {
         Ok(facts)
     }
 
+    fn choose_tokenizer(&self, reference: &str, tokenizer: Option<&str>) -> Result<(), CatalogError> {
+        CATALOG.choose_tokenizer(reference, tokenizer)
+    }
+
     fn task(&self, name: &str, prompting: Prompting) -> Result<PlannedTask, CatalogError> {
         CATALOG.task(name, prompting)
     }
