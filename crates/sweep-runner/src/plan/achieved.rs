@@ -1,6 +1,7 @@
 //! Keep ratios for reductions that are to be achieved: solved before anything runs, from the lengths of the items alone.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use evaluation::{Scoring, Shapes, Solution};
 use reduction_strategies::registry::Strategy;
@@ -21,18 +22,47 @@ pub(super) struct Solver<'a> {
     /// Lengths under each protocol of the experiment, by model and task.
     shapes: HashMap<(usize, usize), Vec<Shapes>>,
     solved: HashMap<Asked, Solution>,
+    missed: Vec<Missed>,
+}
+
+/// A reduction that no keep ratio achieves, up to half a point. In percent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Missed {
+    /// Task, protocol, model and sites.
+    pub place: String,
+    /// The reduction that was asked for.
+    pub target: f64,
+    /// The nearest one that can be achieved.
+    pub nearest: f64,
+    /// The largest one.
+    pub most: f64,
+}
+
+impl fmt::Display for Missed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { place, target, nearest, most } = self;
+        write!(f, "{target} % on {place}: the nearest is {nearest} %, the most {most} %")
+    }
 }
 
 impl<'a> Solver<'a> {
     pub(super) fn new(experiment: &'a Experiment, catalog: &'a dyn Catalog) -> Self {
-        Self { experiment, catalog, shapes: HashMap::new(), solved: HashMap::new() }
+        Self { experiment, catalog, shapes: HashMap::new(), solved: HashMap::new(), missed: Vec::new() }
+    }
+
+    /// Refuses what was solved if some of it is not achieved, all of that at once.
+    ///
+    /// # Errors
+    /// [`GridError::NotAchieved`].
+    pub(super) fn finish(self) -> Result<(), GridError> {
+        if self.missed.is_empty() { Ok(()) } else { Err(GridError::NotAchieved(self.missed)) }
     }
 
     /// The keep ratio by which a strategy comes nearest to achieving `target` at the sites of `point`. Model, task and protocol are
     /// indices into the lists of the experiment.
     ///
     /// # Errors
-    /// A strategy with a count of its own, items that cannot be had, or a nearest reduction that is more than half a point away.
+    /// A strategy with a count of its own, or items that cannot be had. A reduction that is not achieved is an error of [`Solver::finish`].
     pub(super) fn solve(
         &mut self,
         (model, task, protocol): (usize, usize, usize),
@@ -62,14 +92,12 @@ impl<'a> Solver<'a> {
         let shapes = &shapes[protocol];
         let solution = shapes.solve(facts.n_layer(), &point.sites, &rule, target);
         if (solution.achieved - target).abs() > TOLERANCE {
-            return Err(GridError::NotAchieved {
+            let most = shapes.most(facts.n_layer(), &point.sites, &rule);
+            self.missed.push(Missed {
+                place: format!("{}, {protocol_name}, {}, {}", planned.name, facts.reference, point.schedule),
                 target: percent(target),
-                model: facts.reference.clone(),
-                protocol: protocol_name,
-                task: planned.name.clone(),
-                schedule: point.schedule.clone(),
                 nearest: percent(solution.achieved),
-                most: percent(shapes.most(facts.n_layer(), &point.sites, &rule)),
+                most: percent(most),
             });
         }
         self.solved.insert(asked, solution);

@@ -7,6 +7,7 @@ use miette::Diagnostic;
 use records::schema::{TrialKey, in_words};
 use thiserror::Error;
 
+use super::achieved::Missed;
 use super::{
     Cell, Estimate, Excluded, ExperimentPlan, PlannedTrial, Reason, Setting, claim, grid, ids, matching, probes, sample,
 };
@@ -92,28 +93,10 @@ pub enum GridError {
         /// The reduction that was asked for.
         target: f64,
     },
-    /// An achieved reduction that no keep ratio gives, up to half a point.
-    #[error(
-        "no keep ratio achieves {target} % FLOPs reduction on {task}, {protocol}, {model} at {schedule}: the nearest is {nearest} %, the \
-         most {most} %"
-    )]
-    #[diagnostic(help("{}", not_achieved_hint(*target, *most, task)))]
-    NotAchieved {
-        /// The reduction that was asked for, in percent.
-        target: f64,
-        /// The model.
-        model: String,
-        /// The protocol.
-        protocol: &'static str,
-        /// The task.
-        task: String,
-        /// The sites, in words.
-        schedule: String,
-        /// The nearest reduction that can be achieved, in percent.
-        nearest: f64,
-        /// The largest one.
-        most: f64,
-    },
+    /// Achieved reductions that no keep ratio gives, up to half a point.
+    #[error("no keep ratio achieves the FLOPs reduction that is asked for{}", missed_list(.0))]
+    #[diagnostic(help("{}", missed_hint(.0)))]
+    NotAchieved(Vec<Missed>),
     /// Items without which no achieved reduction can be solved.
     #[error("an achieved FLOPs reduction needs the lengths of {task} in the tokens of {model}: {problem}")]
     #[diagnostic(help("{help}"))]
@@ -157,15 +140,24 @@ const LEAKS: &str = "running text scored per token after a reduction leaks the f
 const NOT_CAUSAL: &str = "protocol `causal` takes strategies that decide each token from tokens up to it (block_causal, local_merge \
                           with decide: online); this one looks at later tokens. Use `aligned` and read its coverage, or `context`";
 
-/// What to do about a reduction that cannot be achieved.
-fn not_achieved_hint(target: f64, most: f64, task: &str) -> String {
-    let first = if target > most {
+/// Most reductions that one error lists.
+const MOST_MISSED: usize = 12;
+
+fn missed_list(missed: &[Missed]) -> String {
+    let shown = missed.iter().take(MOST_MISSED).map(|missed| format!("\n{missed}"));
+    let more = missed.len().saturating_sub(MOST_MISSED);
+    shown.chain((more > 0).then(|| format!("\nand {more} more"))).collect()
+}
+
+fn missed_hint(missed: &[Missed]) -> String {
+    let first = if missed.iter().all(|missed| missed.target > missed.most) {
         "ask for less, start at an earlier layer"
     } else {
-        "whole tokens are removed, so that few or short items make coarse steps: raise `limit`, ask for the nearest"
+        "whole tokens are removed at each site, so that short items make coarse steps: ask for the nearest, name fewer sites"
     };
-    let share = (target * 1e4).round() / 1e6;
-    format!("{first}, or leave the task out: `exclude: [{{ task: {task}, flops_reduction: {{ achieved: {share} }} }}]`")
+    format!(
+        "{first}, or leave the cells out: `exclude: [{{ task: .., protocol: .., flops_reduction: {{ achieved: .. }} }}]`"
+    )
 }
 
 /// Multiplies an experiment out. `catalog` knows the lengths of items, which achieved reductions are solved on.

@@ -83,6 +83,7 @@ pub(super) fn expand(experiment: &Experiment, setting: &Setting, catalog: &dyn C
             }
         }
     }
+    solver.finish()?;
     Ok(grid)
 }
 

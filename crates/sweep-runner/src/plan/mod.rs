@@ -19,7 +19,7 @@ mod sample;
 mod tests;
 mod types;
 
-pub use achieved::TOLERANCE;
+pub use achieved::{Missed, TOLERANCE};
 pub use build::{GridError, MAX_CELLS, build};
 pub use estimate::{ASSUMED_CPU_FLOPS_PER_S, ASSUMED_CUDA_FLOPS_PER_S, Estimate};
 pub use probes::ProbeCell;
