@@ -151,9 +151,9 @@ fn a_folder_takes_its_tokenizer_from_where_the_experiment_says() {
       ·             ╰── unusable tokenizer
     3 │ tasks: [world_lambada, world_piqa]
       ╰────
-     help: name the one that it was trained with: `models: [{ path: ./model, tokenizer: EleutherAI/gpt-neox-
-           20b }]`; a tokenizer is a repository of the hub (`<owner>/<name>`, perhaps with `@<revision>`), a
-           folder with tokenizer.json, or the file itself. For state-spaces models neox-
+     help: name the one that it was trained with, for example `models: [{ path: ./model, tokenizer: EleutherAI/
+           gpt-neox-20b }]`; a tokenizer is a repository of the hub (`<owner>/<name>`, perhaps with
+           `@<revision>`), a folder with tokenizer.json, or the file itself. For state-spaces models neox-
            tokenizer/20B_tokenizer.json in the folder that --data-dir or SWEEP_DATA_DIR names serves too
     ");
     // The content decides, wherever it is.

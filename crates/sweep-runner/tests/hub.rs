@@ -206,9 +206,9 @@ fn repositories_that_cannot_be_used_are_refused_before_their_weights_are_there()
     ");
     insta::assert_snapshot!(fetch("hub:test/no-tokenizer"), @"
     × hub:test/no-tokenizer: test/no-tokenizer has no tokenizer.json
-    help: name the one that it was trained with: `models: [{ path: hub:test/no-tokenizer, tokenizer:
-          EleutherAI/gpt-neox-20b }]`; a tokenizer is a repository of the hub (`<owner>/<name>`, perhaps with
-          `@<revision>`), a folder with tokenizer.json, or the file itself
+    help: name the one that it was trained with, for example `models: [{ path: hub:test/no-tokenizer,
+          tokenizer: EleutherAI/gpt-neox-20b }]`; a tokenizer is a repository of the hub (`<owner>/<name>`,
+          perhaps with `@<revision>`), a folder with tokenizer.json, or the file itself
     ");
     insta::assert_snapshot!(fetch("hub:test/modle"), @"
         × hub:test/modle: the hub has no repository test/modle
@@ -324,9 +324,9 @@ fn a_cached_model_without_its_tokenizer_says_so() {
     3 │ tasks: [world_lambada, world_piqa]
       ╰────
      help: `sweep fetch hub:test/model` downloads it, `sweep run` does so by itself; if the repository has
-           none, name the one that it was trained with: `models: [{ path: hub:test/model, tokenizer:
-           EleutherAI/gpt-neox-20b }]`; a tokenizer is a repository of the hub (`<owner>/<name>`, perhaps with
-           `@<revision>`), a folder with tokenizer.json, or the file itself
+           none, name the one that it was trained with, for example `models: [{ path: hub:test/model,
+           tokenizer: EleutherAI/gpt-neox-20b }]`; a tokenizer is a repository of the hub (`<owner>/<name>`,
+           perhaps with `@<revision>`), a folder with tokenizer.json, or the file itself
     ");
     let offline = hubbed.command(&["run", "tiny.yaml", "--out", "out"]).env("HF_HUB_OFFLINE", "1").output().unwrap();
     insta::assert_snapshot!(text(&offline.stderr), @"
@@ -339,15 +339,15 @@ fn a_cached_model_without_its_tokenizer_says_so() {
     3 │ tasks: [world_lambada, world_piqa]
       ╰────
      help: unset HF_HUB_OFFLINE once to download it; if the repository has none, name the one that it was
-           trained with: `models: [{ path: hub:test/model, tokenizer: EleutherAI/gpt-neox-20b }]`; a tokenizer
-           is a repository of the hub (`<owner>/<name>`, perhaps with `@<revision>`), a folder with
+           trained with, for example `models: [{ path: hub:test/model, tokenizer: EleutherAI/gpt-neox-20b }]`;
+           a tokenizer is a repository of the hub (`<owner>/<name>`, perhaps with `@<revision>`), a folder with
            tokenizer.json, or the file itself
     ");
     insta::assert_snapshot!(hubbed.refused(&["fetch", "hub:test/model"]), @"
     × hub:test/model: test/model has no tokenizer.json
-    help: name the one that it was trained with: `models: [{ path: hub:test/model, tokenizer: EleutherAI/gpt-
-          neox-20b }]`; a tokenizer is a repository of the hub (`<owner>/<name>`, perhaps with `@<revision>`),
-          a folder with tokenizer.json, or the file itself
+    help: name the one that it was trained with, for example `models: [{ path: hub:test/model, tokenizer:
+          EleutherAI/gpt-neox-20b }]`; a tokenizer is a repository of the hub (`<owner>/<name>`, perhaps with
+          `@<revision>`), a folder with tokenizer.json, or the file itself
     ");
     fs::remove_file(snapshot.join("config.json")).unwrap();
     assert!(hubbed.refused(&["plan", "tiny.yaml"]).contains("in the cache without config.json"));

@@ -9,6 +9,6 @@ pub(super) const TOKENIZER_FORMS: &str = "a tokenizer is a repository of the hub
 /// What to do about a model that has no tokenizer.
 pub(super) fn name_a_tokenizer(reference: &str) -> String {
     format!(
-        "name the one that it was trained with: `models: [{{ path: {reference}, tokenizer: {GPT_NEOX} }}]`; {TOKENIZER_FORMS}"
+        "name the one that it was trained with, for example `models: [{{ path: {reference}, tokenizer: {GPT_NEOX} }}]`; {TOKENIZER_FORMS}"
     )
 }

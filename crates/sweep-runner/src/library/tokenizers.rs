@@ -146,7 +146,8 @@ fn names_repository(text: &str) -> bool {
     let name = text.split_once('@').map_or(text, |(name, _)| name);
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let part = |part: &str| part.starts_with(|c: char| c.is_ascii_alphanumeric()) && part.chars().all(allowed);
-    !name.ends_with(".json") && name.split_once('/').is_some_and(|(owner, name)| part(owner) && part(name))
+    let is_file = Path::new(name).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
+    !is_file && name.split_once('/').is_some_and(|(owner, name)| part(owner) && part(name))
 }
 
 /// The most used tokenizer, where what was written is nearly its name.
