@@ -63,6 +63,7 @@ pub struct TrialKey {
 
 impl TrialKey {
     /// The key without what may differ within an arm: the id, the seed, and the keep ratio where it was solved task by task.
+    #[must_use]
     pub fn arm(&self) -> Self {
         let mut arm = Self { trial_id: String::new(), seed: 0, ..self.clone() };
         if arm.flops_reduction_asked.is_some() {

@@ -1,6 +1,7 @@
 //! Keep ratios for reductions that are to be achieved: solved before anything runs, from the lengths of the items alone.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 
 use evaluation::{Scoring, Shapes, Solution};
@@ -82,12 +83,9 @@ impl<'a> Solver<'a> {
         if let Some(solution) = self.solved.get(&asked) {
             return Ok(*solution);
         }
-        let shapes = match self.shapes.get(&(model, task)) {
-            Some(shapes) => shapes,
-            None => {
-                let shapes = read_shapes(self.experiment, self.catalog, facts, planned)?;
-                self.shapes.entry((model, task)).or_insert(shapes)
-            }
+        let shapes = match self.shapes.entry((model, task)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(free) => free.insert(read_shapes(self.experiment, self.catalog, facts, planned)?),
         };
         let shapes = &shapes[protocol];
         let solution = shapes.solve(facts.n_layer(), &point.sites, &rule, target);
