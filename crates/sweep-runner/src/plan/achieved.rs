@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::fmt;
 
 use evaluation::{Scoring, Shapes, Solution};
 use reduction_strategies::registry::Strategy;
 
-use super::GridError;
+use super::error::{GridError, Missed};
 use crate::config::{Catalog, Experiment, ModelFacts, PlannedTask, SchedulePoint};
 
 /// Largest distance of the achieved reduction from the one asked for: half a percentage point, within which reductions are compared.
@@ -24,26 +23,6 @@ pub(super) struct Solver<'a> {
     shapes: HashMap<(usize, usize), Vec<Shapes>>,
     solved: HashMap<Asked, Solution>,
     missed: Vec<Missed>,
-}
-
-/// A reduction that no keep ratio achieves, up to half a point. In percent.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Missed {
-    /// Task, protocol, model and sites.
-    pub place: String,
-    /// The reduction that was asked for.
-    pub target: f64,
-    /// The nearest one that can be achieved.
-    pub nearest: f64,
-    /// The largest one.
-    pub most: f64,
-}
-
-impl fmt::Display for Missed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { place, target, nearest, most } = self;
-        write!(f, "{target} % on {place}: the nearest is {nearest} %, the most {most} %")
-    }
 }
 
 impl<'a> Solver<'a> {

@@ -8,11 +8,9 @@ use records::claim::{ArmName, PlannedClaim, PlannedComparison};
 use reduction_strategies::options::OptionValue;
 
 use super::claim_rows;
+use super::error::MOST_COMPARISONS;
 use super::{ExperimentPlan, GridError, PlannedTrial, matching};
 use crate::config::{Amount, Claim, Comparison, Condition, Entry, Scoring, Selector};
-
-/// Most comparisons of one claim: the corrected interval of the strictest one still has two of 10,000 resamples beyond each end.
-pub(super) const MOST_COMPARISONS: usize = 100;
 
 /// Trials of the plan, by index, that differ by their seed alone, or by their task where a reduction is achieved on each.
 struct Arm(Vec<usize>);

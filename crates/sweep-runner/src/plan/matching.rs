@@ -1,11 +1,30 @@
-//! Which cells `exclude` and `zip` speak of.
+//! Which cells run: what a protocol refuses, and which cells `exclude` and `zip` speak of.
 //!
-//! The two read a key that a trial does not have (an option of another strategy, a ratio of `dense`) in opposite ways:
+//! `exclude` and `zip` read a key that a trial does not have (an option of another strategy, a ratio of `dense`) in opposite ways:
 //! in `exclude` it never matches, so that nothing is lost by accident; in `zip` it does not restrict, so that controls
 //! and the baseline stay in.
 
-use super::PlannedTrial;
-use crate::config::{Amount, Condition, Experiment, PlannedTask, Selector, same_value};
+use evaluation::protocol::{self, Refusal};
+
+use super::{PlannedTrial, Reason};
+use crate::config::{Amount, Condition, Experiment, PlannedTask, Scoring, Selector, same_value};
+
+const LEAKS: &str = "running text scored per token after a reduction leaks the future: later tokens decide which earlier ones \
+                     stay. Use protocol `context`, which scores the second half of a text after its reduced first half, or \
+                     `causal` with a causal strategy";
+
+const NOT_CAUSAL: &str = "protocol `causal` takes strategies that decide each token from tokens up to it (block_causal, local_merge \
+                          with decide: online); this one looks at later tokens. Use `aligned` and read its coverage, or `context`";
+
+/// Cells that would report a number which means something else than it says.
+pub(super) fn refusal(trial: &PlannedTrial, task: &PlannedTask) -> Option<Reason> {
+    let (reduces, running_text) = (!trial.key.sites.is_empty(), task.kind == Scoring::RunningText);
+    let refusal = protocol::find(&trial.key.protocol)?.refuses(running_text, reduces, trial.strategy.is_causal())?;
+    Some(Reason::Nature(match refusal {
+        Refusal::NotCausal => NOT_CAUSAL,
+        Refusal::LeaksFuture => LEAKS,
+    }))
+}
 
 /// Index of the first map of `exclude` that matches the cell.
 pub(super) fn excluding(experiment: &Experiment, trial: &PlannedTrial, task: &PlannedTask) -> Option<usize> {
@@ -25,7 +44,7 @@ pub(super) fn candidates(experiment: &Experiment, trials: &[PlannedTrial]) -> Ve
 /// Whether a trial runs a task, unless a sample leaves it out.
 pub(super) fn runs(experiment: &Experiment, trial: &PlannedTrial, task: &PlannedTask) -> bool {
     trial.has_task(&task.name)
-        && super::build::refusal(trial, task).is_none()
+        && refusal(trial, task).is_none()
         && excluding(experiment, trial, task).is_none()
         && is_listed(experiment, trial, task)
 }
