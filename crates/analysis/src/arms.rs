@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use records::schema::{Aggregate, TrialKey};
+use records::schema::TrialKey;
 
 use super::statistics::{
     Contributions, Difference, Estimate, difference_of_replicates, estimate_from_replicates, mean_of_shares,
@@ -180,7 +180,7 @@ fn pool_task(cells: &[&Cell]) -> Option<ArmTask> {
     let metric = first.record.primary_metric.clone();
     let of = |cell: &Cell| cell.metrics.iter().position(|m| m.metric == metric);
     let position = of(first)?;
-    let lower_is_better = first.record.metrics[position].aggregate == Aggregate::ExpNegMean;
+    let lower_is_better = first.record.metrics[position].lower_is_better();
     let single = &first.metrics[position];
     let seeds = cells.len() as f64;
     let (estimate, difference, replicates) = if cells.len() == 1 {

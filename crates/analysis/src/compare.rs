@@ -7,7 +7,8 @@ use std::str::FromStr;
 
 use hint::Hint;
 use records::identity::changes;
-use records::schema::{Aggregate, CellRecord, MetricRecord, Status, TrialKey, in_words};
+use records::names::is_loss;
+use records::schema::{CellRecord, MetricRecord, Status, TrialKey, in_words};
 use thiserror::Error;
 
 use super::arms::pooling_key;
@@ -362,9 +363,10 @@ fn compare_task(
     let a = Contributions::of_items(&left.metric, 0..partners.len());
     let b = Contributions::of_items(&right.metric, partners.iter().copied());
     let Difference { value, interval, p_value } = paired_difference(&b, &a, None, &resamples);
-    let lower_is_better = left.metric.aggregate == Aggregate::ExpNegMean;
-    // Contributions to a perplexity are log-likelihoods: there, too, more is better.
-    let better = |x: f64, y: f64| usize::from(x > y + 1e-12);
+    let lower_is_better = left.metric.lower_is_better();
+    // Contributions to a perplexity are log-likelihoods: there, too, more is better. Those to a loss are nats.
+    let sign = if is_loss(&left.metric.metric) { -1.0 } else { 1.0 };
+    let better = |x: f64, y: f64| usize::from(sign * x > sign * y + 1e-12);
     let steps = a.values().iter().zip(b.values());
     let signs = steps.fold([0, 0], |[won, lost], (a, b)| [won + better(*b, *a), lost + better(*a, *b)]);
     let row = Row {
@@ -410,6 +412,8 @@ fn mean(rows: &[Row], replicates: &[[Vec<f64>; 2]]) -> Row {
 
 #[cfg(test)]
 mod tests {
+    use records::schema::Aggregate;
+
     use super::*;
 
     fn averaged(items: &[&str], values: &[f64]) -> Averaged {

@@ -35,7 +35,12 @@ pub(crate) fn read(dir: &Path) -> Result<Recorded, AnalyseError> {
     let cells =
         plan.cells.par_iter().map(|id| read_cell(&folder.join(format!("{id}.json")))).collect::<Result<Vec<_>, _>>()?;
     check_cohorts(&plan, &cells, &folder)?;
-    let cells: Vec<CellRecord> = cells.into_iter().flatten().collect();
+    let mut cells: Vec<CellRecord> = cells.into_iter().flatten().collect();
+    if let Some(primary) = &plan.primary {
+        // A cell that failed has no metric at all.
+        let reports = |cell: &CellRecord| cell.metrics.iter().any(|metric| metric.metric == *primary);
+        cells.iter_mut().filter(|cell| reports(cell)).for_each(|cell| cell.primary_metric.clone_from(primary));
+    }
     warn_of_mixed_code(&cells);
     // An experiment may have probes alone.
     if cells.is_empty() && !(plan.cells.is_empty() && index_path(dir).exists()) {

@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 use common::{model, reduction, task};
 use evaluation::Reduction;
 use evaluation::probes::{self, Key, Probe, ProbeSetup, ProbeTable, Subject};
-use evaluation::tasks::{Context, Item, ItemFacts, Request, TaskKind};
+use evaluation::tasks::{Context, Item, Request, TaskKind};
 use reduction_strategies::options::{OptionValue, ResolvedOptions};
 use ssm_model::checkpoint::CheckpointError;
 use ssm_model::{LanguageModel, ModelConfig, Placement, RandomWeights, WeightSource};
@@ -97,8 +97,7 @@ fn item(context: Vec<u32>, necessary: Vec<u32>) -> Item {
         gold: None,
         contexts: vec![Context { tokens: context, necessary }],
         requests: vec![Request { context: 0, continuation: vec![3], scored: vec![0], characters: 1 }],
-        recalls: Vec::new(),
-        facts: ItemFacts::default(),
+        ..Item::default()
     }
 }
 

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 
 use crate::guards::GuardRow;
+use crate::names::is_loss;
 use crate::plan::Cohort;
 use crate::probes::{PROBE_SCHEMA_VERSION, ProbeRecord};
 use crate::schema::{Aggregate, CellRecord, ItemRecord, MetricRecord, SCHEMA_VERSION, SiteRecord, Status, TrialKey};
@@ -12,8 +13,6 @@ use crate::schema::{Aggregate, CellRecord, ItemRecord, MetricRecord, SCHEMA_VERS
 const ROUNDING: f64 = 1e-3;
 /// Difference of numbers that were written and read again.
 const SAME: f64 = 1e-9;
-/// The one mean whose contributions are no shares of their weights.
-const NO_SHARE: &str = "bits_per_byte";
 
 fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(why()) }
@@ -116,7 +115,7 @@ fn metric(metric: &MetricRecord, items: &[ItemRecord]) -> Result<(), String> {
         match metric.aggregate {
             Aggregate::Mean => {
                 let (least, most) =
-                    if metric.metric == NO_SHARE { (-ROUNDING, f64::INFINITY) } else { (0.0, weight + SAME) };
+                    if is_loss(&metric.metric) { (-ROUNDING, f64::INFINITY) } else { (0.0, weight + SAME) };
                 ensure(value >= least, || of("negative"))?;
                 ensure(value <= most, || of("more than all of it"))?;
             }
@@ -137,12 +136,11 @@ fn site(record: &SiteRecord, trial: &TrialKey) -> Result<(), String> {
     ensure(similarity.abs() <= 1.0 + ROUNDING, || format!("site {site}: a cosine of {similarity}"))
 }
 
-/// Checks a cell against what a plan asks under its id: everything that decides the numbers. `primary_metric` is that of the task,
-/// where it is known.
+/// Checks a cell against what a plan asks under its id: everything that decides the numbers. `primary_metric` is that of the task.
 ///
 /// # Errors
 /// What differs, in words.
-pub fn asked(record: &CellRecord, trial: &TrialKey, task: &str, primary_metric: Option<&str>) -> Result<(), String> {
+pub fn asked(record: &CellRecord, trial: &TrialKey, task: &str, primary_metric: &str) -> Result<(), String> {
     let own = &record.trial;
     let same = [
         ("trial_id", own.trial_id == trial.trial_id),
@@ -158,7 +156,7 @@ pub fn asked(record: &CellRecord, trial: &TrialKey, task: &str, primary_metric: 
         ("device", own.device == trial.device),
         ("dtype", own.dtype == trial.dtype),
         ("task", record.task == task),
-        ("primary_metric", primary_metric.is_none_or(|name| name == record.primary_metric)),
+        ("primary_metric", record.primary_metric == primary_metric),
     ];
     match same.iter().find(|(_, same)| !same) {
         Some((what, _)) => Err(format!("its `{what}` is not the one that the plan asks for")),

@@ -1,6 +1,12 @@
 //! Names that readers of results know without the engine. The engine's own tables decide; a test of `sweep-runner` compares these with
 //! them.
 
+/// Whether a metric is a mean of nats or bits per something, where less is better and a value may be above 1.
+#[must_use]
+pub fn is_loss(metric: &str) -> bool {
+    matches!(metric, "loss" | "bits_per_byte") || metric.ends_with("_loss") || metric.starts_with("recall_loss_")
+}
+
 /// Prefix of a reference to a model with random weights.
 pub const RANDOM: &str = "random:";
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Split;
 use crate::code::Code;
+use crate::names::is_loss;
 
 /// Version of this layout and of what its numbers count; part of every cell id, so that a change never mixes old and new
 /// records.
@@ -177,6 +178,14 @@ pub struct MetricRecord {
     pub aggregate: Aggregate,
     /// `(value, weight)` of each item.
     pub contributions: Vec<(f64, f64)>,
+}
+
+impl MetricRecord {
+    /// Whether a lower value is the better one: perplexities and losses.
+    #[must_use]
+    pub fn lower_is_better(&self) -> bool {
+        self.aggregate == Aggregate::ExpNegMean || is_loss(&self.metric)
+    }
 }
 
 /// One item of one cell.

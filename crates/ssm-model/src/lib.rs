@@ -36,6 +36,7 @@ mod error;
 mod loader;
 mod model;
 mod random;
+pub mod shipped;
 mod signals;
 mod state;
 mod stream;

@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use evaluation::tasks::{self, Data, Prompting, Source as TaskSource, Task, TaskError, Unfit};
+use evaluation::tasks::{self, Data, Prompting, Source as TaskSource, Task, TaskError, TaskRef};
 use evaluation::tokenizer::{Tokenizer, TokenizerError};
 use evaluation::{Layout, Shapes};
 use hint::Hint;
@@ -23,7 +23,7 @@ use records::schema::Failure;
 use reduction_strategies::spelling::nearest;
 use ssm_model::catalog::{self, Builtin};
 use ssm_model::checkpoint::{Checkpoint, CheckpointError};
-use ssm_model::{LanguageModel, ModelConfig, ModelError, Placement};
+use ssm_model::{LanguageModel, ModelConfig, ModelError, Placement, shipped};
 use thiserror::Error;
 
 use random::RandomModel;
@@ -167,8 +167,13 @@ pub struct Library {
     tokenizers: Tokenizers,
     /// Models that were opened for planning and wait to be loaded.
     opened: Mutex<BTreeMap<String, Opened>>,
+    /// Tasks that were loaded.
+    loaded: Mutex<Vec<(TaskKey, Arc<Task>)>>,
     hub: Arc<Hub>,
 }
+
+/// Digest of the tokenizer, task and items: what decides the tokens of a task.
+type TaskKey = (String, TaskRef, ItemChoice);
 
 impl Library {
     /// The library of this installation. It downloads nothing.
@@ -229,32 +234,41 @@ impl Library {
         }
     }
 
-    /// Loads the items of a task in the tokens of a model.
+    /// Loads the items of a task in the tokens of a model, once for all models of one tokenizer.
     ///
     /// # Errors
     /// No such task, no data for it, a damaged file, or a model without tokenizer.
-    pub fn load_task(&self, model: &str, name: &str, items: ItemChoice) -> Result<Task, LibraryError> {
+    pub fn load_task(&self, model: &str, task: &TaskRef, items: ItemChoice) -> Result<Arc<Task>, LibraryError> {
+        let digest = self.with_tokenizer(model, Tokenizer::digest)?;
+        let key = (digest, task.clone(), items);
+        let known = |loaded: &Vec<(TaskKey, Arc<Task>)>| {
+            loaded.iter().find(|(known, _)| *known == key).map(|(_, task)| Arc::clone(task))
+        };
+        if let Some(task) = known(&self.loaded.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(task);
+        }
         let ItemChoice { prompting, split, limit } = items;
-        self.of_task(model, prompting, |source, tokenizer| tasks::load(name, source, tokenizer, split, limit))
+        let source = self.tasks(prompting);
+        let loaded = self.with_tokenizer(model, |tokenizer| tasks::load(task, &source, tokenizer, split, limit))??;
+        let loaded = Arc::new(loaded);
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).push((key, Arc::clone(&loaded)));
+        Ok(loaded)
     }
 
     /// What keeps a task from being scored by a model, as far as it can be told beforehand.
     ///
     /// # Errors
     /// As [`load_task`](Self::load_task).
-    pub fn unfit(&self, model: &str, name: &str, items: ItemChoice) -> Result<Option<Unfit>, LibraryError> {
-        let ItemChoice { prompting, split, limit } = items;
-        self.of_task(model, prompting, |source, tokenizer| tasks::unfit(name, source, tokenizer, split, limit))
-    }
-
-    fn of_task<T>(
-        &self,
-        model: &str,
-        prompting: Prompting,
-        run: impl FnOnce(&TaskSource, &Tokenizer) -> Result<T, TaskError>,
-    ) -> Result<T, LibraryError> {
-        let source = self.tasks(prompting);
-        Ok(self.with_tokenizer(model, |tokenizer| run(&source, tokenizer))??)
+    pub fn unfit(&self, model: &str, task: &TaskRef, items: ItemChoice) -> Result<Option<TaskError>, LibraryError> {
+        let source = self.tasks(items.prompting);
+        if !self.with_tokenizer(model, |tokenizer| tasks::is_suspicious(task, &source, tokenizer))?? {
+            return Ok(None);
+        }
+        match self.load_task(model, task, items) {
+            Ok(_) => Ok(None),
+            Err(LibraryError::Task(error)) => Ok(Some(error)),
+            Err(error) => Err(error),
+        }
     }
 
     /// Text of a token, for people to read.
@@ -282,8 +296,16 @@ fn read(path: &Path) -> Result<String, LibraryError> {
 
 fn source(reference: &str, hub: &Hub, parts: Parts) -> Result<Source, CatalogError> {
     if let Some(name) = reference.strip_prefix("builtin:") {
+        if let Some(model) = shipped::find(name) {
+            return model.folder().map(Source::Folder).map_err(|error| CatalogError {
+                message: error.to_string(),
+                hint: error.hint(),
+                label: "not on this machine",
+            });
+        }
         return catalog::builtin(name).map(Source::Builtin).ok_or_else(|| {
-            let names: Vec<&str> = catalog::builtins().iter().map(|builtin| builtin.name).collect();
+            let embedded = catalog::builtins().iter().map(|builtin| builtin.name);
+            let names: Vec<&str> = embedded.chain(shipped::shipped().iter().map(|model| model.name)).collect();
             let near = nearest(name, names.iter().copied());
             CatalogError {
                 label: UNKNOWN,
@@ -373,7 +395,7 @@ fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, LibraryError> {
         let extension = path.extension().and_then(|extension| extension.to_str());
         let is_tokenizer =
             path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("tokenizer"));
-        if path.is_file() && matches!(extension, Some("json" | "safetensors" | "bin")) && !is_tokenizer {
+        if path.is_file() && matches!(extension, Some("json" | "safetensors" | "zst" | "bin")) && !is_tokenizer {
             files.push(path);
         }
     }
@@ -390,13 +412,18 @@ fn as_catalog_error(error: LibraryError) -> CatalogError {
             label: match &other {
                 LibraryError::Task(TaskError::Unknown { .. }) | LibraryError::Catalog(_) => UNKNOWN,
                 LibraryError::Task(
-                    TaskError::NoDataDir { .. } | TaskError::NoData { .. } | TaskError::Dataset { .. },
+                    TaskError::NoDataDir { .. }
+                    | TaskError::NoData { .. }
+                    | TaskError::Dataset { .. }
+                    | TaskError::NoFile { .. }
+                    | TaskError::NotShipped(_),
                 ) => "not on this machine",
                 LibraryError::Task(
                     TaskError::NoExamples { .. }
                     | TaskError::FewExamples { .. }
                     | TaskError::FewUnderHeading { .. }
-                    | TaskError::NoDocuments { .. },
+                    | TaskError::NoDocuments { .. }
+                    | TaskError::NoText { .. },
                 ) => "not with these settings",
                 LibraryError::Task(
                     TaskError::Unreadable { .. } | TaskError::NotAFile { .. } | TaskError::TooLarge { .. },
@@ -455,11 +482,12 @@ impl Catalog for Library {
         })
     }
 
-    fn task(&self, name: &str, prompting: Prompting) -> Result<PlannedTask, CatalogError> {
+    fn task(&self, task: &TaskRef, prompting: Prompting) -> Result<PlannedTask, CatalogError> {
         let facts =
-            tasks::facts(name, &self.tasks(prompting)).map_err(|error| as_catalog_error(LibraryError::Task(error)))?;
+            tasks::facts(task, &self.tasks(prompting)).map_err(|error| as_catalog_error(LibraryError::Task(error)))?;
         Ok(PlannedTask {
-            name: name.to_owned(),
+            name: task.name(),
+            reference: task.clone(),
             items: facts.items,
             mean_context_tokens: facts.mean_context_tokens,
             mean_choice_tokens: facts.mean_continuation_tokens,
@@ -468,6 +496,8 @@ impl Catalog for Library {
                 tasks::TaskKind::MultipleChoice | tasks::TaskKind::Target => Scoring::LogLikelihood,
                 tasks::TaskKind::RunningText => Scoring::RunningText,
             },
+            metrics: facts.measures.iter().map(|measure| measure.name()).collect(),
+            primary_metric: facts.primary_metric,
             data_digest: facts.digest,
         })
     }
@@ -475,7 +505,7 @@ impl Catalog for Library {
     fn shapes(
         &self,
         model: &str,
-        task: &str,
+        task: &TaskRef,
         items: ItemChoice,
         protocols: &[evaluation::Scoring],
     ) -> Result<Vec<Shapes>, CatalogError> {

@@ -93,7 +93,7 @@ impl Layout {
 mod tests {
     use super::*;
     use crate::protocol::{ALIGNED, CONTEXT, UPSTREAM};
-    use crate::tasks::{Context, ItemFacts, Request};
+    use crate::tasks::{Context, Request};
 
     fn items(lengths: &[usize]) -> Vec<Item> {
         let item = |length: &usize| Item {
@@ -101,8 +101,7 @@ mod tests {
             gold: Some(0),
             contexts: vec![Context { tokens: vec![1; *length], necessary: Vec::new() }],
             requests: vec![Request { context: 0, continuation: vec![1], scored: vec![0], characters: 1 }; 2],
-            recalls: Vec::new(),
-            facts: ItemFacts::default(),
+            ..Item::default()
         };
         lengths.iter().map(item).collect()
     }

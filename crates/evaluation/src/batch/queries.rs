@@ -27,12 +27,13 @@ pub(crate) fn queries(kind: TaskKind, items: &[Item], scope: Scope) -> Vec<Query
 ///
 /// Where everything may be reduced, all tokens are scored but the first ones of a window, which an earlier window scored or which have
 /// no predecessor. Where only the context is, the first half of a window is the context and the rest is scored, unless more than half
-/// of it belongs to an earlier window already.
+/// of it belongs to an earlier window already. Of a text that an experiment cut, the context is what it says.
 fn running_text(index: u64, item: &Item, scope: Scope) -> Vec<Query> {
     let query = |(window, context): (usize, &Context)| {
         let tokens = &context.tokens;
         let from = item.scored_from(window);
-        let split = if scope == Scope::Context { (tokens.len() / 2).max(from) } else { from };
+        let halved = scope == Scope::Context && !item.facts.is_cut;
+        let split = if halved { (tokens.len() / 2).max(from) } else { from };
         let (context, continuation) = tokens.split_at(split);
         Query {
             item: index,
@@ -65,8 +66,8 @@ mod tests {
             gold: None,
             contexts: vec![window(0..5), window(2..7)],
             requests: Vec::new(),
-            recalls: Vec::new(),
             facts: ItemFacts { scored_from: vec![1, 3], ..ItemFacts::default() },
+            ..Item::default()
         };
         assert_eq!(
             split(&item, Scope::Input),

@@ -111,7 +111,7 @@ impl<'a> Question<'a> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::tasks::{Context, ItemFacts, Request};
+    use crate::tasks::{Context, Request};
 
     pub(in crate::probes) fn item(context: Vec<u32>, necessary: Vec<u32>, continuation: Vec<u32>) -> Item {
         let scored = (0..continuation.len() as u32).collect();
@@ -120,8 +120,7 @@ pub(super) mod tests {
             gold: None,
             contexts: vec![Context { tokens: context, necessary }],
             requests: vec![Request { context: 0, continuation, scored, characters: 1 }],
-            recalls: Vec::new(),
-            facts: ItemFacts::default(),
+            ..Item::default()
         }
     }
 

@@ -12,7 +12,7 @@ use crate::batch::pack::{batch, pack};
 use crate::batch::{Placement, Query};
 use crate::error::EvaluationError;
 use crate::score::{After, Reading};
-use crate::tasks::{Context, Item, ItemFacts, Request, TaskKind};
+use crate::tasks::{Context, Item, Request, TaskKind};
 use crate::{Evaluation, Reduction, Settings, Setup, evaluate, guards};
 
 /// Context of `context` tokens 10, 11, .. and the continuation after it, all scored.
@@ -238,8 +238,7 @@ fn a_protocol_is_one_declaration() {
             continuation,
             characters: 1,
         }],
-        recalls: Vec::new(),
-        facts: ItemFacts::default(),
+        ..Item::default()
     };
     let items = [item(vec![8]), item(vec![8, 21, 4])];
     let kept = |keep_ratio, sites: &[usize]| Reduction {

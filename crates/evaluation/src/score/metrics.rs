@@ -3,7 +3,7 @@
 pub use records::schema::Aggregate;
 
 use super::item::ItemScore;
-use crate::tasks::item::{Item, TaskKind};
+use crate::tasks::item::{Item, TaskKind, TokenClass};
 
 /// One metric with what each item adds to it.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,15 +85,33 @@ pub enum Measure {
     BytePerplexity,
     /// `bits_per_byte`: binary logarithm of `byte_perplexity`.
     BitsPerByte,
+    /// `loss`: nats of a scored token of the right answer, or of the text.
+    Loss,
+    /// `recall_loss`: nats of a token of a recalled word.
+    RecallLoss,
+    /// `recall_loss_near`: of one whose nearest earlier mention is less than 100 words back.
+    RecallLossNear,
+    /// `recall_loss_middle`: 100 to 299 words back.
+    RecallLossMiddle,
+    /// `recall_loss_far`: 300 to 999 words back.
+    RecallLossFar,
+    /// `recall_loss_farthest`: 1000 words back or more.
+    RecallLossFarthest,
+    /// `content_loss`: nats of a token of another content word.
+    ContentLoss,
+    /// `function_loss`: nats of a token of a function word.
+    FunctionLoss,
+    /// `other_loss`: nats of a token of punctuation.
+    OtherLoss,
 }
 
 /// What the tasks of a kind report where they do not say otherwise.
 #[must_use]
-pub(crate) fn measures(kind: TaskKind) -> &'static [Measure] {
+pub(crate) const fn measures(kind: TaskKind) -> &'static [Measure] {
     match kind {
-        TaskKind::MultipleChoice => &[Measure::Acc, Measure::AccNorm],
-        TaskKind::Target => &[Measure::Acc, Measure::TokenAcc, Measure::Perplexity],
-        TaskKind::RunningText => &[Measure::Perplexity, Measure::RecallPerplexity, Measure::RecallAcc],
+        TaskKind::MultipleChoice => &[Measure::Acc, Measure::AccNorm, Measure::Loss],
+        TaskKind::Target => &[Measure::Acc, Measure::TokenAcc, Measure::Perplexity, Measure::Loss],
+        TaskKind::RunningText => &[Measure::Perplexity, Measure::RecallPerplexity, Measure::RecallAcc, Measure::Loss],
     }
 }
 
@@ -123,17 +141,26 @@ impl Measure {
             Self::WordPerplexity => "word_perplexity",
             Self::BytePerplexity => "byte_perplexity",
             Self::BitsPerByte => "bits_per_byte",
+            Self::Loss => "loss",
+            Self::RecallLoss => "recall_loss",
+            Self::RecallLossNear => "recall_loss_near",
+            Self::RecallLossMiddle => "recall_loss_middle",
+            Self::RecallLossFar => "recall_loss_far",
+            Self::RecallLossFarthest => "recall_loss_farthest",
+            Self::ContentLoss => "content_loss",
+            Self::FunctionLoss => "function_loss",
+            Self::OtherLoss => "other_loss",
         }
     }
 
     fn aggregate(self) -> Aggregate {
         match self {
-            Self::Acc | Self::AccNorm | Self::TokenAcc | Self::RecallAcc | Self::BitsPerByte => Aggregate::Mean,
             Self::Perplexity
             | Self::TargetPerplexity
             | Self::RecallPerplexity
             | Self::WordPerplexity
             | Self::BytePerplexity => Aggregate::ExpNegMean,
+            _ => Aggregate::Mean,
         }
     }
 
@@ -172,8 +199,45 @@ impl Measure {
                 let bits = -loglikelihood(score) / std::f64::consts::LN_2;
                 (bits, share_asked(item, score) * item.facts.bytes as f64)
             }
+            Self::Loss => match item.gold {
+                Some(gold) => {
+                    let right = &score.choices[gold as usize];
+                    (-right.loglikelihood, right.asked as f64)
+                }
+                None => (-loglikelihood(score), asked(score)),
+            },
+            Self::RecallLoss => class_loss(item, score, |position| is_of(item, position, TokenClass::Recalled)),
+            Self::RecallLossNear => recall_loss(item, score, 0..100),
+            Self::RecallLossMiddle => recall_loss(item, score, 100..300),
+            Self::RecallLossFar => recall_loss(item, score, 300..1000),
+            Self::RecallLossFarthest => recall_loss(item, score, 1000..u32::MAX),
+            Self::ContentLoss => class_loss(item, score, |position| is_of(item, position, TokenClass::Content)),
+            Self::FunctionLoss => class_loss(item, score, |position| is_of(item, position, TokenClass::Function)),
+            Self::OtherLoss => class_loss(item, score, |position| is_of(item, position, TokenClass::Other)),
         }
     }
+}
+
+/// Nats of the tokens of a running text at the `wanted` positions, and how many of them were asked for.
+fn class_loss(item: &Item, score: &ItemScore, wanted: impl Fn(u32) -> bool) -> (f64, f64) {
+    let choice = &score.choices[0];
+    let from = choice.context_len as u32;
+    let read = choice.tokens.iter().filter(|target| wanted(from + target.index));
+    let asked = (from..from + choice.asked as u32).filter(|position| wanted(*position)).count();
+    debug_assert!(item.contexts.len() == 1, "classes are of texts that are read in one piece");
+    (-read.map(|target| f64::from(target.log_prob)).sum::<f64>(), asked as f64)
+}
+
+fn is_of(item: &Item, position: u32, class: TokenClass) -> bool {
+    item.classes.get(position as usize) == Some(&class)
+}
+
+/// Of recalled words whose nearest earlier mention is so many words back.
+fn recall_loss(item: &Item, score: &ItemScore, distances: std::ops::Range<u32>) -> (f64, f64) {
+    class_loss(item, score, |position| {
+        let index = item.recalls.binary_search(&position).ok();
+        index.and_then(|index| item.recall_distances.get(index)).is_some_and(|distance| distances.contains(distance))
+    })
 }
 
 /// Log-likelihood of all that was scored: the windows of a text add up.
@@ -226,7 +290,7 @@ mod tests {
             contexts: vec![Context { tokens: vec![1], necessary: Vec::new() }],
             requests: characters.iter().map(request).collect(),
             recalls: recalls.to_vec(),
-            facts: ItemFacts::default(),
+            ..Item::default()
         }
     }
 

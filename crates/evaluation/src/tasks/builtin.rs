@@ -1,14 +1,14 @@
-//! The reference tasks, compiled in.
+//! The tasks of lines that the program knows: the reference tasks, compiled in, and those cut from novels, which come as files.
 
 use super::facts::{TaskFacts, count};
 use super::fit::Suspects;
-use super::ids::Ids;
-use super::{Item, Split, Task, TaskError, TaskKind, in_split, wire};
-use crate::score::metrics::measures;
+use super::item_task::{ItemTask, Lines, RECALLED_TEXT};
+use super::{Split, TaskError, TaskKind};
+use crate::score::metrics::{Measure, measures};
 use crate::tokenizer::Tokenizer;
 
 /// A task that ships with the program.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct BuiltinTask {
     /// Name in experiment files.
     pub name: &'static str,
@@ -16,25 +16,41 @@ pub struct BuiltinTask {
     pub summary: &'static str,
     /// How it is scored.
     pub kind: TaskKind,
+    /// What is reported of it.
+    pub measures: &'static [Measure],
     /// The metric by which figures and tables show it.
     pub primary_metric: &'static str,
     /// One item a line; see the README beside the files.
-    pub(super) jsonl: &'static str,
+    pub(super) lines: Lines,
 }
 
-macro_rules! tasks {
+macro_rules! reference {
     ($(($name:literal, $kind:ident, $metric:literal, $summary:literal)),* $(,)?) => {
         &[$(BuiltinTask {
             name: $name,
             summary: $summary,
             kind: TaskKind::$kind,
+            measures: measures(TaskKind::$kind),
             primary_metric: $metric,
-            jsonl: include_str!(concat!("../../assets/reference-tasks/", $name, ".jsonl")),
+            lines: Lines::Embedded(include_str!(concat!("../../assets/reference-tasks/", $name, ".jsonl"))),
         }),*]
     };
 }
 
-static TASKS: &[BuiltinTask] = tasks![
+macro_rules! books {
+    ($(($name:literal, $kind:ident, $measures:expr, $metric:literal, $summary:literal)),* $(,)?) => {
+        &[$(BuiltinTask {
+            name: $name,
+            summary: $summary,
+            kind: TaskKind::$kind,
+            measures: $measures,
+            primary_metric: $metric,
+            lines: Lines::Shipped($name),
+        }),*]
+    };
+}
+
+static REFERENCE: &[BuiltinTask] = reference![
     ("world_lambada", Target, "acc", "last word of a passage, recoverable from the passage alone"),
     ("world_hellaswag", MultipleChoice, "acc_norm", "which of four endings fits the passage"),
     ("world_piqa", MultipleChoice, "acc", "which of two solutions reaches a goal"),
@@ -47,38 +63,67 @@ static TASKS: &[BuiltinTask] = tasks![
     ("world_text", RunningText, "perplexity", "held-out narratives of 250 to 2000 tokens"),
 ];
 
-/// All tasks that ship with the program.
+static BOOKS: &[BuiltinTask] = books![
+    (
+        "books_lastword",
+        Target,
+        measures(TaskKind::Target),
+        "loss",
+        "last word of a sentence, which only an earlier place tells: recall"
+    ),
+    (
+        "books_control",
+        Target,
+        measures(TaskKind::Target),
+        "loss",
+        "last word of a sentence, which the two words before it tell: fluency"
+    ),
+    (
+        "books_next",
+        MultipleChoice,
+        measures(TaskKind::MultipleChoice),
+        "acc_norm",
+        "which of four sentences comes next"
+    ),
+    (
+        "books_cloze",
+        MultipleChoice,
+        measures(TaskKind::MultipleChoice),
+        "acc",
+        "which person of a passage acts in the next sentence"
+    ),
+    ("books_text", RunningText, RECALLED_TEXT, "loss", "paragraphs of 1,700 to 11,400 characters, by class of token"),
+    ("books_long", RunningText, RECALLED_TEXT, "loss", "about 32,000 tokens of twelve novels, by class of token"),
+];
+
+/// The reference tasks: an artificial world, one token a word, part of the program.
 #[must_use]
 pub fn builtin_tasks() -> &'static [BuiltinTask] {
-    TASKS
+    REFERENCE
 }
 
-/// The items of a task in the tokens of a model: of those of the split at most `limit`.
-///
-/// # Errors
-/// A line that is not a valid item.
-pub(super) fn load(task: &BuiltinTask, tokenizer: &Tokenizer, split: Split, limit: usize) -> Result<Task, TaskError> {
-    let lines = task.jsonl.lines().enumerate();
-    let mut ids = Ids::default();
-    let mut item = |(index, line)| {
-        let item = wire::item(task.name, index + 1, line, task.kind, tokenizer)?;
-        ids.add(&item.id, &format!("{}.jsonl", task.name), index + 1)?;
-        Ok(item)
-    };
-    let items = lines
-        .map(&mut item)
-        // A damaged line belongs to no split: whoever comes upon it learns of it.
-        .filter(|item: &Result<Item, TaskError>| item.as_ref().map_or(true, |item| in_split(split, &item.id)))
-        .take(limit)
-        .collect::<Result<_, _>>()?;
-    Ok(Task {
-        name: task.name.to_owned(),
-        kind: task.kind,
-        measures: measures(task.kind),
-        primary_metric: task.primary_metric,
-        items,
-        truncated: 0,
-    })
+/// The tasks cut from English novels, which come with the program as files.
+#[must_use]
+pub fn books_tasks() -> &'static [BuiltinTask] {
+    BOOKS
+}
+
+/// The task of this name among both.
+pub(super) fn find(name: &str) -> Option<&'static BuiltinTask> {
+    REFERENCE.iter().chain(BOOKS).find(|task| task.name == name)
+}
+
+impl BuiltinTask {
+    pub(super) fn items(&self) -> ItemTask {
+        ItemTask {
+            name: self.name.to_owned(),
+            kind: Some(self.kind),
+            measures: Some(self.measures),
+            primary_metric: Some(self.primary_metric),
+            lines: self.lines.clone(),
+            cut: None,
+        }
+    }
 }
 
 /// The tokenizer for which the reference tasks are written.
@@ -94,13 +139,13 @@ pub(super) fn reference_tokenizer() -> Result<Tokenizer, TaskError> {
     })
 }
 
-/// Facts of a task in the tokens of the reference tokenizer.
+/// Facts of a reference task in the tokens of the reference tokenizer.
 ///
 /// # Errors
-/// As [`load`].
-pub(super) fn facts(builtin: &BuiltinTask) -> Result<TaskFacts, TaskError> {
-    let tokenizer = reference_tokenizer()?;
-    let task = load(builtin, &tokenizer, Split::All, usize::MAX)?;
+/// As [`ItemTask::load`].
+pub(super) fn facts(task: &ItemTask) -> Result<TaskFacts, TaskError> {
+    let digest = task.checked()?.digest;
+    let task = task.load(&reference_tokenizer()?, Split::All, usize::MAX)?;
     let mean = |counts: Vec<usize>| counts.iter().sum::<usize>() as f64 / counts.len().max(1) as f64;
     Ok(TaskFacts {
         items: count(task.items.iter().map(|item| item.id.as_str())),
@@ -110,7 +155,9 @@ pub(super) fn facts(builtin: &BuiltinTask) -> Result<TaskFacts, TaskError> {
         ),
         choices: task.items.iter().map(|item| item.requests.len().max(1)).max().unwrap_or(1),
         kind: task.kind,
+        measures: task.measures,
+        primary_metric: task.primary_metric,
         suspects: Suspects::default(),
-        digest: blake3::hash(builtin.jsonl.as_bytes()).to_hex()[..16].to_owned(),
+        digest,
     })
 }

@@ -139,7 +139,7 @@ impl<'a> Files<'a> {
 
 /// The text of a file, where there is one: unpacked, without a byte-order mark, and with lines that end as Unix ends them, so that
 /// neither makes other data of it.
-fn read(path: &Path) -> Result<Option<String>, TaskError> {
+pub(super) fn read(path: &Path) -> Result<Option<String>, TaskError> {
     let shown = || path.display().to_string();
     let unreadable = |error: io::Error| TaskError::Unreadable { path: shown(), error: error.to_string() };
     // Looked at before it is opened: opening a pipe waits for somebody to write.

@@ -25,8 +25,8 @@ pub(super) fn item(
         gold: document.gold,
         contexts: Vec::new(),
         requests: Vec::new(),
-        recalls: Vec::new(),
         facts: document.facts.clone(),
+        ..Item::default()
     };
     let refused =
         |error: TokenizerError| TaskError::Tokenizer { file: document.place.0.clone(), line: document.place.1, error };

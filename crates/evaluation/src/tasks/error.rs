@@ -1,4 +1,5 @@
 use hint::Hint;
+use ssm_model::shipped::NotShipped;
 use thiserror::Error;
 
 use super::DatasetError;
@@ -87,11 +88,26 @@ pub enum TaskError {
         /// What to do.
         hint: String,
     },
+    /// A file of items that is not there.
+    #[error("there is no file {path}")]
+    NoFile {
+        /// Where it should be.
+        path: String,
+    },
+    /// A file that comes with the program and is not on this machine.
+    #[error(transparent)]
+    NotShipped(NotShipped),
+    /// A stretch of text that is asked of a task without running text.
+    #[error("`{name}` is not running text, so `context` cannot cut it")]
+    NoText {
+        /// The task.
+        name: String,
+    },
     /// Few-shot prompts for a task that has nothing to draw examples from.
     #[error("`{task}` has no training split to draw the examples of `fewshot` from")]
     NoExamples {
         /// The task.
-        task: &'static str,
+        task: String,
         /// Files that would serve; none where the task takes no examples at all.
         files: Vec<String>,
     },
@@ -179,9 +195,12 @@ impl Hint for TaskError {
             }
             Self::FewExamples { .. } | Self::FewUnderHeading { .. } => Some("ask for fewer with `fewshot`".to_owned()),
             Self::NoDocuments { .. } => Some("documents are those of the benchmarks; see `sweep tasks`".to_owned()),
-            Self::Line { .. } => {
-                Some("the format of items is described in the README of the reference tasks".to_owned())
+            Self::NoFile { .. } => {
+                Some("a path counts from the folder in which the program runs; write the name of a known task without `/`".to_owned())
             }
+            Self::NotShipped(error) => error.hint(),
+            Self::NoText { .. } => Some("`context` is for tasks of running text, for example books_long".to_owned()),
+            Self::Line { .. } => Some("docs/own-tasks.md describes the format, a line an item".to_owned()),
             Self::Tokenizer { error, .. } => error.hint(),
         }
     }

@@ -6,7 +6,9 @@ use std::sync::{Mutex, PoisonError};
 
 use super::benchmarks::{Benchmark, BookPlace, Form, books};
 use super::fit::Suspects;
-use super::{Known, Prompting, SPLITS, Source, Split, TaskError, TaskKind, builtin, find, in_split};
+use super::item_task::{ItemTask, Lines};
+use super::{Known, Prompting, SPLITS, Source, Split, TaskError, TaskKind, TaskRef, builtin, in_split};
+use crate::score::metrics::Measure;
 
 /// Characters of a token of English with a tokenizer of pieces, about: benchmarks are planned before any model is chosen.
 const CHARACTERS_PER_TOKEN: f64 = 4.3;
@@ -25,6 +27,10 @@ pub struct TaskFacts {
     pub choices: usize,
     /// How it is scored.
     pub kind: TaskKind,
+    /// What is reported of it.
+    pub measures: &'static [Measure],
+    /// The metric by which figures and tables show it.
+    pub primary_metric: &'static str,
     /// Digest of the data and of how it is asked.
     pub digest: String,
     /// What may not fit some tokenizer.
@@ -39,20 +45,23 @@ impl TaskFacts {
     }
 }
 
-/// What facts depend on, beside the content of files.
+/// What facts of a benchmark depend on, beside the content of files.
 type Key = (&'static str, Option<PathBuf>, (usize, u64, usize));
 
-/// Facts of a task, counted once per process.
+/// Facts of a task; those of benchmarks and reference tasks are counted once per process.
 ///
 /// # Errors
-/// An unknown task, or a benchmark whose files are not there or damaged.
-pub fn facts(name: &str, source: &Source) -> Result<TaskFacts, TaskError> {
+/// An unknown task, or one whose files are not there or damaged.
+pub fn facts(task: impl Into<TaskRef>, source: &Source) -> Result<TaskFacts, TaskError> {
     static KNOWN: Mutex<BTreeMap<Key, TaskFacts>> = Mutex::new(BTreeMap::new());
-    let task = find(name)?;
+    let task = Known::find(&task.into())?;
     task.check(source.prompting)?;
     let Prompting { fewshot, fewshot_seed, max_length } = source.prompting;
-    let key: Key = match task {
-        Known::Builtin(task) => (task.name, None, (0, 0, 0)),
+    let key: Key = match &task {
+        Known::Lines(task) => match (&task.lines, builtin::find(&task.name)) {
+            (Lines::Embedded(_), Some(builtin)) if task.cut.is_none() => (builtin.name, None, (0, 0, 0)),
+            _ => return of_lines(task),
+        },
         Known::Benchmark(task) => {
             (task.name, source.data.folder().map(PathBuf::from), (fewshot, fewshot_seed, max_length))
         }
@@ -61,12 +70,40 @@ pub fn facts(name: &str, source: &Source) -> Result<TaskFacts, TaskError> {
     if let Some(facts) = known.get(&key) {
         return Ok(facts.clone());
     }
-    let facts = match task {
-        Known::Builtin(task) => builtin::facts(task)?,
+    let facts = match &task {
+        Known::Lines(task) => builtin::facts(task)?,
         Known::Benchmark(task) => of_benchmark(task, source)?,
     };
     known.insert(key, facts.clone());
     Ok(facts)
+}
+
+/// Facts of a file of items, from characters.
+fn of_lines(task: &ItemTask) -> Result<TaskFacts, TaskError> {
+    let read = task.checked()?;
+    let items = || read.items.iter().map(|(_, item)| item);
+    let tokens = |characters: usize, texts: usize| characters as f64 / CHARACTERS_PER_TOKEN / texts.max(1) as f64;
+    let texts = || items().filter_map(|item| item.text.as_ref());
+    let contexts = || items().flat_map(|item| &item.contexts).map(|context| &context.text);
+    let requests = || items().flat_map(|item| &item.requests).map(|request| &request.text);
+    let characters = |text: &String| text.chars().count();
+    Ok(TaskFacts {
+        items: count(items().map(|item| item.id.as_str())),
+        mean_context_tokens: match task.cut {
+            Some(cut) => (cut.context + cut.continuation) as f64,
+            None => tokens(
+                contexts().map(characters).sum::<usize>() + texts().map(|text| characters(&text.text)).sum::<usize>(),
+                contexts().count() + texts().count(),
+            ),
+        },
+        mean_continuation_tokens: tokens(requests().map(characters).sum(), requests().count()),
+        choices: items().map(|item| item.requests.len().max(1)).max().unwrap_or(1),
+        kind: read.kind,
+        measures: task.measures(&read),
+        primary_metric: task.primary_metric(read.kind),
+        suspects: Suspects::default(),
+        digest: read.digest,
+    })
 }
 
 fn of_benchmark(task: &Benchmark, source: &Source) -> Result<TaskFacts, TaskError> {
@@ -88,6 +125,8 @@ fn of_benchmark(task: &Benchmark, source: &Source) -> Result<TaskFacts, TaskErro
                 mean_continuation_tokens: tokens(continuations) / n,
                 choices: documents.iter().map(|document| document.requests.len()).max().unwrap_or(1),
                 kind: task.kind,
+                measures: task.measures,
+                primary_metric: task.primary_metric,
                 digest: String::new(),
                 suspects: Suspects {
                     // Running text is cut into windows.
@@ -111,6 +150,8 @@ fn of_benchmark(task: &Benchmark, source: &Source) -> Result<TaskFacts, TaskErro
                 mean_continuation_tokens: if task.kind == TaskKind::RunningText { 0.0 } else { 2.0 },
                 choices: if task.kind == TaskKind::MultipleChoice { 4 } else { 1 },
                 kind: task.kind,
+                measures: task.measures,
+                primary_metric: task.primary_metric,
                 digest: String::new(),
                 suspects: Suspects {
                     short_book: places.iter().any(|place| place.may_lack_tokens(&books)),

@@ -1,48 +1,31 @@
 //! Whether a task can be put in the tokens of a model, found before anything runs.
 
-use super::{Known, Source, Split, TaskError, builtin, facts, find, load};
+use super::{Known, Source, TaskError, TaskRef, builtin, facts};
 use crate::tokenizer::Tokenizer;
 
-/// Why a task cannot be put in the tokens of a model.
-#[derive(Debug)]
-pub enum Unfit {
-    /// The tokenizer does not cut the words of a reference task as the task needs them.
-    Tokenizer(TaskError),
-    /// An item of a benchmark has no place in the model, or no tokens.
-    Item(TaskError),
-}
-
-/// What keeps a task from being scored by a model, as far as it can be told without encoding every text: reference tasks on another
-/// tokenizer, and of the benchmarks those that have something to look at (see [`Suspects`]), which are then loaded as a run would.
+/// Whether something may keep a task from being put in the tokens of a model, as far as it can be told without encoding every text: a
+/// tokenizer of words may not know a word, a text may be too short for what is cut out of it, a benchmark may have something to look at
+/// (see [`Suspects`]). Loading the task tells.
 ///
 /// # Errors
 /// The task cannot be read, whatever the tokenizer.
-pub fn unfit(
-    name: &str,
-    source: &Source,
-    tokenizer: &Tokenizer,
-    split: Split,
-    limit: Option<usize>,
-) -> Result<Option<Unfit>, TaskError> {
-    match find(name)? {
-        Known::Builtin(task) => {
-            if tokenizer.digest() == builtin::reference_tokenizer()?.digest() {
-                return Ok(None);
-            }
-            let limit = limit.unwrap_or(usize::MAX);
-            Ok(builtin::load(task, tokenizer, split, limit).err().map(Unfit::Tokenizer))
+pub fn is_suspicious(task: impl Into<TaskRef>, source: &Source, tokenizer: &Tokenizer) -> Result<bool, TaskError> {
+    let task = task.into();
+    Ok(match Known::find(&task)? {
+        Known::Lines(lines) => {
+            // A text that is too short for what is cut out of it is found in its tokens alone.
+            lines.cut.is_some()
+                || tokenizer.is_of_words() && tokenizer.digest() != builtin::reference_tokenizer()?.digest()
+                || tokenizer.is_of_words() && builtin::builtin_tasks().iter().all(|known| known.name != task.source)
         }
         Known::Benchmark(_) => {
-            let suspects = facts(name, source)?.suspects;
+            let suspects = facts(&task, source)?.suspects;
             // A token has a byte at least; a context whose last token changes gives some to the continuation.
             let long = suspects.longest_continuation + SLACK > source.prompting.max_length;
             let unprefixed = suspects.empty_context && tokenizer.prefix_token().is_err();
-            if long || unprefixed || suspects.short_book || tokenizer.is_of_words() {
-                return Ok(load(name, source, tokenizer, split, limit).err().map(Unfit::Item));
-            }
-            Ok(None)
+            long || unprefixed || suspects.short_book || tokenizer.is_of_words()
         }
-    }
+    })
 }
 
 /// Tokens that a continuation may have beyond its bytes.

@@ -11,6 +11,19 @@ pub enum TaskKind {
     RunningText,
 }
 
+/// What a token of running text is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenClass {
+    /// Of a word that an earlier place of the text tells, too far back for neighbours to help.
+    Recalled,
+    /// Of another word with a meaning of its own.
+    Content,
+    /// Of a function word: article, pronoun, preposition, conjunction, auxiliary.
+    Function,
+    /// Punctuation and line breaks.
+    Other,
+}
+
 /// A context of an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Context {
@@ -43,6 +56,9 @@ pub struct ItemFacts {
     /// Of each context of a running text that is read in windows, the first token that is scored (at least 1: something must
     /// stand before it). Empty where the text is one window that is scored from its second token.
     pub scored_from: Vec<usize>,
+    /// Whether an experiment cut context and continuation out of a running text. All tokens before the scored ones are the context
+    /// then, not the first half.
+    pub is_cut: bool,
     /// Length in tokens for which the item was made, where its task varies it.
     pub length: Option<u32>,
     /// Where in the context the decisive words stand (0 at the start, 1 at the end), where its task varies it.
@@ -50,7 +66,7 @@ pub struct ItemFacts {
 }
 
 /// One example.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Item {
     /// Identifier within the task.
     pub id: String,
@@ -60,8 +76,12 @@ pub struct Item {
     pub contexts: Vec<Context>,
     /// The continuations to score; none for running text.
     pub requests: Vec<Request>,
-    /// Positions of words of running text that recall an earlier fact, ascending.
+    /// Positions of the tokens of recalled words of running text, ascending: words that an earlier place of the text tells.
     pub recalls: Vec<u32>,
+    /// Of each of them, words back to the nearest earlier mention; empty where the task does not say.
+    pub recall_distances: Vec<u32>,
+    /// Class of each token of running text; empty where the task does not tell classes apart.
+    pub classes: Vec<TokenClass>,
     /// What it counts and varies.
     pub facts: ItemFacts,
 }
@@ -78,13 +98,6 @@ impl Item {
     pub fn as_running_text(&self) -> Self {
         let mut tokens = self.contexts[0].tokens.clone();
         tokens.extend(self.requests.first().into_iter().flat_map(|request| &request.continuation));
-        Self {
-            id: self.id.clone(),
-            gold: None,
-            contexts: vec![Context { tokens, necessary: Vec::new() }],
-            requests: Vec::new(),
-            recalls: Vec::new(),
-            facts: ItemFacts::default(),
-        }
+        Self { id: self.id.clone(), contexts: vec![Context { tokens, necessary: Vec::new() }], ..Self::default() }
     }
 }

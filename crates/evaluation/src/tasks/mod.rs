@@ -1,7 +1,8 @@
 //! Tasks: items in the tokens of a model, and how they are scored.
 //!
-//! The reference tasks are compiled in ([`builtin_tasks`]); the benchmarks are read from a data directory or a hub ([`benchmarks()`]) and put to
-//! the model as lm-evaluation-harness puts them.
+//! The reference tasks are compiled in ([`builtin_tasks`]), those cut from novels come as files ([`books_tasks`]), and a user's own are
+//! files of the same format. The benchmarks are read from a data directory or a hub ([`benchmarks()`]) and put to the model as
+//! lm-evaluation-harness puts them.
 
 mod benchmarks;
 mod builtin;
@@ -14,29 +15,34 @@ mod fewshot;
 mod fit;
 mod ids;
 pub(crate) mod item;
+mod item_task;
+mod lines;
 mod part;
 mod prompting;
+mod reference;
 mod rows;
 mod split;
-mod wire;
+mod words;
 
 use rayon::prelude::*;
 
 pub use benchmarks::{Benchmark, benchmarks};
-pub use builtin::{BuiltinTask, builtin_tasks};
+pub use builtin::{BuiltinTask, books_tasks, builtin_tasks};
 pub use data::{Data, DatasetError, Datasets, MOST_BYTES, MOST_ROWS};
 pub use document::{Document, TextRequest};
 pub use error::TaskError;
 pub use facts::{TaskFacts, facts};
-pub use fit::{Suspects, Unfit, unfit};
-pub use item::{Context, Item, ItemFacts, Request, TaskKind};
+pub use fit::{Suspects, is_suspicious};
+pub use item::{Context, Item, ItemFacts, Request, TaskKind, TokenClass};
 pub use part::{HubSplit, Part};
 pub use prompting::{Prompting, Source};
+pub use reference::{Cut, EXTENSION, TaskRef};
 pub use split::{SPLITS, Split, in_split};
 
 use crate::score::metrics::Measure;
 use crate::tokenizer::Tokenizer;
 use benchmarks::Form;
+use item_task::{ItemTask, Lines};
 use reduction_strategies::spelling::nearest;
 
 /// A task.
@@ -57,60 +63,72 @@ pub struct Task {
     pub truncated: usize,
 }
 
-/// A task by its name.
+/// A task that is known.
 enum Known {
-    Builtin(&'static BuiltinTask),
+    Lines(ItemTask),
     Benchmark(&'static Benchmark),
 }
 
 impl Known {
+    fn find(task: &TaskRef) -> Result<Self, TaskError> {
+        let benchmark = benchmarks().iter().find(|benchmark| benchmark.name == task.source);
+        let (name, cut) = (task.name(), task.cut);
+        let known = match (task.file(), builtin::find(&task.source), benchmark) {
+            (Some(file), ..) => Self::Lines(ItemTask {
+                name,
+                kind: None,
+                measures: None,
+                primary_metric: None,
+                lines: Lines::File(file),
+                cut,
+            }),
+            (None, Some(builtin), _) => Self::Lines(ItemTask { name, cut, ..builtin.items() }),
+            (None, None, Some(benchmark)) => Self::Benchmark(benchmark),
+            (None, None, None) => {
+                let own = builtin_tasks().iter().chain(books_tasks()).map(|task| task.name);
+                let nearest = nearest(&task.source, own.chain(benchmarks().iter().map(|task| task.name)));
+                return Err(TaskError::Unknown { name: task.source.clone(), nearest });
+            }
+        };
+        match known {
+            Self::Benchmark(benchmark) if cut.is_some() => Err(TaskError::NoText { name: benchmark.name.to_owned() }),
+            known => Ok(known),
+        }
+    }
+
     /// Refuses few-shot prompts of a task that has nothing to make them of.
     fn check(&self, prompting: Prompting) -> Result<(), TaskError> {
-        let (name, takes_examples) = match self {
-            Self::Builtin(task) => (task.name, false),
-            Self::Benchmark(task) => (task.name, !task.train.files.is_empty()),
+        let takes_examples = match self {
+            Self::Lines(_) => false,
+            Self::Benchmark(task) => !task.train.files.is_empty(),
         };
-        if prompting.fewshot > 0 && !takes_examples {
-            return Err(TaskError::NoExamples { task: name, files: Vec::new() });
+        if prompting.fewshot == 0 || takes_examples {
+            return Ok(());
         }
-        Ok(())
-    }
-}
-
-fn find(name: &str) -> Result<Known, TaskError> {
-    let builtin = builtin_tasks().iter().find(|task| task.name == name).map(Known::Builtin);
-    let benchmark = || benchmarks().iter().find(|task| task.name == name).map(Known::Benchmark);
-    builtin.or_else(benchmark).ok_or_else(|| {
-        let names = builtin_tasks().iter().map(|task| task.name).chain(benchmarks().iter().map(|task| task.name));
-        TaskError::Unknown { name: name.to_owned(), nearest: nearest(name, names) }
-    })
-}
-
-/// The metric by which figures and tables show a task.
-#[must_use]
-pub fn primary_metric(name: &str) -> Option<&'static str> {
-    match find(name).ok()? {
-        Known::Builtin(task) => Some(task.primary_metric),
-        Known::Benchmark(task) => Some(task.primary_metric),
+        let task = match self {
+            Self::Lines(task) => task.name.clone(),
+            Self::Benchmark(task) => task.name.to_owned(),
+        };
+        Err(TaskError::NoExamples { task, files: Vec::new() })
     }
 }
 
 /// Loads a task in the tokens of a model: of the items of the split at most `limit`, from the front.
 ///
 /// # Errors
-/// An unknown task, a benchmark whose files are not there, or a line of its file that is not a valid item.
+/// An unknown task, a benchmark or file that is not there, or a line of its file that is not a valid item.
 pub fn load(
-    name: &str,
+    task: impl Into<TaskRef>,
     source: &Source,
     tokenizer: &Tokenizer,
     split: Split,
     limit: Option<usize>,
 ) -> Result<Task, TaskError> {
     let limit = limit.unwrap_or(usize::MAX);
-    let task = find(name)?;
+    let task = Known::find(&task.into())?;
     task.check(source.prompting)?;
     match task {
-        Known::Builtin(task) => builtin::load(task, tokenizer, split, limit),
+        Known::Lines(task) => task.load(tokenizer, split, limit),
         Known::Benchmark(task) => {
             let mut files = source.files(task.name);
             let encoded: Vec<encode::Encoded> = match task.form {
@@ -130,7 +148,7 @@ pub fn load(
             let truncated = encoded.iter().map(|encoded| encoded.truncated).sum();
             let items = encoded.into_iter().map(|encoded| encoded.item).collect();
             Ok(Task {
-                name: name.to_owned(),
+                name: task.name.to_owned(),
                 kind: task.kind,
                 measures: task.measures,
                 primary_metric: task.primary_metric,
@@ -147,11 +165,11 @@ pub fn load(
 /// # Errors
 /// As [`load`]; a task that is no benchmark, or whose items are cut by tokens and so have no text of their own.
 pub fn documents(name: &str, source: &Source, split: Split, limit: Option<usize>) -> Result<Vec<Document>, TaskError> {
-    match find(name)? {
+    match Known::find(&name.into())? {
         Known::Benchmark(task) => {
             let mut files = source.files(task.name);
             task.documents(&mut files, &source.prompting, split, limit.unwrap_or(usize::MAX))
         }
-        Known::Builtin(_) => Err(TaskError::NoDocuments { name: name.to_owned() }),
+        Known::Lines(_) => Err(TaskError::NoDocuments { name: name.to_owned() }),
     }
 }

@@ -193,6 +193,15 @@ impl Tokenizer {
         self.ids(text, !begins)
     }
 
+    /// As [`Tokenizer::encode_text`], with the place of each token in the text.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode_text`].
+    pub fn encode_text_spans(&self, text: &str) -> Result<Encoding, TokenizerError> {
+        let begins = self.prefix.as_ref().is_some_and(|(_, prefix)| text.starts_with(prefix));
+        self.known(text, self.spans(text, !begins)?)
+    }
+
     fn ids(&self, text: &str, special: bool) -> Result<Vec<u32>, TokenizerError> {
         let encoding = self.inner.encode_fast(text, special);
         let encoding =
@@ -247,10 +256,7 @@ impl Tokenizer {
     /// # Errors
     /// The library refuses the text.
     pub fn encode(&self, text: &str) -> Result<Encoding, TokenizerError> {
-        let encoding = self.inner.encode_char_offsets(text, false);
-        let encoding =
-            encoding.map_err(|error| TokenizerError::Encode { text: text.to_owned(), error: error.to_string() })?;
-        Ok(Encoding { ids: encoding.get_ids().to_vec(), spans: encoding.get_offsets().to_vec() })
+        self.spans(text, false)
     }
 
     /// As [`Tokenizer::encode`].
@@ -258,7 +264,18 @@ impl Tokenizer {
     /// # Errors
     /// The library refuses the text, or a word-level tokenizer does not know a word.
     pub fn encode_known(&self, text: &str) -> Result<Encoding, TokenizerError> {
-        let encoding = self.encode(text)?;
+        self.known(text, self.encode(text)?)
+    }
+
+    fn spans(&self, text: &str, special: bool) -> Result<Encoding, TokenizerError> {
+        let encoding = self.inner.encode_char_offsets(text, special);
+        let encoding =
+            encoding.map_err(|error| TokenizerError::Encode { text: text.to_owned(), error: error.to_string() })?;
+        Ok(Encoding { ids: encoding.get_ids().to_vec(), spans: encoding.get_offsets().to_vec() })
+    }
+
+    /// Refuses the encoding of a text with a word that a word-level tokenizer does not know.
+    fn known(&self, text: &str, encoding: Encoding) -> Result<Encoding, TokenizerError> {
         match encoding.ids.iter().position(|id| Some(*id) == self.unknown) {
             Some(at) => {
                 let (start, end) = encoding.spans[at];

@@ -10,12 +10,16 @@ use evaluation::tokenizer::Tokenizer;
 use evaluation::{Positions, Reduction, Scoring, Setup};
 use reduction_strategies::options::OptionValue;
 use reduction_strategies::registry::Strategy;
-use ssm_model::{LanguageModel, Placement, catalog};
+use ssm_model::{Checkpoint, LanguageModel, Placement, catalog, shipped};
 
 pub(crate) const SITES: [usize; 3] = [4, 8, 12];
 
 pub(crate) fn model(name: &str) -> LanguageModel {
-    let checkpoint = catalog::builtin(name).unwrap().open().unwrap();
+    let checkpoint = match shipped::find(name) {
+        Some(shipped) => Checkpoint::open(&shipped.folder().unwrap()),
+        None => catalog::builtin(name).unwrap().open(),
+    };
+    let checkpoint = checkpoint.unwrap();
     let mut weights = checkpoint.weights;
     LanguageModel::load(&checkpoint.config, &mut weights, &Placement::cpu()).unwrap()
 }
@@ -25,9 +29,14 @@ pub(crate) fn sites(model: &LanguageModel) -> Vec<usize> {
     SITES.iter().map(|site| site * model.config().n_layer() / 16).collect()
 }
 
-/// The first items of a task, in the tokens that all builtin models share.
+/// The first items of a task, in the tokens that all models of its world share.
 pub(crate) fn task(name: &str, limit: usize) -> Task {
-    let tokenizer = Tokenizer::from_json(catalog::builtins()[0].tokenizer_json).unwrap();
+    let tokenizer = if name.starts_with("books_") {
+        let file = shipped::path("mamba2-books/tokenizer.json").unwrap();
+        Tokenizer::from_json(&std::fs::read_to_string(file).unwrap()).unwrap()
+    } else {
+        Tokenizer::from_json(catalog::builtins()[0].tokenizer_json).unwrap()
+    };
     tasks::load(name, &tasks::Source::default(), &tokenizer, tasks::Split::All, Some(limit)).unwrap()
 }
 

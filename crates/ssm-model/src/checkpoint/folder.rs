@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{ErrorKind, Read, Seek};
+use std::io::{Cursor, ErrorKind, Read, Seek};
 use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
@@ -14,8 +14,9 @@ use super::{CheckpointError, names};
 use crate::strict_json;
 
 /// In order of preference: safetensors first, because its reader has the least to distrust.
-const CANDIDATES: [(&str, Format, Layout); 4] = [
+const CANDIDATES: [(&str, Format, Layout); 5] = [
     ("model.safetensors", Format::Safetensors, Layout::Single),
+    ("model.safetensors.shuffled.zst", Format::ShuffledSafetensors, Layout::Single),
     ("model.safetensors.index.json", Format::Safetensors, Layout::Sharded),
     ("pytorch_model.bin", Format::Pickle, Layout::Single),
     ("pytorch_model.bin.index.json", Format::Pickle, Layout::Sharded),
@@ -27,8 +28,13 @@ const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 #[derive(Clone, Copy)]
 enum Format {
     Safetensors,
+    /// As models that come with the program are; unpacked in memory.
+    ShuffledSafetensors,
     Pickle,
 }
+
+/// Bytes of an unpacked file at most: it is held in memory, and a small file may unpack to any size.
+const MAX_UNPACKED: u64 = 4 << 30;
 
 #[derive(Clone, Copy)]
 enum Layout {
@@ -100,8 +106,33 @@ fn open_archive(path: &Path, format: Format) -> Result<Box<dyn Archive>, Checkpo
     }
     Ok(match format {
         Format::Safetensors => Box::new(SafetensorsFile::new(file, Box::new(reader))?),
+        Format::ShuffledSafetensors => {
+            Box::new(SafetensorsFile::new(file, Box::new(Cursor::new(unpack(path, reader)?)))?)
+        }
         Format::Pickle => Box::new(PickleFile::new(file, Box::new(reader))?),
     })
+}
+
+/// The bytes of a safetensors file from a zstd frame of its even bytes and then its odd ones. Of weights of 16 bits that puts the bytes
+/// with sign and exponent together, which compress to a third, and the others, which hardly compress: 12 MB in place of 14 MB for 9
+/// million weights. bzip2 comes close without shuffling, and takes two seconds to read where this takes 0.05.
+fn unpack(path: &Path, packed: File) -> Result<Vec<u8>, CheckpointError> {
+    let damaged = |error: std::io::Error| CheckpointError::malformed(&path.display().to_string(), error.to_string());
+    let mut planes = Vec::new();
+    let decoder = zstd::Decoder::new(packed).map_err(damaged)?;
+    decoder.take(MAX_UNPACKED + 1).read_to_end(&mut planes).map_err(damaged)?;
+    if planes.len() as u64 > MAX_UNPACKED {
+        return Err(damaged(std::io::Error::other(format!("more than {} GiB when unpacked", MAX_UNPACKED >> 30))));
+    }
+    let (even, odd) = planes.split_at(planes.len().div_ceil(2));
+    let mut bytes = vec![0; planes.len()];
+    for (pair, (index, low)) in bytes.chunks_mut(2).zip(even.iter().enumerate()) {
+        pair[0] = *low;
+        if let Some(second) = pair.get_mut(1) {
+            *second = odd[index];
+        }
+    }
+    Ok(bytes)
 }
 
 fn open_shards(index_path: &Path, format: Format) -> Result<Vec<Box<dyn Archive>>, CheckpointError> {

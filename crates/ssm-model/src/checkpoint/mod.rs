@@ -34,9 +34,9 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Opens the folder of a model.
     ///
-    /// It must hold `config.json` and, in this order of preference, `model.safetensors`,
-    /// `model.safetensors.index.json` with its shards, `pytorch_model.bin`, or `pytorch_model.bin.index.json` with its
-    /// shards. Only the first that exists is opened.
+    /// It must hold `config.json` and, in this order of preference, `model.safetensors`, `model.safetensors.shuffled.zst` (the
+    /// same compressed, as `shipped/README.md` describes), `model.safetensors.index.json` with its shards, `pytorch_model.bin`, or
+    /// `pytorch_model.bin.index.json` with its shards. Only the first that exists is opened.
     ///
     /// # Errors
     /// Files that are missing or malformed, a pickle that names anything but tensors, and what

@@ -10,7 +10,7 @@ use ssm_kernels::ops::Gelu;
 use ssm_model::checkpoint::Checkpoint;
 use ssm_model::{
     AttentionConfig, LanguageModel, LayerConfig, MixerConfig, MlpConfig, ModelConfig, ModelState, NormKind, Placement,
-    RandomWeights, Residual, catalog,
+    RandomWeights, Residual, catalog, shipped,
 };
 
 pub(crate) const GOLDEN: [&str; 3] = ["mamba1", "mamba2_g1", "mamba2_g2"];
@@ -54,8 +54,11 @@ fn build(checkpoint: Checkpoint) -> LanguageModel {
 
 /// An embedded trained model and its stored values.
 pub(crate) fn trained(name: &str) -> (LanguageModel, HashMap<String, Tensor>) {
-    let builtin = catalog::builtin(name).unwrap();
-    let model = build(Checkpoint::from_bytes(builtin.config_json, builtin.safetensors).unwrap());
+    let checkpoint = match shipped::find(name) {
+        Some(shipped) => Checkpoint::open(&shipped.folder().unwrap()),
+        None => catalog::builtin(name).unwrap().open(),
+    };
+    let model = build(checkpoint.unwrap());
     (model, load(&tests().join("trained").join(name).join("logits.safetensors")))
 }
 

@@ -44,7 +44,7 @@ pub(super) fn run(wanted: &[String], tokenizer: Option<&str>, data: &DataArgs) -
             library.choose_tokenizer(word, tokenizer).map_err(named)?;
             library.model(word).map_err(named)?;
         } else if benchmarks().iter().any(|task| task.name == word) {
-            library.task(word, Prompting::default()).map_err(named)?;
+            library.task(&word.as_str().into(), Prompting::default()).map_err(named)?;
         } else if !file.exists() {
             let tasks = benchmarks().iter().map(|task| task.name);
             let help = nearest(word, tasks).map_or_else(

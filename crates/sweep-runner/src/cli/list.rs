@@ -6,11 +6,13 @@ use std::process::ExitCode;
 use comfy_table::{ContentArrangement, Table, presets};
 use evaluation::probes::Subject;
 use evaluation::tasks::{Benchmark, Data, Prompting, Source, Split, TaskError, benchmarks, builtin_tasks, facts};
+use hint::Hint;
 use miette::miette;
 use records::names::RANDOM;
+use records::regular;
 use reduction_strategies::registry;
 use reduction_strategies::schedule::Sites;
-use ssm_model::{ModelConfig, catalog};
+use ssm_model::{ModelConfig, catalog, shipped};
 
 use super::data::DataArgs;
 use super::sweep::ignore_closed_pipe;
@@ -78,6 +80,24 @@ pub(super) fn models() -> Result<ExitCode, Failure> {
             .map_err(|error| failed(miette!("builtin model {}: {error}", builtin.name)))?;
         builtins.add_row(model_row(&format!("builtin:{}", builtin.name), &config, builtin.summary)?);
     }
+    let mut absent = String::new();
+    for model in shipped::shipped() {
+        let reference = format!("builtin:{}", model.name);
+        match model.folder() {
+            Ok(folder) => {
+                let file = folder.join("config.json");
+                let text = regular::read_text(&file, regular::MAX_BYTES)
+                    .map_err(|error| failed(miette!("{}: {error}", file.display())))?;
+                let config =
+                    ModelConfig::from_json(&text).map_err(|error| failed(miette!("{}: {error}", file.display())))?;
+                builtins.add_row(model_row(&reference, &config, model.summary)?);
+            }
+            Err(error) => {
+                let hint = error.hint().unwrap_or_default();
+                absent += &format!("\n{reference} is not on this machine: {error} (hint: {hint})");
+            }
+        }
+    }
     let mut published = table(&header.map(|name| if name == "what" { "with random weights" } else { name }));
     for model in catalog::published() {
         let config = model.config().map_err(|error| failed(miette!("published model {}: {error}", model.name)))?;
@@ -87,7 +107,7 @@ pub(super) fn models() -> Result<ExitCode, Failure> {
     let mut out = io::stdout().lock();
     let written = writeln!(
         out,
-        "Part of this program:\n{builtins}\n\nPublished and known to fit, not part of this program. Name them with `hub:` before \
+        "Come with this program:\n{builtins}{absent}\n\nPublished and known to fit, not with this program. Name them with `hub:` before \
          (hub:state-spaces/mamba2-2.7b);\n`sweep run` downloads what the cache lacks, `sweep fetch` does so beforehand. The last \
          column names the same sizes with\nrandom weights.\n{published}\n\nMemory is that of the weights alone, in float32 as on a CPU and in bfloat16 as on a GPU."
     );

@@ -1,7 +1,7 @@
 //! What planning must know of models and tasks, without loading either.
 
 use evaluation::Shapes;
-use evaluation::tasks::{Prompting, SPLITS};
+use evaluation::tasks::{Prompting, SPLITS, TaskRef};
 use records::names::RANDOM;
 use serde::Serialize;
 use ssm_model::SignalSet;
@@ -28,7 +28,7 @@ pub trait Catalog {
     ///
     /// # Errors
     /// No such task (the hint names the nearest one), no data for it, or none to ask it in this way.
-    fn task(&self, name: &str, prompting: Prompting) -> Result<PlannedTask, CatalogError>;
+    fn task(&self, task: &TaskRef, prompting: Prompting) -> Result<PlannedTask, CatalogError>;
 
     /// Lengths of the items of a task in the tokens of a model, under each of some protocols: what an achieved reduction is solved on.
     ///
@@ -37,7 +37,7 @@ pub trait Catalog {
     fn shapes(
         &self,
         model: &str,
-        task: &str,
+        task: &TaskRef,
         items: ItemChoice,
         protocols: &[evaluation::Scoring],
     ) -> Result<Vec<Shapes>, CatalogError>;
@@ -104,8 +104,11 @@ pub enum Scoring {
 /// A task, as far as planning needs it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PlannedTask {
-    /// Name in experiment files and records.
+    /// Name in records: that of the task, or of its file without folder and extension.
     pub name: String,
+    /// The task as the experiment names it.
+    #[serde(skip)]
+    pub reference: TaskRef,
     /// Number of items in each split, in the order of [`SPLITS`].
     pub items: [usize; SPLITS.len()],
     /// Mean tokens of an item's context.
@@ -116,6 +119,12 @@ pub struct PlannedTask {
     pub choices: usize,
     /// How it is scored.
     pub kind: Scoring,
+    /// Names of what is reported of it.
+    #[serde(skip)]
+    pub metrics: Vec<&'static str>,
+    /// The metric by which figures and tables show it, where the experiment names no other.
+    #[serde(skip)]
+    pub primary_metric: &'static str,
     /// Digest of items and prompt; part of every cell id.
     pub data_digest: String,
 }

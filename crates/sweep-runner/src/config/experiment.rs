@@ -52,6 +52,8 @@ pub struct Experiment {
     pub prompting: Prompting,
     /// Strategy that every other one is compared to.
     pub baseline: String,
+    /// The metric by which figures and tables show every task; the tasks' own where there is none.
+    pub primary: Option<String>,
     /// Seed of everything that has no seed of its own.
     pub seed: u64,
     /// Rows per batch under `upstream`, where the batch changes results.

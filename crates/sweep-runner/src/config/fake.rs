@@ -1,6 +1,6 @@
 //! A catalog for tests: two small models and a handful of tasks.
 
-use evaluation::tasks::{Context, Item, ItemFacts, Prompting, Request, TaskKind};
+use evaluation::tasks::{Context, Item, Prompting, Request, TaskKind, TaskRef};
 use evaluation::{Layout, Shapes};
 use reduction_strategies::spelling::nearest;
 use ssm_model::{Signal, SignalSet, catalog};
@@ -50,8 +50,8 @@ fn items(n: usize, choices: usize) -> Vec<Item> {
             gold: Some(0),
             contexts: vec![Context { tokens: vec![1; 60 + (index * 7) % 41], necessary: Vec::new() }],
             requests: (0..choices).map(request).collect(),
-            recalls: Vec::new(),
-            facts: ItemFacts::default(),
+
+            ..Item::default()
         }
     };
     (0..n).map(item).collect()
@@ -86,17 +86,21 @@ impl Catalog for FakeCatalog {
         }
     }
 
-    fn task(&self, name: &str, _prompting: Prompting) -> Result<PlannedTask, CatalogError> {
+    fn task(&self, task: &TaskRef, _prompting: Prompting) -> Result<PlannedTask, CatalogError> {
+        let name = task.source.as_str();
         let known = TASKS.iter().find(|(known, _)| *known == name);
         let (_, choices) = known.ok_or_else(|| unknown("task", name, TASKS.iter().map(|(name, _)| *name)))?;
         let kind = if name == "world_text" { Scoring::RunningText } else { Scoring::LogLikelihood };
         Ok(PlannedTask {
-            name: name.to_owned(),
+            name: task.name(),
+            reference: task.clone(),
             items: [500, 240, 260],
             mean_context_tokens: 80.0,
             mean_choice_tokens: 5.0,
             choices: *choices,
             kind,
+            metrics: vec!["acc", "loss"],
+            primary_metric: "acc",
             data_digest: format!("{name}-{}", self.data),
         })
     }
@@ -104,7 +108,7 @@ impl Catalog for FakeCatalog {
     fn shapes(
         &self,
         _model: &str,
-        task: &str,
+        task: &TaskRef,
         choice: ItemChoice,
         protocols: &[evaluation::Scoring],
     ) -> Result<Vec<Shapes>, CatalogError> {

@@ -3,7 +3,7 @@
 use evaluation::tasks::{Prompting, Split};
 
 /// Which items of a task are scored, and how they are asked.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ItemChoice {
     /// How benchmarks are asked.
     pub prompting: Prompting,

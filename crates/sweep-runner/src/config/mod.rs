@@ -20,6 +20,7 @@ mod probes;
 mod random;
 mod resolve;
 mod resolve_claim;
+mod resolve_tasks;
 mod schedules;
 mod selector;
 mod selectors;
@@ -30,6 +31,7 @@ mod wire;
 mod wire_claim;
 mod wire_rows;
 mod wire_selector;
+mod wire_task;
 mod write;
 
 use std::io::Read;

@@ -12,7 +12,7 @@ pub(super) struct Located<T> {
 }
 
 impl<T> Located<T> {
-    fn with<U>(&self, value: U) -> Located<U> {
+    pub(super) fn with<U>(&self, value: U) -> Located<U> {
         Located { value, span: self.span }
     }
 

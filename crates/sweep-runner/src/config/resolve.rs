@@ -1,31 +1,28 @@
 //! From the file as written to a valid experiment.
 
-use evaluation::tasks::{Prompting, SPLITS, Split};
+use evaluation::tasks::{SPLITS, Split};
 use evaluation::{POSITIONS, Positions, Protocol, protocol};
 use reduction_strategies::registry;
 use reduction_strategies::spelling::nearest;
 
-use super::catalog::{Catalog, CatalogError, ModelFacts, PlannedTask};
+use super::catalog::{Catalog, CatalogError, ModelFacts};
 use super::error::Fault;
 use super::experiment::{Experiment, Sample};
 use super::node::{Located, refuse_duplicates};
 use super::probes;
-use super::resolve_claim;
 use super::schedules;
 use super::selectors::{self, Axes, find_positions};
 use super::strategies;
 use super::wire::{WireExperiment, WireModel};
+use super::{resolve_claim, resolve_tasks};
 
 impl WireExperiment {
     pub(super) fn resolve(self, text: &str, catalog: &dyn Catalog) -> Result<Experiment, Fault> {
         check_name(&self.name)?;
         let references: Vec<_> = self.models.iter().map(|model| model.reference.clone()).collect();
-        for (list, what) in [
-            (&references, "`models`"),
-            (&self.tasks, "`tasks`"),
-            (&self.protocols, "`protocols`"),
-            (&self.positions, "`positions`"),
-        ] {
+        for (list, what) in
+            [(&references, "`models`"), (&self.protocols, "`protocols`"), (&self.positions, "`positions`")]
+        {
             refuse_duplicates(list, what, PartialEq::eq, Clone::clone)?;
         }
         let protocols = protocols(&self.protocols)?;
@@ -33,7 +30,8 @@ impl WireExperiment {
         let probes = probes::resolve(&self.probes, &strategies)?;
         let baseline = baseline(&self)?;
         // Before the models, which may be downloaded.
-        let tasks = tasks(&self.tasks, self.prompting, catalog)?;
+        let tasks = resolve_tasks::resolve(&self.tasks, self.prompting, catalog)?;
+        let primary = resolve_tasks::primary(self.primary.as_ref(), &tasks)?;
         let models = models(&self.models, catalog)?;
         let positions = positions(&self.positions, &models)?;
         let split = split(self.split.as_ref())?;
@@ -76,6 +74,7 @@ impl WireExperiment {
             limit: self.limit,
             prompting: self.prompting,
             baseline,
+            primary,
             seed: self.seed,
             upstream_batch_size: self.upstream_batch_size,
             overrides: Vec::new(),
@@ -204,10 +203,6 @@ fn names_repository(rest: &str) -> bool {
     revision != Some("") && name.split('/').count() == 2 && name.split('/').all(|part| !part.is_empty())
 }
 
-fn tasks(names: &[Located<String>], prompting: Prompting, catalog: &dyn Catalog) -> Result<Vec<PlannedTask>, Fault> {
-    names.iter().map(|name| catalog.task(&name.value, prompting).map_err(|error| unlisted(name, error))).collect()
-}
-
-fn unlisted(name: &Located<String>, error: CatalogError) -> Fault {
+pub(super) fn unlisted(name: &Located<String>, error: CatalogError) -> Fault {
     name.fault(error.message).label(error.label).maybe_hint(error.hint)
 }

@@ -9,6 +9,7 @@ use super::error::{Fault, Span};
 use super::node::{Fields, Located, Node, Value, unknown_key};
 use super::wire_claim::WireClaim;
 use super::wire_selector::WireSelector;
+use super::wire_task::WireTask;
 
 /// The whole file.
 pub(super) struct WireExperiment {
@@ -17,7 +18,7 @@ pub(super) struct WireExperiment {
     pub(super) expect: Option<String>,
     pub(super) claim: Option<WireClaim>,
     pub(super) models: Vec<WireModel>,
-    pub(super) tasks: Vec<Located<String>>,
+    pub(super) tasks: Vec<WireTask>,
     pub(super) protocols: Vec<Located<String>>,
     /// Empty where the experiment has probes alone.
     pub(super) strategies: Located<Vec<WireStrategy>>,
@@ -31,6 +32,7 @@ pub(super) struct WireExperiment {
     pub(super) limit: Option<usize>,
     pub(super) prompting: Prompting,
     pub(super) baseline: Option<Located<String>>,
+    pub(super) primary: Option<Located<String>>,
     pub(super) seed: u64,
     pub(super) upstream_batch_size: usize,
 }
@@ -110,6 +112,7 @@ pub(super) const KEYS: &[&str] = &[
     "fewshot_seed",
     "max_length",
     "baseline",
+    "primary",
     "seed",
     "upstream_batch_size",
 ];
@@ -146,7 +149,12 @@ impl WireExperiment {
                 .iter()
                 .map(WireModel::read)
                 .collect::<Result<_, _>>()?,
-            tasks: texts(fields.need("tasks", "for example `tasks: [world_lambada]`")?, "`tasks`")?,
+            tasks: fields
+                .need("tasks", "for example `tasks: [world_lambada]`")?
+                .list("`tasks`")?
+                .iter()
+                .map(WireTask::read)
+                .collect::<Result<_, _>>()?,
             protocols: fields.get("protocols").map_or(Ok(Vec::new()), |node| texts(node, "`protocols`"))?,
             strategies,
             probes,
@@ -170,6 +178,7 @@ impl WireExperiment {
             limit: fields.get("limit").map(|node| at_least_one(node, "`limit`")).transpose()?,
             prompting: prompting(&fields)?,
             baseline: fields.get("baseline").map(|node| node.text("`baseline`")).transpose()?,
+            primary: fields.get("primary").map(|node| node.text("`primary`")).transpose()?,
             seed: fields.get("seed").map_or(Ok(0), |node| node.whole("`seed`", 0).map(|seed| seed.value))?,
             upstream_batch_size: fields
                 .get("upstream_batch_size")

@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 
 use evaluation::probes::Key;
+use evaluation::tasks::{Cut, TaskRef};
 use reduction_strategies::options::OptionValue;
 use reduction_strategies::schedule::Sites;
 use serde::Serialize;
@@ -25,7 +26,8 @@ pub(super) fn to_yaml(experiment: &Experiment) -> String {
         yaml.claim(claim);
     }
     yaml.models(&experiment.models);
-    yaml.key("tasks", &experiment.tasks.iter().map(|task| &task.name).collect::<Vec<_>>());
+    yaml.list("tasks", experiment.tasks.iter().map(|task| entry(&task.reference)));
+    yaml.optional("primary", experiment.primary.as_ref());
     yaml.key("protocols", &experiment.protocols);
     // Entries that overlap multiply out to equal variants, which one list may not hold twice.
     let mut strategies: Vec<String> = Vec::new();
@@ -52,6 +54,17 @@ pub(super) fn to_yaml(experiment: &Experiment) -> String {
     yaml.key("seed", &experiment.seed);
     yaml.key("upstream_batch_size", &experiment.upstream_batch_size);
     yaml.0
+}
+
+/// An entry of `tasks`.
+fn entry(task: &TaskRef) -> String {
+    let source = json(&task.source);
+    match task.cut {
+        None => source,
+        Some(Cut { context, start, continuation }) => {
+            format!("{{ {source}: {{ context: {context}, start: {start}, continuation: {continuation} }} }}")
+        }
+    }
 }
 
 #[derive(Default)]

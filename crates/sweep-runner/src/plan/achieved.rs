@@ -13,7 +13,7 @@ use crate::config::{Catalog, Experiment, ModelFacts, PlannedTask, SchedulePoint}
 pub const TOLERANCE: f64 = 0.005;
 
 /// What is solved for: model and task, by index, protocol, sites and the reduction, by its bits.
-type Asked = (usize, usize, &'static str, Vec<usize>, u64);
+type Asked = (usize, usize, &'static str, Vec<usize>, u64, Option<&'static str>);
 
 /// Solves for one experiment; remembers lengths and solutions.
 pub(super) struct Solver<'a> {
@@ -42,7 +42,7 @@ impl<'a> Solver<'a> {
     /// indices into the lists of the experiment.
     ///
     /// # Errors
-    /// A strategy with a count of its own, or items that cannot be had. A reduction that is not achieved is an error of [`Solver::finish`].
+    /// Items that cannot be had. A reduction that is not achieved is an error of [`Solver::finish`].
     pub(super) fn solve(
         &mut self,
         (model, task, protocol): (usize, usize, usize),
@@ -51,14 +51,11 @@ impl<'a> Solver<'a> {
         target: f64,
     ) -> Result<Solution, GridError> {
         let rule = strategy.rule();
-        let name = strategy.registration.name;
-        if let Some(why) = rule.own_count() {
-            return Err(GridError::OwnCount { strategy: name, why, target });
-        }
         let (facts, planned) = (&self.experiment.models[model], &self.experiment.tasks[task]);
         let protocol_name = self.experiment.protocols[protocol].name;
-        // Rules without a count of their own keep as many tokens as each other: the rule is no part of the key.
-        let asked = (model, task, protocol_name, point.sites.clone(), target.to_bits());
+        // Rules without a count of their own keep as many tokens as each other: only the others are part of the key.
+        let own = rule.own_count().map(|_| strategy.registration.name);
+        let asked = (model, task, protocol_name, point.sites.clone(), target.to_bits(), own);
         if let Some(solution) = self.solved.get(&asked) {
             return Ok(*solution);
         }
@@ -89,13 +86,15 @@ fn read_shapes(
     task: &PlannedTask,
 ) -> Result<Vec<Shapes>, GridError> {
     let scorings: Vec<Scoring> = experiment.protocols.iter().map(|protocol| experiment.scoring(protocol)).collect();
-    catalog.shapes(&model.reference, &task.name, experiment.items(), &scorings).map_err(|error| GridError::Lengths {
-        model: model.reference.clone(),
-        task: task.name.clone(),
-        problem: error.message,
-        help: error
-            .hint
-            .unwrap_or_else(|| "the keep ratio of an achieved reduction is solved on these items".to_owned()),
+    catalog.shapes(&model.reference, &task.reference, experiment.items(), &scorings).map_err(|error| {
+        GridError::Lengths {
+            model: model.reference.clone(),
+            task: task.name.clone(),
+            problem: error.message,
+            help: error
+                .hint
+                .unwrap_or_else(|| "the keep ratio of an achieved reduction is solved on these items".to_owned()),
+        }
     })
 }
 

@@ -21,6 +21,7 @@ pub fn build(experiment: &Experiment, setting: &Setting, catalog: &dyn Catalog) 
         question: experiment.question.clone(),
         claim: None,
         baseline: experiment.baseline.clone(),
+        primary: experiment.primary.clone(),
         seed: experiment.seed,
         fewshot: experiment.prompting.fewshot,
         split: experiment.split,
@@ -62,6 +63,7 @@ pub fn build(experiment: &Experiment, setting: &Setting, catalog: &dyn Catalog) 
                 trial_id: trial.key.trial_id.clone(),
                 trial: index,
                 task: task.name.clone(),
+                primary_metric: task.primary_metric,
                 items,
                 estimate,
             });

@@ -74,20 +74,6 @@ pub enum GridError {
         /// Advice for a model whose other layers show it.
         sites: &'static str,
     },
-    /// A strategy that keeps another number of tokens than asked for.
-    #[error("`{strategy}` cannot be solved for an achieved FLOPs reduction: {why}")]
-    #[diagnostic(help(
-        "ask for a nominal reduction of it (`flops_reduction: {target}` in a block of its own), and leave it out here: \
-         `exclude: [{{ strategy: {strategy}, flops_reduction: {{ achieved: {target} }} }}]`"
-    ))]
-    OwnCount {
-        /// The strategy.
-        strategy: &'static str,
-        /// What it keeps.
-        why: &'static str,
-        /// The reduction that was asked for.
-        target: f64,
-    },
     /// Achieved reductions that no keep ratio gives, up to half a point.
     #[error("no keep ratio achieves the FLOPs reduction that is asked for{}", missed_list(.0))]
     #[diagnostic(help("{}", missed_hint(.0)))]

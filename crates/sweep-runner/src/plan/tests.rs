@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use evaluation::tasks::Prompting;
+use evaluation::tasks::{Prompting, TaskRef};
 use evaluation::{Positions, Shapes};
 use records::schema::TrialKey;
 
@@ -308,14 +308,14 @@ impl Catalog for WithAttention {
         CATALOG.choose_tokenizer(reference, tokenizer)
     }
 
-    fn task(&self, name: &str, prompting: Prompting) -> Result<PlannedTask, CatalogError> {
-        CATALOG.task(name, prompting)
+    fn task(&self, task: &TaskRef, prompting: Prompting) -> Result<PlannedTask, CatalogError> {
+        CATALOG.task(task, prompting)
     }
 
     fn shapes(
         &self,
         model: &str,
-        task: &str,
+        task: &TaskRef,
         items: ItemChoice,
         protocols: &[evaluation::Scoring],
     ) -> Result<Vec<Shapes>, CatalogError> {
@@ -470,7 +470,6 @@ fn what_cannot_be_achieved_is_refused_with_what_can() {
         render_plain(&error)
     };
     let all = [
-        ("a count of its own", refused("strategies: [dense, evit_released]")),
         ("coarse steps", refused("schedule: { sites: [0], flops_reduction: { achieved: 0.022 } }\nlimit: 1")),
         (
             "out of reach",
@@ -480,9 +479,9 @@ fn what_cannot_be_achieved_is_refused_with_what_can() {
         ),
     ];
     snapshot!(all.map(|(name, text)| format!("== {name}\n{text}")).join("\n"));
-    let excluded = "strategies: [dense, top_k, evit_released]\nexclude: [{ strategy: evit_released, flops_reduction: { achieved: [0.1, 0.2] } }]";
-    let plan = plan(&format!("{ACHIEVED}\n{excluded}"));
-    assert_eq!((plan.cells.len(), plan.excluded.len()), (3, 2));
+    let own = plan(&format!("{ACHIEVED}\nstrategies: [dense, top_k, evit_released]"));
+    let ratio = |strategy: &str| own.trials.iter().find(|trial| trial.key.strategy == strategy).unwrap().key.keep_ratio;
+    assert!(ratio("evit_released") < ratio("top_k"), "it keeps one token more at every site");
 }
 
 #[test]

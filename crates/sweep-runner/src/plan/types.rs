@@ -42,6 +42,9 @@ pub struct ExperimentPlan {
     pub claim: Option<PlannedClaim>,
     /// Strategy that every other one is compared to.
     pub baseline: String,
+    /// The metric by which figures and tables show every task, in place of the tasks' own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub primary: Option<String>,
     /// Seed of the experiment.
     pub seed: u64,
     /// Solved examples in front of each question of a benchmark.
@@ -114,6 +117,9 @@ pub struct Cell {
     pub trial: usize,
     /// Task name.
     pub task: String,
+    /// The task's own primary metric.
+    #[serde(skip)]
+    pub primary_metric: &'static str,
     /// Items to score.
     pub items: usize,
     /// What it is likely to cost.
@@ -166,6 +172,7 @@ impl ExperimentPlan {
             question: self.question.clone(),
             claim: self.claim.clone(),
             baseline: self.baseline.clone(),
+            primary: self.primary.clone(),
             seed: self.seed,
             fewshot: self.fewshot,
             strategies: self.strategies(),

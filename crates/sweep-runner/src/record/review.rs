@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
-use evaluation::tasks::primary_metric;
 use rayon::prelude::*;
 use records::check;
 use records::code::Code;
@@ -150,7 +149,7 @@ impl Store {
         Ok(match self.look(&cell.cell_id)? {
             None => Verdict::Absent,
             Some(Err(why)) => Verdict::Damaged(why),
-            Some(Ok(record)) => match check::asked(&record, &trial.key, &cell.task, primary_metric(&cell.task)) {
+            Some(Ok(record)) => match check::asked(&record, &trial.key, &cell.task, cell.primary_metric) {
                 Err(why) => Verdict::Damaged(why),
                 Ok(()) if record.code != trial.code && !keep_other_code => Verdict::OtherCode(record.code),
                 Ok(()) if check::is_labelled(&record, &trial.key) => Verdict::Sound(record.status),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use evaluation::metrics;
 use evaluation::protocol::{self, Scope};
-use evaluation::tasks::{Task, primary_metric};
+use evaluation::tasks::Task;
 use evaluation::{Evaluation, Reduction, Scoring};
 use records::schema::{
     CellRecord, CostRecord, Failure, ItemRecord, MetricRecord, PlanItem, PlanRecord, SCHEMA_VERSION, SiteRecord, Status,
@@ -137,7 +137,7 @@ fn empty(trial: &PlannedTrial, cell: &Cell, truncated: usize) -> CellRecord {
         code: trial.code.clone(),
         trial: trial.key.clone(),
         task: cell.task.clone(),
-        primary_metric: primary_metric(&cell.task).unwrap_or_default().to_owned(),
+        primary_metric: cell.primary_metric.to_owned(),
         status: Status::Done,
         error: None,
         hint: None,

@@ -26,8 +26,8 @@ pub(super) fn item(books: &[Book], place: &BookPlace, tokenizer: &Tokenizer) -> 
         gold: None,
         contexts: vec![Context { tokens, necessary: Vec::new() }],
         requests: Vec::new(),
-        recalls: Vec::new(),
         facts: ItemFacts { length: Some(place.length as u32), ..ItemFacts::default() },
+        ..Item::default()
     };
     Ok(Encoded { item, truncated: 0 })
 }

@@ -49,6 +49,6 @@ pub(super) fn item(books: &[Book], place: &BookPlace, tokenizer: &Tokenizer) -> 
         });
     }
     let facts = ItemFacts { length: Some(place.length as u32), depth: place.depth, ..ItemFacts::default() };
-    let item = Item { id: place.id.clone(), gold: Some(gold as u32), contexts, requests, recalls: Vec::new(), facts };
+    let item = Item { id: place.id.clone(), gold: Some(gold as u32), contexts, requests, facts, ..Item::default() };
     Ok(Encoded { item, truncated: 0 })
 }

@@ -32,8 +32,8 @@ pub(super) fn item(books: &[Book], place: &BookPlace, tokenizer: &Tokenizer) -> 
         gold: None,
         contexts: vec![hidden.encoded(book, pair, tokenizer)?],
         requests: vec![request],
-        recalls: Vec::new(),
         facts,
+        ..Item::default()
     };
     Ok(Encoded { item, truncated: 0 })
 }

@@ -1,0 +1,112 @@
+//! Entries of `tasks`: names, files and folders of files; each length of context is a task of its own.
+
+use std::fs;
+use std::path::Path;
+
+use evaluation::tasks::{Cut, EXTENSION, Prompting, TaskRef};
+use reduction_strategies::spelling::nearest;
+
+use super::catalog::{Catalog, PlannedTask};
+use super::error::Fault;
+use super::node::{Located, refuse_duplicates};
+use super::resolve::unlisted;
+use super::wire_task::{WireCut, WireTask};
+use crate::home;
+
+pub(super) fn resolve(
+    entries: &[WireTask],
+    prompting: Prompting,
+    catalog: &dyn Catalog,
+) -> Result<Vec<PlannedTask>, Fault> {
+    let mut tasks: Vec<PlannedTask> = Vec::new();
+    for entry in entries {
+        for source in sources(&entry.source)? {
+            for cut in cuts(entry.cut.as_ref())? {
+                let reference = TaskRef { source: source.clone(), cut };
+                let task = catalog.task(&reference, prompting).map_err(|error| unlisted(&entry.source, error))?;
+                if let Some(other) = tasks.iter().find(|other| other.name == task.name) {
+                    return Err(twice(&entry.source, &task, other));
+                }
+                tasks.push(task);
+            }
+        }
+    }
+    Ok(tasks)
+}
+
+fn twice(entry: &Located<String>, task: &PlannedTask, other: &PlannedTask) -> Fault {
+    if task.reference == other.reference {
+        let fault = entry.fault(format!("`tasks` lists `{}` twice", task.reference.source));
+        return fault.label("again here").hint("remove one of them");
+    }
+    let (this, that) = (&task.reference.source, &other.reference.source);
+    entry
+        .fault(format!("`{this}` and `{that}` are both called `{}` in results", task.name))
+        .label("the same name")
+        .hint("rename one of the files")
+}
+
+/// The task, or the files of the folder, that an entry names.
+fn sources(entry: &Located<String>) -> Result<Vec<String>, Fault> {
+    let text = &entry.value;
+    let expanded = if text.starts_with('~') {
+        home::expand(Path::new(text)).map_err(|problem| entry.fault(format!("unknown task `{text}`")).hint(problem))?
+    } else {
+        Path::new(text).to_owned()
+    };
+    let shown = expanded.display().to_string();
+    if !(shown.contains('/') && expanded.is_dir()) {
+        return Ok(vec![shown]);
+    }
+    let unreadable = |error: std::io::Error| entry.fault(format!("cannot read the folder {shown}: {error}"));
+    let mut files = Vec::new();
+    for file in fs::read_dir(&expanded).map_err(unreadable)? {
+        let path = file.map_err(unreadable)?.path();
+        if path.extension().is_some_and(|extension| extension == EXTENSION) {
+            files.push(path.display().to_string());
+        }
+    }
+    files.sort();
+    if files.is_empty() {
+        return Err(entry
+            .fault(format!("the folder {shown} holds no file of items"))
+            .label("no tasks")
+            .hint(format!("a task is a file that ends in .{EXTENSION}; docs/own-tasks.md describes it")));
+    }
+    Ok(files)
+}
+
+/// One stretch per length of context; all score the same tokens.
+fn cuts(wire: Option<&WireCut>) -> Result<Vec<Option<Cut>>, Fault> {
+    let Some(wire) = wire else { return Ok(vec![None]) };
+    refuse_duplicates(&wire.contexts, "`context`", PartialEq::eq, ToString::to_string)?;
+    let longest = wire.contexts.iter().map(|context| context.value).max().unwrap_or(1);
+    let start = wire.start.as_ref().map_or(longest, |start| start.value);
+    if let Some(start) = wire.start.as_ref().filter(|start| start.value < longest) {
+        return Err(start
+            .fault(format!("a context of {longest} tokens does not fit before token {}", start.value))
+            .label("too early")
+            .hint("`start` is the token at which the scored continuation begins: at least the longest context"));
+    }
+    let continuation = wire.continuation.unwrap_or(Cut::CONTINUATION);
+    Ok(wire.contexts.iter().map(|context| Some(Cut { context: context.value, start, continuation })).collect())
+}
+
+/// The metric that every task must report.
+pub(super) fn primary(name: Option<&Located<String>>, tasks: &[PlannedTask]) -> Result<Option<String>, Fault> {
+    let Some(name) = name else { return Ok(None) };
+    for task in tasks {
+        if task.metrics.contains(&name.value.as_str()) {
+            continue;
+        }
+        let hint = match nearest(&name.value, task.metrics.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("{} reports {}; every task reports loss", task.name, task.metrics.join(", ")),
+        };
+        return Err(name
+            .fault(format!("{} does not report `{}`", task.name, name.value))
+            .label("no such metric")
+            .hint(hint));
+    }
+    Ok(Some(name.value.clone()))
+}

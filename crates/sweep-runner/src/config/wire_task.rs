@@ -1,0 +1,43 @@
+//! Entries of `tasks` as written: a name, a file or a folder, and the stretch of running texts that is asked.
+
+use super::error::Fault;
+use super::node::{Located, Node, Value};
+
+/// An entry of `tasks`.
+pub(super) struct WireTask {
+    pub(super) source: Located<String>,
+    pub(super) cut: Option<WireCut>,
+}
+
+/// Lengths of the context before one continuation.
+pub(super) struct WireCut {
+    pub(super) contexts: Vec<Located<usize>>,
+    pub(super) start: Option<Located<usize>>,
+    pub(super) continuation: Option<usize>,
+}
+
+impl WireTask {
+    pub(super) fn read(node: &Node) -> Result<Self, Fault> {
+        let Value::Map(entries) = &node.value else {
+            return Ok(Self { source: node.text("an entry of `tasks`")?, cut: None });
+        };
+        let [(source, options)] = entries.as_slice() else {
+            let second = entries.get(1).map_or(node.span, |(key, _)| key.span);
+            return Err(Fault::new(second, "an entry of `tasks` is a map of one task to its options")
+                .label("a second key")
+                .hint("for example `- books_long: { context: [256, 1024, 4096] }`"));
+        };
+        let fields = options.fields("the options of a task", &["context", "start", "continuation"])?;
+        let contexts = fields.need("context", "tokens of the context, for example `context: [256, 1024, 4096]`")?;
+        let tokens = |node: &Node, what: &str| node.whole(what, 1).map(|whole| whole.with(whole.value as usize));
+        let contexts = contexts
+            .one_or_more("`context`")?
+            .iter()
+            .map(|node| tokens(node, "`context`"))
+            .collect::<Result<_, _>>()?;
+        let start = fields.get("start").map(|node| tokens(node, "`start`")).transpose()?;
+        let continuation = fields.get("continuation").map(|node| tokens(node, "`continuation`")).transpose()?;
+        let continuation = continuation.map(|tokens| tokens.value);
+        Ok(Self { source: source.clone(), cut: Some(WireCut { contexts, start, continuation }) })
+    }
+}
