@@ -1,6 +1,6 @@
 //! A catalog for tests: two small models and a handful of tasks.
 
-use evaluation::tasks::{Context, Item, Prompting, Request, TaskKind, TaskRef};
+use evaluation::tasks::{Context, Item, ItemFacts, Prompting, Request, TaskKind, TaskRef};
 use evaluation::{Layout, Shapes};
 use reduction_strategies::spelling::nearest;
 use ssm_model::{Signal, SignalSet, catalog};
@@ -20,9 +20,15 @@ pub(crate) struct FakeCatalog {
 /// The catalog of most tests.
 pub(crate) const CATALOG: FakeCatalog = FakeCatalog { weights: "w", data: "d" };
 
-const MODELS: [(&str, usize); 3] =
-    [("builtin:mamba2-world", 16), ("builtin:mamba-world", 12), ("builtin:neox-world", 8)];
-const TASKS: [(&str, usize); 16] = [
+const MODELS: [(&str, usize); 6] = [
+    ("builtin:mamba2-world", 16),
+    ("builtin:mamba-world", 12),
+    ("builtin:neox-world", 8),
+    ("builtin:mamba2-books", 16),
+    ("builtin:mamba-books", 16),
+    ("builtin:neox-books", 8),
+];
+const TASKS: [(&str, usize); 19] = [
     ("world_lambada", 1),
     ("world_hellaswag", 4),
     ("world_piqa", 2),
@@ -39,10 +45,18 @@ const TASKS: [(&str, usize); 16] = [
     ("arc_easy", 4),
     ("arc_challenge", 4),
     ("winogrande", 2),
+    ("books_lastword", 1),
+    ("books_control", 1),
+    ("books_long", 1),
 ];
 
-/// Items whose contexts have 80 tokens in the mean, and whose continuations have 5.
-fn items(n: usize, choices: usize) -> Vec<Item> {
+/// Items whose contexts have 80 tokens in the mean, and whose continuations have 5; those of a text that is cut have 1024 and 256.
+fn items(n: usize, choices: usize, is_cut: bool) -> Vec<Item> {
+    if is_cut {
+        let facts = ItemFacts { is_cut: true, scored_from: vec![1024], ..ItemFacts::default() };
+        let contexts = vec![Context { tokens: vec![1; 1280], necessary: Vec::new() }];
+        return vec![Item { contexts, facts, ..Item::default() }; n];
+    }
     let item = |index: usize| {
         let request = |_| Request { context: 0, continuation: vec![1; 3 + index % 5], scored: vec![0], characters: 1 };
         Item {
@@ -90,7 +104,8 @@ impl Catalog for FakeCatalog {
         let name = task.source.as_str();
         let known = TASKS.iter().find(|(known, _)| *known == name);
         let (_, choices) = known.ok_or_else(|| unknown("task", name, TASKS.iter().map(|(name, _)| *name)))?;
-        let kind = if name == "world_text" { Scoring::RunningText } else { Scoring::LogLikelihood };
+        let kind =
+            if matches!(name, "world_text" | "books_long") { Scoring::RunningText } else { Scoring::LogLikelihood };
         Ok(PlannedTask {
             name: task.name(),
             reference: task.clone(),
@@ -114,7 +129,7 @@ impl Catalog for FakeCatalog {
     ) -> Result<Vec<Shapes>, CatalogError> {
         let facts = self.task(task, choice.prompting)?;
         let all = facts.items[choice.split as usize];
-        let items = items(choice.limit.map_or(all, |limit| limit.min(all)), facts.choices);
+        let items = items(choice.limit.map_or(all, |limit| limit.min(all)), facts.choices, task.cut.is_some());
         let kind = match facts.kind {
             Scoring::RunningText => TaskKind::RunningText,
             Scoring::LogLikelihood if facts.choices == 1 => TaskKind::Target,
