@@ -55,6 +55,7 @@ mod convert;
 mod error;
 mod figures;
 mod guards;
+mod losses;
 mod made;
 mod markdown;
 mod splice;

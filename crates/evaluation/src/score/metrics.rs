@@ -124,7 +124,12 @@ pub fn metrics(kind: TaskKind, items: &[Item], scores: &[ItemScore]) -> Vec<Metr
 /// Some metrics of the items of a task.
 #[must_use]
 pub fn measured(measures: &[Measure], kind: TaskKind, items: &[Item], scores: &[ItemScore]) -> Vec<Metric> {
-    measures.iter().map(|measure| measure.metric(kind, items, scores)).collect()
+    let all = measures.iter().map(|measure| (measure, measure.metric(kind, items, scores)));
+    // A class of tokens that no text has is no question that was asked.
+    let asked = |(measure, metric): &(&Measure, Metric)| {
+        !measure.is_of_a_class() || metric.contributions.iter().any(|(_, weight)| *weight > 0.0)
+    };
+    all.filter(asked).map(|(_, metric)| metric).collect()
 }
 
 impl Measure {
@@ -151,6 +156,21 @@ impl Measure {
             Self::FunctionLoss => "function_loss",
             Self::OtherLoss => "other_loss",
         }
+    }
+
+    /// Whether it counts the tokens of one class.
+    fn is_of_a_class(self) -> bool {
+        matches!(
+            self,
+            Self::RecallLoss
+                | Self::RecallLossNear
+                | Self::RecallLossMiddle
+                | Self::RecallLossFar
+                | Self::RecallLossFarthest
+                | Self::ContentLoss
+                | Self::FunctionLoss
+                | Self::OtherLoss
+        )
     }
 
     fn aggregate(self) -> Aggregate {

@@ -5,6 +5,8 @@ mod claim;
 mod differences;
 mod layer_ratio;
 mod legend;
+mod lines;
+mod loss_vs_length;
 mod probes;
 mod protocol_comparison;
 mod token_map;
@@ -74,6 +76,9 @@ pub(super) fn draw_all(study: &Study, view: &View) -> Drawn {
     }
     for scene in &view.scenes {
         drawn.add(differences::draw(view, scene, &study.plan.baseline));
+    }
+    for figure in loss_vs_length::draw_all(view, &study.plan.baseline) {
+        drawn.add(figure);
     }
     for asked in protocol_comparison::reductions(view) {
         drawn.add(protocol_comparison::draw(view, asked, &study.plan.baseline));

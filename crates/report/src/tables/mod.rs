@@ -3,6 +3,7 @@
 mod claim;
 mod effects;
 mod format;
+mod losses;
 mod main_table;
 mod paper;
 mod protocols;
@@ -18,6 +19,7 @@ pub(super) use paper::named;
 pub(super) fn all(study: &Study, view: &View) -> Vec<Table> {
     let mut tables: Vec<Table> = view.scenes.iter().filter_map(|scene| main_table::table(view, scene)).collect();
     tables.extend(effects::tables(view, &study.plan.baseline));
+    tables.extend(losses::tables(view, &study.plan.baseline));
     tables.extend(protocols::table(view, &study.plan.baseline));
     tables.extend(paper::table(study, view));
     tables.extend(study.claim.as_ref().map(claim::table));

@@ -4,9 +4,9 @@ use analysis::PooledRow;
 use records::probes::Key;
 
 use super::dots::{DotPanel, Dots};
-use super::lines::{Axis, Line, LinePanel, Lines, Share};
 use super::{Failed, Figure, Seen, csv, find, number, short, text};
 use crate::figures::figure;
+use crate::figures::lines::{Axis, Line, LinePanel, Lines, Share};
 use crate::style::{self, Style};
 
 const COLUMNS: [&str; 3] = ["variant", "removed", "layer"];

@@ -7,7 +7,6 @@ mod dots;
 mod heat_map;
 mod kept_tokens;
 mod leak;
-mod lines;
 mod loss_split;
 mod metrics;
 mod position;

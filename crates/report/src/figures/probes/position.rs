@@ -2,9 +2,9 @@
 
 use analysis::PooledRow;
 
-use super::lines::{Axis, Line, LinePanel, Lines, Share};
 use super::{FEWEST_ITEMS, Failed, Figure, Seen, csv, number, short, text};
 use crate::figures::figure;
+use crate::figures::lines::{Axis, Line, LinePanel, Lines, Share};
 use crate::style;
 
 const COLUMNS: [&str; 2] = ["place", "necessary"];

@@ -2,9 +2,9 @@
 
 use analysis::PooledRow;
 
-use super::lines::{Axis, Line, LinePanel, Lines, Share};
 use super::{Failed, Figure, Seen, csv, number, short, text, values};
 use crate::figures::figure;
+use crate::figures::lines::{Axis, Line, LinePanel, Lines, Share};
 use crate::style;
 
 const COLUMNS: [&str; 2] = ["layer", "source"];

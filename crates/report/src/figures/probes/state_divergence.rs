@@ -3,9 +3,9 @@
 use analysis::PooledRow;
 use records::probes::Key;
 
-use super::lines::{Axis, Line, LinePanel, Lines, Share};
 use super::{Failed, Figure, Seen, csv, number, short, text, values};
 use crate::figures::figure;
+use crate::figures::lines::{Axis, Line, LinePanel, Lines, Share};
 use crate::style;
 
 const COLUMNS: [&str; 4] = ["layer", "distance", "half_life", "removed"];

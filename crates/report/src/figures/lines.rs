@@ -2,7 +2,7 @@
 
 use analysis::Estimate;
 
-use super::super::{FULL_WIDTH, legend};
+use super::{FULL_WIDTH, legend};
 use crate::axes::{LABEL_TEXT, Panel, TITLE_TEXT, has_place, padded, ticks};
 use crate::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw as page};
 use crate::style::Style;
