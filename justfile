@@ -61,6 +61,16 @@ findings:
     cp results/ablation-full/figures/accuracy_vs_flops_mamba2-world_context.svg docs/figures/ablation-mamba2-context.svg
     cp results/ablation-full/figures/protocol_comparison_20.svg docs/figures/ablation-protocols.svg
 
+# Run the experiments over English novels on a GPU, all items, and put tables and figures into README.md and docs/findings.md
+books *ARGS:
+    cargo run --release --features cuda --bin sweep -- run experiments/books.yaml --limit 500 --device cuda {{ARGS}}
+    cargo run --release --features cuda --bin sweep -- run experiments/books-length.yaml --device cuda {{ARGS}}
+    cargo run --release --bin sweep -- report results/books --splice README.md
+    cargo run --release --bin sweep -- report results/books --splice docs/findings.md
+    cp results/books/figures/accuracy_vs_flops_tasks_mamba2-books_context.svg docs/figures/books-mamba2-tasks.svg
+    cp results/books/figures/accuracy_vs_flops_tasks_mamba-books_context.svg docs/figures/books-mamba-tasks.svg
+    cp results/books-length/figures/loss_vs_length_books_long_context_achieved_20.svg docs/figures/books-length.svg
+
 # Decide the claims of experiments/claims and put verdicts and figures into docs/findings.md (some minutes each on two cores)
 claims *ARGS:
     for claim in c01 c02 c03 c04 c05 c06 c07 c08 c09 c10; do cargo run --release --bin sweep -- run experiments/claims/$claim.yaml {{ARGS}}; done

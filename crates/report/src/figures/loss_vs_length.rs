@@ -76,7 +76,7 @@ fn draw(
     let lines = Lines {
         grid: vec![(String::new(), models.iter().map(panel).collect())],
         x: ("Tokens of the context", Axis::Log2),
-        y: ("Loss above the baseline (nats)", Axis::Linear),
+        y: ("Added loss (nats)", Axis::Linear),
         share: Share::All,
         zero: Some(0.0),
         legend: legend.clone(),
@@ -101,7 +101,7 @@ fn draw(
         asked.word(),
         asked.value * 100.0
     );
-    figure(name, lines.draw().map_err(|error| error.to_string()), csv(view, &models, asked), caption)
+    figure(name, lines.draw(), csv(view, &models, asked), caption)
 }
 
 fn samples(view: &View, scene: &Scene, wanted: &str, asked: Reduction) -> Vec<Sample> {
