@@ -156,13 +156,17 @@ const BOOKS_MODELS: [&str; 3] = ["mamba-books", "mamba2-books", "neox-books"];
 
 #[test]
 fn models_of_novels_score_stored_items_alike() {
-    BOOKS_MODELS.iter().for_each(|name| books_agree(name, 6, 1));
+    for name in BOOKS_MODELS {
+        books_agree(name, 6, 1);
+    }
 }
 
 #[test]
 #[ignore = "slow"]
 fn models_of_novels_score_every_stored_item_alike() {
-    BOOKS_MODELS.iter().for_each(|name| books_agree(name, 60, 8));
+    for name in BOOKS_MODELS {
+        books_agree(name, 60, 8);
+    }
 }
 
 /// Here each continuation is a child segment of its context: the state that crosses the border must be the right one.

@@ -80,7 +80,7 @@ pub(super) fn models() -> Result<ExitCode, Failure> {
             .map_err(|error| failed(miette!("builtin model {}: {error}", builtin.name)))?;
         builtins.add_row(model_row(&format!("builtin:{}", builtin.name), &config, builtin.summary)?);
     }
-    let mut absent = String::new();
+    let mut absent: Vec<String> = Vec::new();
     for model in shipped::shipped() {
         let reference = format!("builtin:{}", model.name);
         match model.folder() {
@@ -94,10 +94,11 @@ pub(super) fn models() -> Result<ExitCode, Failure> {
             }
             Err(error) => {
                 let hint = error.hint().unwrap_or_default();
-                absent += &format!("\n{reference} is not on this machine: {error} (hint: {hint})");
+                absent.push(format!("\n{reference} is not on this machine: {error} (hint: {hint})"));
             }
         }
     }
+    let absent = absent.concat();
     let mut published = table(&header.map(|name| if name == "what" { "with random weights" } else { name }));
     for model in catalog::published() {
         let config = model.config().map_err(|error| failed(miette!("published model {}: {error}", model.name)))?;
