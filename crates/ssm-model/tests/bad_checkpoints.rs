@@ -85,7 +85,7 @@ fn pickle_refusal(program: &[u8]) -> String {
 fn folders() {
     let empty = tempfile::tempdir().unwrap();
     assert_snapshot!(refusal(&empty), @"FOLDER: no config.json");
-    assert_snapshot!(refusal(&folder(&[])), @"FOLDER: no weights; looked for model.safetensors, model.safetensors.index.json, pytorch_model.bin, pytorch_model.bin.index.json");
+    assert_snapshot!(refusal(&folder(&[])), @"FOLDER: no weights; looked for model.safetensors, model.safetensors.shuffled.zst, model.safetensors.index.json, pytorch_model.bin, pytorch_model.bin.index.json");
 }
 
 #[test]

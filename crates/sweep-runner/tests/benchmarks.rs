@@ -62,10 +62,10 @@ fn benchmarks_run_from_the_data_directory_to_the_records() {
         )
     });
     assert_snapshot!(shown.collect::<Vec<_>>().join("\n"), @"
-    arc_easy dense done: acc acc_norm of q1 q2
-    arc_easy top_k done: acc acc_norm of q1 q2
-    lambada_openai dense done: acc perplexity of lambada_openai-0 lambada_openai-1 lambada_openai-2
-    lambada_openai top_k done: acc perplexity of lambada_openai-0 lambada_openai-1 lambada_openai-2
+    arc_easy dense done: acc acc_norm loss of q1 q2
+    arc_easy top_k done: acc acc_norm loss of q1 q2
+    lambada_openai dense done: acc perplexity loss of lambada_openai-0 lambada_openai-1 lambada_openai-2
+    lambada_openai top_k done: acc perplexity loss of lambada_openai-0 lambada_openai-1 lambada_openai-2
     ");
     // Again, with the variable: the same cells.
     let again = desk.command(&["run", "tiny.yaml", "--out", "out"]).env("SWEEP_DATA_DIR", "data").output().unwrap();

@@ -245,8 +245,8 @@ fn frames_have_exactly_the_documented_columns() {
         "trial_id, task, item_id, gold, predicted, correct, loglikelihoods, greedy, tokens_in, tokens_kept, \
          necessary_kept, coverage, length, depth"
     );
-    // Two trials, with three metrics of world_lambada and two of world_piqa; two items of each.
-    assert_eq!(parquet(&desk.path("out/trials.parquet")).height(), 2 * (3 + 2));
+    // Two trials, with four metrics of world_lambada and three of world_piqa; two items of each.
+    assert_eq!(parquet(&desk.path("out/trials.parquet")).height(), 2 * (4 + 3));
     assert_eq!(parquet(&desk.path("out/items.parquet")).height(), 2 * 2 * 2);
 }
 

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use evaluation::probes::Subject;
-use evaluation::tasks::{Benchmark, Data, Prompting, Source, Split, TaskError, benchmarks, builtin_tasks, facts};
+use evaluation::tasks::{
+    Benchmark, Data, Prompting, Source, Split, TaskError, benchmarks, books_tasks, builtin_tasks, facts,
+};
 use hint::Hint;
 use miette::miette;
 use records::names::RANDOM;
@@ -141,9 +143,17 @@ fn gibibytes(bytes: usize) -> String {
 pub(super) fn tasks(data: &DataArgs) -> Result<ExitCode, Failure> {
     let header = ["task", "items", "choices", "context tokens", "continuation tokens", "what"];
     let mut reference = table(&header);
-    for task in builtin_tasks() {
-        let facts =
-            facts(task.name, &Source::default()).map_err(|error| failed(miette!("task {}: {error}", task.name)))?;
+    let mut absent: Vec<String> = Vec::new();
+    for task in builtin_tasks().iter().chain(books_tasks()) {
+        let facts = match facts(task.name, &Source::default()) {
+            Ok(facts) => facts,
+            Err(error @ TaskError::NotShipped(_)) => {
+                let hint = error.hint().unwrap_or_default();
+                absent.push(format!("\n{} is not on this machine: {error} (hint: {hint})", task.name));
+                continue;
+            }
+            Err(error) => return Err(failed(hinted(&format!("task {}: {error}", task.name), &error))),
+        };
         reference.add_row([
             task.name.to_owned(),
             facts.items_in(Split::All).to_string(),
@@ -170,9 +180,10 @@ pub(super) fn tasks(data: &DataArgs) -> Result<ExitCode, Failure> {
         }
         Data::None => "files of a folder that --data-dir or SWEEP_DATA_DIR names".to_owned(),
     };
+    let absent = absent.concat();
     let written = writeln!(
         io::stdout().lock(),
-        "Part of this program:\n{reference}\n\nBenchmarks, read from {place}. The metric in front is the one that figures \
+        "Come with this program:\n{reference}{absent}\n\nBenchmarks, read from {place}. The metric in front is the one that figures \
          show.\n{read}"
     );
     ignore_closed_pipe(written)?;
