@@ -71,7 +71,7 @@ pub fn write(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()
     write_with(path, durability, |_, file| file.write_all(bytes))
 }
 
-/// As [`write`]; `fill` gets the file aside, by name and opened.
+/// As [`write()`]; `fill` gets the file aside, by name and opened.
 ///
 /// # Errors
 /// `path` is, or leads to, something that is not a regular file or is write-protected; a full or failing disk. What was there
@@ -90,7 +90,7 @@ pub fn write_with(
     if durability == Durability::Synced { sync_folder(parent(&path)) } else { Ok(()) }
 }
 
-/// Refuses what [`write`] would refuse, before work is done that ends in a file.
+/// Refuses what [`write()`] would refuse, before work is done that ends in a file.
 ///
 /// # Errors
 /// `path` is, or leads to, something that is not a regular file or is write-protected, or lies in no folder.

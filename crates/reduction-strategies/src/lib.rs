@@ -4,9 +4,10 @@
 //! which tokens are kept and where the others go. [`plan_site`] does so for every segment of a packed stream, and
 //! [`SitePlan::apply`] carries it out on hidden states and residual.
 //!
-//! A strategy is composed of blocks, each in its file: score ([`importance`], [`rank_sum`], [`random`]), partition
-//! ([`partition`]), match ([`matching`]), select ([`select`]), combine ([`combine`]). Rules that decide tokens in order:
-//! [`online`].
+//! A strategy is composed of [`blocks`], each in its file: score ([`importance`](blocks::importance),
+//! [`rank_sum`](blocks::rank_sum), [`random`](blocks::random)), [`partition`](blocks::partition),
+//! [match](blocks::matching), [`select`](blocks::select), [`combine`](blocks::combine). Rules that decide tokens in order:
+//! [`online`](blocks::online).
 //!
 //! ```
 //! use std::collections::BTreeMap;

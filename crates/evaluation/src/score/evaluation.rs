@@ -7,7 +7,7 @@ use super::trace::{ItemPlan, SiteTotals};
 use super::work::Work;
 use crate::batch::{Layout, Query};
 
-/// Result of [`evaluate`].
+/// Result of [`evaluate`](crate::evaluate).
 #[derive(Clone, Debug)]
 pub struct Evaluation {
     /// Scores, in item order.
