@@ -16,6 +16,9 @@ pub(super) struct WireCut {
     pub(super) continuation: Option<usize>,
 }
 
+/// Bounds the arithmetic on places in a text; a file of items is smaller.
+const MOST_TOKENS: usize = 1 << 28;
+
 impl WireTask {
     pub(super) fn read(node: &Node) -> Result<Self, Fault> {
         let Value::Map(entries) = &node.value else {
@@ -29,7 +32,13 @@ impl WireTask {
         };
         let fields = options.fields("the options of a task", &["context", "start", "continuation"])?;
         let contexts = fields.need("context", "tokens of the context, for example `context: [256, 1024, 4096]`")?;
-        let tokens = |node: &Node, what: &str| node.whole(what, 1).map(|whole| whole.with(whole.value as usize));
+        let tokens = |node: &Node, what: &str| {
+            let whole = node.whole(what, 1)?;
+            match usize::try_from(whole.value).ok().filter(|tokens| *tokens <= MOST_TOKENS) {
+                Some(tokens) => Ok(whole.with(tokens)),
+                None => Err(node.fault(format!("{what} {} is longer than any text", whole.value)).label("too large")),
+            }
+        };
         let contexts = contexts
             .one_or_more("`context`")?
             .iter()
