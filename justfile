@@ -61,6 +61,10 @@ findings:
     cp results/ablation-full/figures/accuracy_vs_flops_mamba2-world_context.svg docs/figures/ablation-mamba2-context.svg
     cp results/ablation-full/figures/protocol_comparison_20.svg docs/figures/ablation-protocols.svg
 
+# Compare the models of English novels with every stored item (some minutes on two cores)
+parity:
+    cargo test --release --workspace --test item_parity -- --ignored
+
 # Run the experiments over English novels on a GPU, all items, and put tables and figures into README.md and docs/findings.md
 books *ARGS:
     cargo run --release --features cuda --bin sweep -- run experiments/books.yaml --limit 500 --device cuda {{ARGS}}

@@ -162,7 +162,7 @@ fn models_of_novels_score_stored_items_alike() {
 }
 
 #[test]
-#[ignore = "slow"]
+#[ignore = "slow: `just parity`, minutes on two cores"]
 fn models_of_novels_score_every_stored_item_alike() {
     for name in BOOKS_MODELS {
         books_agree(name, 60, 8);

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{Place, Span};
 use crate::tasks::TaskError;
 
-/// A line as it stands in the file. What an item varies is for people, and for breaking results down outside of this program.
+/// A line of the file, as written. Fields with an underscore describe the item to readers and are not used.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Fields {
