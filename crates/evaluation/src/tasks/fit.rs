@@ -1,5 +1,6 @@
 //! Whether a task can be put in the tokens of a model, found before anything runs.
 
+use super::item_task::Lines;
 use super::{Known, Source, TaskError, TaskRef, builtin, facts};
 use crate::tokenizer::Tokenizer;
 
@@ -14,9 +15,9 @@ pub fn is_suspicious(task: impl Into<TaskRef>, source: &Source, tokenizer: &Toke
     Ok(match Known::find(&task)? {
         Known::Lines(lines) => {
             // A text that is too short for what is cut out of it is found in its tokens alone.
-            lines.cut.is_some()
-                || tokenizer.is_of_words() && tokenizer.digest() != builtin::reference_tokenizer()?.digest()
-                || tokenizer.is_of_words() && builtin::builtin_tasks().iter().all(|known| known.name != task.source)
+            let is_of_reference = matches!(lines.lines, Lines::Embedded(_))
+                && tokenizer.digest() == builtin::reference_tokenizer()?.digest();
+            lines.cut.is_some() || tokenizer.is_of_words() && !is_of_reference
         }
         Known::Benchmark(_) => {
             let suspects = facts(&task, source)?.suspects;

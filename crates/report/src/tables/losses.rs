@@ -8,8 +8,7 @@ use crate::view::{Scene, View, asked_slug, distinct, in_percent};
 
 /// One table per protocol and reduction that was asked for.
 pub(super) fn tables(view: &View, baseline: &str) -> Vec<Table> {
-    let mut protocols: Vec<&str> = view.scenes.iter().map(|scene| scene.protocol.as_str()).collect();
-    protocols.dedup();
+    let protocols: Vec<&str> = view.scenes.iter().map(|scene| scene.protocol.as_str()).collect();
     let mut tables = Vec::new();
     for (index, protocol) in protocols.iter().enumerate() {
         if protocols[..index].contains(protocol) {

@@ -94,10 +94,7 @@ pub(super) fn models() -> Result<ExitCode, Failure> {
                     ModelConfig::from_json(&text).map_err(|error| failed(miette!("{}: {error}", file.display())))?;
                 builtins.add_row(model_row(&reference, &config, model.summary)?);
             }
-            Err(error) => {
-                let hint = error.hint().unwrap_or_default();
-                absent.push(format!("\n{reference} is not on this machine: {error} (hint: {hint})"));
-            }
+            Err(error) => absent.push(not_here(&reference, &error)),
         }
     }
     let absent = absent.concat();
@@ -135,6 +132,11 @@ fn model_row(name: &str, config: &ModelConfig, what: &str) -> Result<[String; 9]
     ])
 }
 
+/// A line below a list, for what comes with the program as files and has none here.
+fn not_here(name: &str, error: &dyn Hint) -> String {
+    format!("\n{name} is not on this machine: {error} (hint: {})", error.hint().unwrap_or_default())
+}
+
 fn gibibytes(bytes: usize) -> String {
     let gibi = bytes as f64 / f64::from(1 << 30);
     if gibi < 0.1 { format!("{:.1} MiB", gibi * 1024.0) } else { format!("{gibi:.1} GiB") }
@@ -148,8 +150,7 @@ pub(super) fn tasks(data: &DataArgs) -> Result<ExitCode, Failure> {
         let facts = match facts(task.name, &Source::default()) {
             Ok(facts) => facts,
             Err(error @ TaskError::NotShipped(_)) => {
-                let hint = error.hint().unwrap_or_default();
-                absent.push(format!("\n{} is not on this machine: {error} (hint: {hint})", task.name));
+                absent.push(not_here(task.name, &error));
                 continue;
             }
             Err(error) => return Err(failed(hinted(&format!("task {}: {error}", task.name), &error))),
