@@ -36,10 +36,12 @@ pub(crate) fn read(dir: &Path) -> Result<Recorded, AnalyseError> {
         plan.cells.par_iter().map(|id| read_cell(&folder.join(format!("{id}.json")))).collect::<Result<Vec<_>, _>>()?;
     check_cohorts(&plan, &cells, &folder)?;
     let mut cells: Vec<CellRecord> = cells.into_iter().flatten().collect();
-    if let Some(primary) = &plan.primary {
+    for cell in &mut cells {
         // A cell that failed has no metric at all.
-        let reports = |cell: &CellRecord| cell.metrics.iter().any(|metric| metric.metric == *primary);
-        cells.iter_mut().filter(|cell| reports(cell)).for_each(|cell| cell.primary_metric.clone_from(primary));
+        let primary = plan.primary.get(&cell.task);
+        if let Some(primary) = primary.filter(|name| cell.metrics.iter().any(|metric| metric.metric == **name)) {
+            cell.primary_metric.clone_from(primary);
+        }
     }
     warn_of_mixed_code(&cells);
     // An experiment may have probes alone.

@@ -22,9 +22,9 @@ pub struct PlanIndex {
     /// Strategy that every other one is compared to.
     #[serde(default = "dense")]
     pub baseline: String,
-    /// The metric by which figures and tables show every task that reports it, in place of the tasks' own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub primary: Option<String>,
+    /// The metric by which figures and tables show a task, by the task's name, in place of its own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub primary: BTreeMap<String, String>,
     /// Seed of the experiment.
     #[serde(default)]
     pub seed: u64,

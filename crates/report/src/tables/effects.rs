@@ -1,18 +1,20 @@
-//! `effects_<reduction>`: what every rule changes against the baseline, all models and protocols side by side.
+//! `effects_<reduction>`: what every rule changes against the baseline, all models and protocols side by side: the mean accuracy over
+//! tasks, and beside it each loss, since a mean over both would mix recall with fluency.
 
 use records::schema::Reduction;
 
 use super::format::{Number, Rank, Row, Table, TableCell};
+use crate::losses::{self, Loss};
 use crate::view::{Scene, SeriesPoint, View, asked_slug, distinct, in_percent};
 
 /// One table per reduction that was asked for.
 pub(super) fn tables(view: &View, baseline: &str) -> Vec<Table> {
     let scenes: Vec<&Scene> = view.scenes.iter().filter(|scene| scene.baseline_mean().is_some()).collect();
     let reductions = distinct(scenes.iter().flat_map(|scene| scene.reductions()));
-    reductions.into_iter().filter_map(|asked| table(&scenes, asked, baseline)).collect()
+    reductions.into_iter().filter_map(|asked| table(view, &scenes, asked, baseline)).collect()
 }
 
-fn table(scenes: &[&Scene], asked: Reduction, baseline: &str) -> Option<Table> {
+fn table(view: &View, scenes: &[&Scene], asked: Reduction, baseline: &str) -> Option<Table> {
     let mut labels: Vec<&str> = Vec::new();
     for series in scenes.iter().flat_map(|scene| &scene.series) {
         let known = series.at(asked).is_some_and(|point| point.difference.is_some());
@@ -24,14 +26,33 @@ fn table(scenes: &[&Scene], asked: Reduction, baseline: &str) -> Option<Table> {
         return None;
     }
     let mut header = vec!["strategy".to_owned()];
-    header.extend(scenes.iter().map(|scene| format!("{} {}", scene.model, scene.protocol)));
+    let mut columns: Vec<Vec<(&str, TableCell)>> = Vec::new();
+    let mut with_losses = false;
+    for scene in scenes {
+        let accuracy = scene.series.iter().filter_map(|series| Some((series.label.as_str(), cell(series.at(asked)?)?)));
+        header.push(format!("{} {}", scene.model, scene.protocol));
+        columns.push(accuracy.collect());
+        for task in losses::tasks(scene) {
+            let of_task = losses::of_task(view, scene, asked, task);
+            let cells = of_task.iter().filter_map(|loss| Some((loss.series.label.as_str(), loss_cell(loss)?)));
+            let cells: Vec<_> = cells.collect();
+            // A protocol may refuse running text after a reduction.
+            if !cells.is_empty() {
+                with_losses = true;
+                header.push(format!("{} {} {} {}", scene.model, scene.protocol, task.name, task.metric));
+                columns.push(cells);
+            }
+        }
+    }
     let rows = labels.into_iter().map(|label| {
-        let cells = scenes.iter().map(|scene| {
-            let series = scene.series.iter().find(|series| series.label == label);
-            series.and_then(|series| series.at(asked)).and_then(cell).unwrap_or(TableCell::Missing)
+        let cells = columns.iter().map(|column| {
+            let cell = column.iter().find(|(known, _)| *known == label);
+            cell.map_or(TableCell::Missing, |(_, cell)| cell.clone())
         });
         Row { block: 0, cells: std::iter::once(TableCell::Name(label.to_owned())).chain(cells).collect() }
     });
+    let losses =
+        if with_losses { " Columns that name a task show what is added to its loss: lower is better." } else { "" };
     let (percent, word) = (in_percent(asked.value), asked.word());
     let article = if asked.achieved { "an" } else { "a" };
     Some(Table {
@@ -39,12 +60,23 @@ fn table(scenes: &[&Scene], asked: Reduction, baseline: &str) -> Option<Table> {
         caption: format!(
             "Mean accuracy over tasks minus that of {baseline} in percentage points, at {article} {word} FLOPs reduction of {percent} %, ± half \
              the width of the paired 95 % bootstrap interval over items; in brackets the achieved reduction in percent, mean over tasks. \
-             Not corrected for the number of comparisons."
+             Not corrected for the number of comparisons.{losses}"
         ),
         header,
         rows: rows.collect(),
         achieved_in_cells: true,
     })
+}
+
+fn loss_cell(loss: &Loss<'_>) -> Option<TableCell> {
+    let difference = loss.result.difference.as_ref()?;
+    Some(TableCell::Number(Number {
+        value: difference.value,
+        half_width: Some(difference.interval.half_width()).filter(|half| half.is_finite()),
+        decimals: 2,
+        rank: if loss.compared { Rank::Plain } else { Rank::Apart },
+        achieved: Some(loss.result.flops_reduction_achieved * 100.0),
+    }))
 }
 
 fn cell(point: &SeriesPoint) -> Option<TableCell> {

@@ -1,5 +1,7 @@
 //! A valid experiment: everything resolved and checked, ready to be planned.
 
+use std::collections::BTreeMap;
+
 use evaluation::probes::Probe;
 use evaluation::tasks::{Prompting, Split};
 use evaluation::{Positions, Protocol, Scoring};
@@ -52,8 +54,8 @@ pub struct Experiment {
     pub prompting: Prompting,
     /// Strategy that every other one is compared to.
     pub baseline: String,
-    /// The metric by which figures and tables show every task; the tasks' own where there is none.
-    pub primary: Option<String>,
+    /// The metric by which figures and tables show a task, by the task's name; its own where there is none.
+    pub primary: BTreeMap<String, String>,
     /// Seed of everything that has no seed of its own.
     pub seed: u64,
     /// Rows per batch under `upstream`, where the batch changes results.

@@ -1,5 +1,6 @@
 //! Entries of `tasks`: names, files and folders of files; each length of context is a task of its own.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use super::catalog::{Catalog, PlannedTask};
 use super::error::Fault;
 use super::node::{Located, refuse_duplicates};
 use super::resolve::unlisted;
-use super::wire_task::{WireCut, WireTask};
+use super::wire_task::{WireCut, WirePrimary, WireTask};
 use crate::home;
 
 pub(super) fn resolve(
@@ -92,21 +93,47 @@ fn cuts(wire: Option<&WireCut>) -> Result<Vec<Option<Cut>>, Fault> {
     Ok(wire.contexts.iter().map(|context| Some(Cut { context: context.value, start, continuation })).collect())
 }
 
-/// The metric that every task must report.
-pub(super) fn primary(name: Option<&Located<String>>, tasks: &[PlannedTask]) -> Result<Option<String>, Fault> {
-    let Some(name) = name else { return Ok(None) };
-    for task in tasks {
-        if task.metrics.contains(&name.value.as_str()) {
-            continue;
+/// The metric by which each task is shown, by the task's name.
+pub(super) fn primary(wire: Option<&WirePrimary>, tasks: &[PlannedTask]) -> Result<BTreeMap<String, String>, Fault> {
+    let mut primary = BTreeMap::new();
+    match wire {
+        None => {}
+        Some(WirePrimary::Every(metric)) => {
+            for task in tasks {
+                primary.insert(task.name.clone(), reported(metric, task)?);
+            }
         }
-        let hint = match nearest(&name.value, task.metrics.iter().copied()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("{} reports {}; every task reports loss", task.name, task.metrics.join(", ")),
-        };
-        return Err(name
-            .fault(format!("{} does not report `{}`", task.name, name.value))
-            .label("no such metric")
-            .hint(hint));
+        Some(WirePrimary::ByTask(entries)) => {
+            for (name, metric) in entries {
+                // A running text that is cut in several ways is several tasks; its own name stands for all of them.
+                let is_meant = |task: &PlannedTask| [&task.name, &task.reference.source].contains(&&name.value);
+                let meant: Vec<&PlannedTask> = tasks.iter().filter(|task| is_meant(task)).collect();
+                if meant.is_empty() {
+                    let names = tasks.iter().map(|task| task.name.as_str());
+                    let near = nearest(&name.value, names.clone()).map(|near| format!("did you mean `{near}`?"));
+                    let all = || format!("the tasks are {}", names.collect::<Vec<_>>().join(", "));
+                    return Err(name
+                        .fault(format!("`primary` names `{}`, which is no task of this experiment", name.value))
+                        .label("no such task")
+                        .hint(near.unwrap_or_else(all)));
+                }
+                for task in meant {
+                    primary.insert(task.name.clone(), reported(metric, task)?);
+                }
+            }
+        }
     }
-    Ok(Some(name.value.clone()))
+    Ok(primary)
+}
+
+/// The metric, if the task reports it.
+fn reported(metric: &Located<String>, task: &PlannedTask) -> Result<String, Fault> {
+    if task.metrics.contains(&metric.value.as_str()) {
+        return Ok(metric.value.clone());
+    }
+    let hint = match nearest(&metric.value, task.metrics.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("{} reports {}; every task reports loss", task.name, task.metrics.join(", ")),
+    };
+    Err(metric.fault(format!("{} does not report `{}`", task.name, metric.value)).label("no such metric").hint(hint))
 }

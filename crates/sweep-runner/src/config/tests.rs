@@ -67,6 +67,26 @@ fn refusals_of_keys() {
 }
 
 #[test]
+fn a_primary_metric_holds_for_every_task_or_for_those_it_names() {
+    let primary = |line: &str| load_str("good.yaml", &edited(line), &CATALOG).unwrap().primary;
+    assert!(primary("").is_empty());
+    assert_eq!(primary("primary: loss"), [("world_lambada".to_owned(), "loss".to_owned())].into());
+    let two = "tasks: [world_lambada, { books_long: { context: [16, 32] } }]\nprimary: { books_long: loss }";
+    let cut = ["books_long@16", "books_long@32"].map(|name| (name.to_owned(), "loss".to_owned()));
+    assert_eq!(primary(two), cut.into(), "both lengths, and no other task");
+}
+
+#[test]
+fn refusals_of_primary() {
+    snapshot!(refusals(&[
+        edit("a metric that the task does not report", "primary: los"),
+        edit("a task of another experiment", "primary: { world_lambda: loss }"),
+        edit("a task's metric", "primary: { world_lambada: perplexity }"),
+        edit("a list", "primary: [loss]"),
+    ]));
+}
+
+#[test]
 fn refusals_of_types() {
     snapshot!(refusals(&[
         edit("text for a list", "tasks: world_lambada"),

@@ -9,7 +9,7 @@ use super::error::{Fault, Span};
 use super::node::{Fields, Located, Node, Value, unknown_key};
 use super::wire_claim::WireClaim;
 use super::wire_selector::WireSelector;
-use super::wire_task::WireTask;
+use super::wire_task::{WirePrimary, WireTask};
 
 /// The whole file.
 pub(super) struct WireExperiment {
@@ -32,7 +32,7 @@ pub(super) struct WireExperiment {
     pub(super) limit: Option<usize>,
     pub(super) prompting: Prompting,
     pub(super) baseline: Option<Located<String>>,
-    pub(super) primary: Option<Located<String>>,
+    pub(super) primary: Option<WirePrimary>,
     pub(super) seed: u64,
     pub(super) upstream_batch_size: usize,
 }
@@ -178,7 +178,7 @@ impl WireExperiment {
             limit: fields.get("limit").map(|node| at_least_one(node, "`limit`")).transpose()?,
             prompting: prompting(&fields)?,
             baseline: fields.get("baseline").map(|node| node.text("`baseline`")).transpose()?,
-            primary: fields.get("primary").map(|node| node.text("`primary`")).transpose()?,
+            primary: fields.get("primary").map(WirePrimary::read).transpose()?,
             seed: fields.get("seed").map_or(Ok(0), |node| node.whole("`seed`", 0).map(|seed| seed.value))?,
             upstream_batch_size: fields
                 .get("upstream_batch_size")

@@ -9,6 +9,14 @@ pub(super) struct WireTask {
     pub(super) cut: Option<WireCut>,
 }
 
+/// `primary` as written.
+pub(super) enum WirePrimary {
+    /// One metric for every task.
+    Every(Located<String>),
+    /// A metric for each of some tasks.
+    ByTask(Vec<(Located<String>, Located<String>)>),
+}
+
 /// Lengths of the context before one continuation.
 pub(super) struct WireCut {
     pub(super) contexts: Vec<Located<usize>>,
@@ -18,6 +26,14 @@ pub(super) struct WireCut {
 
 /// Bounds the arithmetic on places in a text; a file of items is smaller.
 const MOST_TOKENS: usize = 1 << 28;
+
+impl WirePrimary {
+    pub(super) fn read(node: &Node) -> Result<Self, Fault> {
+        let Value::Map(entries) = &node.value else { return node.text("`primary`").map(Self::Every) };
+        let metric = |(task, node): &(Located<String>, Node)| Ok((task.clone(), node.text("a metric of `primary`")?));
+        entries.iter().map(metric).collect::<Result<_, _>>().map(Self::ByTask)
+    }
+}
 
 impl WireTask {
     pub(super) fn read(node: &Node) -> Result<Self, Fault> {

@@ -27,7 +27,7 @@ pub(super) fn to_yaml(experiment: &Experiment) -> String {
     }
     yaml.models(&experiment.models);
     yaml.list("tasks", experiment.tasks.iter().map(|task| entry(&task.reference)));
-    yaml.optional("primary", experiment.primary.as_ref());
+    yaml.optional("primary", Some(&experiment.primary).filter(|primary| !primary.is_empty()));
     yaml.key("protocols", &experiment.protocols);
     // Entries that overlap multiply out to equal variants, which one list may not hold twice.
     let mut strategies: Vec<String> = Vec::new();

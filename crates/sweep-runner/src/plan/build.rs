@@ -46,8 +46,10 @@ pub fn build(experiment: &Experiment, setting: &Setting, catalog: &dyn Catalog) 
             if let Some(which) = matched {
                 used[which] = true;
             }
-            let reason = matching::refusal(&trial, task)
-                .or_else(|| matched.map(|which| Reason::Exclude(matching::reason(&experiment.exclude[which]))))
+            // What the file excludes is the author's choice, whatever a protocol says of it.
+            let reason = matched
+                .map(|which| Reason::Exclude(matching::reason(&experiment.exclude[which])))
+                .or_else(|| matching::refusal(&trial, task))
                 .or_else(|| (!matching::is_listed(experiment, &trial, task)).then_some(Reason::Zip))
                 .or_else(|| (!is_drawn).then_some(Reason::Sample));
             if let Some(reason) = reason {

@@ -43,8 +43,8 @@ pub struct ExperimentPlan {
     /// Strategy that every other one is compared to.
     pub baseline: String,
     /// The metric by which figures and tables show every task, in place of the tasks' own.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub primary: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub primary: BTreeMap<String, String>,
     /// Seed of the experiment.
     pub seed: u64,
     /// Solved examples in front of each question of a benchmark.
