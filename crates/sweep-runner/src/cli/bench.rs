@@ -2,14 +2,13 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use miette::miette;
 use records::files;
 
 use super::device::DeviceArgs;
 use super::sweep::ignore_closed_pipe;
-use super::{Failure, failed, hinted, refused};
+use super::{DONE, Failure, failed, hinted, refused};
 use crate::bench::{Bench, BenchError, Generate, Logits, Shape};
 use crate::say::say;
 
@@ -52,7 +51,7 @@ pub(super) struct BenchArgs {
     device: DeviceArgs,
 }
 
-pub(super) fn run(args: BenchArgs) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: BenchArgs) -> Result<u8, Failure> {
     if !(args.keep_ratio > 0.0 && args.keep_ratio <= 1.0) || args.repeats == 0 {
         return Err(refused(miette!("--keep-ratio must be in (0, 1] and --repeats at least 1")));
     }
@@ -91,5 +90,5 @@ pub(super) fn run(args: BenchArgs) -> Result<ExitCode, Failure> {
         report.write_parquet(&path).map_err(|error| failed(miette!("{error}")))?;
     }
     ignore_closed_pipe(io::stdout().lock().write_all(report.to_markdown().as_bytes()))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(DONE)
 }

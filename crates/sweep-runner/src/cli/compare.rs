@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use analysis::MARK;
 use analysis::compare::{Pair, Pick, Row, compare};
@@ -11,7 +10,7 @@ use miette::miette;
 use report::text::{markdown, markdown_cell, markdown_code, p_value};
 
 use super::sweep::ignore_closed_pipe;
-use super::{Failure, hinted, refused, results};
+use super::{DONE, Failure, hinted, refused, results};
 
 /// What to compare.
 #[derive(Args)]
@@ -30,7 +29,7 @@ pub(super) struct CompareArgs {
     b: Option<Pick>,
 }
 
-pub(super) fn run(args: &CompareArgs) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &CompareArgs) -> Result<u8, Failure> {
     if args.second.is_none() && (args.a.is_none() || args.b.is_none()) {
         let help = "name a second folder, or two strategies of this one: --a utrc --b my_rule";
         return Err(refused(miette!(help = help, "there is nothing to compare {} with", args.first.display())));
@@ -42,7 +41,7 @@ pub(super) fn run(args: &CompareArgs) -> Result<ExitCode, Failure> {
         .map_err(|error| refused(hinted(&error.to_string(), &error)))?;
     let mut out = io::stdout().lock();
     ignore_closed_pipe(pairs.iter().try_for_each(|pair| write(&mut out, pair)))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(DONE)
 }
 
 fn write(out: &mut impl Write, pair: &Pair) -> io::Result<()> {

@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::process::ExitCode;
 
 use evaluation::tasks::{Prompting, benchmarks};
 use miette::miette;
@@ -11,7 +10,7 @@ use report::text::terminal;
 
 use super::data::DataArgs;
 use super::sweep::{ignore_closed_pipe, say};
-use super::{Failure, refused};
+use super::{DONE, Failure, refused};
 use crate::config::{self, Catalog, CatalogError};
 use crate::home;
 use crate::library::Downloads;
@@ -20,7 +19,7 @@ use crate::library::Downloads;
 const HUB: &str = "hub:";
 
 /// `wanted` are experiment files, references and benchmarks; `tokenizer` is that of the references, if it is not their own. Prints a line per repository: reference or task, repository, revision, commit.
-pub(super) fn run(wanted: &[String], tokenizer: Option<&str>, data: &DataArgs) -> Result<ExitCode, Failure> {
+pub(super) fn run(wanted: &[String], tokenizer: Option<&str>, data: &DataArgs) -> Result<u8, Failure> {
     if tokenizer.is_some() && !wanted.iter().any(|word| word.starts_with(HUB)) {
         let help = "an experiment names it beside the model: `models: [{ path: .., tokenizer: .. }]`";
         return Err(refused(miette!(
@@ -66,5 +65,5 @@ pub(super) fn run(wanted: &[String], tokenizer: Option<&str>, data: &DataArgs) -
         writeln!(out, "{}", words.join("\t"))
     });
     ignore_closed_pipe(written)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(DONE)
 }

@@ -1,7 +1,6 @@
 //! `strategies`, `models` and `tasks`.
 
 use std::io::{self, Write};
-use std::process::ExitCode;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use evaluation::probes::Subject;
@@ -18,10 +17,10 @@ use ssm_model::{ModelConfig, catalog, shipped};
 
 use super::data::DataArgs;
 use super::sweep::ignore_closed_pipe;
-use super::{Failure, failed, hinted};
+use super::{DONE, Failure, failed, hinted};
 use crate::library::Downloads;
 
-pub(super) fn strategies() -> Result<ExitCode, Failure> {
+pub(super) fn strategies() -> Result<u8, Failure> {
     let mut out = io::stdout().lock();
     let written = registry::all().into_iter().try_for_each(|strategy| {
         writeln!(
@@ -42,10 +41,10 @@ pub(super) fn strategies() -> Result<ExitCode, Failure> {
         writeln!(out)
     });
     ignore_closed_pipe(written)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(DONE)
 }
 
-pub(super) fn probes() -> Result<ExitCode, Failure> {
+pub(super) fn probes() -> Result<u8, Failure> {
     let mut out = io::stdout().lock();
     let written = evaluation::probes::all().iter().try_for_each(|probe| {
         let of = match probe.subject {
@@ -70,10 +69,10 @@ pub(super) fn probes() -> Result<ExitCode, Failure> {
         writeln!(out)
     });
     ignore_closed_pipe(written)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(DONE)
 }
 
-pub(super) fn models() -> Result<ExitCode, Failure> {
+pub(super) fn models() -> Result<u8, Failure> {
     let header =
         ["model", "architecture", "layers", "d_model", "parameters", "paper sites", "float32", "bfloat16", "what"];
     let mut builtins = table(&header);
@@ -112,7 +111,7 @@ pub(super) fn models() -> Result<ExitCode, Failure> {
          column names the same sizes with\nrandom weights.\n{published}\n\nMemory is that of the weights alone, in float32 as on a CPU and in bfloat16 as on a GPU."
     );
     ignore_closed_pipe(written)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(DONE)
 }
 
 fn model_row(name: &str, config: &ModelConfig, what: &str) -> Result<[String; 9], Failure> {
@@ -142,7 +141,7 @@ fn gibibytes(bytes: usize) -> String {
     if gibi < 0.1 { format!("{:.1} MiB", gibi * 1024.0) } else { format!("{gibi:.1} GiB") }
 }
 
-pub(super) fn tasks(data: &DataArgs) -> Result<ExitCode, Failure> {
+pub(super) fn tasks(data: &DataArgs) -> Result<u8, Failure> {
     let header = ["task", "items", "choices", "context tokens", "continuation tokens", "what"];
     let mut reference = table(&header);
     let mut absent: Vec<String> = Vec::new();
@@ -188,7 +187,7 @@ pub(super) fn tasks(data: &DataArgs) -> Result<ExitCode, Failure> {
          show.\n{read}"
     );
     ignore_closed_pipe(written)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(DONE)
 }
 
 fn benchmark_row(task: &Benchmark, source: &Source) -> Result<[String; 5], Failure> {

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
-use std::process::ExitCode;
 
 use candle_core::Tensor;
 use miette::miette;
@@ -13,7 +12,7 @@ use ssm_kernels::{Segments, host};
 
 use super::data::DataArgs;
 use super::device::DeviceArgs;
-use super::{Failure, failed, hinted, refused};
+use super::{DONE, Failure, failed, hinted, refused};
 use crate::library::Downloads;
 
 /// An output that is the token file, or a file of the model, would be lost.
@@ -35,7 +34,7 @@ pub(super) fn write(
     out: &Path,
     data: &DataArgs,
     device: &DeviceArgs,
-) -> Result<ExitCode, Failure> {
+) -> Result<u8, Failure> {
     files::check(out).map_err(|error| refused(miette!("cannot write {}: {error}", out.display())))?;
     refuse_an_input(out, tokens, model)?;
     let text = regular::read_text(tokens, regular::MAX_BYTES)
@@ -80,5 +79,5 @@ pub(super) fn write(
         candle_core::safetensors::save(&tensors, aside).map_err(io::Error::other)
     })
     .map_err(|error| failed(miette!("cannot write {}: {error}", out.display())))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(DONE)
 }

@@ -8,6 +8,7 @@ mod data;
 mod device;
 mod fetch;
 mod fit;
+mod host;
 mod list;
 mod logits;
 mod results;
@@ -20,6 +21,7 @@ mod sweep;
 mod threads;
 mod workers;
 
+use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,6 +37,7 @@ use changes::Changes;
 use compare::CompareArgs;
 use data::DataArgs;
 use device::DeviceArgs;
+pub use host::Host;
 use run::RunCommand;
 use run_args::RunArgs;
 use submit::SubmitCommand;
@@ -167,6 +170,12 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
+/// Exit code of work that is done.
+const DONE: u8 = 0;
+
+/// Exit code where something failed while running.
+const FAILED: u8 = 1;
+
 /// Exit code where nothing was done because the input was refused.
 const REFUSED: u8 = 2;
 
@@ -174,9 +183,15 @@ const REFUSED: u8 = 2;
 /// queue it again.
 const TEMPORARY: u8 = Interrupt::Usr1.exit_code();
 
-/// Runs the command line. Exit codes: 0 done, 1 something failed while running, 2 refused before work started; 130, 143 and 75
-/// where a run was ended by SIGINT, SIGTERM or SIGUSR1 ([`crate::run::Interrupt::exit_code`]), 75 also where the GPU was lost.
+/// The binary `sweep`: [`run`] with the arguments of this process.
 pub fn main() -> ExitCode {
+    ExitCode::from(run(std::env::args_os(), None))
+}
+
+/// Runs the command line `args`, the name of the program first; `host` is the program that holds it, where that is not the binary
+/// `sweep`. Not more than once in a process: it starts the threads and sees to the signals. Exit codes: 0 done, 1 something failed while running, 2 refused before work started; 130, 143 and 75
+/// where a run was ended by SIGINT, SIGTERM or SIGUSR1 ([`crate::run::Interrupt::exit_code`]), 75 also where the GPU was lost.
+pub fn run(args: impl Iterator<Item = OsString>, host: Option<Host>) -> u8 {
     let filter = EnvFilter::try_from_env("SWEEP_LOG").unwrap_or_else(|_| {
         EnvFilter::new("warn,usvg=error,resvg=error,tiny_skia=error,krilla=error,krilla_svg=error")
     });
@@ -189,15 +204,15 @@ pub fn main() -> ExitCode {
         .without_time()
         .with_target(false)
         .init();
-    let command = match Cli::try_parse() {
+    let command = match Cli::try_parse_from(args) {
         Ok(cli) => cli.command,
         Err(words) => return answer(&words),
     };
-    match begin().and_then(|()| run_command(command)) {
+    match begin().and_then(|()| run_command(command, host.as_ref())) {
         Ok(code) => code,
         Err(failure) => {
             show(&failure.report);
-            ExitCode::from(failure.code)
+            failure.code
         }
     }
 }
@@ -208,17 +223,17 @@ fn begin() -> Result<(), Failure> {
     crate::run::attend().map_err(|error| failed(miette::miette!("cannot listen to signals: {error}")))
 }
 
-fn run_command(command: Command) -> Result<ExitCode, Failure> {
+fn run_command(command: Command, host: Option<&Host>) -> Result<u8, Failure> {
     match command {
         Command::Plan { file, changes, json, data, device } => sweep::plan(&file, changes, json, &data, &device),
         Command::Fetch { wanted, tokenizer, data } => fetch::run(&wanted, tokenizer.as_deref(), &data),
-        Command::Run(command) => run::run(command),
+        Command::Run(command) => run::run(command, host),
         Command::Retry { target, failed, out, how, data, device } => {
             let options = RunOptions { retry_failed: failed, ..how.options() };
             sweep::retry(&target, out, options, &data, &device)
         }
         Command::Status { folder, json } => status::show(&folder, json),
-        Command::Submit(SubmitCommand::Slurm(args)) => submit::slurm(args),
+        Command::Submit(SubmitCommand::Slurm(args)) => submit::slurm(args, host),
         Command::Analyse { folder } => sweep::analyse(&folder),
         Command::Report { folder, splice, complete, lm_eval_output } => {
             let (splice, lm_eval_output) = (splice.as_deref(), lm_eval_output.as_deref());
@@ -259,10 +274,10 @@ fn hinted(words: &str, error: &dyn Hint) -> miette::Report {
 }
 
 /// Help and versions are data; anything else in the place of a command is a mistake.
-fn answer(words: &clap::Error) -> ExitCode {
+fn answer(words: &clap::Error) -> u8 {
     let written = words.print().and_then(|()| std::io::stdout().flush());
     let lost = written.is_err_and(|error| !sweep::has_no_reader(&error));
-    if lost && !words.use_stderr() { ExitCode::FAILURE } else { ExitCode::from(words.exit_code() as u8) }
+    if lost && !words.use_stderr() { FAILED } else { words.exit_code() as u8 }
 }
 
 fn show(report: &miette::Report) {

@@ -1,7 +1,6 @@
 //! `run`: in this process, or in several.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use miette::miette;
 
@@ -10,7 +9,7 @@ use super::data::DataArgs;
 use super::device::DeviceArgs;
 use super::run_args::RunArgs;
 use super::shard::{self, Found, ShardArg, Written};
-use super::{Failure, refused, sweep, workers};
+use super::{Failure, Host, refused, sweep, workers};
 use crate::run::{RunOptions, Shard};
 
 /// What to run, and how.
@@ -43,7 +42,7 @@ pub(super) struct RunCommand {
     pub(super) device: DeviceArgs,
 }
 
-pub(super) fn run(command: RunCommand) -> Result<ExitCode, Failure> {
+pub(super) fn run(command: RunCommand, host: Option<&Host>) -> Result<u8, Failure> {
     let shard = shard_of(command.shard)?;
     if shard.is_some() && command.lm_eval_output.is_some() {
         let help = "leave it out here, and write it when all shards are done: sweep report FOLDER --lm-eval-output DIR";
@@ -53,7 +52,7 @@ pub(super) fn run(command: RunCommand) -> Result<ExitCode, Failure> {
         sweep::expect_folder_or_none(out)?;
     }
     if let Some(team) = workers::team(&command)? {
-        return workers::run(&command, shard, team);
+        return workers::run(&command, shard, team, host);
     }
     let options = RunOptions { shard, ..command.how.options() };
     let lm_eval_output = command.lm_eval_output.as_deref();

@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::process::ExitCode;
 
 use comfy_table::{CellAlignment, Table, presets};
 use miette::miette;
@@ -10,13 +9,13 @@ use records::schema;
 use report::text::{terminal, terminal_lines};
 
 use super::sweep::ignore_closed_pipe;
-use super::{Failure, failed, refused, results};
+use super::{DONE, Failure, failed, refused, results};
 use crate::record::status::{self, LeaseStatus, Status, Stopped};
 
 /// Failures that are shown one by one.
 const SHOWN: usize = 10;
 
-pub(super) fn show(folder: &Path, json: bool) -> Result<ExitCode, Failure> {
+pub(super) fn show(folder: &Path, json: bool) -> Result<u8, Failure> {
     results::expect(folder)?;
     let Some(status) = status::read(folder).map_err(failed)? else {
         return Err(refused(miette!("{} holds no plan.json", folder.display())));
@@ -31,7 +30,7 @@ pub(super) fn show(folder: &Path, json: bool) -> Result<ExitCode, Failure> {
             .and_then(|()| out.write_all(terminal_lines(&String::from_utf8_lossy(&text)).as_bytes()))
     };
     ignore_closed_pipe(written)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(DONE)
 }
 
 fn write(status: &Status, out: &mut dyn Write) -> io::Result<()> {

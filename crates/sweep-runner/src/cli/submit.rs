@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use miette::miette;
@@ -14,7 +13,7 @@ use super::changes::Changes;
 use super::data::DataArgs;
 use super::run_args::RunArgs;
 use super::sweep::{ignore_closed_pipe, prepare, results_folder, say};
-use super::{Cli, Command, Failure, failed, refused};
+use super::{Cli, Command, DONE, Failure, Host, failed, host, refused};
 use crate::library::Downloads;
 use crate::plan::Setting;
 use crate::record::store::Store;
@@ -62,7 +61,7 @@ pub(super) struct SlurmArgs {
     run: Vec<String>,
 }
 
-pub(super) fn slurm(args: SlurmArgs) -> Result<ExitCode, Failure> {
+pub(super) fn slurm(args: SlurmArgs, host: Option<&Host>) -> Result<u8, Failure> {
     // The nodes may have other devices than this machine; models, tasks and refusals are the same on all.
     // What they lack is downloaded here, once: nodes often have no network.
     let library = args.data.library(if args.dry_run { Downloads::Never } else { Downloads::Missing })?;
@@ -86,7 +85,7 @@ pub(super) fn slurm(args: SlurmArgs) -> Result<ExitCode, Failure> {
     // Tasks start hours from now: they run the experiment as it is today.
     let frozen = slurm::scripts_folder(&folder).join("experiment.yaml");
     let (run, how) = run_arguments(&frozen, &folder, &args.data, args.run)?;
-    let program = std::env::current_exe().map_err(|error| failed(miette!("cannot find this program: {error}")))?;
+    let program = host::program(host)?;
     let array = template(args.template, slurm::ARRAY)?;
     let report = template(args.report_template, slurm::REPORT)?;
     let request = Request {
@@ -111,7 +110,7 @@ pub(super) fn slurm(args: SlurmArgs) -> Result<ExitCode, Failure> {
             report.display()
         );
         ignore_closed_pipe(written)?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(DONE);
     }
     Store::open(&folder, &plan, how.consent()).map_err(refused)?;
     let written = fs::create_dir_all(slurm::scripts_folder(&folder))
@@ -125,7 +124,7 @@ pub(super) fn slurm(args: SlurmArgs) -> Result<ExitCode, Failure> {
         submitted.report,
         slurm::scripts_folder(&folder).display()
     ))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(DONE)
 }
 
 /// `run FILE --out FOLDER` with the options given, refused here where each task would refuse them.

@@ -5,7 +5,6 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use miette::miette;
 use report::text::{terminal, terminal_lines};
@@ -13,7 +12,7 @@ use report::text::{terminal, terminal_lines};
 use super::changes::Changes;
 use super::data::DataArgs;
 use super::device::DeviceArgs;
-use super::{Failure, TEMPORARY, failed, fit, hinted, refused, results};
+use super::{DONE, FAILED, Failure, TEMPORARY, failed, fit, hinted, refused, results};
 use crate::config::{self, Experiment};
 use crate::library::{Downloads, Library};
 use crate::plan::{self, ExperimentPlan, Setting};
@@ -46,7 +45,7 @@ pub(super) fn plan(
     json: bool,
     data: &DataArgs,
     device: &DeviceArgs,
-) -> Result<ExitCode, Failure> {
+) -> Result<u8, Failure> {
     let (_, setting) = device.open()?;
     let (_, plan) = prepare(file, changes, &setting, &data.library(Downloads::Never)?)?;
     let mut out = io::stdout().lock();
@@ -59,7 +58,7 @@ pub(super) fn plan(
             .and_then(|()| out.write_all(terminal_lines(&String::from_utf8_lossy(&table)).as_bytes()))
     };
     ignore_closed_pipe(written)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(DONE)
 }
 
 /// `--out`, or the experiment's own folder.
@@ -75,7 +74,7 @@ pub(super) fn run(
     data: &DataArgs,
     device: &DeviceArgs,
     lm_eval_output: Option<&Path>,
-) -> Result<ExitCode, Failure> {
+) -> Result<u8, Failure> {
     let library = data.library(Downloads::Missing)?;
     let (placement, setting) = device.open()?;
     let (experiment, plan) = prepare(file, changes, &setting, &library)?;
@@ -120,11 +119,7 @@ pub(super) fn run(
     } else {
         whole = report_whole(&folder, &ReportWishes { lm_eval_output, ..ReportWishes::default() })?;
     }
-    Ok(if whole && summary.failed + summary.left_failed + failed_probes == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(1)
-    })
+    Ok(if whole && summary.failed + summary.left_failed + failed_probes == 0 { DONE } else { FAILED })
 }
 
 /// How the program ends where a run does not.
@@ -175,7 +170,7 @@ pub(super) fn retry(
     options: RunOptions,
     data: &DataArgs,
     device: &DeviceArgs,
-) -> Result<ExitCode, Failure> {
+) -> Result<u8, Failure> {
     if !target.is_dir() {
         return run(target, Changes::default(), out, options, data, device, None);
     }
@@ -188,11 +183,11 @@ pub(super) fn retry(
     run(&target.join("experiment.yaml"), Changes::default(), Some(target.to_owned()), options, data, device, None)
 }
 
-pub(super) fn analyse(folder: &Path) -> Result<ExitCode, Failure> {
+pub(super) fn analyse(folder: &Path) -> Result<u8, Failure> {
     results::expect(folder)?;
     let analysis = analysis::run(folder).map_err(|error| failed(hinted(&error.to_string(), &error)))?;
     list(&analysis.files)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(DONE)
 }
 
 /// What a report writes beside itself, and what it demands.
@@ -207,9 +202,9 @@ pub(super) struct ReportWishes<'a> {
 }
 
 /// Analyses and reports.
-pub(super) fn report(folder: &Path, wishes: &ReportWishes<'_>) -> Result<ExitCode, Failure> {
+pub(super) fn report(folder: &Path, wishes: &ReportWishes<'_>) -> Result<u8, Failure> {
     let whole = report_whole(folder, wishes)?;
-    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(if whole { DONE } else { FAILED })
 }
 
 /// Analyses and reports; says whether the report is all that it was asked to be.

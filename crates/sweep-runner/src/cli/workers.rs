@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
 use miette::miette;
 
@@ -13,7 +13,7 @@ use super::children::{self, Ended, Signals};
 use super::run::RunCommand;
 use super::shard::Written;
 use super::sweep::{ReportWishes, prepare, report, results_folder, say, stopped};
-use super::{Failure, REFUSED, TEMPORARY, failed, refused, threads};
+use super::{DONE, FAILED, Failure, Host, REFUSED, TEMPORARY, failed, host, refused, threads};
 use crate::library::Downloads;
 use crate::plan::Setting;
 use crate::record::store::Store;
@@ -75,17 +75,20 @@ pub(super) fn team(args: &RunCommand) -> Result<Option<Team>, Failure> {
 }
 
 /// Runs the team until nothing is left that one of it could do, then reports unless this run is a shard itself.
-pub(super) fn run(args: &RunCommand, shard: Option<Shard>, team: Team) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &RunCommand, shard: Option<Shard>, team: Team, host: Option<&Host>) -> Result<u8, Failure> {
     // Downloads once what all of them need.
     let library = args.data.library(Downloads::Missing)?;
     let (experiment, plan) = prepare(&args.file, args.changes, &team.setting, &library)?;
     let folder = results_folder(args.out.clone(), &experiment);
     // Refused once here instead of once by each.
     Store::open(&folder, &plan, args.how.consent()).map_err(refused)?;
-    let program = std::env::current_exe().map_err(|error| failed(miette!("cannot find this program: {error}")))?;
+    let program = host::program(host)?;
     let threads = (rayon::current_num_threads() / team.workers.len()).max(1);
-    let mut command = Command::new(program);
-    command.args(arguments(args, shard, &folder, team.memory)).env("RAYON_NUM_THREADS", threads.to_string());
+    let mut command = Command::new(&program[0]);
+    command
+        .args(&program[1..])
+        .args(arguments(args, shard, &folder, team.memory))
+        .env("RAYON_NUM_THREADS", threads.to_string());
     command.env("HF_HUB_OFFLINE", "1");
     say(&format!("{} processes with {threads} threads each", team.workers.len()));
     let signals = Signals::listen().map_err(|error| failed(miette!("cannot listen to signals: {error}")))?;
@@ -93,14 +96,14 @@ pub(super) fn run(args: &RunCommand, shard: Option<Shard>, team: Team) -> Result
     loop {
         let ended = round(&command, args, &fit, &signals)?;
         if let Some(code) = signals.exit_code(&ended) {
-            return Ok(ExitCode::from(code));
+            return Ok(code);
         }
         if ended.iter().any(|ended| ended.code == Some(i32::from(REFUSED))) {
-            return Ok(ExitCode::from(REFUSED));
+            return Ok(REFUSED);
         }
         let failures = ended.iter().any(|ended| ended.code == Some(1));
         if failures && args.how.fail_fast {
-            return Ok(ExitCode::from(1));
+            return Ok(FAILED);
         }
         let lost: Vec<bool> = ended.iter().map(Ended::is_lost).collect();
         let mut is_lost = lost.iter();
@@ -123,8 +126,8 @@ pub(super) fn run(args: &RunCommand, shard: Option<Shard>, team: Team) -> Result
         }
         let wishes =
             ReportWishes { complete: true, lm_eval_output: args.lm_eval_output.as_deref(), ..ReportWishes::default() };
-        let complete = if shard.is_none() { report(&folder, &wishes)? } else { ExitCode::SUCCESS };
-        return Ok(if failures { ExitCode::from(1) } else { complete });
+        let complete = if shard.is_none() { report(&folder, &wishes)? } else { DONE };
+        return Ok(if failures { FAILED } else { complete });
     }
 }
 

@@ -57,8 +57,8 @@ pub(crate) struct Request<'a> {
     pub(crate) name: &'a str,
     /// Tasks of the array, at least 1.
     pub(crate) shards: usize,
-    /// The program, absolute.
-    pub(crate) program: &'a Path,
+    /// Words that start the program, the first one an absolute path.
+    pub(crate) program: &'a [String],
     /// Folder in which the tasks start, absolute.
     pub(crate) cwd: &'a Path,
     /// Results folder, absolute.
@@ -99,9 +99,7 @@ pub(crate) fn scripts(request: &Request<'_>) -> Result<Scripts, SubmitError> {
     let logs = in_directive(&folder)?.replace('%', "%%");
     let (shards, last) = (request.shards.to_string(), (request.shards - 1).to_string());
     let sweep = |arguments: &[String]| {
-        let program = request.program.to_string_lossy();
-        let words: Vec<String> =
-            std::iter::once(program.as_ref()).chain(arguments.iter().map(String::as_str)).map(quote).collect();
+        let words: Vec<String> = request.program.iter().chain(arguments).map(|word| quote(word)).collect();
         words.join(" ")
     };
     let results = request.folder.to_string_lossy().into_owned();
