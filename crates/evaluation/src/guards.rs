@@ -52,12 +52,13 @@ pub fn oracle(setup: &Setup<'_>) -> Result<GuardOutcome, EvaluationError> {
     Ok(GuardOutcome::new("oracle", "targets that an oracle gets right", right, checked))
 }
 
-/// At keep ratio 1 a strategy must give the dense scores, bit for bit.
+/// At keep ratio 1 a strategy must give the dense scores, bit for bit. A rule of free count has no such ratio: its sites alone must not
+/// change a score.
 ///
 /// # Errors
 /// As [`evaluate`].
 pub fn identity(setup: &Setup<'_>) -> Result<GuardOutcome, EvaluationError> {
-    let kept = Reduction { keep_ratio: 1.0, ..setup.reduction.clone() };
+    let kept = setup.reduction.keeping_all();
     let dense = evaluate(&Setup { reduction: &Reduction::dense(), ..*setup }, Settings::default())?;
     let reduced = evaluate(&Setup { reduction: &kept, ..*setup }, Settings::default())?;
     Ok(compare("identity", "scores that keep ratio 1 leaves as they are", &dense, &reduced))

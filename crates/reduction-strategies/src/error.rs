@@ -51,6 +51,9 @@ pub enum PlanError {
         /// Tokens declared.
         expected: usize,
     },
+    /// A rule of free count kept nothing.
+    #[error("the rule kept no token")]
+    NoneKept,
     /// A rule touched a protected token.
     #[error("the rule {what} protected token {token}")]
     Protected {
@@ -126,7 +129,12 @@ impl Hint for PlanError {
             Self::Group { .. } => "each removed token goes into at most one kept token per branch",
             Self::Time { .. } => "factors are finite and positive, one per kept token at most, ascending",
             Self::KeepRatio(_) => "keep_ratio is the share of tokens that STAYS: 0.9 removes a tenth, 1 removes none",
-            Self::Count { .. } => "return exactly `kept(n_keep, n)` of the unprotected tokens, or declare otherwise",
+            Self::Count { .. } => {
+                "return exactly `kept(n_keep, n)` of the unprotected tokens, or declare another `count`"
+            }
+            Self::NoneKept => {
+                "a sequence keeps at least one token: keep the most important one where none passes the threshold"
+            }
             Self::Protected { .. } => "work on `view.reducible()` only",
             Self::MissingSignal(_) => {
                 "ask the layer for `rule.signals()`; attention layers have no SSM output and no dt"

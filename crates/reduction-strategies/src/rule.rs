@@ -128,11 +128,35 @@ pub enum Removed {
     IntoNext,
 }
 
+/// How many tokens a rule keeps at a site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// As many as asked for.
+    Exact,
+    /// Another number, which follows from the lengths ([`HostRule::kept`]); the text says why.
+    Own(&'static str),
+    /// As many as the data says, which is known once a plan is made. Such a rule takes no keep ratio: its options decide.
+    Free {
+        /// The option that decides how many, a number: what `calibrate` searches within the option's bounds. None where no option
+        /// does.
+        threshold: Option<&'static str>,
+    },
+}
+
+impl Count {
+    /// Whether the number follows from the data.
+    #[must_use]
+    pub fn is_free(self) -> bool {
+        matches!(self, Self::Free { .. })
+    }
+}
+
 /// From which tokens the fate of a token follows.
 ///
-/// Counts are known before anything runs: they follow from the length. A rule whose fates followed from earlier tokens alone,
-/// in sequences of any length, would keep `k(t) - k(t - 1)` of token `t` whatever it holds, with `k` the count: places and
-/// nothing else. So a rule that looks at values is told how long the sequence is, and uses it as late as possible.
+/// Unless a count is free, it is known before anything runs: it follows from the length. A rule whose fates followed from earlier
+/// tokens alone, in sequences of any length, would keep `k(t) - k(t - 1)` of token `t` whatever it holds, with `k` the count: places
+/// and nothing else. So a rule that looks at values is told how long the sequence is, and uses it as late as possible; or its count
+/// is free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Causality {
     /// From any tokens.
@@ -186,16 +210,15 @@ pub trait HostRule: Send + Sync + Debug {
         true
     }
 
-    /// Number of tokens that it leaves of `n` reducible (unprotected) ones when `n_keep` are asked for.
+    /// How many tokens it keeps; the laws hold a rule to it.
+    fn count(&self) -> Count {
+        Count::Exact
+    }
+
+    /// Number of tokens that it keeps of `n` reducible (unprotected) ones when `n_keep` are asked for. Not called for a free count.
     fn kept(&self, n_keep: usize, n: usize) -> usize {
         let _ = n;
         n_keep
-    }
-
-    /// Why [`HostRule::kept`] is another number than the one asked for; none where it never is. The laws hold a rule to
-    /// whichever of the two it says.
-    fn own_count(&self) -> Option<&'static str> {
-        None
     }
 
     /// From which tokens fates follow; the laws hold a rule to it.
@@ -205,6 +228,7 @@ pub trait HostRule: Send + Sync + Debug {
 
     /// FLOPs of comparing tokens with each other when `n_kept` of `n` reducible tokens remain, one multiply-add counting
     /// as two. 0 for a rule that compares none, which is the default; scores, norms and sorting count nothing anywhere.
+    /// Where every token is kept it is called for a free count alone: such a rule compares before it knows.
     fn matching_flops(&self, n: usize, n_kept: usize, widths: Widths) -> f64 {
         let _ = (n, n_kept, widths);
         0.0
@@ -217,7 +241,8 @@ pub trait HostRule: Send + Sync + Debug {
     }
 
     /// The plan for one sequence. `n_keep` counts the reducible (unprotected) tokens that are asked for, before
-    /// [`HostRule::kept`]. Protected tokens must stay untouched. Not called where every token stays.
+    /// [`HostRule::kept`]; for a free count it is the number of all of them, and at least one token of the sequence must be kept.
+    /// Protected tokens must stay untouched. Not called where it is known beforehand that every token is kept.
     ///
     /// # Errors
     /// A missing signal or a plan that breaks the rules of [`Plan::new`].
@@ -251,16 +276,17 @@ impl Rule {
         }
     }
 
-    /// Number of tokens that it leaves of `n` reducible (unprotected) ones when `n_keep` of them are asked for.
+    /// Number of tokens that it keeps of `n` reducible (unprotected) ones when `n_keep` of them are asked for; none where the count
+    /// is free.
     ///
-    /// Most rules leave exactly `n_keep`; a released variant declares what the release does. A keep ratio of 1 is not asked
-    /// here: it leaves everything under every rule ([`crate::n_kept`]).
+    /// Most rules keep exactly `n_keep`; a released variant declares what the release does. A keep ratio of 1 is not asked
+    /// here: it keeps everything under every rule ([`crate::n_kept`]).
     #[must_use]
-    pub fn kept(&self, n_keep: usize, n: usize) -> usize {
+    pub fn kept(&self, n_keep: usize, n: usize) -> Option<usize> {
         match self {
-            Self::Identity => n,
-            Self::Host(rule) => rule.kept(n_keep, n).min(n),
-            Self::Prune(_) | Self::Pair(_) | Self::Online(_) => n_keep.min(n),
+            Self::Identity => Some(n),
+            Self::Host(rule) => (!rule.count().is_free()).then(|| rule.kept(n_keep, n).min(n)),
+            Self::Prune(_) | Self::Pair(_) | Self::Online(_) => Some(n_keep.min(n)),
         }
     }
 
@@ -294,22 +320,22 @@ impl Rule {
         online || matches!(self, Self::Prune(Score::Random) | Self::Host(_))
     }
 
-    /// Why this rule leaves another number of tokens than asked for; none where it leaves exactly that.
+    /// How many tokens it keeps.
     #[must_use]
-    pub fn own_count(&self) -> Option<&'static str> {
+    pub fn count(&self) -> Count {
         match self {
-            Self::Identity => Some("every token stays"),
-            Self::Host(rule) => rule.own_count(),
-            Self::Prune(_) | Self::Pair(_) | Self::Online(_) => None,
+            Self::Identity => Count::Own("every token stays"),
+            Self::Host(rule) => rule.count(),
+            Self::Prune(_) | Self::Pair(_) | Self::Online(_) => Count::Exact,
         }
     }
 
-    /// FLOPs of the matching behind a plan that leaves `n_kept` of `n` reducible (unprotected) tokens of one sequence.
-    /// Nothing is compared where every token stays.
+    /// FLOPs of the matching behind a plan that keeps `n_kept` of `n` reducible (unprotected) tokens of one sequence.
+    /// Nothing is compared where every token is kept, unless the count is free.
     #[must_use]
     pub fn matching_flops(&self, n: usize, n_kept: usize, widths: Widths) -> f64 {
         match self {
-            _ if n_kept >= n => 0.0,
+            _ if n_kept >= n && !self.count().is_free() => 0.0,
             Self::Pair(rule) => rule.matching_flops(n, n_kept, widths),
             Self::Online(rule) => rule.matching_flops(n, widths),
             Self::Host(rule) => rule.matching_flops(n, n_kept, widths),

@@ -5,11 +5,14 @@ mod common;
 #[path = "example/small_steps.rs"]
 mod small_steps;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use common::{D_MODEL, KINDS, Kind, SIGNALS, Sequence, Stream, strategies};
 use hint::Hint;
 use proptest::prelude::*;
+use reduction_strategies::options::{OptionInfo, OptionKind};
 use reduction_strategies::registry::Strategy;
-use reduction_strategies::{HostRule, Plan, n_kept, plan_sequence, plan_site, schedule};
+use reduction_strategies::{Count, HostRule, Plan, n_kept, plan_sequence, plan_site, schedule};
 use reduction_strategies::{blocks, options, registry, rule};
 use ssm_model::Activations;
 
@@ -26,10 +29,21 @@ fn check(strategy: &Strategy, sequence: &Sequence, keep_ratio: f64) {
     assert_eq!(plan, again, "{what}: same seed, same plan");
 
     let protected = &sequence.tokens.protected;
-    assert_eq!(plan.keep().len(), n_kept(&rule, keep_ratio, protected), "{what}: declared count");
-    if rule.own_count().is_none() {
-        let n_protected = protected.iter().filter(|protected| **protected).count();
-        assert_eq!(plan.keep().len(), n_protected + schedule::n_keep(keep_ratio, n - n_protected), "{what}: count");
+    let n_protected = protected.iter().filter(|protected| **protected).count();
+    match n_kept(&rule, keep_ratio, protected) {
+        Some(declared) => assert_eq!(plan.keep().len(), declared, "{what}: declared count"),
+        None => assert!(rule.count().is_free() && n_protected < n, "{what}: a count that is not free is known"),
+    }
+    match rule.count() {
+        Count::Exact => {
+            assert_eq!(plan.keep().len(), n_protected + schedule::n_keep(keep_ratio, n - n_protected), "{what}: count");
+        }
+        Count::Own(_) => {}
+        Count::Free { .. } => {
+            assert!((n_protected.max(1)..=n).contains(&plan.keep().len()), "{what}: free count");
+            let other = plan_sequence(&rule, &sequence.view(7), 1.0).unwrap();
+            assert_eq!(plan, other, "{what}: a free count follows from no keep ratio");
+        }
     }
     assert!(plan.keep().windows(2).all(|pair| pair[0] < pair[1]), "{what}: order");
     check_fates(&plan, &what);
@@ -67,7 +81,7 @@ fn check_values(strategy: &Strategy, sequence: &Sequence, keep_ratio: f64, plan:
         let after = after.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert!(after.iter().all(|value| value.is_finite()), "{what}: {branch} finite");
         let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-        if keep_ratio >= 1.0 {
+        if keep_ratio >= 1.0 && !strategy.rule().count().is_free() {
             assert_eq!(bits(&after), bits(before), "{what}: {branch} bit-identical");
         }
         for (row, token) in plan.keep().iter().enumerate() {
@@ -173,8 +187,35 @@ proptest! {
 fn a_count_of_its_own_is_one() {
     for strategy in strategies() {
         let rule = strategy.rule();
-        let differs = RATIOS.iter().any(|ratio| n_kept(&rule, *ratio, &[false; 100]) != schedule::n_keep(*ratio, 100));
-        assert_eq!(rule.own_count().is_some_and(|why| !why.is_empty()), differs, "{strategy:?}");
+        let known = |ratio: &f64| n_kept(&rule, *ratio, &[false; 100]);
+        let differs = RATIOS.iter().any(|ratio| known(ratio).is_some_and(|n| n != schedule::n_keep(*ratio, 100)));
+        assert_eq!(matches!(rule.count(), Count::Own(why) if !why.is_empty()), differs, "{strategy:?}");
+    }
+}
+
+/// A count is free only if it follows from the data: sequences of one length keep different numbers of tokens. Its threshold, where it
+/// has one, is a number among its options.
+#[test]
+fn a_free_count_follows_from_the_data() {
+    let mut counts: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
+    for strategy in strategies() {
+        let rule = strategy.rule();
+        let Count::Free { threshold } = rule.count() else { continue };
+        if let Some(name) = threshold {
+            let is_it = |option: &OptionInfo| option.name == name && matches!(option.kind, OptionKind::Number { .. });
+            assert!(
+                strategy.registration.options.iter().any(is_it),
+                "{strategy:?}: `{name}` is no number of its options"
+            );
+        }
+        let own = counts.entry(strategy.registration.name).or_default();
+        for (item, kind) in (0..20).zip(KINDS.into_iter().cycle()) {
+            own.insert(plan_sequence(&rule, &Sequence::new(item, 64, kind).view(7), 1.0).unwrap().keep().len());
+        }
+    }
+    assert!(!counts.is_empty());
+    for (name, counts) in counts {
+        assert!(counts.len() > 1, "{name} keeps {counts:?} of 64 tokens whatever they hold: its count is not free");
     }
 }
 
@@ -326,6 +367,10 @@ mod causality {
     }
 
     impl HostRule for Thirds {
+        fn count(&self) -> Count {
+            Count::Own("a third leaves")
+        }
+
         fn kept(&self, _n_keep: usize, n: usize) -> usize {
             n - n / 3
         }

@@ -66,7 +66,8 @@ fn shape(unit: &Unit) -> Vec<Shape> {
 const MILLION: u32 = 1_000_000;
 
 impl Shapes {
-    /// What a rule at these sites (ascending) leaves a model of `n_layer` layers to execute.
+    /// What a rule at these sites (ascending) leaves a model of `n_layer` layers to execute. A rule of free count may execute less: it
+    /// is counted as if it kept every token.
     #[must_use]
     pub fn counts(&self, n_layer: usize, sites: &[usize], rule: &Rule, keep_ratio: f64) -> Counts {
         let mut counts = Counts::default();
@@ -82,7 +83,7 @@ impl Shapes {
                 counts.token_pairs += times * token_pairs(lengths.iter().copied(), |index| unit[index].parent);
                 if last.is_some() {
                     for (length, shape) in lengths.iter_mut().zip(unit).filter(|(_, shape)| shape.reducible) {
-                        *length = n_kept_of(rule, keep_ratio, *length, shape.protected);
+                        *length = n_kept_of(rule, keep_ratio, *length, shape.protected).unwrap_or(*length);
                     }
                 }
                 first = end;

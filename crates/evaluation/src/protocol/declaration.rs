@@ -96,9 +96,8 @@ impl Protocol {
 
     /// Refuses a reduction whose scores would not mean what the protocol promises.
     pub(crate) fn check(&self, kind: TaskKind, reduction: &Reduction) -> Result<(), EvaluationError> {
-        let reduces = !reduction.sites.is_empty() && reduction.keep_ratio < 1.0;
         let running_text = kind == TaskKind::RunningText;
-        match self.refuses(running_text, reduces, reduction.rule.causality() != Causality::None) {
+        match self.refuses(running_text, reduction.reduces(), reduction.rule.causality() != Causality::None) {
             Some(Refusal::NotCausal) => Err(EvaluationError::NotCausal),
             Some(Refusal::LeaksFuture) => Err(EvaluationError::LeaksFuture),
             None => Ok(()),

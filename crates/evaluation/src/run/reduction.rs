@@ -11,7 +11,7 @@ use crate::batch::Positions;
 pub struct Reduction {
     /// The strategy's rule.
     pub rule: Rule,
-    /// Share of the reducible tokens that is kept at each site.
+    /// Share of the reducible tokens that is kept at each site. A rule of free count does not read it.
     pub keep_ratio: f64,
     /// 0-based layers after which tokens are reduced, ascending.
     pub sites: Vec<usize>,
@@ -26,6 +26,18 @@ impl Reduction {
     #[must_use]
     pub fn dense() -> Self {
         Self { rule: Rule::Identity, keep_ratio: 1.0, sites: Vec::new(), seed: 0, positions: Positions::Original }
+    }
+
+    /// Whether it may remove a token.
+    pub(crate) fn reduces(&self) -> bool {
+        !self.sites.is_empty() && (self.keep_ratio < 1.0 || self.rule.count().is_free())
+    }
+
+    /// The same sites with everything kept.
+    pub(crate) fn keeping_all(&self) -> Self {
+        // No ratio makes a rule of free count keep everything.
+        let rule = if self.rule.count().is_free() { Rule::Identity } else { self.rule.clone() };
+        Self { rule, keep_ratio: 1.0, ..self.clone() }
     }
 }
 

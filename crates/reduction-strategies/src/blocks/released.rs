@@ -18,7 +18,7 @@ use crate::blocks::rank;
 use crate::error::PlanError;
 use crate::options::{OptionDefault, OptionInfo, OptionKind, ResolvedOptions};
 use crate::plan::{BranchMerges, Plan};
-use crate::rule::HostRule;
+use crate::rule::{Count, HostRule};
 use crate::view::{SequenceView, remember};
 
 /// The option `metric` of the released variants.
@@ -186,8 +186,8 @@ impl HostRule for ReleasedPairing {
         false
     }
 
-    fn own_count(&self) -> Option<&'static str> {
-        Some("at most half of the tokens leave at one site, as released")
+    fn count(&self) -> Count {
+        Count::Own("at most half of the tokens leave at one site, as released")
     }
 
     fn kept(&self, n_keep: usize, n: usize) -> usize {

@@ -114,7 +114,9 @@ fn counts(rule: &Rule, keep_ratio: f64, stream: &GpuStream<'_>) -> (Vec<usize>, 
             Some(_) if keep_ratio >= 1.0 => (n, 0),
             Some(protected) => {
                 let reducible = n - protected;
-                (protected + rule.kept(schedule::n_keep(keep_ratio, reducible), reducible), reducible)
+                // A free count is a host rule's, which `reduce` denies.
+                let kept = rule.kept(schedule::n_keep(keep_ratio, reducible), reducible).unwrap_or(reducible);
+                (protected + kept, reducible)
             }
         }
     };

@@ -9,26 +9,27 @@ use crate::schedule;
 use crate::view::{Draw, Matrix, Reads, SegmentTokens, SequenceView, SiteStream, map_sequences};
 
 /// Number of tokens that `rule` keeps of a sequence: the protected ones and its share of the others; all of them at a
-/// keep ratio of 1. Known before anything runs.
+/// keep ratio of 1. Known before anything runs; none where the count is free, unless all tokens are protected.
 #[must_use]
-pub fn n_kept(rule: &Rule, keep_ratio: f64, protected: &[bool]) -> usize {
+pub fn n_kept(rule: &Rule, keep_ratio: f64, protected: &[bool]) -> Option<usize> {
     n_kept_of(rule, keep_ratio, protected.len(), protected.iter().filter(|protected| **protected).count())
 }
 
 /// As [`n_kept`], from counts: of `n` tokens, `protected` are protected.
 #[must_use]
-pub fn n_kept_of(rule: &Rule, keep_ratio: f64, n: usize, protected: usize) -> usize {
-    if keep_ratio >= 1.0 {
-        return n;
-    }
+pub fn n_kept_of(rule: &Rule, keep_ratio: f64, n: usize, protected: usize) -> Option<usize> {
     let reducible = n - protected;
-    protected + rule.kept(schedule::n_keep(keep_ratio, reducible), reducible)
+    if reducible == 0 || (keep_ratio >= 1.0 && !rule.count().is_free()) {
+        return Some(n);
+    }
+    Some(protected + rule.kept(schedule::n_keep(keep_ratio, reducible), reducible)?)
 }
 
 /// The plan of `rule` for one sequence at one site.
 ///
 /// Protected tokens are kept untouched; of the others `schedule::n_keep(keep_ratio, unprotected)` are kept, or what the
-/// rule declares ([`Rule::kept`]). Where that is all of them the plan is the identity.
+/// rule declares ([`Rule::kept`]). Where that is all of them the plan is the identity. A rule of free count keeps as many as it
+/// decides, whatever the ratio is.
 ///
 /// # Errors
 /// A ratio outside (0, 1], a missing signal, or a host rule that breaks its word.
@@ -38,9 +39,10 @@ pub fn plan_sequence(rule: &Rule, view: &SequenceView<'_>, keep_ratio: f64) -> R
     }
     view.check()?;
     let candidates = view.reducible();
-    let n_keep = schedule::n_keep(keep_ratio, candidates.len());
+    let is_free = rule.count().is_free();
+    let n_keep = if is_free { candidates.len() } else { schedule::n_keep(keep_ratio, candidates.len()) };
     let expected = n_kept(rule, keep_ratio, view.protected);
-    if expected == view.len() {
+    if expected == Some(view.len()) {
         return Ok(Plan::identity(view.len()));
     }
     let plan = match rule {
@@ -132,13 +134,17 @@ fn evenly(positions: &[u32], n_keep: usize) -> Vec<u32> {
         .collect()
 }
 
-/// Refuses a plan that does not keep what the rule and the protection promise.
-fn verify(plan: &Plan, view: &SequenceView<'_>, expected: usize) -> Result<(), PlanError> {
+/// Refuses a plan that does not keep what the rule and the protection promise. `expected`: none where the count is free.
+fn verify(plan: &Plan, view: &SequenceView<'_>, expected: Option<usize>) -> Result<(), PlanError> {
     if plan.n_tokens() != view.len() {
         return Err(PlanError::Length { got: plan.n_tokens(), expected: view.len() });
     }
-    if plan.keep().len() != expected {
-        return Err(PlanError::Count { got: plan.keep().len(), expected });
+    match expected {
+        Some(expected) if plan.keep().len() != expected => {
+            return Err(PlanError::Count { got: plan.keep().len(), expected });
+        }
+        None if plan.keep().is_empty() => return Err(PlanError::NoneKept),
+        _ => {}
     }
     for (row, _) in view.protected.iter().enumerate().filter(|(_, protected)| **protected) {
         match plan.keep().binary_search(&(row as u32)) {
@@ -157,12 +163,14 @@ fn verify(plan: &Plan, view: &SequenceView<'_>, expected: usize) -> Result<(), P
 
 #[cfg(test)]
 mod tests {
-    use ssm_model::Signal;
+    use std::sync::Arc;
 
     use hint::Hint;
+    use ssm_model::Signal;
 
     use super::*;
     use crate::blocks::importance::{DT_MEAN, Importance, SUM, Source};
+    use crate::rule::{Count, HostRule};
     use crate::testing::Sequence;
 
     fn keep(score: Score, sequence: &Sequence, ratio: f64) -> Vec<u32> {
@@ -223,6 +231,43 @@ mod tests {
             let gap = longest_gap(n, keep_ratio, evenly);
             assert!(gap <= most, "{n} tokens, keep_ratio {keep_ratio}: {gap}");
         }
+    }
+
+    /// Keeps the rows whose first value is positive, and says that the data decides how many they are.
+    #[derive(Debug)]
+    struct Positive;
+
+    impl HostRule for Positive {
+        fn count(&self) -> Count {
+            Count::Free { threshold: None }
+        }
+
+        fn plan(&self, view: &SequenceView<'_>, n_keep: usize) -> Result<Plan, PlanError> {
+            assert_eq!(n_keep, view.reducible().len(), "all of them may be kept");
+            let keep = (0..view.len() as u32).filter(|row| view.hidden.row(*row as usize)[0] > 0.0);
+            Plan::prune(view.len(), keep.collect())
+        }
+    }
+
+    #[test]
+    fn a_free_count_is_known_once_planned_and_keeps_a_token() {
+        let rule = Rule::Host(Arc::new(Positive));
+        let plan = |sequence: &Sequence, ratio| plan_sequence(&rule, &sequence.view(), ratio);
+        let mut sequence = Sequence::of_rows(&[[1.0], [-1.0], [2.0], [3.0]]);
+        for ratio in [0.1, 0.9, 1.0] {
+            assert_eq!(n_kept(&rule, ratio, &[false; 4]), None);
+            assert_eq!(plan(&sequence, ratio).unwrap().keep(), [0, 2, 3], "no ratio is asked");
+        }
+        sequence.tokens.protected[1] = true;
+        let error = plan(&sequence, 1.0).unwrap_err();
+        assert!(matches!(error, PlanError::Protected { token: 1, .. }), "{error}");
+        let error = plan(&Sequence::of_rows(&[[-1.0], [0.0]]), 1.0).unwrap_err();
+        assert!(matches!(error, PlanError::NoneKept) && error.hint().is_some(), "{error}");
+        // Where nothing is reducible there is nothing to decide.
+        let mut closed = Sequence::of_rows(&[[-1.0]]);
+        closed.tokens.protected[0] = true;
+        assert_eq!(n_kept(&rule, 1.0, &[true]), Some(1));
+        assert!(plan(&closed, 1.0).unwrap().is_identity());
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::plan::Plan;
 use crate::blocks::rank;
 use crate::registry::{Family, Registration};
 use crate::blocks::released::{METRIC_OPTION, clips};
-use crate::rule::{HostRule, Rule};
+use crate::rule::{Count, HostRule, Rule};
 use crate::view::SequenceView;
 
 #[derive(Debug)]
@@ -44,8 +44,8 @@ impl HostRule for EvitReleased {
         false
     }
 
-    fn own_count(&self) -> Option<&'static str> {
-        Some("one token more than asked stays, as released")
+    fn count(&self) -> Count {
+        Count::Own("one token more than asked stays, as released")
     }
 
     fn kept(&self, n_keep: usize, n: usize) -> usize {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use evaluation::{Scoring, Shapes, Solution};
+use reduction_strategies::Count;
 use reduction_strategies::registry::Strategy;
 
 use super::error::{GridError, Missed};
@@ -54,7 +55,7 @@ impl<'a> Solver<'a> {
         let (facts, planned) = (&self.experiment.models[model], &self.experiment.tasks[task]);
         let protocol_name = self.experiment.protocols[protocol].name;
         // Rules without a count of their own keep as many tokens as each other: only the others are part of the key.
-        let own = rule.own_count().map(|_| strategy.registration.name);
+        let own = matches!(rule.count(), Count::Own(_)).then_some(strategy.registration.name);
         let asked = (model, task, protocol_name, point.sites.clone(), target.to_bits(), own);
         if let Some(solution) = self.solved.get(&asked) {
             return Ok(*solution);
