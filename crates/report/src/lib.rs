@@ -51,6 +51,7 @@
 mod axes;
 mod canvas;
 mod claim;
+mod comparison;
 mod convert;
 mod error;
 mod figures;
@@ -73,6 +74,7 @@ use analysis::Study;
 use rayon::prelude::*;
 use records::files::{self, Durability};
 
+pub use comparison::comparison;
 use convert::Rendered;
 pub use error::ReportError;
 pub use figures::{Drawn, FailedFigure, Figure};

@@ -3,11 +3,9 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use analysis::MARK;
-use analysis::compare::{Pair, Pick, Row, compare};
+use analysis::compare::{Pick, compare};
 use clap::Args;
 use miette::miette;
-use report::text::{markdown, markdown_cell, markdown_code, p_value};
 
 use super::sweep::ignore_closed_pipe;
 use super::{DONE, Failure, hinted, refused, results};
@@ -39,77 +37,6 @@ pub(super) fn run(args: &CompareArgs) -> Result<u8, Failure> {
     results::expect(second)?;
     let pairs = compare(&args.first, second, args.a.as_ref(), args.b.as_ref())
         .map_err(|error| refused(hinted(&error.to_string(), &error)))?;
-    let mut out = io::stdout().lock();
-    ignore_closed_pipe(pairs.iter().try_for_each(|pair| write(&mut out, pair)))?;
+    ignore_closed_pipe(io::stdout().lock().write_all(report::comparison(&pairs).as_bytes()))?;
     Ok(DONE)
-}
-
-fn write(out: &mut impl Write, pair: &Pair) -> io::Result<()> {
-    let [first, second] = pair.labels.each_ref().map(|label| markdown_code(label));
-    let (model, protocol) = (markdown(&pair.model), markdown_code(&pair.protocol));
-    writeln!(out, "## {model}, {protocol}, {}\n", markdown(&pair.setting))?;
-    writeln!(out, "A: {first}; B: {second}.\n")?;
-    writeln!(
-        out,
-        "| task | metric | n | A | B | B − A | 95 % interval | B better / worse | p | achieved FLOPs reduction A / B |\n\
-         |---|---|---:|---:|---:|---:|---|---:|---:|---:|"
-    )?;
-    for row in pair.rows.iter().chain(&pair.mean) {
-        let scale = if row.lower_is_better { 1.0 } else { 100.0 };
-        let mark = if row.is_on_equal_terms() { String::new() } else { format!(" {MARK}") };
-        writeln!(
-            out,
-            "| {} | {} | {} | {:.1} | {:.1} | {:+.1} | {:+.1} to {:+.1} | {} / {} | {} | {:.1} % / {:.1} %{mark} |",
-            markdown_cell(&row.task),
-            markdown_cell(&row.metric),
-            row.n,
-            row.values[0] * scale,
-            row.values[1] * scale,
-            row.difference * scale,
-            row.interval[0] * scale,
-            row.interval[1] * scale,
-            row.signs[0],
-            row.signs[1],
-            p_value(row.p_value),
-            row.achieved[0] * 100.0,
-            row.achieved[1] * 100.0,
-        )?;
-    }
-    let apart: Vec<String> =
-        pair.rows.iter().filter(|row| !row.is_on_equal_terms()).map(|row| markdown(&row.task)).collect();
-    if !apart.is_empty() {
-        writeln!(
-            out,
-            "\n> **Warning.** {MARK} On {} of {} tasks ({}) the achieved reductions of A and B are more than half a point apart: \
-             their difference there is not one of the rules alone.",
-            apart.len(),
-            pair.rows.len(),
-            apart.join(", ")
-        )?;
-    }
-    let last = pair.mean.as_ref().or(pair.rows.last());
-    writeln!(out, "\n{}\n", last.map_or_else(|| "No task has finished on both sides.".to_owned(), conclusion))
-}
-
-fn conclusion(row: &Row) -> String {
-    let basis = format!("Paired over {} items; accuracies in per cent.", row.n);
-    let task = markdown(&row.task);
-    if !row.is_on_equal_terms() {
-        let [a, b] = row.achieved.map(|share| share * 100.0);
-        let apart = (a - b).abs();
-        return format!(
-            "**Not compared** ({task}), not on equal terms: the achieved reductions are {apart:.1} points apart (A {a:.1} %, \
-             B {b:.1} %). {basis}"
-        );
-    }
-    let [low, high] = row.interval;
-    let (up, down) = if row.lower_is_better { ("worse", "better") } else { ("better", "worse") };
-    let verdict = if low > 0.0 {
-        format!("B is {up} than A")
-    } else if high < 0.0 {
-        format!("B is {down} than A")
-    } else {
-        "B and A are not told apart".to_owned()
-    };
-    format!("**{verdict}** ({task}), at an equal achieved reduction. {basis}")
 }

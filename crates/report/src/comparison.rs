@@ -1,0 +1,86 @@
+//! Two rules compared item by item, as Markdown: a table per model, protocol and reduction, with its verdict.
+
+use std::fmt::{self, Write};
+
+use analysis::MARK;
+use analysis::compare::{Pair, Row};
+
+use crate::text::{markdown, markdown_cell, markdown_code, p_value};
+
+/// What `sweep compare` prints. Differences are B minus A; accuracies and reductions are in per cent.
+#[must_use]
+pub fn comparison(pairs: &[Pair]) -> String {
+    let mut out = String::new();
+    pairs.iter().try_for_each(|pair| write(&mut out, pair)).expect("a string takes every text");
+    out
+}
+
+fn write(out: &mut String, pair: &Pair) -> fmt::Result {
+    let [first, second] = pair.labels.each_ref().map(|label| markdown_code(label));
+    let (model, protocol) = (markdown(&pair.model), markdown_code(&pair.protocol));
+    writeln!(out, "## {model}, {protocol}, {}\n", markdown(&pair.setting))?;
+    writeln!(out, "A: {first}; B: {second}.\n")?;
+    writeln!(
+        out,
+        "| task | metric | n | A | B | B − A | 95 % interval | B better / worse | p | achieved FLOPs reduction A / B |\n\
+         |---|---|---:|---:|---:|---:|---|---:|---:|---:|"
+    )?;
+    for row in pair.rows.iter().chain(&pair.mean) {
+        let scale = if row.lower_is_better { 1.0 } else { 100.0 };
+        let mark = if row.is_on_equal_terms() { String::new() } else { format!(" {MARK}") };
+        writeln!(
+            out,
+            "| {} | {} | {} | {:.1} | {:.1} | {:+.1} | {:+.1} to {:+.1} | {} / {} | {} | {:.1} % / {:.1} %{mark} |",
+            markdown_cell(&row.task),
+            markdown_cell(&row.metric),
+            row.n,
+            row.values[0] * scale,
+            row.values[1] * scale,
+            row.difference * scale,
+            row.interval[0] * scale,
+            row.interval[1] * scale,
+            row.signs[0],
+            row.signs[1],
+            p_value(row.p_value),
+            row.achieved[0] * 100.0,
+            row.achieved[1] * 100.0,
+        )?;
+    }
+    let apart: Vec<String> =
+        pair.rows.iter().filter(|row| !row.is_on_equal_terms()).map(|row| markdown(&row.task)).collect();
+    if !apart.is_empty() {
+        writeln!(
+            out,
+            "\n> **Warning.** {MARK} On {} of {} tasks ({}) the achieved reductions of A and B are more than half a point apart: \
+             their difference there is not one of the rules alone.",
+            apart.len(),
+            pair.rows.len(),
+            apart.join(", ")
+        )?;
+    }
+    let last = pair.mean.as_ref().or(pair.rows.last());
+    writeln!(out, "\n{}\n", last.map_or_else(|| "No task has finished on both sides.".to_owned(), conclusion))
+}
+
+fn conclusion(row: &Row) -> String {
+    let basis = format!("Paired over {} items; accuracies in per cent.", row.n);
+    let task = markdown(&row.task);
+    if !row.is_on_equal_terms() {
+        let [a, b] = row.achieved.map(|share| share * 100.0);
+        let apart = (a - b).abs();
+        return format!(
+            "**Not compared** ({task}), not on equal terms: the achieved reductions are {apart:.1} points apart (A {a:.1} %, \
+             B {b:.1} %). {basis}"
+        );
+    }
+    let [low, high] = row.interval;
+    let (up, down) = if row.lower_is_better { ("worse", "better") } else { ("better", "worse") };
+    let verdict = if low > 0.0 {
+        format!("B is {up} than A")
+    } else if high < 0.0 {
+        format!("B is {down} than A")
+    } else {
+        "B and A are not told apart".to_owned()
+    };
+    format!("**{verdict}** ({task}), at an equal achieved reduction. {basis}")
+}
