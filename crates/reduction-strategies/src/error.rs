@@ -101,6 +101,20 @@ pub enum PlanError {
         /// How many there are.
         scores: usize,
     },
+    /// What a rule of a script did wrong.
+    #[error("rule `{rule}`, after layer {site}, item {item}: {problem}")]
+    Script {
+        /// Name of the rule.
+        rule: String,
+        /// The layer after which it was asked.
+        site: usize,
+        /// The item that it was asked about.
+        item: u64,
+        /// What is wrong.
+        problem: String,
+        /// What its author can do.
+        hint: String,
+    },
     /// Activations before the first block.
     #[error("the stream has no residual: it has not passed a block")]
     NoResidual,
@@ -145,6 +159,7 @@ impl Hint for PlanError {
             Self::NotFinite { .. } | Self::Unordered { .. } => {
                 "the arithmetic before it overflowed: run in float32, or look for very large weights in the layers before"
             }
+            Self::Script { hint, .. } => hint,
             Self::NoResidual => "a site is after a block: plan the output of `LanguageModel::layer`",
             Self::NotOnGpu => "plan it with `plan_site`, which copies what the rule reads to the host",
             Self::Kernel(_) => return None,

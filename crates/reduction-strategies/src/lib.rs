@@ -36,6 +36,7 @@
 pub mod blocks;
 mod error;
 pub mod interpret;
+pub mod laws;
 pub mod options;
 mod plan;
 pub mod registry;

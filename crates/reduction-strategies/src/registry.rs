@@ -1,6 +1,7 @@
 //! All strategies by name. A strategy file registers itself; nothing else is edited.
 
 use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock};
 
 use hint::Hint;
 pub use records::Family;
@@ -32,10 +33,40 @@ pub struct Registration {
     /// Whether the rule draws random numbers (it then takes `seeds: [..]` in an experiment).
     pub seeded: bool,
     /// Builds the rule.
-    pub build: fn(&ResolvedOptions) -> Rule,
+    pub build: &'static (dyn Fn(&ResolvedOptions) -> Rule + Send + Sync),
 }
 
 inventory::collect!(Registration);
+
+/// Strategies that were registered while the program ran.
+static ADDED: RwLock<Vec<&'static Registration>> = RwLock::new(Vec::new());
+
+fn added() -> Vec<&'static Registration> {
+    ADDED.read().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// Registers a strategy while the program runs, in place of one of its name that was registered in this way before. It is never
+/// dropped: experiments hold on to the one that they found.
+///
+/// # Errors
+/// [`RegistryError::Taken`]: the program has a strategy of that name.
+pub fn register(registration: Registration) -> Result<(), RegistryError> {
+    let mut added = ADDED.write().unwrap_or_else(PoisonError::into_inner);
+    if inventory::iter::<Registration>.into_iter().any(|own| own.name == registration.name) {
+        return Err(RegistryError::Taken { name: registration.name });
+    }
+    added.retain(|earlier| earlier.name != registration.name);
+    added.push(Box::leak(Box::new(registration)));
+    Ok(())
+}
+
+impl Registration {
+    /// Whether it was registered while the program ran, so that no test of this workspace has seen it.
+    #[must_use]
+    pub fn is_added(&self) -> bool {
+        added().iter().any(|added| std::ptr::eq(*added, self))
+    }
+}
 
 /// A strategy with its options resolved.
 #[derive(Clone)]
@@ -80,7 +111,7 @@ impl std::fmt::Debug for Strategy {
 /// All registered strategies, by name.
 #[must_use]
 pub fn all() -> Vec<&'static Registration> {
-    let mut all: Vec<_> = inventory::iter::<Registration>.into_iter().collect();
+    let mut all: Vec<_> = inventory::iter::<Registration>.into_iter().chain(added()).collect();
     all.sort_by_key(|registration| registration.name);
     all
 }
@@ -108,6 +139,12 @@ pub enum RegistryError {
         /// The closest registered name.
         nearest: Option<&'static str>,
     },
+    /// The program has a strategy of that name.
+    #[error("`{name}` is a strategy of this program")]
+    Taken {
+        /// The name.
+        name: &'static str,
+    },
     /// A bad option.
     #[error("strategy `{strategy}`: {error}")]
     Option {
@@ -123,6 +160,7 @@ impl Hint for RegistryError {
         match self {
             Self::Unknown { nearest: Some(name), .. } => Some(format!("did you mean `{name}`?")),
             Self::Unknown { .. } => Some("`sweep strategies` lists them all".to_owned()),
+            Self::Taken { .. } => Some("choose another name".to_owned()),
             Self::Option { error, .. } => error.hint(),
         }
     }

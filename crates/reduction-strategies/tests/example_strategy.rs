@@ -1,13 +1,12 @@
 //! The strategy that `docs/adding-a-strategy.md` shows: compiled as its file stands, registered, and right on a case computed by hand.
 //! The laws hold for it too: `laws.rs` registers the same file.
 
-mod common;
 #[path = "example/small_steps.rs"]
 mod small_steps;
 
 use std::collections::BTreeMap;
 
-use common::{Kind, Sequence};
+use reduction_strategies::laws::cases::{Kind, Sequence};
 use reduction_strategies::options::OptionValue;
 use reduction_strategies::plan_sequence;
 use reduction_strategies::registry::Strategy;

@@ -1,11 +1,9 @@
 //! Plans made on a GPU against those of the host, for every registered strategy. Needs a GPU: `just test-gpu`.
 #![cfg(feature = "cuda")]
 
-mod common;
-
 use candle_core::{Device, Tensor};
-use common::{KINDS, Kind, Sequence, Stream, strategies};
 use reduction_strategies::interpret::gpu::{self, GpuTokens};
+use reduction_strategies::laws::cases::{KINDS, Kind, Sequence, Stream, strategies};
 use reduction_strategies::{Rule, SegmentTokens, SiteStream, plan_site};
 use ssm_kernels::{KernelError, device, host};
 use ssm_model::{Signal, SignalSet};

@@ -1,99 +1,26 @@
 //! Laws that hold for every registered strategy with every option set.
 
-mod common;
 // The example of `docs/adding-a-strategy.md`: registered here, so that the laws are tried on it too.
 #[path = "example/small_steps.rs"]
 mod small_steps;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::{D_MODEL, KINDS, Kind, SIGNALS, Sequence, Stream, strategies};
 use hint::Hint;
 use proptest::prelude::*;
+use reduction_strategies::laws;
+use reduction_strategies::laws::cases::{KINDS, Kind, SIGNALS, Sequence, Stream, strategies};
 use reduction_strategies::options::{OptionInfo, OptionKind};
 use reduction_strategies::registry::Strategy;
 use reduction_strategies::{Count, HostRule, Plan, n_kept, plan_sequence, plan_site, schedule};
 use reduction_strategies::{blocks, options, registry, rule};
-use ssm_model::Activations;
 
 const SIZES: [usize; 7] = [1, 2, 3, 36, 37, 64, 200];
 const RATIOS: [f64; 5] = [0.3, 0.5, 0.9, 0.9729, 1.0];
 
 /// Everything that can be said about one sequence under one rule.
 fn check(strategy: &Strategy, sequence: &Sequence, keep_ratio: f64) {
-    let n = sequence.len();
-    let what = format!("{strategy:?}, {n} tokens, keep_ratio {keep_ratio}");
-    let rule = strategy.rule();
-    let plan = plan_sequence(&rule, &sequence.view(7), keep_ratio).unwrap_or_else(|error| panic!("{what}: {error}"));
-    let again = plan_sequence(&rule, &sequence.view(7), keep_ratio).unwrap();
-    assert_eq!(plan, again, "{what}: same seed, same plan");
-
-    let protected = &sequence.tokens.protected;
-    let n_protected = protected.iter().filter(|protected| **protected).count();
-    match n_kept(&rule, keep_ratio, protected) {
-        Some(declared) => assert_eq!(plan.keep().len(), declared, "{what}: declared count"),
-        None => assert!(rule.count().is_free() && n_protected < n, "{what}: a count that is not free is known"),
-    }
-    match rule.count() {
-        Count::Exact => {
-            assert_eq!(plan.keep().len(), n_protected + schedule::n_keep(keep_ratio, n - n_protected), "{what}: count");
-        }
-        Count::Own(_) => {}
-        Count::Free { .. } => {
-            assert!((n_protected.max(1)..=n).contains(&plan.keep().len()), "{what}: free count");
-            let other = plan_sequence(&rule, &sequence.view(7), 1.0).unwrap();
-            assert_eq!(plan, other, "{what}: a free count follows from no keep ratio");
-        }
-    }
-    assert!(plan.keep().windows(2).all(|pair| pair[0] < pair[1]), "{what}: order");
-    check_fates(&plan, &what);
-
-    let written = serde_json::to_string(&plan).unwrap();
-    assert_eq!(serde_json::from_str::<Plan>(&written).unwrap(), plan, "{what}: written and read back");
-    check_values(strategy, sequence, keep_ratio, &plan, &what);
-}
-
-/// Every token is kept, merged or dropped, and no two of them.
-fn check_fates(plan: &Plan, what: &str) {
-    let mut fates = vec![0; plan.n_tokens()];
-    let merged: Vec<u32> = plan.merged().iter().map(|(token, _)| *token).collect();
-    for token in plan.keep().iter().chain(&merged).chain(&plan.dropped()) {
-        fates[*token as usize] += 1;
-    }
-    assert!(fates.iter().all(|count| *count == 1), "{what}: one fate each");
-}
-
-fn check_values(strategy: &Strategy, sequence: &Sequence, keep_ratio: f64, plan: &Plan, what: &str) {
-    let stream = Stream::of(&[sequence]);
-    let site = plan_site(&strategy.rule(), keep_ratio, 7, &stream.site()).unwrap();
-    assert_eq!(site.plans, [Some(plan.clone())], "{what}: packed and alone");
-    let (Activations { hidden, residual }, segments) = site.apply(&stream.site()).unwrap();
-    let residual = residual.unwrap();
-    assert_eq!(segments.n_tokens(), plan.keep().len());
-    let after = stream.table.apply(&site).unwrap();
-    let tokens = &after.segments[0];
-    let total: f32 = sequence.tokens.sizes.iter().sum();
-    let left: f32 = tokens.sizes.iter().sum::<f32>() + tokens.dropped;
-    assert!((total - left).abs() < 1e-3, "{what}: sizes {total} became {left}");
-    assert!(tokens.positions.windows(2).all(|pair| pair[0] < pair[1]), "{what}: positions");
-
-    for (branch, after, before) in [("hidden", hidden, &sequence.hidden), ("residual", residual, &sequence.residual)] {
-        let after = after.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        assert!(after.iter().all(|value| value.is_finite()), "{what}: {branch} finite");
-        let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-        if keep_ratio >= 1.0 && !strategy.rule().count().is_free() {
-            assert_eq!(bits(&after), bits(before), "{what}: {branch} bit-identical");
-        }
-        for (row, token) in plan.keep().iter().enumerate() {
-            let token = *token as usize;
-            if sequence.tokens.protected[token] {
-                let (after, before) = (&after[row * D_MODEL..][..D_MODEL], &before[token * D_MODEL..][..D_MODEL]);
-                assert_eq!(bits(after), bits(before), "{what}: {branch} of protected token {token}");
-            }
-        }
-    }
-    let stay = |token: usize| plan.keep().binary_search(&(token as u32)).is_ok();
-    assert!((0..sequence.len()).all(|token| stay(token) || !sequence.tokens.protected[token]), "{what}: protection");
+    laws::check_sequence(strategy, sequence, keep_ratio).unwrap_or_else(|breach| panic!("{breach}"));
 }
 
 #[test]
@@ -170,14 +97,9 @@ proptest! {
             .zip(0..)
             .map(|(n, offset)| Sequence::new(item.wrapping_add(offset), *n, Kind::Plain).protect(5))
             .collect();
-        let stream = Stream::of(&sequences.iter().collect::<Vec<_>>());
         for strategy in strategies() {
-            let rule = strategy.rule();
-            let site = plan_site(&rule, ratio, 7, &stream.site()).unwrap();
-            for (plan, sequence) in site.plans.iter().zip(&sequences) {
-                let alone = plan_sequence(&rule, &sequence.view(7), ratio).unwrap();
-                prop_assert_eq!(plan.as_ref().unwrap(), &alone, "{:?}", strategy);
-            }
+            let together = laws::check_neighbours(&strategy, &sequences, ratio);
+            prop_assert!(together.is_ok(), "{:?}", together);
         }
     }
 }
@@ -221,10 +143,8 @@ fn a_free_count_follows_from_the_data() {
 
 #[test]
 fn a_seed_matters_to_seeded_strategies_and_to_no_other() {
-    let sequence = Sequence::new(5, 64, Kind::Plain);
     for strategy in strategies() {
-        let plan = |seed| plan_sequence(&strategy.rule(), &sequence.view(seed), 0.5).unwrap();
-        assert_eq!(plan(0) != plan(1), strategy.registration.seeded, "{strategy:?}");
+        laws::check_seed(&strategy).unwrap_or_else(|breach| panic!("{breach}"));
     }
 }
 
@@ -284,48 +204,9 @@ mod causality {
 
     use super::*;
 
-    /// What a plan says about the tokens before `end`: who stays, and what is merged into them on each branch.
-    fn before(plan: &Plan, end: usize) -> (Vec<u32>, [Vec<MergeGroup>; 2]) {
-        let early = |token: &u32| (*token as usize) < end;
-        let groups = |branch: &BranchMerges| branch.groups.iter().filter(|g| early(&g.into)).cloned().collect();
-        let keep = plan.keep().iter().copied().filter(early).collect();
-        (keep, [groups(plan.hidden()), groups(plan.residual())])
-    }
-
-    /// The first breach of causality that is found, in words. A merge of a later token into an earlier one is a breach
-    /// whatever else holds; so is anything before `end` that changes when tokens from `end` on change. When they vanish or
-    /// arrive, what may change is within the block that they leave unfinished or fill up.
+    /// The first breach of causality that is found, in words.
     fn breach(rule: &Rule, claim: Causality, keep_ratio: f64) -> Option<String> {
-        let block = match claim {
-            Causality::WithinBlock(block) => block,
-            Causality::None | Causality::Streaming => 1,
-        };
-        let n = 48;
-        let sequence = Sequence::new(11, n, Kind::Plain);
-        let longer = Sequence::new(13, n + 17, Kind::Plain);
-        let plan = |sequence: &Sequence| plan_sequence(rule, &sequence.view(7), keep_ratio).unwrap();
-        let whole = plan(&sequence);
-        for group in whole.hidden().groups.iter().chain(&whole.residual().groups) {
-            if let Some((source, _)) = group.sources.iter().find(|(source, _)| *source > group.into) {
-                return Some(format!("token {source} is merged into the earlier token {}", group.into));
-            }
-        }
-        for end in 1..=n {
-            let changed = sequence.with_later_tokens_of(end, &Sequence::new(12, n, Kind::Plain));
-            // Arriving tokens fill up the block in which the sequence ended.
-            let last = n - n % block;
-            let others = [
-                ("change", end, plan(&changed)),
-                ("vanish", end - end % block, plan(&sequence.prefix(end))),
-                ("arrive", end.min(last), plan(&sequence.with_later_tokens_of(end, &longer))),
-            ];
-            for (event, end, other) in others {
-                if before(&other, end) != before(&whole, end) {
-                    return Some(format!("the fate of tokens before {end} changes when later tokens {event}"));
-                }
-            }
-        }
-        None
+        laws::breach_of_causality(rule, claim, keep_ratio).unwrap()
     }
 
     #[test]

@@ -41,6 +41,10 @@ pub(crate) fn read(root: &Path, cuda: bool) -> io::Result<Code> {
     let mut all = BTreeSet::new();
     for entry in fs::read_dir(root.join("crates"))? {
         let folder = entry?.path();
+        // The package around the program makes no result of it, and needs not call for another build of it.
+        if folder.ends_with("python") {
+            continue;
+        }
         for part in PARTS {
             list(&folder.join(part), &mut all)?;
         }
@@ -100,7 +104,7 @@ impl Code {
 /// Whether the results of all rules depend on a file of Rust.
 fn is_shared(name: &str) -> bool {
     let Some((krate, file)) = name.strip_prefix("crates/").and_then(|name| name.split_once('/')) else { return false };
-    let is_test = file.ends_with("/tests.rs") || file.contains("/tests/");
+    let is_test = file.ends_with("/tests.rs") || file.contains("/tests/") || file.starts_with("src/laws/");
     let is_own = |own: &str| file.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     let computes = (COMPUTING.contains(&krate) && file.starts_with("src/"))
         || (krate == "sweep-runner" && OWN.into_iter().any(is_own));

@@ -28,7 +28,7 @@ inventory::submit! {
         differs: "The highest scores so far stay, not the highest of all; the quota forces some at the end of a block.",
         options: &[CAUSAL_IMPORTANCE_OPTION, SOURCE_OPTION, BLOCK_OPTION, REMOVED_OPTION],
         seeded: false,
-        build,
+        build: &build,
     }
 }
 

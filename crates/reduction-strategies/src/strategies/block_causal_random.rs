@@ -22,7 +22,7 @@ inventory::submit! {
         differs: "",
         options: &[BLOCK, REMOVED_OPTION],
         seeded: true,
-        build,
+        build: &build,
     }
 }
 

@@ -91,7 +91,7 @@ inventory::submit! {
                   no chunk is empty, so that the count is exact; at the schedule's sites.",
         options: &[IMPORTANCE_OPTION, SOURCE_OPTION],
         seeded: false,
-        build: |options| Rule::Host(Arc::new(ChunkMerge { importance: Importance::from_options(options) })),
+        build: &|options| Rule::Host(Arc::new(ChunkMerge { importance: Importance::from_options(options) })),
     }
 }
 

@@ -26,7 +26,7 @@ inventory::submit! {
                   max(min(n, L_base beta^s), min_len); one step size per head in Mamba-2.",
         options: &[],
         seeded: false,
-        build: |_| {
+        build: &|_| {
             let importance = Importance::new(&DT_L2, Source::Dt);
             Rule::Prune(Score::Importance { importance, keep: Extreme::Highest })
         },

@@ -15,6 +15,6 @@ inventory::submit! {
         differs: "",
         options: &[],
         seeded: false,
-        build: |_| Rule::Identity,
+        build: &|_| Rule::Identity,
     }
 }

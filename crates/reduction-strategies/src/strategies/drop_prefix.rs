@@ -17,6 +17,6 @@ inventory::submit! {
         differs: "",
         options: &[],
         seeded: false,
-        build: |_| Rule::Prune(Score::Position(Placement::Last)),
+        build: &|_| Rule::Prune(Score::Position(Placement::Last)),
     }
 }

@@ -16,6 +16,6 @@ inventory::submit! {
         differs: "",
         options: &[],
         seeded: false,
-        build: |_| Rule::Prune(Score::Position(Placement::First)),
+        build: &|_| Rule::Prune(Score::Position(Placement::First)),
     }
 }

@@ -75,6 +75,6 @@ inventory::submit! {
                   too many. The release keeps all ties at the threshold, here ties go by index.",
         options: &[METRIC_OPTION],
         seeded: false,
-        build: |options| Rule::Host(Arc::new(EvitReleased { clip: clips(options) })),
+        build: &|options| Rule::Host(Arc::new(EvitReleased { clip: clips(options) })),
     }
 }

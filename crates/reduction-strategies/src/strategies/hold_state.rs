@@ -29,7 +29,7 @@ inventory::submit! {
                   convolution sees the neighbours that are left; no fine-tuning.",
         options: &[],
         seeded: false,
-        build: |_| {
+        build: &|_| {
             let importance = Importance::new(&CLIP, Source::SsmOutput);
             Rule::Prune(Score::Importance { importance, keep: Extreme::Highest })
         },

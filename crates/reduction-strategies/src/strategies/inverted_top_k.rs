@@ -18,7 +18,7 @@ inventory::submit! {
         differs: "",
         options: &[IMPORTANCE_OPTION, SOURCE_OPTION],
         seeded: false,
-        build: |options| {
+        build: &|options| {
             Rule::Prune(Score::Importance { importance: Importance::from_options(options), keep: Extreme::Lowest })
         },
     }

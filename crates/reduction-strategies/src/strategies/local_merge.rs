@@ -47,7 +47,7 @@ inventory::submit! {
                   program's: with decide: whole later tokens decide which earlier ones have a row.",
         options: &[WINDOW, DECIDE, BLOCK_OPTION],
         seeded: false,
-        build,
+        build: &build,
     }
 }
 

@@ -110,7 +110,7 @@ inventory::submit! {
                   block output instead of keys.",
         options: &[MERGED, IMPORTANCE_OPTION, SOURCE_OPTION],
         seeded: false,
-        build: |options| {
+        build: &|options| {
             let importance = Importance::from_options(options);
             Rule::Host(Arc::new(Ltmp { importance, merged: options.number("merged") }))
         },

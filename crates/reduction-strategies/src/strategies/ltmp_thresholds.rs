@@ -111,7 +111,7 @@ inventory::submit! {
                   mean magnitude instead of attention; block output instead of keys; at least one token is kept.",
         options: &[MERGE_ABOVE, PRUNE_BELOW, IMPORTANCE_OPTION, SOURCE_OPTION],
         seeded: false,
-        build: |options| {
+        build: &|options| {
             let importance = Importance::from_options(options);
             let (merge_above, prune_below) = (options.number("merge_above"), options.number("prune_below"));
             Rule::Host(Arc::new(LtmpThresholds { importance, merge_above, prune_below }))

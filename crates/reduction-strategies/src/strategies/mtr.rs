@@ -78,7 +78,7 @@ inventory::submit! {
         differs: "Order kept instead of arranged anew; one scan direction; as many targets as sources (the split as read here).",
         options: &[],
         seeded: false,
-        build: |_| Rule::Host(Arc::new(Mtr)),
+        build: &|_| Rule::Host(Arc::new(Mtr)),
     }
 }
 

@@ -30,7 +30,7 @@ inventory::submit! {
                   site. Ties by index.",
         options: &[METRIC_OPTION],
         seeded: false,
-        build: |options| {
+        build: &|options| {
             Rule::Host(Arc::new(ReleasedPairing {
                 clip: clips(options),
                 matching: ReleasedMatching::Tokens,

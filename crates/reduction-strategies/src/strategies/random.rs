@@ -18,6 +18,6 @@ inventory::submit! {
         differs: "",
         options: &[],
         seeded: true,
-        build: |_| Rule::Prune(Score::Random),
+        build: &|_| Rule::Prune(Score::Random),
     }
 }

@@ -82,7 +82,7 @@ inventory::submit! {
         differs: "The paper warns of different indices on the two branches and does not run them.",
         options: &[IMPORTANCE_OPTION, SOURCE_OPTION, RESIDUAL_IMPORTANCE],
         seeded: false,
-        build: |options| {
+        build: &|options| {
             let metric = metric(options.word("residual_importance"));
             Rule::Host(Arc::new(SplitBranches {
                 hidden: Importance::from_options(options),

@@ -169,7 +169,7 @@ inventory::submit! {
         differs: "Exact for one layer's scan where tokens share B and heads share dt; later layers compute dt, B and x from the merged row.",
         options: &[CARRY, CONTENT],
         seeded: false,
-        build: |options| {
+        build: &|options| {
             let carry = options.word("carry");
             Rule::Host(Arc::new(StateMerge {
                 decay: matches!(carry, "both" | "decay"),

@@ -25,7 +25,7 @@ inventory::submit! {
                   merge alike; further rounds where more than the sources must leave.",
         options: &[],
         seeded: false,
-        build: |_| {
+        build: &|_| {
             Rule::Pair(PairRule {
                 partition: Partition::EvenOdd,
                 features: Features { source: Source::BlockOutput, clip: false, window: None },

@@ -24,7 +24,7 @@ inventory::submit! {
         differs: "No class-token attention (a causal model has none) and no fused token for what is removed.",
         options: &[IMPORTANCE_OPTION, SOURCE_OPTION],
         seeded: false,
-        build: |options| {
+        build: &|options| {
             Rule::Prune(Score::Importance { importance: Importance::from_options(options), keep: Extreme::Highest })
         },
     }

@@ -80,7 +80,7 @@ inventory::submit! {
         differs: "Tokens of a sequence instead of words of a vocabulary; importance instead of probability; nothing is sampled.",
         options: &[P, IMPORTANCE_OPTION, SOURCE_OPTION],
         seeded: false,
-        build: |options| {
+        build: &|options| {
             Rule::Host(Arc::new(TopP { importance: Importance::from_options(options), p: options.number("p") }))
         },
     }

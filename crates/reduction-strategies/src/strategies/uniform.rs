@@ -23,6 +23,6 @@ inventory::submit! {
         differs: "",
         options: &[],
         seeded: false,
-        build: |_| Rule::Prune(Score::Position(Placement::Evenly)),
+        build: &|_| Rule::Prune(Score::Position(Placement::Evenly)),
     }
 }

@@ -54,7 +54,7 @@ inventory::submit! {
                   instead of pair after pair; further rounds where more than half must leave.",
         options: &[IMPORTANCE_OPTION, SOURCE_OPTION, Q, PRUNED, MATCH_ON],
         seeded: false,
-        build,
+        build: &build,
     }
 }
 

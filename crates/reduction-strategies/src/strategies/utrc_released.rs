@@ -33,7 +33,7 @@ inventory::submit! {
                   output instead of SSM output; targets mispaired; q acts per channel; at most half leave at a site. Ties by index.",
         options: &[METRIC_OPTION],
         seeded: false,
-        build: |options| {
+        build: &|options| {
             Rule::Host(Arc::new(ReleasedPairing {
                 clip: clips(options),
                 matching: ReleasedMatching::Ranks,

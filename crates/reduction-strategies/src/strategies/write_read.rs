@@ -93,7 +93,7 @@ inventory::submit! {
         differs: "MTR and DeciMamba rank by the step size alone; the released EViT keeps low block outputs by mistake.",
         options: &[WRITE_OPTION, READ_OPTION, WEIGHT_OPTION, REMOVED_OPTION],
         seeded: false,
-        build: |options| {
+        build: &|options| {
             let (write, read) = (metric(options.word("write")), metric(options.word("read")));
             let term = |metric, source, keep, weight| Term { importance: Importance::new(metric, source), keep, weight };
             Rule::Host(Arc::new(WriteRead {

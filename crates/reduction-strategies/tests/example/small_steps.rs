@@ -28,7 +28,7 @@ inventory::submit! {
         differs: "Nothing is published.", // empty only for controls
         options: &[INVERT],
         seeded: false,
-        build,
+        build: &build,
     }
 }
 
