@@ -1,6 +1,8 @@
 //! Laws that hold for every registered strategy with every option set.
 
-// The example of `docs/adding-a-strategy.md`: registered here, so that the laws are tried on it too.
+// The examples of `docs/adding-a-strategy.md`: registered here, so that the laws are tried on them too.
+#[path = "example/little_changed.rs"]
+mod little_changed;
 #[path = "example/small_steps.rs"]
 mod small_steps;
 
@@ -12,8 +14,11 @@ use reduction_strategies::laws;
 use reduction_strategies::laws::cases::{KINDS, Kind, SIGNALS, Sequence, Stream, strategies};
 use reduction_strategies::options::{OptionInfo, OptionKind};
 use reduction_strategies::registry::Strategy;
-use reduction_strategies::{Count, HostRule, Plan, n_kept, plan_sequence, plan_site, schedule};
-use reduction_strategies::{blocks, options, registry, rule};
+// What a strategy file names by `crate::`, and what the laws use.
+use reduction_strategies::{
+    Count, HostRule, Plan, PlanError, SequenceView, n_kept, plan_sequence, plan_site, schedule,
+};
+use reduction_strategies::{blocks, options, registry, rule, vectors};
 
 const SIZES: [usize; 7] = [1, 2, 3, 36, 37, 64, 200];
 const RATIOS: [f64; 5] = [0.3, 0.5, 0.9, 0.9729, 1.0];
