@@ -13,6 +13,7 @@
 //! | [`ops::softplus`] | step sizes from their raw values |
 //! | [`ops::selective_scan`] | the recurrence of Mamba |
 //! | [`ops::ssd`] | the recurrence of Mamba-2, by chunks |
+//! | [`ops::gated_unit`] | one part of a projection gated by SiLU of another |
 //! | [`ops::rotary`] | queries, keys and values of a fused projection, turned by their positions |
 //! | [`ops::causal_attention`] | softmax attention over each segment and what came before it |
 //! | [`ops::gelu`] | GELU, exact or by tanh |

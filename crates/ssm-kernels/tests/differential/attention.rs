@@ -7,16 +7,19 @@ use super::{Bench, reference};
 const TOLERANCE: f32 = 3e-6;
 
 pub(crate) fn causal_attention(bench: &mut Bench) {
-    let heads = [(1, 1), (4, 32), (2, 80), (3, 7), (2, 16), (1, 33), (2, 64), (1, 80), (1, 100), (1, 256)];
-    for (segments, (heads, head_dim)) in bench.cases(&heads) {
-        let width = heads * head_dim;
-        let shape = [segments.n_tokens(), width];
-        let [queries, keys, values] = [(); 3].map(|()| bench.activations(&shape, -2.0, 2.0));
+    let own = [(1, 1), (4, 32), (2, 80), (3, 7), (2, 16), (1, 33), (2, 64), (1, 80), (1, 100), (1, 256)];
+    let own = own.map(|(heads, head_dim)| (heads, heads, head_dim));
+    let shared = [(4, 2, 16), (6, 1, 9), (6, 3, 64)];
+    let heads: Vec<(usize, usize, usize)> = own.into_iter().chain(shared).collect();
+    for (segments, (heads, kv_heads, head_dim)) in bench.cases(&heads) {
+        let kv_width = kv_heads * head_dim;
+        let queries = bench.activations(&[segments.n_tokens(), heads * head_dim], -2.0, 2.0);
+        let [keys, values] = [(); 2].map(|()| bench.activations(&[segments.n_tokens(), kv_width], -2.0, 2.0));
         let caches: Vec<(Pair, Pair)> = (0..segments.len())
             .map(|index| {
                 // A GPU has no empty tensors.
                 let least = usize::from(bench.device.is_cuda());
-                let shape = [(index * 59 % 130).max(least), width];
+                let shape = [(index * 59 % 130).max(least), kv_width];
                 (bench.activations(&shape, -2.0, 2.0), bench.activations(&shape, -2.0, 2.0))
             })
             .collect();
@@ -31,6 +34,7 @@ pub(crate) fn causal_attention(bench: &mut Bench) {
                 keys: side(&keys),
                 values: side(&values),
                 heads,
+                kv_heads,
                 segments: &segments,
                 initial: caches,
             };
@@ -50,8 +54,15 @@ fn large_scores(bench: &mut Bench) {
     let segments = ssm_kernels::Segments::independent(&[20]);
     let [queries, keys] = [1e3, -1e3].map(|scale| bench.activations(&[20, 16], -2.0 * scale, 2.0 * scale));
     let values = bench.activations(&[20, 16], -2.0, 2.0);
-    let input =
-        |queries, keys, values| AttentionInput { queries, keys, values, heads: 1, segments: &segments, initial: None };
+    let input = |queries, keys, values| AttentionInput {
+        queries,
+        keys,
+        values,
+        heads: 1,
+        kv_heads: 1,
+        segments: &segments,
+        initial: None,
+    };
     let want = reference::causal_attention::causal_attention(&input(&queries.here, &keys.here, &values.here));
     let got = ops::causal_attention(&input(&queries.there, &keys.there, &values.there)).unwrap();
     bench.close("attention of large scores", &want, &got, 1e-5);

@@ -13,7 +13,9 @@ pub(crate) fn causal_conv1d(bench: &mut Bench) {
         let weight = bench.parameters(&[d_conv, channels], -1.0, 1.0);
         let bias = bench.parameters(&[channels], -1.0, 1.0);
         let initial = bench.parameters(&[segments.len(), channels, d_conv], -2.0, 2.0);
-        for (with, start) in [(false, 8), (true, 8), (true, 2)] {
+        for (with, start, silu) in
+            [(false, 8, true), (true, 8, true), (true, 2, true), (false, 8, false), (true, 2, false)]
+        {
             let (segments, columns, want_states) = (&segments, start..start + channels, true);
             let here = ConvInput {
                 x: &x.here,
@@ -22,6 +24,7 @@ pub(crate) fn causal_conv1d(bench: &mut Bench) {
                 bias: &bias.here,
                 segments,
                 initial: with.then_some(&initial.here),
+                silu,
                 want_states,
             };
             let there = ConvInput {
@@ -31,6 +34,7 @@ pub(crate) fn causal_conv1d(bench: &mut Bench) {
                 bias: &bias.there,
                 segments,
                 initial: with.then_some(&initial.there),
+                silu,
                 want_states,
             };
             let (want, want_states) = reference::causal_conv1d::causal_conv1d(&here);

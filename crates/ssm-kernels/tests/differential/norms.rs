@@ -85,6 +85,11 @@ pub(crate) fn gated_rms_norm(bench: &mut Bench) {
             let want = reference::gated_rms_norm::gate(&y.here, &projected.here, z_start);
             bench.close("gate", &want, &ops::gate(&y.there, &projected.there, z_start).unwrap(), GATED_TOLERANCE);
         }
+        for (value_start, gate_start) in [(0, 5), (8, 0), (13, 0)] {
+            let want = reference::gated_rms_norm::gated_unit(&projected.here, value_start, gate_start, width);
+            let got = ops::gated_unit(&projected.there, value_start, gate_start, width).unwrap();
+            bench.close("gated unit", &want, &got, GATED_TOLERANCE);
+        }
         for order in [GateOrder::GateFirst, GateOrder::NormFirst] {
             for groups in [1, 2, 4].into_iter().filter(|groups| width % groups == 0) {
                 let norm = GatedNorm { order, groups, eps: EPS };

@@ -55,6 +55,24 @@ pub(crate) fn rotary(bench: &mut Bench) {
         bench.close("keys", &keys, &got.keys, 1e-6);
         bench.same("values", &values, &got.values);
     }
+    for (rows, heads, kv_heads, head_dim, dim) in
+        [(1, 1, 1, 2, 2), (40, 4, 2, 32, 8), (3, 6, 3, 5, 4), (7, 3, 1, 6, 0), (50, 30, 30, 128, 64)]
+    {
+        let fused = bench.activations(&[rows, (heads + 2 * kv_heads) * head_dim], -1.0, 1.0);
+        let positions: Vec<u32> = (0..rows as u32).map(|row| row * 51).collect();
+        let [queries, keys, values] = reference::rotary::rotary_part_by_part(
+            &fused.here,
+            &positions,
+            (heads, kv_heads),
+            (head_dim, dim),
+            10_000.0,
+        );
+        let turns = Rotary::part_by_part((heads, kv_heads), head_dim, dim, 10_000.0).unwrap();
+        let got = ops::rotary(&fused.there, &positions, &turns).unwrap();
+        bench.close("queries", &queries, &got.queries, 1e-6);
+        bench.close("keys", &keys, &got.keys, 1e-6);
+        bench.same("values", &values, &got.values);
+    }
 }
 
 /// Greedy tokens are exact, also where bfloat16 makes logits equal. A log-probability around -10 in float32 is a

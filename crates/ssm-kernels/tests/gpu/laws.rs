@@ -153,7 +153,8 @@ impl Attended {
 
     fn run(&self, heads: usize, segments: &Segments, initial: Option<&[KeysValues]>) -> Tensor {
         let [queries, keys, values] = &self.0;
-        ops::causal_attention(&AttentionInput { queries, keys, values, heads, segments, initial }).unwrap()
+        ops::causal_attention(&AttentionInput { queries, keys, values, heads, kv_heads: heads, segments, initial })
+            .unwrap()
     }
 
     fn rows(&self, start: usize, length: usize) -> Self {

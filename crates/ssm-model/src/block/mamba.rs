@@ -160,6 +160,7 @@ impl Mixer for MambaMixer {
             bias: &self.conv_bias,
             segments: call.segments,
             initial: initial.map(|state| &state.conv),
+            silu: true,
             want_states: call.want_states,
         })?;
         let mut projected = ops::linear(&conv.y, &self.x_proj)?;

@@ -195,6 +195,7 @@ impl Mixer for Mamba2Mixer {
             bias: &self.conv_bias,
             segments: call.segments,
             initial: initial.map(|state| &state.conv),
+            silu: true,
             want_states: call.want_states,
         })?;
         let dt = ops::softplus(&zxbcdt, self.d_inner + conv_dim, &self.dt_bias, self.dt_limit)?;

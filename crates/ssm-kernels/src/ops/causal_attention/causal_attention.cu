@@ -1,8 +1,9 @@
 // Softmax attention with a causal mask over packed segments, head by head: softmax(q K^T / sqrt(head_dim)) V.
 //
 // queries and out T [rows, width], width = heads * head_dim. What a segment sees is its chain: keys and values of the
-// initial cache, of every ancestor and of the segment itself, as pieces of whole rows `width` apart; the row at place i of
-// its chain sees the places 0 to i. All arithmetic in float32.
+// initial cache, of every ancestor and of the segment itself, as pieces of whole rows `kv_width` apart; the row at place i
+// of its chain sees the places 0 to i. `shared` neighbouring heads of the queries read one head of keys and values:
+// kv_width = width / shared. All arithmetic in float32.
 //
 // A block computes QUERIES rows of one segment and head, over tiles of KEYS keys that begin at multiples of KEYS in the
 // chain: the order of every sum follows from the place of a row in its chain alone, not from how the chain is cut into
@@ -45,7 +46,7 @@ template <typename T> struct Attention {
     const Piece<T> *pieces;
     const Tile *tiles;
     T *out;
-    int width, head_dim;
+    int width, kv_width, shared, head_dim;
     float scale; // of scores, times log2 e
 };
 
@@ -80,14 +81,15 @@ template <int HEAD_DIM, typename T> struct Block {
     const Attention<T> &in;
     Shared<HEAD_DIM, T> &shared;
     const Tile tile;
-    const int first_column;
+    const int first_column, first_kv_column;
     const int own_row, side; // first row of this thread in the block, and its place along the keys
     // Of each own row.
     float largest[OWN], sum[OWN], mean[OWN][CHANNELS];
 
     __device__ __forceinline__ Block(const Attention<T> &arguments, Shared<HEAD_DIM, T> &memory)
         : in(arguments), shared(memory), tile(arguments.tiles[blockIdx.x]),
-          first_column(blockIdx.y * arguments.head_dim), own_row(threadIdx.x / SIDE * OWN), side(threadIdx.x % SIDE) {
+          first_column(blockIdx.y * arguments.head_dim),
+          first_kv_column(blockIdx.y / arguments.shared * arguments.head_dim), own_row(threadIdx.x / SIDE * OWN), side(threadIdx.x % SIDE) {
 #pragma unroll
         for (int i = 0; i < OWN; ++i) {
             largest[i] = -INFINITY;
@@ -115,7 +117,7 @@ template <int HEAD_DIM, typename T> struct Block {
         if (place < end) {
             int piece = tile.piece;
             while (place >= in.pieces[piece].end) ++piece;
-            const int64_t offset = (place - in.pieces[piece].begin) * in.width + first_column;
+            const int64_t offset = (place - in.pieces[piece].begin) * in.kv_width + first_kv_column;
             key = in.pieces[piece].keys + offset;
             value = in.pieces[piece].values + offset;
         }
@@ -230,10 +232,11 @@ template <int HEAD_DIM, typename T> struct Block {
 
 #define CAUSAL_ATTENTION(HEAD_DIM, T, SUFFIX)                                                                          \
     extern "C" __global__ void __launch_bounds__(THREADS) causal_attention_##HEAD_DIM##_##SUFFIX(                      \
-        const T *queries, const Piece<T> *pieces, const Tile *tiles, T *out, int width, int head_dim, float scale) {   \
+        const T *queries, const Piece<T> *pieces, const Tile *tiles, T *out, int width, int kv_width, int shared,      \
+        int head_dim, float scale) {                                                                                   \
         wait_for_inputs();                                                                                             \
         extern __shared__ float4 memory[];                                                                             \
-        const Attention<T> arguments{queries, pieces, tiles, out, width, head_dim, scale};                             \
+        const Attention<T> arguments{queries, pieces, tiles, out, width, kv_width, shared, head_dim, scale};           \
         Block<HEAD_DIM, T>(arguments, *reinterpret_cast<Shared<HEAD_DIM, T> *>(memory)).run();                         \
     }
 #define CAUSAL_ATTENTION_OF(HEAD_DIM)                                                                                  \

@@ -23,6 +23,8 @@ pub(super) struct Attention<'a> {
     pub(super) values: &'a [f32],
     /// Heads times channels of a head.
     pub(super) width: usize,
+    /// Heads of keys and values times channels of a head.
+    pub(super) kv_width: usize,
     pub(super) head_dim: usize,
     pub(super) segments: &'a Segments,
     /// Keys and values before each segment; empty where there are none.
@@ -64,7 +66,7 @@ impl Attention<'_> {
         let mut next = Some(segment);
         while let Some(segment) = next {
             let rows = self.segments.rows(segment);
-            let rows = rows.start * self.width..rows.end * self.width;
+            let rows = rows.start * self.kv_width..rows.end * self.kv_width;
             chain.push((&self.keys[rows.clone()], &self.values[rows]));
             next = self.segments.parent(segment);
             if next.is_none() {
@@ -75,10 +77,11 @@ impl Attention<'_> {
         chain
     }
 
-    /// Gathers one head of what a segment sees.
+    /// Gathers what one head of the queries reads of what a segment sees.
     fn head(&self, segment: usize, head: usize) -> Head {
+        let head = head * self.kv_width / self.width;
         let chain = self.chain(segment);
-        let n_keys: usize = chain.iter().map(|(keys, _)| keys.len() / self.width).sum();
+        let n_keys: usize = chain.iter().map(|(keys, _)| keys.len() / self.kv_width).sum();
         let before = n_keys - self.segments.length(segment);
         // Room for the last block even where it is not full.
         let padded_keys = (n_keys + BLOCK).next_multiple_of(LANES);
@@ -86,8 +89,8 @@ impl Attention<'_> {
         let mut keys = vec![0.0; self.head_dim * padded_keys];
         let mut values = vec![0.0; padded_keys * padded_dim];
         let columns = head * self.head_dim..(head + 1) * self.head_dim;
-        let all_keys = chain.iter().flat_map(|(keys, _)| keys.chunks_exact(self.width));
-        let all_values = chain.iter().flat_map(|(_, values)| values.chunks_exact(self.width));
+        let all_keys = chain.iter().flat_map(|(keys, _)| keys.chunks_exact(self.kv_width));
+        let all_values = chain.iter().flat_map(|(_, values)| values.chunks_exact(self.kv_width));
         for (index, (key, value)) in all_keys.zip(all_values).enumerate() {
             for (channel, key) in key[columns.clone()].iter().enumerate() {
                 keys[channel * padded_keys + index] = *key;

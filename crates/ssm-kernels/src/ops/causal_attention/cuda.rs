@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use candle_core::Tensor;
 
-use super::{AttentionInput, OP, check};
+use super::{AttentionInput, OP, Shape, check};
 use crate::cuda::{Arg, Gpu, Grid, Image, image, shared_limit, suffix};
 use crate::error::KernelError;
 use crate::segments::Segments;
@@ -20,7 +20,7 @@ const THREADS: usize = 256;
 const HEAD_DIMS: [usize; 6] = [16, 32, 64, 80, 128, 256];
 
 pub(super) fn causal_attention(input: &AttentionInput<'_>) -> Result<Tensor, KernelError> {
-    let (rows, width) = check(input)?;
+    let Shape { rows, width, kv_width } = check(input)?;
     let gpu = Gpu::of(input.queries, OP)?;
     let dtype = input.queries.dtype();
     let head_dim = width / input.heads;
@@ -29,7 +29,7 @@ pub(super) fn causal_attention(input: &AttentionInput<'_>) -> Result<Tensor, Ker
     let Some(kernel) = kernel else {
         return Err(KernelError::Device(format!("{OP}: heads of {head_dim} channels are too wide for this GPU")));
     };
-    let chain = Chains::new(input, &gpu, width)?;
+    let chain = Chains::new(input, &gpu, kv_width)?;
     let out = gpu.empty((rows, width), dtype)?;
     let (pieces, tiles) = (gpu.upload(chain.pieces.as_flattened())?, gpu.upload(chain.tiles.as_flattened())?);
     let args = [
@@ -38,6 +38,8 @@ pub(super) fn causal_attention(input: &AttentionInput<'_>) -> Result<Tensor, Ker
         gpu.address(&tiles),
         gpu.tensor(&out)?,
         Arg::int(width),
+        Arg::int(kv_width),
+        Arg::int(input.heads / input.kv_heads),
         Arg::int(head_dim),
         Arg::Float(std::f32::consts::LOG2_E / (head_dim as f32).sqrt()),
     ];
@@ -65,7 +67,7 @@ struct Chains {
 }
 
 impl Chains {
-    fn new(input: &AttentionInput<'_>, gpu: &Gpu, width: usize) -> Result<Self, KernelError> {
+    fn new(input: &AttentionInput<'_>, gpu: &Gpu, kv_width: usize) -> Result<Self, KernelError> {
         let dtype = input.queries.dtype();
         let address = |tensor: &Tensor, name| {
             if tensor.dtype() != dtype {
@@ -79,7 +81,7 @@ impl Chains {
             Ok(gpu.contiguous(tensor, OP, name)?.address() as i64)
         };
         let (keys, values) = (address(input.keys, "keys")?, address(input.values, "values")?);
-        let row_bytes = (width * dtype.size_in_bytes()) as i64;
+        let row_bytes = (kv_width * dtype.size_in_bytes()) as i64;
         let segments = input.segments;
         let mut chains = Self { pieces: Vec::new(), tiles: Vec::new() };
         for segment in (0..segments.len()).filter(|segment| segments.length(*segment) > 0) {

@@ -13,9 +13,9 @@ const OP: &str = "causal_attention";
 /// Keys and values of the tokens before a segment: what a KV cache holds of one layer.
 #[derive(Clone, Debug)]
 pub struct KeysValues {
-    /// `[tokens, heads * head_dim]`, turned by their positions.
+    /// `[tokens, kv_heads * head_dim]`, turned by their positions.
     pub keys: Tensor,
-    /// `[tokens, heads * head_dim]`
+    /// `[tokens, kv_heads * head_dim]`
     pub values: Tensor,
 }
 
@@ -24,12 +24,15 @@ pub struct KeysValues {
 pub struct AttentionInput<'a> {
     /// `[tokens, heads * head_dim]`
     pub queries: &'a Tensor,
-    /// `[tokens, heads * head_dim]`
+    /// `[tokens, kv_heads * head_dim]`
     pub keys: &'a Tensor,
-    /// `[tokens, heads * head_dim]`
+    /// `[tokens, kv_heads * head_dim]`
     pub values: &'a Tensor,
-    /// Heads.
+    /// Heads of the queries.
     pub heads: usize,
+    /// Heads of keys and values, each read by `heads / kv_heads` neighbouring heads of the queries
+    /// (<https://arxiv.org/abs/2305.13245>); as many as `heads` where every head has its own.
+    pub kv_heads: usize,
     /// Which rows belong to which sequence.
     pub segments: &'a Segments,
     /// What stands before each segment, one entry per segment; only those of root segments are read. Nothing where absent.
@@ -56,7 +59,7 @@ pub fn causal_attention(input: &AttentionInput<'_>) -> Result<Tensor, KernelErro
 }
 
 fn on_cpu(input: &AttentionInput<'_>) -> Result<Tensor, KernelError> {
-    let (rows, width) = check(input)?;
+    let Shape { rows, width, kv_width } = check(input)?;
     let view = |tensor, name| F32View::new(tensor, OP, name);
     let (queries, keys, values) =
         (view(input.queries, "queries")?, view(input.keys, "keys")?, view(input.values, "values")?);
@@ -69,6 +72,7 @@ fn on_cpu(input: &AttentionInput<'_>) -> Result<Tensor, KernelError> {
         keys: &keys,
         values: &values,
         width,
+        kv_width,
         head_dim: width / input.heads,
         segments: input.segments,
         initial: initial.iter().map(|(keys, values)| (&**keys, &**values)).collect(),
@@ -76,24 +80,41 @@ fn on_cpu(input: &AttentionInput<'_>) -> Result<Tensor, KernelError> {
     Ok(Tensor::from_vec(attention.run(), (rows, width), input.queries.device())?)
 }
 
-/// Rows and width of a call whose shapes fit.
-fn check(input: &AttentionInput<'_>) -> Result<(usize, usize), KernelError> {
+/// Sizes of a call whose shapes fit.
+struct Shape {
+    rows: usize,
+    /// Channels of the queries.
+    width: usize,
+    /// Channels of the keys, and of the values.
+    kv_width: usize,
+}
+
+fn check(input: &AttentionInput<'_>) -> Result<Shape, KernelError> {
     let (rows, width) = input.queries.dims2()?;
     expect_shape(OP, "queries", &[rows, width], &[input.segments.n_tokens(), width])?;
     if input.heads == 0 || !width.is_multiple_of(input.heads) {
         expect_shape(OP, "queries", &[rows, width], &[rows, width.next_multiple_of(input.heads.max(1)).max(1)])?;
     }
-    expect_shape(OP, "keys", input.keys.dims(), &[rows, width])?;
-    expect_shape(OP, "values", input.values.dims(), &[rows, width])?;
+    if input.kv_heads == 0 || !input.heads.is_multiple_of(input.kv_heads) {
+        return Err(KernelError::Shape {
+            op: OP,
+            tensor: "keys",
+            expected: format!("a number of heads that divides {}", input.heads),
+            got: vec![input.kv_heads],
+        });
+    }
+    let kv_width = width / input.heads * input.kv_heads;
+    expect_shape(OP, "keys", input.keys.dims(), &[rows, kv_width])?;
+    expect_shape(OP, "values", input.values.dims(), &[rows, kv_width])?;
     if let Some(caches) = input.initial {
         expect_shape(OP, "initial", &[caches.len()], &[input.segments.len()])?;
         for cache in caches {
             let length = cache.keys.dims().first().copied().unwrap_or(0);
-            expect_shape(OP, "initial keys", cache.keys.dims(), &[length, width])?;
-            expect_shape(OP, "initial values", cache.values.dims(), &[length, width])?;
+            expect_shape(OP, "initial keys", cache.keys.dims(), &[length, kv_width])?;
+            expect_shape(OP, "initial values", cache.values.dims(), &[length, kv_width])?;
         }
     }
-    Ok((rows, width))
+    Ok(Shape { rows, width, kv_width })
 }
 
 #[cfg(test)]
@@ -120,7 +141,7 @@ mod tests {
             initial: Option<&'a [KeysValues]>,
         ) -> AttentionInput<'a> {
             let Self { queries, keys, values } = self;
-            AttentionInput { queries, keys, values, heads, segments, initial }
+            AttentionInput { queries, keys, values, heads, kv_heads: heads, segments, initial }
         }
 
         fn rows(&self, start: usize, length: usize) -> Self {

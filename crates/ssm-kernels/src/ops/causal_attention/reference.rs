@@ -6,6 +6,7 @@ use ssm_kernels::ops::AttentionInput;
 
 /// `softmax(q K^T / sqrt(head_dim)) V`, head by head (<https://arxiv.org/abs/1706.03762>, eq. 1). A row sees the initial keys of
 /// its tree's root, all rows of the segments that its own one descends from, and the rows of its own segment up to itself.
+/// Neighbouring heads of the queries share keys and values where these have fewer heads.
 ///
 /// # Shapes
 /// - as [`AttentionInput`]; result: `[tokens, heads * head_dim]`
@@ -28,9 +29,11 @@ pub(crate) fn causal_attention(input: &AttentionInput<'_>) -> Tensor {
         let own = input.segments.rows(segment);
         all.extend(own.clone().map(|row| (keys[row].clone(), values[row].clone())));
         // Rows side by side, for time alone: none needs another.
+        let (head_dim, shared) = (width / input.heads, input.heads / input.kv_heads);
         let means = own.clone().into_par_iter().map(|row| {
             let visible = &all[..=before + row - own.start];
-            (0..input.heads).flat_map(|head| one_head(&queries[row], visible, head, width / input.heads)).collect()
+            let head = |head: usize| one_head(&queries[row], visible, (head, head / shared), head_dim);
+            (0..input.heads).flat_map(head).collect()
         });
         out.extend(means.collect::<Vec<Vec<f32>>>().concat());
         seen.push(all);
@@ -38,10 +41,15 @@ pub(crate) fn causal_attention(input: &AttentionInput<'_>) -> Tensor {
     Tensor::from_vec(out, (queries.len(), width), input.queries.device()).unwrap()
 }
 
-/// One head of one row.
-fn one_head(query: &[f32], visible: &[(Vec<f32>, Vec<f32>)], head: usize, head_dim: usize) -> Vec<f32> {
-    let columns = head * head_dim..(head + 1) * head_dim;
-    let query = &query[columns.clone()];
+/// One head of one row, and the head of keys and values that it reads.
+fn one_head(
+    query: &[f32],
+    visible: &[(Vec<f32>, Vec<f32>)],
+    (head, kv_head): (usize, usize),
+    head_dim: usize,
+) -> Vec<f32> {
+    let columns = kv_head * head_dim..(kv_head + 1) * head_dim;
+    let query = &query[head * head_dim..(head + 1) * head_dim];
     let scores = visible.iter().map(|(key, _)| {
         let products = query.iter().zip(&key[columns.clone()]).map(|(q, k)| f64::from(*q) * f64::from(*k));
         products.sum::<f64>() / (head_dim as f64).sqrt()

@@ -1,4 +1,4 @@
-// Depthwise causal convolution over each segment, then SiLU.
+// Depthwise causal convolution over each segment, then SiLU, or nothing in the `_plain_` kernels.
 //
 //   y[t, c] = silu(bias[c] + sum_k weight[k, c] * x[t - d_conv + 1 + k, c])
 //
@@ -62,7 +62,12 @@ __device__ __forceinline__ float input(const T *x, int64_t ld, const int *seg_of
     return initial[(static_cast<int64_t>(place.segment) * channels + channel) * d_conv + d_conv + place.index];
 }
 
-template <int TAPS, int BATCH, typename T> __device__ __forceinline__ void eight_channels(const Conv<T> &conv) {
+template <bool SILU, typename T> __device__ __forceinline__ float activated(float sum) {
+    return SILU ? silu_for<T>(sum) : sum;
+}
+
+template <bool SILU, int TAPS, int BATCH, typename T>
+__device__ __forceinline__ void eight_channels(const Conv<T> &conv) {
     const uint32_t vectors = conv.channels / EIGHT;
     const uint32_t thread = blockIdx.x * blockDim.x + threadIdx.x;
     if (thread >= conv.n_tiles * vectors) return;
@@ -118,14 +123,14 @@ template <int TAPS, int BATCH, typename T> __device__ __forceinline__ void eight
 #pragma unroll
                 for (int k = 0; k + 1 < TAPS - 1; ++k) before[k][i] = before[k + 1][i];
                 before[TAPS - 2][i] = newest;
-                out[i] = silu_for<T>(sum);
+                out[i] = activated<SILU, T>(sum);
             }
             store_eight(to + static_cast<int64_t>(done + t) * conv.channels, out);
         }
     }
 }
 
-template <typename T> __device__ __forceinline__ void one_channel(const Conv<T> &conv, int d_conv) {
+template <bool SILU, typename T> __device__ __forceinline__ void one_channel(const Conv<T> &conv, int d_conv) {
     const int64_t thread = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
     if (thread >= static_cast<int64_t>(conv.n_tiles) * conv.channels) return;
     const int channel = thread % conv.channels;
@@ -137,7 +142,7 @@ template <typename T> __device__ __forceinline__ void one_channel(const Conv<T> 
             sum = fmaf(conv.weight[static_cast<int64_t>(k) * conv.channels + channel],
                        input(conv.x, conv.ld, conv.seg_off, conv.initial, conv.channels, d_conv, place, channel), sum);
         }
-        conv.y[(static_cast<int64_t>(tile.w) + t) * conv.channels + channel] = from_float<T>(silu_for<T>(sum));
+        conv.y[(static_cast<int64_t>(tile.w) + t) * conv.channels + channel] = from_float<T>(activated<SILU, T>(sum));
     }
 }
 
@@ -150,16 +155,26 @@ template <typename T> __device__ __forceinline__ void one_channel(const Conv<T> 
     Conv<T> { x, ld, weight, bias, seg_off, parent, initial, tiles, n_tiles, y, channels }
 
 // Four blocks a multiprocessor hide more than the few spilled registers cost.
-#define CAUSAL_CONV1D(T, SUFFIX, TAPS, BLOCKS)                                                                         \
-    extern "C" __global__ void __launch_bounds__(128, BLOCKS) causal_conv1d_t##TAPS##_##SUFFIX(CONV_PARAMETERS(T)) {   \
+#define CAUSAL_CONV1D_TAPS(SILU, NAME, T, SUFFIX, TAPS, BLOCKS)                                                        \
+    extern "C" __global__ void __launch_bounds__(128, BLOCKS) NAME##t##TAPS##_##SUFFIX(CONV_PARAMETERS(T)) {           \
         wait_for_inputs();                                                                                             \
-        eight_channels<TAPS, 4>(CONV(T));                                                                              \
+        eight_channels<SILU, TAPS, 4>(CONV(T));                                                                        \
     }
-#define CAUSAL_CONV1D_ANY(T, SUFFIX)                                                                                   \
-    extern "C" __global__ void causal_conv1d_any_##SUFFIX(CONV_PARAMETERS(T), int d_conv) {                            \
+#define CAUSAL_CONV1D_ANY(SILU, NAME, T, SUFFIX)                                                                       \
+    extern "C" __global__ void NAME##any_##SUFFIX(CONV_PARAMETERS(T), int d_conv) {                                    \
         wait_for_inputs();                                                                                             \
-        one_channel(CONV(T), d_conv);                                                                                  \
-    }                                                                                                                  \
+        one_channel<SILU>(CONV(T), d_conv);                                                                            \
+    }
+#define CAUSAL_CONV1D(SILU, NAME)                                                                                      \
+    CAUSAL_CONV1D_TAPS(SILU, NAME, float, f32, 2, 3)                                                                   \
+    CAUSAL_CONV1D_TAPS(SILU, NAME, float, f32, 3, 3)                                                                   \
+    CAUSAL_CONV1D_TAPS(SILU, NAME, float, f32, 4, 3)                                                                   \
+    CAUSAL_CONV1D_TAPS(SILU, NAME, bf16, bf16, 2, 4)                                                                   \
+    CAUSAL_CONV1D_TAPS(SILU, NAME, bf16, bf16, 3, 4)                                                                   \
+    CAUSAL_CONV1D_TAPS(SILU, NAME, bf16, bf16, 4, 4)                                                                   \
+    CAUSAL_CONV1D_ANY(SILU, NAME, float, f32)                                                                          \
+    CAUSAL_CONV1D_ANY(SILU, NAME, bf16, bf16)
+#define CAUSAL_CONV1D_STATES(T, SUFFIX)                                                                                \
     extern "C" __global__ void causal_conv1d_states_##SUFFIX(                                                          \
         const T *x, int64_t ld, const int *seg_off, const int *parent, const float *initial, float *states,            \
         int channels, int d_conv) {                                                                                    \
@@ -174,11 +189,7 @@ template <typename T> __device__ __forceinline__ void one_channel(const Conv<T> 
         }                                                                                                              \
     }
 
-CAUSAL_CONV1D(float, f32, 2, 3)
-CAUSAL_CONV1D(float, f32, 3, 3)
-CAUSAL_CONV1D(float, f32, 4, 3)
-CAUSAL_CONV1D(bf16, bf16, 2, 4)
-CAUSAL_CONV1D(bf16, bf16, 3, 4)
-CAUSAL_CONV1D(bf16, bf16, 4, 4)
-CAUSAL_CONV1D_ANY(float, f32)
-CAUSAL_CONV1D_ANY(bf16, bf16)
+CAUSAL_CONV1D(true, causal_conv1d_)
+CAUSAL_CONV1D(false, causal_conv1d_plain_)
+CAUSAL_CONV1D_STATES(float, f32)
+CAUSAL_CONV1D_STATES(bf16, bf16)

@@ -14,6 +14,8 @@ pub(super) struct Conv<'a> {
     /// `[d_conv, channels]`
     pub(super) weight: &'a [f32],
     pub(super) bias: &'a [f32],
+    /// Whether SiLU follows.
+    pub(super) silu: bool,
     pub(super) segments: &'a Segments,
 }
 
@@ -115,8 +117,10 @@ impl Conv<'_> {
                 *out = weight.mul_add(*input, *out);
             }
         }
-        for out in out {
-            *out = silu(*out);
+        if self.silu {
+            for out in out {
+                *out = silu(*out);
+            }
         }
     }
 }

@@ -46,11 +46,12 @@ pub(super) fn causal_conv1d(input: &ConvInput<'_>) -> Result<ConvOutput, KernelE
     ];
     let fast = (2..=4).contains(&d_conv) && is_wide(&[channels, ld], &args);
     let per_tile = if fast { channels / 8 } else { channels };
+    let plain = if input.silu { "" } else { "plain_" };
     let name = if fast {
-        format!("causal_conv1d_t{d_conv}_{dtype}")
+        format!("causal_conv1d_{plain}t{d_conv}_{dtype}")
     } else {
         args.push(Arg::int(d_conv));
-        format!("causal_conv1d_any_{dtype}")
+        format!("causal_conv1d_{plain}any_{dtype}")
     };
     let blocks = (n_tiles * per_tile).div_ceil(THREADS);
     gpu.launch(&KERNELS, &name, Grid { blocks: (blocks, 1, 1), threads: (THREADS, 1), shared: 0 }, &args)?;

@@ -1,4 +1,4 @@
-//! Depthwise causal convolution over each segment, then SiLU.
+//! Depthwise causal convolution over each segment, then SiLU or nothing.
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -28,6 +28,8 @@ pub struct ConvInput<'a> {
     pub segments: &'a Segments,
     /// `[segments, channels, d_conv]`: the last inputs before each root segment, oldest first; zeros where absent.
     pub initial: Option<&'a Tensor>,
+    /// Whether SiLU follows, as in a Mamba; attention convolves its queries, keys and values without it.
+    pub silu: bool,
     /// Whether to return the state after each segment.
     pub want_states: bool,
 }
@@ -40,8 +42,8 @@ pub struct ConvOutput {
     pub states: Option<Tensor>,
 }
 
-/// `y[t, c] = silu(bias[c] + sum_k weight[k, c] * x[t - d_conv + 1 + k, c])`, where rows before a segment come from its
-/// parent, from `initial`, or are zero. As `causal_conv1d_fn` of Dao-AILab/causal-conv1d, token-major.
+/// `y[t, c] = silu(bias[c] + sum_k weight[k, c] * x[t - d_conv + 1 + k, c])`, or the sum without `silu`, where rows before a
+/// segment come from its parent, from `initial`, or are zero. As `causal_conv1d_fn` of Dao-AILab/causal-conv1d, token-major.
 ///
 /// # Errors
 /// Shapes, dtypes or devices that do not fit.
@@ -82,6 +84,7 @@ fn on_cpu(input: &ConvInput<'_>) -> Result<ConvOutput, KernelError> {
         taps: d_conv,
         weight: &weight,
         bias: &bias,
+        silu: input.silu,
         segments: input.segments,
     };
     let histories = conv.histories(initial.as_deref());
@@ -115,6 +118,7 @@ mod tests {
                 bias: &bias,
                 segments,
                 initial: None,
+                silu: true,
                 want_states: false,
             })
             .unwrap()

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use ssm_kernels::ops::ConvInput;
 
-/// `y[t, c] = silu(bias[c] + sum_k weight[k, c] * x[t - d_conv + 1 + k, c])`, and the last `d_conv` inputs of each segment:
+/// `y[t, c] = silu(bias[c] + sum_k weight[k, c] * x[t - d_conv + 1 + k, c])`, the sum alone without `silu`, and the last `d_conv` inputs of each segment:
 /// `causal_conv1d_ref` of Dao-AILab/causal-conv1d, token-major. Inputs before a segment come from its parent, from
 /// `initial`, or are zero.
 ///
@@ -32,7 +32,8 @@ pub(crate) fn causal_conv1d(input: &ConvInput<'_>) -> (Tensor, Tensor) {
                     .map(|k| f64::from(weight[k][channel]) * f64::from(seen[channel][newest - d_conv + k]))
                     .sum::<f64>()
                     + f64::from(bias[channel]);
-                y.push((sum / (1.0 + (-sum).exp())) as f32);
+                let activated = if input.silu { sum / (1.0 + (-sum).exp()) } else { sum };
+                y.push(activated as f32);
             }
         }
         for channel in &seen {

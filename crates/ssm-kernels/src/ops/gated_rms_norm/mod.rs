@@ -48,6 +48,48 @@ pub fn gate(y: &Tensor, projected: &Tensor, z_start: usize) -> Result<Tensor, Ke
     }
 }
 
+/// A gated linear unit (<https://arxiv.org/abs/2002.05202>, `SwiGLU` without its projections) of columns of one matrix:
+/// `projected[:, value_start..] * silu(projected[:, gate_start..])`, `width` columns each, read in place.
+///
+/// # Shapes
+/// - `projected`: `[tokens, columns]`; result: `[tokens, width]`
+///
+/// # Errors
+/// Shapes, dtypes or devices that do not fit.
+pub fn gated_unit(
+    projected: &Tensor,
+    value_start: usize,
+    gate_start: usize,
+    width: usize,
+) -> Result<Tensor, KernelError> {
+    const OP: &str = "gated_unit";
+    let (rows, columns) = projected.dims2()?;
+    let least = value_start.max(gate_start) + width;
+    if columns < least {
+        return Err(KernelError::Shape {
+            op: OP,
+            tensor: "projected",
+            expected: format!("[{rows}, at least {least}]"),
+            got: projected.dims().to_vec(),
+        });
+    }
+    match projected.device() {
+        Device::Cpu => {
+            let (xs, _, _) = matrix(projected, OP, "projected")?;
+            let xs = &*xs;
+            let mut out = vec![0.0; rows * width];
+            out.par_chunks_mut((ROWS_PER_TASK * width).max(1)).enumerate().for_each(|(index, out)| {
+                let x = &xs[index * ROWS_PER_TASK * columns..];
+                unit_rows((x, columns, value_start, gate_start, width, out));
+            });
+            Ok(Tensor::from_vec(out, (rows, width), projected.device())?)
+        }
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => cuda::gate(&projected.narrow(1, value_start, width)?, projected, gate_start),
+        other => Err(unsupported(OP, other, projected.dtype())),
+    }
+}
+
 /// The gated, grouped RMSNorm of Mamba-2 (`RMSNormGated` in mamba_ssm), with `z` read in place.
 ///
 /// # Shapes
@@ -120,6 +162,18 @@ vectorised! {
                 None => gate_row(y, z, out),
                 Some((weight, norm)) => norm_row(y, z, weight, norm, out),
             }
+        }
+    }
+}
+
+/// The matrix from a row on, its columns, first columns of value and gate, their width, and where results go.
+type UnitRows<'a> = (&'a [f32], usize, usize, usize, usize, &'a mut [f32]);
+
+vectorised! {
+    fn unit_rows(rows: UnitRows<'_>) {
+        let (x, columns, value_start, gate_start, width, out) = rows;
+        for (x, out) in x.chunks_exact(columns).zip(out.chunks_exact_mut(width)) {
+            gate_row(&x[value_start..][..width], &x[gate_start..][..width], out);
         }
     }
 }

@@ -11,6 +11,14 @@ pub(crate) fn gate(y: &Tensor, projected: &Tensor, z_start: usize) -> Tensor {
     rows(y, projected, z_start, |y, z| y.iter().zip(z).map(|(y, z)| y * silu(*z)).collect())
 }
 
+/// `projected[:, value_start..] * silu(projected[:, gate_start..])`, `width` columns each.
+///
+/// # Shapes
+/// - `projected`: `[tokens, columns]`; result: `[tokens, width]`
+pub(crate) fn gated_unit(projected: &Tensor, value_start: usize, gate_start: usize, width: usize) -> Tensor {
+    gate(&projected.narrow(1, value_start, width).unwrap(), projected, gate_start)
+}
+
 /// `RMSNormGated` of `mamba_ssm` (`rms_norm_ref`): with `u = y * silu(z)` and `s = 1` where the gate comes first, `u = y` and
 /// `s = silu(z)` where the norm does, `u / sqrt(mean(u^2) + eps) * weight * s`, the mean over each group of channels.
 ///

@@ -1,6 +1,6 @@
 use candle_core::Tensor;
 
-use super::{OP, Rotary, Rotated};
+use super::{Layout, OP, Rotary, Rotated};
 use crate::cuda::{Arg, Gpu, Grid, Image, image, suffix};
 use crate::error::{KernelError, expect_shape};
 
@@ -11,11 +11,10 @@ const THREADS: usize = 256;
 pub(super) fn rotary(fused: &Tensor, positions: &[u32], rotary: &Rotary) -> Result<Rotated, KernelError> {
     let gpu = Gpu::of(fused, OP)?;
     let (rows, width) = fused.dims2()?;
-    let d_model = rotary.heads * rotary.head_dim;
-    expect_shape(OP, "fused", &[rows, width], &[rows, 3 * d_model])?;
+    expect_shape(OP, "fused", &[rows, width], &[rows, rotary.width()])?;
     expect_shape(OP, "positions", &[positions.len()], &[rows])?;
-    let out = || gpu.empty((rows, d_model), fused.dtype());
-    let (queries, keys, values) = (out()?, out()?, out()?);
+    let out = |heads: usize| gpu.empty((rows, heads * rotary.head_dim), fused.dtype());
+    let (queries, keys, values) = (out(rotary.heads)?, out(rotary.kv_heads)?, out(rotary.kv_heads)?);
     let (positions, frequencies) = (gpu.upload(positions)?, gpu.upload(&rotary.frequencies)?);
     let pairs = rotary.frequencies.len();
     let args = [
@@ -26,6 +25,8 @@ pub(super) fn rotary(fused: &Tensor, positions: &[u32], rotary: &Rotary) -> Resu
         gpu.tensor(&keys)?,
         gpu.tensor(&values)?,
         Arg::int(rotary.heads),
+        Arg::int(rotary.kv_heads),
+        Arg::int(usize::from(rotary.layout == Layout::HeadByHead)),
         Arg::int(rotary.head_dim),
         Arg::int(pairs),
     ];

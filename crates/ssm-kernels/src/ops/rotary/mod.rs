@@ -18,27 +18,62 @@ const OP: &str = "rotary";
 #[derive(Clone, Debug)]
 pub struct Rotary {
     heads: usize,
+    /// Heads of keys and values.
+    kv_heads: usize,
     head_dim: usize,
+    layout: Layout,
     /// One per pair of channels.
     frequencies: Vec<f32>,
 }
 
-/// Output of [`rotary`], `[tokens, heads * head_dim]` each, of the dtype of the projection: head by head.
+/// Where the heads of a fused projection are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layout {
+    /// Query, key and value of the first head, then of the second, ...
+    HeadByHead,
+    /// All queries, then all keys, then all values.
+    PartByPart,
+}
+
+/// Output of [`rotary`], of the dtype of the projection: head by head.
 pub struct Rotated {
-    /// Queries, turned.
+    /// Queries, turned: `[tokens, heads * head_dim]`.
     pub queries: Tensor,
-    /// Keys, turned.
+    /// Keys, turned: `[tokens, kv_heads * head_dim]`.
     pub keys: Tensor,
-    /// Values as they were.
+    /// Values as they were: `[tokens, kv_heads * head_dim]`.
     pub values: Tensor,
 }
 
 impl Rotary {
-    /// Heads of `head_dim` channels, of which the first `rotary_dim` turn.
+    /// A projection as GPT-NeoX stores it: query, key and value of one head after the other, `heads` of `head_dim` channels,
+    /// of which the first `rotary_dim` turn.
     ///
     /// # Errors
     /// A rotary width that is odd or wider than a head.
     pub fn new(heads: usize, head_dim: usize, rotary_dim: usize, base: f64) -> Result<Self, KernelError> {
+        Self::of(Layout::HeadByHead, (heads, heads), head_dim, (rotary_dim, base))
+    }
+
+    /// A projection as `mamba_ssm` stores it: the queries of all `heads`, the keys of all `kv_heads`, then their values.
+    ///
+    /// # Errors
+    /// A rotary width that is odd or wider than a head.
+    pub fn part_by_part(
+        (heads, kv_heads): (usize, usize),
+        head_dim: usize,
+        rotary_dim: usize,
+        base: f64,
+    ) -> Result<Self, KernelError> {
+        Self::of(Layout::PartByPart, (heads, kv_heads), head_dim, (rotary_dim, base))
+    }
+
+    fn of(
+        layout: Layout,
+        (heads, kv_heads): (usize, usize),
+        head_dim: usize,
+        (rotary_dim, base): (usize, f64),
+    ) -> Result<Self, KernelError> {
         if !rotary_dim.is_multiple_of(2) || rotary_dim > head_dim {
             return Err(KernelError::Shape {
                 op: OP,
@@ -48,14 +83,30 @@ impl Rotary {
             });
         }
         let frequency = |pair: usize| base.powf(-(2.0 * pair as f64) / rotary_dim as f64) as f32;
-        Ok(Self { heads, head_dim, frequencies: (0..rotary_dim / 2).map(frequency).collect() })
+        let frequencies = (0..rotary_dim / 2).map(frequency).collect();
+        Ok(Self { heads, kv_heads, head_dim, layout, frequencies })
+    }
+
+    /// Columns of the fused projection.
+    fn width(&self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.head_dim
+    }
+
+    /// First column of a head of one part (0 queries, 1 keys, 2 values) in the fused projection.
+    fn column(&self, part: usize, head: usize) -> usize {
+        let before = match self.layout {
+            Layout::HeadByHead => head * 3 + part,
+            Layout::PartByPart if part == 0 => head,
+            Layout::PartByPart => self.heads + (part - 1) * self.kv_heads + head,
+        };
+        before * self.head_dim
     }
 }
 
 /// Splits a fused projection into queries, keys and values and turns queries and keys by the position of their row.
 ///
 /// # Shapes
-/// - `fused`: `[tokens, heads * 3 * head_dim]`: per head its query, key and value, as GPT-NeoX stores them
+/// - `fused`: `[tokens, (heads + 2 * kv_heads) * head_dim]`
 /// - `positions`: `[tokens]`
 ///
 /// # Errors
@@ -71,36 +122,38 @@ pub fn rotary(fused: &Tensor, positions: &[u32], rotary: &Rotary) -> Result<Rota
 
 fn on_cpu(fused: &Tensor, positions: &[u32], rotary: &Rotary) -> Result<Rotated, KernelError> {
     let (xs, rows, width) = matrix(fused, OP, "fused")?;
-    let d_model = rotary.heads * rotary.head_dim;
-    expect_shape(OP, "fused", &[rows, width], &[rows, 3 * d_model])?;
+    expect_shape(OP, "fused", &[rows, width], &[rows, rotary.width()])?;
     expect_shape(OP, "positions", &[positions.len()], &[rows])?;
     let xs = &*xs;
-    let [mut queries, mut keys, mut values] = [(); 3].map(|()| vec![0.0; rows * d_model]);
-    let block = ROWS_PER_TASK * d_model;
-    let parts = queries.par_chunks_mut(block).zip(keys.par_chunks_mut(block)).zip(values.par_chunks_mut(block));
-    parts.enumerate().for_each(|(index, ((queries, keys), values))| {
+    let (q_width, kv_width) = (rotary.heads * rotary.head_dim, rotary.kv_heads * rotary.head_dim);
+    let [mut queries, mut keys, mut values] = [q_width, kv_width, kv_width].map(|width| vec![0.0; rows * width]);
+    let (q_block, kv_block) = (ROWS_PER_TASK * q_width, ROWS_PER_TASK * kv_width);
+    let parts = queries.par_chunks_mut(q_block).zip(keys.par_chunks_mut(kv_block));
+    parts.zip(values.par_chunks_mut(kv_block)).enumerate().for_each(|(index, ((queries, keys), values))| {
         let mut turns = vec![(0.0, 0.0); rotary.frequencies.len()];
-        let rows = queries.chunks_exact_mut(d_model).zip(keys.chunks_exact_mut(d_model));
-        for (row, ((queries, keys), values)) in rows.zip(values.chunks_exact_mut(d_model)).enumerate() {
+        let rows = queries.chunks_exact_mut(q_width).zip(keys.chunks_exact_mut(kv_width));
+        for (row, ((queries, keys), values)) in rows.zip(values.chunks_exact_mut(kv_width)).enumerate() {
             let row = index * ROWS_PER_TASK + row;
             for (turn, frequency) in turns.iter_mut().zip(&rotary.frequencies) {
                 let angle = f64::from(positions[row] as f32 * frequency);
                 *turn = (angle.sin() as f32, angle.cos() as f32);
             }
-            let heads = xs[row * width..(row + 1) * width].chunks_exact(3 * rotary.head_dim);
-            let outs = queries.chunks_exact_mut(rotary.head_dim).zip(keys.chunks_exact_mut(rotary.head_dim));
-            for ((head, (query, key)), value) in heads.zip(outs).zip(values.chunks_exact_mut(rotary.head_dim)) {
-                let (from, rest) = head.split_at(rotary.head_dim);
-                turn(from, &turns, query);
-                let (from, rest) = rest.split_at(rotary.head_dim);
-                turn(from, &turns, key);
-                value.copy_from_slice(rest);
+            let from = &xs[row * width..(row + 1) * width];
+            let of = |part: usize, head: usize| &from[rotary.column(part, head)..][..rotary.head_dim];
+            for (head, query) in queries.chunks_exact_mut(rotary.head_dim).enumerate() {
+                turn(of(0, head), &turns, query);
+            }
+            for (head, key) in keys.chunks_exact_mut(rotary.head_dim).enumerate() {
+                turn(of(1, head), &turns, key);
+            }
+            for (head, value) in values.chunks_exact_mut(rotary.head_dim).enumerate() {
+                value.copy_from_slice(of(2, head));
             }
         }
     });
     let device = fused.device();
-    let tensor = |values| Tensor::from_vec(values, (rows, d_model), device);
-    Ok(Rotated { queries: tensor(queries)?, keys: tensor(keys)?, values: tensor(values)? })
+    let tensor = |values, width| Tensor::from_vec(values, (rows, width), device);
+    Ok(Rotated { queries: tensor(queries, q_width)?, keys: tensor(keys, kv_width)?, values: tensor(values, kv_width)? })
 }
 
 /// Turns one head of one row; `turns` holds the sine and cosine of every pair.

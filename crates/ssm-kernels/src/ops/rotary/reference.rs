@@ -16,11 +16,38 @@ pub(crate) fn rotary(
     (heads, head_dim, dim): (usize, usize, usize),
     base: f64,
 ) -> [Tensor; 3] {
+    let place = |part: usize, head: usize| head * 3 + part;
+    turned(fused, positions, (&[heads; 3], head_dim, dim), base, place)
+}
+
+/// As [`rotary`], of a projection that holds all queries, then all keys, then all values.
+///
+/// # Shapes
+/// - `fused`: `[tokens, (heads + 2 * kv_heads) * head_dim]`; results: `[tokens, heads * head_dim]`, and with `kv_heads`
+pub(crate) fn rotary_part_by_part(
+    fused: &Tensor,
+    positions: &[u32],
+    (heads, kv_heads): (usize, usize),
+    (head_dim, dim): (usize, usize),
+    base: f64,
+) -> [Tensor; 3] {
+    let place = |part: usize, head: usize| [0, heads, heads + kv_heads][part] + head;
+    turned(fused, positions, (&[heads, kv_heads, kv_heads], head_dim, dim), base, place)
+}
+
+/// `place` says how many heads are in the projection before a head of a part.
+fn turned(
+    fused: &Tensor,
+    positions: &[u32],
+    (heads, head_dim, dim): (&[usize; 3], usize, usize),
+    base: f64,
+    place: impl Fn(usize, usize) -> usize,
+) -> [Tensor; 3] {
     let mut out = [Vec::new(), Vec::new(), Vec::new()];
     for (row, position) in fused.to_vec2::<f32>().unwrap().iter().zip(positions) {
-        for head in 0..heads {
-            for (part, out) in out.iter_mut().enumerate() {
-                let x = &row[(head * 3 + part) * head_dim..][..head_dim];
+        for (part, out) in out.iter_mut().enumerate() {
+            for head in 0..heads[part] {
+                let x = &row[place(part, head) * head_dim..][..head_dim];
                 for channel in 0..head_dim {
                     let is_value = part == 2;
                     if is_value || channel >= dim {
@@ -37,5 +64,8 @@ pub(crate) fn rotary(
             }
         }
     }
-    out.map(|values| Tensor::from_vec(values, (positions.len(), heads * head_dim), fused.device()).unwrap())
+    out.map(|values| {
+        let width = values.len() / positions.len();
+        Tensor::from_vec(values, (positions.len(), width), fused.device()).unwrap()
+    })
 }

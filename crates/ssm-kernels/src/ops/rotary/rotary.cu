@@ -1,9 +1,10 @@
 // Splits a fused projection into queries, keys and values and turns queries and keys by the position of their row.
 //
-// fused T [rows, heads * 3 * head_dim] without gaps: per head its query, key and value; positions uint32 [rows];
-// frequencies float32 [pairs]; queries, keys, values T [rows, heads * head_dim]. Channels i and i + pairs of a head turn
-// together by position * frequencies[i], channels from 2 * pairs on stay. The angle is rounded to float32 as upstream
-// rounds it; sine and cosine are those of that angle to float32.
+// fused T [rows, (heads + 2 * kv_heads) * head_dim] without gaps: with head_by_head query, key and value of one head after
+// the other (then kv_heads = heads), else all queries, all keys, all values; positions uint32 [rows]; frequencies float32
+// [pairs]; queries T [rows, heads * head_dim], keys and values T [rows, kv_heads * head_dim]. Channels i and i + pairs of a
+// head turn together by position * frequencies[i], channels from 2 * pairs on stay. The angle is rounded to float32 as
+// upstream rounds it; sine and cosine are those of that angle to float32.
 //
 // Bound by memory: each value is read and written once.
 //
@@ -14,19 +15,27 @@ namespace {
 
 template <typename T>
 __device__ __forceinline__ void rotate_row(const T *fused, const uint32_t *positions, const float *frequencies,
-                                           T *queries, T *keys, T *values, int heads, int head_dim, int pairs) {
+                                           T *queries, T *keys, T *values, int heads, int kv_heads, int head_by_head,
+                                           int head_dim, int pairs) {
     extern __shared__ float turns[]; // sines, then cosines
     const int row = blockIdx.x;
     for (int pair = threadIdx.x; pair < pairs; pair += blockDim.x) {
         sincosf(static_cast<float>(positions[row]) * frequencies[pair], &turns[pair], &turns[pairs + pair]);
     }
     __syncthreads();
-    const int width = heads * head_dim;
-    const T *from = fused + static_cast<int64_t>(row) * 3 * width;
-    const int64_t first = static_cast<int64_t>(row) * width;
-    for (int column = threadIdx.x; column < 3 * width; column += blockDim.x) {
-        const int part = column / head_dim % 3, channel = column % head_dim;
-        const int64_t to = first + column / (3 * head_dim) * head_dim + channel;
+    const int width = heads * head_dim, kv_width = kv_heads * head_dim, all = width + 2 * kv_width;
+    const T *from = fused + static_cast<int64_t>(row) * all;
+    for (int column = threadIdx.x; column < all; column += blockDim.x) {
+        const int place = column / head_dim, channel = column % head_dim; // a place holds one head of one part
+        int part, head;
+        if (head_by_head) {
+            part = place % 3;
+            head = place / 3;
+        } else {
+            part = place < heads ? 0 : place < heads + kv_heads ? 1 : 2;
+            head = part == 0 ? place : place - heads - (part - 1) * kv_heads;
+        }
+        const int64_t to = static_cast<int64_t>(row) * (part == 0 ? width : kv_width) + head * head_dim + channel;
         if (part == 2) {
             values[to] = from[column];
             continue;
@@ -49,9 +58,11 @@ __device__ __forceinline__ void rotate_row(const T *fused, const uint32_t *posit
 
 #define ROTARY(T, SUFFIX)                                                                                              \
     extern "C" __global__ void rotary_##SUFFIX(const T *fused, const uint32_t *positions, const float *frequencies,    \
-                                               T *queries, T *keys, T *values, int heads, int head_dim, int pairs) {   \
+                                               T *queries, T *keys, T *values, int heads, int kv_heads,                \
+                                               int head_by_head, int head_dim, int pairs) {                            \
         wait_for_inputs();                                                                                             \
-        rotate_row(fused, positions, frequencies, queries, keys, values, heads, head_dim, pairs);                      \
+        rotate_row(fused, positions, frequencies, queries, keys, values, heads, kv_heads, head_by_head, head_dim,      \
+                   pairs);                                                                                             \
     }
 
 ROTARY(float, f32)
