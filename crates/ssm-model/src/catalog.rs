@@ -95,6 +95,20 @@ pub enum Architecture {
     FalconMamba,
     /// Mamba-2 with eight groups and a head of its own.
     Codestral,
+    /// Mamba-2 with attention in some layers, in the dialect of `mamba_ssm`: heads of 128 channels, half of them rotary, and a
+    /// convolution over queries, keys and values.
+    Mamba2Attention {
+        /// Heads of the attention.
+        heads: usize,
+        /// The layers that are attention.
+        layers: &'static [usize],
+    },
+    /// A Transformer in the dialect of `mamba_ssm`: attention with rotary heads of 128 channels in every layer, each followed by
+    /// a gated MLP of 8/3 of the width.
+    TransformerPlusPlus {
+        /// Heads of the attention.
+        heads: usize,
+    },
     /// GPT-NeoX as Pythia uses it: rotary positions on a quarter of each head, an MLP four times as wide as the model.
     Pythia {
         /// Heads of the attention.
@@ -121,14 +135,23 @@ impl Published {
     }
 
     /// A `config.json` of this model: upstream's defaults at these sizes, with the vocabulary of GPT-NeoX padded as upstream pads
-    /// it. Pythia's own is padded to 50,304. Of Falcon-Mamba and Codestral-Mamba it is what their published files say, as far as
-    /// it decides the model.
+    /// it. Pythia's own is padded to 50,304. Of the other architectures it is what their published files say, as far as it decides
+    /// the model.
     #[must_use]
     pub fn config_json(&self) -> String {
         let (d_model, n_layer) = (self.d_model, self.n_layer);
-        let (mixer, vocabulary, multiple) = match self.architecture {
-            Architecture::Mamba => ("{}", 50277, 8),
-            Architecture::Mamba2 => (r#"{"layer": "Mamba2"}"#, 50288, 16),
+        let (mixer, vocabulary, multiple, more) = match self.architecture {
+            Architecture::Mamba => ("{}", 50277, 8, String::new()),
+            Architecture::Mamba2 => (r#"{"layer": "Mamba2"}"#, 50288, 16, String::new()),
+            Architecture::Mamba2Attention { heads, layers } => {
+                (r#"{"layer": "Mamba2"}"#, 50277, 16, attention(layers, heads, 4, 64))
+            }
+            Architecture::TransformerPlusPlus { heads } => {
+                let layers: Vec<usize> = (0..n_layer).collect();
+                let d_intermediate = 8 * d_model / 3;
+                let mlp = format!(r#", "d_intermediate": {d_intermediate}"#);
+                ("{}", 50277, 16, attention(&layers, heads, 0, 128) + &mlp)
+            }
             Architecture::FalconMamba => {
                 let d_inner = 2 * d_model;
                 return format!(
@@ -155,9 +178,17 @@ impl Published {
         };
         format!(
             r#"{{"d_model": {d_model}, "n_layer": {n_layer}, "vocab_size": {vocabulary}, "ssm_cfg": {mixer},
-                "rms_norm": true, "residual_in_fp32": true, "fused_add_norm": true, "pad_vocab_size_multiple": {multiple}}}"#
+                "rms_norm": true, "residual_in_fp32": true, "fused_add_norm": true, "pad_vocab_size_multiple": {multiple}{more}}}"#
         )
     }
+}
+
+/// The part of a `config.json` of `mamba_ssm` that makes these layers attention.
+fn attention(layers: &[usize], heads: usize, d_conv: usize, rotary_dim: usize) -> String {
+    format!(
+        r#", "attn_layer_idx": {layers:?}, "attn_cfg": {{"causal": true, "d_conv": {d_conv}, "head_dim": 128, "num_heads": {heads},
+            "out_proj_bias": false, "qkv_proj_bias": false, "rotary_emb_dim": {rotary_dim}}}"#
+    )
 }
 
 const PUBLISHED: &[Published] = &[
@@ -171,6 +202,18 @@ const PUBLISHED: &[Published] = &[
     Published { name: "state-spaces/mamba2-780m", architecture: Architecture::Mamba2, d_model: 1536, n_layer: 48 },
     Published { name: "state-spaces/mamba2-1.3b", architecture: Architecture::Mamba2, d_model: 2048, n_layer: 48 },
     Published { name: "state-spaces/mamba2-2.7b", architecture: Architecture::Mamba2, d_model: 2560, n_layer: 64 },
+    Published {
+        name: "state-spaces/mamba2attn-2.7b",
+        architecture: Architecture::Mamba2Attention { heads: 30, layers: &[9, 18, 27, 36, 45, 56] },
+        d_model: 2560,
+        n_layer: 64,
+    },
+    Published {
+        name: "state-spaces/transformerpp-2.7b",
+        architecture: Architecture::TransformerPlusPlus { heads: 20 },
+        d_model: 2560,
+        n_layer: 32,
+    },
     Published { name: "tiiuae/falcon-mamba-7b", architecture: Architecture::FalconMamba, d_model: 4096, n_layer: 64 },
     Published {
         name: "mistralai/Mamba-Codestral-7B-v0.1",
@@ -233,7 +276,8 @@ pub fn find_published(name: &str) -> Option<Published> {
     PUBLISHED.iter().copied().find(|model| model.short_name() == name || model.name == name)
 }
 
-/// The published models of the two papers, two later models of 7 billion parameters, and the Pythia models as Transformers of their sizes, trained on the same data.
+/// The published models of the two papers with their hybrid and their Transformer, two later models of 7 billion parameters, and the
+/// Pythia models as Transformers of their sizes, trained on the same data.
 pub fn published() -> &'static [Published] {
     PUBLISHED
 }
@@ -263,5 +307,10 @@ mod tests {
             (mamba2.config().unwrap().vocab_size, mamba2.config().unwrap().layers[0].d_inner(2560)),
             (50288, 5120)
         );
+        let hybrid = find_published("mamba2attn-2.7b").unwrap().config().unwrap();
+        let attention = hybrid.layers.iter().filter(|layer| layer.kind() == "attention").count();
+        assert_eq!((hybrid.n_layer(), attention, hybrid.layers[9].d_inner(2560)), (64, 6, 3840));
+        let transformer = find_published("transformerpp-2.7b").unwrap().config().unwrap();
+        assert_eq!((transformer.n_layer(), transformer.layers[0].mlp.as_ref().unwrap().width), (32, 6912));
     }
 }

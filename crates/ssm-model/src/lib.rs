@@ -1,5 +1,5 @@
-//! Language models on packed sequences, driven layer by layer: Mamba, Mamba-2, and GPT-NeoX as the Transformer to compare
-//! them with.
+//! Language models on packed sequences, driven layer by layer: Mamba, Mamba-2, hybrids of these and attention, and
+//! Transformers to compare them with.
 //!
 //! A model knows nothing of reduction: whoever drives it decides what happens between layers.
 //!
@@ -43,7 +43,10 @@ mod stream;
 mod strict_json;
 mod time;
 
-pub use block::{AttentionConfig, LayerConfig, Mamba2Config, MambaConfig, MixerConfig, MlpConfig, NormKind, Residual};
+pub use block::{
+    AttentionConfig, LayerConfig, Mamba2Config, MambaConfig, MhaConfig, MixerConfig, MlpActivation, MlpConfig,
+    NormKind, Residual,
+};
 pub use checkpoint::{Checkpoint, CheckpointError, Weights};
 pub use config::{ConfigError, ModelConfig};
 pub use error::ModelError;

@@ -41,7 +41,10 @@ fn spread(name: &str, fan_in: f32) -> Box<dyn Fn(f32, usize) -> f32 + Sync> {
     } else if name.ends_with("dt_bias") || name.ends_with("dt_proj.bias") {
         // The inverse softplus of step sizes between 0.001 and 0.1, evenly on a log scale.
         Box::new(|u, _| (0.001_f32 * 100.0_f32.powf(u)).exp_m1().ln())
-    } else if name.starts_with("gpt_neox.") && name.rsplit('.').next() == Some("bias") {
+    } else if (name.starts_with("gpt_neox.") && name.rsplit('.').next() == Some("bias"))
+        || name.ends_with("in_proj.bias")
+        || name.ends_with("out_proj.bias")
+    {
         Box::new(|u, _| 0.04 * (u - 0.5))
     } else if name.rsplit('.').next() == Some("D") || name.contains("norm") {
         Box::new(|u, _| 0.9 + 0.2 * u)

@@ -26,6 +26,10 @@ static SHIPPED: &[Shipped] = &[
     Shipped { name: "mamba-books", summary: "Mamba, 9.1 M parameters, 16 layers, trained on English novels" },
     Shipped { name: "mamba2-books", summary: "Mamba-2, 9.0 M parameters, 16 layers, trained on the same novels" },
     Shipped {
+        name: "hybrid-books",
+        summary: "Mamba-2 with attention in layers 5 and 11, 8.7 M parameters, 16 layers, trained on the same novels",
+    },
+    Shipped {
         name: "neox-books",
         summary: "Transformer control (GPT-NeoX), 10.5 M parameters, 8 layers, trained on the same novels",
     },

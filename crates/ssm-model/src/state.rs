@@ -11,7 +11,7 @@ use crate::error::ModelError;
 pub enum LayerState {
     /// Of a Mamba or Mamba-2.
     Recurrent(RecurrentState),
-    /// Of a Transformer.
+    /// Of an attention layer.
     Attention(KeyValueCache),
 }
 
@@ -27,10 +27,13 @@ pub struct RecurrentState {
 /// Keys and values of all tokens of a segment and of those before it: they grow with every token that was not removed.
 #[derive(Clone, Debug)]
 pub struct KeyValueCache {
-    /// One entry per segment, `[tokens, d_model]` each: keys are already turned by the positions of their rows.
+    /// One entry per segment, `[tokens, kv_heads * head_dim]` each: keys are already turned by the positions of their rows.
     pub segments: Vec<KeysValues>,
     /// Position of the token that follows each segment.
     pub next_positions: Vec<u32>,
+    /// The last inputs of the convolution over queries, keys and values, oldest first, where the layer has one:
+    /// `[segments, channels, d_conv]`, float32.
+    pub conv: Option<Tensor>,
 }
 
 impl LayerState {
@@ -54,6 +57,10 @@ impl LayerState {
                 Self::Attention(KeyValueCache {
                     segments: segments.iter().map(|segment| cache.segments[at(segment)].clone()).collect(),
                     next_positions: segments.iter().map(|segment| cache.next_positions[at(segment)]).collect(),
+                    conv: match &cache.conv {
+                        Some(conv) => Some(conv.index_select(&Tensor::new(segments, conv.device())?, 0)?),
+                        None => None,
+                    },
                 })
             }
         })
@@ -62,7 +69,7 @@ impl LayerState {
     /// The state of a recurrent layer.
     ///
     /// # Errors
-    /// [`ModelError::State`] where it is one of a Transformer.
+    /// [`ModelError::State`] where it is one of an attention layer.
     pub fn recurrent(&self) -> Result<&RecurrentState, ModelError> {
         match self {
             Self::Recurrent(state) => Ok(state),
@@ -70,7 +77,7 @@ impl LayerState {
         }
     }
 
-    /// The KV cache of a layer of a Transformer.
+    /// The KV cache of an attention layer.
     ///
     /// # Errors
     /// [`ModelError::State`] where it is a recurrent state.
@@ -92,7 +99,7 @@ impl KeyValueCache {
         segments: &Segments,
         initial: Option<&Self>,
     ) -> Result<Self, ModelError> {
-        let mut after = Self { segments: Vec::with_capacity(segments.len()), next_positions: Vec::new() };
+        let mut after = Self { segments: Vec::with_capacity(segments.len()), next_positions: Vec::new(), conv: None };
         for segment in 0..segments.len() {
             let rows = segments.rows(segment);
             let own = KeysValues {

@@ -379,8 +379,6 @@ fn configs_of_mamba_ssm() {
     assert_snapshot!(config_refusal(r#"{"hidden_size": 4}"#), @"neither `d_model` (mamba_ssm) nor `model_type` (transformers) is set; found hidden_size");
     assert_snapshot!(config_refusal(r#"{"d_model": 4, "vocab_size": 8}"#), @"`n_layer` is missing");
     assert_snapshot!(with(r#""rms_norm": false"#), @"`rms_norm` = false is not supported; supported: true");
-    assert_snapshot!(with(r#""attn_layer_idx": [3]"#), @"`attn_layer_idx` = [3] is not supported; supported: [] (no attention layers)");
-    assert_snapshot!(with(r#""d_intermediate": 128"#), @"`d_intermediate` = 128 is not supported; supported: 0 (no MLP)");
     assert_snapshot!(with(r#""tie_embeddings": "yes""#), @r#"`tie_embeddings` must be true or false, got "yes""#);
     assert_snapshot!(with(r#""pad_vocab_size_multiple": 0"#), @"`pad_vocab_size_multiple` is 0");
     assert_snapshot!(with(r#""moe": 4"#), @"unknown setting `moe`");
@@ -394,6 +392,41 @@ fn configs_of_mamba_ssm() {
     assert_snapshot!(with(r#""ssm_cfg": {"layer": "Mamba2", "ngroups": 0}"#), @"ngroups is 0, expected 1 to 2");
     assert_snapshot!(with(r#""ssm_cfg": {"layer": "Mamba2", "dt_limit": [0.1, NaN]}"#), @"dt_limit is (0.1, NaN), expected 0 <= low < high");
     assert_snapshot!(with(r#""ssm_cfg": {"d_conv": 18446744073709551615}"#), @"d_conv is 18446744073709551615, expected 1 to 64");
+}
+
+#[test]
+fn configs_of_mamba_ssm_with_attention() {
+    let with = |more: &str| {
+        let error = ModelConfig::from_json(&format!(
+            r#"{{"d_model": 64, "n_layer": 2, "vocab_size": 8, "ssm_cfg": {{"layer": "Mamba2", "headdim": 16}}, {more}}}"#
+        ))
+        .unwrap_err();
+        assert!(error.hint().is_some_and(|hint| !hint.is_empty()));
+        error.to_string()
+    };
+    let attention =
+        |more: &str| with(&format!(r#""attn_layer_idx": [1], "attn_cfg": {{"causal": true, "num_heads": 4, {more}}}"#));
+    assert_snapshot!(with(r#""attn_layer_idx": [3]"#), @"`attn_layer_idx` names layer 3, but `n_layer` is 2");
+    assert_snapshot!(with(r#""attn_layer_idx": [1, 0, 1]"#), @"`attn_layer_idx` names layer 1 twice");
+    assert_snapshot!(with(r#""attn_layer_idx": [-1]"#), @"`attn_layer_idx` must be a list of whole numbers, zero or more, got [-1]");
+    assert_snapshot!(with(r#""attn_layer_idx": 1"#), @"`attn_layer_idx` must be a list of whole numbers, zero or more, got 1");
+    assert_snapshot!(with(r#""attn_layer_idx": [1]"#), @"`attn_cfg.num_heads` is missing");
+    assert_snapshot!(with(r#""attn_layer_idx": [1], "attn_cfg": {"num_heads": 4}"#), @"`attn_cfg.causal` = false (its default) is not supported; supported: true (a token sees itself and those before it)");
+    assert_snapshot!(with(r#""attn_layer_idx": [1], "attn_cfg": {"num_heads": 5}"#), @"attn_cfg.num_heads is 5, which does not divide d_model = 64");
+    assert_snapshot!(with(r#""attn_layer_idx": [1], "attn_cfg": {"num_heads": 0}"#), @"attn_cfg.num_heads is 0, expected 1 to 4096");
+    assert_snapshot!(attention(r#""num_heads_kv": 3"#), @"attn_cfg.num_heads_kv is 3, which does not divide attn_cfg.num_heads = 4");
+    assert_snapshot!(attention(r#""num_heads_kv": 8"#), @"attn_cfg.num_heads_kv is 8, expected 1 to 4");
+    assert_snapshot!(attention(r#""head_dim": 0"#), @"attn_cfg.head_dim is 0, expected 1 to 4096");
+    assert_snapshot!(attention(r#""d_conv": 3"#), @"`attn_cfg.d_conv` = 3 is not supported; supported: 0 (no convolution), 4");
+    assert_snapshot!(attention(r#""rotary_emb_dim": 18"#), @"attn_cfg.rotary_emb_dim is 18, expected an even number of at most attn_cfg.head_dim = 16");
+    assert_snapshot!(attention(r#""rotary_emb_dim": 3"#), @"attn_cfg.rotary_emb_dim is 3, expected an even number of at most attn_cfg.head_dim = 16");
+    assert_snapshot!(attention(r#""rotary_emb_base": 0"#), @"attn_cfg.rotary_emb_base is 0, expected more than 1");
+    assert_snapshot!(attention(r#""rotary_emb_interleaved": true"#), @"`attn_cfg.rotary_emb_interleaved` = true is not supported; supported: false (the halves of a head turn together)");
+    assert_snapshot!(attention(r#""softmax_scale": 0.5"#), @"`attn_cfg.softmax_scale` = 0.5 is not supported; supported: null (scores are divided by the root of `head_dim`)");
+    assert_snapshot!(attention(r#""mlp_dim": 18446744073709551615"#), @"attn_cfg.mlp_dim is 18446744073709551360, expected 0 to 2097152");
+    assert_snapshot!(attention(r#""window": 8, "alibi": true"#), @"unknown settings `attn_cfg.alibi`, `attn_cfg.window`");
+    assert_snapshot!(with(r#""d_intermediate": 18446744073709551615"#), @"d_intermediate is 18446744073709551615, expected 1 to 1048576");
+    assert_snapshot!(with(r#""d_intermediate": true"#), @"`d_intermediate` must be a whole number, zero or more, got true");
 }
 
 #[test]
@@ -500,7 +533,7 @@ fn a_published_pythia() {
     )
     .unwrap();
     assert_eq!((config.n_layer(), config.tie_embeddings, config.parameters()), (6, false, 70_426_624));
-    assert_snapshot!(format!("{:?}", config.layers[0]), @"LayerConfig { norm: Layer, mixer: Attention(AttentionConfig { heads: 8, rotary_dim: 16, rotary_base: 10000.0, bias: true }), mlp: Some(MlpConfig { width: 2048, activation: Exact, residual: Parallel }) }");
+    assert_snapshot!(format!("{:?}", config.layers[0]), @"LayerConfig { norm: Layer, mixer: Attention(AttentionConfig { heads: 8, rotary_dim: 16, rotary_base: 10000.0, bias: true }), mlp: Some(MlpConfig { width: 2048, activation: Gelu(Exact), residual: Parallel }) }");
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn dialects_say_the_same_about_a_model() {
 fn the_gated_norm_of_several_groups_is_per_group_unless_the_config_says_otherwise() {
     let norm_groups = |text: &str| match &ModelConfig::from_json(text).unwrap().layers[0].mixer {
         MixerConfig::Mamba2(mixer) => (mixer.ngroups, mixer.norm_groups),
-        MixerConfig::Mamba(_) | MixerConfig::Attention(_) => unreachable!("a Mamba-2 checkpoint"),
+        MixerConfig::Mamba(_) | MixerConfig::Attention(_) | MixerConfig::Mha(_) => unreachable!("a Mamba-2 checkpoint"),
     };
     let text = |path: &str| std::fs::read_to_string(golden(path)).unwrap();
     assert_eq!(norm_groups(&text("mamba2_g2/config.json")), (2, 2));
@@ -118,7 +118,11 @@ fn published_sizes_give_the_parameters_in_the_names() {
         let ssm_cfg = match model.architecture {
             Architecture::Mamba => "{}",
             Architecture::Mamba2 => r#"{"layer": "Mamba2"}"#,
-            Architecture::FalconMamba | Architecture::Codestral | Architecture::Pythia { .. } => continue,
+            Architecture::FalconMamba
+            | Architecture::Codestral
+            | Architecture::Mamba2Attention { .. }
+            | Architecture::TransformerPlusPlus { .. }
+            | Architecture::Pythia { .. } => continue,
         };
         let (d_model, n_layer) = (model.d_model, model.n_layer);
         let text =

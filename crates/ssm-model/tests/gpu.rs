@@ -6,9 +6,9 @@ mod common;
 use candle_core::{DType, Tensor};
 use common::{GOLDEN, Golden, NEOX, TRANSFORMERS, bits, golden, largest_difference};
 use ssm_kernels::{Segments, device, host, ops};
-use ssm_model::catalog::Architecture;
+use ssm_model::catalog::{Architecture, Published};
 use ssm_model::checkpoint::Checkpoint;
-use ssm_model::{LanguageModel, LayerRequest, Placement, RandomWeights, RowTime, catalog};
+use ssm_model::{LanguageModel, LayerRequest, ModelConfig, Placement, RandomWeights, RowTime, catalog};
 
 fn on_gpu(dtype: DType) -> Placement {
     Placement::new(device::open_cuda(0).unwrap(), dtype).unwrap()
@@ -111,9 +111,14 @@ fn trained_models_in_both_dtypes() {
 #[test]
 #[ignore = "needs a GPU"]
 fn a_sequence_has_the_same_bits_alone_and_packed() {
-    for architecture in [Architecture::Mamba, Architecture::Mamba2, Architecture::Pythia { heads: 8 }] {
-        let published = catalog::published().iter().find(|published| published.architecture == architecture).unwrap();
-        let config = catalog::Published { d_model: 512, n_layer: 3, ..*published }.config().unwrap();
+    for architecture in [
+        Architecture::Mamba,
+        Architecture::Mamba2,
+        Architecture::Mamba2Attention { heads: 6, layers: &[1] },
+        Architecture::TransformerPlusPlus { heads: 4 },
+        Architecture::Pythia { heads: 8 },
+    ] {
+        let config = Published { name: "small", architecture, d_model: 512, n_layer: 3 }.config().unwrap();
         for dtype in [DType::F32, DType::BF16] {
             let model = LanguageModel::load(&config, &mut RandomWeights { seed: 3 }, &on_gpu(dtype)).unwrap();
             let lengths = [5, 2500, 64, 1, 133];
@@ -169,6 +174,36 @@ fn steps_of_several_sequences_continue_a_prefill() {
                 }
             }
         }
+    }
+}
+
+/// Both layers of a hybrid with everything that its attention may have: the values of the CPU after a prefill, and after steps from
+/// its states.
+#[test]
+#[ignore = "needs a GPU"]
+fn a_hybrid_computes_the_same_as_on_the_cpu() {
+    let config = ModelConfig::from_json(
+        r#"{"d_model": 128, "n_layer": 2, "vocab_size": 512, "d_intermediate": 200,
+            "ssm_cfg": {"layer": "Mamba2", "d_state": 64}, "attn_layer_idx": [1],
+            "attn_cfg": {"causal": true, "d_conv": 4, "head_dim": 48, "num_heads": 6, "num_heads_kv": 2, "rotary_emb_dim": 16,
+                         "mlp_dim": 300}}"#,
+    )
+    .unwrap();
+    let model =
+        |placement: &Placement| LanguageModel::load(&config, &mut RandomWeights { seed: 5 }, placement).unwrap();
+    let segments = Segments::new(&[70, 5, 130, 1], &[None, Some(0), None, None]).unwrap();
+    let tokens: Vec<u32> = (0..segments.n_tokens() as u32).map(|index| index * 37 % 512).collect();
+    let outcome = |placement: &Placement| {
+        let model = model(placement);
+        let (activations, state) = model.prefill(&tokens, &segments, None).unwrap();
+        let (logits, _) = model.step(&[1, 2], &state.select(&[1, 2]).unwrap()).unwrap();
+        (host::copy(&activations.hidden).unwrap(), host::copy(&logits).unwrap())
+    };
+    let want = outcome(&Placement::cpu());
+    for (dtype, limit) in [(DType::F32, 1e-4), (DType::BF16, 3e-2)] {
+        let got = outcome(&on_gpu(dtype));
+        let errors = [relative(&want.0, &got.0), relative(&want.1, &got.1)];
+        assert!(errors.iter().all(|error| *error < limit), "{dtype:?}: {errors:?}");
     }
 }
 

@@ -211,7 +211,9 @@ fn golden_transformers_go_on_with_fewer_rows() {
 
 #[test]
 fn trained_models_reproduce_their_stored_logits() {
-    for name in ["mamba-world", "mamba2-world", "neox-world", "mamba-books", "mamba2-books", "neox-books"] {
+    for name in
+        ["mamba-world", "mamba2-world", "neox-world", "mamba-books", "mamba2-books", "hybrid-books", "neox-books"]
+    {
         let (model, reference) = trained(name);
         let (tokens, segments) = packed(&reference["tokens"]);
         let (all, _) = logits(&model, &tokens, &segments, None);

@@ -2,9 +2,9 @@
 //! <https://arxiv.org/abs/2304.01373>): `GPTNeoXAttention` of transformers.
 
 use candle_core::Tensor;
-use ssm_kernels::Segments;
-use ssm_kernels::ops::{self, AttentionInput, Rotary};
+use ssm_kernels::ops::Rotary;
 
+use super::attend::Heads;
 use super::kind::{Mixer, MixerCall, MixerKind, MixerOutput, Named};
 use super::linear::Linear;
 use crate::config::error::ConfigError;
@@ -12,7 +12,7 @@ use crate::config::sizes::{divides, within};
 use crate::error::ModelError;
 use crate::loader::Loader;
 use crate::signals::{Signal, SignalSet, Signals};
-use crate::state::{KeyValueCache, LayerState};
+use crate::state::LayerState;
 
 /// Sizes and switches of an attention with rotary positions on a part of each head.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,8 +29,7 @@ pub struct AttentionConfig {
 
 #[derive(Debug)]
 struct Attention {
-    heads: usize,
-    rotary: Rotary,
+    heads: Heads,
     /// `[3 * d_model, d_model]`: query, key and value of the first head, then of the second, ...
     query_key_value: Linear,
     dense: Linear,
@@ -77,8 +76,11 @@ impl MixerKind for AttentionConfig {
         let mut linear =
             |name: &str, outputs| Linear::load(weights, &format!("{prefix}.{name}"), outputs, d_model, self.bias);
         Ok(Box::new(Attention {
-            heads: self.heads,
-            rotary: Rotary::new(self.heads, d_model / self.heads, self.rotary_dim, self.rotary_base)?,
+            heads: Heads {
+                heads: self.heads,
+                kv_heads: self.heads,
+                rotary: Rotary::new(self.heads, d_model / self.heads, self.rotary_dim, self.rotary_base)?,
+            },
             query_key_value: linear("query_key_value", 3 * d_model)?,
             dense: linear("dense", d_model)?,
         }))
@@ -119,56 +121,11 @@ impl MixerKind for AttentionConfig {
 
 impl Mixer for Attention {
     fn forward(&self, x: &Tensor, call: &MixerCall<'_>) -> Result<MixerOutput, ModelError> {
-        if call.time.is_some() {
-            return Err(ModelError::NoScan);
-        }
-        let segments = call.segments;
         let initial = call.initial.map(LayerState::cache).transpose()?;
-        let positions = match call.positions {
-            Some(positions) => positions.to_vec(),
-            None => consecutive(segments, initial),
-        };
-        let turned = ops::rotary(&self.query_key_value.forward(x)?, &positions, &self.rotary)?;
-        let attended = ops::causal_attention(&AttentionInput {
-            queries: &turned.queries,
-            keys: &turned.keys,
-            values: &turned.values,
-            heads: self.heads,
-            segments,
-            initial: initial.map(|cache| cache.segments.as_slice()),
-        })?;
-        let hidden = self.dense.forward(&attended)?;
+        let attended = self.heads.attend(&self.query_key_value.forward(x)?, initial, call)?;
+        let hidden = self.dense.forward(&attended.output)?;
         let mut signals = Signals::default();
-        signals.set(Signal::SsmOutput, call.signals.contains(Signal::SsmOutput).then_some(attended));
-        let cache = || KeyValueCache::after(&turned.keys, &turned.values, &positions, segments, initial);
-        Ok(MixerOutput { hidden, signals, state: call.want_states.then(cache).transpose()?.map(LayerState::Attention) })
-    }
-}
-
-/// Rows of every chain of segments numbered one after the other.
-fn consecutive(segments: &Segments, initial: Option<&KeyValueCache>) -> Vec<u32> {
-    let mut positions = Vec::with_capacity(segments.n_tokens());
-    let mut ends: Vec<u32> = Vec::with_capacity(segments.len());
-    for segment in 0..segments.len() {
-        let first = match segments.parent(segment) {
-            Some(parent) => ends[parent],
-            None => initial.and_then(|cache| cache.next_positions.get(segment).copied()).unwrap_or(0),
-        };
-        ends.push(first + segments.length(segment) as u32);
-        positions.extend(first..ends[segment]);
-    }
-    positions
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_are_numbered_along_their_chain() {
-        let segments = Segments::new(&[3, 2, 1, 2], &[None, Some(0), Some(1), Some(0)]).unwrap();
-        assert_eq!(consecutive(&segments, None), [0, 1, 2, 3, 4, 5, 3, 4]);
-        let initial = KeyValueCache { segments: Vec::new(), next_positions: vec![7, 0, 0, 0] };
-        assert_eq!(consecutive(&segments, Some(&initial)), [7, 8, 9, 10, 11, 12, 10, 11]);
+        signals.set(Signal::SsmOutput, call.signals.contains(Signal::SsmOutput).then_some(attended.output));
+        Ok(MixerOutput { hidden, signals, state: attended.cache.map(LayerState::Attention) })
     }
 }

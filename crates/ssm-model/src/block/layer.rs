@@ -36,7 +36,8 @@ impl LayerConfig {
         self.mixer.kind().name()
     }
 
-    /// Channels inside the mixer, which are those of the signal `ssm_output`: `expand * d_model`; for attention `d_model`.
+    /// Channels inside the mixer, which are those of the signal `ssm_output`: `expand * d_model`; for attention those of all
+    /// heads.
     pub fn d_inner(&self, d_model: usize) -> usize {
         self.mixer.kind().d_inner(d_model)
     }

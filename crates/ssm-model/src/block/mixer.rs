@@ -4,6 +4,7 @@ use super::attention::AttentionConfig;
 use super::kind::MixerKind;
 use super::mamba::MambaConfig;
 use super::mamba2::Mamba2Config;
+use super::mha::MhaConfig;
 
 /// Kind and sizes of a mixer: the part of a block that lets tokens read each other.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,6 +15,8 @@ pub enum MixerConfig {
     Mamba2(Mamba2Config),
     /// Causal attention with rotary positions (`model_type` `gpt_neox`).
     Attention(AttentionConfig),
+    /// Causal attention with a convolution over queries, keys and values (`attn_layer_idx` of `mamba_ssm`).
+    Mha(MhaConfig),
 }
 
 impl MixerConfig {
@@ -23,6 +26,7 @@ impl MixerConfig {
             Self::Mamba(mixer) => mixer,
             Self::Mamba2(mixer) => mixer,
             Self::Attention(mixer) => mixer,
+            Self::Mha(mixer) => mixer,
         }
     }
 }

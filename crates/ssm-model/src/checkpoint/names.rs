@@ -7,9 +7,13 @@ const RENAMED: &[(&str, &str)] = &[("backbone.embedding.weight", "backbone.embed
 /// with and the rotary frequencies. All of them follow from the configuration; nothing reads them upstream either.
 const BUFFERS: [&str; 3] = [".attention.bias", ".attention.masked_bias", ".attention.rotary_emb.inv_freq"];
 
+/// The frequencies as older versions of the rotary embedding that `mamba_ssm` uses stored them.
+const FREQUENCIES: &str = ".mixer.rotary_emb.inv_freq";
+
 /// The canonical name of a weight as a file names it; none for what is no weight.
 pub(super) fn canonical(name: &str) -> Option<&str> {
-    if name.starts_with("gpt_neox.layers.") && BUFFERS.iter().any(|buffer| name.ends_with(buffer)) {
+    let of_neox = name.starts_with("gpt_neox.layers.") && BUFFERS.iter().any(|buffer| name.ends_with(buffer));
+    if of_neox || (name.starts_with("backbone.layers.") && name.ends_with(FREQUENCIES)) {
         return None;
     }
     Some(RENAMED.iter().find(|(_, theirs)| *theirs == name).map_or(name, |(ours, _)| ours))

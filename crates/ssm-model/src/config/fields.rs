@@ -39,6 +39,13 @@ impl Fields {
         self.typed(key, "a whole number, zero or more", |value| value.as_u64().and_then(|n| n.try_into().ok()))
     }
 
+    /// A list of whole numbers.
+    pub(super) fn sizes(&mut self, key: &str) -> Result<Option<Vec<usize>>, ConfigError> {
+        self.typed(key, "a list of whole numbers, zero or more", |value| {
+            value.as_array()?.iter().map(|value| value.as_u64().and_then(|n| n.try_into().ok())).collect()
+        })
+    }
+
     pub(super) fn flag(&mut self, key: &str) -> Result<Option<bool>, ConfigError> {
         self.typed(key, "true or false", Value::as_bool)
     }

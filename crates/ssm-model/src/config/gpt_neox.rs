@@ -8,7 +8,7 @@ use super::fields::Fields;
 use super::model::{ModelConfig, repeated};
 use super::naming;
 use super::without_effect::{self, COMMON, GPT_NEOX};
-use crate::block::{AttentionConfig, LayerConfig, MixerConfig, MlpConfig, NormKind, Residual};
+use crate::block::{AttentionConfig, LayerConfig, MixerConfig, MlpActivation, MlpConfig, NormKind, Residual};
 
 pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
     let d_model = fields.required("hidden_size")?;
@@ -31,7 +31,7 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
         mixer: MixerConfig::Attention(AttentionConfig { heads, rotary_dim, rotary_base, bias: attention_bias }),
         mlp: Some(MlpConfig {
             width: d_mlp,
-            activation,
+            activation: MlpActivation::Gelu(activation),
             residual: if parallel_residual { Residual::Parallel } else { Residual::Sequential },
         }),
     };

@@ -1,5 +1,6 @@
 //! What a checkpoint says about its model, in whichever dialect.
 
+mod attention;
 pub(crate) mod error;
 mod fields;
 mod gpt_neox;

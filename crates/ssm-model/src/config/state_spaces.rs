@@ -2,15 +2,20 @@
 
 use serde_json::json;
 
+use super::attention;
 use super::error::ConfigError;
 use super::fields::Fields;
 use super::model::{ModelConfig, repeated};
 use super::naming;
+use super::sizes::within;
 use super::without_effect::{self, COMMON, STATE_SPACES, STATE_SPACES_MIXER};
-use crate::block::{LayerConfig, Mamba2Config, MambaConfig, MixerConfig, NormKind};
+use crate::block::{LayerConfig, Mamba2Config, MambaConfig, MixerConfig, MlpActivation, MlpConfig, NormKind, Residual};
 
 /// `norm_epsilon` of `MixerModel`, which no config can change; the gated norm of Mamba-2 uses the same value.
 const NORM_EPS: f64 = 1e-5;
+
+/// `multiple_of` of `GatedMLP`.
+const MLP_MULTIPLE: usize = 128;
 
 pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
     let d_model = fields.required("d_model")?;
@@ -19,11 +24,21 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
     let multiple = fields.size("pad_vocab_size_multiple")?.unwrap_or(8);
     let tie_embeddings = fields.flag("tie_embeddings")?.unwrap_or(true);
     fields.only("rms_norm", &[json!(true)], "true")?;
-    fields.only("attn_layer_idx", &[json!([])], "[] (no attention layers)")?;
-    fields.only("d_intermediate", &[json!(0)], "0 (no MLP)")?;
+    let mlp = parse_mlp(fields.size("d_intermediate")?.unwrap_or(0))?;
     let mut nested = fields.object("ssm_cfg", "ssm_cfg.")?;
     let mixer = parse_mixer(&mut nested, d_model)?;
     fields.close(nested, STATE_SPACES_MIXER);
+    let layer = LayerConfig { norm: NormKind::Rms, mixer, mlp };
+    let mut layers = repeated(layer.clone(), n_layer)?;
+    let attention_layers = attention::layers(&mut fields, n_layer)?;
+    if !attention_layers.is_empty() {
+        let mut nested = fields.object("attn_cfg", "attn_cfg.")?;
+        let attention = MixerConfig::Mha(attention::parse(&mut nested, d_model)?);
+        fields.close(nested, &[]);
+        for index in &attention_layers {
+            layers[*index].mixer = attention.clone();
+        }
+    }
     without_effect::only_without_effect(&mut fields)?;
     fields.finish(&[COMMON, STATE_SPACES])?;
     if multiple == 0 {
@@ -32,17 +47,35 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
     let vocab_size = vocab_size
         .checked_next_multiple_of(multiple)
         .ok_or_else(|| ConfigError::Sizes(format!("`vocab_size` is {vocab_size}, which cannot be padded")))?;
-    let layer = LayerConfig { norm: NormKind::Rms, mixer, mlp: None };
+    let architecture = match (attention_layers.len(), &layer.mixer) {
+        (0, _) => layer.kind(),
+        (attention, _) if attention == n_layer => "Transformer",
+        (_, MixerConfig::Mamba2(_)) => "Mamba-2 and attention",
+        _ => "Mamba and attention",
+    };
     Ok(ModelConfig {
-        architecture: layer.kind(),
+        architecture,
         d_model,
         vocab_size,
         norm_eps: NORM_EPS,
         tie_embeddings,
         final_norm: NormKind::Rms,
-        layers: repeated(layer, n_layer)?,
+        layers,
         naming: &naming::MAMBA_SSM,
     })
+}
+
+/// Every layer has a gated MLP after its mixer where `d_intermediate` is not 0; `GatedMLP` rounds its width up.
+fn parse_mlp(d_intermediate: usize) -> Result<Option<MlpConfig>, ConfigError> {
+    if d_intermediate == 0 {
+        return Ok(None);
+    }
+    within("d_intermediate", d_intermediate, 1 << 20)?;
+    Ok(Some(MlpConfig {
+        width: d_intermediate.next_multiple_of(MLP_MULTIPLE),
+        activation: MlpActivation::GatedSilu,
+        residual: Residual::Sequential,
+    }))
 }
 
 fn parse_mixer(fields: &mut Fields, d_model: usize) -> Result<MixerConfig, ConfigError> {

@@ -114,7 +114,8 @@ pub(super) const GPT_NEOX: &[&str] = &[
     "hidden_dropout_prob",
 ];
 
-/// `MambaConfig` of `mamba_ssm`: kernels and the precision of the residual, which is float32 here in any case.
+/// `MambaConfig` of `mamba_ssm`: kernels, the precision of the residual, which is float32 here in any case, and the sizes of
+/// attention where no layer has it.
 pub(super) const STATE_SPACES: &[&str] = &["residual_in_fp32", "fused_add_norm", "attn_cfg"];
 
 /// Its `ssm_cfg`: initialisation of new weights, and choices among kernels.

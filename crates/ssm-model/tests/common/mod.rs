@@ -9,8 +9,8 @@ use ssm_kernels::Segments;
 use ssm_kernels::ops::Gelu;
 use ssm_model::checkpoint::Checkpoint;
 use ssm_model::{
-    AttentionConfig, LanguageModel, LayerConfig, MixerConfig, MlpConfig, ModelConfig, ModelState, NormKind, Placement,
-    RandomWeights, Residual, catalog, shipped,
+    AttentionConfig, LanguageModel, LayerConfig, MixerConfig, MlpActivation, MlpConfig, ModelConfig, ModelState,
+    NormKind, Placement, RandomWeights, Residual, catalog, shipped,
 };
 
 pub(crate) const GOLDEN: [&str; 3] = ["mamba1", "mamba2_g1", "mamba2_g2"];
@@ -69,7 +69,7 @@ pub(crate) fn hybrid() -> LanguageModel {
     config.layers[2] = LayerConfig {
         norm: NormKind::Rms,
         mixer: MixerConfig::Attention(AttentionConfig { heads: 4, rotary_dim: 8, rotary_base: 1e4, bias: false }),
-        mlp: Some(MlpConfig { width: 96, activation: Gelu::Tanh, residual: Residual::Sequential }),
+        mlp: Some(MlpConfig { width: 96, activation: MlpActivation::Gelu(Gelu::Tanh), residual: Residual::Sequential }),
     };
     config.validate().unwrap();
     LanguageModel::load(&config, &mut RandomWeights { seed: 2 }, &Placement::cpu()).unwrap()

@@ -54,6 +54,8 @@ fn refuse(what: String, error: f64, limit: f64) -> Result<(), BenchError> {
 fn small(published: &Published) -> Result<ModelConfig, BenchError> {
     let (d_model, architecture) = match published.architecture {
         Architecture::Pythia { heads } => (4 * published.d_model / heads, Architecture::Pythia { heads: 4 }),
+        Architecture::Mamba2Attention { .. } => (256, Architecture::Mamba2Attention { heads: 4, layers: &[1] }),
+        Architecture::TransformerPlusPlus { .. } => (256, Architecture::TransformerPlusPlus { heads: 4 }),
         other => (256, other),
     };
     let small = Published { d_model, architecture, n_layer: 2, ..*published };

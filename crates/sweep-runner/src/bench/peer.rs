@@ -59,7 +59,7 @@ pub(super) fn case(published: &Published, config: &ModelConfig, shape: &Shape) -
                 Ok(())
             })
         }
-        Some(MixerConfig::Attention(_)) | None => {
+        Some(MixerConfig::Attention(_) | MixerConfig::Mha(_)) | None => {
             let message = format!("{}: candle-transformers has no model of this architecture", published.short_name());
             return Err(BenchError::Name(message));
         }

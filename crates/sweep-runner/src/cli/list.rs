@@ -121,7 +121,7 @@ fn model_row(name: &str, config: &ModelConfig, what: &str) -> Result<[String; 9]
     Ok([
         name.to_owned(),
         config.architecture.to_owned(),
-        config.n_layer().to_string(),
+        layers(config),
         config.d_model.to_string(),
         format!("{:.1} M", parameters as f64 / 1e6),
         sites.join(","),
@@ -129,6 +129,15 @@ fn model_row(name: &str, config: &ModelConfig, what: &str) -> Result<[String; 9]
         gibibytes(2 * parameters),
         what.to_owned(),
     ])
+}
+
+/// Layers, and how many of them are attention where the others are not.
+fn layers(config: &ModelConfig) -> String {
+    let attention = config.layers.iter().filter(|layer| layer.kind() == "attention").count();
+    match config.n_layer() {
+        all if attention > 0 && attention < all => format!("{all} ({attention} attention)"),
+        all => all.to_string(),
+    }
 }
 
 /// A line below a list, for what comes with the program as files and has none here.
