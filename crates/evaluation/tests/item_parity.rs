@@ -152,7 +152,7 @@ fn books_agree(name: &str, items: usize, texts: usize) {
     assert!(compared <= stored.len());
 }
 
-const BOOKS_MODELS: [&str; 3] = ["mamba-books", "mamba2-books", "neox-books"];
+const BOOKS_MODELS: [&str; 4] = ["mamba-books", "mamba2-books", "hybrid-books", "neox-books"];
 
 #[test]
 fn models_of_novels_score_stored_items_alike() {

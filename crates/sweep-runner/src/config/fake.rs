@@ -20,12 +20,13 @@ pub(crate) struct FakeCatalog {
 /// The catalog of most tests.
 pub(crate) const CATALOG: FakeCatalog = FakeCatalog { weights: "w", data: "d" };
 
-const MODELS: [(&str, usize); 6] = [
+const MODELS: [(&str, usize); 7] = [
     ("builtin:mamba2-world", 16),
     ("builtin:mamba-world", 12),
     ("builtin:neox-world", 8),
     ("builtin:mamba2-books", 16),
     ("builtin:mamba-books", 16),
+    ("builtin:hybrid-books", 16),
     ("builtin:neox-books", 8),
 ];
 const TASKS: [(&str, usize); 19] = [
