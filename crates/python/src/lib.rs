@@ -1,5 +1,8 @@
 //! The native module of the Python package `ssm_reduce`.
 
+mod compare;
+mod error;
+
 use std::ffi::OsString;
 
 use pyo3::prelude::*;
@@ -8,6 +11,8 @@ use sweep_runner::cli::{self, Host};
 /// The module `ssm_reduce._native`.
 #[pymodule]
 mod _native {
+    #[pymodule_export]
+    use super::compare::compare;
     #[pymodule_export]
     use super::main;
 

@@ -1,5 +1,18 @@
 """Token reduction on state space models: write a rule, run a sweep, get frames and figures."""
 
 from ssm_reduce._native import __version__
+from ssm_reduce.display import Figure, Struck, Table, struck
+from ssm_reduce.errors import Error, ResultsError
+from ssm_reduce.results import Comparison, Results
 
-__all__ = ["__version__"]
+__all__ = [
+    "Comparison",
+    "Error",
+    "Figure",
+    "Results",
+    "ResultsError",
+    "Struck",
+    "Table",
+    "__version__",
+    "struck",
+]
