@@ -2,15 +2,17 @@
 
 from ssm_reduce._native import __version__
 from ssm_reduce.display import Figure, Struck, Table, struck
-from ssm_reduce.errors import Error, ResultsError
+from ssm_reduce.errors import Error, Refused, ResultsError, RunFailed
 from ssm_reduce.results import Comparison, Results
 
 __all__ = [
     "Comparison",
     "Error",
     "Figure",
+    "Refused",
     "Results",
     "ResultsError",
+    "RunFailed",
     "Struck",
     "Table",
     "__version__",

@@ -1,56 +1,40 @@
-"""The errors of the package: what is wrong, where, and what to do about it."""
+"""What can go wrong, as exceptions that say what, where and what to do about it."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
-
 
 class Error(Exception):
-    """Base of every error that this package raises on purpose.
+    """Base of all errors of this package.
+
+    ``message`` says what is wrong, ``place`` where (``file:line:column``, or ``None``), ``hint`` what to do about it (or ``None``).
 
     Example:
-        >>> error = Error("unknown task `piqua`", place="exp.yaml:4", hint="did you mean `piqa`?")
-        >>> error.hint
-        'did you mean `piqa`?'
-        >>> print(error)
-        unknown task `piqua`
-          in: exp.yaml:4
+        >>> print(Error("unknown task `piqua`", place="exp.yaml:4", hint="did you mean `piqa`?"))
+        exp.yaml:4: unknown task `piqua`
           hint: did you mean `piqa`?
     """
 
-    message: str
-    """What is wrong, in one sentence."""
-    place: str | None
-    """The file, rule, site or item that it is about, where there is one."""
-    hint: str | None
-    """What to do about it, where something is known."""
-
     def __init__(self, message: str, place: str | None = None, hint: str | None = None) -> None:
-        super().__init__(message, place, hint)
+        super().__init__(message)
         self.message = message
         self.place = place
         self.hint = hint
 
     def __str__(self) -> str:
-        lines = [self.message]
-        if self.place is not None:
-            lines.append(f"  in: {self.place}")
-        if self.hint is not None:
-            lines.append(f"  hint: {self.hint}")
-        return "\n".join(lines)
+        text = self.message if self.place is None else f"{self.place}: {self.message}"
+        return text if self.hint is None else f"{text}\n  hint: {self.hint}"
+
+
+class Refused(Error):
+    """Nothing was done: the experiment, an argument or a rule is not what it has to be."""
+
+
+class RunFailed(Error):
+    """Something went wrong while working. What is done is kept: the same call goes on from there."""
+
+    #: The results folder, where the run came that far.
+    folder: str | None = None
 
 
 class ResultsError(Error):
     """A results folder, or something in it, is not there or cannot be used."""
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that is most like a wrong one, if one is near enough.
-
-    Example:
-        >>> nearest("utcr", ["utrc", "top_k"])
-        'utrc'
-    """
-    found = difflib.get_close_matches(name, list(known), n=1)
-    return found[0] if found else None

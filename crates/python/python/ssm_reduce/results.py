@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 from functools import cached_property
@@ -12,7 +13,7 @@ import polars as pl
 
 from ssm_reduce import _native
 from ssm_reduce.display import Figure, Struck, Table, html_of, struck
-from ssm_reduce.errors import ResultsError, nearest
+from ssm_reduce.errors import ResultsError
 
 _PLANS: dict[str, pl.DataType | type[pl.DataType]] = {
     "trial_id": pl.String,
@@ -377,9 +378,9 @@ class Results:
         return ResultsError(message, str(self.folder), hint or made)
 
     def _unknown(self, kind: str, name: str, known: list[str], none: str) -> ResultsError:
-        near = nearest(name, known)
+        near = difflib.get_close_matches(name, known, n=1)
         if near:
-            hint = f"did you mean `{near}`? `{kind}s` lists all" if kind != "probe" else f"did you mean `{near}`?"
+            hint = f"did you mean `{near[0]}`? `{kind}s` lists all" if kind != "probe" else f"did you mean `{near[0]}`?"
         else:
             hint = f"there are {', '.join(known)}" if known else none
         return ResultsError(f"there is no {kind} `{name}`", str(self.folder), hint)
