@@ -4,7 +4,7 @@
 mod common;
 
 use candle_core::Tensor;
-use common::{TRANSFORMERS, bits, golden, hybrid, largest_difference, logits, open, trained};
+use common::{HYBRIDS, TRANSFORMERS, bits, golden, hybrid, largest_difference, logits, open, trained};
 use hint::Hint;
 use ssm_kernels::Segments;
 use ssm_model::catalog::{Published, published};
@@ -14,7 +14,7 @@ const MODELS: [&str; 3] = ["mamba-world", "mamba2-world", "neox-world"];
 
 /// The trained models, small random ones of the other published architectures, and one whose layers are of two kinds.
 fn models() -> impl Iterator<Item = (&'static str, LanguageModel)> {
-    let others = TRANSFORMERS.into_iter().map(|name| (name, open(&golden(name).dialects[0].1)));
+    let others = TRANSFORMERS.into_iter().chain(HYBRIDS).map(|name| (name, open(&golden(name).dialects[0].1)));
     MODELS.into_iter().map(|name| (name, trained(name).0)).chain(others).chain([("hybrid", hybrid())])
 }
 
@@ -26,10 +26,13 @@ fn tokens(model: &LanguageModel, seed: u32, length: usize) -> Vec<u32> {
 }
 
 /// The tensors of a state of one segment.
-fn parts(state: &LayerState) -> [Tensor; 2] {
+fn parts(state: &LayerState) -> Vec<Tensor> {
     match state {
-        LayerState::Recurrent(state) => [state.conv.clone(), state.ssm.clone()],
-        LayerState::Attention(cache) => [cache.segments[0].keys.clone(), cache.segments[0].values.clone()],
+        LayerState::Recurrent(state) => vec![state.conv.clone(), state.ssm.clone()],
+        LayerState::Attention(cache) => {
+            let cached = &cache.segments[0];
+            [Some(cached.keys.clone()), Some(cached.values.clone()), cache.conv.clone()].into_iter().flatten().collect()
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 mod common;
 
 use candle_core::Tensor;
-use common::{GOLDEN, Golden, NEOX, TRANSFORMERS, golden, largest_difference, logits, open, trained};
+use common::{GOLDEN, Golden, HYBRIDS, NEOX, TRANSFORMERS, golden, largest_difference, logits, open, trained};
 use ssm_kernels::Segments;
 use ssm_model::{Activations, Checkpoint, LanguageModel, LayerRequest, MixerConfig, Placement, Signal, SignalSet};
 
@@ -131,7 +131,7 @@ fn golden_models_of_transformers_layer_by_layer_and_in_their_logits() {
 
 #[test]
 fn golden_transformers_layer_by_layer_and_in_their_logits() {
-    for name in NEOX {
+    for name in NEOX.into_iter().chain(HYBRIDS) {
         let Golden { dialects, reference } = golden(name);
         let model = open(&dialects[0].1);
         let (tokens, segments) = packed(&reference["tokens"]);
@@ -162,7 +162,7 @@ fn golden_transformers_layer_by_layer_and_in_their_logits() {
 
 #[test]
 fn golden_models_step_from_their_states_and_caches() {
-    for name in NEOX.into_iter().chain(TRANSFORMERS) {
+    for name in NEOX.into_iter().chain(HYBRIDS).chain(TRANSFORMERS) {
         let Golden { dialects, reference } = golden(name);
         let model = open(&dialects[0].1);
         let (tokens, segments) = packed(&reference["tokens"]);
@@ -181,7 +181,7 @@ fn golden_models_step_from_their_states_and_caches() {
 /// Rows are removed after the first layer; the kept ones keep their positions, or are numbered anew.
 #[test]
 fn golden_transformers_go_on_with_fewer_rows() {
-    for name in NEOX {
+    for name in NEOX.into_iter().chain(HYBRIDS) {
         let Golden { dialects, reference } = golden(name);
         let model = open(&dialects[0].1);
         let tokens: Vec<u32> =

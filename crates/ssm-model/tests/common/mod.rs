@@ -19,6 +19,9 @@ pub(crate) const GOLDEN: [&str; 3] = ["mamba1", "mamba2_g1", "mamba2_g2"];
 pub(crate) const TRANSFORMERS: [&str; 2] = ["falcon_mamba", "codestral_mamba"];
 pub(crate) const NEOX: [&str; 2] = ["neox_parallel", "neox_sequential"];
 
+/// Models with attention in the dialect of `mamba_ssm`: a Transformer, and hybrids of either Mamba.
+pub(crate) const HYBRIDS: [&str; 3] = ["mha_transformer", "mha_mamba2", "mha_mamba"];
+
 pub(crate) struct Golden {
     /// `(name, folder)` of each dialect that the fixture holds.
     pub dialects: Vec<(&'static str, PathBuf)>,
