@@ -64,6 +64,43 @@ fn dialects_say_the_same_about_a_model() {
     }
 }
 
+/// What flash-linear-attention writes for the same models.
+#[test]
+fn flash_linear_attention_has_names_of_its_own() {
+    const BOTH: &str = r#""vocab_size": 256, "hidden_size": 64, "num_hidden_layers": 3, "norm_eps": 1e-05, "expand": 2, "conv_kernel": 4,
+        "use_bias": false, "use_conv_bias": true, "hidden_act": "silu", "residual_in_fp32": true, "rescale_prenorm_residual": true,
+        "fuse_norm": true, "fuse_cross_entropy": true, "fuse_linear_cross_entropy": false, "use_l2warp": false, "use_cache": true,
+        "initializer_range": 0.02, "tie_word_embeddings": true, "architectures": ["X"], "transformers_version": "4.51.3""#;
+    let mamba = format!(
+        r#"{{"model_type": "mamba", {BOTH}, "state_size": 16, "intermediate_size": 128, "time_step_rank": 4, "time_step_scale": 1.0,
+            "time_step_min": 0.001, "time_step_max": 0.1, "time_step_floor": 0.0001, "time_step_init_scheme": "random"}}"#
+    );
+    let mamba2 = format!(
+        r#"{{"model_type": "mamba2", {BOTH}, "state_size": 32, "head_dim": 16, "num_heads": 8, "n_groups": 1, "A_init_range": [1, 16],
+            "D_has_hdim": false, "conv_init": null, "dt_min": 0.001, "dt_max": 0.1, "dt_init_floor": 0.0001, "dt_limit": [0.0, Infinity],
+            "rmsnorm": true, "norm_before_gate": false, "chunk_size": 256}}"#
+    );
+    let read = |text: &str| ModelConfig::from_json(text);
+    let theirs = |model: &str| Checkpoint::open(&golden(model).join("hf")).unwrap().config;
+    assert_eq!(read(&mamba).unwrap(), theirs("mamba1"));
+    assert_eq!(read(&mamba2).unwrap(), theirs("mamba2_g1"));
+    assert!(
+        !read(&mamba.replace("\"tie_word_embeddings\": true, ", "")).unwrap().tie_embeddings,
+        "not as in transformers"
+    );
+    assert_eq!(read(&mamba.replace("1e-05", "1e-04")).unwrap().norm_eps, 1e-4);
+    let refusal = |from: &str, to: &str| read(&mamba2.replace(from, to)).unwrap_err().to_string();
+    assert_eq!(refusal("\"n_groups\": 1", "\"n_groups\": 2"), "`norm_groups` is missing");
+    assert_eq!(
+        refusal("\"norm_before_gate\": false", "\"norm_before_gate\": true"),
+        "`norm_before_gate` = true is not supported; supported: false (the gate comes first)"
+    );
+    assert_eq!(refusal("\"rmsnorm\": true", "\"attn\": {}, \"window\": 3"), "unknown settings `attn`, `window`");
+    let two = read(&mamba2.replace("\"n_groups\": 1", "\"n_groups\": 2, \"norm_groups\": 1")).unwrap();
+    let MixerConfig::Mamba2(mixer) = &two.layers[0].mixer else { unreachable!("a Mamba-2") };
+    assert_eq!((mixer.ngroups, mixer.norm_groups), (2, 1));
+}
+
 /// Earlier versions of transformers normalised all groups as one; who wants their numbers must say so.
 #[test]
 fn the_gated_norm_of_several_groups_is_per_group_unless_the_config_says_otherwise() {

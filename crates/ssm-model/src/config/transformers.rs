@@ -1,4 +1,5 @@
-//! The dialect of transformers: `MambaConfig`, `FalconMambaConfig` and `Mamba2Config`.
+//! The dialect of transformers: `MambaConfig`, `FalconMambaConfig` and `Mamba2Config`; and that of flash-linear-attention, which uses
+//! the same `model_type` and names of weights, and other names for some settings (`fla/models/mamba`, `fla/models/mamba2`).
 
 use serde_json::json;
 
@@ -7,7 +8,7 @@ use super::fields::Fields;
 use super::gpt_neox;
 use super::model::{ModelConfig, repeated};
 use super::naming;
-use super::without_effect::{self, COMMON, MAMBA};
+use super::without_effect::{self, COMMON, FLASH_LINEAR_ATTENTION, MAMBA};
 use crate::block::{LayerConfig, Mamba2Config, MambaConfig, MixerConfig, NormKind};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,8 +36,11 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
     let d_model = fields.required("hidden_size")?;
     let n_layer = fields.required("num_hidden_layers")?;
     let vocab_size = fields.required("vocab_size")?;
-    let norm_eps = fields.float("layer_norm_epsilon")?.unwrap_or(1e-5);
-    let tie_embeddings = fields.flag("tie_word_embeddings")?.unwrap_or(default_tie);
+    // Its configurations write every setting of their own, so that any of them tells.
+    let is_of_fla = kind != Kind::FalconMamba && (fields.has("norm_eps") || fields.has("fuse_norm"));
+    let (eps, limits) = if is_of_fla { ("norm_eps", "dt_limit") } else { ("layer_norm_epsilon", "time_step_limit") };
+    let norm_eps = fields.float(eps)?.unwrap_or(1e-5);
+    let tie_embeddings = fields.flag("tie_word_embeddings")?.unwrap_or(default_tie && !is_of_fla);
     let d_state = fields.required("state_size")?;
     let expand = expand(&mut fields, kind, d_model)?;
     let d_conv = fields.size("conv_kernel")?.unwrap_or(4);
@@ -68,9 +72,14 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
             expand,
             headdim,
             ngroups,
-            norm_groups: fields.size("norm_groups")?.unwrap_or(ngroups),
+            norm_groups: match fields.size("norm_groups")? {
+                Some(groups) => groups,
+                // flash-linear-attention normalises groups apart in training and together afterwards.
+                None if is_of_fla && ngroups > 1 => return Err(ConfigError::Missing { key: "norm_groups".into() }),
+                None => ngroups,
+            },
             norm_before_gate: false,
-            dt_limit: fields.limits("time_step_limit")?.unwrap_or((0.0, f32::INFINITY)),
+            dt_limit: fields.limits(limits)?.unwrap_or((0.0, f32::INFINITY)),
             conv_bias,
         })
     } else {
@@ -83,7 +92,14 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
         MixerConfig::Mamba(MambaConfig { d_state, d_conv, expand, dt_rank, conv_bias, mixer_norm_eps })
     };
     without_effect::only_without_effect(&mut fields)?;
-    fields.finish(&[COMMON, MAMBA])?;
+    if is_of_fla {
+        fields.only("rmsnorm", &[json!(true)], "true (a gated norm before the output projection)")?;
+        fields.only("D_has_hdim", &[json!(false)], "false (one skip weight a head)")?;
+        fields.only("norm_before_gate", &[json!(false)], "false (the gate comes first)")?;
+        fields.finish(&[COMMON, MAMBA, FLASH_LINEAR_ATTENTION])?;
+    } else {
+        fields.finish(&[COMMON, MAMBA])?;
+    }
     let layer = LayerConfig { norm: NormKind::Rms, mixer, mlp: None };
     Ok(ModelConfig {
         architecture: layer.kind(),

@@ -105,6 +105,20 @@ pub(super) const MAMBA: &[&str] = &[
     "use_mambapy",
 ];
 
+/// What `MambaConfig` and `Mamba2Config` of flash-linear-attention hold besides: initialisation of new weights, and choices among kernels
+/// and losses.
+pub(super) const FLASH_LINEAR_ATTENTION: &[&str] = &[
+    "A_init_range",
+    "conv_init",
+    "dt_init_floor",
+    "dt_max",
+    "dt_min",
+    "fuse_cross_entropy",
+    "fuse_linear_cross_entropy",
+    "fuse_norm",
+    "use_l2warp",
+];
+
 /// `GPTNeoXConfig` of transformers: training.
 pub(super) const GPT_NEOX: &[&str] = &[
     "attention_dropout",
