@@ -133,7 +133,7 @@ pub fn arms(study: &Study) -> Vec<Arm> {
     arms
 }
 
-/// Everything about a trial except its identity and its seed, and the keep ratio where it was solved task by task.
+/// Everything about a trial except its identity and its seed, and the keep ratio or threshold where it was found task by task.
 pub(crate) fn pooling_key(trial: &TrialKey) -> String {
     let mut trial = trial.arm();
     trial.strategy_params = params_without_seed(&trial.strategy_params);
@@ -260,9 +260,10 @@ mod tests {
             importance_source: None,
             schedule: "paper".to_owned(),
             sites: vec![1],
-            keep_ratio: 0.9,
-            flops_reduction_nominal: 0.1,
+            keep_ratio: Some(0.9),
+            flops_reduction_nominal: Some(0.1),
             flops_reduction_asked: None,
+            calibration: None,
             protocol: "context".to_owned(),
             seed,
             split: Split::All,

@@ -255,11 +255,11 @@ fn arms<'a>(recorded: &'a Recorded, pick: Option<&Pick>) -> Result<Vec<SideArm<'
 }
 
 /// What both sides must share.
-fn point(trial: &TrialKey) -> (&str, &str, &str, &[usize], (bool, u64), bool) {
+fn point(trial: &TrialKey) -> (&str, &str, &str, &[usize], (bool, Option<u64>), bool) {
     let compacted = trial.strategy_params.contains("\"positions\":\"compacted\"");
     // Keep ratios of one achieved reduction differ from task to task.
-    let amount = trial.flops_reduction_asked.map_or((false, trial.keep_ratio), |asked| (true, asked));
-    let amount = (amount.0, amount.1.to_bits());
+    let amount = trial.flops_reduction_asked.map_or((false, trial.keep_ratio), |asked| (true, Some(asked)));
+    let amount = (amount.0, amount.1.map(f64::to_bits));
     (&trial.model, &trial.protocol, &trial.schedule, &trial.sites, amount, compacted)
 }
 
@@ -286,7 +286,7 @@ fn pair(l: &SideArm, r: &SideArm, seed: u64) -> Result<Pair, CompareError> {
     Ok(Pair {
         model: trial.model.clone(),
         protocol: trial.protocol.clone(),
-        setting: format!("{}, {:.1} % {} FLOPs reduction", trial.schedule, asked.value * 100.0, asked.word()),
+        setting: format!("{}, {}", trial.schedule, asked.in_words(1)),
         labels: [label(l.trial), label(r.trial)],
         rows,
         mean,

@@ -33,10 +33,10 @@ pub(crate) fn overlaps(study: &Study) -> Vec<Overlap> {
     let mut order: Vec<String> = Vec::new();
     for cell in study.cells.iter().filter(|cell| cell.is_done() && !cell.record.plans.is_empty()) {
         let trial = &cell.record.trial;
-        let key = format!(
-            "{:?}",
-            (&trial.model, &trial.protocol, &cell.record.task, &trial.schedule, trial.flops_reduction_nominal)
-        );
+        // Of free counts those belong together that were calibrated for the same.
+        let nominal = trial.flops_reduction_nominal;
+        let reduction = (nominal, trial.flops_reduction_asked.filter(|_| nominal.is_none()));
+        let key = format!("{:?}", (&trial.model, &trial.protocol, &cell.record.task, &trial.schedule, reduction));
         if !groups.contains_key(&key) {
             order.push(key.clone());
         }

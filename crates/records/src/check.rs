@@ -147,8 +147,9 @@ pub fn asked(record: &CellRecord, trial: &TrialKey, task: &str, primary_metric: 
         ("strategy", own.strategy == trial.strategy),
         ("strategy_params", own.strategy_params == trial.strategy_params),
         ("sites", own.sites == trial.sites),
-        ("keep_ratio", (own.keep_ratio - trial.keep_ratio).abs() <= SAME),
+        ("keep_ratio", same_share(own.keep_ratio, trial.keep_ratio)),
         ("flops_reduction_asked", own.flops_reduction_asked == trial.flops_reduction_asked),
+        ("calibration", own.calibration == trial.calibration),
         ("protocol", own.protocol == trial.protocol),
         ("seed", own.seed == trial.seed),
         ("split", own.split == trial.split),
@@ -184,7 +185,15 @@ pub fn is_labelled(record: &CellRecord, trial: &TrialKey) -> bool {
         && own.schedule == trial.schedule
         && own.importance == trial.importance
         && own.importance_source == trial.importance_source
-        && (own.flops_reduction_nominal - trial.flops_reduction_nominal).abs() <= SAME
+        && same_share(own.flops_reduction_nominal, trial.flops_reduction_nominal)
+}
+
+/// Whether two shares are the same, or both are none.
+fn same_share(a: Option<f64>, b: Option<f64>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => (a - b).abs() <= SAME,
+        _ => a.is_none() && b.is_none(),
+    }
 }
 
 /// Checks a probe by itself; `id` is the name of its file.
@@ -223,7 +232,8 @@ pub fn probe(record: &ProbeRecord, id: &str) -> Result<(), String> {
 /// What cannot be, in words.
 pub fn guard(row: &GuardRow) -> Result<(), String> {
     share("measured", row.measured)?;
-    ensure(row.keep_ratio.is_finite() && row.keep_ratio > 0.0, || format!("keep_ratio is {}", row.keep_ratio))
+    let ratio = row.keep_ratio.unwrap_or(1.0);
+    ensure(ratio.is_finite() && ratio > 0.0, || format!("keep_ratio is {ratio}"))
 }
 
 fn ended(status: Status, error: Option<&str>) -> Result<(), String> {

@@ -28,8 +28,8 @@ pub struct GuardRow {
     pub strategy: String,
     /// Its options.
     pub strategy_params: String,
-    /// Keep ratio at which it was guarded: the lowest that the experiment asks of this strategy.
-    pub keep_ratio: f64,
+    /// Keep ratio at which it was guarded: the lowest that the experiment asks of this strategy. None where the count is free.
+    pub keep_ratio: Option<f64>,
     /// `oracle`, `identity`, `alone` or `causal`; `error` where the reduction failed.
     pub guard: String,
     /// Whether the guard holds.

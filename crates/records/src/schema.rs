@@ -39,14 +39,19 @@ pub struct TrialKey {
     pub schedule: String,
     /// 0-based layers after which tokens are reduced; empty for the dense baseline.
     pub sites: Vec<usize>,
-    /// Share of arriving tokens kept at each site, one common value; 1 for the dense baseline.
-    pub keep_ratio: f64,
-    /// Nominal FLOPs reduction (mean over layers of the tokens removed, blocks only); 0 for the dense baseline.
-    pub flops_reduction_nominal: f64,
-    /// Achieved FLOPs reduction that was asked for: the keep ratio was solved for it, task by task. None where the keep ratio, or a
-    /// nominal reduction, was.
+    /// Share of arriving tokens kept at each site, one common value; 1 for the dense baseline. None where the count is free: the data
+    /// decides.
+    pub keep_ratio: Option<f64>,
+    /// Nominal FLOPs reduction (mean over layers of the tokens removed, blocks only); 0 for the dense baseline. None where the count is
+    /// free.
+    pub flops_reduction_nominal: Option<f64>,
+    /// Achieved FLOPs reduction that was asked for: the keep ratio was solved for it, or the threshold of a free count was calibrated,
+    /// task by task. None where the keep ratio, a nominal reduction, or nothing was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flops_reduction_asked: Option<f64>,
+    /// The calibrated threshold of a free count; none for other trials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
     /// Scoring protocol.
     pub protocol: String,
     /// Seed of everything random in the trial.
@@ -62,13 +67,26 @@ pub struct TrialKey {
     pub dtype: String,
 }
 
+/// A threshold that was found before the run, by evaluations on the items of the split `tune`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// The option of the strategy; [`TrialKey::strategy_params`] holds the word `calibrated` in its place.
+    pub option: String,
+    /// Its value.
+    pub value: f64,
+    /// FLOPs reduction that it achieved on those items, 0 to 1.
+    pub achieved: f64,
+    /// Number of those items.
+    pub items: usize,
+}
+
 impl TrialKey {
-    /// The key without what may differ within an arm: the id, the seed, and the keep ratio where it was solved task by task.
+    /// The key without what may differ within an arm: the id, the seed, and the keep ratio or threshold where it was found task by task.
     #[must_use]
     pub fn arm(&self) -> Self {
         let mut arm = Self { trial_id: String::new(), seed: 0, ..self.clone() };
         if arm.flops_reduction_asked.is_some() {
-            (arm.keep_ratio, arm.flops_reduction_nominal) = (1.0, 0.0);
+            (arm.keep_ratio, arm.flops_reduction_nominal, arm.calibration) = (None, None, None);
         }
         arm
     }
@@ -76,9 +94,10 @@ impl TrialKey {
     /// What was asked of a trial, as far as trials that answer it differently can be compared: tasks of one achieved reduction have
     /// keep ratios of their own.
     pub fn reduction(&self) -> Reduction {
-        match self.flops_reduction_asked {
-            Some(asked) => Reduction { value: asked, achieved: true },
-            None => Reduction { value: self.flops_reduction_nominal, achieved: false },
+        match (self.flops_reduction_asked, self.flops_reduction_nominal) {
+            (Some(value), _) => Reduction { value, asked: Asked::Achieved },
+            (None, Some(value)) => Reduction { value, asked: Asked::Nominal },
+            (None, None) => Reduction { value: 0.0, asked: Asked::Nothing },
         }
     }
 }
@@ -86,29 +105,57 @@ impl TrialKey {
 /// A FLOPs reduction by which trials are grouped.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reduction {
-    /// The reduction, 0 to 1.
+    /// The reduction, 0 to 1; 0 where none was asked for.
     pub value: f64,
-    /// Whether it was asked for as achieved, and not nominal.
-    pub achieved: bool,
+    /// How it was asked for.
+    pub asked: Asked,
+}
+
+/// How a reduction was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Asked {
+    /// As a nominal one, or by a keep ratio.
+    Nominal,
+    /// As an achieved one.
+    Achieved,
+    /// Not at all: the count is free, and what it achieves is measured.
+    Nothing,
 }
 
 /// Reductions come out of a solver; equal to a hundredth of a percent is equal.
 const SAME_REDUCTION: f64 = 1e-4;
 
 impl Reduction {
-    /// The word that goes with the number.
+    /// Whether it was asked for as achieved.
+    pub fn is_achieved(self) -> bool {
+        self.asked == Asked::Achieved
+    }
+
+    /// The word that goes with the number; of a free count, which has no number, the word alone.
     pub fn word(self) -> &'static str {
-        if self.achieved { "achieved" } else { "nominal" }
+        match self.asked {
+            Asked::Nominal => "nominal",
+            Asked::Achieved => "achieved",
+            Asked::Nothing => "free",
+        }
+    }
+
+    /// In words, with so many digits after the point: `20.0 % nominal FLOPs reduction`, or `free counts`.
+    pub fn in_words(self, digits: usize) -> String {
+        match self.asked {
+            Asked::Nothing => "free counts".to_owned(),
+            _ => format!("{:.digits$} % {} FLOPs reduction", self.value * 100.0, self.word()),
+        }
     }
 
     /// Whether two are the same, up to what a solver leaves.
     pub fn is(self, other: Self) -> bool {
-        self.achieved == other.achieved && (self.value - other.value).abs() < SAME_REDUCTION
+        self.asked == other.asked && (self.value - other.value).abs() < SAME_REDUCTION
     }
 
-    /// By value; nominal before achieved.
+    /// By value; nominal before achieved, free counts at the end.
     pub fn total_cmp(&self, other: &Self) -> Ordering {
-        self.achieved.cmp(&other.achieved).then(self.value.total_cmp(&other.value))
+        self.asked.cmp(&other.asked).then(self.value.total_cmp(&other.value))
     }
 }
 

@@ -89,6 +89,18 @@ impl Strategy {
         Ok(Self { registration, options })
     }
 
+    /// The same strategy with another value of one option.
+    ///
+    /// # Errors
+    /// An option that it does not have, or a value out of its range.
+    pub fn with_option(&self, name: &str, value: OptionValue) -> Result<Self, RegistryError> {
+        let own = self.options.iter().map(|(name, value)| (name.to_owned(), value.clone()));
+        let options: BTreeMap<String, OptionValue> = own.chain([(name.to_owned(), value)]).collect();
+        let options = ResolvedOptions::resolve(self.registration.options, &options)
+            .map_err(|error| RegistryError::Option { strategy: self.registration.name, error })?;
+        Ok(Self { registration: self.registration, options })
+    }
+
     /// The rule that makes the plans.
     #[must_use]
     pub fn rule(&self) -> Rule {

@@ -34,7 +34,7 @@ pub(super) fn section(rows: &[GuardRow]) -> String {
         let _ = writeln!(text, "| {protocol} | {strategy} | {} |", cells.join(" | "));
     }
     text += "\n*`passed`, or the share of checked values that are right, of the worst model; – where a guard does not apply. \
-             `oracle`: a perfect model scores every target; `identity`: keep ratio 1 changes no bit; `alone`: an item scores \
+             `oracle`: a perfect model scores every target; `identity`: keep ratio 1 (without a ratio, the sites alone) changes no bit; `alone`: an item scores \
              as it does among others; `causal`: later tokens change no earlier score. Each strategy was guarded at its \
              lowest keep ratio; counts are in `guards.json`.*\n\n";
     if rows.iter().any(|row| row.protocol == "upstream" && !row.passed) {
@@ -81,7 +81,7 @@ mod tests {
             protocol: protocol.to_owned(),
             strategy: strategy.to_owned(),
             strategy_params: "{}".to_owned(),
-            keep_ratio: 0.9,
+            keep_ratio: Some(0.9),
             guard: guard.to_owned(),
             passed: right == checked,
             measured: right as f64 / checked as f64,

@@ -84,13 +84,10 @@ fn warnings(study: &Study, analysis: &Analysis, view: &View) -> String {
         for cell in failed.iter().take(10) {
             let (trial, record) = (&cell.record.trial, &cell.record);
             let error = markdown(&record.failure().to_string());
-            let (reduction, word) = (trial.reduction().value * 100.0, trial.reduction().word());
+            let reduction = trial.reduction().in_words(1);
             let (strategy, protocol) = (markdown_code(&trial.strategy), markdown_code(&trial.protocol));
             let (model, task) = (markdown(&trial.model), markdown(&record.task));
-            let _ = writeln!(
-                text,
-                "> * {strategy} at {reduction:.1} % {word} FLOPs reduction on {task} ({model}, {protocol}): {error}"
-            );
+            let _ = writeln!(text, "> * {strategy} at {reduction} on {task} ({model}, {protocol}): {error}");
         }
         if failed.len() > 10 {
             let _ = writeln!(text, "> * and {} more, see `trials.parquet`", failed.len() - 10);

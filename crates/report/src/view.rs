@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use analysis::{Arm, Difference, Study, TaskMean, arms, comparable, comparable_set};
 use records::plan::PlanIndex;
-use records::schema::{Reduction, TrialKey, options_as_text};
+use records::schema::{Asked, Reduction, TrialKey, options_as_text};
 use records::{Family, Split};
 
 use super::error::ReportError;
@@ -129,19 +129,41 @@ pub(super) fn distinct(reductions: impl IntoIterator<Item = Reduction>) -> Vec<R
 
 /// Head of the column that says what was asked for.
 pub(super) fn asked_head(reductions: &[Reduction]) -> &'static str {
-    if reductions.iter().any(|asked| asked.achieved) { "reduction asked for %" } else { "nominal reduction %" }
+    if reductions.iter().all(|asked| asked.asked == Asked::Nominal) {
+        "nominal reduction %"
+    } else {
+        "reduction asked for %"
+    }
 }
 
 /// A reduction in percent below [`asked_head`]: with its word where not all are nominal.
 pub(super) fn asked_text(asked: Reduction, reductions: &[Reduction]) -> String {
     let percent = format!("{:.1}", asked.value * 100.0);
-    if reductions.iter().any(|asked| asked.achieved) { format!("{percent} {}", asked.word()) } else { percent }
+    match asked.asked {
+        Asked::Nothing => asked.word().to_owned(),
+        _ if reductions.iter().all(|asked| asked.asked == Asked::Nominal) => percent,
+        _ => format!("{percent} {}", asked.word()),
+    }
 }
 
 /// Part of a file name that tells reductions apart.
 pub(super) fn asked_slug(asked: Reduction) -> String {
     let percent = in_percent(asked.value).to_string().replace('.', "p");
-    if asked.achieved { format!("{percent}_achieved") } else { percent }
+    match asked.asked {
+        Asked::Nominal => percent,
+        Asked::Achieved => format!("{percent}_achieved"),
+        Asked::Nothing => asked.word().to_owned(),
+    }
+}
+
+/// What was asked for, as captions say it after "at".
+pub(super) fn asked_phrase(asked: Reduction) -> String {
+    let percent = in_percent(asked.value);
+    match asked.asked {
+        Asked::Nominal => format!("a nominal FLOPs reduction of {percent} %"),
+        Asked::Achieved => format!("an achieved FLOPs reduction of {percent} %"),
+        Asked::Nothing => "free counts".to_owned(),
+    }
 }
 
 /// Sorts a study into scenes and series.

@@ -19,7 +19,7 @@ use evaluation::{Layout, Shapes};
 use hint::Hint;
 use miette::Diagnostic;
 use records::regular;
-use records::schema::Failure;
+use records::schema::{Calibration, Failure};
 use reduction_strategies::spelling::nearest;
 use ssm_model::catalog::{self, Builtin};
 use ssm_model::checkpoint::{Checkpoint, CheckpointError};
@@ -169,6 +169,8 @@ pub struct Library {
     opened: Mutex<BTreeMap<String, Opened>>,
     /// Tasks that were loaded.
     loaded: Mutex<Vec<(TaskKey, Arc<Task>)>>,
+    /// Thresholds that runs found, by request.
+    calibrations: Mutex<BTreeMap<String, Calibration>>,
     hub: Arc<Hub>,
 }
 
@@ -443,7 +445,18 @@ fn as_catalog_error(error: LibraryError) -> CatalogError {
     }
 }
 
+impl Library {
+    /// Remembers a threshold that a run found, for plans that are built from here on.
+    pub(crate) fn learn(&self, request: &str, found: Calibration) {
+        self.calibrations.lock().unwrap_or_else(PoisonError::into_inner).insert(request.to_owned(), found);
+    }
+}
+
 impl Catalog for Library {
+    fn calibration(&self, request: &str) -> Option<Calibration> {
+        self.calibrations.lock().unwrap_or_else(PoisonError::into_inner).get(request).cloned()
+    }
+
     fn choose_tokenizer(&self, reference: &str, tokenizer: Option<&str>) -> Result<(), CatalogError> {
         self.tokenizers.choose(reference, tokenizer, &self.data, &self.hub).map_err(as_catalog_error)
     }

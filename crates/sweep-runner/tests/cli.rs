@@ -369,8 +369,9 @@ fn spoiled(library: &Library) -> (Experiment, ExperimentPlan) {
     let source = TINY.replace("[0.8]", "[0.8, 0.9]");
     let experiment = config::load_str("tiny.yaml", &source, library).unwrap();
     let mut plan = plan::build(&experiment, &Setting::default(), library).unwrap();
-    let trial = plan.trials.iter_mut().find(|trial| trial.key.keep_ratio > 0.85 && trial.key.strategy == "random");
-    trial.unwrap().key.keep_ratio = 1.5;
+    let trial =
+        plan.trials.iter_mut().find(|trial| trial.key.keep_ratio > Some(0.85) && trial.key.strategy == "random");
+    trial.unwrap().key.keep_ratio = Some(1.5);
     (experiment, plan)
 }
 

@@ -335,7 +335,7 @@ fn with_failures(desk: &Desk) {
     let library = Library::new();
     let experiment = config::load_str("tiny.yaml", TINY, &library).unwrap();
     let mut plan = plan::build(&experiment, &Setting::default(), &library).unwrap();
-    plan.trials.iter_mut().find(|trial| trial.key.strategy == "random").unwrap().key.keep_ratio = 1.5;
+    plan.trials.iter_mut().find(|trial| trial.key.strategy == "random").unwrap().key.keep_ratio = Some(1.5);
     run::run(&experiment, &plan, &library, &desk.path("out"), &RunOptions::default()).unwrap();
     // The records are those of the sound experiment but for how they ended.
     for cell in desk.cells("out") {

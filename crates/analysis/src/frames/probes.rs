@@ -57,10 +57,10 @@ pub(super) fn frame(sets: &[&ProbeSet]) -> PolarsResult<DataFrame> {
             trial("strategy_params", &|key| key.strategy_params.clone()),
             trial("schedule", &|key| key.schedule.clone()),
         ]);
-        let share = |name: &str, value: &dyn Fn(&TrialKey) -> f64| {
+        let share = |name: &str, value: &dyn Fn(&TrialKey) -> Option<f64>| {
             Column::new(
                 name.into(),
-                rows.iter().map(|(set, _)| set.record.trial.as_ref().map(value)).collect::<Vec<_>>(),
+                rows.iter().map(|(set, _)| set.record.trial.as_ref().and_then(value)).collect::<Vec<_>>(),
             )
         };
         columns.push(share("keep_ratio", &|key| key.keep_ratio));

@@ -59,12 +59,20 @@ fn description(rows: &[Row]) -> Vec<Column> {
         text(rows, "importance_source", |cell| cell.trial.importance_source.clone()),
         text(rows, "schedule", |cell| Some(cell.trial.schedule.clone())),
         text(rows, "sites", |cell| Some(sites(&cell.trial.sites))),
-        number(rows, "keep_ratio", |(cell, _)| Some(cell.record.trial.keep_ratio)),
-        number(rows, "flops_reduction_nominal", |(cell, _)| Some(cell.record.trial.flops_reduction_nominal)),
+        number(rows, "keep_ratio", |(cell, _)| cell.record.trial.keep_ratio),
+        number(rows, "flops_reduction_nominal", |(cell, _)| cell.record.trial.flops_reduction_nominal),
     ];
     // Only where some trial has one: the frames of other experiments have the columns that they always had.
     if rows.iter().any(|(cell, _)| cell.record.trial.flops_reduction_asked.is_some()) {
         columns.push(number(rows, "flops_reduction_asked", |(cell, _)| cell.record.trial.flops_reduction_asked));
+    }
+    if rows.iter().any(|(cell, _)| cell.record.trial.calibration.is_some()) {
+        let of = |cell: &CellRecord| cell.trial.calibration.clone();
+        columns.extend([
+            text(rows, "calibrated_option", |cell| of(cell).map(|found| found.option)),
+            number(rows, "calibrated_value", |(cell, _)| of(&cell.record).map(|found| found.value)),
+            number(rows, "calibrated_achieved", |(cell, _)| of(&cell.record).map(|found| found.achieved)),
+        ]);
     }
     columns.extend([
         measured(rows, "flops_reduction_achieved", |cell| cell.cost.flops_reduction_achieved),

@@ -118,10 +118,14 @@ fn model_args(key: &TrialKey) -> String {
         format!("dtype={}", key.dtype),
         format!("strategy={}", key.strategy),
         format!("protocol={}", key.protocol),
-        format!("keep_ratio={}", key.keep_ratio),
+    ];
+    // A free count has no ratio: its options decide.
+    words.extend(key.keep_ratio.map(|ratio| format!("keep_ratio={ratio}")));
+    words.extend([
         format!("sites={}", key.sites.iter().map(ToString::to_string).collect::<Vec<_>>().join("+")),
         format!("seed={}", key.seed),
-    ];
+    ]);
+    words.extend(key.calibration.as_ref().map(|found| format!("{}={}", found.option, found.value)));
     if key.strategy_params != "{}" {
         words.push(format!("strategy_params={}", key.strategy_params.replace(',', ";")));
     }

@@ -172,9 +172,10 @@ fn cells(shape: &Shape) -> Vec<CellRecord> {
                         importance_source: importance.map(|_| "y".to_owned()),
                         schedule: schedule.clone(),
                         sites: sites.clone(),
-                        keep_ratio,
-                        flops_reduction_nominal: reduction,
+                        keep_ratio: Some(keep_ratio),
+                        flops_reduction_nominal: Some(reduction),
                         flops_reduction_asked: None,
+                        calibration: None,
                         protocol: protocol.to_owned(),
                         seed,
                         split: Split::All,
@@ -202,7 +203,8 @@ fn cell(shape: &Shape, trial: &TrialKey, task: &str, task_index: usize, loss: f6
         [site] => (6.0 - *site as f64) * 0.3,
         _ => 1.0,
     };
-    let lost = trial.flops_reduction_nominal * (loss * site_effect + if upstream { 0.5 } else { 0.0 });
+    let nominal = trial.flops_reduction_nominal.expect("counts are exact");
+    let lost = nominal * (loss * site_effect + if upstream { 0.5 } else { 0.0 });
     let chance = 0.92 - 0.06 * task_index as f64;
     let choices = if task.contains("lambada") { 1 } else { 4 };
     let (mut items, mut acc, mut norm, mut perplexity) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -225,7 +227,7 @@ fn cell(shape: &Shape, trial: &TrialKey, task: &str, task_index: usize, loss: f6
             greedy: loglikelihoods.iter().map(|&l| l > -1.5).collect(),
             loglikelihoods,
             tokens_in: length,
-            tokens_kept: (length as f64 * (1.0 - trial.flops_reduction_nominal)) as u64,
+            tokens_kept: (length as f64 * (1.0 - nominal)) as u64,
             necessary_kept: Some(if right { 1.0 } else { 0.5 }),
             coverage: if upstream { 0.8 } else { 1.0 },
             length: None,
@@ -233,10 +235,7 @@ fn cell(shape: &Shape, trial: &TrialKey, task: &str, task_index: usize, loss: f6
         });
     }
     let (plans, plan_items) = plans(trial, &items);
-    let failed = trial.strategy == "utrc_released"
-        && task_index == 1
-        && trial.flops_reduction_nominal > 0.15
-        && trial.protocol == "upstream";
+    let failed = trial.strategy == "utrc_released" && task_index == 1 && nominal > 0.15 && trial.protocol == "upstream";
     let tokens_in: u64 = items.iter().map(|item| item.tokens_in).sum();
     let sites = trial.sites.iter().enumerate().map(|(i, &site)| SiteRecord {
         site,
@@ -266,8 +265,8 @@ fn cell(shape: &Shape, trial: &TrialKey, task: &str, task_index: usize, loss: f6
             CostRecord::default()
         } else {
             CostRecord {
-                flops_reduction_achieved: trial.flops_reduction_nominal * (0.9 - 0.03 * task_index as f64),
-                flops_executed: 1e9 * (1.0 - trial.flops_reduction_nominal),
+                flops_reduction_achieved: nominal * (0.9 - 0.03 * task_index as f64),
+                flops_executed: 1e9 * (1.0 - nominal),
                 tokens_in,
                 tokens_per_s: 5_000.0,
                 peak_mem_bytes: 1 << 28,
@@ -300,7 +299,8 @@ fn plans(trial: &TrialKey, items: &[ItemRecord]) -> (Vec<PlanRecord>, Vec<PlanIt
             necessary: vec![2, 8, 10],
         });
         for &site in &trial.sites {
-            let removed = live.len() - (live.len() as f64 * trial.keep_ratio).ceil() as usize;
+            let removed =
+                live.len() - (live.len() as f64 * trial.keep_ratio.expect("counts are exact")).ceil() as usize;
             let (mut dropped, mut merged) = (Vec::new(), Vec::new());
             for step in 0..removed {
                 let at = match trial.strategy.as_str() {

@@ -2,7 +2,7 @@
 
 use analysis::MARK;
 
-use records::schema::Reduction;
+use records::schema::{Asked, Reduction};
 
 use super::{
     FULL_WIDTH, Failed, Figure, NOTE, apart_note, asked_fields, asked_header, csv_line, figure, interval_fields,
@@ -67,7 +67,7 @@ pub(super) fn draw(view: &View, scene: &Scene, baseline: &str) -> Result<Option<
         if apart { apart_note(canvas, (middle, top + plot + 18.0 + NOTE)) } else { Ok(()) }
     });
     let arms = rows.iter().flat_map(|series| series.points.iter().map(|point| point.arm));
-    let words = if reductions.iter().all(|asked| !asked.achieved) { "nominal" } else { "nominal, or achieved," };
+    let words = if reductions.iter().all(|asked| !asked.is_achieved()) { "nominal" } else { "nominal, or achieved," };
     let caption = format!(
         "Paired difference of mean accuracy to `{}` ({} tasks, {} items in all); {}. Bars are 95 % \
          intervals of a paired bootstrap over items, stratified by task; a pale marker means that the interval holds \
@@ -85,6 +85,9 @@ pub(super) fn draw(view: &View, scene: &Scene, baseline: &str) -> Result<Option<
 
 /// The title of a panel, in two lines where one has no room.
 fn title(asked: Reduction, width: f64) -> Vec<String> {
+    if asked.asked == Asked::Nothing {
+        return vec![asked.in_words(0)];
+    }
     let (share, words) = (format!("{:.0} % {}", asked.value * 100.0, asked.word()), "FLOPs reduction");
     let whole = format!("{share} {words}");
     if text_width(&whole, TITLE_TEXT, true) <= width { vec![whole] } else { vec![share, words.to_owned()] }

@@ -25,7 +25,7 @@ struct Grid<'a> {
 impl Grid<'_> {
     /// Whether its rows are achieved reductions (as what they leave) and not keep ratios.
     fn achieved(&self) -> bool {
-        self.series.points.iter().all(|point| point.asked.achieved)
+        self.series.points.iter().all(|point| point.asked.is_achieved())
     }
 }
 
@@ -89,7 +89,7 @@ fn grid<'a>(view: &View, series: &'a Series) -> Option<Grid<'a>> {
         .filter_map(|point| {
             let trial = &view.arms[point.arm].trial;
             // Rows of achieved reductions, whose keep ratios differ from task to task, are placed by what is left.
-            let row = trial.flops_reduction_asked.map_or(trial.keep_ratio, |asked| 1.0 - asked);
+            let row = trial.flops_reduction_asked.map(|asked| 1.0 - asked).or(trial.keep_ratio)?;
             Some((*trial.sites.first()?, row, point.difference?, point.arm))
         })
         .collect();

@@ -85,13 +85,12 @@ fn draw(
     let (metric, n) = metric.map_or_else(Default::default, |task| (task.metric.clone(), task.n));
     let arms = models.iter().flat_map(|(_, samples)| samples).map(|sample| sample.arm).collect::<BTreeSet<_>>();
     let caption = format!(
-        "Difference of {metric} to `{}` on the same tokens of {} ({n} texts), after contexts of several lengths; protocol `{}`, {:.0} % {} \
-         FLOPs reduction. Bands are 95 % intervals of a paired bootstrap over texts. {}",
+        "Difference of {metric} to `{}` on the same tokens of {} ({n} texts), after contexts of several lengths; protocol `{}`, {}. \
+         Bands are 95 % intervals of a paired bootstrap over texts. {}",
         text::in_caption(baseline),
         text::in_caption(source),
         text::in_caption(protocol),
-        asked.value * 100.0,
-        asked.word(),
+        asked.in_words(0),
         seeds_note(view, arms),
     );
     let name = format!(

@@ -13,7 +13,7 @@ mod token_map;
 
 use analysis::{Estimate, Interval, MARK, NOT_COMPARED, Study};
 
-use records::schema::Reduction;
+use records::schema::{Asked, Reduction};
 
 use super::axes::LABEL_TEXT;
 use super::canvas::{Align, Canvas, DrawError, Ink, Point, Text, fitted, text_width};
@@ -160,10 +160,14 @@ fn seeds_note(view: &View, arms: impl IntoIterator<Item = usize>) -> String {
 }
 
 /// The columns of what was asked for: the nominal reduction, empty where an achieved one was asked for, which has a column of its own at
-/// the end.
+/// the end, and where the count is free.
 fn asked_fields(asked: Reduction, with_achieved: bool) -> (String, Option<String>) {
     let value = number(asked.value);
-    if asked.achieved { (String::new(), Some(value)) } else { (value, with_achieved.then(String::new)) }
+    match asked.asked {
+        Asked::Nominal => (value, with_achieved.then(String::new)),
+        Asked::Achieved => (String::new(), Some(value)),
+        Asked::Nothing => (String::new(), with_achieved.then(String::new)),
+    }
 }
 
 /// Header of the last column of [`asked_fields`].

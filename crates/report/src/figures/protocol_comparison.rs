@@ -1,7 +1,7 @@
 //! The same rules under several protocols: how much of a loss is the rule, how much the scoring.
 
 use analysis::{Difference, MARK, TaskMean, are_equal, difference_of_replicates};
-use records::schema::Reduction;
+use records::schema::{Asked, Reduction};
 
 use super::differences::{family_gaps, mark_apart, spread_out};
 use super::{
@@ -12,7 +12,7 @@ use crate::axes::{BEYOND, LABEL_TEXT, Panel, TICK_TEXT, TITLE_TEXT, has_place, p
 use crate::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw as page, fitted};
 use crate::style::{self, Style};
 use crate::text;
-use crate::view::{Scene, Series, SeriesPoint, View, asked_slug, distinct, in_percent};
+use crate::view::{Scene, Series, SeriesPoint, View, asked_phrase, asked_slug, distinct, in_percent};
 
 const ROW: f64 = 11.5;
 /// One figure per reduction, but not dozens of them.
@@ -95,8 +95,11 @@ pub(super) fn draw(view: &View, asked: Reduction, baseline: &str) -> Result<Opti
         }
         let label = Text::new(LABEL_TEXT).align(Align::Middle);
         let middle = left + (FULL_WIDTH - left) / 2.0;
-        let text =
-            format!("Accuracy, mean over tasks (%), at {} % {} FLOPs reduction", in_percent(asked.value), asked.word());
+        let what = match asked.asked {
+            Asked::Nothing => asked_phrase(asked),
+            _ => format!("{} % {} FLOPs reduction", in_percent(asked.value), asked.word()),
+        };
+        let text = format!("Accuracy, mean over tasks (%), at {what}");
         canvas.text((middle, top + plot + 18.0), &text, label)?;
         if apart {
             apart_note(canvas, (middle, top + plot + 18.0 + NOTE))?;
@@ -105,11 +108,10 @@ pub(super) fn draw(view: &View, asked: Reduction, baseline: &str) -> Result<Opti
             protocols.iter().enumerate().map(|(i, name)| (name.as_str(), marked(name, i))).collect();
         legend::draw(canvas, (left, height - 14.0), FULL_WIDTH - left, &entries)
     });
-    let (percent, word) = (in_percent(asked.value), asked.word());
-    let article = if asked.achieved { "an" } else { "a" };
+    let phrase = asked_phrase(asked);
     let arms = rows.iter().flat_map(|series| series.points.iter().map(|point| point.arm));
     let caption = format!(
-        "Mean accuracy of the same rules under different protocols at {article} {word} FLOPs reduction of {percent} % (n per \
+        "Mean accuracy of the same rules under different protocols at {phrase} (n per \
          model and protocol: {}). Bars are 95 % intervals over items; dashed lines are `{}` under each protocol. {}{}{}{}",
         models.iter().filter_map(|m| m.scenes.first()).map(|s| s.items().to_string()).collect::<Vec<_>>().join(", "),
         text::in_caption(baseline),
@@ -262,7 +264,7 @@ fn signed(value: f64) -> String {
 
 fn csv(models: &[ModelScenes], asked: Reduction) -> String {
     let mut csv = "model,series,protocol,flops_reduction_nominal,n,value,ci_low,ci_high,diff,diff_ci_low,diff_ci_high,loss_only_under_upstream,loss_ci_low,loss_ci_high,flops_reduction_achieved,compared,loss_at_equal_reduction".to_owned();
-    csv += asked_header(asked.achieved);
+    csv += asked_header(asked.is_achieved());
     csv.push('\n');
     for model in models {
         for scene in &model.scenes {
@@ -271,7 +273,7 @@ fn csv(models: &[ModelScenes], asked: Reduction) -> String {
                     continue;
                 };
                 let mut fields = vec![model.model.to_owned(), series.label.clone(), scene.protocol.clone()];
-                let (nominal, last) = asked_fields(asked, asked.achieved);
+                let (nominal, last) = asked_fields(asked, asked.is_achieved());
                 fields.push(nominal);
                 fields.extend(estimate_fields(&mean.estimate));
                 let loss = if scene.protocol == "upstream" { upstream_loss(model, &series.label, asked) } else { None };

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use analysis::{Cell, Study};
 
-use records::schema::Reduction;
+use records::schema::{Asked, Reduction};
 
 use super::{FULL_WIDTH, Failed, Figure, csv_line, figure, row_labels};
 use crate::axes::{LABEL_TEXT, TICK_TEXT};
 use crate::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw as page, text_width};
 use crate::text;
-use crate::view::{Scene, Series, View};
+use crate::view::{Scene, Series, View, asked_phrase};
 
 /// Tokens side by side; longer items go on in a second block.
 const PER_BLOCK: usize = 48;
@@ -201,14 +201,18 @@ fn draw(map: &Map) -> Result<Option<Figure>, Failed> {
         }
         key(canvas, map, (8.0, height - 15.0))
     });
+    let asked = match map.asked.asked {
+        Asked::Nothing => asked_phrase(map.asked),
+        Asked::Achieved => format!("an achieved FLOPs reduction of {:.0} %", map.asked.value * 100.0),
+        Asked::Nominal => format!("a nominal FLOPs reduction of {:.0} %", map.asked.value * 100.0),
+    };
     let caption = format!(
-        "One item (`{}` of {}) at {} FLOPs reduction of {:.0} %; {}. Grey tokens stay, orange ones are dropped, \
+        "One item (`{}` of {}) at {}; {}. Grey tokens stay, orange ones are dropped, \
          green ones are merged into another; the darker, the earlier the site. Framed columns with a triangle are the \
          tokens the answer needs. An illustration: one item, no statistics.",
         text::in_caption(&map.item_id),
         text::in_caption(&map.task),
-        if map.asked.achieved { "an achieved" } else { "a nominal" },
-        map.asked.value * 100.0,
+        asked,
         map.scene.title(),
     );
     figure(format!("token_map_{}", text::file_name(&map.task)), svg, csv(map), caption)

@@ -5,7 +5,7 @@ use records::schema::Reduction;
 
 use super::format::{Number, Rank, Row, Table, TableCell};
 use crate::losses::{self, Loss};
-use crate::view::{Scene, SeriesPoint, View, asked_slug, distinct, in_percent};
+use crate::view::{Scene, SeriesPoint, View, asked_phrase, asked_slug, distinct};
 
 /// One table per reduction that was asked for.
 pub(super) fn tables(view: &View, baseline: &str) -> Vec<Table> {
@@ -53,12 +53,11 @@ fn table(view: &View, scenes: &[&Scene], asked: Reduction, baseline: &str) -> Op
     });
     let losses =
         if with_losses { " Columns that name a task show what is added to its loss: lower is better." } else { "" };
-    let (percent, word) = (in_percent(asked.value), asked.word());
-    let article = if asked.achieved { "an" } else { "a" };
+    let phrase = asked_phrase(asked);
     Some(Table {
         name: format!("effects_{}", asked_slug(asked)),
         caption: format!(
-            "Mean accuracy over tasks minus that of {baseline} in percentage points, at {article} {word} FLOPs reduction of {percent} %, ± half \
+            "Mean accuracy over tasks minus that of {baseline} in percentage points, at {phrase}, ± half \
              the width of the paired 95 % bootstrap interval over items; in brackets the achieved reduction in percent, mean over tasks. \
              Not corrected for the number of comparisons.{losses}"
         ),

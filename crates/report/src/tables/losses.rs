@@ -4,7 +4,7 @@ use records::schema::Reduction;
 
 use super::format::{Number, Rank, Row, Table, TableCell};
 use crate::losses::{self, Loss};
-use crate::view::{Scene, View, asked_slug, distinct, in_percent};
+use crate::view::{Scene, View, asked_phrase, asked_slug, distinct};
 
 /// One table per protocol and reduction that was asked for.
 pub(super) fn tables(view: &View, baseline: &str) -> Vec<Table> {
@@ -49,12 +49,11 @@ fn table(view: &View, scenes: &[&Scene], asked: Reduction, baseline: &str) -> Op
         Row { block: 0, cells: std::iter::once(TableCell::Name((*label).to_owned())).chain(cells).collect() }
     });
     let scene = scenes.first()?;
-    let (percent, word) = (in_percent(asked.value), asked.word());
-    let article = if asked.achieved { "an" } else { "a" };
+    let phrase = asked_phrase(asked);
     Some(Table {
         name: format!("losses_{}_{}", crate::text::file_name(&scene.protocol), asked_slug(asked)),
         caption: format!(
-            "What each rule adds to the primary metric of {baseline}, task by task, at {article} {word} FLOPs reduction of {percent} %, \
+            "What each rule adds to the primary metric of {baseline}, task by task, at {phrase}, \
              protocol `{}`; ± half the width of the paired 95 % bootstrap interval over items; in brackets the achieved reduction in percent. \
              Lower is better; the lowest of a column at the same achieved reduction (within half a point) is bold. Not corrected for the \
              number of comparisons.",

@@ -1,7 +1,7 @@
 //! `main`: every strategy on every task at each reduction that was asked for, for one model and protocol.
 
 use analysis::{ArmTask, Estimate, TaskMean, comparable_set};
-use records::schema::Reduction;
+use records::schema::{Asked, Reduction};
 
 use super::format::{Number, Rank, Row, Table, TableCell};
 use crate::view::{Scene, SceneTask, SeriesPoint, View, asked_head, asked_text};
@@ -133,10 +133,10 @@ pub(super) fn ranks(values: &[Option<f64>], compared: &[bool], tied: impl Fn(usi
 
 /// What was asked for: a number, with its word where not all reductions are nominal.
 pub(super) fn asked_cell(asked: Reduction, reductions: &[Reduction]) -> TableCell {
-    if reductions.iter().any(|asked| asked.achieved) {
-        TableCell::Text(asked_text(asked, reductions))
-    } else {
+    if reductions.iter().all(|asked| asked.asked == Asked::Nominal) {
         percent(asked.value)
+    } else {
+        TableCell::Text(asked_text(asked, reductions))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use analysis::{Cell, Estimate, Study, are_equal};
 use records::names::RANDOM;
+use records::schema::Asked;
 
 use super::format::{Number, Rank, Row, Table, TableCell};
 use super::main_table::value;
@@ -132,7 +133,7 @@ fn matching<'a>(scene: &'a Scene, printed: &Printed) -> Vec<Ours<'a>> {
     for strategy in printed.strategies {
         for series in scene.series.iter().filter(|series| series.strategy == *strategy) {
             let same = |point: &&SeriesPoint| {
-                !point.asked.achieved && (point.asked.value - printed.reduction).abs() < SAME_REDUCTION
+                point.asked.asked == Asked::Nominal && (point.asked.value - printed.reduction).abs() < SAME_REDUCTION
             };
             let points = series.points.iter().filter(same);
             all.extend(points.map(|point| Ours { label: &series.label, arm: point.arm, point: Some(point) }));

@@ -1,5 +1,6 @@
 //! `strategies`, `models` and `tasks`.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use comfy_table::{ContentArrangement, Table, presets};
@@ -11,7 +12,8 @@ use hint::Hint;
 use miette::miette;
 use records::names::RANDOM;
 use records::regular;
-use reduction_strategies::registry;
+use reduction_strategies::Count;
+use reduction_strategies::registry::{self, Strategy};
 use reduction_strategies::schedule::Sites;
 use ssm_model::{ModelConfig, catalog, shipped};
 
@@ -33,6 +35,11 @@ pub(super) fn strategies() -> Result<u8, Failure> {
         }
         if strategy.seeded {
             writeln!(out, "  seeds    a list of whole numbers (default: the experiment's seed): the rule is random")?;
+        }
+        let with_defaults = Strategy::new(strategy.name, &BTreeMap::new()).map(|strategy| strategy.rule().count());
+        if let Ok(Count::Free { threshold }) = with_defaults {
+            let searched = threshold.map_or_else(String::new, |name| format!("; `calibrate` searches {name}"));
+            writeln!(out, "  count    free: the data decides how many tokens are kept{searched}")?;
         }
         for option in strategy.options {
             let default = reduction_strategies::options::OptionValue::from(option.default);

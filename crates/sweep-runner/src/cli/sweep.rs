@@ -84,6 +84,7 @@ pub(super) fn run(
     options.placement = placement;
     let (stop, listening) = Stop::listen().map_err(|error| failed(miette!("cannot listen to signals: {error}")))?;
     options.stop = stop;
+    let plan = calibrated(&experiment, plan, &library, &folder, &options)?;
     let summary = run::run(&experiment, &plan, &library, &folder, &options).map_err(stopped)?;
     say(&format!("{} cells run, {} already there, {} failed", summary.ran, summary.reused, summary.failed));
     if summary.left_failed > 0 {
@@ -122,10 +123,28 @@ pub(super) fn run(
     Ok(if whole && summary.failed + summary.left_failed + failed_probes == 0 { DONE } else { FAILED })
 }
 
+/// The plan with the thresholds that a run must find first.
+fn calibrated(
+    experiment: &Experiment,
+    plan: ExperimentPlan,
+    library: &Library,
+    folder: &Path,
+    options: &RunOptions,
+) -> Result<ExperimentPlan, Failure> {
+    if plan.trials.iter().all(|trial| trial.uncalibrated().is_none()) {
+        return Ok(plan);
+    }
+    run::calibrate(experiment, &plan, library, folder, options).map_err(stopped)?;
+    let mut plan = plan::build(experiment, &plan.setting, library).map_err(refused)?;
+    fit::check(experiment, &mut plan, library)?;
+    Ok(plan)
+}
+
 /// How the program ends where a run does not.
 pub(super) fn stopped(error: RunError) -> Failure {
     match error {
         RunError::Store(refusal) if refusal.is_refusal() => refused(refusal),
+        unreached @ RunError::Unreached(_) => refused(unreached),
         RunError::Interrupted(interrupt) => Failure { report: error.into(), code: interrupt.exit_code() },
         // Another one may be there where the run is started again.
         RunError::Device { .. } => Failure { report: error.into(), code: TEMPORARY },

@@ -3,6 +3,7 @@
 use evaluation::Shapes;
 use evaluation::tasks::{Prompting, SPLITS, TaskRef};
 use records::names::RANDOM;
+use records::schema::Calibration;
 use serde::Serialize;
 use ssm_model::SignalSet;
 use thiserror::Error;
@@ -41,6 +42,12 @@ pub trait Catalog {
         items: ItemChoice,
         protocols: &[evaluation::Scoring],
     ) -> Result<Vec<Shapes>, CatalogError>;
+
+    /// The threshold that a run found for a request, by the id of the request; none where no run has yet.
+    fn calibration(&self, request: &str) -> Option<Calibration> {
+        let _ = request;
+        None
+    }
 }
 
 /// A model, as far as planning needs it.

@@ -109,6 +109,11 @@ pub struct Variant {
 }
 
 impl Variant {
+    /// Whether the data decides how many tokens it keeps.
+    pub fn is_free(&self) -> bool {
+        self.strategy.rule().count().is_free()
+    }
+
     /// Whether this is the strategy that never reduces: it has no sites and no ratio.
     pub fn is_dense(&self) -> bool {
         self.strategy.registration.name == "dense"
@@ -148,7 +153,7 @@ pub struct SchedulePoint {
     pub schedule: String,
     /// 0-based layers after which tokens are reduced, ascending.
     pub sites: Vec<usize>,
-    /// Share of arriving tokens kept at each site; none where it is solved task by task.
+    /// Share of arriving tokens kept at each site; none where it is solved task by task, and where the count is free.
     pub keep_ratio: Option<f64>,
     /// What the file asks for; none for `dense`.
     pub amount: Option<Amount>,
@@ -186,6 +191,17 @@ pub enum Amount {
     AchievedReduction(f64),
     /// Share of arriving tokens kept at each site.
     KeepRatio(f64),
+    /// FLOPs reduction to be achieved on each task by the threshold of a rule of free count, found on the items of the split `tune`.
+    Calibrated(f64),
+    /// As much as a rule of free count decides with its options.
+    Free,
+}
+
+impl Amount {
+    /// Whether it is for rules of free count; every other amount is for the other rules.
+    pub fn is_of_free_counts(self) -> bool {
+        matches!(self, Self::Calibrated(_) | Self::Free)
+    }
 }
 
 /// `sample`: a seeded draw from the trials that are not the baseline's.

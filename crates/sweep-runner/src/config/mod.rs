@@ -9,6 +9,7 @@
 
 mod catalog;
 mod claim;
+mod counts;
 mod error;
 mod experiment;
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::schedules;
 use super::selectors::{self, Axes, find_positions};
 use super::strategies;
 use super::wire::{WireExperiment, WireModel};
-use super::{resolve_claim, resolve_tasks};
+use super::{counts, resolve_claim, resolve_tasks};
 
 impl WireExperiment {
     pub(super) fn resolve(self, text: &str, catalog: &dyn Catalog) -> Result<Experiment, Fault> {
@@ -43,6 +43,7 @@ impl WireExperiment {
             )
             .hint("for example `schedule: { sites: paper, flops_reduction: [0.1, 0.2, 0.3] }`"));
         }
+        counts::check(&self.schedules, &self.strategies.value, &strategies)?;
         let axes = Axes {
             models: &models,
             tasks: &tasks,

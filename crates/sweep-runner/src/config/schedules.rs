@@ -14,7 +14,7 @@ pub(super) fn resolve(blocks: &[WireSchedule], models: &[ModelFacts]) -> Result<
 }
 
 fn resolve_block(block: &WireSchedule, models: &[ModelFacts]) -> Result<Schedule, Fault> {
-    let amounts = amounts(&block.amounts)?;
+    let amounts = amounts(block)?;
     let sites = site_axis(&block.sites)?;
     let points = models.iter().map(|model| points(block, &sites, &amounts, model)).collect::<Result<_, _>>()?;
     Ok(Schedule { sites, amounts: amounts.into_iter().map(|amount| amount.value).collect(), points })
@@ -34,8 +34,11 @@ fn points(
             let solved = match amount.value {
                 Amount::FlopsReduction(target) => solve_keep_ratio(&sites, model.n_layer(), target).map(Some),
                 // What no ratio gives nominally, none achieves: real sequences lose no larger share.
-                Amount::AchievedReduction(target) => solve_keep_ratio(&sites, model.n_layer(), target).map(|_| None),
+                Amount::AchievedReduction(target) | Amount::Calibrated(target) => {
+                    solve_keep_ratio(&sites, model.n_layer(), target).map(|_| None)
+                }
                 Amount::KeepRatio(keep_ratio) => Ok(Some(keep_ratio)),
+                Amount::Free => Ok(None),
             };
             let keep_ratio = solved.map_err(|error| {
                 let hint = match axis {
@@ -99,8 +102,16 @@ fn beyond(error: &ScheduleError, sites: &Located<WireSites>, model: &ModelFacts)
     Fault::new(span, format!("`{}`: {error}", model.reference)).label("no such layer").maybe_hint(error.hint())
 }
 
-fn amounts(amounts: &WireAmounts) -> Result<Vec<Located<Amount>>, Fault> {
-    match amounts {
+fn amounts(block: &WireSchedule) -> Result<Vec<Located<Amount>>, Fault> {
+    match &block.amounts {
+        WireAmounts::Free => Ok(vec![located(block.span, Amount::Free)]),
+        WireAmounts::Calibrated(values) => {
+            refuse_duplicates(values, "`achieved`", PartialEq::eq, ToString::to_string)?;
+            let amount = |value: &Located<f64>| {
+                check_reduction(value).map(|()| located(value.span, Amount::Calibrated(value.value)))
+            };
+            values.iter().map(amount).collect()
+        }
         WireAmounts::FlopsReduction(values) => {
             refuse_duplicates(values, "`flops_reduction`", PartialEq::eq, ToString::to_string)?;
             values

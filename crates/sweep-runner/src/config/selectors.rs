@@ -88,7 +88,7 @@ impl Axes<'_> {
         let mut values: Vec<f64> = amounts
             .filter_map(|amount| match (amount, name) {
                 (Amount::FlopsReduction(value), "flops_reduction")
-                | (Amount::AchievedReduction(value), ACHIEVED)
+                | (Amount::AchievedReduction(value) | Amount::Calibrated(value), ACHIEVED)
                 | (Amount::KeepRatio(value), "keep_ratio") => Some(*value),
                 _ => None,
             })

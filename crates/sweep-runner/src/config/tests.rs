@@ -452,3 +452,35 @@ fn refusals_of_claims_about_probes() {
         edit("a quantity", &listed(&format!("{divergence}, {rows}, {sides}, quantity: loss"))),
     ]));
 }
+
+#[test]
+fn refusals_of_free_counts() {
+    snapshot!(refusals(&[
+        edit("a ratio for a free count", "strategies: [dense, top_p]"),
+        edit("a free count beside a ratio", "strategies: [dense, top_k, top_p]"),
+        edit("no ratio for others", "strategies: [dense, top_k, top_p]\nschedule: { sites: paper }"),
+        edit("sites alone where no count is free", "schedule: { sites: paper }"),
+        edit("nothing to calibrate", "schedule: { sites: paper, calibrate: { achieved: 0.2 } }"),
+        edit(
+            "an amount that nobody takes",
+            "strategies: [dense, top_p]\nschedule: [{ sites: paper }, { sites: paper, keep_ratio: 0.9 }]",
+        ),
+        edit(
+            "calibrated and a ratio",
+            "strategies: [dense, top_p]\nschedule: { sites: paper, keep_ratio: 0.9, calibrate: { achieved: 0.2 } }"
+        ),
+        edit("calibrated to nothing", "strategies: [dense, top_p]\nschedule: { sites: paper, calibrate: 0.2 }"),
+        edit(
+            "calibrated to a percentage",
+            "strategies: [dense, top_p]\nschedule: { sites: paper, calibrate: { achieved: 20 } }"
+        ),
+        edit(
+            "calibrated to what is out of reach",
+            "strategies: [dense, top_p]\nschedule: { sites: [15], calibrate: { achieved: 0.2 } }"
+        ),
+        edit(
+            "excluded by a ratio",
+            "strategies: [dense, top_p]\nschedule: { sites: paper }\nexclude: [{ keep_ratio: 0.9 }]",
+        ),
+    ]));
+}

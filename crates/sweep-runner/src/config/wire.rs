@@ -66,6 +66,8 @@ pub(super) struct WireSeeds {
 pub(super) struct WireSchedule {
     pub(super) sites: Located<WireSites>,
     pub(super) amounts: WireAmounts,
+    /// The whole block.
+    pub(super) span: Span,
 }
 
 /// Where tokens are reduced.
@@ -82,6 +84,9 @@ pub(super) enum WireAmounts {
     FlopsReduction(Vec<Located<f64>>),
     AchievedReduction(Vec<Located<f64>>),
     KeepRatio(Vec<Located<f64>>),
+    Calibrated(Vec<Located<f64>>),
+    /// Sites alone.
+    Free,
 }
 
 /// `sample`.
@@ -292,12 +297,19 @@ pub(super) fn option_value(node: &Node, what: &str) -> Result<Located<OptionValu
 
 impl WireSchedule {
     fn read(node: &Node) -> Result<Self, Fault> {
-        let fields = node.fields("`schedule`", &["sites", "flops_reduction", "keep_ratio"])?;
+        let fields = node.fields("`schedule`", &["sites", "flops_reduction", "keep_ratio", "calibrate"])?;
         let sites = fields.need("sites", "for example `sites: paper` or `sites: [3, 5, 7]`")?;
         let numbers = |node: &Node, what: &str| {
             node.one_or_more(what)?.iter().map(|value| value.number(what)).collect::<Result<Vec<_>, _>>()
         };
-        let amounts = match (fields.get("flops_reduction"), fields.get("keep_ratio")) {
+        let (reduction, ratio) = (fields.get("flops_reduction"), fields.get("keep_ratio"));
+        if let (Some(_), Some(other)) = (fields.get("calibrate"), reduction.or(ratio)) {
+            let span = fields.key("calibrate").unwrap_or(other.span);
+            return Err(Fault::new(span, "a schedule takes calibrate, or flops_reduction or keep_ratio, not both")
+                .label("for rules of free count alone")
+                .hint("make `schedule` a list of two blocks to run both"));
+        }
+        let amounts = match (reduction, ratio) {
             (Some(node), None) => match achieved(node)? {
                 Some(values) => WireAmounts::AchievedReduction(numbers(values, "`achieved`")?),
                 None => WireAmounts::FlopsReduction(numbers(node, "`flops_reduction`")?),
@@ -309,13 +321,16 @@ impl WireSchedule {
                     .label("beside flops_reduction")
                     .hint("make `schedule` a list of two blocks to run both"));
             }
-            (None, None) => {
-                return Err(Fault::new(fields.span, "a schedule needs flops_reduction or keep_ratio")
-                    .label("in this map")
-                    .hint("for example `flops_reduction: [0.1, 0.2, 0.3]`"));
-            }
+            (None, None) => match fields.get("calibrate") {
+                Some(node) => {
+                    let hint = "for example `calibrate: { achieved: 0.2 }`";
+                    let fields = node.fields("`calibrate`", &["achieved"])?;
+                    WireAmounts::Calibrated(numbers(fields.need("achieved", hint)?, "`achieved`")?)
+                }
+                None => WireAmounts::Free,
+            },
         };
-        Ok(Self { sites: Located { value: WireSites::read(sites)?, span: sites.span }, amounts })
+        Ok(Self { sites: Located { value: WireSites::read(sites)?, span: sites.span }, amounts, span: fields.span })
     }
 }
 

@@ -186,15 +186,19 @@ fn schedule(schedule: &Schedule) -> String {
     let flops = amounts(|amount| if let Amount::FlopsReduction(value) = amount { Some(*value) } else { None });
     let achieved = amounts(|amount| if let Amount::AchievedReduction(value) = amount { Some(*value) } else { None });
     let kept = amounts(|amount| if let Amount::KeepRatio(value) = amount { Some(*value) } else { None });
-    // A block has one kind of amounts.
-    let amount = if !kept.is_empty() {
-        ("keep_ratio", json(&kept))
-    } else if achieved.is_empty() {
-        ("flops_reduction", json(&flops))
-    } else {
-        ("flops_reduction", map(&[("achieved", json(&achieved))]))
-    };
-    map(&[("sites", sites), amount])
+    let calibrated = amounts(|amount| if let Amount::Calibrated(value) = amount { Some(*value) } else { None });
+    // A block has one kind of amounts, or none.
+    let values = [
+        ("flops_reduction", flops, false),
+        ("flops_reduction", achieved, true),
+        ("keep_ratio", kept, false),
+        ("calibrate", calibrated, true),
+    ];
+    let mut entries = vec![("sites", sites)];
+    for (key, values, achieved) in values.into_iter().filter(|(_, values, _)| !values.is_empty()) {
+        entries.push((key, if achieved { map(&[("achieved", json(&values))]) } else { json(&values) }));
+    }
+    map(&entries)
 }
 
 fn selector(selector: &Selector) -> String {
@@ -281,10 +285,11 @@ mod tests {
              models: [{ path: builtin:mamba2-world, tokenizer: EleutherAI/gpt-neox-20b }, builtin:mamba-world]\ntasks: [world_lambada, world_piqa]\n\
              protocols: [context, aligned, upstream]\n\
              strategies: [dense, { random: { seeds: [0, 1] } }, { top_k: { importance: [clip, dt_mean] } }, \
-             { top_k: { importance: clip } }, { utrc: { q: [0, 0.25, 1] } }, uniform]\n\
+             { top_k: { importance: clip } }, { utrc: { q: [0, 0.25, 1] } }, { top_p: { p: 0.8 } }, uniform]\n\
              schedule: [{ sites: paper, flops_reduction: [0.1, 0.2] }, { sites: [3, 5], keep_ratio: 0.9 }, \
              { sites: { start: 2, every: 3, count: 2 }, keep_ratio: 0.5 }, { sites: { single: [4] }, keep_ratio: 0.7 }, \
-             { sites: { single: all }, keep_ratio: 0.6 }, { sites: paper, flops_reduction: { achieved: [0.1, 0.15] } }]\n\
+             { sites: { single: all }, keep_ratio: 0.6 }, { sites: paper, flops_reduction: { achieved: [0.1, 0.15] } }, \
+             { sites: paper }, { sites: [6, 9], calibrate: { achieved: [0.1, 0.15] } }]\n\
              exclude: [{ strategy: utrc, q: 0.25, flops_reduction: 0.1, reason: 'too: slow' }, { sites: [3, 5], model: builtin:mamba-world }, \
              { keep_ratio: 0.9, task: world_piqa }, { flops_reduction: { achieved: 0.15 }, task: world_piqa }, { protocol: [upstream], seed: 1 }, { sites: paper, strategy: uniform }]\n\
              zip: [{ model: builtin:mamba2-world }, { model: builtin:mamba-world, flops_reduction: 0.2 }]\n\

@@ -172,10 +172,11 @@ fn value(trial: &PlannedTrial, axis: Axis) -> Option<String> {
             Amount::FlopsReduction(share) => {
                 format!("{} % nominal FLOPs reduction", report::text::number(percent(share)))
             }
-            Amount::AchievedReduction(share) => {
+            Amount::AchievedReduction(share) | Amount::Calibrated(share) => {
                 format!("{} % achieved FLOPs reduction", report::text::number(percent(share)))
             }
             Amount::KeepRatio(share) => format!("keep_ratio {}", report::text::number(share)),
+            Amount::Free => "free counts".to_owned(),
         }),
     }
 }

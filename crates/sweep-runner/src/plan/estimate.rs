@@ -17,7 +17,7 @@ pub const ASSUMED_CUDA_FLOPS_PER_S: f64 = 5e12;
 /// Estimated cost of a cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Estimate {
-    /// FLOPs of blocks and head, from mean lengths and the nominal reduction.
+    /// FLOPs of blocks and head, from mean lengths and the nominal reduction; of a free count as if every token were kept.
     pub flops: f64,
     /// FLOPs over the assumed rate of the device.
     pub seconds: f64,
@@ -33,7 +33,8 @@ impl std::ops::Add for Estimate {
 
 impl Estimate {
     pub(super) fn of(trial: &PlannedTrial, model: &ModelFacts, task: &PlannedTask, items: usize) -> Self {
-        let kept = 1.0 - trial.key.flops_reduction_nominal;
+        // A free count is known once it has run: nothing is taken for removed.
+        let kept = 1.0 - trial.key.flops_reduction_nominal.unwrap_or(0.0);
         let choice_tokens = task.choices as f64 * task.mean_choice_tokens;
         // Where the context alone is reduced, it is computed once an item; elsewhere each choice runs whole.
         let shares_context =

@@ -8,7 +8,7 @@ use reduction_strategies::options::OptionValue;
 use reduction_strategies::schedule::nominal_flops_reduction;
 
 use super::achieved::Solver;
-use super::{GridError, MAX_CELLS, PlannedTrial, Setting, ids, matching};
+use super::{GridError, MAX_CELLS, PlannedTrial, Setting, calibrated, ids, matching};
 use crate::code;
 use crate::config::{Amount, Catalog, Experiment, ModelFacts, PlannedTask, SchedulePoint, Variant};
 
@@ -29,7 +29,11 @@ pub(super) fn expand(experiment: &Experiment, setting: &Setting, catalog: &dyn C
             experiment.schedules.iter().flat_map(|schedule| schedule.points[index].iter().cloned()).collect();
         for (protocol_index, &protocol) in experiment.protocols.iter().enumerate() {
             for variant in &experiment.strategies {
-                let points = if variant.is_dense() { &dense[..] } else { &points };
+                let served = |point: &&SchedulePoint| {
+                    point.amount.is_some_and(|amount| amount.is_of_free_counts() == variant.is_free())
+                };
+                let points: Vec<&SchedulePoint> =
+                    if variant.is_dense() { dense.iter().collect() } else { points.iter().filter(served).collect() };
                 let code = code::of(Some(&variant.strategy), &setting.device);
                 let own_seed = [experiment.seed];
                 let seeds = if variant.seeds.is_empty() { &own_seed[..] } else { &variant.seeds };
@@ -47,7 +51,7 @@ pub(super) fn expand(experiment: &Experiment, setting: &Setting, catalog: &dyn C
                 let how = positions.iter().flat_map(|positions| seeds.iter().map(move |seed| (*positions, *seed)));
                 let how: Vec<(Option<Positions>, u64)> = how.collect();
                 for (point, &(positions, seed)) in
-                    points.iter().flat_map(|point| how.iter().map(move |how| (point, how)))
+                    points.iter().flat_map(|point| how.iter().map(move |how| (*point, how)))
                 {
                     let mut key = key(experiment, setting, model, protocol, variant, point, seed);
                     key.strategy_params = params(variant, positions);
@@ -59,18 +63,21 @@ pub(super) fn expand(experiment: &Experiment, setting: &Setting, catalog: &dyn C
                         amount: point.amount,
                         task: None,
                         achieved: None,
+                        calibrate: None,
                         positions,
                     };
                     let trials = match point.amount {
                         Some(Amount::AchievedReduction(target)) => {
                             each_task(experiment, &mut solver, protocol_index, &trial, point, target)?
                         }
+                        Some(Amount::Calibrated(target)) => {
+                            calibrated::each_task(experiment, catalog, &trial, model, target)
+                        }
                         _ => vec![trial],
                     };
                     for mut trial in trials {
-                        let keep_ratio = trial.key.keep_ratio;
-                        trial.key.flops_reduction_nominal =
-                            nominal_flops_reduction(&trial.key.sites, model.n_layer(), keep_ratio);
+                        let nominal = |ratio| nominal_flops_reduction(&trial.key.sites, model.n_layer(), ratio);
+                        trial.key.flops_reduction_nominal = trial.key.keep_ratio.map(nominal);
                         trial.key.trial_id = ids::trial_id(&trial, model, experiment.upstream_batch_size);
                         if seen.insert(trial.key.trial_id.clone()) {
                             grid.trials.push(trial);
@@ -101,7 +108,7 @@ fn each_task(
         own.key.flops_reduction_asked = Some(target);
         if matching::runs(experiment, &own, task) {
             let solution = solver.solve((trial.model, index, protocol), &trial.strategy, point, target)?;
-            own.key.keep_ratio = solution.keep_ratio;
+            own.key.keep_ratio = Some(solution.keep_ratio);
             own.achieved = Some(solution.achieved);
         }
         Ok(own)
@@ -142,10 +149,14 @@ fn key(
         importance_source: word("source"),
         schedule: point.schedule.clone(),
         sites: point.sites.clone(),
-        // Solved later where there is none.
-        keep_ratio: point.keep_ratio.unwrap_or(1.0),
-        flops_reduction_nominal: 0.0,
+        // Solved later where there is none and the count is not free.
+        keep_ratio: match point.amount {
+            Some(amount) if amount.is_of_free_counts() => None,
+            _ => Some(point.keep_ratio.unwrap_or(1.0)),
+        },
+        flops_reduction_nominal: None,
         flops_reduction_asked: None,
+        calibration: None,
         protocol: protocol.name.to_owned(),
         seed,
         split: experiment.split,

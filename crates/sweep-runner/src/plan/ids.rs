@@ -43,7 +43,51 @@ pub(super) fn trial_id(trial: &PlannedTrial, model: &ModelFacts, upstream_batch_
         parts["flops_reduction_asked"] = json!(asked);
         parts["task"] = json!(trial.task);
     }
+    // What was asked for, and what was found: a task may have the threshold of another trial by accident.
+    if let Some(request) = &trial.calibrate {
+        parts["options"][request.option] = json!(trial.key.calibration.as_ref().map(|found| found.value));
+        parts["calibrated"] = json!(request.option);
+    }
     add_split(&mut parts, trial);
+    digest(&parts)
+}
+
+/// Raised whenever the search for a threshold changes: thresholds that were found before are then looked for again.
+const CALIBRATION_VERSION: u32 = 1;
+
+/// Stable name of the search for a threshold: everything that can change what is found. The items are those of the split `tune`,
+/// whatever the experiment sees.
+pub(super) fn calibration_id(
+    trial: &PlannedTrial,
+    (model, task): (&ModelFacts, &PlannedTask),
+    upstream_batch_size: usize,
+    option: &str,
+) -> String {
+    let key = &trial.key;
+    let mut parts = json!({
+        "schema_version": SCHEMA_VERSION,
+        "calibration_version": CALIBRATION_VERSION,
+        "weights": model.weights_digest,
+        "tokenizer": model.tokenizer_digest,
+        "task": task.name,
+        "data": task.data_digest,
+        "strategy": key.strategy,
+        "strategy_version": trial.strategy.registration.version,
+        "options": trial.strategy.options,
+        "option": option,
+        "flops_reduction_asked": key.flops_reduction_asked,
+        "sites": key.sites,
+        "protocol": key.protocol,
+        "positions": trial.positions.map(Positions::name),
+        "seed": key.seed,
+        "limit": key.limit,
+        "device": key.device,
+        "dtype": key.dtype,
+    });
+    parts["options"][option] = Value::Null;
+    if pads(&key.protocol) {
+        parts["upstream_batch_size"] = json!(upstream_batch_size);
+    }
     digest(&parts)
 }
 

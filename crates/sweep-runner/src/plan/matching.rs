@@ -77,15 +77,15 @@ fn holds(condition: &Condition, trial: &PlannedTrial, task: &PlannedTask) -> Opt
         }
         Condition::FlopsReduction(values) => match trial.amount? {
             Amount::FlopsReduction(asked) => Some(values.contains(&asked)),
-            Amount::AchievedReduction(_) | Amount::KeepRatio(_) => None,
+            _ => None,
         },
         Condition::AchievedReduction(values) => match trial.amount? {
-            Amount::AchievedReduction(asked) => Some(values.contains(&asked)),
-            Amount::FlopsReduction(_) | Amount::KeepRatio(_) => None,
+            Amount::AchievedReduction(asked) | Amount::Calibrated(asked) => Some(values.contains(&asked)),
+            _ => None,
         },
         Condition::KeepRatio(values) => match trial.amount? {
             Amount::KeepRatio(asked) => Some(values.contains(&asked)),
-            Amount::FlopsReduction(_) | Amount::AchievedReduction(_) => None,
+            _ => None,
         },
         Condition::Seed(values) => trial.strategy.registration.seeded.then(|| values.contains(&key.seed)),
         Condition::PaperSites => trial.amount.map(|_| key.schedule == "paper"),

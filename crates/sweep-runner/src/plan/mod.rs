@@ -6,6 +6,7 @@
 
 mod achieved;
 mod build;
+mod calibrated;
 mod claim;
 mod claim_rows;
 mod error;
@@ -22,6 +23,7 @@ mod types;
 
 pub use achieved::TOLERANCE;
 pub use build::build;
+pub use calibrated::Request;
 pub use error::{GridError, MAX_CELLS, Missed};
 pub use estimate::{ASSUMED_CPU_FLOPS_PER_S, ASSUMED_CUDA_FLOPS_PER_S, Estimate};
 pub use probes::ProbeCell;

@@ -21,8 +21,9 @@ struct Group {
     seeds: BTreeSet<u64>,
     sites: Vec<String>,
     asked: Vec<String>,
-    keep: (f64, f64),
-    nominal: (f64, f64),
+    /// None where the count is free.
+    keep: Option<(f64, f64)>,
+    nominal: Option<(f64, f64)>,
     cells: usize,
     items: usize,
     estimate: Estimate,
@@ -62,7 +63,11 @@ pub fn write_table(plan: &ExperimentPlan, out: &mut dyn Write) -> io::Result<()>
     if !plan.cells.is_empty() {
         writeln!(out, "\n{}", table(plan).trim_fmt())?;
     }
+    if plan.cells.iter().any(|cell| plan.trial_of(cell).key.keep_ratio.is_none()) {
+        writeln!(out, "\nfree counts are measured when run: estimates assume that they keep every token")?;
+    }
     write_solved(plan, out)?;
+    write_calibrated(plan, out)?;
     write_probes(plan, out)?;
     write_excluded(plan, out)?;
     if plan.duplicates > 0 {
@@ -86,7 +91,7 @@ fn write_solved(plan: &ExperimentPlan, out: &mut dyn Write) -> io::Result<()> {
         let ratio = format!(
             "{:>6} %  keep_ratio {:<8} achieves {:.2} %",
             number(asked * 100.0),
-            number(key.keep_ratio),
+            number(key.keep_ratio.unwrap_or(1.0)),
             achieved * 100.0
         );
         let line = [place, task.clone(), ratio];
@@ -105,6 +110,25 @@ fn write_solved(plan: &ExperimentPlan, out: &mut dyn Write) -> io::Result<()> {
         }
         last = place;
         writeln!(out, "  {task:<width$}  {ratio}")?;
+    }
+    Ok(())
+}
+
+/// The thresholds of calibrated trials: one line per model, protocol, sites, task, rule and reduction.
+fn write_calibrated(plan: &ExperimentPlan, out: &mut dyn Write) -> io::Result<()> {
+    let mut head = "\nachieved FLOPs reductions, calibrated on the items of `tune`:";
+    for trial in &plan.trials {
+        let (key, Some(request)) = (&trial.key, &trial.calibrate) else { continue };
+        let (option, task) = (request.option, trial.task.as_deref().unwrap_or_default());
+        let found = match &key.calibration {
+            Some(found) => format!("{option} {} achieves {:.2} % there", number(found.value), found.achieved * 100.0),
+            None => format!("{option} is found when run"),
+        };
+        if !head.is_empty() {
+            writeln!(out, "{}", std::mem::take(&mut head))?;
+        }
+        let place = format!("{}, {}, {}", terminal(&key.model), key.protocol, short_sites(&key.schedule));
+        writeln!(out, "  {place}, {} on {task}: {} %, {found}", key.strategy, number(request.target * 100.0))?;
     }
     Ok(())
 }
@@ -171,8 +195,8 @@ fn table(plan: &ExperimentPlan) -> Table {
             format!("  {}", group.title()),
             listed(&group.sites),
             listed(&group.asked),
-            range(group.keep, 4),
-            range(group.nominal, 3),
+            group.keep.map_or_else(|| "free".to_owned(), |keep| range(keep, 4)),
+            group.nominal.map_or_else(|| "measured when run".to_owned(), |nominal| range(nominal, 3)),
             group.cells.to_string(),
             group.items.to_string(),
             flops(group.estimate.flops),
@@ -199,8 +223,8 @@ fn groups(plan: &ExperimentPlan) -> Vec<Group> {
                 seeds: BTreeSet::new(),
                 sites: Vec::new(),
                 asked: Vec::new(),
-                keep: (f64::INFINITY, f64::NEG_INFINITY),
-                nominal: (f64::INFINITY, f64::NEG_INFINITY),
+                keep: None,
+                nominal: None,
                 cells: 0,
                 items: 0,
                 estimate: Estimate::default(),
@@ -241,12 +265,12 @@ impl Group {
                 Some(Amount::FlopsReduction(target)) => format!("flops {}", number(target)),
                 Some(Amount::AchievedReduction(target)) => format!("achieved {}", number(target)),
                 Some(Amount::KeepRatio(ratio)) => format!("keep {}", number(ratio)),
-                None => String::new(),
+                Some(Amount::Calibrated(target)) => format!("calibrated {}", number(target)),
+                Some(Amount::Free) | None => String::new(),
             },
         );
-        self.keep = (self.keep.0.min(trial.key.keep_ratio), self.keep.1.max(trial.key.keep_ratio));
-        let nominal = trial.key.flops_reduction_nominal;
-        self.nominal = (self.nominal.0.min(nominal), self.nominal.1.max(nominal));
+        widen(&mut self.keep, trial.key.keep_ratio);
+        widen(&mut self.nominal, trial.key.flops_reduction_nominal);
         self.cells += 1;
         self.items += cell.items;
         self.estimate = self.estimate + cell.estimate;
@@ -266,8 +290,10 @@ fn telling_options(plan: &ExperimentPlan, trial: &PlannedTrial) -> Vec<String> {
         strategy.registration.options.iter().any(|info| info.name == name && OptionValue::from(info.default) == *value)
     };
     let options = strategy.options.iter();
+    // A calibrated threshold differs from task to task; the lines below the table give it.
+    let is_found = |name: &str| trial.calibrate.as_ref().is_some_and(|request| request.option == name);
     let mut telling: Vec<String> = options
-        .filter(|(name, value)| varies(name, value) || !is_default(name, value))
+        .filter(|(name, value)| !is_found(name) && (varies(name, value) || !is_default(name, value)))
         .map(|(name, value)| format!("{name} {value}"))
         .collect();
     let others = || plan.trials.iter().filter_map(|other| other.positions);
@@ -277,6 +303,14 @@ fn telling_options(plan: &ExperimentPlan, trial: &PlannedTrial) -> Vec<String> {
         telling.push(format!("positions {}", positions.name()));
     }
     telling
+}
+
+/// Takes a value into a range.
+fn widen(range: &mut Option<(f64, f64)>, value: Option<f64>) {
+    if let Some(value) = value {
+        let (low, high) = range.get_or_insert((value, value));
+        (*low, *high) = (low.min(value), high.max(value));
+    }
 }
 
 fn add_new(list: &mut Vec<String>, word: String) {

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use evaluation::tasks::{Prompting, TaskRef};
 use evaluation::{Positions, Shapes};
-use records::schema::TrialKey;
+use records::schema::{Calibration, TrialKey};
 
 use super::{Cell, ExperimentPlan, GridError, PlannedTrial, Reason, Setting, build, to_json, write_table};
 use crate::config::fake::{CATALOG, FakeCatalog, edited, layer};
@@ -43,7 +43,12 @@ fn cells(plan: &ExperimentPlan) -> Vec<String> {
         let key = &plan.trial_of(cell).key;
         format!(
             "{}, {}, {}, {}, keep_ratio {:.4}, {}",
-            key.model, key.protocol, key.strategy, key.schedule, key.keep_ratio, cell.task
+            key.model,
+            key.protocol,
+            key.strategy,
+            key.schedule,
+            key.keep_ratio.unwrap(),
+            cell.task
         )
     };
     plan.cells.iter().map(words).collect()
@@ -68,9 +73,13 @@ fn the_grid_is_a_product_with_one_dense_trial_per_model_and_protocol() {
     let dense: Vec<_> = plan.trials.iter().filter(|trial| trial.key.strategy == "dense").collect();
     assert_eq!(dense.len(), 4);
     assert!(
-        dense.iter().all(|trial| trial.key.keep_ratio.to_bits() == 1.0_f64.to_bits() && trial.key.sites.is_empty())
+        dense
+            .iter()
+            .all(|trial| trial.key.keep_ratio.unwrap().to_bits() == 1.0_f64.to_bits() && trial.key.sites.is_empty())
     );
-    assert!(dense.iter().all(|trial| trial.key.flops_reduction_nominal.to_bits() == 0 && trial.amount.is_none()));
+    assert!(
+        dense.iter().all(|trial| trial.key.flops_reduction_nominal.unwrap().to_bits() == 0 && trial.amount.is_none())
+    );
     assert_eq!(ids(&plan).len(), plan.cells.len());
 }
 
@@ -96,8 +105,8 @@ fn a_trial_key_is_filled_completely() {
 fn one_target_gives_each_depth_its_own_ratio() {
     let plan = plan(BOTH);
     let ratios: Vec<_> = plan.trials.iter().filter(|trial| trial.amount.is_some()).map(|trial| &trial.key).collect();
-    assert!((ratios[0].keep_ratio - ratios[1].keep_ratio).abs() > 1e-4);
-    assert!(ratios.iter().all(|key| (key.flops_reduction_nominal - 0.2).abs() < 1e-9));
+    assert!((ratios[0].keep_ratio.unwrap() - ratios[1].keep_ratio.unwrap()).abs() > 1e-4);
+    assert!(ratios.iter().all(|key| (key.flops_reduction_nominal.unwrap() - 0.2).abs() < 1e-9));
 }
 
 #[test]
@@ -495,4 +504,112 @@ fn a_claim_pools_the_tasks_of_an_achieved_reduction() {
     assert_eq!(comparisons[0].setting, "20 % achieved FLOPs reduction");
     assert_eq!(comparisons[0].tasks, ["world_lambada", "world_piqa"]);
     assert_eq!((comparisons[0].lower.trials.len(), comparisons[0].higher.trials.len()), (4, 2));
+}
+
+const FREE: &str = "tasks: [world_lambada, world_piqa]\nprotocols: [context, upstream]\n\
+                    strategies: [dense, top_k, { top_p: { p: [0.8, 0.9] } }]\n\
+                    schedule: [{ sites: paper, flops_reduction: 0.2 }, { sites: paper }, { sites: [3, 5], calibrate: { achieved: [0.1, 0.2] } }]";
+
+#[test]
+fn a_free_count_takes_sites_alone_and_is_measured_when_run() {
+    let plan = plan(FREE);
+    let own = |strategy: &str| plan.trials.iter().filter(|trial| trial.key.strategy == strategy).collect::<Vec<_>>();
+    assert_eq!(own("top_k").len(), 2, "one for each protocol: a block of sites alone is not for it");
+    assert!(own("top_k").iter().all(|trial| trial.key.keep_ratio.is_some() && trial.calibrate.is_none()));
+    // For each protocol two values of `p` at the sites of the paper, and two reductions on two tasks.
+    assert_eq!(own("top_p").len(), 2 * (2 + 2 * 2));
+    assert_eq!(plan.duplicates, 2 * 2 * 2, "a calibrated `p` is not the one in the file");
+    for trial in own("top_p") {
+        let key = &trial.key;
+        assert_eq!((key.keep_ratio, key.flops_reduction_nominal, &key.calibration), (None, None, &None));
+        assert_eq!(trial.uncalibrated().is_some(), key.schedule == "sites 3,5");
+    }
+    // Estimates assume that nothing is removed.
+    let estimate = |strategy: &str| {
+        let own = |cell: &&Cell| plan.trial_of(cell).key.strategy == strategy;
+        plan.cells.iter().find(own).unwrap().estimate.flops
+    };
+    assert!((estimate("top_p") - estimate("dense")).abs() < 1.0 && estimate("top_k") < estimate("dense"));
+    snapshot!(table(&plan));
+}
+
+#[test]
+fn free_counts_change_no_other_id() {
+    let with =
+        "strategies: [dense, top_k, top_p]\nschedule: [{ sites: paper, flops_reduction: 0.2 }, { sites: paper }]";
+    let (without, with) = (plan(""), plan(with));
+    assert!(ids(&with).is_superset(&ids(&without)));
+    assert_eq!(with.cells.len(), without.cells.len() + 1);
+}
+
+/// Knows a threshold for every request.
+struct Calibrated(f64);
+
+impl Catalog for Calibrated {
+    fn model(&self, reference: &str) -> Result<ModelFacts, CatalogError> {
+        CATALOG.model(reference)
+    }
+
+    fn choose_tokenizer(&self, reference: &str, tokenizer: Option<&str>) -> Result<(), CatalogError> {
+        CATALOG.choose_tokenizer(reference, tokenizer)
+    }
+
+    fn task(&self, task: &TaskRef, prompting: Prompting) -> Result<PlannedTask, CatalogError> {
+        CATALOG.task(task, prompting)
+    }
+
+    fn shapes(
+        &self,
+        model: &str,
+        task: &TaskRef,
+        items: ItemChoice,
+        protocols: &[evaluation::Scoring],
+    ) -> Result<Vec<Shapes>, CatalogError> {
+        CATALOG.shapes(model, task, items, protocols)
+    }
+
+    fn calibration(&self, _request: &str) -> Option<Calibration> {
+        Some(Calibration { option: "p".to_owned(), value: self.0, achieved: 0.199, items: 240 })
+    }
+}
+
+#[test]
+fn a_calibrated_trial_is_named_by_what_was_asked_for_and_by_what_was_found() {
+    let plan = |p: f64| plan_with(FREE, &Setting::default(), &Calibrated(p)).unwrap();
+    let (one, other) = (plan(0.75), plan(0.5));
+    let calibrated = |plan: &ExperimentPlan| -> Vec<PlannedTrial> {
+        plan.trials.iter().filter(|trial| trial.calibrate.is_some()).cloned().collect()
+    };
+    let ids = |plan: &ExperimentPlan| -> BTreeSet<String> {
+        calibrated(plan).into_iter().map(|trial| trial.key.trial_id).collect()
+    };
+    assert_eq!(ids(&one).len(), 2 * 2 * 2, "protocols, reductions and tasks, whatever was found");
+    assert!(ids(&one).is_disjoint(&ids(&other)));
+    for trial in calibrated(&one) {
+        assert!(trial.uncalibrated().is_none());
+        assert!((trial.strategy.options.number("p") - 0.75).abs() < 1e-12);
+        assert!(trial.key.strategy_params.contains(r#""p":"calibrated""#), "{}", trial.key.strategy_params);
+        assert!(trial.key.reduction().is_achieved());
+    }
+    // Tasks of one reduction are one arm, though each has a threshold of its own.
+    let [first, second] = [0, 1].map(|index| calibrated(&one)[index].key.clone());
+    assert_ne!(first.trial_id, second.trial_id);
+    assert_eq!(first.arm(), second.arm());
+    // The request does not depend on what is found, nor on the value in the file.
+    let requests = |plan: &ExperimentPlan| -> Vec<_> {
+        calibrated(plan).into_iter().filter_map(|trial| trial.calibrate).collect()
+    };
+    assert_eq!(requests(&one), requests(&other));
+    assert!(table(&one).contains("p 0.75 achieves 19.90 % there"), "{}", table(&one));
+}
+
+#[test]
+fn a_claim_compares_a_calibrated_rule_with_a_solved_one() {
+    let plan = plan(
+        "strategies: [dense, top_k, top_p]\n\
+         schedule: [{ sites: paper, flops_reduction: { achieved: 0.2 } }, { sites: paper, calibrate: { achieved: 0.2 } }]\n\
+         claim: { expect: e, decide: [{ lower: { strategy: top_k, flops_reduction: { achieved: 0.2 } }, higher: { strategy: top_p }, margin: 1 }] }",
+    );
+    let comparisons = plan.claim.unwrap().comparisons;
+    assert_eq!((comparisons.len(), comparisons[0].setting.as_str()), (1, "20 % achieved FLOPs reduction"));
 }

@@ -12,7 +12,7 @@ use records::{Family, Split};
 use reduction_strategies::registry::Strategy;
 use serde::Serialize;
 
-use super::{Estimate, ProbeCell, ids};
+use super::{Estimate, ProbeCell, Request, ids};
 use crate::config::{Amount, ModelFacts, PlannedTask};
 
 /// Where a plan will run, as far as it can change results.
@@ -100,6 +100,9 @@ pub struct PlannedTrial {
     /// trial does not run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub achieved: Option<f64>,
+    /// The threshold that it is calibrated by; none for other trials, and where it does not run.
+    #[serde(skip)]
+    pub calibrate: Option<Request>,
     /// Positions of the kept tokens; none where nothing reads them: a recurrence, or `dense`.
     #[serde(skip)]
     pub positions: Option<Positions>,
@@ -234,6 +237,7 @@ impl ExperimentPlan {
     /// the trial with the lowest keep ratio.
     pub fn guarded(&self, model: usize) -> Vec<(String, &PlannedTrial)> {
         let mut lowest: Vec<&PlannedTrial> = Vec::new();
+        let ratio = |trial: &PlannedTrial| trial.key.keep_ratio.unwrap_or(1.0);
         for trial in self.trials.iter().filter(|trial| trial.model == model) {
             let same = |other: &&PlannedTrial| {
                 other.key.protocol == trial.key.protocol
@@ -241,7 +245,8 @@ impl ExperimentPlan {
                     && other.key.strategy_params == trial.key.strategy_params
             };
             match lowest.iter().position(same) {
-                Some(index) if trial.key.keep_ratio < lowest[index].key.keep_ratio => lowest[index] = trial,
+                // Of free counts the first one: they have no ratio.
+                Some(index) if ratio(trial) < ratio(lowest[index]) => lowest[index] = trial,
                 Some(_) => {}
                 None => lowest.push(trial),
             }
@@ -276,9 +281,10 @@ impl PlannedTrial {
         let key = &self.key;
         let mut words = vec![key.model.clone(), key.protocol.clone(), in_words(&key.strategy, &key.strategy_params)];
         if !key.sites.is_empty() {
-            let amount = match key.flops_reduction_asked {
-                Some(asked) => format!("achieved {asked}"),
-                None => format!("keep_ratio {:.4}", key.keep_ratio),
+            let amount = match (key.flops_reduction_asked, key.keep_ratio) {
+                (Some(asked), _) => format!("achieved {asked}"),
+                (None, Some(ratio)) => format!("keep_ratio {ratio:.4}"),
+                (None, None) => "free count".to_owned(),
             };
             words.push(format!("{} {amount}", key.schedule));
         }

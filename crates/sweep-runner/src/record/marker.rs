@@ -19,7 +19,8 @@ const TEXT: &str = "This folder holds results of `sweep run`, which writes and r
 const SHOWN: usize = 5;
 
 /// What a run and its report write at the top of a results folder; frames end in `.parquet` or are `trials.csv`.
-const OWN: [&str; 17] = [
+const OWN: [&str; 18] = [
+    "calibrations",
     "cells",
     "experiment.yaml",
     "figures",

@@ -2,6 +2,7 @@
 //! the crate `records`.
 
 pub mod aside;
+pub mod calibrations;
 pub mod lease;
 pub mod manifest;
 pub(crate) mod marker;

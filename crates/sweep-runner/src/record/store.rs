@@ -7,6 +7,7 @@
 //!                      groups.json          how many groups of items each cohort of cells has
 //!                      guards.json          outcome of the guards
 //!                      cells/<id>.json      one record per finished cell
+//!                      calibrations/<id>.json  thresholds that were found before a run
 //!                      parts/<group>.json   finished groups of cells that are not whole yet
 //!                      leases/<group>.json  who is running what
 //!                      manifests/<run>.json where and with what each process ran

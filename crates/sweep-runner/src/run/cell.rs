@@ -27,7 +27,8 @@ pub(crate) fn scoring(experiment: &Experiment, name: &str) -> Scoring {
 pub(crate) fn reduction(trial: &PlannedTrial) -> Reduction {
     Reduction {
         rule: trial.strategy.rule(),
-        keep_ratio: trial.key.keep_ratio,
+        // Not read where the count is free.
+        keep_ratio: trial.key.keep_ratio.unwrap_or(1.0),
         sites: trial.key.sites.clone(),
         seed: trial.key.seed,
         positions: trial.positions.unwrap_or_default(),

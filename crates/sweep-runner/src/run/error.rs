@@ -6,6 +6,7 @@ use miette::Diagnostic;
 use records::schema::Failure;
 use thiserror::Error;
 
+use super::calibrate::Unreached;
 use super::signals::Interrupt;
 use crate::library::LibraryError;
 use crate::record::store::StoreError;
@@ -53,10 +54,49 @@ pub enum RunError {
         /// What went wrong there.
         error: String,
     },
+    /// Reductions that no threshold achieves.
+    #[error("no threshold achieves the FLOPs reductions that are asked for, to half a point:{}", unreached(_0))]
+    #[diagnostic(help(
+        "ask for a reduction within the range, start at an earlier layer, or change the rule's other options"
+    ))]
+    Unreached(Vec<Unreached>),
+    /// A plan whose thresholds were not found before it was run.
+    #[error("the threshold of {trial} was not found yet")]
+    #[diagnostic(help("call `run::calibrate` and build the plan again before it runs"))]
+    Uncalibrated {
+        /// The trial in words.
+        trial: String,
+    },
     /// A signal asked the run to end.
     #[error("stopped by {0}; finished groups are kept")]
     #[diagnostic(help("run the same command again to go on"))]
     Interrupted(Interrupt),
+}
+
+fn unreached(all: &[Unreached]) -> String {
+    let percent = |share: f64| (share * 1e4).round() / 1e2;
+    let line = |one: &Unreached| {
+        let Unreached { place, target, option, bounds: (low, high), items, tried } = one;
+        let at =
+            |value: f64| tried.iter().find(|(tried, _)| tried.to_bits() == value.to_bits()).map(|(_, share)| *share);
+        let reach = match (at(*low), at(*high)) {
+            (Some(a), Some(b)) => {
+                let nearest = tried
+                    .iter()
+                    .map(|(_, share)| *share)
+                    .min_by(|a, b| (a - target).abs().total_cmp(&(b - target).abs()));
+                format!(
+                    "`{option}` from {low} to {high} achieves {} % to {} % on {items} items of `tune`, {} % at the nearest",
+                    percent(a.min(b)),
+                    percent(a.max(b)),
+                    percent(nearest.unwrap_or(a)),
+                )
+            }
+            _ => "the split `tune` has no items".to_owned(),
+        };
+        format!("\n{} % for {place}: {reach}", percent(*target))
+    };
+    all.iter().map(line).collect()
 }
 
 impl From<EvaluationError> for RunError {

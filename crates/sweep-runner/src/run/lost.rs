@@ -21,6 +21,6 @@ pub(super) fn cause(device: &Device, error: RunError) -> RunError {
             Ok(()) => error,
             Err(lost) => RunError::Device { error: lost.to_string() },
         },
-        RunError::Store(_) | RunError::Device { .. } | RunError::Failures { .. } | RunError::Interrupted(_) => error,
+        _ => error,
     }
 }

@@ -10,6 +10,7 @@
 
 mod alone;
 mod batch;
+mod calibrate;
 mod cell;
 mod error;
 mod groups;
@@ -45,6 +46,7 @@ use recorder::Recorder;
 use tasks::Tasks;
 use wait::Next;
 
+pub use calibrate::{Unreached, calibrate};
 pub use error::RunError;
 pub use memory::{default_budget, parse_bytes};
 pub use probes::{ProbeSummary, probes};
@@ -120,6 +122,9 @@ pub fn run(
     folder: &Path,
     options: &RunOptions,
 ) -> Result<RunSummary, RunError> {
+    if let Some(trial) = plan.trials.iter().find(|trial| trial.uncalibrated().is_some()) {
+        return Err(RunError::Uncalibrated { trial: trial.describe() });
+    }
     let store = Store::open(folder, plan, options.consent)?;
     store.write_plan(experiment, plan)?;
     let manifest = manifest::collect(experiment, plan, library.hub_commits());

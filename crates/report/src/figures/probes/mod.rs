@@ -16,6 +16,7 @@ mod state_divergence;
 use analysis::{Estimate, PooledRow, ProbeSet, Probes};
 use records::names::PROBES;
 use records::probes::{Key, ProbeRow};
+use records::schema::Asked;
 
 use super::{Failed, Figure, csv_line, estimate_fields};
 use crate::style::{self, Style};
@@ -146,7 +147,9 @@ fn label(set: &ProbeSet) -> String {
         parts.extend(trial.importance.clone());
     }
     let asked = trial.reduction();
-    if asked.value > 0.0 {
+    if asked.asked == Asked::Nothing {
+        parts.push(asked.word().to_owned());
+    } else if asked.value > 0.0 {
         parts.push(format!("{:.0} % {}", asked.value * 100.0, asked.word()));
     }
     if parts.is_empty() { trial.strategy.clone() } else { format!("{} ({})", trial.strategy, parts.join(", ")) }
