@@ -114,6 +114,12 @@ pub enum Architecture {
         /// Heads of the attention.
         heads: usize,
     },
+    /// A hybrid of transformers, by what its published `config.json` says, as far as it decides sizes. Constants that the model multiplies by are
+    /// not part of it.
+    Hybrid {
+        /// The settings.
+        config: &'static str,
+    },
 }
 
 impl Published {
@@ -167,6 +173,7 @@ impl Published {
                         "layer_norm_epsilon": 1e-5, "tie_word_embeddings": false, "use_conv_bias": true}}"#
                 );
             }
+            Architecture::Hybrid { config } => return config.to_owned(),
             Architecture::Pythia { heads } => {
                 let d_mlp = 4 * d_model;
                 return format!(
@@ -190,6 +197,31 @@ fn attention(layers: &[usize], heads: usize, d_conv: usize, rotary_dim: usize) -
             "out_proj_bias": false, "qkv_proj_bias": false, "rotary_emb_dim": {rotary_dim}}}"#
     )
 }
+
+const NEMOTRON_H_8B: &str = r#"{"model_type": "nemotron_h", "hidden_size": 4096, "num_hidden_layers": 52,
+    "hybrid_override_pattern": "M-M-M-M*-M-M-M-M-M*-M-M-M-M-M*-M-M-M-M-M*-M-M-M-M-M-",
+    "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "intermediate_size": 21504,
+    "mamba_num_heads": 128, "mamba_head_dim": 64, "n_groups": 8, "ssm_state_size": 128, "vocab_size": 131072,
+    "tie_word_embeddings": false}"#;
+
+const BAMBA_9B: &str = r#"{"model_type": "bamba", "hidden_size": 4096, "num_hidden_layers": 32, "attn_layer_indices": [9, 18, 27],
+    "num_attention_heads": 32, "num_key_value_heads": 8, "intermediate_size": 14336, "mamba_n_heads": 128, "mamba_d_head": 64,
+    "mamba_d_state": 128, "mamba_n_groups": 1, "mamba_expand": 2, "vocab_size": 128256, "tie_word_embeddings": false}"#;
+
+const FALCON_H1_TINY: &str = r#"{"model_type": "falcon_h1", "hidden_size": 512, "num_hidden_layers": 24, "num_attention_heads": 8,
+    "num_key_value_heads": 2, "head_dim": 64, "intermediate_size": 768, "mamba_d_ssm": 768, "mamba_n_heads": 24, "mamba_d_head": 32,
+    "mamba_d_state": 64, "mamba_n_groups": 1, "mamba_rms_norm": false, "rope_theta": 1e11, "vocab_size": 32768,
+    "tie_word_embeddings": true}"#;
+
+const FALCON_H1_1_5B: &str = r#"{"model_type": "falcon_h1", "hidden_size": 2048, "num_hidden_layers": 24, "num_attention_heads": 8,
+    "num_key_value_heads": 2, "head_dim": 128, "intermediate_size": 4608, "mamba_d_ssm": 3072, "mamba_n_heads": 48, "mamba_d_head": 64,
+    "mamba_d_state": 256, "mamba_n_groups": 1, "mamba_rms_norm": false, "rope_theta": 1e11, "vocab_size": 65537,
+    "tie_word_embeddings": false}"#;
+
+const FALCON_H1_7B: &str = r#"{"model_type": "falcon_h1", "hidden_size": 3072, "num_hidden_layers": 44, "num_attention_heads": 12,
+    "num_key_value_heads": 2, "head_dim": 128, "intermediate_size": 12288, "mamba_d_ssm": 3072, "mamba_n_heads": 24, "mamba_d_head": 128,
+    "mamba_d_state": 256, "mamba_n_groups": 1, "mamba_rms_norm": false, "rope_theta": 1e11, "vocab_size": 130048,
+    "tie_word_embeddings": false}"#;
 
 const PUBLISHED: &[Published] = &[
     Published { name: "state-spaces/mamba-130m", architecture: Architecture::Mamba, d_model: 768, n_layer: 24 },
@@ -220,6 +252,36 @@ const PUBLISHED: &[Published] = &[
         architecture: Architecture::Codestral,
         d_model: 4096,
         n_layer: 64,
+    },
+    Published {
+        name: "tiiuae/Falcon-H1-Tiny-90M-Base",
+        architecture: Architecture::Hybrid { config: FALCON_H1_TINY },
+        d_model: 512,
+        n_layer: 24,
+    },
+    Published {
+        name: "tiiuae/Falcon-H1-1.5B-Base",
+        architecture: Architecture::Hybrid { config: FALCON_H1_1_5B },
+        d_model: 2048,
+        n_layer: 24,
+    },
+    Published {
+        name: "tiiuae/Falcon-H1-7B-Base",
+        architecture: Architecture::Hybrid { config: FALCON_H1_7B },
+        d_model: 3072,
+        n_layer: 44,
+    },
+    Published {
+        name: "nvidia/Nemotron-H-8B-Base-8K",
+        architecture: Architecture::Hybrid { config: NEMOTRON_H_8B },
+        d_model: 4096,
+        n_layer: 52,
+    },
+    Published {
+        name: "ibm-ai-platform/Bamba-9B-v1",
+        architecture: Architecture::Hybrid { config: BAMBA_9B },
+        d_model: 4096,
+        n_layer: 32,
     },
     Published {
         name: "EleutherAI/pythia-70m",
@@ -295,7 +357,9 @@ mod tests {
     /// Sizes as the papers and the hub's pages give them.
     #[test]
     fn published_models_have_about_the_parameters_in_their_names() {
-        for published in published() {
+        // Hybrids are named more freely: `tests/hybrids.rs`.
+        let named = |model: &&Published| !matches!(model.architecture, Architecture::Hybrid { .. });
+        for published in published().iter().filter(named) {
             let parameters = published.config().unwrap().parameters() as f64;
             let size = published.short_name().rsplit('-').next().unwrap();
             let (number, unit) = size.split_at(size.len() - 1);

@@ -44,8 +44,8 @@ mod strict_json;
 mod time;
 
 pub use block::{
-    AttentionConfig, LayerConfig, Mamba2Config, MambaConfig, MhaConfig, MixerConfig, MlpActivation, MlpConfig,
-    NormKind, Residual,
+    AttentionConfig, GatedWeights, GqaConfig, GqaFactors, InnerNorms, LayerConfig, Mamba2Config, Mamba2Factors,
+    MambaConfig, MhaConfig, MixerConfig, MlpActivation, MlpConfig, MlpLayerConfig, NormKind, Residual,
 };
 pub use checkpoint::{Checkpoint, CheckpointError, Weights};
 pub use config::{ConfigError, ModelConfig};

@@ -28,13 +28,18 @@ impl<'a> Loader<'a> {
     /// A matrix of a product, in the dtype of activations.
     pub(crate) fn matrix(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, CheckpointError> {
         let weight = self.source.take(name, shape)?;
+        self.product(name, &weight)
+    }
+
+    /// Puts a matrix that was computed from [`Loader::vector`] where it is used, in the dtype of activations. `name` is for messages.
+    pub(crate) fn product(&self, name: &str, weight: &Tensor) -> Result<Tensor, CheckpointError> {
         if self.placement.dtype == DType::F32 {
             return Ok(weight.to_device(&self.placement.device)?);
         }
         let weight = weight.to_dtype(self.placement.dtype)?;
         // Rounding can overflow.
         if let Some((index, _)) = finite::first_non_finite_value(&weight, false)? {
-            let place = CheckpointError::place(index, shape);
+            let place = CheckpointError::place(index, weight.dims());
             return Err(CheckpointError::TooLarge { name: name.to_owned(), dtype: weight.dtype().as_str(), place });
         }
         Ok(weight.to_device(&self.placement.device)?)

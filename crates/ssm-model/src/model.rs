@@ -45,7 +45,8 @@ impl LanguageModel {
             .enumerate()
             .map(|(index, layer)| layer.load(d_model, norm_eps, naming, &mut weights, &config.layer_prefix(index)))
             .collect::<Result<_, ModelError>>()?;
-        let final_norm = final_norm.load(d_model, norm_eps, &mut weights, naming.final_norm)?;
+        let final_norm =
+            final_norm.load_scaled(d_model, norm_eps, &mut weights, naming.final_norm, config.logit_factor)?;
         let lm_head = if config.tie_embeddings {
             embedding.clone()
         } else {
@@ -74,6 +75,8 @@ impl LanguageModel {
             return Err(ModelError::Token { token, vocab_size });
         }
         let hidden = ops::gather_rows(&self.embedding, tokens)?;
+        let factor = self.config.embedding_factor;
+        let hidden = if factor == 1.0 { hidden } else { (hidden * factor)? };
         Ok(Activations { hidden, residual: None })
     }
 

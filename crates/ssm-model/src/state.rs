@@ -13,6 +13,10 @@ pub enum LayerState {
     Recurrent(RecurrentState),
     /// Of an attention layer.
     Attention(KeyValueCache),
+    /// Of a layer with a scan and attention side by side.
+    Both(RecurrentState, KeyValueCache),
+    /// Of a layer that carries nothing: an MLP alone.
+    Stateless,
 }
 
 /// State of a recurrent layer: the same size after any number of tokens. Float32, as upstream keeps it.
@@ -43,53 +47,78 @@ impl LayerState {
     /// A segment that is not there.
     pub fn select(&self, segments: &[u32]) -> Result<Self, ModelError> {
         Ok(match self {
-            Self::Recurrent(state) => {
-                let index = Tensor::new(segments, state.conv.device())?;
-                let (conv, ssm) = (state.conv.index_select(&index, 0)?, state.ssm.index_select(&index, 0)?);
-                Self::Recurrent(RecurrentState { conv, ssm })
-            }
-            Self::Attention(cache) => {
-                let n_segments = cache.segments.len();
-                if let Some(&segment) = segments.iter().find(|&&segment| segment as usize >= n_segments) {
-                    return Err(ModelError::Segment { segment: segment as usize, n_segments });
-                }
-                let at = |segment: &u32| *segment as usize;
-                Self::Attention(KeyValueCache {
-                    segments: segments.iter().map(|segment| cache.segments[at(segment)].clone()).collect(),
-                    next_positions: segments.iter().map(|segment| cache.next_positions[at(segment)]).collect(),
-                    conv: match &cache.conv {
-                        Some(conv) => Some(conv.index_select(&Tensor::new(segments, conv.device())?, 0)?),
-                        None => None,
-                    },
-                })
-            }
+            Self::Recurrent(state) => Self::Recurrent(state.select(segments)?),
+            Self::Attention(cache) => Self::Attention(cache.select(segments)?),
+            Self::Both(state, cache) => Self::Both(state.select(segments)?, cache.select(segments)?),
+            Self::Stateless => Self::Stateless,
         })
     }
 
-    /// The state of a recurrent layer.
-    ///
-    /// # Errors
-    /// [`ModelError::State`] where it is one of an attention layer.
-    pub fn recurrent(&self) -> Result<&RecurrentState, ModelError> {
-        match self {
-            Self::Recurrent(state) => Ok(state),
-            Self::Attention(_) => Err(ModelError::State { expected: "recurrent", got: "a KV cache" }),
+    /// The state of a layer with two mixers side by side, from the states of both.
+    pub(crate) fn beside(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Recurrent(state), Self::Attention(cache)) => Self::Both(state, cache),
+            (state, _) => state,
         }
     }
 
-    /// The KV cache of an attention layer.
+    /// What it is, for messages.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Recurrent(_) => "recurrent",
+            Self::Attention(_) => "a KV cache",
+            Self::Both(..) => "recurrent, with a KV cache",
+            Self::Stateless => "that of a layer which carries nothing",
+        }
+    }
+
+    /// The state of a scan.
     ///
     /// # Errors
-    /// [`ModelError::State`] where it is a recurrent state.
+    /// [`ModelError::State`] where it is one of a layer without a scan.
+    pub fn recurrent(&self) -> Result<&RecurrentState, ModelError> {
+        match self {
+            Self::Recurrent(state) | Self::Both(state, _) => Ok(state),
+            Self::Attention(_) | Self::Stateless => Err(ModelError::State { expected: "recurrent", got: self.name() }),
+        }
+    }
+
+    /// The KV cache of attention.
+    ///
+    /// # Errors
+    /// [`ModelError::State`] where it is one of a layer without attention.
     pub fn cache(&self) -> Result<&KeyValueCache, ModelError> {
         match self {
-            Self::Attention(cache) => Ok(cache),
-            Self::Recurrent(_) => Err(ModelError::State { expected: "a KV cache", got: "recurrent" }),
+            Self::Attention(cache) | Self::Both(_, cache) => Ok(cache),
+            Self::Recurrent(_) | Self::Stateless => Err(ModelError::State { expected: "a KV cache", got: self.name() }),
         }
     }
 }
 
+impl RecurrentState {
+    fn select(&self, segments: &[u32]) -> Result<Self, ModelError> {
+        let index = Tensor::new(segments, self.conv.device())?;
+        Ok(Self { conv: self.conv.index_select(&index, 0)?, ssm: self.ssm.index_select(&index, 0)? })
+    }
+}
+
 impl KeyValueCache {
+    fn select(&self, segments: &[u32]) -> Result<Self, ModelError> {
+        let n_segments = self.segments.len();
+        if let Some(&segment) = segments.iter().find(|&&segment| segment as usize >= n_segments) {
+            return Err(ModelError::Segment { segment: segment as usize, n_segments });
+        }
+        let at = |segment: &u32| *segment as usize;
+        Ok(Self {
+            segments: segments.iter().map(|segment| self.segments[at(segment)].clone()).collect(),
+            next_positions: segments.iter().map(|segment| self.next_positions[at(segment)]).collect(),
+            conv: match &self.conv {
+                Some(conv) => Some(conv.index_select(&Tensor::new(segments, conv.device())?, 0)?),
+                None => None,
+            },
+        })
+    }
+
     /// The caches after a packed call whose rows have these keys, values and positions; `initial` is what stood before the
     /// root segments. A segment's cache begins with that of its parent.
     pub(crate) fn after(

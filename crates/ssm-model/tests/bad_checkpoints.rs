@@ -436,7 +436,7 @@ fn configs_of_transformers() {
             r#"{{"model_type": "mamba", "hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 8, "state_size": 4, {more}}}"#
         ))
     };
-    assert_snapshot!(config_refusal(r#"{"model_type": "llama"}"#), @r#"`model_type` = "llama" is not supported; supported: "mamba", "mamba2", "falcon_mamba", "gpt_neox""#);
+    assert_snapshot!(config_refusal(r#"{"model_type": "llama"}"#), @r#"`model_type` = "llama" is not supported; supported: "mamba", "mamba2", "falcon_mamba", "gpt_neox", "granitemoehybrid", "bamba", "nemotron_h", "falcon_h1", "jamba""#);
     assert_snapshot!(config_refusal(r#"{"model_type": "mamba"}"#), @"`hidden_size` is missing");
     assert_snapshot!(with(r#""use_bias": true"#), @"`use_bias` = true is not supported; supported: false (no bias in the projections)");
     assert_snapshot!(with(r#""hidden_act": "gelu""#), @r#"`hidden_act` = "gelu" is not supported; supported: "silu""#);
@@ -472,7 +472,7 @@ fn configs_of_gpt_neox() {
     assert_snapshot!(with(r#""rope_parameters": {"factor": 2}"#), @"unknown setting `rope_parameters.factor`");
     assert_snapshot!(with(r#""rotary_pct": 0.5, "rope_parameters": {"partial_rotary_factor": 0.25}"#), @"`rotary_pct` is 0.5, but the same setting elsewhere is 0.25");
     assert_snapshot!(with(r#""rotary_emb_base": 10000, "rope_theta": 500"#), @"`rope_theta` is 500, but the same setting elsewhere is 10000");
-    assert_snapshot!(with(r#""rotary_pct": 1.5"#), @"rotary_pct is 1.5, expected between 0 and 1");
+    assert_snapshot!(with(r#""rotary_pct": 1.5"#), @"`rotary_pct` (or `partial_rotary_factor`) is 1.5, expected between 0 and 1");
     assert_snapshot!(with(r#""rotary_pct": 0.2"#), @"rotary_pct turns 3 of the 16 channels of a head, expected an even number of at most all");
     assert_snapshot!(with(r#""rotary_emb_base": 0"#), @"rotary_emb_base is 0, expected more than 1");
     assert_snapshot!(with(r#""use_parallel_residual": "yes""#), @r#"`use_parallel_residual` must be true or false, got "yes""#);
@@ -533,7 +533,7 @@ fn a_published_pythia() {
     )
     .unwrap();
     assert_eq!((config.n_layer(), config.tie_embeddings, config.parameters()), (6, false, 70_426_624));
-    assert_snapshot!(format!("{:?}", config.layers[0]), @"LayerConfig { norm: Layer, mixer: Attention(AttentionConfig { heads: 8, rotary_dim: 16, rotary_base: 10000.0, bias: true }), mlp: Some(MlpConfig { width: 2048, activation: Gelu(Exact), residual: Parallel }) }");
+    assert_snapshot!(format!("{:?}", config.layers[0]), @"LayerConfig { norm: Layer, mixer: Attention(AttentionConfig { heads: 8, rotary_dim: 16, rotary_base: 10000.0, bias: true }), beside: None, mlp: Some(MlpConfig { width: 2048, activation: Gelu(Exact), residual: Parallel, gate_factor: 1.0, output_factor: 1.0 }) }");
 }
 
 #[test]
@@ -541,10 +541,10 @@ fn upstream_defaults() {
     let mamba =
         ModelConfig::from_json(r#"{"d_model": 776, "n_layer": 1, "vocab_size": 50277, "ssm_cfg": {}}"#).unwrap();
     assert_eq!(mamba.vocab_size, 50280);
-    assert_snapshot!(format!("{:?}", mamba.layers[0].mixer), @"Mamba(MambaConfig { d_state: 16, d_conv: 4, expand: 2, dt_rank: 49, conv_bias: true, mixer_norm_eps: None })");
+    assert_snapshot!(format!("{:?}", mamba.layers[0].mixer), @"Mamba(MambaConfig { d_state: 16, d_conv: 4, expand: 2, dt_rank: 49, conv_bias: true, inner_norms: None })");
     let text = r#"{"d_model": 768, "n_layer": 1, "vocab_size": 50277, "pad_vocab_size_multiple": 16, "ssm_cfg": {"layer": "Mamba2"}}"#;
     let mamba2 = ModelConfig::from_json(text).unwrap();
     let in_proj = mamba2.weights().into_iter().find(|weight| weight.name.ends_with("in_proj.weight")).unwrap();
     assert_eq!((mamba2.vocab_size, mamba2.layers[0].dt_width(768), in_proj.shape), (50288, 24, vec![3352, 768]));
-    assert_snapshot!(format!("{:?}", mamba2.layers[0].mixer), @"Mamba2(Mamba2Config { d_state: 128, d_conv: 4, expand: 2, headdim: 64, ngroups: 1, norm_groups: 1, norm_before_gate: false, dt_limit: (0.0, inf), conv_bias: true })");
+    assert_snapshot!(format!("{:?}", mamba2.layers[0].mixer), @"Mamba2(Mamba2Config { d_state: 128, d_conv: 4, d_inner: 1536, headdim: 64, ngroups: 1, norm_groups: 1, norm_before_gate: false, norm: true, dt_limit: (0.0, inf), conv_bias: true, in_bias: false, out_bias: false, factors: Mamba2Factors { input: 1.0, projected: [1.0, 1.0, 1.0, 1.0, 1.0], output: 1.0 } })");
 }

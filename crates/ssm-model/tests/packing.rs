@@ -8,7 +8,7 @@ use common::{HYBRIDS, TRANSFORMERS, bits, golden, hybrid, largest_difference, lo
 use hint::Hint;
 use ssm_kernels::Segments;
 use ssm_model::catalog::{Published, published};
-use ssm_model::{LanguageModel, LayerRequest, LayerState, ModelError, Placement, RandomWeights};
+use ssm_model::{KeyValueCache, LanguageModel, LayerRequest, LayerState, ModelError, Placement, RandomWeights};
 
 const MODELS: [&str; 3] = ["mamba-world", "mamba2-world", "neox-world"];
 
@@ -25,14 +25,19 @@ fn tokens(model: &LanguageModel, seed: u32, length: usize) -> Vec<u32> {
     (0..length as u32).map(token).collect()
 }
 
+/// The tensors of a cache of one segment.
+fn cached(cache: &KeyValueCache) -> Vec<Tensor> {
+    let of = &cache.segments[0];
+    [Some(of.keys.clone()), Some(of.values.clone()), cache.conv.clone()].into_iter().flatten().collect()
+}
+
 /// The tensors of a state of one segment.
 fn parts(state: &LayerState) -> Vec<Tensor> {
     match state {
         LayerState::Recurrent(state) => vec![state.conv.clone(), state.ssm.clone()],
-        LayerState::Attention(cache) => {
-            let cached = &cache.segments[0];
-            [Some(cached.keys.clone()), Some(cached.values.clone()), cache.conv.clone()].into_iter().flatten().collect()
-        }
+        LayerState::Attention(cache) => cached(cache),
+        LayerState::Both(state, cache) => [vec![state.conv.clone(), state.ssm.clone()], cached(cache)].concat(),
+        LayerState::Stateless => Vec::new(),
     }
 }
 

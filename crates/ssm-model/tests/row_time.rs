@@ -28,8 +28,8 @@ fn ssm(output: &LayerOutput) -> Vec<f32> {
 
 fn ssm_of(state: &LayerState) -> Vec<f32> {
     match state {
-        LayerState::Recurrent(state) => values(&state.ssm),
-        LayerState::Attention(_) => panic!("no state of a scan"),
+        LayerState::Recurrent(state) | LayerState::Both(state, _) => values(&state.ssm),
+        LayerState::Attention(_) | LayerState::Stateless => panic!("no state of a scan"),
     }
 }
 

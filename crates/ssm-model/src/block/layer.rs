@@ -8,7 +8,7 @@
 
 use ssm_kernels::Segments;
 
-use super::kind::{Mixer, MixerCall};
+use super::kind::{Mixer, MixerCall, MixerKind};
 use super::mixer::MixerConfig;
 use super::mlp::{Mlp, MlpConfig, Residual};
 use super::norm::{Norm, NormKind};
@@ -26,14 +26,28 @@ pub struct LayerConfig {
     pub norm: NormKind,
     /// The mixer.
     pub mixer: MixerConfig,
+    /// A second mixer that reads the same normalised sum; the outputs of the two are added (attention beside Mamba-2 in Falcon-H1).
+    pub beside: Option<MixerConfig>,
     /// The MLP, where the layer has one.
     pub mlp: Option<MlpConfig>,
 }
 
 impl LayerConfig {
-    /// Name of the kind of mixer in messages: `Mamba`, `Falcon-Mamba`, `Mamba-2` or `attention`.
+    /// A layer with one mixer and no MLP.
+    #[must_use]
+    pub fn of(norm: NormKind, mixer: MixerConfig) -> Self {
+        Self { norm, mixer, beside: None, mlp: None }
+    }
+
+    /// Name of the kind of mixer in messages: `Mamba`, `Falcon-Mamba`, `Mamba-2`, `attention`, `MLP`, or `Mamba-2 + attention` where the two
+    /// are side by side.
     pub fn kind(&self) -> &'static str {
-        self.mixer.kind().name()
+        if self.beside.is_some() { "Mamba-2 + attention" } else { self.mixer.kind().name() }
+    }
+
+    /// Both mixers.
+    fn mixers(&self) -> impl Iterator<Item = &dyn MixerKind> {
+        std::iter::once(&self.mixer).chain(&self.beside).map(MixerConfig::kind)
     }
 
     /// Channels inside the mixer, which are those of the signal `ssm_output`: `expand * d_model`; for attention those of all
@@ -54,7 +68,7 @@ impl LayerConfig {
 
     /// Whether the layer reads the positions of its rows; a recurrence reads only their order.
     pub fn uses_positions(&self) -> bool {
-        self.mixer.kind().uses_positions()
+        self.mixers().any(MixerKind::uses_positions)
     }
 
     /// FLOPs per token: projections, convolution, and the scan in its recurrent form. Norms and activations are not counted.
@@ -64,13 +78,13 @@ impl LayerConfig {
     /// asks for, and the same on every device.
     pub fn flops_per_token(&self, d_model: usize) -> u64 {
         let mlp = self.mlp.as_ref().map_or(0, |mlp| mlp.flops_per_token(d_model));
-        self.mixer.kind().flops_per_token(d_model) + mlp
+        self.mixers().map(|mixer| mixer.flops_per_token(d_model)).sum::<u64>() + mlp
     }
 
     /// FLOPs for one pair of a token and a token that it sees (itself included): the score, and the value's part of the mean.
     /// 0 for a recurrence, which compares no tokens.
     pub fn attention_flops_per_pair(&self, d_model: usize) -> u64 {
-        self.mixer.kind().flops_per_pair(d_model)
+        self.mixers().map(|mixer| mixer.flops_per_pair(d_model)).sum()
     }
 
     /// Float32 values per token that one call of the layer holds at its fullest, with every signal asked for. An upper
@@ -79,11 +93,11 @@ impl LayerConfig {
         // Hidden states and residual before and after the block, and the normed input.
         let stream = 5 * d_model;
         let mlp = self.mlp.as_ref().map_or(0, |mlp| mlp.working_floats(d_model));
-        stream + self.mixer.kind().working_floats(d_model) + mlp
+        stream + self.mixers().map(|mixer| mixer.working_floats(d_model)).sum::<usize>() + mlp
     }
 
     pub(crate) fn validate(&self, d_model: usize) -> Result<(), ConfigError> {
-        self.mixer.kind().validate(d_model)?;
+        self.mixers().try_for_each(|mixer| mixer.validate(d_model))?;
         self.mlp.as_ref().map_or(Ok(()), MlpConfig::validate)
     }
 
@@ -91,8 +105,10 @@ impl LayerConfig {
     pub(crate) fn weights(&self, d_model: usize, naming: &Naming) -> Vec<(String, Vec<usize>)> {
         let norm = |name: &str| self.norm.weights(name).into_iter().map(|name| (name, vec![d_model]));
         let mut weights: Vec<_> = norm(naming.mixer_norm).collect();
-        let mixer = self.mixer.kind().weights(d_model).into_iter();
-        weights.extend(mixer.map(|(name, shape)| (format!("{}.{name}", naming.mixer), shape)));
+        for mixer in std::iter::once(&self.mixer).chain(&self.beside) {
+            let own = mixer.kind().weights(d_model).into_iter();
+            weights.extend(own.map(|(name, shape)| (format!("{}.{name}", mixer.name_in(naming)), shape)));
+        }
         if let Some(mlp) = &self.mlp {
             weights.extend(norm(naming.mlp_norm));
             let mlp = mlp.weights(d_model).into_iter();
@@ -112,7 +128,10 @@ impl LayerConfig {
     ) -> Result<Layer, ModelError> {
         let named = |part: &str| format!("{prefix}.{part}");
         let norm = self.norm.load(d_model, norm_eps, weights, &named(naming.mixer_norm))?;
-        let mixer = self.mixer.kind().load(d_model, norm_eps, weights, &named(naming.mixer))?;
+        let mut load =
+            |mixer: &MixerConfig| mixer.kind().load(d_model, norm_eps, weights, &named(mixer.name_in(naming)));
+        let mixer = load(&self.mixer)?;
+        let beside = self.beside.as_ref().map(load).transpose()?;
         let mlp = match &self.mlp {
             None => None,
             Some(mlp) => Some(Joined {
@@ -121,7 +140,7 @@ impl LayerConfig {
                 residual: mlp.residual,
             }),
         };
-        Ok(Layer { norm, mixer, mlp })
+        Ok(Layer { norm, mixer, beside, mlp })
     }
 }
 
@@ -130,6 +149,7 @@ impl LayerConfig {
 pub(crate) struct Layer {
     norm: Norm,
     mixer: Box<dyn Mixer>,
+    beside: Option<Box<dyn Mixer>>,
     mlp: Option<Joined>,
 }
 
@@ -150,17 +170,21 @@ impl Layer {
     ) -> Result<LayerOutput, ModelError> {
         let arriving = |norm: &Norm| norm.add(&activations.hidden, activations.residual.as_ref(), request.rows);
         let (normed, residual) = arriving(&self.norm)?;
-        let mixed = self.mixer.forward(
-            &normed,
-            &MixerCall {
-                segments,
-                initial: request.initial,
-                signals: request.signals,
-                want_states: request.states,
-                positions: request.positions,
-                time: request.time,
-            },
-        )?;
+        let call = MixerCall {
+            segments,
+            initial: request.initial,
+            signals: request.signals,
+            want_states: request.states,
+            positions: request.positions,
+            time: request.time,
+        };
+        let mut mixed = self.mixer.forward(&normed, &call)?;
+        if let Some(beside) = &self.beside {
+            // Signals are those of the first mixer.
+            let second = beside.forward(&normed, &MixerCall { signals: SignalSet::default(), ..call })?;
+            mixed.hidden = (mixed.hidden + second.hidden)?;
+            mixed.state = mixed.state.zip(second.state).map(|(first, second)| first.beside(second));
+        }
         let hidden = match &self.mlp {
             None => mixed.hidden,
             Some(Joined { norm, mlp, residual: join }) => {

@@ -1,8 +1,9 @@
 //! A projection with or without bias.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use ssm_kernels::ops;
 
+use super::kind::Named;
 use crate::error::ModelError;
 use crate::loader::Loader;
 
@@ -10,6 +11,33 @@ use crate::loader::Loader;
 pub(super) struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
+}
+
+/// Rows of a projection that a checkpoint stores as a weight of their own, and what they are multiplied by on the way: the constants by which
+/// an architecture multiplies the input or the output of a projection become part of its weights.
+pub(super) struct Part {
+    /// Name of the stored projection.
+    pub(super) name: &'static str,
+    pub(super) rows: usize,
+    /// Factors of the weight, and of the bias, each with the number of rows that it holds for; none: 1.
+    pub(super) factors: Vec<(usize, f64)>,
+    pub(super) bias_factors: Vec<(usize, f64)>,
+}
+
+impl Part {
+    /// Rows as they are stored.
+    pub(super) fn plain(name: &'static str, rows: usize) -> Self {
+        Self { name, rows, factors: Vec::new(), bias_factors: Vec::new() }
+    }
+
+    /// Rows that are multiplied: those of the weight by the product of both factors, those of the bias by that of the output.
+    pub(super) fn scaled(name: &'static str, rows: usize, input: f64, output: f64) -> Self {
+        Self { name, rows, factors: factor(rows, input * output), bias_factors: factor(rows, output) }
+    }
+}
+
+fn factor(rows: usize, factor: f64) -> Vec<(usize, f64)> {
+    if (factor - 1.0).abs() > 0.0 { vec![(rows, factor)] } else { Vec::new() }
 }
 
 impl Linear {
@@ -25,10 +53,52 @@ impl Linear {
         Ok(Self { weight, bias })
     }
 
+    /// One projection from its parts, in order; the names of the parts follow `prefix`.
+    pub(super) fn join(
+        weights: &mut Loader<'_>,
+        prefix: &str,
+        parts: &[Part],
+        inputs: usize,
+        bias: bool,
+    ) -> Result<Self, ModelError> {
+        let mut rows = Vec::with_capacity(parts.len());
+        let mut biases = Vec::with_capacity(parts.len());
+        for part in parts {
+            let weight = weights.vector(&format!("{prefix}.{}.weight", part.name), &[part.rows, inputs])?;
+            rows.push(multiplied(weight, &part.factors)?);
+            if bias {
+                let bias = weights.vector(&format!("{prefix}.{}.bias", part.name), &[part.rows])?;
+                biases.push(multiplied(bias.unsqueeze(1)?, &part.bias_factors)?.squeeze(1)?);
+            }
+        }
+        let names: Vec<&str> = parts.iter().map(|part| part.name).collect();
+        let name = format!("{prefix}.{}.weight", names.join("+"));
+        let weight = weights.product(&name, &Tensor::cat(&rows, 0)?)?;
+        let bias = if bias { Some(weights.place(&Tensor::cat(&biases, 0)?)?) } else { None };
+        Ok(Self { weight, bias })
+    }
+
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor, ModelError> {
         Ok(match &self.bias {
             Some(bias) => ops::linear_with_bias(x, &self.weight, bias)?,
             None => ops::linear(x, &self.weight)?,
         })
     }
+}
+
+/// Rows times their factors.
+fn multiplied(rows: Tensor, factors: &[(usize, f64)]) -> Result<Tensor, ModelError> {
+    if factors.is_empty() {
+        return Ok(rows);
+    }
+    let column: Vec<f32> = factors.iter().flat_map(|(rows, factor)| vec![*factor as f32; *rows]).collect();
+    let height = column.len();
+    Ok(rows.broadcast_mul(&Tensor::from_vec(column, (height, 1), &Device::Cpu)?)?)
+}
+
+/// Names and shapes of the weights of a projection.
+pub(super) fn named(weight: &'static str, bias: Option<&'static str>, outputs: usize, inputs: usize) -> Vec<Named> {
+    let mut weights = vec![(weight, vec![outputs, inputs])];
+    weights.extend(bias.map(|bias| (bias, vec![outputs])));
+    weights
 }

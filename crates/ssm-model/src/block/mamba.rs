@@ -28,9 +28,17 @@ pub struct MambaConfig {
     pub dt_rank: usize,
     /// Whether the convolution has a bias (transformers: `use_conv_bias`).
     pub conv_bias: bool,
-    /// Epsilon of the norms of Falcon-Mamba: dt, B and C each pass an RMSNorm without weight before they are used
-    /// (transformers: `mixer_rms_eps`). None in every other Mamba, which has no such norms.
-    pub mixer_norm_eps: Option<f64>,
+    /// Norms on dt, B and C, in Falcon-Mamba and Jamba; none in every other Mamba.
+    pub inner_norms: Option<InnerNorms>,
+}
+
+/// The RMSNorms that dt, B and C pass before they are used.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct InnerNorms {
+    /// Their epsilon (Falcon-Mamba: `mixer_rms_eps`).
+    pub eps: f64,
+    /// Whether they have weights: in Jamba.
+    pub weights: bool,
 }
 
 #[derive(Debug)]
@@ -40,6 +48,8 @@ struct MambaMixer {
     dt_rank: usize,
     /// Epsilon of the norms on dt, B and C, where there are any.
     norm_eps: Option<f32>,
+    /// `[dt_rank + 2 * d_state]`: the weights of these norms, where they have any.
+    norm_weight: Option<Tensor>,
     /// `[2 * d_inner, d_model]`: x, z
     in_proj: Tensor,
     conv_weight: Tensor,
@@ -57,13 +67,17 @@ struct MambaMixer {
 
 impl MixerKind for MambaConfig {
     fn name(&self) -> &'static str {
-        if self.mixer_norm_eps.is_some() { "Falcon-Mamba" } else { "Mamba" }
+        match self.inner_norms {
+            Some(InnerNorms { weights: false, .. }) => "Falcon-Mamba",
+            _ => "Mamba",
+        }
     }
 
     fn validate(&self, d_model: usize) -> Result<(), ConfigError> {
-        recurrent::validate(self.d_state, self.d_conv, self.expand)?;
-        if let Some(eps) = self.mixer_norm_eps {
-            epsilon("mixer_rms_eps", eps)?;
+        recurrent::validate(self.d_state, self.d_conv)?;
+        within("expand", self.expand, 64)?;
+        if let Some(norms) = self.inner_norms {
+            epsilon("mixer_rms_eps", norms.eps)?;
         }
         within("dt_rank", self.dt_rank, self.d_inner(d_model))
     }
@@ -83,6 +97,11 @@ impl MixerKind for MambaConfig {
         if self.conv_bias {
             weights.push(("conv1d.bias", vec![d_inner]));
         }
+        if self.inner_norms.is_some_and(|norms| norms.weights) {
+            weights.push(("dt_layernorm.weight", vec![self.dt_rank]));
+            weights.push(("b_layernorm.weight", vec![self.d_state]));
+            weights.push(("c_layernorm.weight", vec![self.d_state]));
+        }
         weights
     }
 
@@ -96,11 +115,19 @@ impl MixerKind for MambaConfig {
         let (d_inner, d_state, dt_rank) = (self.d_inner(d_model), self.d_state, self.dt_rank);
         let (conv_weight, conv_bias) = conv_weights(weights, prefix, d_inner, self.d_conv, self.conv_bias)?;
         let a_log = weights.vector(&format!("{prefix}.A_log"), &[d_inner, d_state])?;
+        let norm_weight = if self.inner_norms.is_some_and(|norms| norms.weights) {
+            let mut part = |name: &str, width| weights.vector(&format!("{prefix}.{name}.weight"), &[width]);
+            let parts = [part("dt_layernorm", dt_rank)?, part("b_layernorm", d_state)?, part("c_layernorm", d_state)?];
+            Some(weights.place(&Tensor::cat(&parts, 0)?)?)
+        } else {
+            None
+        };
         Ok(Box::new(MambaMixer {
             d_inner,
             d_state,
             dt_rank,
-            norm_eps: self.mixer_norm_eps.map(|eps| eps as f32),
+            norm_eps: self.inner_norms.map(|norms| norms.eps as f32),
+            norm_weight,
             in_proj: weights.matrix(&format!("{prefix}.in_proj.weight"), &[2 * d_inner, d_model])?,
             conv_weight,
             conv_bias,
@@ -166,6 +193,9 @@ impl Mixer for MambaMixer {
         let mut projected = ops::linear(&conv.y, &self.x_proj)?;
         if let Some(eps) = self.norm_eps {
             projected = ops::rms_norm_parts(&projected, &[self.dt_rank, self.d_state, self.d_state], eps)?;
+            if let Some(weight) = &self.norm_weight {
+                projected = projected.broadcast_mul(&weight.to_dtype(projected.dtype())?)?;
+            }
         }
         let dt_raw = ops::linear(&projected.narrow(1, 0, self.dt_rank)?, &self.dt_proj)?;
         let times = call.time.map(|times| RowTimes::new(times, &conv.y)).transpose()?;

@@ -4,6 +4,7 @@ use candle_core::Tensor;
 use ssm_kernels::ops::{self, ConvInput, GateOrder, GatedNorm, SsdInput};
 
 use super::kind::{Mixer, MixerCall, MixerKind, MixerOutput, Named};
+use super::linear::{Linear, Part};
 use super::recurrent::{self, columns, conv_weights, decay_rates};
 use crate::config::error::ConfigError;
 use crate::config::sizes::{divides, within};
@@ -20,8 +21,8 @@ pub struct Mamba2Config {
     pub d_state: usize,
     /// Width of the causal convolution (transformers: `conv_kernel`).
     pub d_conv: usize,
-    /// `d_inner / d_model`.
-    pub expand: usize,
+    /// Channels inside the mixer: `expand * d_model` in most models.
+    pub d_inner: usize,
     /// Channels of a head (transformers: `head_dim`).
     pub headdim: usize,
     /// Groups of heads that share B and C (transformers: `n_groups`).
@@ -33,10 +34,34 @@ pub struct Mamba2Config {
     pub norm_groups: usize,
     /// Whether the gated norm normalises before it gates; false in every published model.
     pub norm_before_gate: bool,
+    /// Whether there is a gated norm at all: without one the gate alone acts on the output (Falcon-H1).
+    pub norm: bool,
     /// Lower and upper bound of dt after bias and softplus; (0, infinity) does not bound it.
     pub dt_limit: (f32, f32),
     /// Whether the convolution has a bias (transformers: `use_conv_bias`).
     pub conv_bias: bool,
+    /// Whether the input projection has a bias; no published model has one.
+    pub in_bias: bool,
+    /// Whether the output projection has a bias; no published model has one.
+    pub out_bias: bool,
+    /// Constants that the model multiplies by. The weights take them in when they are loaded.
+    pub factors: Mamba2Factors,
+}
+
+/// Constants that a model multiplies by inside its Mamba-2 mixers; all of them are 1 in most models.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Mamba2Factors {
+    /// Of the input (Falcon-H1: `ssm_in_multiplier`).
+    pub input: f64,
+    /// Of z, x, B, C and dt after the input projection (Falcon-H1: `ssm_multipliers`).
+    pub projected: [f64; 5],
+    /// Of the output (Falcon-H1: `ssm_out_multiplier`; Granite: `residual_multiplier`).
+    pub output: f64,
+}
+
+impl Mamba2Factors {
+    /// No multiplication.
+    pub const ONE: Self = Self { input: 1.0, projected: [1.0; 5], output: 1.0 };
 }
 
 impl Mamba2Config {
@@ -48,6 +73,19 @@ impl Mamba2Config {
     /// Channels that the convolution sees: x, B and C, `d_inner + 2 * ngroups * d_state`.
     fn conv_dim(&self, d_model: usize) -> usize {
         self.d_inner(d_model) + 2 * self.ngroups * self.d_state
+    }
+
+    /// The input projection with its factors: z, x, B, C and dt are rows of one weight.
+    fn input_part(&self, d_model: usize) -> Part {
+        let maps = self.ngroups * self.d_state;
+        let rows = [self.d_inner, self.d_inner, maps, maps, self.nheads(d_model)];
+        let mut part = Part::plain("in_proj", self.d_in_proj(d_model));
+        if self.factors != Mamba2Factors::ONE {
+            let factors = rows.into_iter().zip(self.factors.projected);
+            part.factors = factors.clone().map(|(rows, factor)| (rows, factor * self.factors.input)).collect();
+            part.bias_factors = factors.collect();
+        }
+        part
     }
 
     /// Rows of the input projection: z, then what the convolution sees, then dt: `d_inner + conv_dim + nheads`.
@@ -63,17 +101,17 @@ struct Mamba2Mixer {
     ngroups: usize,
     d_state: usize,
     dt_limit: (f32, f32),
-    norm: GatedNorm,
+    /// The gated norm and its weight, where there is one.
+    norm: Option<(GatedNorm, Tensor)>,
     /// `[2 * d_inner + 2 * ngroups * d_state + nheads, d_model]`: z, x, B, C, dt
-    in_proj: Tensor,
+    in_proj: Linear,
     conv_weight: Tensor,
     conv_bias: Tensor,
     dt_bias: Tensor,
     /// `[nheads]`: -`exp(A_log)`
     a: Tensor,
     d: Tensor,
-    norm_weight: Tensor,
-    out_proj: Tensor,
+    out_proj: Linear,
 }
 
 impl MixerKind for Mamba2Config {
@@ -82,8 +120,9 @@ impl MixerKind for Mamba2Config {
     }
 
     fn validate(&self, d_model: usize) -> Result<(), ConfigError> {
-        recurrent::validate(self.d_state, self.d_conv, self.expand)?;
-        let d_inner = self.d_inner(d_model);
+        recurrent::validate(self.d_state, self.d_conv)?;
+        let d_inner = self.d_inner;
+        within("d_inner", d_inner, 64 << 16)?;
         within("headdim", self.headdim, d_inner)?;
         divides("headdim", self.headdim, "d_inner", d_inner)?;
         let nheads = self.nheads(d_model);
@@ -106,12 +145,20 @@ impl MixerKind for Mamba2Config {
             ("dt_bias", vec![nheads]),
             ("A_log", vec![nheads]),
             ("D", vec![nheads]),
-            ("norm.weight", vec![d_inner]),
             ("conv1d.weight", vec![conv_dim, 1, self.d_conv]),
             ("out_proj.weight", vec![d_model, d_inner]),
         ];
+        if self.norm {
+            weights.push(("norm.weight", vec![d_inner]));
+        }
         if self.conv_bias {
             weights.push(("conv1d.bias", vec![conv_dim]));
+        }
+        if self.in_bias {
+            weights.push(("in_proj.bias", vec![self.d_in_proj(d_model)]));
+        }
+        if self.out_bias {
+            weights.push(("out_proj.bias", vec![d_model]));
         }
         weights
     }
@@ -126,30 +173,33 @@ impl MixerKind for Mamba2Config {
         let (d_inner, nheads, conv_dim) = (self.d_inner(d_model), self.nheads(d_model), self.conv_dim(d_model));
         let (conv_weight, conv_bias) = conv_weights(weights, prefix, conv_dim, self.d_conv, self.conv_bias)?;
         let a_log = weights.vector(&format!("{prefix}.A_log"), &[nheads])?;
+        let norm = if self.norm {
+            let order = if self.norm_before_gate { GateOrder::NormFirst } else { GateOrder::GateFirst };
+            let norm = GatedNorm { order, groups: self.norm_groups, eps: norm_eps as f32 };
+            Some((norm, weights.placed(&format!("{prefix}.norm.weight"), &[d_inner])?))
+        } else {
+            None
+        };
+        let output = Part::scaled("out_proj", d_model, 1.0, self.factors.output);
         Ok(Box::new(Mamba2Mixer {
             d_inner,
             headdim: self.headdim,
             ngroups: self.ngroups,
             d_state: self.d_state,
             dt_limit: self.dt_limit,
-            norm: GatedNorm {
-                order: if self.norm_before_gate { GateOrder::NormFirst } else { GateOrder::GateFirst },
-                groups: self.norm_groups,
-                eps: norm_eps as f32,
-            },
-            in_proj: weights.matrix(&format!("{prefix}.in_proj.weight"), &[self.d_in_proj(d_model), d_model])?,
+            norm,
+            in_proj: Linear::join(weights, prefix, &[self.input_part(d_model)], d_model, self.in_bias)?,
             conv_weight,
             conv_bias,
             dt_bias: weights.placed(&format!("{prefix}.dt_bias"), &[nheads])?,
             a: weights.place(&decay_rates(&a_log)?)?,
             d: weights.placed(&format!("{prefix}.D"), &[nheads])?,
-            norm_weight: weights.placed(&format!("{prefix}.norm.weight"), &[d_inner])?,
-            out_proj: weights.matrix(&format!("{prefix}.out_proj.weight"), &[d_model, d_inner])?,
+            out_proj: Linear::join(weights, prefix, &[output], d_inner, self.out_bias)?,
         }))
     }
 
-    fn d_inner(&self, d_model: usize) -> usize {
-        self.expand * d_model
+    fn d_inner(&self, _d_model: usize) -> usize {
+        self.d_inner
     }
 
     fn dt_width(&self, d_model: usize) -> usize {
@@ -185,7 +235,7 @@ impl MixerKind for Mamba2Config {
 impl Mixer for Mamba2Mixer {
     fn forward(&self, x: &Tensor, call: &MixerCall<'_>) -> Result<MixerOutput, ModelError> {
         let initial = call.initial.map(LayerState::recurrent).transpose()?;
-        let zxbcdt = ops::linear(x, &self.in_proj)?;
+        let zxbcdt = self.in_proj.forward(x)?;
         let maps = self.ngroups * self.d_state;
         let conv_dim = self.d_inner + 2 * maps;
         let conv = ops::causal_conv1d(&ConvInput {
@@ -217,7 +267,10 @@ impl Mixer for Mamba2Mixer {
             initial: initial.map(|state| &state.ssm),
             want_states: call.want_states,
         })?;
-        let normed = ops::gated_rms_norm(&scan.y, &zxbcdt, 0, &self.norm_weight, self.norm)?;
+        let gated = match &self.norm {
+            Some((norm, weight)) => ops::gated_rms_norm(&scan.y, &zxbcdt, 0, weight, *norm)?,
+            None => ops::gate(&scan.y, &zxbcdt, 0)?,
+        };
         let asked = |signal| call.signals.contains(signal);
         let mut signals = Signals::default();
         if asked(Signal::GatedOutput) {
@@ -230,7 +283,7 @@ impl Mixer for Mamba2Mixer {
         signals.set(Signal::X, columns(asked(Signal::X), &conv.y, 0, self.d_inner)?);
         signals.set_scan(asked(Signal::Scan).then(|| ScanConstants { ngroups: self.ngroups, a: self.a.clone() }));
         Ok(MixerOutput {
-            hidden: ops::linear(&normed, &self.out_proj)?,
+            hidden: self.out_proj.forward(&gated)?,
             signals,
             state: recurrent::state(conv.states, scan.states),
         })

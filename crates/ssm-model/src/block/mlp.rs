@@ -1,10 +1,11 @@
-//! The MLP of a block: `GPTNeoXMLP` of transformers, or `GatedMLP` of `mamba_ssm`.
+//! The MLP of a block: up, activation, down. `GPTNeoXMLP`, `BambaMLP`, `GraniteMoeHybridMLP` and `NemotronHMLP` of transformers, `GatedMLP`
+//! of `mamba_ssm`.
 
 use candle_core::Tensor;
 use ssm_kernels::ops::{self, Gelu};
 
 use super::kind::Named;
-use super::linear::Linear;
+use super::linear::{Linear, Part, named};
 use crate::config::error::ConfigError;
 use crate::config::sizes::within;
 use crate::error::ModelError;
@@ -19,6 +20,10 @@ pub struct MlpConfig {
     pub activation: MlpActivation,
     /// Which sum the MLP reads.
     pub residual: Residual,
+    /// What the gate is multiplied by before its SiLU; 1 in most models. The weights take it in when they are loaded.
+    pub gate_factor: f64,
+    /// What the output is multiplied by; 1 in most models. The weights take it in when they are loaded.
+    pub output_factor: f64,
 }
 
 /// What an MLP computes between its projections, and with it the form of these.
@@ -26,8 +31,27 @@ pub struct MlpConfig {
 pub enum MlpActivation {
     /// GELU (`hidden_act`), both projections with biases: GPT-NeoX.
     Gelu(Gelu),
-    /// The first half of the up projection times SiLU of the second half, no biases: `mamba_ssm`.
-    GatedSilu,
+    /// One half of the up projection times SiLU of the other half, the gate.
+    GatedSilu(GatedWeights),
+    /// The square of what is above zero: Nemotron-H.
+    SquaredRelu {
+        /// Whether both projections have biases.
+        bias: bool,
+    },
+}
+
+/// How a checkpoint stores a gated MLP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GatedWeights {
+    /// `fc1` with the gate below, `fc2`: `mamba_ssm`.
+    MambaSsm,
+    /// `input_linear` with the gate above, `output_linear`: Granite.
+    Granite,
+    /// `gate_proj`, `up_proj`, `down_proj`: most models of transformers.
+    Separate {
+        /// Whether all three have biases (`mlp_bias`).
+        bias: bool,
+    },
 }
 
 /// How mixer and MLP of a block are joined.
@@ -52,42 +76,68 @@ impl MlpConfig {
         within("intermediate_size", self.width, 1 << 20)
     }
 
-    /// Names of the up and the down projection.
-    fn names(&self) -> (&'static str, &'static str) {
+    /// The parts of the up projection and of the down projection, and whether they have biases.
+    fn parts(&self, d_model: usize) -> (Vec<Part>, Part, bool) {
+        let down = |name| Part::scaled(name, d_model, 1.0, self.output_factor);
         match self.activation {
-            MlpActivation::Gelu(_) => ("dense_h_to_4h", "dense_4h_to_h"),
-            MlpActivation::GatedSilu => ("fc1", "fc2"),
+            MlpActivation::Gelu(_) => (vec![Part::plain("dense_h_to_4h", self.width)], down("dense_4h_to_h"), true),
+            MlpActivation::GatedSilu(GatedWeights::MambaSsm) => {
+                (vec![Part::plain("fc1", 2 * self.width)], down("fc2"), false)
+            }
+            MlpActivation::GatedSilu(GatedWeights::Granite) => {
+                (vec![Part::plain("input_linear", 2 * self.width)], down("output_linear"), false)
+            }
+            MlpActivation::GatedSilu(GatedWeights::Separate { bias }) => {
+                let gate = Part::scaled("gate_proj", self.width, 1.0, self.gate_factor);
+                (vec![Part::plain("up_proj", self.width), gate], down("down_proj"), bias)
+            }
+            MlpActivation::SquaredRelu { bias } => (vec![Part::plain("up_proj", self.width)], down("down_proj"), bias),
         }
     }
 
     /// Channels that the up projection makes.
     fn up_width(&self) -> usize {
         match self.activation {
-            MlpActivation::Gelu(_) => self.width,
-            MlpActivation::GatedSilu => 2 * self.width,
+            MlpActivation::Gelu(_) | MlpActivation::SquaredRelu { .. } => self.width,
+            MlpActivation::GatedSilu(_) => 2 * self.width,
         }
     }
 
     pub(super) fn weights(&self, d_model: usize) -> Vec<Named> {
         match self.activation {
-            MlpActivation::Gelu(_) => vec![
-                ("dense_h_to_4h.weight", vec![self.width, d_model]),
-                ("dense_h_to_4h.bias", vec![self.width]),
-                ("dense_4h_to_h.weight", vec![d_model, self.width]),
-                ("dense_4h_to_h.bias", vec![d_model]),
-            ],
-            MlpActivation::GatedSilu => {
-                vec![("fc1.weight", vec![self.up_width(), d_model]), ("fc2.weight", vec![d_model, self.width])]
+            MlpActivation::Gelu(_) => [
+                named("dense_h_to_4h.weight", Some("dense_h_to_4h.bias"), self.width, d_model),
+                named("dense_4h_to_h.weight", Some("dense_4h_to_h.bias"), d_model, self.width),
+            ]
+            .concat(),
+            MlpActivation::GatedSilu(GatedWeights::MambaSsm) => {
+                [named("fc1.weight", None, self.up_width(), d_model), named("fc2.weight", None, d_model, self.width)]
+                    .concat()
             }
+            MlpActivation::GatedSilu(GatedWeights::Granite) => [
+                named("input_linear.weight", None, self.up_width(), d_model),
+                named("output_linear.weight", None, d_model, self.width),
+            ]
+            .concat(),
+            MlpActivation::GatedSilu(GatedWeights::Separate { bias }) => [
+                named("gate_proj.weight", bias.then_some("gate_proj.bias"), self.width, d_model),
+                named("up_proj.weight", bias.then_some("up_proj.bias"), self.width, d_model),
+                named("down_proj.weight", bias.then_some("down_proj.bias"), d_model, self.width),
+            ]
+            .concat(),
+            MlpActivation::SquaredRelu { bias } => [
+                named("up_proj.weight", bias.then_some("up_proj.bias"), self.width, d_model),
+                named("down_proj.weight", bias.then_some("down_proj.bias"), d_model, self.width),
+            ]
+            .concat(),
         }
     }
 
     pub(super) fn load(&self, d_model: usize, weights: &mut Loader<'_>, prefix: &str) -> Result<Mlp, ModelError> {
-        let (up, down) = self.names();
-        let bias = matches!(self.activation, MlpActivation::Gelu(_));
+        let (up, down, bias) = self.parts(d_model);
         Ok(Mlp {
-            up: Linear::load(weights, &format!("{prefix}.{up}"), self.up_width(), d_model, bias)?,
-            down: Linear::load(weights, &format!("{prefix}.{down}"), d_model, self.width, bias)?,
+            up: Linear::join(weights, prefix, &up, d_model, bias)?,
+            down: Linear::join(weights, prefix, &[down], self.width, bias)?,
             activation: self.activation,
             width: self.width,
         })
@@ -109,7 +159,16 @@ impl Mlp {
         let up = self.up.forward(x)?;
         self.down.forward(&match self.activation {
             MlpActivation::Gelu(kind) => ops::gelu(&up, kind)?,
-            MlpActivation::GatedSilu => ops::gated_unit(&up, 0, self.width, self.width)?,
+            MlpActivation::GatedSilu(GatedWeights::Granite) => ops::gated_unit(&up, self.width, 0, self.width)?,
+            MlpActivation::GatedSilu(_) => ops::gated_unit(&up, 0, self.width, self.width)?,
+            MlpActivation::SquaredRelu { .. } => squared_relu(&up)?,
         })
     }
+}
+
+/// `max(x, 0)^2`; NaN stays NaN.
+fn squared_relu(x: &Tensor) -> candle_core::Result<Tensor> {
+    // `Tensor::relu` takes a maximum, which drops NaN.
+    let above = x.gt(0.0)?.to_dtype(x.dtype())?;
+    x.sqr()? * above
 }

@@ -2,6 +2,7 @@
 
 mod attend;
 mod attention;
+mod gqa;
 mod kind;
 mod layer;
 mod linear;
@@ -10,16 +11,19 @@ mod mamba2;
 mod mha;
 mod mixer;
 mod mlp;
+mod mlp_layer;
 mod norm;
 mod recurrent;
 
 pub use attention::AttentionConfig;
+pub use gqa::{GqaConfig, GqaFactors};
 pub(crate) use layer::Layer;
 pub use layer::LayerConfig;
-pub use mamba::MambaConfig;
-pub use mamba2::Mamba2Config;
+pub use mamba::{InnerNorms, MambaConfig};
+pub use mamba2::{Mamba2Config, Mamba2Factors};
 pub use mha::MhaConfig;
 pub use mixer::MixerConfig;
-pub use mlp::{MlpActivation, MlpConfig, Residual};
+pub use mlp::{GatedWeights, MlpActivation, MlpConfig, Residual};
+pub use mlp_layer::MlpLayerConfig;
 pub(crate) use norm::Norm;
 pub use norm::NormKind;

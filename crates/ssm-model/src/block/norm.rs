@@ -35,10 +35,27 @@ impl NormKind {
     }
 
     pub(crate) fn load(self, width: usize, eps: f64, weights: &mut Loader<'_>, name: &str) -> Result<Norm, ModelError> {
-        let weight = weights.placed(&format!("{name}.weight"), &[width])?;
+        self.load_scaled(width, eps, weights, name, 1.0)
+    }
+
+    /// A norm whose output is multiplied by `factor`.
+    pub(crate) fn load_scaled(
+        self,
+        width: usize,
+        eps: f64,
+        weights: &mut Loader<'_>,
+        name: &str,
+        factor: f64,
+    ) -> Result<Norm, ModelError> {
+        let scaled = |vector: Tensor| if factor == 1.0 { Ok(vector) } else { vector * factor };
+        let weight = scaled(weights.vector(&format!("{name}.weight"), &[width])?)?;
+        let weight = weights.place(&weight)?;
         let bias = match self {
             Self::Rms => None,
-            Self::Layer => Some(weights.placed(&format!("{name}.bias"), &[width])?),
+            Self::Layer => {
+                let bias = scaled(weights.vector(&format!("{name}.bias"), &[width])?)?;
+                Some(weights.place(&bias)?)
+            }
         };
         Ok(Norm { weight, bias, eps: eps as f32 })
     }

@@ -9,10 +9,9 @@ use crate::loader::Loader;
 use crate::state::{LayerState, RecurrentState};
 
 /// Refuses sizes that no mixer with a scan has.
-pub(super) fn validate(d_state: usize, d_conv: usize, expand: usize) -> Result<(), ConfigError> {
+pub(super) fn validate(d_state: usize, d_conv: usize) -> Result<(), ConfigError> {
     within("d_state", d_state, 1 << 13)?;
-    within("d_conv", d_conv, 64)?;
-    within("expand", expand, 64)
+    within("d_conv", d_conv, 64)
 }
 
 /// `[channels, 1, d_conv]` as stored to `[d_conv, channels]` as the convolution reads it, and the bias (zeros if none).

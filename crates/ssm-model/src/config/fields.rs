@@ -46,6 +46,43 @@ impl Fields {
         })
     }
 
+    /// A list of words.
+    pub(super) fn words(&mut self, key: &str) -> Result<Option<Vec<String>>, ConfigError> {
+        self.typed(key, "a list of words", |value| {
+            value.as_array()?.iter().map(|value| value.as_str().map(String::from)).collect()
+        })
+    }
+
+    /// A size that may be the word "auto", which is what absence means.
+    pub(super) fn size_or_auto(&mut self, key: &str) -> Result<Option<usize>, ConfigError> {
+        let size = self.typed(key, "a whole number or \"auto\"", |value| match value.as_str() {
+            Some(word) => (word == "auto").then_some(None),
+            None => value.as_u64().and_then(|n| n.try_into().ok()).map(Some),
+        })?;
+        Ok(size.flatten())
+    }
+
+    /// A list of `N` numbers.
+    pub(super) fn floats<const N: usize>(&mut self, key: &str) -> Result<Option<[f64; N]>, ConfigError> {
+        let expected = if N == 2 { "a list of two numbers" } else { "a list of five numbers" };
+        self.typed(key, expected, |value| {
+            let numbers: Vec<f64> = value.as_array()?.iter().map(json::as_float).collect::<Option<_>>()?;
+            numbers.try_into().ok()
+        })
+    }
+
+    /// A setting under its name or under the one of older files.
+    pub(super) fn either<T>(
+        &mut self,
+        key: &str,
+        old_key: &str,
+        read: impl Fn(&mut Self, &str) -> Result<Option<T>, ConfigError>,
+    ) -> Result<Option<T>, ConfigError> {
+        let value = read(self, key)?;
+        let old = read(self, old_key)?;
+        Ok(value.or(old))
+    }
+
     pub(super) fn flag(&mut self, key: &str) -> Result<Option<bool>, ConfigError> {
         self.typed(key, "true or false", Value::as_bool)
     }

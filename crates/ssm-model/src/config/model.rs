@@ -2,7 +2,7 @@
 
 use super::error::ConfigError;
 use super::naming::Naming;
-use super::sizes::{epsilon, within};
+use super::sizes::{epsilon, factor, within};
 use crate::block::{LayerConfig, NormKind};
 use crate::signals::SignalSet;
 
@@ -24,6 +24,10 @@ pub struct ModelConfig {
     pub tie_embeddings: bool,
     /// Norm before the head.
     pub final_norm: NormKind,
+    /// What embeddings are multiplied by; 1 in most models.
+    pub embedding_factor: f64,
+    /// What logits are multiplied by; 1 in most models. The weights of the last norm take it in when they are loaded.
+    pub logit_factor: f64,
     /// The layers, first to last. Most models repeat one; a hybrid mixes several kinds.
     pub layers: Vec<LayerConfig>,
     pub(crate) naming: &'static Naming,
@@ -54,6 +58,8 @@ impl ModelConfig {
         within("n_layer", self.n_layer(), MAX_LAYERS)?;
         within("vocab_size", self.vocab_size, 1 << 22)?;
         epsilon("norm_eps", self.norm_eps)?;
+        factor("embedding_multiplier", self.embedding_factor)?;
+        factor("the factor of the logits", self.logit_factor)?;
         self.layers.iter().try_for_each(|layer| layer.validate(self.d_model))
     }
 
@@ -124,8 +130,8 @@ impl ModelConfig {
     }
 }
 
-/// The layers of a model that repeats one, bounded before the list is made.
-pub(super) fn repeated(layer: LayerConfig, n_layer: usize) -> Result<Vec<LayerConfig>, ConfigError> {
+/// What is said of every layer of a model, or its layers where it repeats one, bounded before the list is made.
+pub(super) fn repeated<T: Clone>(layer: T, n_layer: usize) -> Result<Vec<T>, ConfigError> {
     within("n_layer", n_layer, MAX_LAYERS)?;
     Ok(vec![layer; n_layer])
 }

@@ -8,7 +8,10 @@ pub(crate) struct Naming {
     /// Before the number of a layer.
     pub(crate) layers: &'static str,
     pub(crate) mixer_norm: &'static str,
+    /// A mixer with a scan, or an MLP in its place.
     pub(crate) mixer: &'static str,
+    /// A mixer that is attention.
+    pub(crate) attention: &'static str,
     pub(crate) mlp_norm: &'static str,
     pub(crate) mlp: &'static str,
     pub(crate) final_norm: &'static str,
@@ -21,6 +24,7 @@ pub(super) static MAMBA_SSM: Naming = Naming {
     layers: "backbone.layers",
     mixer_norm: "norm",
     mixer: "mixer",
+    attention: "mixer",
     mlp_norm: "norm2",
     mlp: "mlp",
     final_norm: "backbone.norm_f",
@@ -33,8 +37,35 @@ pub(super) static GPT_NEOX: Naming = Naming {
     layers: "gpt_neox.layers",
     mixer_norm: "input_layernorm",
     mixer: "attention",
+    attention: "attention",
     mlp_norm: "post_attention_layernorm",
     mlp: "mlp",
     final_norm: "gpt_neox.final_layer_norm",
     head: "embed_out.weight",
+};
+
+/// `GraniteMoeHybridForCausalLM` of transformers.
+pub(super) static GRANITE_HYBRID: Naming = Naming {
+    embedding: "model.embed_tokens.weight",
+    layers: "model.layers",
+    mixer_norm: "input_layernorm",
+    mixer: "mamba",
+    attention: "self_attn",
+    mlp_norm: "post_attention_layernorm",
+    mlp: "shared_mlp",
+    final_norm: "model.norm",
+    head: "lm_head.weight",
+};
+
+/// `BambaForCausalLM`, `FalconH1ForCausalLM` and `JambaForCausalLM` of transformers.
+pub(super) static BAMBA: Naming = Naming {
+    embedding: "model.embed_tokens.weight",
+    layers: "model.layers",
+    mixer_norm: "input_layernorm",
+    mixer: "mamba",
+    attention: "self_attn",
+    mlp_norm: "pre_ff_layernorm",
+    mlp: "feed_forward",
+    final_norm: "model.final_layernorm",
+    head: "lm_head.weight",
 };

@@ -10,6 +10,17 @@ pub(crate) fn epsilon(name: &str, value: f64) -> Result<(), ConfigError> {
     }
 }
 
+/// A constant that a model multiplies by.
+pub(crate) fn factor(name: &str, value: f64) -> Result<(), ConfigError> {
+    if value.is_finite() && value != 0.0 && value.abs() <= 1e6 {
+        Ok(())
+    } else {
+        Err(ConfigError::Sizes(format!(
+            "{name} is {value}, expected a finite number that is not 0, of at most a million"
+        )))
+    }
+}
+
 pub(crate) fn within(name: &str, value: usize, max: usize) -> Result<(), ConfigError> {
     if (1..=max).contains(&value) {
         Ok(())

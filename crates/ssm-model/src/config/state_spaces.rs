@@ -9,7 +9,10 @@ use super::model::{ModelConfig, repeated};
 use super::naming;
 use super::sizes::within;
 use super::without_effect::{self, COMMON, STATE_SPACES, STATE_SPACES_MIXER};
-use crate::block::{LayerConfig, Mamba2Config, MambaConfig, MixerConfig, MlpActivation, MlpConfig, NormKind, Residual};
+use crate::block::{
+    GatedWeights, LayerConfig, Mamba2Config, Mamba2Factors, MambaConfig, MixerConfig, MlpActivation, MlpConfig,
+    NormKind, Residual,
+};
 
 /// `norm_epsilon` of `MixerModel`, which no config can change; the gated norm of Mamba-2 uses the same value.
 const NORM_EPS: f64 = 1e-5;
@@ -28,7 +31,7 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
     let mut nested = fields.object("ssm_cfg", "ssm_cfg.")?;
     let mixer = parse_mixer(&mut nested, d_model)?;
     fields.close(nested, STATE_SPACES_MIXER);
-    let layer = LayerConfig { norm: NormKind::Rms, mixer, mlp };
+    let layer = LayerConfig { mlp, ..LayerConfig::of(NormKind::Rms, mixer) };
     let mut layers = repeated(layer.clone(), n_layer)?;
     let attention_layers = attention::layers(&mut fields, n_layer)?;
     if !attention_layers.is_empty() {
@@ -60,6 +63,8 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
         norm_eps: NORM_EPS,
         tie_embeddings,
         final_norm: NormKind::Rms,
+        embedding_factor: 1.0,
+        logit_factor: 1.0,
         layers,
         naming: &naming::MAMBA_SSM,
     })
@@ -73,8 +78,10 @@ fn parse_mlp(d_intermediate: usize) -> Result<Option<MlpConfig>, ConfigError> {
     within("d_intermediate", d_intermediate, 1 << 20)?;
     Ok(Some(MlpConfig {
         width: d_intermediate.next_multiple_of(MLP_MULTIPLE),
-        activation: MlpActivation::GatedSilu,
+        activation: MlpActivation::GatedSilu(GatedWeights::MambaSsm),
         residual: Residual::Sequential,
+        gate_factor: 1.0,
+        output_factor: 1.0,
     }))
 }
 
@@ -89,7 +96,7 @@ fn parse_mixer(fields: &mut Fields, d_model: usize) -> Result<MixerConfig, Confi
         "Mamba1" => {
             let d_state = fields.size("d_state")?.unwrap_or(16);
             let dt_rank = fields.dt_rank("dt_rank", d_model)?;
-            MixerConfig::Mamba(MambaConfig { d_state, d_conv, expand, dt_rank, conv_bias, mixer_norm_eps: None })
+            MixerConfig::Mamba(MambaConfig { d_state, d_conv, expand, dt_rank, conv_bias, inner_norms: None })
         }
         "Mamba2" => {
             let d_state = fields.size("d_state")?.unwrap_or(128);
@@ -105,13 +112,17 @@ fn parse_mixer(fields: &mut Fields, d_model: usize) -> Result<MixerConfig, Confi
             MixerConfig::Mamba2(Mamba2Config {
                 d_state,
                 d_conv,
-                expand,
+                d_inner: expand.saturating_mul(d_model),
                 headdim,
                 ngroups,
                 norm_groups: ngroups,
                 norm_before_gate,
+                norm: true,
                 dt_limit,
                 conv_bias,
+                in_bias: false,
+                out_bias: false,
+                factors: Mamba2Factors::ONE,
             })
         }
         _ => {

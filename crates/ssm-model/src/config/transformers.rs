@@ -5,11 +5,14 @@ use serde_json::json;
 
 use super::error::ConfigError;
 use super::fields::Fields;
-use super::gpt_neox;
 use super::model::{ModelConfig, repeated};
 use super::naming;
 use super::without_effect::{self, COMMON, FLASH_LINEAR_ATTENTION, MAMBA};
-use crate::block::{LayerConfig, Mamba2Config, MambaConfig, MixerConfig, NormKind};
+use super::{gpt_neox, hybrids};
+use crate::block::{InnerNorms, LayerConfig, Mamba2Config, Mamba2Factors, MambaConfig, MixerConfig, NormKind};
+
+const SUPPORTED: &str = "\"mamba\", \"mamba2\", \"falcon_mamba\", \"gpt_neox\", \"granitemoehybrid\", \"bamba\", \"nemotron_h\", \"falcon_h1\", \
+                         \"jamba\"";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -26,10 +29,12 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
         "mamba2" => (false, Kind::Mamba2),
         "gpt_neox" => return gpt_neox::parse(fields),
         _ => {
-            return Err(ConfigError::Unsupported {
-                key: "model_type".into(),
-                value: format!("\"{model_type}\""),
-                supported: "\"mamba\", \"mamba2\", \"falcon_mamba\", \"gpt_neox\"",
+            return hybrids::parse(&model_type, fields).unwrap_or_else(|| {
+                Err(ConfigError::Unsupported {
+                    key: "model_type".into(),
+                    value: format!("\"{model_type}\""),
+                    supported: SUPPORTED,
+                })
             });
         }
     };
@@ -69,7 +74,7 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
         MixerConfig::Mamba2(Mamba2Config {
             d_state,
             d_conv,
-            expand,
+            d_inner,
             headdim,
             ngroups,
             norm_groups: match fields.size("norm_groups")? {
@@ -79,17 +84,23 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
                 None => ngroups,
             },
             norm_before_gate: false,
+            norm: true,
             dt_limit: fields.limits(limits)?.unwrap_or((0.0, f32::INFINITY)),
             conv_bias,
+            in_bias: false,
+            out_bias: false,
+            factors: Mamba2Factors::ONE,
         })
     } else {
         let dt_rank = fields.dt_rank("time_step_rank", d_model)?;
-        let mixer_norm_eps = match kind {
+        let inner_norms = match kind {
             // The published file omits the default.
-            Kind::FalconMamba => Some(fields.float("mixer_rms_eps")?.unwrap_or(1e-6)),
+            Kind::FalconMamba => {
+                Some(InnerNorms { eps: fields.float("mixer_rms_eps")?.unwrap_or(1e-6), weights: false })
+            }
             Kind::Mamba | Kind::Mamba2 => None,
         };
-        MixerConfig::Mamba(MambaConfig { d_state, d_conv, expand, dt_rank, conv_bias, mixer_norm_eps })
+        MixerConfig::Mamba(MambaConfig { d_state, d_conv, expand, dt_rank, conv_bias, inner_norms })
     };
     without_effect::only_without_effect(&mut fields)?;
     if is_of_fla {
@@ -100,7 +111,7 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
     } else {
         fields.finish(&[COMMON, MAMBA])?;
     }
-    let layer = LayerConfig { norm: NormKind::Rms, mixer, mlp: None };
+    let layer = LayerConfig::of(NormKind::Rms, mixer);
     Ok(ModelConfig {
         architecture: layer.kind(),
         d_model,
@@ -108,6 +119,8 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
         norm_eps,
         tie_embeddings,
         final_norm: NormKind::Rms,
+        embedding_factor: 1.0,
+        logit_factor: 1.0,
         layers: repeated(layer, n_layer)?,
         naming: &naming::MAMBA_SSM,
     })

@@ -128,6 +128,56 @@ pub(super) const GPT_NEOX: &[&str] = &[
     "hidden_dropout_prob",
 ];
 
+/// The hybrids of transformers: training, initialisation of new weights, choices among kernels, settings of experts where there are none.
+pub(super) const HYBRIDS: &[&str] = &[
+    "attention_dropout",
+    "hidden_dropout",
+    "intermediate_size",
+    "mamba_chunk_size",
+    "mamba_norm_before_gate",
+    "mlp_expansion_factor",
+    "normalization_function",
+    "num_experts_per_tok",
+    "output_router_logits",
+    "partial_rotary_factor",
+    "router_aux_loss_coef",
+    "time_step_floor",
+    "time_step_max",
+    "time_step_min",
+    "time_step_rank",
+    "use_associative_scan",
+    "use_mamba_kernels",
+    "use_mambapy",
+    "z_loss_coefficient",
+];
+
+/// `NemotronHConfig` of transformers beside [`HYBRIDS`]: its experts, its second head, and keys that nothing upstream reads.
+pub(super) const NEMOTRON_H: &[&str] = &[
+    "chunk_size",
+    "expand",
+    "mamba_dt_init_floor",
+    "mamba_dt_limit",
+    "mamba_dt_max",
+    "mamba_expand",
+    "mamba_proj_bias",
+    "mamba_ssm_cache_dtype",
+    "moe_intermediate_size",
+    "moe_latent_size",
+    "moe_shared_expert_intermediate_size",
+    "moe_shared_expert_overlap",
+    "mtp_hybrid_override_pattern",
+    "mtp_layers_block_type",
+    "n_group",
+    "n_routed_experts",
+    "n_shared_experts",
+    "norm_topk_prob",
+    "rescale_prenorm_residual",
+    "residual_in_fp32",
+    "routed_scaling_factor",
+    "time_step_limit",
+    "topk_group",
+];
+
 /// `MambaConfig` of `mamba_ssm`: kernels, the precision of the residual, which is float32 here in any case, and the sizes of
 /// attention where no layer has it.
 pub(super) const STATE_SPACES: &[&str] = &["residual_in_fp32", "fused_add_norm", "attn_cfg"];

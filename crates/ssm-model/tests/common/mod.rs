@@ -16,7 +16,17 @@ use ssm_model::{
 pub(crate) const GOLDEN: [&str; 3] = ["mamba1", "mamba2_g1", "mamba2_g2"];
 
 /// Published architectures beyond those of `mamba_ssm`, as transformers computes them.
-pub(crate) const TRANSFORMERS: [&str; 2] = ["falcon_mamba", "codestral_mamba"];
+pub(crate) const TRANSFORMERS: [&str; 9] = [
+    "falcon_mamba",
+    "codestral_mamba",
+    "granite_hybrid_nope",
+    "granite_hybrid_rope",
+    "bamba",
+    "nemotron_h",
+    "falcon_h1",
+    "falcon_h1_norm",
+    "jamba_dense",
+];
 pub(crate) const NEOX: [&str; 2] = ["neox_parallel", "neox_sequential"];
 
 /// Models with attention in the dialect of `mamba_ssm`: a Transformer, and hybrids of either Mamba.
@@ -70,9 +80,17 @@ pub(crate) fn hybrid() -> LanguageModel {
     let text = r#"{"d_model": 64, "n_layer": 4, "vocab_size": 256, "ssm_cfg": {"layer": "Mamba2", "headdim": 16, "d_state": 16}}"#;
     let mut config = ModelConfig::from_json(text).unwrap();
     config.layers[2] = LayerConfig {
-        norm: NormKind::Rms,
-        mixer: MixerConfig::Attention(AttentionConfig { heads: 4, rotary_dim: 8, rotary_base: 1e4, bias: false }),
-        mlp: Some(MlpConfig { width: 96, activation: MlpActivation::Gelu(Gelu::Tanh), residual: Residual::Sequential }),
+        mlp: Some(MlpConfig {
+            width: 96,
+            activation: MlpActivation::Gelu(Gelu::Tanh),
+            residual: Residual::Sequential,
+            gate_factor: 1.0,
+            output_factor: 1.0,
+        }),
+        ..LayerConfig::of(
+            NormKind::Rms,
+            MixerConfig::Attention(AttentionConfig { heads: 4, rotary_dim: 8, rotary_base: 1e4, bias: false }),
+        )
     };
     config.validate().unwrap();
     LanguageModel::load(&config, &mut RandomWeights { seed: 2 }, &Placement::cpu()).unwrap()
