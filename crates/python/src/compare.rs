@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use analysis::compare::{Pair, Pick, Row as Compared, compare as compare_folders};
 use pyo3::prelude::*;
 
-use crate::error::{error, hinted};
+use crate::error::{hinted, refused};
 
 /// One task of one pair, a dictionary in Python; the frame of a comparison has these columns.
 #[derive(IntoPyObject)]
@@ -75,7 +75,7 @@ pub(super) fn compare(
     b: Option<&str>,
 ) -> PyResult<(Vec<Row>, String)> {
     let pick = |text: Option<&str>| text.map(str::parse::<Pick>).transpose();
-    let wrong = |words: String| error(py, &words, None, Some("name a strategy: utrc, or utrc:q=0.5,importance=clip"));
+    let wrong = |words: String| refused(py, &words, "name a strategy: utrc, or utrc:q=0.5,importance=clip");
     let (a, b) = (pick(a).map_err(wrong)?, pick(b).map_err(wrong)?);
     let pairs =
         py.detach(|| compare_folders(&first, &second, a.as_ref(), b.as_ref())).map_err(|error| hinted(py, &error))?;

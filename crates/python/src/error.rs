@@ -2,17 +2,33 @@
 
 use hint::Hint;
 use pyo3::prelude::*;
+use sweep_runner::cli::Problem;
 
-/// An `ssm_reduce.Error`: what is wrong, where, and what to do about it.
-pub(super) fn error(py: Python<'_>, message: &str, place: Option<&str>, hint: Option<&str>) -> PyErr {
-    let class = py.import("ssm_reduce.errors").and_then(|module| module.getattr("Error"));
+/// Exit code of the command line where the input was refused.
+const REFUSED: u8 = 2;
+
+/// The exception of this class: what is wrong, where, and what to do about it.
+fn exception(py: Python<'_>, class: &str, message: &str, place: Option<&str>, hint: Option<&str>) -> PyErr {
+    let class = py.import("ssm_reduce.errors").and_then(|module| module.getattr(class));
     match class.and_then(|class| class.call1((message, place, hint))) {
         Ok(error) => PyErr::from_value(error),
         Err(error) => error,
     }
 }
 
-/// An `ssm_reduce.Error` with the hint that an error of Rust has.
+/// An `ssm_reduce.Refused` in words.
+pub(super) fn refused(py: Python<'_>, message: &str, hint: &str) -> PyErr {
+    exception(py, "Refused", message, None, Some(hint))
+}
+
+/// An `ssm_reduce.Refused` with the hint that an error of Rust has.
 pub(super) fn hinted(py: Python<'_>, cause: &dyn Hint) -> PyErr {
-    error(py, &cause.to_string(), None, cause.hint().as_deref())
+    exception(py, "Refused", &cause.to_string(), None, cause.hint().as_deref())
+}
+
+/// What a plan or a run could not do.
+pub(super) fn problem(py: Python<'_>, problem: &Problem) -> PyErr {
+    let Problem { message, place, hint, code } = problem;
+    let class = if *code == REFUSED { "Refused" } else { "RunFailed" };
+    exception(py, class, message, place.as_deref(), hint.as_deref())
 }

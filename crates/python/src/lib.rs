@@ -1,9 +1,15 @@
-//! The native module of the Python package `ssm_reduce`.
+//! The native module of the Python package `ssm_reduce`. Its interface is the package's own business: users call the Python around it.
 
+mod answer;
+mod arrays;
 mod compare;
 mod error;
+mod rules;
+mod runs;
+mod site;
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use pyo3::prelude::*;
 use sweep_runner::cli::{self, Host};
@@ -12,9 +18,17 @@ use sweep_runner::cli::{self, Host};
 #[pymodule]
 mod _native {
     #[pymodule_export]
+    use super::arrays::Memory;
+    #[pymodule_export]
     use super::compare::compare;
     #[pymodule_export]
     use super::main;
+    #[pymodule_export]
+    use super::rules::register;
+    #[pymodule_export]
+    use super::runs::{plan, run};
+    #[pymodule_export]
+    use super::site::Site;
 
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "its name in Python")]
@@ -25,6 +39,17 @@ mod _native {
 /// Returns the exit code.
 #[pyfunction]
 fn main(py: Python<'_>, argv: Vec<OsString>, program: Vec<String>) -> u8 {
-    let host = Host { program };
-    py.detach(|| cli::run(argv.into_iter(), Some(host)))
+    let host = Host { program, load_rules };
+    py.detach(|| cli::main_in(argv.into_iter(), Some(host)))
+}
+
+/// Registers the strategies of a Python file.
+fn load_rules(file: &Path) -> Result<(), (String, Option<String>)> {
+    Python::attach(|py| {
+        let loaded = py.import("ssm_reduce.strategy").and_then(|module| module.call_method1("load", (file,)));
+        loaded.map(drop).map_err(|error| {
+            let text = |name: &str| error.value(py).getattr(name).ok()?.extract::<Option<String>>().ok()?;
+            (text("message").unwrap_or_else(|| error.to_string()), text("hint"))
+        })
+    })
 }

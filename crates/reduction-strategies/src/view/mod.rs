@@ -7,7 +7,7 @@ mod tokens;
 
 pub use memo::Memo;
 pub(crate) use memo::remember;
-pub use sequence::{Draw, Matrix, ScanView, SequenceView, SignalViews};
+pub use sequence::{Draw, Matrix, Owners, ScanView, SequenceView, SignalViews};
 pub(crate) use stream::HostMatrix;
 pub use stream::{Reads, SiteStream, map_sequences};
 pub use tokens::{SegmentTokens, TokenTable};

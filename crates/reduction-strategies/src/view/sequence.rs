@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use candle_core::Tensor;
 use ssm_kernels::finite;
 use ssm_model::{RowTime, Signal, Supplier};
 
@@ -97,6 +98,32 @@ impl<'a> SignalViews<'a> {
     }
 }
 
+/// Tensors in host memory that hold the rows of a view, for a rule that hands them to somebody who may keep them: whoever clones a tensor
+/// keeps its values alive. None where the rows are borrowed from elsewhere.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Owners<'a> {
+    /// Of [`SequenceView::hidden`].
+    pub hidden: Option<&'a Tensor>,
+    /// Of [`SequenceView::residual`].
+    pub residual: Option<&'a Tensor>,
+    pub(super) signals: [Option<&'a Tensor>; Signal::COUNT],
+}
+
+impl<'a> Owners<'a> {
+    /// With the tensor of a signal.
+    #[must_use]
+    pub fn with(mut self, signal: Signal, tensor: &'a Tensor) -> Self {
+        self.signals[signal as usize] = Some(tensor);
+        self
+    }
+
+    /// The tensor of a signal.
+    #[must_use]
+    pub fn get(&self, signal: Signal) -> Option<&'a Tensor> {
+        self.signals[signal as usize]
+    }
+}
+
 /// What a random choice depends on, and nothing else: not the neighbours in the batch, not the order of work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Draw {
@@ -131,6 +158,8 @@ pub struct SequenceView<'a> {
     pub draw: Draw,
     /// What other rules computed from this very view, where several plan it.
     pub memo: Option<&'a Memo>,
+    /// What holds the values.
+    pub owners: Owners<'a>,
 }
 
 impl<'a> SequenceView<'a> {
@@ -147,6 +176,7 @@ impl<'a> SequenceView<'a> {
             signals: SignalViews::default(),
             draw: Draw { item: tokens.item, ..draw },
             memo: None,
+            owners: Owners::default(),
         }
     }
 

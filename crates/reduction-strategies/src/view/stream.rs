@@ -7,7 +7,7 @@ use ssm_kernels::{KernelError, Segments};
 use ssm_model::{Activations, Signal, SignalSet, Signals};
 
 use super::memo::{Memo, remember};
-use super::sequence::{Draw, Matrix, ScanView, SequenceView, SignalViews};
+use super::sequence::{Draw, Matrix, Owners, ScanView, SequenceView, SignalViews};
 use super::tokens::{SegmentTokens, TokenTable};
 use crate::error::PlanError;
 
@@ -115,12 +115,16 @@ pub fn map_sequences<R: Send>(
     let n = segments.n_tokens();
     let branch = |tensor, name, read| if read { HostMatrix::new(tensor, name, n) } else { HostMatrix::unread(n) };
     let (hidden, residual) = (branch(hidden, "hidden", reads.hidden)?, branch(residual, "residual", reads.residual)?);
+    let mut owners = Owners { hidden: Some(&hidden.tensor), residual: Some(&residual.tensor), ..Owners::default() };
     let (hidden, residual) = (hidden.view()?, residual.view()?);
     let mut shown = Vec::new();
     for signal in wanted.iter() {
         if let Some(tensor) = signals.get(signal) {
             shown.push((signal, HostMatrix::new(tensor, signal.name(), n)?));
         }
+    }
+    for (signal, matrix) in &shown {
+        owners = owners.with(*signal, &matrix.tensor);
     }
     let shown =
         shown.iter().map(|(signal, matrix)| Ok((*signal, matrix.view()?))).collect::<Result<Vec<_>, PlanError>>()?;
@@ -142,6 +146,7 @@ pub fn map_sequences<R: Send>(
         let view = SequenceView {
             signals: views.rows_of(&rows),
             memo: memos.get(index),
+            owners,
             ..SequenceView::new(tokens, hidden.rows_of(&rows), residual.rows_of(&rows), draw)
         };
         remember(view.memo, || Finite(wanted, reads), || view.check_finite())?;

@@ -21,6 +21,11 @@ pub(super) struct DataArgs {
 }
 
 impl DataArgs {
+    /// As `--data-dir` would name it.
+    pub(super) fn at(data_dir: Option<PathBuf>) -> Self {
+        Self { data_dir }
+    }
+
     /// The library with this data.
     ///
     /// # Errors

@@ -31,6 +31,11 @@ enum Choice {
 }
 
 impl DeviceArgs {
+    /// As `--device` and `--dtype` would name them.
+    pub(super) fn named(device: &str, dtype: Option<&str>) -> Self {
+        Self { device: device.to_owned(), dtype: dtype.map(str::to_owned) }
+    }
+
     /// Opens the device.
     pub(super) fn open(&self) -> Result<(Placement, Setting), Failure> {
         let device = match parse(&self.device)? {

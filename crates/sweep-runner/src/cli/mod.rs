@@ -6,9 +6,11 @@ mod children;
 mod compare;
 mod data;
 mod device;
+mod embedded;
 mod fetch;
 mod fit;
 mod host;
+mod laws;
 mod list;
 mod logits;
 mod results;
@@ -37,7 +39,9 @@ use changes::Changes;
 use compare::CompareArgs;
 use data::DataArgs;
 use device::DeviceArgs;
+pub use embedded::{Outcome, Planned, Problem, Request, plan, run};
 pub use host::Host;
+use host::RulesArgs;
 use run::RunCommand;
 use run_args::RunArgs;
 use submit::SubmitCommand;
@@ -60,6 +64,8 @@ enum Command {
         file: PathBuf,
         #[command(flatten)]
         changes: Changes,
+        #[command(flatten)]
+        rules: RulesArgs,
         /// Print the whole plan as JSON
         #[arg(long)]
         json: bool,
@@ -94,6 +100,8 @@ enum Command {
         out: Option<PathBuf>,
         #[command(flatten)]
         how: RunArgs,
+        #[command(flatten)]
+        rules: RulesArgs,
         #[command(flatten)]
         data: DataArgs,
         #[command(flatten)]
@@ -183,27 +191,16 @@ const REFUSED: u8 = 2;
 /// queue it again.
 const TEMPORARY: u8 = Interrupt::Usr1.exit_code();
 
-/// The binary `sweep`: [`run`] with the arguments of this process.
+/// The binary `sweep`: [`main_in`] with the arguments of this process.
 pub fn main() -> ExitCode {
-    ExitCode::from(run(std::env::args_os(), None))
+    ExitCode::from(main_in(std::env::args_os(), None))
 }
 
 /// Runs the command line `args`, the name of the program first; `host` is the program that holds it, where that is not the binary
 /// `sweep`. Not more than once in a process: it starts the threads and sees to the signals. Exit codes: 0 done, 1 something failed while running, 2 refused before work started; 130, 143 and 75
 /// where a run was ended by SIGINT, SIGTERM or SIGUSR1 ([`crate::run::Interrupt::exit_code`]), 75 also where the GPU was lost.
-pub fn run(args: impl Iterator<Item = OsString>, host: Option<Host>) -> u8 {
-    let filter = EnvFilter::try_from_env("SWEEP_LOG").unwrap_or_else(|_| {
-        EnvFilter::new("warn,usvg=error,resvg=error,tiny_skia=error,krilla=error,krilla_svg=error")
-    });
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        // It would report on stderr that stderr cannot be written, and panic.
-        .log_internal_errors(false)
-        .with_ansi(std::io::stderr().is_terminal())
-        .without_time()
-        .with_target(false)
-        .init();
+pub fn main_in(args: impl Iterator<Item = OsString>, host: Option<Host>) -> u8 {
+    log();
     let command = match Cli::try_parse_from(args) {
         Ok(cli) => cli.command,
         Err(words) => return answer(&words),
@@ -217,6 +214,23 @@ pub fn run(args: impl Iterator<Item = OsString>, host: Option<Host>) -> u8 {
     }
 }
 
+/// Starts the log on stderr; one that runs already stays.
+fn log() {
+    let filter = EnvFilter::try_from_env("SWEEP_LOG").unwrap_or_else(|_| {
+        EnvFilter::new("warn,usvg=error,resvg=error,tiny_skia=error,krilla=error,krilla_svg=error")
+    });
+    // One that was set before stays.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // It would report on stderr that stderr cannot be written, and panic.
+        .log_internal_errors(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .without_time()
+        .with_target(false)
+        .try_init();
+}
+
 /// What every command needs: threads, and signals that end it with their own exit codes.
 fn begin() -> Result<(), Failure> {
     threads::start()?;
@@ -225,10 +239,14 @@ fn begin() -> Result<(), Failure> {
 
 fn run_command(command: Command, host: Option<&Host>) -> Result<u8, Failure> {
     match command {
-        Command::Plan { file, changes, json, data, device } => sweep::plan(&file, changes, json, &data, &device),
+        Command::Plan { file, changes, rules, json, data, device } => {
+            rules.load(host)?;
+            sweep::plan(&file, changes, json, &data, &device)
+        }
         Command::Fetch { wanted, tokenizer, data } => fetch::run(&wanted, tokenizer.as_deref(), &data),
         Command::Run(command) => run::run(command, host),
-        Command::Retry { target, failed, out, how, data, device } => {
+        Command::Retry { target, failed, out, how, rules, data, device } => {
+            rules.load(host)?;
             let options = RunOptions { retry_failed: failed, ..how.options() };
             sweep::retry(&target, out, options, &data, &device)
         }

@@ -7,6 +7,7 @@ use miette::miette;
 use super::changes::Changes;
 use super::data::DataArgs;
 use super::device::DeviceArgs;
+use super::host::RulesArgs;
 use super::run_args::RunArgs;
 use super::shard::{self, Found, ShardArg, Written};
 use super::{Failure, Host, refused, sweep, workers};
@@ -25,6 +26,8 @@ pub(super) struct RunCommand {
     pub(super) out: Option<PathBuf>,
     #[command(flatten)]
     pub(super) how: RunArgs,
+    #[command(flatten)]
+    pub(super) rules: RulesArgs,
     /// Share of the work to run, COUNTED FROM 1: 1/4 to 4/4 are all of it; such a run does not report. `auto`: the share of
     /// this task of a SLURM array, HyperQueue array or Kubernetes Indexed Job (the last two with `SWEEP_SHARDS`), which is also
     /// the default inside one; `none`: everything
@@ -44,6 +47,7 @@ pub(super) struct RunCommand {
 
 pub(super) fn run(command: RunCommand, host: Option<&Host>) -> Result<u8, Failure> {
     let shard = shard_of(command.shard)?;
+    command.rules.load(host)?;
     if shard.is_some() && command.lm_eval_output.is_some() {
         let help = "leave it out here, and write it when all shards are done: sweep report FOLDER --lm-eval-output DIR";
         return Err(refused(miette!(help = help, "--lm-eval-output needs all cells, and this run is a shard")));

@@ -12,8 +12,8 @@ use report::text::{terminal, terminal_lines};
 use super::changes::Changes;
 use super::data::DataArgs;
 use super::device::DeviceArgs;
-use super::{DONE, FAILED, Failure, TEMPORARY, failed, fit, hinted, refused, results};
-use crate::config::{self, Experiment};
+use super::{DONE, FAILED, Failure, TEMPORARY, failed, fit, hinted, laws, refused, results};
+use crate::config::{self, Amendments, Experiment, Source};
 use crate::library::{Downloads, Library};
 use crate::plan::{self, ExperimentPlan, Setting};
 use crate::run::{self, RunError, RunOptions, Stop};
@@ -26,8 +26,20 @@ pub(super) fn prepare(
     setting: &Setting,
     library: &Library,
 ) -> Result<(Experiment, ExperimentPlan), Failure> {
-    let load = if changes.random { config::load_random } else { config::load };
-    let mut experiment = load(file, library).map_err(refused)?;
+    prepare_amended(&Source::File(file.to_owned()), None, changes, setting, library)
+}
+
+/// As [`prepare`], with a YAML list of strategies that are added to those of the experiment.
+pub(super) fn prepare_amended(
+    source: &Source,
+    strategies: Option<&str>,
+    changes: Changes,
+    setting: &Setting,
+    library: &Library,
+) -> Result<(Experiment, ExperimentPlan), Failure> {
+    let amendments = Amendments { random: changes.random, strategies };
+    let mut experiment = config::load_amended(source, amendments, library).map_err(refused)?;
+    laws::try_added(&experiment)?;
     if changes.limit == Some(0) {
         return Err(refused(miette!(help = "leave --limit out to run all items", "--limit must be at least 1")));
     }

@@ -18,6 +18,14 @@ pub(super) fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// As [`start`], where others of this process may have started them before.
+pub(super) fn start_once() -> Result<(), Failure> {
+    check(cores(), |name| std::env::var(name).ok())?;
+    // There is one pool, and whoever comes first makes it.
+    let _ = rayon::ThreadPoolBuilder::new().build_global();
+    Ok(())
+}
+
 /// Starts them.
 pub(super) fn start() -> Result<(), Failure> {
     check(cores(), |name| std::env::var(name).ok())?;

@@ -154,6 +154,7 @@ fn arguments(args: &RunCommand, shard: Option<Shard>, folder: &Path, memory: Opt
     };
     option("--dtype", args.device.dtype().map(str::to_owned));
     words.extend(args.changes.words());
+    words.extend(args.rules.words());
     words.extend(args.data.words());
     words.extend(args.how.words(memory).into_iter().map(OsString::from));
     words

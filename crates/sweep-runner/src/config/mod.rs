@@ -7,6 +7,7 @@
 //! Nothing is loaded: models and tasks are known through a [`Catalog`] only. The format is described in
 //! `docs/experiment-format.md`.
 
+mod added;
 mod catalog;
 mod claim;
 mod counts;
@@ -36,7 +37,7 @@ mod wire_task;
 mod write;
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use catalog::{Catalog, CatalogError, LayerFacts, ModelFacts, PlannedTask, Scoring};
 pub use claim::{Claim, Comparison, Entry, RowComparison};
@@ -57,13 +58,48 @@ pub fn load(path: &Path, catalog: &dyn Catalog) -> Result<Experiment, ConfigErro
     load_str(&shown, &text, catalog)
 }
 
-/// As [`load`], with random weights in place of every model of the hub and `-random` behind the name of the experiment.
+/// Where the text of an experiment is.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// In a file.
+    File(PathBuf),
+    /// Here.
+    Text {
+        /// Its name in errors.
+        name: String,
+        /// YAML.
+        text: String,
+    },
+}
+
+/// What is changed in an experiment before it is checked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Amendments<'a> {
+    /// Random weights take the place of every model of the hub, and the name of the experiment gets `-random`.
+    pub random: bool,
+    /// A YAML list, whose entries are added to `strategies`.
+    pub strategies: Option<&'a str>,
+}
+
+/// As [`load`], with changes.
 ///
 /// # Errors
-/// As [`load`]; a model of the hub whose size is not known, or no such model at all.
-pub fn load_random(path: &Path, catalog: &dyn Catalog) -> Result<Experiment, ConfigError> {
-    let (shown, text) = read(path)?;
-    load_random_str(&shown, &text, catalog)
+/// As [`load`]; for random weights a model of the hub whose size is not known, or no such model at all.
+pub fn load_amended(
+    source: &Source,
+    amendments: Amendments<'_>,
+    catalog: &dyn Catalog,
+) -> Result<Experiment, ConfigError> {
+    let (name, text) = match source {
+        Source::File(path) => read(path)?,
+        Source::Text { name, text } => (name.clone(), text.clone()),
+    };
+    load_node(&name, &text, catalog, |node| {
+        if amendments.random {
+            random::replace_models(node)?;
+        }
+        amendments.strategies.map_or(Ok(()), |list| added::add_strategies(node, list))
+    })
 }
 
 /// The name of a file in errors, and its text.
@@ -90,6 +126,7 @@ pub fn load_str(file: &str, text: &str, catalog: &dyn Catalog) -> Result<Experim
     load_node(file, text, catalog, |_| Ok(()))
 }
 
+#[cfg(test)]
 fn load_random_str(file: &str, text: &str, catalog: &dyn Catalog) -> Result<Experiment, ConfigError> {
     load_node(file, text, catalog, random::replace_models)
 }

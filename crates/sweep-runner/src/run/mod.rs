@@ -70,6 +70,8 @@ pub struct RunOptions {
     pub consent: Consent,
     /// Run failed cells again; they are left alone otherwise.
     pub retry_failed: bool,
+    /// Say nothing of progress.
+    pub quiet: bool,
     /// Whether the run was asked to end.
     pub stop: Stop,
 }
@@ -85,6 +87,7 @@ impl Default for RunOptions {
             shard: None,
             consent: Consent::default(),
             retry_failed: false,
+            quiet: false,
             stop: Stop::default(),
         }
     }
@@ -145,7 +148,7 @@ pub fn run(
     if missing == 0 && guards.missing_models().next().is_none() {
         return Ok(summary);
     }
-    let progress = Progress::start(missing, summary.reused);
+    let progress = Progress::start(missing, summary.reused, options.quiet);
     let mut tasks = Tasks::default();
     let (cohorts, unfit) = groups::cohorts(experiment, plan, library, &mut tasks)?;
     // Nothing is left to guard of a model that no task fits.

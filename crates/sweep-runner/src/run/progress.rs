@@ -19,6 +19,8 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 pub(super) struct Progress {
     bar: ProgressBar,
     terminal: bool,
+    /// Nothing is said.
+    quiet: bool,
     started: Instant,
     last_line: Instant,
     /// Cells of this run.
@@ -32,8 +34,8 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn start(missing: usize, reused: usize) -> Self {
-        let terminal = std::io::stderr().is_terminal();
+    pub(super) fn start(missing: usize, reused: usize, quiet: bool) -> Self {
+        let terminal = std::io::stderr().is_terminal() && !quiet;
         let target = if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(missing as u64), target);
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} cells, ETA {eta}  {wide_msg}");
@@ -42,6 +44,7 @@ impl Progress {
         let progress = Self {
             bar,
             terminal,
+            quiet,
             started: now,
             last_line: now,
             total: missing,
@@ -58,7 +61,7 @@ impl Progress {
         let text = terminal_lines(text);
         if self.terminal {
             self.bar.println(text);
-        } else {
+        } else if !self.quiet {
             say(&text);
         }
     }

@@ -149,6 +149,11 @@ impl Stop {
         Ok((stop, Listening { _taken: taken }))
     }
 
+    /// Asks the run to end, as the signal would.
+    pub fn request(&self, interrupt: Interrupt) {
+        self.signal.store(interrupt.number() as usize, Ordering::SeqCst);
+    }
+
     /// The signal that asked the run to end.
     pub fn requested(&self) -> Option<Interrupt> {
         Interrupt::of(self.signal.load(Ordering::SeqCst))
