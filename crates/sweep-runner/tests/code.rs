@@ -2,16 +2,20 @@
 
 #[path = "../build/code.rs"]
 mod code;
+mod desk;
 #[path = "../build/git.rs"]
 mod git;
 #[path = "../build/tokens.rs"]
 mod tokens;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use code::Code;
+use desk::Desk;
+use reduction_strategies::registry::Strategy;
 use tempfile::TempDir;
 
 const RULES: &str = "crates/reduction-strategies/src/strategies";
@@ -166,6 +170,28 @@ fn strings_with_the_marks_of_comments_are_code() {
     assert_eq!(digest("fn a<'a>() {} // b"), digest("fn a<'a>() {}"));
     assert_ne!(digest("a - -b"), digest("a --b"));
     assert_eq!(digest("no rust: \""), "no rust: \"");
+}
+
+/// What the program says of itself is what the sources are that the tests were built beside: an edit that called for no new build
+/// would pass off old numbers as those of the edited rule.
+#[test]
+fn the_program_has_the_digests_of_its_sources() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let sources = code::read(&root, cfg!(feature = "cuda")).unwrap();
+    for registration in reduction_strategies::registry::all() {
+        let strategy = Strategy::new(registration.name, &BTreeMap::new()).unwrap();
+        let code = sweep_runner::code::of(Some(&strategy), "cpu");
+        assert_eq!((Some(&code.rule), &code.shared), (sources.rules.get(registration.name), &sources.cpu));
+    }
+    let desk = Desk::new(&desk::TINY.replace("  - random: { seeds: [0] }\n", ""));
+    desk.run("out");
+    let manifests: Vec<_> =
+        fs::read_dir(desk.path("out/manifests")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let manifest: serde_json::Value = serde_json::from_slice(&fs::read(&manifests[0]).unwrap()).unwrap();
+    assert_eq!(manifest["sources"].as_str(), Some(sweep_runner::code::SOURCES));
+    // Whether it is dirty was true when it was built: a file that nothing uses may have come since.
+    let commit = |revision: &str| revision.trim_end_matches("-dirty").to_owned();
+    assert_eq!(manifest["git_revision"].as_str().map(commit), Some(commit(&git::revision(&root))));
 }
 
 #[test]
