@@ -75,7 +75,7 @@ pub(super) fn compare(
     b: Option<&str>,
 ) -> PyResult<(Vec<Row>, String)> {
     let pick = |text: Option<&str>| text.map(str::parse::<Pick>).transpose();
-    let wrong = |words: String| refused(py, &words, "name a strategy: utrc, or utrc:q=0.5,importance=clip");
+    let wrong = |words: String| refused(py, &words, Some("name a strategy: utrc, or utrc:q=0.5,importance=clip"));
     let (a, b) = (pick(a).map_err(wrong)?, pick(b).map_err(wrong)?);
     let pairs =
         py.detach(|| compare_folders(&first, &second, a.as_ref(), b.as_ref())).map_err(|error| hinted(py, &error))?;

@@ -17,8 +17,8 @@ fn exception(py: Python<'_>, class: &str, message: &str, place: Option<&str>, hi
 }
 
 /// An `ssm_reduce.Refused` in words.
-pub(super) fn refused(py: Python<'_>, message: &str, hint: &str) -> PyErr {
-    exception(py, "Refused", message, None, Some(hint))
+pub(super) fn refused(py: Python<'_>, message: &str, hint: Option<&str>) -> PyErr {
+    exception(py, "Refused", message, None, hint)
 }
 
 /// An `ssm_reduce.Refused` with the hint that an error of Rust has.

@@ -4,6 +4,7 @@ mod answer;
 mod arrays;
 mod compare;
 mod error;
+mod model;
 mod rules;
 mod runs;
 mod site;
@@ -23,6 +24,8 @@ mod _native {
     use super::compare::compare;
     #[pymodule_export]
     use super::main;
+    #[pymodule_export]
+    use super::model::Model;
     #[pymodule_export]
     use super::rules::register;
     #[pymodule_export]

@@ -68,6 +68,10 @@ impl HostRule for ScriptRule {
         self.script.shown.reads_residual()
     }
 
+    fn is_blind(&self) -> bool {
+        self.script.shown.is_empty() && !self.script.count.is_free()
+    }
+
     fn count(&self) -> Count {
         self.script.count
     }
@@ -83,7 +87,7 @@ impl HostRule for ScriptRule {
     fn plan(&self, view: &SequenceView<'_>, n_keep: usize) -> Result<Plan, PlanError> {
         let Script { name, shown, seeded, count, call, .. } = &*self.script;
         let site = Site::new(view, shown, *seeded)?;
-        let answer = Python::attach(|py| -> PyResult<Answer> {
+        let answer = Python::try_attach(|py| -> PyResult<Answer> {
             let options = PyDict::new(py);
             for (name, value) in &self.options {
                 match value {
@@ -94,7 +98,16 @@ impl HostRule for ScriptRule {
             }
             Answer::extract(&call.bind(py).call1((site, n_keep, options))?)
         });
+        // The interpreter ends while a run that was interrupted is still in its last layer.
+        let answer = answer.unwrap_or_else(|| Ok(Answer::Wrong("Python has ended".to_owned(), "run again".to_owned())));
         let n_keep = (!count.is_free()).then_some(n_keep);
+        let answer = answer.map(|answer| match answer {
+            Answer::Merge { .. } if self.is_blind() => Answer::Wrong(
+                "it merges tokens and reads no values of them".to_owned(),
+                "add signals=[\"hidden\"]: the similarity of what is merged is recorded".to_owned(),
+            ),
+            answer => answer,
+        });
         let made = answer.map_err(|error| (error.to_string(), "the rule did not return".to_owned()));
         made.and_then(|answer| answer.plan(view, n_keep)).map_err(|(problem, hint)| PlanError::Script {
             rule: (*name).to_owned(),
@@ -116,10 +129,11 @@ fn leaked(text: String) -> &'static str {
 pub(crate) fn register(py: Python<'_>, described: Described) -> PyResult<()> {
     let family = serde_json::from_value(serde_json::Value::String(described.family.clone())).map_err(|_| {
         let words = format!("unknown family `{}`", described.family);
-        refused(py, &words, "families: baseline, control, pruning, merging, state_aware, released")
+        refused(py, &words, Some("families: baseline, control, pruning, merging, state_aware, released"))
     })?;
-    let shown = Shown::parse(&described.signals)
-        .map_err(|name| refused(py, &format!("unknown signal `{name}`"), &format!("signals: {}", Shown::known())))?;
+    let shown = Shown::parse(&described.signals).map_err(|name| {
+        refused(py, &format!("unknown signal `{name}`"), Some(&format!("signals: {}", Shown::known())))
+    })?;
     let causality = match described.causal {
         0 => Causality::None,
         block if block > 0 => Causality::WithinBlock(block as usize),

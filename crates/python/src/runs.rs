@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -16,6 +16,9 @@ use crate::error::{problem, refused};
 
 /// Time between two looks at signals.
 const EVERY: Duration = Duration::from_millis(50);
+
+/// Longest time between Ctrl-C and its exception. Most runs end sooner. One that is in a long download or layer ends by itself after that.
+const PATIENCE: Duration = Duration::from_millis(900);
 
 /// An experiment and how to run it, as Python hands it over.
 #[derive(FromPyObject)]
@@ -43,7 +46,7 @@ pub(crate) struct Asked {
 impl Asked {
     fn request(self, py: Python<'_>) -> PyResult<Request> {
         let memory_bytes = self.memory.as_deref().map(parse_bytes).transpose();
-        let memory_bytes = memory_bytes.map_err(|words| refused(py, &words, "for example memory=\"4GiB\""))?;
+        let memory_bytes = memory_bytes.map_err(|words| refused(py, &words, Some("for example memory=\"4GiB\"")))?;
         let Self { accept_changes, keep_other_code, force, .. } = self;
         let options = RunOptions {
             max_failures: self.max_failures,
@@ -81,7 +84,7 @@ fn away<T: Send + 'static>(
     let (sender, mut receiver) = mpsc::channel();
     let worker = thread::Builder::new().name("sweep".to_owned()).spawn(move || sender.send(work()));
     worker.map_err(|error| PyRuntimeError::new_err(format!("cannot start a thread: {error}")))?;
-    let mut interrupted = None;
+    let mut interrupted: Option<(PyErr, Instant)> = None;
     loop {
         let heard;
         (receiver, heard) = py.detach(move || {
@@ -89,14 +92,20 @@ fn away<T: Send + 'static>(
             (receiver, heard)
         });
         match heard {
-            Ok(done) => return interrupted.map_or_else(|| done.map_err(|error| problem(py, &error)), Err),
+            Ok(done) => {
+                return interrupted
+                    .map_or_else(|| done.map_err(|error| problem(py, &error)), |(signal, _)| Err(signal));
+            }
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(PyRuntimeError::new_err("the engine panicked: the message is on stderr"));
             }
             Err(RecvTimeoutError::Timeout) => {
                 if let Err(signal) = py.check_signals() {
                     stop.request(Interrupt::Int);
-                    interrupted = Some(signal);
+                    interrupted = Some((signal, Instant::now()));
+                }
+                if let Some((signal, _)) = interrupted.take_if(|(_, since)| since.elapsed() > PATIENCE) {
+                    return Err(signal);
                 }
             }
         }

@@ -22,7 +22,7 @@ const PARTS: [(&str, Part); 10] = [
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
+pub(crate) enum Part {
     Hidden,
     Residual,
     Signal(Signal),
@@ -42,6 +42,14 @@ impl Shown {
     /// All names there are.
     pub(crate) fn known() -> String {
         PARTS.map(|(name, _)| name).join(", ")
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, Part)> {
+        self.0.iter().copied()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     pub(crate) fn reads_residual(&self) -> bool {

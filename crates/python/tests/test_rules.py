@@ -24,7 +24,7 @@ TINY: dict[str, Any] = {
     "schedule": {"sites": "paper", "flops_reduction": [0.2]},
     "limit": 4,
 }
-FREE = {**TINY, "schedule": {"sites": "paper", "keep_ratio": 0.9}}
+FREE = {**TINY, "schedule": {"sites": "paper"}}
 
 
 def run(out: Path, rule: Any, experiment: dict[str, Any] = TINY, **arguments: Any) -> Results:
@@ -162,7 +162,7 @@ class TestLaws:
 
         assert "protected token" in broken(blind_to_protection).message
 
-        @strategy(family="merging")
+        @strategy(family="merging", signals=["hidden"])
         def into_anything(site: Site, n_keep: int) -> Any:
             free = np.flatnonzero(~site.protected)
             leaving = free[: len(free) - n_keep]
@@ -229,6 +229,13 @@ class TestLaws:
 
         error = broken(divides)
         assert "ZeroDivisionError" in error.message and "of test_rules.py" in error.message
+
+        @strategy(family="merging")
+        def merges_blindly(site: Site, n_keep: int) -> Any:
+            free = np.flatnonzero(~site.protected)
+            return merge(free[n_keep:], np.full(len(free) - n_keep, free[0]))
+
+        assert 'signals=["hidden"]' in str(broken(merges_blindly).hint)
 
         @strategy()
         def returns_nothing(site: Site, n_keep: int) -> Any:

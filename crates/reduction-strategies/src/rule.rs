@@ -210,6 +210,13 @@ pub trait HostRule: Send + Sync + Debug {
         true
     }
 
+    /// Whether a plan depends on no value, but on positions, sizes, protection and the draw alone. It is then shown matrices without
+    /// columns, and may be asked before the values exist. Not for a free count, nor for a rule that merges: the similarity of what it
+    /// merges is recorded.
+    fn is_blind(&self) -> bool {
+        false
+    }
+
     /// How many tokens it keeps; the laws hold a rule to it.
     fn count(&self) -> Count {
         Count::Exact
@@ -357,7 +364,11 @@ impl Rule {
     /// Whether it plans without looking at any value: by place or by chance.
     #[must_use]
     pub fn is_blind(&self) -> bool {
-        matches!(self, Self::Identity | Self::Prune(Score::Position(_) | Score::Random))
+        match self {
+            Self::Identity | Self::Prune(Score::Position(_) | Score::Random) => true,
+            Self::Host(rule) => rule.is_blind(),
+            Self::Prune(_) | Self::Pair(_) | Self::Online(_) => false,
+        }
     }
 }
 

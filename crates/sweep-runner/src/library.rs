@@ -273,6 +273,24 @@ impl Library {
         }
     }
 
+    /// Token ids of a text, as tasks encode it.
+    ///
+    /// # Errors
+    /// No tokenizer, or a text that it refuses.
+    pub fn encode(&self, model: &str, text: &str) -> Result<Vec<u32>, LibraryError> {
+        let encoded = self.with_tokenizer(model, |tokenizer| tokenizer.encode_text(text))?;
+        encoded.map_err(|error| LibraryError::Tokenizer { reference: model.to_owned(), error })
+    }
+
+    /// The text of token ids.
+    ///
+    /// # Errors
+    /// No tokenizer, or an id that it does not have.
+    pub fn decode(&self, model: &str, ids: &[u32]) -> Result<String, LibraryError> {
+        let decoded = self.with_tokenizer(model, |tokenizer| tokenizer.decode(ids))?;
+        decoded.map_err(|error| LibraryError::Tokenizer { reference: model.to_owned(), error })
+    }
+
     /// Text of a token, for people to read.
     #[must_use]
     pub fn token_text(&self, model: &str, token: u32) -> String {

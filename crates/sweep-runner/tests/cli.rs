@@ -52,6 +52,14 @@ fn refuses_an_alias_bomb_quickly() {
 }
 
 #[test]
+fn rules_of_python_need_the_python_package() {
+    let output = Desk::new(TINY).sweep(&["plan", "tiny.yaml", "--rules", "mine.py"]);
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("holds no Python") && stderr.contains("docs/python.md"), "{stderr}");
+}
+
+#[test]
 fn refuses_truncated_weights() {
     let desk = Desk::new(&folder_experiment());
     let weights = desk.model_folder().join("model.safetensors");

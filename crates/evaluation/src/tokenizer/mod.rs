@@ -28,6 +28,12 @@ pub enum TokenizerError {
         /// The word.
         word: String,
     },
+    /// An id that stands for no token.
+    #[error("the tokenizer has no token {id}")]
+    NoToken {
+        /// The id.
+        id: u32,
+    },
     /// A text without anything before it, and no token to put there.
     #[error("nothing stands before the text, and the tokenizer names no token that begins one")]
     NoPrefix,
@@ -86,7 +92,7 @@ impl Hint for TokenizerError {
             Self::NoPrefix => Some(
                 "put the tokenizer_config.json that names `bos_token` or `eos_token` beside tokenizer.json".to_owned(),
             ),
-            Self::Encode { .. } => None,
+            Self::Encode { .. } | Self::NoToken { .. } => None,
         }
     }
 }
@@ -284,6 +290,17 @@ impl Tokenizer {
             }
             None => Ok(encoding),
         }
+    }
+
+    /// The text of some tokens, special ones included.
+    ///
+    /// # Errors
+    /// An id that the tokenizer does not have.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, TokenizerError> {
+        if let Some(id) = ids.iter().find(|id| self.inner.id_to_token(**id).is_none()) {
+            return Err(TokenizerError::NoToken { id: *id });
+        }
+        self.inner.decode(ids, false).map_err(|error| TokenizerError::Unreadable(error.to_string()))
     }
 
     /// The text of a token, where there is such a token.

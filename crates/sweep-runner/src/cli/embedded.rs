@@ -146,7 +146,7 @@ fn device(request: &Request) -> DeviceArgs {
 }
 
 /// Threads and the log are started once in a process; a pool that somebody else started serves as well.
-fn begin() -> Result<(), Failure> {
+pub(super) fn begin() -> Result<(), Failure> {
     static LOG: Once = Once::new();
     LOG.call_once(log);
     threads::start_once()
