@@ -28,6 +28,10 @@ time-analysis:
 test:
     cargo test --release --workspace
 
+# Build the wheel, install it in target/venv, and check and test the Python package, notebooks included
+test-python *ARGS:
+    tools/python/test.sh {{ARGS}}
+
 # Test that a program without downloads says so; rebuilds sweep-runner
 test-without-hub:
     cargo test --release --package sweep-runner --no-default-features --lib library

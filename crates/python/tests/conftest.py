@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+import ssm_reduce
 from ssm_reduce import Results
 
 EXAMPLE = {
@@ -26,12 +24,7 @@ EXAMPLE = {
 @pytest.fixture(scope="session")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """Results of the small sweep."""
-    folder = tmp_path_factory.mktemp("results")
-    experiment = folder / "example.yaml"
-    experiment.write_text(json.dumps(EXAMPLE))
-    out = folder / "example"
-    subprocess.run([sys.executable, "-m", "ssm_reduce", "run", experiment, "--out", out], check=True)
-    return Results.open(out)
+    return ssm_reduce.run(EXAMPLE, out=tmp_path_factory.mktemp("results") / "example", progress=False)
 
 
 @pytest.fixture(scope="session")

@@ -1,18 +1,22 @@
-"""The examples in the documentation of the package are right."""
+"""The examples in the documentation of the package, and those of the pages on Python, are right."""
 
 from __future__ import annotations
 
 import doctest
 import importlib
 import pkgutil
+import re
+import runpy
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
 import ssm_reduce
 from ssm_reduce import Results
 
+ROOT = Path(__file__).parents[3]
 MODULES = [found.name for found in pkgutil.iter_modules(ssm_reduce.__path__) if not found.name.startswith("__")]
 
 
@@ -23,7 +27,21 @@ def test_examples_in_documentation_are_right(
     monkeypatch.chdir(tmp_path)
     found = importlib.import_module(f"ssm_reduce.{module}")
     names = {name: getattr(ssm_reduce, name) for name in ssm_reduce.__all__}
-    names.update(results=results, folder=results.folder, ssm_reduce=ssm_reduce, pl=pl)
+    model = ssm_reduce.Model("builtin:mamba2-world", device="cpu")
+    names.update(results=results, folder=results.folder, model=model, ssm_reduce=ssm_reduce, np=np, pl=pl)
     flags = doctest.IGNORE_EXCEPTION_DETAIL | doctest.ELLIPSIS
     outcome = doctest.testmod(found, extraglobs=names, optionflags=flags)
     assert outcome.failed == 0
+
+
+@pytest.mark.parametrize("page", ["docs/python.md", "docs/adding-a-strategy.md"])
+def test_examples_of_pages_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All blocks of a page, one after the other, in a folder that has the experiments."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert blocks
+    (tmp_path / "experiments").symlink_to(ROOT / "experiments")
+    monkeypatch.chdir(tmp_path)
+    # The digest of a rule reads its source, so it comes from a file.
+    script = tmp_path / "page.py"
+    script.write_text("\n".join(blocks), encoding="utf-8")
+    runpy.run_path(str(script))

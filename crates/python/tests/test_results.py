@@ -89,7 +89,7 @@ def test_text_strikes_out_what_was_removed(results: Results) -> None:
     html = text._repr_html_()
     assert html.count("<s ") == len(text.removed)
     assert html.count("<b>") == len(text.necessary) + 1, "and the title"
-    assert str(text).startswith("world_lambada-0000: [")
+    assert str(text).startswith("drop_prefix, world_lambada-0000: [")
 
 
 def test_text_of_an_item_without_a_plan_is_an_error_that_names_those_with_one(results: Results) -> None:
@@ -104,7 +104,6 @@ def test_figures_are_shown_and_hold_their_numbers(results: Results) -> None:
     for name in results.figures:
         figure = results.figure(name)
         assert figure._repr_svg_().startswith("<svg")
-        assert "<svg" in figure._repr_html_()
         assert figure.numbers.height > 0
     points = results.figure("accuracy_vs_flops_mamba2-world_context").numbers
     assert set(points["series"]) >= {"dense", "drop_prefix"}

@@ -42,9 +42,6 @@ class Figure:
     def _repr_svg_(self) -> str:
         return self.svg
 
-    def _repr_html_(self) -> str:
-        return f'<div style="background: white; max-width: 100%; overflow-x: auto">{self.svg}</div>'
-
 
 @dataclass(frozen=True)
 class Table:
@@ -88,7 +85,7 @@ class Table:
         return self.html
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Struck:
     """Tokens of a text, the removed ones struck out and the necessary ones in bold. Made by :func:`struck`."""
 
@@ -105,6 +102,8 @@ class Struck:
             words.append(f"[{word}]" if place in self.removed else word)
         title = f"{self.title}: " if self.title else ""
         return title + " ".join(words)
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         words = []

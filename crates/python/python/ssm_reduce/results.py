@@ -317,8 +317,8 @@ class Results:
 
         Example:
             >>> trial, item = results.plans.select("trial_id", "item_id").row(0)
-            >>> print(results.text(trial, item))  # doctest: +ELLIPSIS
-            world_lambada-0000: ...
+            >>> results.text(trial, item)  # doctest: +ELLIPSIS
+            drop_prefix, world_lambada-0000: ...
         """
         rows = self.plans.filter(pl.col("trial_id") == trial_id, pl.col("item_id") == item_id)
         if rows.is_empty():
@@ -327,7 +327,8 @@ class Results:
             raise ResultsError(f"no plan of {item_id} was recorded", f"trial {trial_id}", hint)
         removed = {place for name in ("dropped", "merged") for places in rows[name].to_list() for place in places}
         first = rows.row(0, named=True)
-        return struck(first["tokens"], removed, first["necessary"], title=item_id)
+        strategy = self.trials.filter(pl.col("trial_id") == trial_id)["strategy"][0]
+        return struck(first["tokens"], removed, first["necessary"], title=f"{strategy}, {item_id}")
 
     @property
     def report(self) -> str:
@@ -409,7 +410,7 @@ class Comparison:
         self.frame = frame
         self.markdown = markdown
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return self.markdown
 
     def _repr_markdown_(self) -> str:

@@ -20,12 +20,13 @@ use markdown::{At, Page, code_in, files, root};
 const SOURCES: [&str; 9] = ["rs", "cu", "cuh", "py", "sh", "toml", "yaml", "md", "sbatch"];
 
 /// Names in pages that stand for files of a reader, or that runs write.
-const NOT_HERE: [&str; 12] = [
+const NOT_HERE: [&str; 13] = [
     "array.sbatch",
     "experiment.yaml",
     "huggingface.py",
     "mine.yaml",
     "my_rule.rs",
+    "my_rules.py",
     "report.md",
     "report.sbatch",
     "run.sh",
