@@ -245,7 +245,7 @@ class TestLaws:
 
 
 def test_free_counts(tmp_path: Path) -> None:
-    @strategy(signals=["residual"], family="pruning", count="free")
+    @strategy(signals=["residual"], family="pruning")
     def above_median(site: Site, n_keep: int) -> Any:
         norms = np.linalg.norm(site.residual, axis=1)
         return keep((norms > np.median(norms)) | (site.positions < 4))
@@ -255,6 +255,20 @@ def test_free_counts(tmp_path: Path) -> None:
     assert (achieved > 0.05).all()
     again = run(tmp_path / "b", above_median, FREE, sharing=False)
     assert values(results, "above_median").equals(values(again, "above_median"))
+
+
+def test_a_mask_that_asks_for_a_number_is_held_to_it() -> None:
+    @strategy()
+    def one_too_many_in_a_mask(site: Site, n_keep: int) -> Any:
+        return keep(np.cumsum(~site.protected) <= n_keep + 1)
+
+    assert "were asked for" in broken(one_too_many_in_a_mask).message
+
+    @strategy()
+    def without_a_number(site: Site) -> Any:
+        return scores(site.positions)
+
+    assert "2 cells" in str(ssm_reduce.plan(TINY, strategies=[without_a_number]))
 
 
 def test_protocols_that_need_causality_refuse_rules_without() -> None:

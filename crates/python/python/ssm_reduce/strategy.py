@@ -5,7 +5,7 @@
     import numpy as np
     import ssm_reduce
 
-    @ssm_reduce.strategy(signals=["residual"], family="pruning", count="free")
+    @ssm_reduce.strategy(signals=["residual"], family="pruning")
     def above_median(site, n_keep):
         norms = np.linalg.norm(site.residual, axis=1)
         return ssm_reduce.keep((norms > np.median(norms)) | (site.positions < 4))
@@ -252,6 +252,55 @@ def _call(
         return ("wrong", words, "call the rule on one sequence to see the whole traceback: Model.run")
 
 
+class _Probe:
+    """A site of random values, to see what kind of answer a rule gives."""
+
+    def __init__(self, n: int) -> None:
+        self.rng = np.random.default_rng(0)
+        self.positions = np.arange(n, dtype=np.uint32)
+        self.sizes = np.ones(n, dtype=np.float32)
+        self.protected = self.positions == n - 1
+        self.layer, self.item = 3, 0
+        for name in ("hidden", "residual", "y", "gated_y", "x", "B", "C", "dt", "influence"):
+            values = self.rng.normal(size=(n, 1 if name == "influence" else 6)).astype(np.float32)
+            setattr(self, name, np.abs(values) if name == "dt" else values)
+        self.A = -np.ones(6, dtype=np.float32)
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+
+def _data_decides(function: Callable[..., object], takes_count: bool, options: dict[str, OptionValue]) -> bool:
+    """Whether a rule answers with masks, which keep the same tokens however many are asked for."""
+    masks = []
+    for n_keep in (12, 30):
+        try:
+            answer = function(_Probe(37), *([n_keep] if takes_count else []), **options)
+        except Exception:
+            # What is wrong with it is said when it is used.
+            return False
+        if not isinstance(answer, Keep) or answer.which.dtype != np.bool_ or answer.which.shape != (37,):
+            return False
+        masks.append(answer.which)
+    return bool((masks[0] == masks[1]).all())
+
+
+def _takes_count(function: Callable[..., object], name: str, options: Iterable[str]) -> bool:
+    """Whether it is called with `n_keep`, too."""
+    own = set(options)
+    positional = [
+        parameter
+        for key, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD) and key not in own
+    ]
+    if len(positional) not in (1, 2):
+        raise Refused(
+            f"{name} takes {len(positional)} arguments beside its options",
+            hint="write def rule(site, n_keep, option=..), or def rule(site, option=..)",
+        )
+    return len(positional) == 2
+
+
 @dataclass
 class Strategy:
     """A registered rule. It is called as the function that it was made of."""
@@ -278,18 +327,9 @@ class Strategy:
         digest = self.digest
         if digest == self.registered:
             return
-        positional = [
-            parameter
-            for name, parameter in inspect.signature(self.function).parameters.items()
-            if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD) and name not in self.options
-        ]
-        if len(positional) not in (1, 2):
-            raise Refused(
-                f"{self.name} takes {len(positional)} arguments beside its options",
-                hint="write def rule(site, n_keep, option=..), or rule(site, ..) where the count is free",
-            )
+        takes_count = _takes_count(self.function, self.name, self.options)
         file = inspect.getsourcefile(self.function)
-        call = functools.partial(_call, self.function, len(positional) == 2, file)
+        call = functools.partial(_call, self.function, takes_count, file)
         options = [
             (name, option.kind, option.default, float(option.low), float(option.high), list(option.words), option.help)
             for name, option in self.options.items()
@@ -317,7 +357,7 @@ def strategy(
     signals: Iterable[str] = (),
     family: str = "pruning",
     options: Mapping[str, Option | OptionValue | Sequence[str]] | None = None,
-    count: Literal["exact", "free"] = "exact",
+    count: Literal["exact", "free"] | None = None,
     threshold: str | None = None,
     causal: bool | int = False,
     seeded: bool = False,
@@ -329,14 +369,15 @@ def strategy(
     :param signals: What the rule reads: ``hidden``, ``residual``, ``y``, ``gated_y``, ``dt``, ``x``, ``B``, ``C``, ``A``, ``influence``.
     :param family: The kind of rule, which places it in figures: ``pruning``, ``merging``, ``control``, ``state_aware``.
     :param options: Options with their defaults. They become keyword arguments of the rule, and axes of the grid of an experiment.
-    :param count: ``exact``: the rule keeps ``n_keep`` tokens. ``free``: as many as the data says; the schedule then names sites only.
+    :param count: ``exact``: the rule keeps ``n_keep`` tokens. ``free``: as many as the data says; the schedule then names sites only. If
+        left out, a rule is of free count if it returns masks that are the same however many tokens are asked for.
     :param threshold: The option that decides how many tokens a rule of free count keeps, for ``calibrate``.
     :param causal: ``True``: the fate of a token follows from tokens up to it. A number: within blocks of so many tokens.
     :param seeded: Whether the rule draws from ``site.rng``.
     :param name: Its name in experiments; that of the function if left out.
     :param summary: One sentence; the first line of the docstring if left out.
     """
-    if count not in ("exact", "free"):
+    if count not in ("exact", "free", None):
         raise Refused(f"unknown count {count!r}", hint='write "exact" or "free"')
 
     def register(function: Callable[..., object]) -> Strategy:
@@ -344,6 +385,9 @@ def strategy(
         if not re.fullmatch(r"[a-z][a-z0-9_]*", own):
             raise Refused(f"{own!r} cannot name a strategy", hint="use a-z, 0-9 and _, for example name=\"my_rule\"")
         first = (function.__doc__ or "").strip().splitlines()
+        declared = {key: _option(key, value) for key, value in (options or {}).items()}
+        defaults = {key: option.default for key, option in declared.items()}
+        free = count == "free" if count else _data_decides(function, _takes_count(function, own, declared), defaults)
         description = {
             "name": own,
             "family": family,
@@ -351,10 +395,9 @@ def strategy(
             "signals": list(signals),
             "seeded": seeded,
             "causal": -1 if causal is True else int(causal),
-            "free": count == "free",
+            "free": free,
             "threshold": threshold,
         }
-        declared = {key: _option(key, value) for key, value in (options or {}).items()}
         made = Strategy(function, own, description, declared)
         made.refresh()
         _known[own] = made
