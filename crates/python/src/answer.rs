@@ -68,7 +68,9 @@ impl Answer {
             Self::Rows(rows) => {
                 let rows = ascending(&rows, n, "kept rows")?;
                 let mut kept = vec![false; n];
-                rows.iter().for_each(|row| kept[*row] = true);
+                for row in rows {
+                    kept[row] = true;
+                }
                 if let Some(lost) = (0..n).find(|row| view.protected[*row] && !kept[*row]) {
                     return Err((
                         format!("protected token {lost} is not among the kept rows"),
@@ -121,9 +123,9 @@ fn ascending(rows: &[i64], n: usize, what: &str) -> Result<Vec<usize>, Wrong> {
     if let Some(row) = rows.iter().find(|row| !(0..n as i64).contains(*row)) {
         return Err(invalid(format!("row {row} is none of {n} rows")));
     }
-    if let Some(pair) = rows.windows(2).find(|pair| pair[0] >= pair[1]) {
+    if let Some([before, after]) = rows.array_windows().find(|[before, after]| before >= after) {
         let hint = "sort the rows and remove repetitions: np.unique does both".to_owned();
-        return Err((format!("the {what} are out of order: {} comes after {}", pair[1], pair[0]), hint));
+        return Err((format!("the {what} are out of order: {after} comes after {before}"), hint));
     }
     Ok(rows.iter().map(|row| *row as usize).collect())
 }

@@ -1,5 +1,7 @@
 //! The native module of the Python package `ssm_reduce`. Its interface is the package's own business: users call the Python around it.
 
+#![allow(clippy::needless_pass_by_value, reason = "arguments that come from Python are values of their own")]
+
 mod answer;
 mod arrays;
 mod compare;
@@ -13,7 +15,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use pyo3::prelude::*;
-use sweep_runner::cli::{self, Host};
+use sweep_runner::cli::{self, Host, WordsAndHint};
 
 /// The module `ssm_reduce._native`.
 #[pymodule]
@@ -43,11 +45,11 @@ mod _native {
 #[pyfunction]
 fn main(py: Python<'_>, argv: Vec<OsString>, program: Vec<String>) -> u8 {
     let host = Host { program, load_rules };
-    py.detach(|| cli::main_in(argv.into_iter(), Some(host)))
+    py.detach(|| cli::main_in(argv.into_iter(), Some(&host)))
 }
 
 /// Registers the strategies of a Python file.
-fn load_rules(file: &Path) -> Result<(), (String, Option<String>)> {
+fn load_rules(file: &Path) -> Result<(), WordsAndHint> {
     Python::attach(|py| {
         let loaded = py.import("ssm_reduce.strategy").and_then(|module| module.call_method1("load", (file,)));
         loaded.map(drop).map_err(|error| {

@@ -21,8 +21,7 @@ pub(crate) struct Described {
     name: String,
     family: String,
     summary: String,
-    /// Name, kind, default, bounds, words, help.
-    options: Vec<(String, String, Py<PyAny>, f64, f64, Vec<String>, String)>,
+    options: Vec<DescribedOption>,
     signals: Vec<String>,
     seeded: bool,
     /// 0: none; -1: streaming; else tokens of a block.
@@ -32,6 +31,10 @@ pub(crate) struct Described {
     digest: String,
     call: Py<PyAny>,
 }
+
+/// Name, kind, default, bounds, words and help of an option.
+#[derive(FromPyObject)]
+struct DescribedOption(String, String, Py<PyAny>, f64, f64, Vec<String>, String);
 
 /// What the rules of one registration share.
 struct Script {
@@ -167,7 +170,7 @@ pub(crate) fn register(py: Python<'_>, described: Described) -> PyResult<()> {
 /// The declaration of an option.
 fn declared(
     py: Python<'_>,
-    (name, kind, default, low, high, words, help): &(String, String, Py<PyAny>, f64, f64, Vec<String>, String),
+    DescribedOption(name, kind, default, low, high, words, help): &DescribedOption,
 ) -> PyResult<OptionInfo> {
     let (kind, default) = match kind.as_str() {
         "integer" => {

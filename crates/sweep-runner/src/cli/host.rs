@@ -12,9 +12,12 @@ use super::{Failure, failed, refused};
 pub struct Host {
     /// Words that start this command line again in another process: the interpreter and its module, say.
     pub program: Vec<String>,
-    /// Registers the strategies of a file; the error is words and a hint.
-    pub load_rules: fn(&Path) -> Result<(), (String, Option<String>)>,
+    /// Registers the strategies of a file.
+    pub load_rules: fn(&Path) -> Result<(), WordsAndHint>,
 }
+
+/// What is wrong, and what to do about it.
+pub type WordsAndHint = (String, Option<String>);
 
 /// Words that start this program again.
 pub(super) fn program(host: Option<&Host>) -> Result<Vec<String>, Failure> {

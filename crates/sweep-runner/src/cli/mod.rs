@@ -41,8 +41,8 @@ use compare::CompareArgs;
 use data::DataArgs;
 use device::DeviceArgs;
 pub use embedded::{Outcome, Planned, Problem, Request, plan, run};
-pub use host::Host;
 use host::RulesArgs;
+pub use host::{Host, WordsAndHint};
 pub use model::{OpenModel, open_model};
 use run::RunCommand;
 use run_args::RunArgs;
@@ -201,13 +201,13 @@ pub fn main() -> ExitCode {
 /// Runs the command line `args`, the name of the program first; `host` is the program that holds it, where that is not the binary
 /// `sweep`. Not more than once in a process: it starts the threads and sees to the signals. Exit codes: 0 done, 1 something failed while running, 2 refused before work started; 130, 143 and 75
 /// where a run was ended by SIGINT, SIGTERM or SIGUSR1 ([`crate::run::Interrupt::exit_code`]), 75 also where the GPU was lost.
-pub fn main_in(args: impl Iterator<Item = OsString>, host: Option<Host>) -> u8 {
+pub fn main_in(args: impl Iterator<Item = OsString>, host: Option<&Host>) -> u8 {
     log();
     let command = match Cli::try_parse_from(args) {
         Ok(cli) => cli.command,
         Err(words) => return answer(&words),
     };
-    match begin().and_then(|()| run_command(command, host.as_ref())) {
+    match begin().and_then(|()| run_command(command, host)) {
         Ok(code) => code,
         Err(failure) => {
             show(&failure.report);
