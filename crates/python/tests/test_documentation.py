@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 
 import ssm_reduce
+from conftest import EXAMPLE
 from ssm_reduce import Results
 
 ROOT = Path(__file__).parents[3]
@@ -28,7 +29,7 @@ def test_examples_in_documentation_are_right(
     found = importlib.import_module(f"ssm_reduce.{module}")
     names = {name: getattr(ssm_reduce, name) for name in ssm_reduce.__all__}
     model = ssm_reduce.Model("builtin:mamba2-world", device="cpu")
-    names.update(results=results, folder=results.folder, model=model, ssm_reduce=ssm_reduce, np=np, pl=pl)
+    names.update(experiment=EXAMPLE, results=results, folder=results.folder, model=model, ssm_reduce=ssm_reduce, np=np, pl=pl)
     flags = doctest.IGNORE_EXCEPTION_DETAIL | doctest.ELLIPSIS
     outcome = doctest.testmod(found, extraglobs=names, optionflags=flags)
     assert outcome.failed == 0

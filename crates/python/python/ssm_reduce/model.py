@@ -33,7 +33,7 @@ class Tokenizer:
         """Token ids of a text.
 
         Example:
-            >>> len(model.tokenizer.encode("the cat")) > 0
+            >>> len(model.tokenizer.encode("the mask")) > 0
             True
         """
         return self._native.encode(text)
@@ -42,8 +42,8 @@ class Tokenizer:
         """The text of token ids.
 
         Example:
-            >>> model.tokenizer.decode(model.tokenizer.encode("the cat")).strip()
-            'the cat'
+            >>> model.tokenizer.decode(model.tokenizer.encode("the mask")).strip()
+            'the mask'
         """
         return self._native.decode(_ids(ids))
 
@@ -176,7 +176,7 @@ class Model:
             >>> model.run([1, 2, 3, 4], plans={5: ssm_reduce.keep([0, 1, 3])}).positions
             [0, 1, 3]
             >>> model.run([1, 2, 3, 4], strategy="drop_prefix", sites=[5], keep_ratio=0.5).positions
-            [2, 3]
+            [1, 2, 3]
         """
         answers = {int(site): encode(answer) for site, answer in (plans or {}).items()}
         if strategy is None and (sites or options):

@@ -90,7 +90,14 @@ def plan(
     strategies: Sequence[StrategyEntry] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
 ) -> Plan:
-    """Show the grid of an experiment with exclusions and estimates. No model is loaded and nothing is written."""
+    """Show the grid of an experiment with exclusions and estimates. No model is loaded and nothing is written.
+
+    Example:
+        >>> len(plan(experiment).content["cells"])
+        5
+        >>> len(plan(experiment, strategies=["uniform"]).content["cells"])
+        7
+    """
     asked = _asked(experiment, strategies, limit=limit, device=device, dtype=dtype, data_dir=data_dir)
     table, content = _native.plan(asked)
     return Plan(table, json.loads(content))
@@ -135,6 +142,11 @@ def run(
     :param force: Use a results folder that holds other files.
     :raises Refused: Nothing was done.
     :raises RunFailed: Some cells failed. The others are recorded; ``error.folder`` is the results folder.
+
+    Example:
+        >>> results = run(experiment, out=folder, progress=False)
+        >>> results.trials["strategy"].unique().sort().to_list()
+        ['dense', 'drop_prefix', 'top_k']
     """
     asked = _asked(
         experiment,
