@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import inspect
 import pkgutil
 import re
 import runpy
+from collections.abc import Iterator
 from pathlib import Path
+from types import FunctionType
 
 import numpy as np
 import polars as pl
@@ -33,6 +36,24 @@ def test_examples_in_documentation_are_right(
     flags = doctest.IGNORE_EXCEPTION_DETAIL | doctest.ELLIPSIS
     outcome = doctest.testmod(found, extraglobs=names, optionflags=flags)
     assert outcome.failed == 0
+
+
+def public() -> Iterator[tuple[str, object]]:
+    """Public functions, and the public methods of public classes. The example of a class shows its properties."""
+    for name in ssm_reduce.__all__:
+        found = getattr(ssm_reduce, name)
+        if inspect.isfunction(found):
+            yield name, found
+        # Those of a site are described to rules, which cannot be called here.
+        if inspect.isclass(found) and found is not ssm_reduce.Site:
+            for own, member in vars(found).items():
+                if not own.startswith("_") and isinstance(member, FunctionType | classmethod):
+                    yield f"{name}.{own}", member
+
+
+@pytest.mark.parametrize(("name", "member"), list(public()))
+def test_every_public_function_has_an_example(name: str, member: object) -> None:
+    assert ">>> " in (inspect.getdoc(member) or ""), name
 
 
 @pytest.mark.parametrize("page", ["docs/python.md", "docs/adding-a-strategy.md"])

@@ -139,6 +139,12 @@ def keep(which: npt.ArrayLike) -> Keep:
     """Keep these tokens: a boolean mask over all rows of the site, or ascending rows.
 
     A mask decides about the tokens that are not protected; protected ones are always kept. Rows name every kept token, protected ones too.
+
+    Example:
+        >>> model.run([1, 2, 3, 4], plans={5: keep([True, False, False, True])}).positions
+        [0, 3]
+        >>> model.run([1, 2, 3, 4], plans={5: keep([0, 3])}).positions
+        [0, 3]
     """
     return Keep(np.asarray(which))
 
@@ -147,6 +153,13 @@ def scores(values: npt.ArrayLike) -> Scores:
     """Keep the ``n_keep`` tokens of highest score, one score for each row of the site.
 
     Scores are compared as float32, and of equal ones the earlier token is kept. Those of protected tokens count for nothing.
+
+    Example:
+        >>> @strategy(name="example_latest")
+        ... def latest(site, n_keep):
+        ...     return scores(site.positions)
+        >>> model.run([1, 2, 3, 4, 5], strategy=latest, sites=[5], keep_ratio=0.5).positions
+        [2, 3, 4]
     """
     return Scores(np.asarray(values))
 
@@ -161,6 +174,10 @@ def merge(
     """Merge row ``sources[i]`` into row ``targets[i]``, drop the rows ``dropped``, and keep all others.
 
     A target becomes the mean over itself and its sources, weighted by how many original tokens each stands for, or by equal weights.
+
+    Example:
+        >>> model.run([1, 2, 3, 4], plans={5: merge([1], [0], dropped=[2])}).plans[5].merged
+        [(1, 0)]
     """
     if weights not in ("sizes", "equal"):
         raise Refused(f"merge: unknown weights {weights!r}", hint='write "sizes" or "equal"')
@@ -180,17 +197,32 @@ class Option:
 
 
 def integer(default: int, low: int = -_LARGEST, high: int = _LARGEST, help: str = Option.help) -> Option:
-    """A whole number within bounds."""
+    """A whole number within bounds.
+
+    Example:
+        >>> integer(4, 0, 64).default
+        4
+    """
     return Option("integer", default, low, high, help=help)
 
 
 def number(default: float, low: float = -1e300, high: float = 1e300, help: str = Option.help) -> Option:
-    """A real number within bounds."""
+    """A real number within bounds.
+
+    Example:
+        >>> number(0.5, 0, 1).high
+        1
+    """
     return Option("number", float(default), low, high, help=help)
 
 
 def choice(*words: str, help: str = Option.help) -> Option:
-    """One of these words; the first one if the experiment is silent."""
+    """One of these words; the first one if the experiment is silent.
+
+    Example:
+        >>> choice("l1", "l2").default
+        'l1'
+    """
     return Option("choice", words[0], words=words, help=help)
 
 
@@ -323,7 +355,18 @@ class Strategy:
         return digest_of(self.function, {**self.description, "options": self.options})
 
     def refresh(self) -> None:
-        """Register the rule as it is now: what it closes over may have changed."""
+        """Register the rule as it is now: what it closes over may have changed. A run does so by itself.
+
+        Example:
+            >>> power = 2
+            >>> @strategy(name="example_power", signals=["hidden"])
+            ... def rule(site, n_keep):
+            ...     return scores((site.hidden**power).sum(axis=1))
+            >>> before, power = rule.digest, 4
+            >>> rule.refresh()
+            >>> rule.digest == before
+            False
+        """
         digest = self.digest
         if digest == self.registered:
             return
@@ -338,7 +381,15 @@ class Strategy:
         self.registered = digest
 
     def with_options(self, **axes: OptionValue | Sequence[OptionValue]) -> dict[str, Any]:
-        """An entry for ``strategies``: each option at one value or at several, which are multiplied out."""
+        """An entry for ``strategies``: each option at one value or at several, which are multiplied out.
+
+        Example:
+            >>> @strategy(name="example_sinks", options={"sinks": integer(4, 0, 64)})
+            ... def rule(site, n_keep, sinks):
+            ...     return scores(site.positions < sinks)
+            >>> rule.with_options(sinks=[0, 4])
+            {'example_sinks': {'sinks': [0, 4]}}
+        """
         return {self.name: axes}
 
 
@@ -376,6 +427,13 @@ def strategy(
     :param seeded: Whether the rule draws from ``site.rng``.
     :param name: Its name in experiments; that of the function if left out.
     :param summary: One sentence; the first line of the docstring if left out.
+
+    Example:
+        >>> @strategy(signals=["hidden"], name="example_loudest")
+        ... def loudest(site, n_keep):
+        ...     return scores(np.linalg.norm(site.hidden, axis=1))
+        >>> len(model.run([1, 2, 3, 4, 5], strategy=loudest, sites=[5], keep_ratio=0.5).positions)
+        3
     """
     if count not in ("exact", "free", None):
         raise Refused(f"unknown count {count!r}", hint='write "exact" or "free"')
