@@ -21,6 +21,11 @@ pub(super) fn cause(device: &Device, error: RunError) -> RunError {
             Ok(()) => error,
             Err(lost) => RunError::Device { error: lost.to_string() },
         },
-        _ => error,
+        RunError::Store(_)
+        | RunError::Device { .. }
+        | RunError::Failures { .. }
+        | RunError::Unreached(_)
+        | RunError::Uncalibrated { .. }
+        | RunError::Interrupted(_) => error,
     }
 }
