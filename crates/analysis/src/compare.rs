@@ -254,8 +254,11 @@ fn arms<'a>(recorded: &'a Recorded, pick: Option<&Pick>) -> Result<Vec<SideArm<'
     Ok(order.into_iter().map(|(_, arm)| arm).collect())
 }
 
+/// Whether a reduction was asked for as achieved, and its bits or those of the keep ratio; none for a free count.
+type AmountBits = (bool, Option<u64>);
+
 /// What both sides must share.
-fn point(trial: &TrialKey) -> (&str, &str, &str, &[usize], (bool, Option<u64>), bool) {
+fn point(trial: &TrialKey) -> (&str, &str, &str, &[usize], AmountBits, bool) {
     let compacted = trial.strategy_params.contains("\"positions\":\"compacted\"");
     // Keep ratios of one achieved reduction differ from task to task.
     let amount = trial.flops_reduction_asked.map_or((false, trial.keep_ratio), |asked| (true, Some(asked)));
