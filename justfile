@@ -75,8 +75,8 @@ books *ARGS:
     cargo run --release --features cuda --bin sweep -- run experiments/books-length.yaml --device cuda {{ARGS}}
     cargo run --release --bin sweep -- report results/books --splice README.md
     cargo run --release --bin sweep -- report results/books --splice docs/findings.md
-    cp results/books/figures/accuracy_vs_flops_tasks_mamba2-books_context.svg docs/figures/books-mamba2-tasks.svg
-    cp results/books/figures/accuracy_vs_flops_tasks_mamba-books_context.svg docs/figures/books-mamba-tasks.svg
+    cp results/books/figures/tasks_vs_flops_mamba2-books_context.svg docs/figures/books-mamba2-tasks.svg
+    cp results/books/figures/tasks_vs_flops_mamba-books_context.svg docs/figures/books-mamba-tasks.svg
     cp results/books-length/figures/loss_vs_length_books_long_context_achieved_20.svg docs/figures/books-length.svg
 
 # Decide the claims of experiments/claims and put verdicts and figures into docs/findings.md (some minutes each on two cores)

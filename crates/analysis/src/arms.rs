@@ -23,8 +23,26 @@ pub struct Arm {
     pub seeds: Vec<u64>,
     /// Whether it is of the strategy that every other one is compared to.
     pub is_baseline: bool,
-    /// Finished tasks, in the order of the plan.
+    /// Finished tasks with a value of their primary metric, in the order of the plan.
     pub tasks: Vec<ArmTask>,
+    /// Finished tasks without one.
+    pub without_value: Vec<NoValue>,
+}
+
+/// A finished task whose primary metric counts nothing of what was scored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoValue {
+    /// Task name.
+    pub task: String,
+    /// Name of the metric.
+    pub metric: String,
+}
+
+impl NoValue {
+    /// Why there is no value, in words.
+    pub fn reason(&self) -> String {
+        format!("no token that is scored counts for `{}`", self.metric)
+    }
 }
 
 /// The primary metric of an arm on one task.
@@ -171,8 +189,16 @@ fn pool(cells: &[&Cell], baseline: &str) -> Arm {
         }
     }
     let is_baseline = trial.strategy == baseline;
-    let tasks = tasks.into_iter().filter_map(|(_, cells)| pool_task(&cells)).collect();
-    Arm { trial, trials, seeds, is_baseline, tasks }
+    let (mut with_value, mut without_value) = (Vec::new(), Vec::new());
+    for (task, cells) in tasks {
+        match pool_task(&cells) {
+            Some(result) => with_value.push(result),
+            None => {
+                without_value.push(NoValue { task: task.to_owned(), metric: cells[0].record.primary_metric.clone() })
+            }
+        }
+    }
+    Arm { trial, trials, seeds, is_baseline, tasks: with_value, without_value }
 }
 
 fn pool_task(cells: &[&Cell]) -> Option<ArmTask> {
@@ -296,7 +322,14 @@ mod tests {
     #[test]
     fn the_mean_over_tasks_weighs_tasks_equally() {
         let tasks = vec![result("a", 0.5, &[0.25, 0.75]), result("b", 1.0, &[1.0, 0.5])];
-        let arm = Arm { trial: trial(0, "{}"), trials: Vec::new(), seeds: vec![0], is_baseline: false, tasks };
+        let arm = Arm {
+            trial: trial(0, "{}"),
+            trials: Vec::new(),
+            seeds: vec![0],
+            is_baseline: false,
+            tasks,
+            without_value: Vec::new(),
+        };
         let names = ["a".to_owned(), "b".to_owned()];
         let mean = arm.mean_over(&names).expect("both tasks finished");
         assert!((mean.estimate.value - 0.75).abs() < 1e-12);

@@ -127,6 +127,10 @@ fn scores(arms: &[Arm], comparison: &PlannedComparison) -> Result<Found, String>
         let arm = arms.iter().find(|arm| arm.trials.iter().any(|id| name.trials.contains(id)));
         let arm = arm.filter(|arm| name.trials.iter().all(|id| arm.trials.contains(id)));
         let arm = arm.ok_or_else(|| format!("`{}` did not finish", name.label))?;
+        let valueless = arm.without_value.iter().find(|missing| tasks.contains(&missing.task));
+        if let Some(missing) = valueless {
+            return Err(format!("`{}` has no value on {}: {}", name.label, missing.task, missing.reason()));
+        }
         let mean = arm.mean_over(tasks).ok_or_else(|| format!("`{}` did not finish on every task", name.label))?;
         Ok::<_, String>((arm, mean))
     };

@@ -37,9 +37,8 @@ pub(crate) fn read(dir: &Path) -> Result<Recorded, AnalyseError> {
     check_cohorts(&plan, &cells, &folder)?;
     let mut cells: Vec<CellRecord> = cells.into_iter().flatten().collect();
     for cell in &mut cells {
-        // A cell that failed has no metric at all.
-        let primary = plan.primary.get(&cell.task);
-        if let Some(primary) = primary.filter(|name| cell.metrics.iter().any(|metric| metric.metric == **name)) {
+        // Also where the cell has no value of it: another metric must not be shown in its place.
+        if let Some(primary) = plan.primary.get(&cell.task) {
             cell.primary_metric.clone_from(primary);
         }
     }

@@ -70,7 +70,7 @@ mod terms;
 
 use std::path::{Path, PathBuf};
 
-pub use arms::{Arm, ArmTask, TaskMean, arms, comparable};
+pub use arms::{Arm, ArmTask, NoValue, TaskMean, arms, comparable};
 pub use claim::{ClaimResult, ComparisonResult};
 pub use error::AnalyseError;
 pub use frames::{Frame, frames};

@@ -124,6 +124,13 @@ fn metric(metric: &MetricRecord, items: &[ItemRecord]) -> Result<(), String> {
         if let ("acc", Some(correct)) = (metric.metric.as_str(), items[index].correct) {
             ensure((value - f64::from(u8::from(correct))).abs() < SAME, || of(&format!("`correct` is {correct}")))?;
         }
+        if metric.metric == "loss" {
+            let own = &items[index].loglikelihoods;
+            let right = items[index].gold.and_then(|gold| own.get(gold as usize)).copied();
+            let loglikelihood = right.unwrap_or_else(|| own.iter().sum());
+            let same = (value + loglikelihood).abs() <= SAME * value.abs().max(1.0);
+            ensure(same, || of(&format!("the log-likelihood is {loglikelihood}")))?;
+        }
     }
     Ok(())
 }

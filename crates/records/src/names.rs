@@ -7,6 +7,13 @@ pub fn is_loss(metric: &str) -> bool {
     matches!(metric, "loss" | "bits_per_byte") || metric.ends_with("_loss") || metric.starts_with("recall_loss_")
 }
 
+/// Whether a metric counts right answers: each adds 0 to the weight of its item, or all of it. It is declared so; the values that a
+/// model happens to get do not decide it.
+#[must_use]
+pub fn is_share(metric: &str) -> bool {
+    matches!(metric, "acc" | "acc_norm" | "token_acc" | "recall_acc")
+}
+
 /// Prefix of a reference to a model with random weights.
 pub const RANDOM: &str = "random:";
 

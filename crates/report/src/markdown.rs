@@ -175,9 +175,16 @@ fn headline(view: &View, baseline: &str) -> String {
     let baseline = markdown_code(baseline);
     let reductions = distinct(view.scenes.iter().flat_map(Scene::reductions));
     let asked_head = asked_head(&reductions);
+    // A control that no scene has is no column.
+    let with_random = view.scenes.iter().any(|scene| scene.series.iter().any(|series| series.strategy == "random"));
+    let shown = |head: &str| if with_random { head.to_owned() } else { String::new() };
     let mut text = format!(
-        "## Headline\n\n| model | protocol | {asked_head} | {baseline} | `random` | best strategy | achieved % | its accuracy | minus \
-         {baseline} (95 %) | minus `random` (95 %) | {NOT_COMPARED_HEAD} |\n|---|---|---:|---:|---:|---|---:|---:|---:|---:|---|\n"
+        "## Headline\n\n| model | protocol | {asked_head} | {baseline} |{} best strategy | achieved % | its accuracy | minus \
+         {baseline} (95 %) |{} {NOT_COMPARED_HEAD} |\n|---|---|---:|---:|{}---|---:|---:|---:|{}---|\n",
+        shown(" `random` |"),
+        shown(" minus `random` (95 %) |"),
+        shown("---:|"),
+        shown("---:|"),
     );
     let (mut rows, mut apart) = (0, false);
     for scene in &view.scenes {
@@ -202,7 +209,7 @@ fn headline(view: &View, baseline: &str) -> String {
                 |mean: &TaskMean| mean.estimate.value * 100.0,
                 |mean: &TaskMean| mean.estimate.interval.half_width() * 100.0,
             );
-            let cells = [
+            let mut cells = vec![
                 markdown_cell(&scene.model),
                 markdown_code(&scene.protocol),
                 asked_text(asked, &reductions),
@@ -215,10 +222,14 @@ fn headline(view: &View, baseline: &str) -> String {
                 equal.map_or_else(none, |(random, (.., mean))| points(mean.minus(random))),
                 others,
             ];
+            if !with_random {
+                cells.remove(9);
+                cells.remove(4);
+            }
             let _ = writeln!(text, "| {} |", cells.join(" | "));
         }
     }
-    let losses = loss_headline(view, &baseline);
+    let losses = loss_headline(view, &baseline) + &without_value(view);
     if rows == 0 && !losses.is_empty() {
         return format!("## Headline\n\n{losses}");
     }
@@ -240,6 +251,9 @@ fn headline(view: &View, baseline: &str) -> String {
 /// `random` and `drop_prefix`.
 fn loss_headline(view: &View, baseline: &str) -> String {
     let reductions = distinct(view.scenes.iter().flat_map(Scene::reductions));
+    // A control that no scene has is no column.
+    let has = |name: &&str| view.scenes.iter().any(|scene| scene.series.iter().any(|series| series.strategy == *name));
+    let controls: Vec<&str> = ["random", "drop_prefix"].into_iter().filter(has).collect();
     let mut rows = String::new();
     for scene in &view.scenes {
         for task in losses::tasks(scene) {
@@ -253,9 +267,10 @@ fn loss_headline(view: &View, baseline: &str) -> String {
                 let known = candidates.filter_map(|loss| Some((loss, loss.result.difference?)));
                 let best = known.min_by(|(_, a), (_, b)| a.value.total_cmp(&b.value));
                 let Some((best, difference)) = best else { continue };
+                let controls: String = controls.iter().map(|name| format!(" {} |", control(name))).collect();
                 let _ = writeln!(
                     rows,
-                    "| {} | {} | {} ({}) | {} | {} | {:.1} | {} | {} | {} |",
+                    "| {} | {} | {} ({}) | {} | {} | {:.1} | {} |{controls}",
                     markdown_cell(&scene.model),
                     markdown_code(&scene.protocol),
                     markdown_cell(&task.name),
@@ -264,8 +279,6 @@ fn loss_headline(view: &View, baseline: &str) -> String {
                     markdown_code(&best.series.label),
                     best.result.flops_reduction_achieved * 100.0,
                     nats(difference),
-                    control("random"),
-                    control("drop_prefix"),
                 );
             }
         }
@@ -273,13 +286,27 @@ fn loss_headline(view: &View, baseline: &str) -> String {
     if rows.is_empty() {
         return rows;
     }
+    let heads: String = controls.iter().map(|name| format!(" `{name}` minus {baseline} |")).collect();
+    let align = "---:|".repeat(controls.len());
     format!(
-        "| model | protocol | task | {} | best strategy | achieved % | minus {baseline} (95 %) | `random` minus {baseline} | `drop_prefix` \
-         minus {baseline} |\n|---|---|---|---:|---|---:|---:|---:|---:|\n{rows}\n*Differences of metrics that are better when lower. The best \
+        "| model | protocol | task | {} | best strategy | achieved % | minus {baseline} (95 %) |{heads}\n\
+         |---|---|---|---:|---|---:|---:|{align}\n{rows}\n*Differences of metrics that are better when lower: above 0 is worse than {baseline}. The best \
          adds least of the strategies at the same achieved FLOPs reduction (within half a point). It was chosen on the items it is shown on, \
          so its value is optimistic; the controls are not candidates.*\n\n",
         asked_head(&reductions)
     )
+}
+
+/// Tasks that finished and have nothing to show.
+fn without_value(view: &View) -> String {
+    let mut text = String::new();
+    for scene in &view.scenes {
+        for missing in &scene.without_value {
+            let (task, reason) = (markdown_code(&missing.task), markdown(&missing.reason()));
+            let _ = writeln!(text, "**No value.** {task} ({}): {reason}.\n", markdown(&scene.title()));
+        }
+    }
+    text
 }
 
 /// A difference in the unit of its metric.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use analysis::{Arm, Difference, Study, TaskMean, arms, comparable, comparable_set};
+use analysis::{Arm, Difference, NoValue, Study, TaskMean, arms, comparable, comparable_set};
 use records::plan::PlanIndex;
 use records::schema::{Asked, Reduction, TrialKey, options_as_text};
 use records::{Family, Split};
@@ -28,6 +28,8 @@ pub(super) struct Scene {
     pub(super) protocol: String,
     /// Tasks with results, in the order of the plan, with their primary metric.
     pub(super) tasks: Vec<SceneTask>,
+    /// Tasks that finished without a value of their primary metric, in the order of the plan.
+    pub(super) without_value: Vec<NoValue>,
     /// Index of the baseline's arm and its mean over the accuracy tasks.
     pub(super) baseline: Option<(usize, Option<TaskMean>)>,
     /// Rules over their reductions, by family; without the baseline and without single-site sweeps.
@@ -199,13 +201,21 @@ fn scene(study: &Study, arms: &[Arm], names: &Names, key: &TrialKey, members: &[
             });
         }
     }
+    let mut without_value: Vec<NoValue> = Vec::new();
+    for missing in members.iter().flat_map(|&index| &arms[index].without_value) {
+        if !without_value.contains(missing) && tasks.iter().all(|task| task.name != missing.task) {
+            without_value.push(missing.clone());
+        }
+    }
     // Order of the plan, not of the first arm that finished a task.
     let position = |task: &str| study.cells.iter().position(|cell| cell.record.task == task);
     tasks.sort_by_key(|task| position(&task.name));
+    without_value.sort_by_key(|missing| position(&missing.task));
     let mut scene = Scene {
         model: key.model.clone(),
         protocol: key.protocol.clone(),
         tasks,
+        without_value,
         baseline: None,
         series: Vec::new(),
         sweeps: Vec::new(),

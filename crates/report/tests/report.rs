@@ -32,7 +32,7 @@ fn the_full_experiment_has_every_figure() {
     let svg = names(&summary.figures, "svg");
     for expected in [
         "accuracy_vs_flops_mamba2-world_context",
-        "accuracy_vs_flops_tasks_mamba-world_upstream",
+        "tasks_vs_flops_mamba-world_upstream",
         "differences_mamba2-world_context",
         "layer_ratio_mamba-world_context",
         "protocol_comparison_30",
@@ -282,13 +282,43 @@ fn a_value_without_end_is_marked() {
     });
     let summary = report::run(dir.path()).expect("a report");
     assert!(summary.failed_figures.is_empty(), "{:?}", summary.failed_figures);
-    let svg = dir.path().join("figures/accuracy_vs_flops_tasks_mamba2-world_context.svg");
+    let svg = dir.path().join("figures/tasks_vs_flops_mamba2-world_context.svg");
     let svg = fs::read_to_string(svg).expect("a figure");
     assert!(svg.contains('∞') && !svg.contains("NaN") && svg.len() < 1_000_000, "{}", svg.len());
     let table = fs::read_to_string(dir.path().join("tables/main_mamba2-world_context.md")).expect("the table");
     assert!(table.contains("| ∞ |") && table.contains("∞ or NaN: a value that is no finite number"), "{table}");
     let page = page_of(dir.path());
     assert!(page.contains("values are no finite numbers") && page.contains("An arrow with ∞ at the border"), "{page}");
+}
+
+/// Another metric must not take the place of the one that was asked for.
+#[test]
+fn a_primary_metric_without_a_value_is_shown_as_missing() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let shape = Shape { tasks: vec!["world_lambada", "world_piqa"], single_sites: false, ..Shape::small() };
+    support::write(dir.path(), &shape);
+    let plan = dir.path().join("plan.json");
+    let mut index: serde_json::Value = serde_json::from_slice(&fs::read(&plan).expect("a plan")).expect("JSON");
+    index["primary"] = serde_json::json!({ "world_lambada": "recall_loss" });
+    fs::write(&plan, index.to_string()).expect("written");
+    report::run(dir.path()).expect("a report");
+    let table = fs::read_to_string(dir.path().join("tables/main_mamba2-world_context.md")).expect("the table");
+    assert!(table.contains("| world_lambada (recall_loss) | mean |"), "{table}");
+    assert!(!table.contains("world_lambada (acc)"), "{table}");
+    let row = table.lines().find(|line| line.contains("`dense`")).expect("the baseline");
+    assert!(row.contains("| no value |"), "{row}");
+    let page = page_of(dir.path());
+    let reason = "no token that is scored counts for `recall_loss`";
+    let headline = page.split("## Figures").next().unwrap_or_default();
+    assert!(headline.contains("**No value.** `world_lambada` (mamba2-world, protocol `context`)"), "{headline}");
+    assert!(headline.contains(reason), "{headline}");
+    assert!(page.contains(&format!("world_lambada has no value: {reason}.")), "{page}");
+    // With nothing else to show, it is not said that nothing has finished.
+    index["primary"]["world_piqa"] = "recall_loss".into();
+    fs::write(&plan, index.to_string()).expect("written");
+    report::run(dir.path()).expect("a report");
+    let page = page_of(dir.path());
+    assert!(!page.contains("Nothing to compare yet") && page.contains("**No value.** `world_piqa`"), "{page}");
 }
 
 #[test]

@@ -89,6 +89,16 @@ fn a_record_that_cannot_be_is_moved_away_and_made_again() {
             }),
         ),
         (
+            "the log-likelihood is -",
+            Box::new(|| {
+                change(&path, |cell| {
+                    let metrics = cell["metrics"].as_array_mut().unwrap();
+                    let loss = metrics.iter_mut().find(|metric| metric["metric"] == "loss").unwrap();
+                    loss["contributions"][1][0] = 99.0.into();
+                });
+            }),
+        ),
+        (
             "1 contributions for 2 items",
             Box::new(|| {
                 change(&path, |cell| {

@@ -1,5 +1,6 @@
 //! What the items add to a metric, and how that becomes its value.
 
+use records::names::is_share;
 use records::schema::{Aggregate, MetricRecord};
 
 use super::resample::Resamples;
@@ -8,6 +9,8 @@ use super::resample::Resamples;
 #[derive(Clone, Debug)]
 pub(crate) struct Contributions {
     aggregate: Aggregate,
+    /// Whether the metric counts right answers.
+    counts: bool,
     values: Vec<f64>,
     weights: Vec<f64>,
 }
@@ -16,7 +19,7 @@ impl Contributions {
     /// The contributions of `items`, in that order.
     pub(crate) fn of_items(metric: &MetricRecord, items: impl IntoIterator<Item = usize>) -> Self {
         let (values, weights) = items.into_iter().map(|item| metric.contributions[item]).unzip();
-        Self { aggregate: metric.aggregate, values, weights }
+        Self { aggregate: metric.aggregate, counts: is_share(&metric.metric), values, weights }
     }
 
     /// Number of items.
@@ -39,9 +42,9 @@ impl Contributions {
         self.weights.iter().all(|&w| is_one(w))
     }
 
-    /// Whether this is a share of items: 0 or 1 each, with weight 1.
+    /// Whether this is a share of items: right answers of items that count the same.
     pub(crate) fn is_share(&self) -> bool {
-        self.aggregate == Aggregate::Mean && self.unit_weights() && self.values.iter().all(|&x| x == 0.0 || is_one(x))
+        self.counts && self.is_plain_mean()
     }
 
     /// Whether this is a mean in which every item counts the same.
@@ -91,8 +94,23 @@ pub(super) mod tests {
     use super::*;
 
     pub(in super::super) fn contributions(aggregate: Aggregate, pairs: &[(f64, f64)]) -> Contributions {
-        let metric = MetricRecord { metric: "m".to_owned(), aggregate, contributions: pairs.to_vec() };
+        named("acc", aggregate, pairs)
+    }
+
+    fn named(name: &str, aggregate: Aggregate, pairs: &[(f64, f64)]) -> Contributions {
+        let metric = MetricRecord { metric: name.to_owned(), aggregate, contributions: pairs.to_vec() };
         Contributions::of_items(&metric, 0..pairs.len())
+    }
+
+    /// Wilson's interval is for right answers, whatever values a loss happens to have.
+    #[test]
+    fn a_loss_of_zero_is_no_share() {
+        for pairs in [[(0.0, 1.0), (0.0, 1.0), (0.0, 1.0)], [(1.0, 1.0), (0.0, 1.0), (1.0, 1.0)]] {
+            assert!(!named("loss", Aggregate::Mean, &pairs).is_share());
+            assert!(named("acc_norm", Aggregate::Mean, &pairs).is_share());
+        }
+        // Tokens of items that have several.
+        assert!(!named("token_acc", Aggregate::Mean, &[(0.0, 3.0), (0.0, 3.0)]).is_share());
     }
 
     #[test]

@@ -216,15 +216,16 @@ impl Measure {
             Self::WordPerplexity => (loglikelihood(score), share_asked(item, score) * item.facts.words as f64),
             Self::BytePerplexity => (loglikelihood(score), share_asked(item, score) * item.facts.bytes as f64),
             Self::BitsPerByte => {
-                let bits = -loglikelihood(score) / std::f64::consts::LN_2;
+                let bits = (0.0 - loglikelihood(score)) / std::f64::consts::LN_2;
                 (bits, share_asked(item, score) * item.facts.bytes as f64)
             }
+            // Subtracted, so that certainty is a loss of 0 and not of -0.
             Self::Loss => match item.gold {
                 Some(gold) => {
                     let right = &score.choices[gold as usize];
-                    (-right.loglikelihood, right.asked as f64)
+                    (0.0 - right.loglikelihood, right.asked as f64)
                 }
-                None => (-loglikelihood(score), asked(score)),
+                None => (0.0 - loglikelihood(score), asked(score)),
             },
             Self::RecallLoss => class_loss(item, score, |position| is_of(item, position, TokenClass::Recalled)),
             Self::RecallLossNear => recall_loss(item, score, 0..100),
@@ -245,7 +246,7 @@ fn class_loss(item: &Item, score: &ItemScore, wanted: impl Fn(u32) -> bool) -> (
     let read = choice.tokens.iter().filter(|target| wanted(from + target.index));
     let asked = (from..from + choice.asked as u32).filter(|position| wanted(*position)).count();
     debug_assert!(item.contexts.len() == 1, "classes are of texts that are read in one piece");
-    (-read.map(|target| f64::from(target.log_prob)).sum::<f64>(), asked as f64)
+    (0.0 - read.map(|target| f64::from(target.log_prob)).sum::<f64>(), asked as f64)
 }
 
 fn is_of(item: &Item, position: u32, class: TokenClass) -> bool {

@@ -5,6 +5,7 @@
 
 use analysis::{Estimate, Interval};
 use records::Family;
+use records::names::is_loss;
 
 use super::{
     FULL_WIDTH, Failed, Figure, asked_fields, asked_header, csv_line, estimate_fields, figure, interval_fields, legend,
@@ -75,7 +76,7 @@ pub(super) fn mean(view: &View, scene: &Scene) -> Result<Option<Figure>, Failed>
                 let entries: Vec<(&str, Style)> = curves[index].iter().map(|c| (c.label, c.style)).collect();
                 legend::draw(canvas, (panel.left, panel.bottom() + 14.0), width, &entries)?;
                 if index == 0 {
-                    name_reference(canvas, view, scene, &panel)?;
+                    name_reference(canvas, view, scene, &panel, &quantity)?;
                 }
             }
             let label = Text::new(LABEL_TEXT).align(Align::Middle).upwards();
@@ -105,7 +106,7 @@ pub(super) fn by_task(view: &View, scene: &Scene) -> Result<Option<Figure>, Fail
     if families.is_empty() || scene.tasks.is_empty() || scene.baseline.is_none() {
         return Ok(None);
     }
-    let (left, gap, plot, top, row_gap) = (30.0, 7.0, 62.0, 30.0, 20.0);
+    let (left, gap, plot, top, row_gap) = (36.0, 7.0, 62.0, 30.0, 20.0);
     let width = (FULL_WIDTH - left - 4.0 - gap * (families.len() as f64 - 1.0)) / families.len() as f64;
     let legends: Vec<Vec<(&str, Style)>> = families
         .iter()
@@ -138,15 +139,21 @@ pub(super) fn by_task(view: &View, scene: &Scene) -> Result<Option<Figure>, Fail
                 let (x_ticks, y_ticks) = (ticks(x_range, 3, 100.0, ""), ticks(y_range, 4, unit, ""));
                 panel.axes(canvas, &x_ticks, &y_ticks, (row + 1 == scene.tasks.len(), column == 0))?;
                 paint(canvas, &panel, reference(view, scene, &quantity), curves, 0.09)?;
+                if column == 0 {
+                    name_reference(canvas, view, scene, &panel, &quantity)?;
+                }
                 if row == 0 {
                     let title = Text::new(LABEL_TEXT).ink(Ink::GREY).align(Align::Middle);
                     canvas.text((panel.left + width / 2.0, 7.0), style::short_title(families[column]), title)?;
                 }
             }
-            let unit = if task.lower_is_better { "" } else { ", %" };
-            let title = format!("{} ({}{unit}), n = {}", task.name, task.metric, task.n);
+            let better = if task.lower_is_better { ", lower is better" } else { "" };
+            let title = format!("{} ({}{better}), n = {}", task.name, task.metric, task.n);
             let title = fitted(&title, LABEL_TEXT, true, FULL_WIDTH - left);
             canvas.text((left, offset - 6.5), &title, Text::new(LABEL_TEXT).bold())?;
+            let label = fitted(&with_unit(task), LABEL_TEXT, false, plot + row_gap - 4.0);
+            let style = Text::new(LABEL_TEXT).align(Align::Middle).upwards();
+            canvas.text((6.0, offset + plot / 2.0), &label, style)?;
         }
         let below = top + grid - row_gap + 18.0;
         let label = Text::new(LABEL_TEXT).align(Align::Middle);
@@ -155,12 +162,13 @@ pub(super) fn by_task(view: &View, scene: &Scene) -> Result<Option<Figure>, Fail
     });
     let caption = format!(
         "The primary metric of each task against the achieved FLOPs reduction; {}. Bands are 95 % intervals over items \
-         (Wilson's for shares of items, otherwise item bootstrap). {}{}",
+         (Wilson's for shares of items, otherwise item bootstrap). The dashed line is `{}`, from which every curve starts. {}{}",
         scene.title(),
+        baseline_name(view, scene),
         if beyond { BEYOND } else { "" },
         seeds_note(view, arms(scene)),
     );
-    figure(format!("accuracy_vs_flops_tasks_{}", scene.slug()), svg, csv(view, scene), caption)
+    figure(format!("tasks_vs_flops_{}", scene.slug()), svg, csv(view, scene), caption)
 }
 
 fn families(scene: &Scene) -> Vec<Family> {
@@ -276,14 +284,34 @@ fn paint(
     Ok(())
 }
 
-/// Names the dashed line, once.
-fn name_reference(canvas: &Canvas, view: &View, scene: &Scene, panel: &Panel) -> Result<(), DrawError> {
-    let Some((arm, Some(mean))) = &scene.baseline else {
+/// Names the dashed line.
+fn name_reference(
+    canvas: &Canvas,
+    view: &View,
+    scene: &Scene,
+    panel: &Panel,
+    quantity: &Quantity,
+) -> Result<(), DrawError> {
+    let value = reference(view, scene, quantity).map(|estimate| estimate.value).filter(|value| has_place(*value));
+    let (Some((arm, _)), Some(value)) = (&scene.baseline, value) else {
         return Ok(());
     };
-    let y = panel.y.at(mean.estimate.value) - 5.0;
+    // Below the line where there is no room above it.
+    let y = panel.y.at(value);
+    let y = if y - 9.0 < panel.top { y + 5.0 } else { y - 5.0 };
     let style = Text::new(LABEL_TEXT).align(Align::End);
     canvas.text((panel.right() - 1.0, y), &view.arms[*arm].trial.strategy, style)
+}
+
+/// A metric with its unit.
+fn with_unit(task: &SceneTask) -> String {
+    let metric = &task.metric;
+    match metric.as_str() {
+        _ if !task.lower_is_better => format!("{metric} (%)"),
+        "bits_per_byte" => "bits per byte".to_owned(),
+        metric if is_loss(metric) => format!("{metric} (nats)"),
+        metric => metric.to_owned(),
+    }
 }
 
 fn csv(view: &View, scene: &Scene) -> String {

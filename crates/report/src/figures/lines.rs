@@ -3,8 +3,8 @@
 use analysis::Estimate;
 
 use super::{FULL_WIDTH, legend};
-use crate::axes::{LABEL_TEXT, Panel, TITLE_TEXT, has_place, padded, ticks};
-use crate::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw as page};
+use crate::axes::{LABEL_TEXT, Panel, TICK_TEXT, TITLE_TEXT, has_place, padded, ticks};
+use crate::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw as page, text_width};
 use crate::style::Style;
 use crate::text;
 
@@ -27,6 +27,8 @@ pub(super) enum Axis {
     Whole,
     /// Powers of two have ticks.
     Log2,
+    /// As [`Axis::Log2`], with ticks at the values that were measured.
+    Measured,
     /// Powers of ten have ticks; at most [`DECADES`] are shown.
     Log10,
 }
@@ -61,7 +63,7 @@ impl Axis {
     fn at(self, value: f64) -> f64 {
         match self {
             Self::Linear | Self::Whole => value,
-            Self::Log2 => value.log2(),
+            Self::Log2 | Self::Measured => value.log2(),
             Self::Log10 => value.log10(),
         }
     }
@@ -78,7 +80,7 @@ impl Axis {
                 let range = (low.ceil() as i32..=high.floor() as i32).step_by(step(high - low) as usize);
                 range.map(|value| (f64::from(value), value.to_string())).collect()
             }
-            Self::Log2 => powers(2.0, step(high - low)),
+            Self::Log2 | Self::Measured => powers(2.0, step(high - low)),
             Self::Log10 => powers(10.0, step(high - low)),
         }
     }
@@ -142,10 +144,31 @@ impl Lines {
         (padded(xs, 0.05), (if self.y.1 == Axis::Log10 { low.max(high - DECADES) } else { low }, high))
     }
 
+    /// A tick at each value of the level axis, with a label where it does not run into the one before.
+    fn measured(&self, place: Panel) -> Vec<(f64, String)> {
+        let lines = self.grid.iter().flat_map(|(_, panels)| panels).flat_map(|panel| &panel.lines);
+        let mut values: Vec<f64> = lines.flat_map(|line| line.points.iter().map(|(x, _)| *x)).collect();
+        values.sort_by(f64::total_cmp);
+        values.dedup_by(|a, b| a.total_cmp(b).is_eq());
+        let mut free = f64::NEG_INFINITY;
+        let tick = |value: f64| {
+            let (place_of, label) = (self.x.1.at(value), trimmed(value));
+            let (middle, half) = (place.x.at(place_of), text_width(&label, TICK_TEXT, false) / 2.0);
+            if middle - half < free {
+                return (place_of, String::new());
+            }
+            free = middle + half + 3.0;
+            (place_of, label)
+        };
+        values.into_iter().map(tick).collect()
+    }
+
     fn panel(&self, canvas: &Canvas, place: Panel, panel: &LinePanel, labelled: bool) -> Result<(), DrawError> {
         let ranges = ((place.x.low, place.x.high), (place.y.low, place.y.high));
         let wide = (place.width / 22.0) as usize;
-        place.axes(canvas, &self.x.1.ticks(ranges.0, wide.min(8)), &self.y.1.ticks(ranges.1, 4), (true, labelled))?;
+        let x_ticks =
+            if self.x.1 == Axis::Measured { self.measured(place) } else { self.x.1.ticks(ranges.0, wide.min(8)) };
+        place.axes(canvas, &x_ticks, &self.y.1.ticks(ranges.1, 4), (true, labelled))?;
         place.title(canvas, &panel.title)?;
         if let Some(zero) = self.zero {
             let y = place.y.at(self.y.1.at(zero));

@@ -75,7 +75,7 @@ fn draw(
     };
     let lines = Lines {
         grid: vec![(String::new(), models.iter().map(panel).collect())],
-        x: ("Tokens of the context", Axis::Log2),
+        x: ("Tokens of the context", Axis::Measured),
         y: ("Added loss (nats)", Axis::Linear),
         share: Share::All,
         zero: Some(0.0),

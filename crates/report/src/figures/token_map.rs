@@ -207,7 +207,7 @@ fn draw(map: &Map) -> Result<Option<Figure>, Failed> {
         Asked::Nominal => format!("a nominal FLOPs reduction of {:.0} %", map.asked.value * 100.0),
     };
     let caption = format!(
-        "One item (`{}` of {}) at {}; {}. Grey tokens stay, orange ones are dropped, \
+        "One item (`{}` of {}) at {}; {}. Grey tokens are kept, orange ones are dropped, \
          green ones are merged into another; the darker, the earlier the site. Framed columns with a triangle are the \
          tokens the answer needs. An illustration: one item, no statistics.",
         text::in_caption(&map.item_id),

@@ -28,7 +28,12 @@ pub(crate) enum TableCell {
     Text(String),
     Number(Number),
     Missing,
+    /// Finished, and its metric counts nothing of what was scored.
+    NoValue,
 }
+
+/// What such a cell says.
+const NO_VALUE: &str = "no value";
 
 /// A number and how it stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -89,6 +94,7 @@ impl Table {
             TableCell::Name(name) => text::markdown_code(name),
             TableCell::Text(words) => text::markdown_cell(words),
             TableCell::Missing => "–".to_owned(),
+            TableCell::NoValue => NO_VALUE.to_owned(),
             TableCell::Number(number) => {
                 let plain = number.plain_text();
                 let marked = match number.rank {
@@ -152,7 +158,7 @@ impl Table {
                 };
                 fields.push(match cell {
                     TableCell::Name(words) | TableCell::Text(words) => text::csv(words),
-                    TableCell::Missing => String::new(),
+                    TableCell::Missing | TableCell::NoValue => String::new(),
                     TableCell::Number(number) => format!("{:.4}", number.value),
                 });
                 if *wide {
@@ -203,6 +209,7 @@ impl Table {
             TableCell::Name(name) => format!("\\texttt{{{}}}", text::latex(name)),
             TableCell::Text(words) => text::latex(words),
             TableCell::Missing => "--".to_owned(),
+            TableCell::NoValue => NO_VALUE.to_owned(),
             TableCell::Number(number) => {
                 let digits = text::latex(&digits(number.value, number.decimals)).replace('-', "$-$");
                 let marked = match number.rank {
@@ -262,6 +269,8 @@ fn digits(value: f64, decimals: usize) -> String {
     if value.is_infinite() {
         return if value > 0.0 { "∞" } else { "-∞" }.to_owned();
     }
+    // No minus before a zero.
+    let value = value + 0.0;
     // Perplexities may have hundreds of digits.
     if value.abs() >= 1e7 { format!("{value:.2e}") } else { format!("{value:.decimals$}") }
 }
@@ -292,6 +301,12 @@ mod tests {
         let text = table().markdown();
         assert_eq!(text.lines().nth(1), Some("| --- | ---: |"));
         assert_eq!(text.lines().nth(3), Some("| `top_k` | **71.3 ± 1.2** |"));
+    }
+
+    #[test]
+    fn zero_has_no_sign() {
+        assert_eq!(digits(-0.0, 2), "0.00");
+        assert_eq!(digits(-0.25, 2), "-0.25");
     }
 
     #[test]

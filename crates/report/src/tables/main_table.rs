@@ -1,6 +1,6 @@
 //! `main`: every strategy on every task at each reduction that was asked for, for one model and protocol.
 
-use analysis::{ArmTask, Estimate, TaskMean, comparable_set};
+use analysis::{Arm, ArmTask, Estimate, NoValue, TaskMean, comparable_set};
 use records::schema::{Asked, Reduction};
 
 use super::format::{Number, Rank, Row, Table, TableCell};
@@ -14,7 +14,9 @@ pub(super) fn table(view: &View, scene: &Scene) -> Option<Table> {
     let reductions = scene.reductions();
     let mut header = vec![asked_head(&reductions).to_owned(), "strategy".to_owned(), "achieved %".to_owned()];
     header.extend(scene.tasks.iter().map(|task| format!("{} ({})", task.name, task.metric)));
-    header.push("mean".to_owned());
+    header.extend(scene.without_value.iter().map(|missing| format!("{} ({})", missing.task, missing.metric)));
+    let accuracies = scene.tasks.iter().any(|task| !task.lower_is_better);
+    header.extend(accuracies.then(|| "mean".to_owned()));
     let mut rows: Vec<Row> = baseline_row(view, scene, &reductions).into_iter().collect();
     for (block, &asked) in reductions.iter().enumerate() {
         let members: Vec<(&str, &SeriesPoint)> = scene
@@ -25,14 +27,28 @@ pub(super) fn table(view: &View, scene: &Scene) -> Option<Table> {
             .collect();
         rows.extend(block_rows(view, scene, block + 1, (asked, &reductions), &members));
     }
+    let losses = scene.tasks.iter().any(|task| task.lower_is_better);
+    let units = match (accuracies, losses) {
+        (true, false) => "Accuracies in percent",
+        (true, true) => "Accuracies in percent, losses and perplexities (lower is better) in units of their own",
+        (false, _) => "Lower is better",
+    };
+    let interval = if accuracies {
+        "Wilson's for shares of items and their means over seeds and tasks, otherwise item bootstrap; the mean is over accuracy tasks"
+    } else {
+        "item bootstrap"
+    };
+    let per = asked_head(&reductions).trim_end_matches(" %");
+    let missing = |missing: &NoValue| format!(" {} has no value: {}.", missing.task, missing.reason());
+    let counts: Vec<String> = scene.tasks.iter().map(|task| task.n.to_string()).collect();
+    let counts = if counts.is_empty() { String::new() } else { format!(" n per task: {}.", counts.join(", ")) };
     let caption = format!(
-        "Primary metric of each task; {}. Accuracies in percent, ± half the width of the 95 % interval over items \
-         (Wilson's for shares of items and their means over seeds and tasks, otherwise item bootstrap; the mean is over accuracy \
-         tasks). Per nominal reduction and column, of the values at the same achieved reduction (within half a point), the best is \
+        "Primary metric of each task; {}. {units}, ± half the width of the 95 % interval over items ({interval}). Per {per} \
+         and column, of the values at the same achieved reduction (within half a point), the best is \
          bold, and those whose paired 95 % difference to it holds zero are underlined. The achieved FLOPs reduction is a mean over \
-         tasks; that of each task is in the CSV. n per task: {}.",
+         tasks; that of each task is in the CSV.{counts}{}",
         scene.title(),
-        scene.tasks.iter().map(|task| task.n.to_string()).collect::<Vec<_>>().join(", "),
+        scene.without_value.iter().map(missing).collect::<String>(),
     );
     Some(Table { name: format!("main_{}", scene.slug()), caption, header, rows, achieved_in_cells: false })
 }
@@ -49,9 +65,18 @@ fn baseline_row(view: &View, scene: &Scene, reductions: &[Reduction]) -> Option<
         let cell = |r: &ArmTask| value(&r.estimate, task.lower_is_better, Rank::Plain, r.flops_reduction_achieved);
         cells.push(result.map_or(TableCell::Missing, cell));
     }
-    let cell = |mean: &TaskMean| value(&mean.estimate, false, Rank::Plain, mean.flops_reduction_achieved);
-    cells.push(mean.as_ref().map_or(TableCell::Missing, cell));
+    cells.extend(cells_without_value(scene, arm));
+    if scene.tasks.iter().any(|task| !task.lower_is_better) {
+        let cell = |mean: &TaskMean| value(&mean.estimate, false, Rank::Plain, mean.flops_reduction_achieved);
+        cells.push(mean.as_ref().map_or(TableCell::Missing, cell));
+    }
     Some(Row { block: 0, cells })
+}
+
+/// Those of the tasks whose metric counts nothing of what was scored.
+fn cells_without_value<'a>(scene: &'a Scene, arm: &'a Arm) -> impl Iterator<Item = TableCell> + 'a {
+    let cell = |missing| if arm.without_value.contains(missing) { TableCell::NoValue } else { TableCell::Missing };
+    scene.without_value.iter().map(cell)
 }
 
 fn block_rows(
@@ -76,8 +101,11 @@ fn block_rows(
                     |r: &ArmTask| value(&r.estimate, task.lower_is_better, ranks[index], r.flops_reduction_achieved);
                 cells.push(arm.task(&task.name).map_or(TableCell::Missing, cell));
             }
-            let cell = |mean: &TaskMean| value(&mean.estimate, false, means[index], mean.flops_reduction_achieved);
-            cells.push(point.mean.as_ref().map_or(TableCell::Missing, cell));
+            cells.extend(cells_without_value(scene, arm));
+            if scene.tasks.iter().any(|task| !task.lower_is_better) {
+                let cell = |mean: &TaskMean| value(&mean.estimate, false, means[index], mean.flops_reduction_achieved);
+                cells.push(point.mean.as_ref().map_or(TableCell::Missing, cell));
+            }
             Row { block, cells }
         })
         .collect()

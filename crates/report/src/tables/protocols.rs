@@ -37,11 +37,13 @@ pub(super) fn table(view: &View, baseline: &str) -> Option<Table> {
             rows.push(row(block + 1, asked_cell(asked, &reductions), label, cells));
         }
     }
-    let caption = "Accuracy in percent, mean over accuracy tasks, under each protocol, ± half the width of the 95 % interval over \
-                   items, and in brackets the achieved FLOPs reduction in percent, mean over those tasks. Per nominal reduction and \
-                   column, of the values at the same achieved reduction (within half a point), the best is bold and those not \
-                   distinguishable from it are underlined. `upstream` reproduces a defective scoring and is for reproduction only."
-        .to_owned();
+    let per = asked_head(&reductions).trim_end_matches(" %");
+    let caption = format!(
+        "Accuracy in percent, mean over accuracy tasks, under each protocol, ± half the width of the 95 % interval over \
+         items, and in brackets the achieved FLOPs reduction in percent, mean over those tasks. Per {per} and \
+         column, of the values at the same achieved reduction (within half a point), the best is bold and those not \
+         distinguishable from it are underlined. `upstream` reproduces a defective scoring and is for reproduction only."
+    );
     Some(Table { name: "protocols".to_owned(), caption, header, rows, achieved_in_cells: true })
 }
 
