@@ -198,6 +198,20 @@ pub fn compare(first: &Path, second: &Path, a: Option<&Pick>, b: Option<&Pick>) 
             }
         }
     }
+    let is_baseline = |recorded: &Recorded, arms: &[SideArm]| {
+        arms.iter().all(|arm| arm.trial.strategy == recorded.plan.baseline && arm.trial.sites.is_empty())
+    };
+    if pairs.is_empty() && (is_baseline(&first, &left) != is_baseline(&second, &right)) {
+        let baseline = &first.plan.baseline;
+        return Err(CompareError::Pairs {
+            problem: format!(
+                "`{baseline}` reduces nothing, so it has no partner: rules are compared at the same sites and keep ratio"
+            ),
+            hint: format!(
+                "the differences of every strategy to `{baseline}` are in report.md and trials.parquet; name two that reduce"
+            ),
+        });
+    }
     if pairs.is_empty() {
         let list = |kinds: BTreeSet<String>| kinds.into_iter().collect::<Vec<_>>().join(", ");
         return Err(CompareError::Pairs {

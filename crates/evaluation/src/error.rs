@@ -94,12 +94,18 @@ pub enum EvaluationError {
     /// No worker could be started.
     #[error("cannot start a worker: {0}")]
     Threads(String),
-    /// The run was asked to end; no result of a cell.
+    /// The run was asked to end; no result of a cell ([`EvaluationError::is_stop`]).
     #[error("stopped before its end")]
     Stopped,
 }
 
 impl EvaluationError {
+    /// Whether nothing went wrong: the work was asked to end.
+    #[must_use]
+    pub fn is_stop(&self) -> bool {
+        matches!(self, Self::Stopped | Self::Model(ModelError::Stopped) | Self::Plan(PlanError::Stopped))
+    }
+
     /// Whether a GPU had no memory left; with fewer rows the same call may succeed.
     #[must_use]
     pub fn is_out_of_memory(&self) -> bool {

@@ -2,6 +2,9 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use common::{model, reduction, setup, sites, task};
 use evaluation::guards::{alone, causal, identity, oracle};
 use evaluation::protocol::{ALIGNED, CAUSAL, CONTEXT, UPSTREAM};
@@ -224,5 +227,22 @@ fn contexts_of_one_item_are_counted_each() {
         let contexts: usize = item.contexts.iter().map(|context| context.tokens.len()).sum();
         let continuations: usize = item.requests.iter().map(|request| request.continuation.len() - 1).sum();
         assert_eq!(score.tokens_in as usize, contexts + continuations, "{}", item.id);
+    }
+}
+
+/// A signal must not wait for the passes of a guard: the run ends before the next layer, and what was stopped is no outcome.
+#[test]
+fn guards_end_when_the_model_is_asked_to_stop() {
+    let task = task("world_lambada", 2);
+    let reduction = reduction("tome", &[], KEEP);
+    for layers in [0, 1, 9] {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&asked);
+        let model = model(MODEL).stopping_when(move || counter.fetch_add(1, Ordering::Relaxed) >= layers);
+        for guard in [oracle, identity, alone] {
+            let error = guard(&setup(&model, &task, CONTEXT.defaults(), &reduction)).unwrap_err();
+            assert!(error.is_stop(), "{error}");
+        }
+        assert!(asked.load(Ordering::Relaxed) > layers);
     }
 }

@@ -23,8 +23,7 @@ fn task(name: &str, limit: Option<usize>) -> Task {
 }
 
 fn words(tokens: impl IntoIterator<Item = u32>) -> String {
-    let tokenizer = tokenizer();
-    tokens.into_iter().map(|token| tokenizer.token_text(token).unwrap()).collect::<Vec<_>>().join(" ")
+    tokenizer().token_texts(&tokens.into_iter().collect::<Vec<_>>()).join(" ")
 }
 
 /// The lines of a task's file, without the types that the crate reads them into.

@@ -115,6 +115,9 @@ pub enum PlanError {
         /// What its author can do.
         hint: String,
     },
+    /// The work was asked to end ([`SiteStream::stopping_when`](crate::SiteStream::stopping_when)).
+    #[error("stopped before its end")]
+    Stopped,
     /// Activations before the first block.
     #[error("the stream has no residual: it has not passed a block")]
     NoResidual,
@@ -162,7 +165,7 @@ impl Hint for PlanError {
             Self::Script { hint, .. } => hint,
             Self::NoResidual => "a site is after a block: plan the output of `LanguageModel::layer`",
             Self::NotOnGpu => "plan it with `plan_site`, which copies what the rule reads to the host",
-            Self::Kernel(_) => return None,
+            Self::Stopped | Self::Kernel(_) => return None,
         };
         Some(hint.to_owned())
     }

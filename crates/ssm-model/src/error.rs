@@ -24,6 +24,9 @@ pub enum ModelError {
         /// Rows of the embedding.
         vocab_size: usize,
     },
+    /// The work was asked to end ([`LanguageModel::stopping_when`](crate::LanguageModel::stopping_when)).
+    #[error("stopped before its end")]
+    Stopped,
     /// Factors of step sizes that do not fit the stream.
     #[error("{got} factors of step sizes for {rows} rows, each finite and positive")]
     Time {
@@ -71,7 +74,7 @@ impl Hint for ModelError {
             Self::Segment { .. } => Some("segments are 0-based".to_owned()),
             Self::NoScan => Some("leave rules that set times, such as state_merge, to the Mambas".to_owned()),
             Self::Time { .. } => Some("one `RowTime` per row of the stream; `RowTime::ONE` changes nothing".to_owned()),
-            Self::Kernel(_) | Self::Candle(_) => None,
+            Self::Stopped | Self::Kernel(_) | Self::Candle(_) => None,
         }
     }
 }

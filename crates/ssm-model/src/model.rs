@@ -2,6 +2,9 @@
 //!
 //! Whoever drives decides what happens between layers: reduce, fork, observe. A plain forward is a loop over `layer`.
 
+use std::fmt;
+use std::sync::Arc;
+
 use candle_core::{DType, Tensor};
 use ssm_kernels::{Placement, Segments, ops};
 
@@ -11,6 +14,16 @@ use crate::error::ModelError;
 use crate::loader::{Loader, WeightSource};
 use crate::state::ModelState;
 use crate::stream::{Activations, LayerOutput, LayerRequest};
+
+/// Whether the process was asked to end.
+#[derive(Clone)]
+struct Stop(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl fmt::Debug for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Stop")
+    }
+}
 
 /// A language model on one device.
 #[derive(Debug)]
@@ -23,6 +36,7 @@ pub struct LanguageModel {
     final_norm: Norm,
     /// `[vocab_size, d_model]`; the embedding itself where they are tied.
     lm_head: Tensor,
+    stop: Option<Stop>,
 }
 
 impl LanguageModel {
@@ -52,7 +66,32 @@ impl LanguageModel {
         } else {
             weights.matrix(naming.head, &[vocab_size, d_model])?
         };
-        Ok(Self { config: config.clone(), placement: placement.clone(), embedding, layers, final_norm, lm_head })
+        Ok(Self {
+            config: config.clone(),
+            placement: placement.clone(),
+            embedding,
+            layers,
+            final_norm,
+            lm_head,
+            stop: None,
+        })
+    }
+
+    /// From here on [`LanguageModel::layer`] and [`LanguageModel::head`] return [`ModelError::Stopped`] once `stop` is true. A long
+    /// sequence takes seconds a layer, and whoever drives the model must end within them.
+    #[must_use]
+    pub fn stopping_when(self, stop: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { stop: Some(Stop(Arc::new(stop))), ..self }
+    }
+
+    /// Whether its work was asked to end.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stop.as_ref().is_some_and(|stop| (stop.0)())
+    }
+
+    fn check_stop(&self) -> Result<(), ModelError> {
+        if self.is_stopped() { Err(ModelError::Stopped) } else { Ok(()) }
     }
 
     /// The configuration.
@@ -83,8 +122,8 @@ impl LanguageModel {
     /// Runs block `index` over a packed stream.
     ///
     /// # Errors
-    /// A layer that is not there, activations or positions that do not fit `segments`, or an initial state of another shape or
-    /// kind of layer.
+    /// A layer that is not there, activations or positions that do not fit `segments`, an initial state of another shape or kind of
+    /// layer, or work that was asked to end.
     pub fn layer(
         &self,
         index: usize,
@@ -92,6 +131,7 @@ impl LanguageModel {
         segments: &Segments,
         request: LayerRequest<'_>,
     ) -> Result<LayerOutput, ModelError> {
+        self.check_stop()?;
         let n_layer = self.layers.len();
         let layer = self.layers.get(index).ok_or(ModelError::Layer { layer: index, n_layer })?;
         layer.forward(activations, segments, request)
@@ -100,7 +140,7 @@ impl LanguageModel {
     /// Logits of the given rows of the stream: `[rows, vocab_size]`, float32. The head runs at these rows only.
     ///
     /// # Errors
-    /// A row that is not there.
+    /// A row that is not there, or work that was asked to end.
     pub fn head(&self, activations: &Activations, rows: &[u32]) -> Result<Tensor, ModelError> {
         self.head_as(activations, rows, DType::F32)
     }
@@ -110,6 +150,7 @@ impl LanguageModel {
     /// # Errors
     /// As [`LanguageModel::head`].
     pub fn head_as(&self, activations: &Activations, rows: &[u32], dtype: DType) -> Result<Tensor, ModelError> {
+        self.check_stop()?;
         let hidden = take(&activations.hidden, rows)?;
         let residual = activations.residual.as_ref().map(|residual| take(residual, rows)).transpose()?;
         let (normed, _) = self.final_norm.add(&hidden, residual.as_ref(), None)?;

@@ -29,7 +29,9 @@ use thiserror::Error;
 use random::RandomModel;
 use tokenizers::Tokenizers;
 
-use crate::config::{Catalog, CatalogError, ItemChoice, LayerFacts, ModelFacts, PlannedTask, Scoring};
+use crate::config::{
+    Catalog, CatalogError, ItemChoice, LayerFacts, ModelFacts, PlannedTask, Scoring, UNUSABLE_TOKENIZER,
+};
 use crate::home;
 use crate::record::manifest::HubCommit;
 use hub::{Hub, HubModel, Parts};
@@ -68,6 +70,15 @@ pub enum LibraryError {
         reference: String,
         /// What is wrong.
         error: TokenizerError,
+    },
+    /// A file that an experiment names as tokenizer, and that is none.
+    #[error("{file} is no tokenizer: {problem}")]
+    #[diagnostic(help("{}", advice::TOKENIZER_FORMS))]
+    NotATokenizer {
+        /// The file.
+        file: String,
+        /// Why.
+        problem: String,
     },
     /// A random model without the tokenizer that it shares with most published ones.
     #[error("model `{reference}` needs the tokenizer of GPT-NeoX-20B: {problem}")]
@@ -291,11 +302,19 @@ impl Library {
         decoded.map_err(|error| LibraryError::Tokenizer { reference: model.to_owned(), error })
     }
 
-    /// Text of a token, for people to read.
+    /// About how many tokens the longest item of a user's task has, where `max_length` would cut a benchmark and does not cut it.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn longer_than_max_length(&self, task: &TaskRef, prompting: Prompting) -> Result<Option<usize>, LibraryError> {
+        Ok(tasks::longer_than_max_length(task, &self.tasks(prompting))?)
+    }
+
+    /// Text of each token, for people to read.
     #[must_use]
-    pub fn token_text(&self, model: &str, token: u32) -> String {
-        let text = self.with_tokenizer(model, |tokenizer| tokenizer.token_text(token));
-        text.ok().flatten().unwrap_or_else(|| format!("<{token}>"))
+    pub fn token_texts(&self, model: &str, tokens: &[u32]) -> Vec<String> {
+        let texts = self.with_tokenizer(model, |tokenizer| tokenizer.token_texts(tokens));
+        texts.unwrap_or_else(|_| tokens.iter().map(|token| format!("<{token}>")).collect())
     }
 
     fn with_tokenizer<R>(&self, reference: &str, f: impl FnOnce(&Tokenizer) -> R) -> Result<R, LibraryError> {
@@ -320,7 +339,7 @@ fn source(reference: &str, hub: &Hub, parts: Parts) -> Result<Source, CatalogErr
             return model.folder().map(Source::Folder).map_err(|error| CatalogError {
                 message: error.to_string(),
                 hint: error.hint(),
-                label: "not on this machine",
+                label: error.label(),
             });
         }
         return catalog::builtin(name).map(Source::Builtin).ok_or_else(|| {
@@ -435,15 +454,16 @@ fn as_catalog_error(error: LibraryError) -> CatalogError {
                     TaskError::NoDataDir { .. }
                     | TaskError::NoData { .. }
                     | TaskError::Dataset { .. }
-                    | TaskError::NoFile { .. }
-                    | TaskError::NotShipped(_),
+                    | TaskError::NoFile { .. },
                 ) => "not on this machine",
+                LibraryError::Task(TaskError::NotShipped(error)) => error.label(),
                 LibraryError::Task(
                     TaskError::NoExamples { .. }
                     | TaskError::FewExamples { .. }
                     | TaskError::FewUnderHeading { .. }
                     | TaskError::NoDocuments { .. }
-                    | TaskError::NoText { .. },
+                    | TaskError::NoText { .. }
+                    | TaskError::NoCut { .. },
                 ) => "not with these settings",
                 LibraryError::Task(
                     TaskError::Unreadable { .. } | TaskError::NotAFile { .. } | TaskError::TooLarge { .. },
@@ -457,7 +477,8 @@ fn as_catalog_error(error: LibraryError) -> CatalogError {
                 },
                 LibraryError::Tokenizer { .. }
                 | LibraryError::NoTokenizer { .. }
-                | LibraryError::NeoxTokenizer { .. } => "unusable tokenizer",
+                | LibraryError::NotATokenizer { .. }
+                | LibraryError::NeoxTokenizer { .. } => UNUSABLE_TOKENIZER,
             },
         },
     }

@@ -206,7 +206,7 @@ fn a_folder_takes_its_tokenizer_from_where_the_experiment_says() {
      help: did you mean `EleutherAI/gpt-neox-20b`?
     ");
     assert_snapshot!(refused("model/config.json"), @"
-     × tokenizer of `./model`: cannot read tokenizer.json: expected `,` or `}` at line 2 column 18
+     × model/config.json is no tokenizer: expected `,` or `}` at line 2 column 18
       ╭─[tiny.yaml:2:38]
     1 │ name: tiny
     2 │ models: [{ path: ./model, tokenizer: model/config.json }]
@@ -214,6 +214,15 @@ fn a_folder_takes_its_tokenizer_from_where_the_experiment_says() {
       ·                                              ╰── unusable tokenizer
     3 │ tasks: [world_lambada, world_piqa]
       ╰────
-     help: a model folder needs the tokenizer.json that it was trained with
+     help: a tokenizer is a repository of the hub (`<owner>/<name>`, perhaps with `@<revision>`), a folder with
+           tokenizer.json, or the file itself
     ");
+    // The tokenizer is at fault, and not the model.
+    let books = ssm_model::shipped::path("mamba2-books/tokenizer.json").unwrap();
+    fs::copy(books, desk.path("books.json")).unwrap();
+    let refused = refused("books.json");
+    assert!(
+        refused.contains("the tokenizer's ids go up to 8191") && refused.contains("─[tiny.yaml:2:38]"),
+        "{refused}"
+    );
 }

@@ -141,10 +141,9 @@ pub(crate) fn plan_stream(
     if on_gpu::takes(model, reduction) {
         return on_gpu::plan(reduction, stream);
     }
-    #[cfg(not(feature = "cuda"))]
-    let _ = model;
     let Reduction { rule, keep_ratio, seed, .. } = reduction;
-    let plan = plan_site(rule, *keep_ratio, *seed, stream)?;
+    let stop = || model.is_stopped();
+    let plan = plan_site(rule, *keep_ratio, *seed, &stream.stopping_when(&stop))?;
     let similarities = plan.merged_similarity(stream)?;
     Ok((plan, similarities))
 }

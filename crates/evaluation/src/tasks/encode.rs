@@ -212,7 +212,7 @@ mod tests {
         ");
         insta::assert_snapshot!(refusal(&question(&["a gecko", "a bryozoan"]), 2048), @"
         q.jsonl:3: the tokenizer does not know `bryozoan`
-        hint: its vocabulary is a closed list of words; this task needs a tokenizer of pieces
+        hint: its vocabulary is a closed list of words; use a model with a subword tokenizer for this task
         ");
         let text = Document { requests: question(&["a gecko"]).requests, ..question(&[]) };
         let error = item(&text, TaskKind::RunningText, &words(), 8).err().unwrap();

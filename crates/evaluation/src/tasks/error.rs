@@ -103,6 +103,12 @@ pub enum TaskError {
         /// The task.
         name: String,
     },
+    /// A stretch of text that is asked of a benchmark.
+    #[error("`{name}` is a benchmark, and `context` cuts texts that are items of a file")]
+    NoCut {
+        /// The task.
+        name: &'static str,
+    },
     /// Few-shot prompts for a task that has nothing to draw examples from.
     #[error("`{task}` has no training split to draw the examples of `fewshot` from")]
     NoExamples {
@@ -199,8 +205,11 @@ impl Hint for TaskError {
                 Some("a path counts from the folder in which the program runs; write the name of a known task without `/`".to_owned())
             }
             Self::NotShipped(error) => error.hint(),
+            Self::NoCut { .. } => {
+                Some("long texts of benchmarks are read in windows of `max_length`; cut books_long, or a file of your own".to_owned())
+            }
             Self::NoText { .. } => Some("`context` is for tasks of running text, for example books_long".to_owned()),
-            Self::Line { .. } => Some("docs/own-tasks.md describes the format, a line an item".to_owned()),
+            Self::Line { .. } => Some("docs/own-tasks.md describes the format: one item per line".to_owned()),
             Self::Tokenizer { error, .. } => error.hint(),
         }
     }

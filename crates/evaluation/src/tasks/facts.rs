@@ -10,8 +10,8 @@ use super::item_task::{ItemTask, Lines};
 use super::{Known, Prompting, SPLITS, Source, Split, TaskError, TaskKind, TaskRef, builtin, in_split};
 use crate::score::metrics::Measure;
 
-/// Characters of a token of English with a tokenizer of pieces, about: benchmarks are planned before any model is chosen.
-const CHARACTERS_PER_TOKEN: f64 = 4.3;
+/// Characters of a token of English with a subword tokenizer, about: benchmarks are planned before any model is chosen.
+pub(super) const CHARACTERS_PER_TOKEN: f64 = 4.3;
 
 /// What planning must know of a task. Sizes are in the tokens of the reference tokenizer for the reference tasks, estimated from
 /// characters for benchmarks.

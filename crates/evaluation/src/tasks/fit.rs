@@ -29,6 +29,27 @@ pub fn is_suspicious(task: impl Into<TaskRef>, source: &Source, tokenizer: &Toke
     })
 }
 
+/// About how many tokens the longest item of a user's file has, where that is more than a model reads of a benchmark at once: what has no
+/// context that could be cut and no windows is read whole. None for other tasks.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn longer_than_max_length(task: &TaskRef, source: &Source) -> Result<Option<usize>, TaskError> {
+    let Known::Lines(task) = Known::find(task)? else { return Ok(None) };
+    if task.cut.is_some() || !matches!(task.lines, Lines::File(_)) {
+        return Ok(None);
+    }
+    let characters = |item: &super::lines::TextItem| {
+        let context = item.contexts.iter().map(|context| context.text.chars().count()).max();
+        let request = item.requests.iter().map(|request| request.text.chars().count()).max();
+        let text = item.text.as_ref().map(|text| text.text.chars().count());
+        context.unwrap_or(0) + request.unwrap_or(0) + text.unwrap_or(0)
+    };
+    let longest = task.checked()?.items.iter().map(|(_, item)| characters(item)).max().unwrap_or(0);
+    let tokens = (longest as f64 / facts::CHARACTERS_PER_TOKEN) as usize;
+    Ok(Some(tokens).filter(|tokens| *tokens > source.prompting.max_length))
+}
+
 /// Tokens that a continuation may have beyond its bytes.
 const SLACK: usize = 16;
 

@@ -8,7 +8,7 @@ use ssm_model::shipped;
 
 use super::data::read;
 use super::ids::Ids;
-use super::lines::{self, Place, TextItem};
+use super::lines::{self, Author, Place, TextItem};
 use super::reference::Cut;
 use super::{Item, Split, Task, TaskError, TaskKind, in_split};
 use crate::score::metrics::Measure;
@@ -57,6 +57,7 @@ impl ItemTask {
             Lines::File(path) => path.display().to_string(),
             Lines::Embedded(_) | Lines::Shipped(_) => format!("{}.jsonl", self.source_name()),
         };
+        let author = if matches!(self.lines, Lines::File(_)) { Author::User } else { Author::Program };
         let text = self.text()?;
         let mut kind = self.kind;
         let mut ids = Ids::default();
@@ -65,13 +66,15 @@ impl ItemTask {
         for (index, line) in lines.iter().enumerate() {
             let place = Place { file: &file, line: index + 1 };
             if line.trim().is_empty() {
-                let problem = "the line is blank: one item a line".to_owned();
+                let problem = "the line is blank; each line is one item".to_owned();
                 return Err(TaskError::Line { file: file.clone(), line: index + 1, problem });
             }
-            let (found, item) = lines::read(place, line)?;
+            let (found, item) = lines::read(place, author, line)?;
             let wanted = *kind.get_or_insert(found);
             if found != wanted {
-                let problem = format!("{}, but the task asks {}", lines::name(found), lines::name(wanted));
+                let (found, wanted) = (lines::name(found), lines::name(wanted));
+                let problem =
+                    format!("this is {found}, but the first line is {wanted}; all items of a file have one form");
                 return Err(TaskError::Line { file: file.clone(), line: index + 1, problem });
             }
             ids.add(&item.id, &file, index + 1)?;

@@ -32,11 +32,11 @@ pub use data::{Data, DatasetError, Datasets, MOST_BYTES, MOST_ROWS};
 pub use document::{Document, TextRequest};
 pub use error::TaskError;
 pub use facts::{TaskFacts, facts};
-pub use fit::{Suspects, is_suspicious};
+pub use fit::{Suspects, is_suspicious, longer_than_max_length};
 pub use item::{Context, Item, ItemFacts, Request, TaskKind, TokenClass};
 pub use part::{HubSplit, Part};
 pub use prompting::{Prompting, Source};
-pub use reference::{Cut, EXTENSION, TaskRef};
+pub use reference::{Cut, TaskRef, is_file_of_items};
 pub use split::{SPLITS, Split, in_split};
 
 use crate::score::metrics::Measure;
@@ -91,7 +91,7 @@ impl Known {
             }
         };
         match known {
-            Self::Benchmark(benchmark) if cut.is_some() => Err(TaskError::NoText { name: benchmark.name.to_owned() }),
+            Self::Benchmark(benchmark) if cut.is_some() => Err(TaskError::NoCut { name: benchmark.name }),
             known => Ok(known),
         }
     }

@@ -87,7 +87,7 @@ impl Hint for TokenizerError {
                 if *key == "add_prefix_space" { "the `pre_tokenizer`" } else { "the `post_processor`" }
             )),
             Self::Unknown { .. } => {
-                Some("its vocabulary is a closed list of words; this task needs a tokenizer of pieces".to_owned())
+                Some("its vocabulary is a closed list of words; use a model with a subword tokenizer for this task".to_owned())
             }
             Self::NoPrefix => Some(
                 "put the tokenizer_config.json that names `bos_token` or `eos_token` beside tokenizer.json".to_owned(),
@@ -303,10 +303,39 @@ impl Tokenizer {
         self.inner.decode(ids, false).map_err(|error| TokenizerError::Unreadable(error.to_string()))
     }
 
-    /// The text of a token, where there is such a token.
+    /// The text of each token, as the decoder of the tokenizer makes it of its pieces: one that begins a word begins with a space, if the
+    /// tokenizer says so. A character of several tokens is the text of the last; the others are empty. A token that the vocabulary does not have
+    /// is its number in angle brackets.
     #[must_use]
-    pub fn token_text(&self, token: u32) -> Option<String> {
-        self.inner.id_to_token(token)
+    pub fn token_texts(&self, tokens: &[u32]) -> Vec<String> {
+        if self.inner.get_decoder().is_none() {
+            let text = |token: &u32| self.inner.id_to_token(*token).unwrap_or_else(|| format!("<{token}>"));
+            return tokens.iter().map(text).collect();
+        }
+        let decoded = |tokens: &[u32]| self.inner.decode(tokens, false).unwrap_or_default();
+        let mut texts = Vec::with_capacity(tokens.len());
+        // Tokens since the last one that ended with a whole character.
+        let mut first = 0;
+        for (index, token) in tokens.iter().enumerate() {
+            if self.inner.id_to_token(*token).is_none() {
+                texts.push(format!("<{token}>"));
+                first = index + 1;
+                continue;
+            }
+            // A decoder may drop a space at the beginning of a text: with a token before it there is none.
+            let before = first.checked_sub(1).filter(|before| self.inner.id_to_token(tokens[*before]).is_some());
+            let from = before.unwrap_or(first);
+            let known = before.map_or_else(String::new, |before| decoded(&tokens[before..first]));
+            let text = decoded(&tokens[from..=index]);
+            let own = text.strip_prefix(known.as_str()).unwrap_or(&text);
+            // Bytes of a character that is not whole yet; the end of a text may leave some.
+            let is_part = own.ends_with(char::REPLACEMENT_CHARACTER) && index + 1 < tokens.len() && index - first < 3;
+            texts.push(if is_part { String::new() } else { own.to_owned() });
+            if !is_part {
+                first = index + 1;
+            }
+        }
+        texts
     }
 
     /// Number of tokens, special ones included.
@@ -353,6 +382,25 @@ fn without_mark(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// People read text, and not the symbols that stand for bytes.
+    #[test]
+    fn tokens_are_shown_as_text() {
+        let file = ssm_model::shipped::path("mamba2-books/tokenizer.json").unwrap();
+        let pieces = Tokenizer::from_json(&std::fs::read_to_string(file).unwrap()).unwrap();
+        let text = "Mr. Rassendyll said \u{201c}na\u{ef}ve caf\u{e9}\u{201d} \u{2014} \u{1f600}\nand smiled.";
+        let ids = pieces.encode(text).unwrap().ids;
+        let texts = pieces.token_texts(&ids);
+        assert_eq!(texts.len(), ids.len());
+        assert_eq!(texts.concat(), text);
+        assert_eq!(texts[0], "M");
+        assert!(texts.contains(&" smiled".to_owned()) && texts.iter().any(String::is_empty), "{texts:?}");
+        assert_eq!(pieces.token_texts(&[0, 999_999]), ["<|endoftext|>", "<999999>"]);
+        // One token a word, and no decoder that would put them together.
+        let words = Tokenizer::from_json(ssm_model::catalog::builtins()[0].tokenizer_json).unwrap();
+        let ids = words.encode("The pet of Theo").unwrap().ids;
+        assert_eq!(words.token_texts(&ids), ["The", "pet", "of", "Theo"]);
+    }
 
     /// Word pieces of a byte-level tokenizer with a merge across a space, and `<|endoftext|>` as 0.
     const PIECES: &str = r#"{

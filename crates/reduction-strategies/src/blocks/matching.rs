@@ -11,7 +11,7 @@ use crate::blocks::rank;
 use crate::error::PlanError;
 use crate::rule::Features;
 use crate::vectors::{dot, norm, positive};
-use crate::view::{Matrix, SequenceView};
+use crate::view::{Matrix, SequenceView, Stop};
 
 /// Sources compared at once; bounds the memory of the similarity matrix.
 const SOURCES_AT_ONCE: usize = 512;
@@ -41,8 +41,8 @@ impl Features {
         let sources = unit_rows(matrix, &split.sources, self.clip);
         let targets = unit_rows(matrix, &split.targets, self.clip);
         let best: Vec<Option<(u32, f32)>> = match self.window {
-            Some(window) => nearby_matches(&sources, &targets, matrix.columns, window)?,
-            None => best_matches(&sources, &targets, matrix.columns)?.into_iter().map(Some).collect(),
+            Some(window) => nearby_matches(&sources, &targets, matrix.columns, window, view.stop)?,
+            None => best_matches(&sources, &targets, matrix.columns, view.stop)?.into_iter().map(Some).collect(),
         };
         let edge = |(source, best): (&u32, Option<(u32, f32)>)| {
             best.map(|(target, similarity)| Edge {
@@ -70,9 +70,16 @@ fn nearby(source: usize, targets: usize, window: usize) -> Range<usize> {
 }
 
 /// As [`best_matches`], each row of `a` with the rows of `b` in its window alone. Dot products run in order in float64.
-fn nearby_matches(a: &[f32], b: &[f32], columns: usize, window: usize) -> Result<Vec<Option<(u32, f32)>>, PlanError> {
+fn nearby_matches(
+    a: &[f32],
+    b: &[f32],
+    columns: usize,
+    window: usize,
+    stop: Stop<'_>,
+) -> Result<Vec<Option<(u32, f32)>>, PlanError> {
     let targets = b.len() / columns.max(1);
     let best = |(index, row): (usize, &[f32])| {
+        stop.check()?;
         let range = nearby(index, targets, window);
         let products: Vec<f32> =
             range.clone().map(|target| dot(row, &b[target * columns..(target + 1) * columns]) as f32).collect();
@@ -84,8 +91,8 @@ fn nearby_matches(a: &[f32], b: &[f32], columns: usize, window: usize) -> Result
 /// For each row of `a` the row of `b` with the largest dot product, and that product; both `[_, columns]`.
 ///
 /// # Errors
-/// Of the tensor library.
-pub(crate) fn best_matches(a: &[f32], b: &[f32], columns: usize) -> Result<Vec<(u32, f32)>, PlanError> {
+/// Of the tensor library, or work that was asked to end.
+pub(crate) fn best_matches(a: &[f32], b: &[f32], columns: usize, stop: Stop<'_>) -> Result<Vec<(u32, f32)>, PlanError> {
     let (n_a, n_b) = (a.len() / columns.max(1), b.len() / columns.max(1));
     if n_a == 0 || n_b == 0 {
         return Ok(Vec::new());
@@ -96,6 +103,7 @@ pub(crate) fn best_matches(a: &[f32], b: &[f32], columns: usize) -> Result<Vec<(
     let b = tensor(b, n_b)?;
     let mut best = Vec::with_capacity(n_a);
     for chunk in a.chunks(SOURCES_AT_ONCE * columns) {
+        stop.check()?;
         let products = ops::linear(&tensor(chunk, chunk.len() / columns)?, &b)?;
         let products = F32View::new(&products, "match_up", "products")?;
         for products in products.chunks_exact(n_b) {
@@ -124,6 +132,8 @@ pub(crate) fn unit_rows(matrix: Matrix<'_>, rows: &[u32], clip: bool) -> Vec<f32
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
     use crate::blocks::importance::Source;
     use crate::testing::Sequence;
@@ -171,6 +181,23 @@ mod tests {
         let features = Features { source: Source::BlockOutput, clip: false, window: Some(2) };
         // 0: 1, 3; 2: 1, 3, 5; 4: 3, 5; 6: 5.
         assert_eq!((features.counts(4, 3), features.counts(3, 0)), ((4, 8), (0, 0)));
+    }
+
+    /// A signal must not wait for the square of a long sequence.
+    #[test]
+    fn matching_ends_when_it_is_asked_to() {
+        let rows: Vec<[f32; 2]> = (0..2000_u16).map(|i| [f32::from(i).cos(), f32::from(i).sin()]).collect();
+        let sequence = Sequence::of_rows(&rows);
+        let split = Split { sources: (0..1500).collect(), targets: (1500..2000).collect() };
+        for window in [None, Some(9)] {
+            let asked = AtomicUsize::new(0);
+            // Not the first time: it is asked in the loop.
+            let stop = || asked.fetch_add(1, Ordering::Relaxed) == 1;
+            let view = SequenceView { stop: Stop::when(&stop), ..sequence.view() };
+            let features = Features { source: Source::BlockOutput, clip: false, window };
+            assert!(matches!(features.match_up(&view, &split), Err(PlanError::Stopped)));
+            assert_eq!(asked.into_inner(), 2);
+        }
     }
 
     #[test]

@@ -129,11 +129,12 @@ fn novelty(features: Features, view: &SequenceView<'_>) -> Result<Vec<f32>, Plan
     let units = unit_rows(matrix, &rows, features.clip);
     let unit = |row: usize| &units[row * matrix.columns..(row + 1) * matrix.columns];
     let newness = |row: usize| {
+        view.stop.check()?;
         let first = features.window.map_or(0, |window| row.saturating_sub(window));
         let largest = (first..row).map(|before| dot(unit(row), unit(before))).reduce(larger);
-        -(largest.unwrap_or(-1.0)) as f32
+        Ok(-(largest.unwrap_or(-1.0)) as f32)
     };
-    let scores: Vec<f32> = (0..view.len()).map(newness).collect();
+    let scores: Vec<f32> = (0..view.len()).map(newness).collect::<Result<_, PlanError>>()?;
     rank::check(&scores)?;
     Ok(scores)
 }

@@ -19,7 +19,7 @@ use crate::error::PlanError;
 use crate::options::{OptionDefault, OptionInfo, OptionKind, ResolvedOptions};
 use crate::plan::{BranchMerges, Plan};
 use crate::rule::{Count, HostRule};
-use crate::view::{SequenceView, remember};
+use crate::view::{SequenceView, Stop, remember};
 
 /// The option `metric` of the released variants.
 pub const METRIC_OPTION: OptionInfo = OptionInfo {
@@ -61,7 +61,7 @@ pub struct ReleasedPairs {
 pub fn token_edges(view: &SequenceView<'_>, candidates: &[u32], clip: bool) -> Result<ReleasedEdges, PlanError> {
     let side = |skip| candidates.iter().copied().skip(skip).step_by(2).collect::<Vec<u32>>();
     let (even, odd) = (unit_rows(view.hidden, &side(0), clip), unit_rows(view.hidden, &side(1), clip));
-    edges(&even, &odd, view.hidden.columns)
+    edges(&even, &odd, view.hidden.columns, view.stop)
 }
 
 /// The matching of `bipartite_hybrid_{prune,merge,pure}` (`tome.py:135`, `:262`, `:359`): every channel is sorted along the
@@ -84,11 +84,11 @@ pub fn rank_edges(view: &SequenceView<'_>, candidates: &[u32], clip: bool) -> Re
     let ranks = |range: std::ops::Range<usize>| -> Vec<f32> {
         range.flat_map(|rank| channels.iter().map(move |channel| channel[rank])).collect()
     };
-    edges(&ranks(n / 2..n), &ranks(0..n / 2), columns)
+    edges(&ranks(n / 2..n), &ranks(0..n / 2), columns, view.stop)
 }
 
-fn edges(sources: &[f32], targets: &[f32], columns: usize) -> Result<ReleasedEdges, PlanError> {
-    let (target, similarity) = best_matches(sources, targets, columns)?.into_iter().unzip();
+fn edges(sources: &[f32], targets: &[f32], columns: usize, stop: Stop<'_>) -> Result<ReleasedEdges, PlanError> {
+    let (target, similarity) = best_matches(sources, targets, columns, stop)?.into_iter().unzip();
     Ok(ReleasedEdges { similarity, target })
 }
 

@@ -8,7 +8,7 @@ use ssm_model::{ScanConstants, Signal, Signals};
 
 use crate::options::{OptionKind, OptionValue};
 use crate::registry::{self, Registration, Strategy};
-use crate::view::{Draw, Matrix, ScanView, SegmentTokens, SequenceView, SiteStream, TokenTable};
+use crate::view::{Draw, Matrix, ScanView, SegmentTokens, SequenceView, SiteStream, Stop, TokenTable};
 
 /// Columns of hidden states and residual.
 pub const D_MODEL: usize = 6;
@@ -233,7 +233,7 @@ impl Stream {
     #[must_use]
     pub fn site(&self) -> SiteStream<'_> {
         let Self { table, segments, hidden, residual, signals } = self;
-        SiteStream { layer: 3, tokens: table, segments, hidden, residual, signals, memos: &[] }
+        SiteStream { layer: 3, tokens: table, segments, hidden, residual, signals, memos: &[], stop: Stop::default() }
     }
 }
 

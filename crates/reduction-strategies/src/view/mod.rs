@@ -2,12 +2,14 @@
 
 mod memo;
 mod sequence;
+mod stop;
 mod stream;
 mod tokens;
 
 pub use memo::Memo;
 pub(crate) use memo::remember;
 pub use sequence::{Draw, Matrix, Owners, ScanView, SequenceView, SignalViews};
+pub use stop::Stop;
 pub(crate) use stream::HostMatrix;
 pub use stream::{Reads, SiteStream, map_sequences};
 pub use tokens::{SegmentTokens, TokenTable};

@@ -8,6 +8,7 @@ use ssm_kernels::finite;
 use ssm_model::{RowTime, Signal, Supplier};
 
 use super::memo::Memo;
+use super::stop::Stop;
 use super::tokens::SegmentTokens;
 use crate::error::PlanError;
 
@@ -160,6 +161,8 @@ pub struct SequenceView<'a> {
     pub memo: Option<&'a Memo>,
     /// What holds the values.
     pub owners: Owners<'a>,
+    /// Asked by long loops.
+    pub stop: Stop<'a>,
 }
 
 impl<'a> SequenceView<'a> {
@@ -177,6 +180,7 @@ impl<'a> SequenceView<'a> {
             draw: Draw { item: tokens.item, ..draw },
             memo: None,
             owners: Owners::default(),
+            stop: Stop::default(),
         }
     }
 

@@ -8,6 +8,7 @@ use ssm_model::{Activations, Signal, SignalSet, Signals};
 
 use super::memo::{Memo, remember};
 use super::sequence::{Draw, Matrix, Owners, ScanView, SequenceView, SignalViews};
+use super::stop::Stop;
 use super::tokens::{SegmentTokens, TokenTable};
 use crate::error::PlanError;
 
@@ -31,6 +32,8 @@ pub struct SiteStream<'a, T = TokenTable> {
     pub signals: &'a Signals,
     /// What rules that planned this very stream computed from it: one memo per segment, or none at all.
     pub memos: &'a [Memo],
+    /// Asked by loops that compare all tokens of a sequence.
+    pub stop: Stop<'a>,
 }
 
 // By hand: a derive would ask for `T: Clone`.
@@ -56,7 +59,7 @@ impl<'a, T> SiteStream<'a, T> {
     ) -> Result<Self, PlanError> {
         let Activations { hidden, residual } = activations;
         let residual = residual.as_ref().ok_or(PlanError::NoResidual)?;
-        Ok(Self { layer, tokens, segments, hidden, residual, signals, memos: &[] })
+        Ok(Self { layer, tokens, segments, hidden, residual, signals, memos: &[], stop: Stop::default() })
     }
 
     /// With one memo per segment, for a stream that several rules plan.
@@ -65,11 +68,17 @@ impl<'a, T> SiteStream<'a, T> {
         Self { memos, ..self }
     }
 
+    /// Planning ends with [`PlanError::Stopped`] once `stop` is true.
+    #[must_use]
+    pub fn stopping_when(self, stop: &'a (dyn Fn() -> bool + Sync)) -> Self {
+        Self { stop: Stop::when(stop), ..self }
+    }
+
     /// With other bookkeeping of the same tokens.
     #[must_use]
     pub fn with_tokens<U>(self, tokens: &'a U) -> SiteStream<'a, U> {
-        let Self { layer, tokens: _, segments, hidden, residual, signals, memos } = self;
-        SiteStream { layer, tokens, segments, hidden, residual, signals, memos }
+        let Self { layer, tokens: _, segments, hidden, residual, signals, memos, stop } = self;
+        SiteStream { layer, tokens, segments, hidden, residual, signals, memos, stop }
     }
 
     /// Both branches, as the next layer takes them. Copies no values.
@@ -109,7 +118,7 @@ pub fn map_sequences<R: Send>(
     seed: u64,
     f: impl Fn(&SequenceView<'_>) -> Result<R, PlanError> + Sync,
 ) -> Result<Vec<Option<R>>, PlanError> {
-    let SiteStream { layer, tokens: table, segments, hidden, residual, signals, memos } = *stream;
+    let SiteStream { layer, tokens: table, segments, hidden, residual, signals, memos, stop } = *stream;
     check_table(table, segments)?;
     let draw = Draw { seed, item: 0, site: layer };
     let n = segments.n_tokens();
@@ -147,6 +156,7 @@ pub fn map_sequences<R: Send>(
             signals: views.rows_of(&rows),
             memo: memos.get(index),
             owners,
+            stop,
             ..SequenceView::new(tokens, hidden.rows_of(&rows), residual.rows_of(&rows), draw)
         };
         remember(view.memo, || Finite(wanted, reads), || view.check_finite())?;

@@ -7,7 +7,8 @@ use crate::config::Experiment;
 use crate::library::Library;
 use crate::plan::ExperimentPlan;
 
-/// Adds a note for each task with an item that has no place in a model: the cells of that task would fail, and the others would not.
+/// Adds a note for each task with an item that has no place in a model: the cells of that task would fail, and the others would not. And
+/// one for each task of a user with an item so long that it may take unexpected time.
 ///
 /// # Errors
 /// Data that cannot be read.
@@ -27,6 +28,15 @@ pub(super) fn check(experiment: &Experiment, plan: &mut ExperimentPlan, library:
         };
         let hint = error.hint().map_or_else(String::new, |hint| format!("; {hint}"));
         plan.notes.push(format!("{} will fail on {reference}, and other tasks will not: {error}{hint}", task.name));
+    }
+    for task in &plan.tasks {
+        let prompting = experiment.prompting;
+        if let Some(tokens) = library.longer_than_max_length(&task.reference, prompting).map_err(refused)? {
+            plan.notes.push(format!(
+                "{} has an item of about {tokens} tokens, which is read whole: `max_length` ({}) is for benchmarks",
+                task.name, prompting.max_length
+            ));
+        }
     }
     Ok(())
 }

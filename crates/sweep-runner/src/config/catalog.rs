@@ -136,6 +136,9 @@ pub struct PlannedTask {
     pub data_digest: String,
 }
 
+/// Label of a tokenizer that cannot be used with its model.
+pub const UNUSABLE_TOKENIZER: &str = "unusable tokenizer";
+
 /// A model or task that the catalog does not have.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{message}")]

@@ -39,7 +39,7 @@ mod write;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-pub use catalog::{Catalog, CatalogError, LayerFacts, ModelFacts, PlannedTask, Scoring};
+pub use catalog::{Catalog, CatalogError, LayerFacts, ModelFacts, PlannedTask, Scoring, UNUSABLE_TOKENIZER};
 pub use claim::{Claim, Comparison, Entry, RowComparison};
 pub use error::{ConfigError, render_plain};
 pub use experiment::{Amount, Experiment, Override, ProbeVariant, Sample, Schedule, SchedulePoint, SiteAxis, Variant};

@@ -43,6 +43,8 @@ fn syntax_fault(error: &serde_saphyr::Error, text: &str) -> Fault {
         ("the file expands to far more values than any experiment has", "check its anchors (`&`) and aliases (`*`)")
     } else if message.contains("duplicate") {
         (message, "each key may stand once; several values of one axis are written as a list")
+    } else if message.contains("non-finite float") {
+        ("a number must be finite", "write it plainly, for example 0.2")
     } else if message.contains("too large a number") {
         (message, "the largest whole number is 9223372036854775807")
     } else {

@@ -5,7 +5,7 @@ use evaluation::{POSITIONS, Positions, Protocol, protocol};
 use reduction_strategies::registry;
 use reduction_strategies::spelling::nearest;
 
-use super::catalog::{Catalog, CatalogError, ModelFacts};
+use super::catalog::{Catalog, CatalogError, ModelFacts, UNUSABLE_TOKENIZER};
 use super::error::Fault;
 use super::experiment::{Experiment, Sample};
 use super::node::{Located, refuse_duplicates};
@@ -193,7 +193,11 @@ fn models(models: &[WireModel], catalog: &dyn Catalog) -> Result<Vec<ModelFacts>
             catalog
                 .choose_tokenizer(&reference.value, named.map(|named| named.value.as_str()))
                 .map_err(|error| unlisted(named.unwrap_or(reference), error))?;
-            let facts = catalog.model(&reference.value).map_err(|error| unlisted(reference, error))?;
+            let facts = catalog.model(&reference.value).map_err(|error| {
+                // A tokenizer that does not fit is at fault, and not the model.
+                let named = named.filter(|_| error.label == UNUSABLE_TOKENIZER);
+                unlisted(named.unwrap_or(reference), error)
+            })?;
             Ok(ModelFacts { tokenizer: named.map(|named| named.value.clone()), ..facts })
         })
         .collect()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use evaluation::tasks::{Cut, EXTENSION, Prompting, TaskRef};
+use evaluation::tasks::{Cut, Prompting, TaskRef, is_file_of_items};
 use reduction_strategies::spelling::nearest;
 
 use super::catalog::{Catalog, PlannedTask};
@@ -41,6 +41,11 @@ fn twice(entry: &Located<String>, task: &PlannedTask, other: &PlannedTask) -> Fa
         return fault.label("again here").hint("remove one of them");
     }
     let (this, that) = (&task.reference.source, &other.reference.source);
+    if this == that {
+        let fault = entry.fault(format!("`tasks` asks for `{}` twice, cut at two places", task.name));
+        let hint = "give all lengths of one file in one entry, for example `{ context: [10, 20] }`: they score the same tokens";
+        return fault.label("again here").hint(hint);
+    }
     entry
         .fault(format!("`{this}` and `{that}` are both called `{}` in results", task.name))
         .label("the same name")
@@ -62,9 +67,10 @@ fn sources(entry: &Located<String>) -> Result<Vec<String>, Fault> {
     let unreadable = |error: std::io::Error| entry.fault(format!("cannot read the folder {shown}: {error}"));
     let mut files = Vec::new();
     for file in fs::read_dir(&expanded).map_err(unreadable)? {
-        let path = file.map_err(unreadable)?.path();
-        if path.extension().is_some_and(|extension| extension == EXTENSION) {
-            files.push(path.display().to_string());
+        let file = file.map_err(unreadable)?;
+        // A folder of that name is none of its files.
+        if is_file_of_items(&file.file_name().to_string_lossy()) && !file.path().is_dir() {
+            files.push(file.path().display().to_string());
         }
     }
     files.sort();
@@ -72,7 +78,7 @@ fn sources(entry: &Located<String>) -> Result<Vec<String>, Fault> {
         return Err(entry
             .fault(format!("the folder {shown} holds no file of items"))
             .label("no tasks")
-            .hint(format!("a task is a file that ends in .{EXTENSION}; docs/own-tasks.md describes it")));
+            .hint("a task is a file that ends in .jsonl or .jsonl.bz2; docs/own-tasks.md describes it".to_owned()));
     }
     Ok(files)
 }

@@ -46,6 +46,7 @@ fn refusals_of_yaml() {
         ("tab", "name: t\n\tseed: 1\n".to_owned()),
         ("alias bomb", bomb.to_owned()),
         ("two documents", "name: t\n---\nname: u\n".to_owned()),
+        ("NaN", "name: t\nseed: .nan\n".to_owned()),
         ("number too large", "name: t\nseed: 18446744073709551615\n".to_owned()),
     ]));
 }

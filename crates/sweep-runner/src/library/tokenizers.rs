@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use evaluation::tasks::Data;
-use evaluation::tokenizer::Tokenizer;
+use evaluation::tokenizer::{Tokenizer, TokenizerError};
 use reduction_strategies::spelling::nearest;
 use ssm_model::catalog::GPT_NEOX;
 
@@ -65,7 +65,7 @@ impl Tokenizers {
         if !known.contains_key(reference) {
             let chosen = self.chosen.lock().unwrap_or_else(PoisonError::into_inner).get(reference).cloned();
             let tokenizer = match chosen {
-                Some(file) => from_file(reference, &file)?,
+                Some(file) => from_file(reference, &file).map_err(|error| not_one(&file, error))?,
                 None => own(reference, data, hub)?,
             };
             known.insert(reference.to_owned(), tokenizer);
@@ -157,8 +157,18 @@ fn likely(named: &str) -> Option<String> {
     near.map(|_| format!("did you mean `{GPT_NEOX}`?"))
 }
 
-fn refused(reference: &str, error: evaluation::tokenizer::TokenizerError) -> LibraryError {
+fn refused(reference: &str, error: TokenizerError) -> LibraryError {
     LibraryError::Tokenizer { reference: reference.to_owned(), error }
+}
+
+/// The error of a file that was named as tokenizer: not the one that a model folder should hold.
+fn not_one(file: &Path, error: LibraryError) -> LibraryError {
+    match error {
+        LibraryError::Tokenizer { error: TokenizerError::Unreadable(problem), .. } => {
+            LibraryError::NotATokenizer { file: file.display().to_string(), problem }
+        }
+        error => error,
+    }
 }
 
 fn none_in(reference: &str, folder: &Path) -> LibraryError {

@@ -7,7 +7,7 @@ use records::schema::{TrialKey, in_words};
 use super::{
     Cell, Estimate, Excluded, ExperimentPlan, GridError, Reason, Setting, claim, grid, ids, matching, probes, sample,
 };
-use crate::config::{Catalog, Experiment};
+use crate::config::{Catalog, Experiment, Scoring};
 
 /// Multiplies an experiment out. `catalog` knows the lengths of items, which achieved reductions are solved on.
 ///
@@ -36,6 +36,7 @@ pub fn build(experiment: &Experiment, setting: &Setting, catalog: &dyn Catalog) 
         duplicates: grid.duplicates,
         notes: drawn.note.into_iter().collect(),
         total: Estimate::default(),
+        guards: Estimate::default(),
     };
     let mut used = vec![false; experiment.exclude.len()];
     for (trial, is_drawn) in grid.trials.into_iter().zip(drawn.keep) {
@@ -80,11 +81,28 @@ pub fn build(experiment: &Experiment, setting: &Setting, catalog: &dyn Catalog) 
             selector.line
         ));
     }
+    plan.guards = guards(experiment, &plan);
     probes::add(experiment, &mut plan);
     check_baseline(&plan)?;
     check_signals(&plan)?;
     plan.claim = experiment.claim.as_ref().map(|claim| claim::resolve(claim, &plan)).transpose()?;
     Ok(plan)
+}
+
+/// What the guards are likely to cost: the first item of each task for the oracle, and on the first task of short items two
+/// items in four runs.
+fn guards(experiment: &Experiment, plan: &ExperimentPlan) -> Estimate {
+    let short = experiment.tasks.iter().position(|task| task.kind != Scoring::RunningText);
+    let mut total = Estimate::default();
+    for (index, model) in plan.models.iter().enumerate() {
+        for (_, trial) in plan.guarded(index) {
+            for (task, facts) in experiment.tasks.iter().enumerate() {
+                let runs = if short == Some(task) { 1 + 2 * 4 } else { 1 };
+                total = total + Estimate::of(trial, model, facts, runs);
+            }
+        }
+    }
+    total
 }
 
 /// Every rule must find what it reads: better refused here than by a layer in the middle of a run.

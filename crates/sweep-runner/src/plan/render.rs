@@ -42,11 +42,12 @@ pub fn write_table(plan: &ExperimentPlan, out: &mut dyn Write) -> io::Result<()>
     let items: usize = plan.cells.iter().map(|cell| cell.items).sum();
     writeln!(
         out,
-        "plan        {} cells = {} trials on {} tasks, {items} items, {} models, baseline {}, {} {}",
-        plan.cells.len(),
-        plan.trials.len(),
-        distinct(plan.cells.iter().map(|cell| cell.task.as_str())),
-        distinct(plan.trials.iter().map(|trial| trial.key.model.as_str())),
+        "plan        {} = {} on {}, {}, {}, baseline {}, {} {}",
+        counted(plan.cells.len(), "cell"),
+        counted(plan.trials.len(), "trial"),
+        counted(distinct(plan.cells.iter().map(|cell| cell.task.as_str())), "task"),
+        counted(items, "item"),
+        counted(distinct(plan.trials.iter().map(|trial| trial.key.model.as_str())), "model"),
         plan.baseline,
         plan.setting.device,
         plan.setting.dtype,
@@ -61,6 +62,8 @@ pub fn write_table(plan: &ExperimentPlan, out: &mut dyn Write) -> io::Result<()>
         time(plan.total.seconds)
     )?;
     if !plan.cells.is_empty() {
+        let Estimate { flops, seconds } = plan.guards;
+        writeln!(out, "guards      {} FLOPs, {} before the first cell", self::flops(flops), time(seconds))?;
         writeln!(out, "\n{}", table(plan).trim_fmt())?;
     }
     if plan.cells.iter().any(|cell| plan.trial_of(cell).key.keep_ratio.is_none()) {
@@ -71,7 +74,8 @@ pub fn write_table(plan: &ExperimentPlan, out: &mut dyn Write) -> io::Result<()>
     write_probes(plan, out)?;
     write_excluded(plan, out)?;
     if plan.duplicates > 0 {
-        writeln!(out, "\n{} cells that the grid contains twice run once", plan.duplicates)?;
+        let run = if plan.duplicates == 1 { "runs" } else { "run" };
+        writeln!(out, "\n{} that the grid contains twice {run} once", counted(plan.duplicates, "cell"))?;
     }
     for note in &plan.notes {
         writeln!(out, "\nnote: {}", terminal(note))?;
@@ -79,37 +83,56 @@ pub fn write_table(plan: &ExperimentPlan, out: &mut dyn Write) -> io::Result<()>
     Ok(())
 }
 
-/// The keep ratios that were solved for achieved reductions: one line per model, protocol, sites, task and reduction.
+/// A keep ratio that was solved for an achieved reduction.
+#[derive(PartialEq)]
+struct Solved<'a> {
+    place: String,
+    task: &'a str,
+    asked: f64,
+    keep_ratio: f64,
+    achieved: f64,
+}
+
+/// The keep ratios that were solved for achieved reductions: one line per model, protocol, sites, task and reduction, and several,
+/// with the names of the strategies, where not all keep as many tokens at one ratio.
 fn write_solved(plan: &ExperimentPlan, out: &mut dyn Write) -> io::Result<()> {
-    let mut lines: Vec<[String; 3]> = Vec::new();
+    let mut lines: Vec<(Solved<'_>, BTreeSet<&str>)> = Vec::new();
     for trial in &plan.trials {
         let key = &trial.key;
         let (Some(asked), Some(task), Some(achieved)) = (key.flops_reduction_asked, &trial.task, trial.achieved) else {
             continue;
         };
         let place = format!("{}, {}, {}", terminal(&key.model), key.protocol, short_sites(&key.schedule));
-        let ratio = format!(
-            "{:>6} %  keep_ratio {:<8} achieves {:.2} %",
-            number(asked * 100.0),
-            number(key.keep_ratio.unwrap_or(1.0)),
-            achieved * 100.0
-        );
-        let line = [place, task.clone(), ratio];
-        if !lines.contains(&line) {
-            lines.push(line);
+        let line = Solved { place, task, asked, keep_ratio: key.keep_ratio.unwrap_or(1.0), achieved };
+        match lines.iter_mut().find(|(known, _)| *known == line) {
+            Some((_, strategies)) => drop(strategies.insert(&key.strategy)),
+            None => lines.push((line, BTreeSet::from([key.strategy.as_str()]))),
         }
     }
     let mut last = "";
-    let width = lines.iter().map(|[_, task, _]| task.len()).max().unwrap_or(0);
-    for [place, task, ratio] in &lines {
+    let width = lines.iter().map(|(line, _)| line.task.len()).max().unwrap_or(0);
+    for (line, strategies) in &lines {
         if last.is_empty() {
             writeln!(out, "\nachieved FLOPs reductions, solved from the lengths of the items:")?;
         }
-        if last != place {
-            writeln!(out, "{place}")?;
+        if last != line.place {
+            writeln!(out, "{}", line.place)?;
         }
-        last = place;
-        writeln!(out, "  {task:<width$}  {ratio}")?;
+        last = &line.place;
+        let same = |other: &Solved<'_>| {
+            (&other.place, other.task) == (&line.place, line.task) && other.asked.total_cmp(&line.asked).is_eq()
+        };
+        let several = lines.iter().filter(|(other, _)| same(other)).count() > 1;
+        let names: Vec<&str> = strategies.iter().copied().filter(|_| several).collect();
+        let names = if several { format!("  {}", names.join(", ")) } else { String::new() };
+        writeln!(
+            out,
+            "  {:<width$}  {:>6} %  keep_ratio {:<8} achieves {:.2} %{names}",
+            line.task,
+            number(line.asked * 100.0),
+            number(line.keep_ratio),
+            line.achieved * 100.0
+        )?;
     }
     Ok(())
 }
@@ -147,7 +170,7 @@ fn write_probes(plan: &ExperimentPlan, out: &mut dyn Write) -> io::Result<()> {
         }
     }
     if !lines.is_empty() {
-        writeln!(out, "\n{} probe cells (their time is not estimated):", plan.probes.len())?;
+        writeln!(out, "\n{} (their time is not estimated):", counted(plan.probes.len(), "probe cell"))?;
     }
     for (name, cells, items) in lines {
         writeln!(out, "  {cells:>4} cells, {items:>6} items  {name}")?;
@@ -161,6 +184,11 @@ fn write_probes(plan: &ExperimentPlan, out: &mut dyn Write) -> io::Result<()> {
 /// Never in practice: a plan holds nothing that JSON cannot say.
 pub fn to_json(plan: &ExperimentPlan) -> serde_json::Result<String> {
     serde_json::to_string_pretty(plan)
+}
+
+/// `1 cell`, `2 cells`.
+fn counted(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> usize {
@@ -357,7 +385,7 @@ fn write_excluded(plan: &ExperimentPlan, out: &mut dyn Write) -> io::Result<()> 
     for excluded in &plan.excluded {
         *by_reason.entry(&excluded.reason).or_default() += 1;
     }
-    writeln!(out, "\n{} cells will not run", plan.excluded.len())?;
+    writeln!(out, "\n{} will not run", counted(plan.excluded.len(), "cell"))?;
     for (reason, count) in by_reason {
         writeln!(out, "{count:>6}  {}", terminal(&reason.to_string()))?;
     }

@@ -74,6 +74,8 @@ pub struct ExperimentPlan {
     pub notes: Vec<String>,
     /// Sum of the cells' estimates.
     pub total: Estimate,
+    /// What the guards are likely to cost, which run before the first cell.
+    pub guards: Estimate,
 }
 
 /// One point of the grid.

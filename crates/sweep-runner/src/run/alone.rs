@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use evaluation::EvaluationError;
+
 use super::batch::BatchRows;
 use super::cell::RECORDED_PLANS;
 use super::recorder::{GroupOutcome, Recorder};
@@ -29,6 +31,9 @@ pub(super) fn run(loaded: &Loaded<'_>, recorder: &mut Recorder<'_>) -> Result<()
             let started = Instant::now();
             let (span, reduction) = (cohort.spans[group.index].clone(), loaded.reduction(*cell));
             let result = batch.evaluate(loaded.model, layout, span, &reduction, RECORDED_PLANS);
+            if result.as_ref().is_err_and(EvaluationError::is_stop) {
+                return Ok(());
+            }
             let result = result.map_err(|error| error::failure(&error));
             outcomes.push(GroupOutcome { result, seconds: started.elapsed().as_secs_f64() });
             lost::check(device, outcomes[index..].iter().map(|outcome| outcome.result.is_err()))?;

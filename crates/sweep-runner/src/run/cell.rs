@@ -163,10 +163,10 @@ fn plan_items(record: &CellRecord, task: &Task, library: &Library) -> Vec<PlanIt
             let context = &item.contexts[0];
             let whole = protocol::find(&record.trial.protocol).is_some_and(|protocol| protocol.scope == Scope::Input);
             let continuation = item.requests.first().filter(|_| whole).map_or(&[][..], |request| &request.continuation);
-            let tokens = context.tokens.iter().chain(continuation);
+            let tokens: Vec<u32> = context.tokens.iter().chain(continuation).copied().collect();
             PlanItem {
                 item: index,
-                tokens: tokens.map(|token| library.token_text(&record.trial.model, *token)).collect(),
+                tokens: library.token_texts(&record.trial.model, &tokens),
                 necessary: context.necessary.clone(),
             }
         })

@@ -147,7 +147,7 @@ pub(super) fn run(
     let find = |(guard_id, trial): &(String, &PlannedTrial)| {
         if stop.requested().is_some() { Vec::new() } else { rows_of(experiment, guard_id, trial, model, &guarded) }
     };
-    // The items are few and short: one trial cannot keep all cores busy.
+    // The items are few: one trial cannot keep all cores busy.
     let rows = if model.placement().device.is_cpu() {
         unknown.par_iter().flat_map_iter(find).collect()
     } else {
@@ -185,6 +185,7 @@ fn rows_of(
     };
     let outcomes = match outcomes(model, guarded, scoring, &reduction, trial.strategy.is_causal()) {
         Ok(outcomes) => outcomes,
+        Err(error) if error.is_stop() => return Vec::new(),
         // The cells of this strategy will record the error too; the others go on.
         Err(error) => {
             let Failure { error, hint } = error::failure(&error);

@@ -87,6 +87,10 @@ pub fn probes(
                 continue;
             }
             let record = looker.record(probe).map_err(|error| lost::cause(device, error))?;
+            // What a probe says that was stopped is no result.
+            if let Some(interrupt) = options.stop.requested().filter(|_| record.status == Status::Failed) {
+                return Err(RunError::Interrupted(interrupt));
+            }
             lost::check(device, std::iter::once(record.status == Status::Failed))?;
             store.write(&record)?;
             drop(lease);
@@ -129,7 +133,9 @@ impl Looker<'_> {
         let reference = &self.plan.models[probe.model].reference;
         if self.model.as_ref().is_none_or(|(index, _)| *index != probe.model) {
             self.model = None;
-            self.model = Some((probe.model, self.library.load_model(reference, &self.options.placement)?));
+            let (model, stop) =
+                (self.library.load_model(reference, &self.options.placement)?, self.options.stop.clone());
+            self.model = Some((probe.model, model.stopping_when(move || stop.requested().is_some())));
         }
         let task = match self.tasks.get(self.library, reference, &probe.task, self.experiment) {
             Ok(task) => task,

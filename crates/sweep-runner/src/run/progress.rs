@@ -31,6 +31,8 @@ pub(super) struct Progress {
     begun: f64,
     /// The last cell that ended.
     latest: String,
+    /// Whether a line has said so.
+    said: bool,
 }
 
 impl Progress {
@@ -51,6 +53,7 @@ impl Progress {
             position: 0.0,
             begun: 0.0,
             latest: String::new(),
+            said: false,
         };
         progress.say(&format!("{missing} cells to run, {reused} already there"));
         progress
@@ -81,14 +84,16 @@ impl Progress {
         }
     }
 
-    pub(super) fn done(&mut self, trial: &PlannedTrial, cell: &Cell, record: &CellRecord, took: Duration) {
+    /// A cell has ended. One that failed has a line of its own, unless what it failed of was `said` for all of its kind.
+    pub(super) fn done(&mut self, trial: &PlannedTrial, cell: &Cell, record: &CellRecord, took: Duration, said: bool) {
         let outcome = match record.status {
             Status::Done => format!("{:.1} s", took.as_secs_f64()),
             Status::Failed => format!("FAILED: {}", record.failure()),
         };
         self.latest = terminal(&format!("{} · {} · {outcome}", trial.describe(), cell.task));
         self.bar.set_message(self.latest.clone());
-        if record.status == Status::Failed {
+        self.said = said;
+        if record.status == Status::Failed && !said {
             self.line();
         }
     }
@@ -105,7 +110,8 @@ impl Progress {
             } else {
                 done
             }];
-            words.extend(Some(self.latest.clone()).filter(|latest| !latest.is_empty()));
+            words.extend(Some(self.latest.clone()).filter(|latest| !latest.is_empty() && !self.said));
+            self.said = true;
             self.say(&words.join(" · "));
         }
     }

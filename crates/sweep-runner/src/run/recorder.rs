@@ -99,7 +99,7 @@ impl Recorder<'_> {
             failed.into_iter().filter_map(|(cell, failure)| self.failure(cell, failure?, tasks)).collect();
         let whole: Vec<usize> = whole.into_iter().map(|(cell, _)| cell).collect();
         records.extend(self.whole(cohort, &whole, layout, tasks)?);
-        self.record(&records)
+        self.record(&records, false)
     }
 
     /// The records of cells whose groups are all there.
@@ -181,18 +181,20 @@ impl Recorder<'_> {
             warn!(
                 model = planned.model,
                 task = planned.task,
+                cells = records.len(),
                 error,
                 hint,
                 "these cells cannot be run; the others go on"
             );
-            self.record(&records)?;
+            self.progress.finished(records.len() as f64);
+            self.record(&records, true)?;
             self.stop_after_failures()?;
         }
         Ok(())
     }
 
-    /// Writes records and tidies up behind them.
-    fn record(&mut self, records: &[CellRecord]) -> Result<(), RunError> {
+    /// Writes records and tidies up behind them. `said`: whether a message was about all of them.
+    fn record(&mut self, records: &[CellRecord], said: bool) -> Result<(), RunError> {
         if records.is_empty() {
             return Ok(self.ledger.refresh()?);
         }
@@ -212,7 +214,8 @@ impl Recorder<'_> {
                 self.failed.insert(cell);
             }
             let cell = &plan.cells[cell];
-            self.progress.done(plan.trial_of(cell), cell, record, Duration::from_secs_f64(record.cost.wall_s));
+            let took = Duration::from_secs_f64(record.cost.wall_s);
+            self.progress.done(plan.trial_of(cell), cell, record, took, said);
         }
         Ok(())
     }
@@ -225,7 +228,7 @@ impl Recorder<'_> {
         let failing = self.ledger.failing(cohort);
         let records: Vec<CellRecord> =
             failing.into_iter().filter_map(|(cell, failure)| self.failure(cell, failure, tasks)).collect();
-        self.record(&records)?;
+        self.record(&records, false)?;
         self.stop_after_failures()
     }
 

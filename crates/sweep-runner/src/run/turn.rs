@@ -76,6 +76,8 @@ pub(super) fn run(
             }
             Err(error) => return Err(error.into()),
         };
+        let stop = recorder.options.stop.clone();
+        let model = model.stopping_when(move || stop.requested().is_some());
         guard::run(experiment, index, &model, recorder, tasks, guards)?;
         let loaded = Loaded { plan, model: &model, tasks, layouts: &layouts, groups: open };
         if recorder.options.no_sharing {

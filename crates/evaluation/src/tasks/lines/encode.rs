@@ -58,7 +58,10 @@ impl Encoder<'_> {
         let whole = self.spanned(&format!("{context_text}{}", request.text))?;
         let continuation = whole.ids.get(context.len()..).unwrap_or_default().to_vec();
         if continuation.is_empty() {
-            return Err(self.place.problem("the continuation has no tokens of its own: nothing would be scored"));
+            return Err(self.place.problem_with(
+                "the continuation has no tokens of its own: nothing would be scored",
+                "the last token of the context reaches over it; begin the target, or the choice, at a word, with the space before it",
+            ));
         }
         let scored = match &request.scored {
             None => (0..continuation.len() as u32).collect(),
@@ -75,7 +78,10 @@ impl Encoder<'_> {
     fn running_text(&self, running: &RunningText, encoded: &mut Item) -> Result<Vec<Span>, TaskError> {
         let tokens = self.spanned(&running.text)?;
         if tokens.ids.len() < 2 {
-            return Err(self.place.problem("`text` has fewer than two tokens: nothing would be scored"));
+            return Err(self.place.problem_with(
+                "`text` has fewer than two tokens: nothing would be scored",
+                "the first token only predicts the second; write a longer text",
+            ));
         }
         encoded.recalls = self.positions(&tokens, &running.recalls, "recalls", 0)?;
         if !running.distances.is_empty() {
@@ -101,10 +107,10 @@ impl Encoder<'_> {
         let (from, to) = (cut.start - cut.context, cut.start + cut.continuation);
         let tokens = &mut encoded.contexts[0].tokens;
         if tokens.len() < to {
-            return Err(self.place.problem(&format!(
-                "`text` has {} tokens, but the longest context and the continuation need {to}",
-                tokens.len()
-            )));
+            return Err(self.place.problem_with(
+                &format!("`text` has {} tokens, but the longest context and the continuation need {to}", tokens.len()),
+                "ask for shorter contexts with `context`, or lower `start` or `continuation`; every text of the file must be long enough",
+            ));
         }
         let scored = spans[to - 1].1.saturating_sub(spans[cut.start - 1].1);
         let text: String = running.text.chars().skip(spans[cut.start - 1].1).take(scored).collect();
@@ -136,7 +142,10 @@ impl Encoder<'_> {
             let known = positions.len();
             positions.extend(overlapping.map(|(position, _)| *position));
             if positions.len() == known {
-                return Err(self.place.problem(&format!("`{field}` has [{start}, {end}], which no token overlaps")));
+                return Err(self.place.problem_with(
+                    &format!("`{field}` has [{start}, {end}], which no token overlaps"),
+                    "white space at the end of a context counts to the continuation; end the span before it",
+                ));
             }
         }
         positions.sort_unstable();

@@ -1,26 +1,25 @@
 //! The fields of a line, strict on the way in: each of its type, none unknown, none twice.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::{Place, Span};
+use super::{Author, Place, Span};
 use crate::tasks::TaskError;
 
-/// A line of the file, as written. Fields with an underscore describe the item to readers and are not used.
+/// A line of the file, as written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Fields {
     id: Option<Value>,
     pub(super) context: Option<Value>,
+    pub(super) target: Option<Value>,
     pub(super) choices: Option<Value>,
     pub(super) contexts: Option<Value>,
-    pub(super) options: Option<Value>,
-    pub(super) target: Option<Value>,
     pub(super) gold: Option<Value>,
+    pub(super) text: Option<Value>,
     pub(super) scored: Option<Value>,
     pub(super) necessary: Option<Value>,
     pub(super) necessary_by_option: Option<Value>,
-    pub(super) text: Option<Value>,
     pub(super) recalls: Option<Value>,
     pub(super) distances: Option<Value>,
     pub(super) length: Option<Value>,
@@ -28,27 +27,31 @@ pub(super) struct Fields {
     /// Anything its author wants to note.
     #[serde(rename = "meta")]
     _meta: Option<Value>,
-    #[serde(rename = "necessary_by_query")]
-    _necessary_by_query: Option<Value>,
-    #[serde(rename = "kind")]
-    _kind: Option<Value>,
-    #[serde(rename = "fact")]
-    _fact: Option<Value>,
-    #[serde(rename = "pairs")]
-    _pairs: Option<Value>,
-    #[serde(rename = "book")]
-    _book: Option<Value>,
-    #[serde(rename = "words")]
-    _words: Option<Value>,
-    #[serde(rename = "distance")]
-    _distance: Option<Value>,
-    #[serde(rename = "p")]
-    _p: Option<Value>,
 }
 
+/// What the program's own tasks note of an item for readers. A file of a user notes it in `meta`.
+const NOTES: &[&str] = &["book", "distance", "fact", "kind", "necessary_by_query", "options", "p", "pairs", "words"];
+/// What they repeat besides where an item has several contexts.
+const NOTES_OF_CONTEXTS: &[&str] = &["context", "necessary"];
+
 impl Fields {
-    pub(super) fn read(place: &Place<'_>, line: &str) -> Result<Self, TaskError> {
-        serde_json::from_str(line).map_err(|error| {
+    pub(super) fn read(place: &Place<'_>, author: Author, line: &str) -> Result<Self, TaskError> {
+        // serde would read a list as the fields in their order.
+        let first = line.trim_start();
+        if !first.starts_with('{') {
+            let shown: String = first.chars().take(20).collect();
+            let dots = if first.chars().count() > 20 { "…" } else { "" };
+            return Err(place.problem(&format!("a line must be an object, `{{…}}`, not `{shown}{dots}`")));
+        }
+        let read = match author {
+            Author::User => serde_json::from_str(line),
+            Author::Program => serde_json::from_str(line).and_then(|mut noted: Map<String, Value>| {
+                let further = if noted.contains_key("contexts") { NOTES_OF_CONTEXTS } else { &[] };
+                NOTES.iter().chain(further).for_each(|note| drop(noted.remove(*note)));
+                serde_json::from_value(Value::Object(noted))
+            }),
+        };
+        read.map_err(|error| {
             // The line that serde_json counts is always the first: one line is all it sees.
             let said = error.to_string();
             let said = said.split(" at line 1 column").next().unwrap_or(&said);

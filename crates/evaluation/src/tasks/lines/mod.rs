@@ -58,13 +58,22 @@ pub(super) struct Place<'a> {
     pub(super) line: usize,
 }
 
+/// Who wrote a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Author {
+    /// This project: its lines may hold notes for readers besides.
+    Program,
+    /// A user: what has no effect is refused.
+    User,
+}
+
 /// A line of a file and the kind of item it is.
 ///
 /// # Errors
 /// No JSON, a field that is unknown, missing, of another type or without meaning in this kind of item, a span outside its text, an
 /// empty text.
-pub(super) fn read(place: Place<'_>, line: &str) -> Result<(TaskKind, TextItem), TaskError> {
-    let fields = Fields::read(&place, line)?;
+pub(super) fn read(place: Place<'_>, author: Author, line: &str) -> Result<(TaskKind, TextItem), TaskError> {
+    let fields = Fields::read(&place, author, line)?;
     let mut item = TextItem {
         id: fields.id(&place)?,
         gold: place.number("gold", fields.gold.as_ref())?,
@@ -77,41 +86,41 @@ pub(super) fn read(place: Place<'_>, line: &str) -> Result<(TaskKind, TextItem),
         match (&fields.text, &fields.contexts, &fields.choices, &fields.target) {
             (Some(_), None, None, None) if fields.context.is_none() => {
                 item.text = Some(place.running_text(&fields)?);
-                (TaskKind::RunningText, &["gold", "scored", "necessary", "necessary_by_option", "options"])
+                (TaskKind::RunningText, &["gold", "scored", "necessary", "necessary_by_option"])
             }
             (None, Some(_), None, Some(_)) => {
                 place.contexts(&fields, &mut item)?;
-                // `context`, `options` and `necessary` repeat for people what the other fields say.
-                (TaskKind::MultipleChoice, &["recalls", "distances"])
+                (TaskKind::MultipleChoice, &["context", "necessary", "recalls", "distances"])
             }
             (None, None, Some(choices), None) => {
                 let choices = place.texts("choices", Some(choices))?.unwrap_or_default();
                 item.contexts.push(place.context("context", fields.context.as_ref(), necessary)?);
                 item.requests =
                     choices.into_iter().map(|text| TextRequest { context: 0, text, scored: None }).collect();
-                place.check_gold(&item)?;
-                (TaskKind::MultipleChoice, &["scored", "necessary_by_option", "options", "recalls", "distances"])
+                place.check_gold("choices", &item)?;
+                (TaskKind::MultipleChoice, &["scored", "necessary_by_option", "recalls", "distances"])
             }
             (None, None, None, Some(target)) => {
                 item.contexts.push(place.context("context", fields.context.as_ref(), necessary)?);
                 let text = place.text("target", Some(target))?.unwrap_or_default();
                 item.requests.push(TextRequest { context: 0, text, scored: place.spans("scored", scored)? });
-                (TaskKind::Target, &["gold", "necessary_by_option", "options", "recalls", "distances"])
+                (TaskKind::Target, &["gold", "necessary_by_option", "recalls", "distances"])
             }
             _ => return Err(place.problem(FORMS)),
         };
     // What a form of item does not use must not be there: it would look as if it had an effect.
     if let Some(field) = meaningless.iter().find(|field| fields.has(field)) {
-        return Err(place.problem(&format!("`{field}` has no meaning in {}", name(kind))));
+        let form = if fields.contexts.is_some() { "an item with `contexts`" } else { name(kind) };
+        return Err(place.problem(&format!("`{field}` has no meaning in {form}")));
     }
     for request in &item.requests {
         let field = if fields.choices.is_some() { "choices" } else { "target" };
         if request.text.trim().is_empty() {
-            return Err(place.problem(&format!("`{field}` has an empty text")));
+            return Err(place.problem(&format!("`{field}` {}", empty(&request.text, fields.choices.is_some()))));
         }
         place.check_spans("scored", request.scored.as_deref().unwrap_or_default(), &request.text)?;
         if request.scored.as_ref().is_some_and(Vec::is_empty) {
-            return Err(place.problem("`scored` names nothing; leave it out where all of the target counts"));
+            return Err(place.problem("`scored` is an empty list; leave it out if all of the target counts"));
         }
     }
     Ok((kind, item))
@@ -124,20 +133,30 @@ pub(super) const FORMS: &str = "an item has `context` and `target`, or `context`
 /// A kind of item in words.
 pub(super) fn name(kind: TaskKind) -> &'static str {
     match kind {
-        TaskKind::MultipleChoice => "an item with several choices",
-        TaskKind::Target => "an item with a target",
+        TaskKind::MultipleChoice => "a multiple-choice item",
+        TaskKind::Target => "an item with a `target`",
         TaskKind::RunningText => "an item of running text",
+    }
+}
+
+/// What is wrong with a text without content, or with a list that has one.
+fn empty(text: &str, in_a_list: bool) -> &'static str {
+    match (text.is_empty(), in_a_list) {
+        (true, false) => "is empty",
+        (false, false) => "is white space only",
+        (true, true) => "has an empty text",
+        (false, true) => "has a text of white space only",
     }
 }
 
 impl Fields {
     fn has(&self, field: &str) -> bool {
         match field {
+            "context" => self.context.is_some(),
             "gold" => self.gold.is_some(),
             "scored" => self.scored.is_some(),
             "necessary" => self.necessary.is_some(),
             "necessary_by_option" => self.necessary_by_option.is_some(),
-            "options" => self.options.is_some(),
             "recalls" => self.recalls.is_some(),
             "distances" => self.distances.is_some(),
             _ => false,
@@ -149,14 +168,14 @@ impl Place<'_> {
     fn running_text(&self, fields: &Fields) -> Result<RunningText, TaskError> {
         let text = self.text("text", fields.text.as_ref())?.unwrap_or_default();
         if text.trim().is_empty() {
-            return Err(self.problem("`text` has an empty text"));
+            return Err(self.problem(&format!("`text` {}", empty(&text, false))));
         }
         let recalls = self.spans("recalls", fields.recalls.as_ref())?.unwrap_or_default();
         self.check_spans("recalls", &recalls, &text)?;
         let distances = self.numbers("distances", fields.distances.as_ref())?;
         if let Some(distances) = distances.as_ref().filter(|distances| distances.len() != recalls.len()) {
             let (there, wanted) = (distances.len(), recalls.len());
-            return Err(self.problem(&format!("`distances` has {there} numbers for {wanted} spans of `recalls`")));
+            return Err(self.problem(&format!("`distances` has {there} numbers, but `recalls` has {wanted} spans")));
         }
         Ok(RunningText { text, recalls, distances: distances.unwrap_or_default() })
     }
@@ -166,9 +185,11 @@ impl Place<'_> {
         let contexts = self.texts("contexts", fields.contexts.as_ref())?.unwrap_or_default();
         let necessary = self.span_lists("necessary_by_option", fields.necessary_by_option.as_ref())?;
         let necessary = necessary.unwrap_or_else(|| vec![Vec::new(); contexts.len()]);
-        let options = self.texts("options", fields.options.as_ref())?;
-        if necessary.len() != contexts.len() || options.is_some_and(|options| options.len() != contexts.len()) {
-            return Err(self.problem("`contexts`, `options` and `necessary_by_option` differ in length"));
+        if necessary.len() != contexts.len() {
+            let (there, wanted) = (necessary.len(), contexts.len());
+            return Err(self.problem(&format!(
+                "`necessary_by_option` has {there} lists of spans, but `contexts` has {wanted} texts"
+            )));
         }
         let target = self.text("target", fields.target.as_ref())?.unwrap_or_default();
         let scored = self.spans("scored", fields.scored.as_ref())?;
@@ -176,7 +197,7 @@ impl Place<'_> {
             item.contexts.push(self.checked("contexts", "necessary_by_option", TextContext { text, necessary })?);
             item.requests.push(TextRequest { context: index, text: target.clone(), scored: scored.clone() });
         }
-        self.check_gold(item)
+        self.check_gold("contexts", item)
     }
 
     fn context(
@@ -192,20 +213,21 @@ impl Place<'_> {
 
     fn checked(&self, field: &str, spans: &str, context: TextContext) -> Result<TextContext, TaskError> {
         if context.text.trim().is_empty() {
-            return Err(self.problem(&format!("`{field}` has an empty text")));
+            return Err(self.problem(&format!("`{field}` {}", empty(&context.text, field == "contexts"))));
         }
         self.check_spans(spans, &context.necessary, &context.text)?;
         Ok(context)
     }
 
-    fn check_gold(&self, item: &TextItem) -> Result<(), TaskError> {
+    fn check_gold(&self, field: &str, item: &TextItem) -> Result<(), TaskError> {
         let choices = item.requests.len();
         if choices < 2 {
-            return Err(self.problem(&format!("an item to choose from has {choices} choices, expected two or more")));
+            let there = if choices == 0 { "is empty" } else { "has one text" };
+            return Err(self.problem(&format!("`{field}` {there}; two or more are needed")));
         }
         let gold = self.required("gold", item.gold)?;
         if gold as usize >= choices {
-            return Err(self.problem(&format!("`gold` is {gold}, but there are {choices} choices, counted from 0")));
+            return Err(self.problem(&format!("`gold` is {gold}, but `{field}` has {choices} texts, counted from 0")));
         }
         Ok(())
     }
@@ -214,7 +236,7 @@ impl Place<'_> {
         let characters = text.chars().count();
         match spans.iter().find(|(_, end)| *end > characters) {
             Some((start, end)) => {
-                Err(self.problem(&format!("`{field}` has [{start}, {end}], but the text has {characters} characters")))
+                Err(self.problem(&format!("`{field}` has [{start}, {end}], but its text has {characters} characters")))
             }
             None => Ok(()),
         }
@@ -222,6 +244,12 @@ impl Place<'_> {
 
     fn required<T>(&self, field: &str, value: Option<T>) -> Result<T, TaskError> {
         value.ok_or_else(|| self.problem(&format!("missing field `{field}`")))
+    }
+
+    /// A problem with its own hint: one that the page on the format does not solve.
+    fn problem_with(&self, problem: &str, hint: &str) -> TaskError {
+        let (file, problem, hint) = (self.file.to_owned(), problem.to_owned(), hint.to_owned());
+        TaskError::Row { file, line: self.line, problem, hint }
     }
 
     fn problem(&self, problem: &str) -> TaskError {
