@@ -89,14 +89,14 @@ fn files_that_are_no_tasks_are_refused_in_the_plan() {
     assert!(text(&plan.stderr).contains("there is no file"), "{}", text(&plan.stderr));
 }
 
-/// An item of 60,000 tokens takes many passes before its first cell (the guards), each of them longer than a user waits.
+/// An item of 20,000 tokens takes many passes before its first cell (the guards), each of them longer than a user waits.
 #[test]
 fn a_signal_ends_a_run_inside_a_long_item() {
     let desk = Desk::new(
         "name: long\nmodels: [builtin:mamba2-world]\ntasks: [./long.jsonl]\nstrategies: [dense, tome]\nschedule: { sites: [4, 8], \
          keep_ratio: 0.8 }\n",
     );
-    let target = " gecko".repeat(60_000);
+    let target = " gecko".repeat(20_000);
     let item = |id: &str| format!(r#"{{"id": "{id}", "context": "The pet of Theo was a", "target": "{target}"}}"#);
     fs::write(desk.path("long.jsonl"), format!("{}\n{}\n", item("a"), item("b"))).unwrap();
     let plan = text(&desk.sweep(&["plan", "tiny.yaml"]).stdout);

@@ -62,6 +62,6 @@ impl OpenModel {
 
     /// The text of one token, for people to read.
     pub fn token(&self, id: u32) -> String {
-        self.library.token_text(&self.reference, id)
+        self.library.token_texts(&self.reference, &[id]).concat()
     }
 }

@@ -129,7 +129,7 @@ fn notes_are_read_in_tasks_of_the_program_alone() {
         let line = target.replace("NOTE", note);
         assert!(read(PLACE, Author::Program, &line).is_ok(), "{note}");
         let refused = refusal(&line);
-        let begin = format!("task.jsonl:3: column {}: unknown field `{note}`, expected one of ", 42 + note.len());
+        let begin = format!("task.jsonl:3: column {}: unknown field `{note}`, expected one of ", 46 + note.len());
         let known = "`id`, `context`, `target`, `choices`, `contexts`, `gold`, `text`, `scored`, `necessary`, \
                      `necessary_by_option`, `recalls`, `distances`, `length`, `depth`, `meta`";
         assert_eq!(refused, format!("{begin}{known}"));
