@@ -49,13 +49,23 @@ pub(crate) fn drive_observed(
     let (segments, table) = (batch.segments.clone(), batch.table.clone());
     let tokens = RowTokens::of(model, &[(&table.segments, reduction.positions)], &segments);
     let stream = PackedStream::new(model.embed(&batch.tokens)?, segments, tokens);
-    let (sites, token_layers, token_pairs, matching_flops) = (Vec::new(), 0, 0, 0.0);
-    let mut driver =
-        Driver { model, reduction, observer, states, table, sites, token_layers, token_pairs, matching_flops };
+    let (sites, token_layers, token_pairs, block_flops, matching_flops) = (Vec::new(), 0, 0, 0, 0.0);
+    let mut driver = Driver {
+        model,
+        reduction,
+        observer,
+        states,
+        table,
+        sites,
+        token_layers,
+        token_pairs,
+        block_flops,
+        matching_flops,
+    };
     let PackedStream { activations, segments, .. } =
         run_layers(model, stream, 0..model.config().n_layer(), &mut driver)?;
-    let Driver { table, sites, token_layers, token_pairs, matching_flops, .. } = driver;
-    Ok((activations, Driven { segments, table, sites, token_layers, token_pairs, matching_flops }))
+    let Driver { table, sites, token_layers, token_pairs, block_flops, matching_flops, .. } = driver;
+    Ok((activations, Driven { segments, table, sites, token_layers, token_pairs, block_flops, matching_flops }))
 }
 
 /// Reduces a stream at the sites of a reduction, and counts.
@@ -68,6 +78,7 @@ struct Driver<'a, 'o> {
     sites: Vec<SiteTrace>,
     token_layers: u64,
     token_pairs: u64,
+    block_flops: u64,
     matching_flops: f64,
 }
 
@@ -86,8 +97,10 @@ impl Observer for Driver<'_, '_> {
     }
 
     fn after(&mut self, layer: usize, stream: &mut PackedStream, shown: Shown) -> Result<(), EvaluationError> {
-        self.token_layers += stream.segments.n_tokens() as u64;
-        self.token_pairs += token_pairs_of(&stream.segments);
+        let (tokens, pairs) = (stream.segments.n_tokens() as u64, token_pairs_of(&stream.segments));
+        self.token_layers += tokens;
+        self.token_pairs += pairs;
+        self.block_flops += self.model.config().block_flops(layer, tokens, pairs);
         if let Some(states) = &mut self.states {
             states.extend(shown.state);
         }

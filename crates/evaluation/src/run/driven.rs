@@ -22,6 +22,8 @@ pub(crate) struct Driven {
     pub(crate) token_layers: u64,
     /// Pairs of a token and one that it sees, summed over layers.
     pub(crate) token_pairs: u64,
+    /// FLOPs of all blocks.
+    pub(crate) block_flops: u64,
     /// FLOPs of similarity matching.
     pub(crate) matching_flops: f64,
 }

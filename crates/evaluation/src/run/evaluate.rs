@@ -94,6 +94,7 @@ fn run_span(
                 tokens_in: batch.segments.n_tokens() as u64,
                 token_layers: driven.token_layers,
                 token_pairs: driven.token_pairs,
+                block_flops: driven.block_flops,
                 head_rows,
                 matching_flops: driven.matching_flops,
             };

@@ -124,6 +124,7 @@ pub(super) struct Queued {
     sites: Vec<Site>,
     token_layers: u64,
     token_pairs: u64,
+    block_flops: u64,
 }
 
 /// All layers. `traces`: whether similarities of merged pairs are computed for the record; `states`: takes the state after each
@@ -139,8 +140,17 @@ pub(super) fn forward(
     // The host does not know which rows are kept: a model that runs here reads no positions, and no rule that plans here changes a
     // step size.
     let stream = PackedStream::new(model.embed(&batch.tokens)?, batch.segments.clone(), RowTokens::untouched());
-    let mut driver =
-        GpuDriver { reduction, traces, states, tokens, sites: Vec::new(), token_layers: 0, token_pairs: 0 };
+    let mut driver = GpuDriver {
+        model,
+        reduction,
+        traces,
+        states,
+        tokens,
+        sites: Vec::new(),
+        token_layers: 0,
+        token_pairs: 0,
+        block_flops: 0,
+    };
     let PackedStream { mut activations, segments, gather, .. } =
         run_layers(model, stream, 0..model.config().n_layer(), &mut driver)?;
     if let Some(rows) = gather {
@@ -149,12 +159,13 @@ pub(super) fn forward(
             activations.residual.as_ref().map(|residual| rows.apply(residual, &rows.residual)).transpose()?;
         activations = Activations { hidden: rows.apply(&activations.hidden, &rows.hidden)?, residual };
     }
-    let GpuDriver { tokens, sites, token_layers, token_pairs, .. } = driver;
-    Ok(Queued { activations, segments, protected: tokens.protected, sites, token_layers, token_pairs })
+    let GpuDriver { tokens, sites, token_layers, token_pairs, block_flops, .. } = driver;
+    Ok(Queued { activations, segments, protected: tokens.protected, sites, token_layers, token_pairs, block_flops })
 }
 
 /// Queues the decision of every site, and counts.
 struct GpuDriver<'a> {
+    model: &'a LanguageModel,
     reduction: &'a Reduction,
     traces: bool,
     states: Option<&'a mut Vec<LayerState>>,
@@ -162,6 +173,7 @@ struct GpuDriver<'a> {
     sites: Vec<Site>,
     token_layers: u64,
     token_pairs: u64,
+    block_flops: u64,
 }
 
 impl Observer for GpuDriver<'_> {
@@ -172,8 +184,10 @@ impl Observer for GpuDriver<'_> {
     }
 
     fn after(&mut self, layer: usize, stream: &mut PackedStream, shown: Shown) -> Result<(), EvaluationError> {
-        self.token_layers += stream.segments.n_tokens() as u64;
-        self.token_pairs += token_pairs_of(&stream.segments);
+        let (tokens, pairs) = (stream.segments.n_tokens() as u64, token_pairs_of(&stream.segments));
+        self.token_layers += tokens;
+        self.token_pairs += pairs;
+        self.block_flops += self.model.config().block_flops(layer, tokens, pairs);
         if let Some(states) = &mut self.states {
             states.extend(shown.state);
         }
@@ -201,7 +215,7 @@ fn read_back(
     reduction: &Reduction,
     queued: Queued,
 ) -> Result<Driven, EvaluationError> {
-    let Queued { segments, protected, sites, token_layers, token_pairs, .. } = queued;
+    let Queued { segments, protected, sites, token_layers, token_pairs, block_flops, .. } = queued;
     let protected = &protected;
     let mut table = batch.table.clone();
     let mut traces = Vec::with_capacity(sites.len());
@@ -216,7 +230,7 @@ fn read_back(
         table = table.apply(&plan)?;
         traces.push(SiteTrace { site: site.layer, plan, arriving, merged_similarity });
     }
-    Ok(Driven { segments, table, sites: traces, token_layers, token_pairs, matching_flops })
+    Ok(Driven { segments, table, sites: traces, token_layers, token_pairs, block_flops, matching_flops })
 }
 
 fn identity(segments: &Segments, protected: &[gpu::Protected]) -> SitePlan {

@@ -14,6 +14,8 @@ pub struct Work {
     /// Pairs of a token and a token that it sees (itself included), summed over layers: what attention computes, where a model
     /// has some.
     pub token_pairs: u64,
+    /// FLOPs of all blocks: of every layer its own, for the tokens and pairs that it had.
+    pub block_flops: u64,
     /// Rows that passed through the head.
     pub head_rows: u64,
     /// FLOPs of similarity matching.
@@ -29,6 +31,7 @@ impl std::ops::Add for Work {
             tokens_in: self.tokens_in + other.tokens_in,
             token_layers: self.token_layers + other.token_layers,
             token_pairs: self.token_pairs + other.token_pairs,
+            block_flops: self.block_flops + other.block_flops,
             head_rows: self.head_rows + other.head_rows,
             matching_flops: self.matching_flops + other.matching_flops,
         }
@@ -37,14 +40,10 @@ impl std::ops::Add for Work {
 
 impl Work {
     /// FLOPs counted from the shapes that ran: blocks, attention over real lengths, matching and head rows (an embedding look-up
-    /// costs none), from those of a token in a layer, of a pair of tokens and of a row in the head
-    /// (`LayerConfig::flops_per_token`, `attention_flops_per_pair`, `ModelConfig::head_flops_per_row`).
+    /// costs none), from those of a row in the head (`ModelConfig::head_flops_per_row`).
     #[must_use]
-    pub fn flops(&self, per_token_layer: f64, per_pair: f64, per_head_row: f64) -> f64 {
-        self.token_layers as f64 * per_token_layer
-            + self.token_pairs as f64 * per_pair
-            + self.head_rows as f64 * per_head_row
-            + self.matching_flops
+    pub fn flops(&self, per_head_row: f64) -> f64 {
+        self.block_flops as f64 + self.head_rows as f64 * per_head_row + self.matching_flops
     }
 
     /// What of it follows from counts.

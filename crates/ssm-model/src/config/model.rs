@@ -89,6 +89,16 @@ impl ModelConfig {
         self.layers.iter().map(|layer| layer.attention_flops_per_pair(self.d_model)).sum()
     }
 
+    /// FLOPs of a layer for `tokens` tokens that see `pairs` tokens together, each itself included.
+    ///
+    /// # Panics
+    /// A layer that is not there.
+    #[must_use]
+    pub fn block_flops(&self, layer: usize, tokens: u64, pairs: u64) -> u64 {
+        let layer = &self.layers[layer];
+        tokens * layer.flops_per_token(self.d_model) + pairs * layer.attention_flops_per_pair(self.d_model)
+    }
+
     /// FLOPs of the LM head per scored row. One multiply-add counts as two.
     #[must_use]
     pub fn head_flops_per_row(&self) -> f64 {

@@ -109,7 +109,7 @@ pub(super) fn cell_id(trial: &PlannedTrial, task: &PlannedTask) -> String {
 
 /// Raised whenever the content of a part, the way in which layouts are made, or the budgets of groups change: groups that were
 /// finished before are then run again.
-const GROUPS_VERSION: u32 = 1;
+const GROUPS_VERSION: u32 = 2;
 
 /// Stable name of how the items of a task are laid out, cut into groups and run.
 pub(super) fn cohort_id(

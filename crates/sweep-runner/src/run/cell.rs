@@ -47,15 +47,10 @@ pub(super) fn record(
     (wall_s, peak_mem_bytes): (f64, u64),
 ) -> CellRecord {
     let work = &evaluation.work;
-    let layer = &model.layers[0];
     let mut record = empty(trial, cell, task.truncated);
     record.cost = CostRecord {
         flops_reduction_achieved: work.flops_reduction(model.n_layer()),
-        flops_executed: work.flops(
-            layer.flops_per_token as f64,
-            layer.flops_per_pair as f64,
-            model.flops_per_token_head,
-        ),
+        flops_executed: work.flops(model.flops_per_token_head),
         tokens_in: work.tokens_in,
         tokens_per_s: work.tokens_in as f64 / wall_s.max(1e-9),
         peak_mem_bytes,

@@ -96,6 +96,7 @@ fn partial(job: &Job<'_>, cell: usize, lanes: Vec<LaneOutcome>, recorded_plans: 
                 tokens_in: lane.tokens_in,
                 token_layers: lane.token_layers,
                 token_pairs: lane.token_pairs,
+                block_flops: lane.block_flops,
                 head_rows: lane.end.head_rows,
                 matching_flops: lane.matching_flops,
             };

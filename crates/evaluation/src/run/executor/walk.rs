@@ -54,6 +54,7 @@ pub(super) struct LaneLog {
     pub(super) steps: Vec<Arc<Step>>,
     pub(super) token_layers: u64,
     token_pairs: u64,
+    block_flops: u64,
     /// Of [`LaneLog::token_layers`], those of the root segment.
     root_layers: u64,
     pub(super) matching_flops: f64,
@@ -84,6 +85,7 @@ pub(super) struct LaneOutcome {
     pub(super) tokens_in: u64,
     pub(super) token_layers: u64,
     pub(super) token_pairs: u64,
+    pub(super) block_flops: u64,
     pub(super) matching_flops: f64,
     pub(super) steps: Vec<Arc<Step>>,
 }
@@ -177,7 +179,7 @@ impl<'a> Walk<'a> {
             }
             let signals = self.signals(&pack, layer);
             let output = self.run_layer(&pack, layer, signals.unwrap_or_default())?;
-            self.count(&pack);
+            self.count(&pack, layer);
             pack.activations = output.activations;
             if signals.is_none() {
                 continue;
@@ -309,7 +311,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Counts a layer that ran.
-    fn count(&mut self, pack: &Pack) {
+    fn count(&mut self, pack: &Pack, layer: usize) {
         let rows = pack.segments.n_tokens();
         self.sharing.token_layers_executed += rows as u64;
         self.sharing.peak_rows = self.sharing.peak_rows.max(rows + self.waiting_rows);
@@ -319,10 +321,12 @@ impl<'a> Walk<'a> {
             let tree = &self.catalogue.documents[self.documents[branch.document]].segments;
             let lengths = branch.table.iter().map(|segment| segment.positions.len());
             let pairs = token_pairs(lengths, |index| tree.parent(index));
+            let block_flops = self.model.config().block_flops(layer, asked as u64, pairs);
             for lane in &branch.lanes {
                 let log = &mut self.logs[branch.document][*lane];
                 log.token_layers += asked as u64;
                 log.token_pairs += pairs;
+                log.block_flops += block_flops;
                 log.root_layers += branch.table[0].positions.len() as u64;
                 log.share += rows as f64 / branch.lanes.len() as f64;
             }
@@ -423,6 +427,7 @@ impl<'a> Walk<'a> {
                         tokens_in: document.tokens.len() as u64,
                         token_layers: log.token_layers,
                         token_pairs: log.token_pairs,
+                        block_flops: log.block_flops,
                         matching_flops: log.matching_flops,
                         steps: log.steps,
                     }
