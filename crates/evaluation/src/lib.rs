@@ -5,7 +5,7 @@
 //!
 //! use evaluation::tasks::{self, Source, Split};
 //! use evaluation::tokenizer::Tokenizer;
-//! use evaluation::{Positions, Reduction, Settings, Setup, evaluate, protocol};
+//! use evaluation::{Reduction, Settings, Setup, evaluate, protocol};
 //! use reduction_strategies::registry::Strategy;
 //! use ssm_model::{LanguageModel, Placement, catalog};
 //!
@@ -20,8 +20,7 @@
 //!     rule: Strategy::new("drop_prefix", &BTreeMap::new())?.rule(),
 //!     keep_ratio: 0.5,
 //!     sites: vec![5],
-//!     seed: 0,
-//!     positions: Positions::Original,
+//!     ..Reduction::dense()
 //! };
 //! let scoring = protocol::CONTEXT.defaults();
 //! let setup = Setup { model: &model, kind: task.kind, items: &task.items, scoring, reduction: &reduction };
@@ -49,8 +48,8 @@ pub use error::EvaluationError;
 pub use finite::check_logits;
 pub use protocol::{Protocol, Scoring};
 pub use run::{
-    Prefilled, Reduction, Settings, Setup, evaluate, evaluate_oracle, evaluate_span, executor, forward, influence,
-    prefill,
+    Prefilled, Reduction, SIGNAL_FROM, Settings, Setup, SignalFrom, evaluate, evaluate_oracle, evaluate_span, executor,
+    forward, influence, prefill,
 };
 pub use score::{
     ChoiceScore, Counts, Evaluation, ItemPlan, ItemScore, Partial, ScoredTarget, SiteTotals, Work, metrics,

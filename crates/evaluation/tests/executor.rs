@@ -11,7 +11,9 @@ use common::{model, reduction, sites, task};
 use evaluation::executor::{CellRequest, Event, ExecutorSettings, Sharing, evaluate_jobs};
 use evaluation::protocol::{CAUSAL, CONTEXT, UPSTREAM};
 use evaluation::tasks::Task;
-use evaluation::{Evaluation, EvaluationError, POSITIONS, Partial, Reduction, Settings, evaluate, evaluate_span};
+use evaluation::{
+    Evaluation, EvaluationError, POSITIONS, Partial, Reduction, Settings, SignalFrom, evaluate, evaluate_span,
+};
 use hint::Hint;
 use reduction_strategies::{HostRule, Plan, PlanError, Rule, SequenceView};
 
@@ -67,6 +69,36 @@ fn a_transformer_shares_as_the_mambas_do_with_either_positions() {
         share(original.work.token_pairs, dense.work.token_pairs)
             < share(original.work.token_layers, dense.work.token_layers)
     );
+}
+
+/// Layers of two kinds, and rules that read at an attention layer what the scan before it showed, once across another site. FLOPs are
+/// those of each layer.
+#[test]
+fn a_hybrid_runs_every_strategy_and_shares_as_the_others_do() {
+    compare("hybrid", &[0.9, 0.7], settings(256, 2));
+    let model = model("hybrid");
+    let task = task("world_lambada", 3);
+    let run = |reduction: &Reduction| {
+        evaluate(&common::setup(&model, &task, CONTEXT.defaults(), reduction), Settings::default())
+    };
+    let (config, dense) = (model.config(), run(&Reduction::dense()).unwrap().work);
+    let pairs = dense.token_pairs / 8 * config.attention_flops_per_pair();
+    assert_eq!(dense.block_flops, dense.tokens_in * config.flops_per_token() + pairs);
+
+    let at = |sites: &[usize], signal_from| Reduction {
+        sites: sites.to_vec(),
+        signal_from,
+        ..reduction("top_k", &[("importance", "dt_mean")], 0.5)
+    };
+    let error = run(&at(&[4], SignalFrom::Site)).unwrap_err().to_string();
+    assert!(error.contains("dt"), "{error}");
+    // After layer 4 the tokens are chosen by what layer 2 showed: the same ones as after layer 2 itself.
+    let [late, early] = [at(&[4], SignalFrom::NearestSsm), at(&[2], SignalFrom::Site)].map(|one| {
+        let settings = Settings { recorded_plans: 3, ..Settings::default() };
+        let plans = evaluate(&common::setup(&model, &task, CONTEXT.defaults(), &one), settings).unwrap().plans;
+        plans.into_iter().map(|plan| plan.kept).collect::<Vec<_>>()
+    });
+    assert_eq!(late, early);
 }
 
 /// Prunes from the front, except in item 1, where it fails.

@@ -10,6 +10,7 @@ use super::layers::{Observer, PackedStream, Shown, run_layers};
 #[cfg(feature = "cuda")]
 use super::on_gpu;
 use super::reduction::{Reduction, matching};
+use super::signal_from::{Carried, kept_rows};
 use crate::batch::{Batch, token_pairs_of};
 use crate::error::EvaluationError;
 use crate::finite::NonFiniteRows;
@@ -56,6 +57,7 @@ pub(crate) fn drive_observed(
         observer,
         states,
         table,
+        carried: None,
         sites,
         token_layers,
         token_pairs,
@@ -75,6 +77,8 @@ struct Driver<'a, 'o> {
     observer: Option<SiteObserver<'o>>,
     states: Option<&'a mut Vec<LayerState>>,
     table: TokenTable,
+    /// What an earlier layer showed, where a site reads it.
+    carried: Option<Carried>,
     sites: Vec<SiteTrace>,
     token_layers: u64,
     token_pairs: u64,
@@ -85,7 +89,7 @@ struct Driver<'a, 'o> {
 impl Observer for Driver<'_, '_> {
     fn wanted(&self, layer: usize) -> Wanted<'_> {
         let reduces = self.reduction.sites.contains(&layer);
-        let mut signals = if reduces { self.reduction.rule.signals() } else { SignalSet::default() };
+        let mut signals = self.reduction.wanted(self.model.config(), layer);
         let mut check = Check::Off;
         if let Some(observer) = &self.observer {
             check = Check::Items(&self.table.segments);
@@ -104,6 +108,9 @@ impl Observer for Driver<'_, '_> {
         if let Some(states) = &mut self.states {
             states.extend(shown.state);
         }
+        if self.reduction.carries(self.model.config(), layer, layer) {
+            self.carried = Some(Carried { layer, signals: shown.signals.clone() });
+        }
         if self.reduction.sites.contains(&layer) {
             self.reduce(layer, stream, shown.signals)?;
         }
@@ -113,7 +120,11 @@ impl Observer for Driver<'_, '_> {
 
 impl Driver<'_, '_> {
     fn reduce(&mut self, layer: usize, stream: &mut PackedStream, mut signals: Signals) -> Result<(), EvaluationError> {
-        let Self { model, reduction, table, .. } = self;
+        let Self { model, reduction, table, carried, .. } = self;
+        let source = reduction.source(model.config(), layer);
+        if let Some(carried) = carried.as_ref().filter(|carried| source < layer && carried.layer == source) {
+            signals = carried.signals.clone();
+        }
         let PackedStream { activations, segments, .. } = &*stream;
         if reduction.rule.signals().contains(Signal::Influence) {
             let tokens: Vec<_> = table.segments.iter().map(Some).collect();
@@ -133,6 +144,10 @@ impl Driver<'_, '_> {
         if !plan.is_identity() {
             NonFiniteRows::of(&site)?.check(layer, &table.segments)?;
         }
+        *carried = match carried.take().filter(|carried| reduction.carries(model.config(), carried.layer, layer)) {
+            Some(carried) => Some(carried.rows(&kept_rows(&plan, &stream.segments))?),
+            None => None,
+        };
         let (activations, segments) = plan.apply(&site)?;
         let after = table.apply(&plan)?;
         let tokens = RowTokens::of(model, &[(&after.segments, reduction.positions)], &segments);

@@ -3,7 +3,7 @@
 use reduction_strategies::{SegmentTokens, TokenTable};
 use ssm_kernels::Segments;
 use ssm_kernels::ops::RowPlan;
-use ssm_model::{Activations, LanguageModel, LayerOutput, LayerRequest, LayerState, RowTime, SignalSet};
+use ssm_model::{Activations, LanguageModel, LayerConfig, LayerOutput, LayerRequest, LayerState, RowTime, SignalSet};
 
 use crate::batch::Positions;
 use crate::error::EvaluationError;
@@ -92,13 +92,16 @@ pub(crate) fn run_layer(
     wanted: Wanted<'_>,
 ) -> Result<LayerOutput, EvaluationError> {
     let LayerInput { activations, segments, tokens, initial, gather } = input;
+    // In a hybrid the factors concern the layers with a scan. A model without any refuses them.
+    let layers = &model.config().layers;
+    let concerns = layers.get(layer).is_some_and(LayerConfig::has_scan) || !layers.iter().any(LayerConfig::has_scan);
     let request = LayerRequest {
         initial,
         signals: wanted.signals,
         states: wanted.states,
         rows: gather,
         positions: tokens.positions.as_deref(),
-        time: tokens.times.as_deref(),
+        time: tokens.times.as_deref().filter(|_| concerns),
     };
     let output = model.layer(layer, activations, segments, request)?;
     match wanted.check {

@@ -13,11 +13,13 @@ mod located;
 mod on_gpu;
 mod reduction;
 mod setup;
+pub(crate) mod signal_from;
 
 pub use evaluate::{evaluate, evaluate_oracle, evaluate_span};
 pub use forward::{Prefilled, forward, prefill};
 pub use reduction::Reduction;
 pub use setup::{Settings, Setup};
+pub use signal_from::{SIGNAL_FROM, SignalFrom};
 
 pub(crate) use drive::{SiteObserver, drive, drive_observed};
 pub(crate) use driven::Driven;

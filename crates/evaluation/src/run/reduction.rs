@@ -4,6 +4,7 @@ use reduction_strategies::blocks::importance::Widths;
 use reduction_strategies::{Plan, Rule, SegmentTokens};
 use ssm_model::ModelConfig;
 
+use super::signal_from::SignalFrom;
 use crate::batch::Positions;
 
 /// Which tokens are removed, where and how many.
@@ -19,13 +20,22 @@ pub struct Reduction {
     pub seed: u64,
     /// Positions of the kept tokens, where the model reads them.
     pub positions: Positions,
+    /// Which layer shows the rule what it reads at a site.
+    pub signal_from: SignalFrom,
 }
 
 impl Reduction {
     /// No reduction at all.
     #[must_use]
     pub fn dense() -> Self {
-        Self { rule: Rule::Identity, keep_ratio: 1.0, sites: Vec::new(), seed: 0, positions: Positions::Original }
+        Self {
+            rule: Rule::Identity,
+            keep_ratio: 1.0,
+            sites: Vec::new(),
+            seed: 0,
+            positions: Positions::Original,
+            signal_from: SignalFrom::Site,
+        }
     }
 
     /// Whether it may remove a token.

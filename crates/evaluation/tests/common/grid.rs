@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use evaluation::executor::{CellRequest, Event, ExecutorSettings, Sharing, evaluate_jobs};
 use evaluation::tasks::{Task, TaskKind};
-use evaluation::{Evaluation, EvaluationError, Layout, POSITIONS, Reduction, Scoring, Settings, evaluate, protocol};
+use evaluation::{
+    Evaluation, EvaluationError, Layout, POSITIONS, Reduction, Scoring, Settings, SignalFrom, evaluate, protocol,
+};
 use reduction_strategies::{Causality, registry};
 use ssm_model::LanguageModel;
 
@@ -108,7 +110,12 @@ pub(crate) fn grid<'a>(model: &LanguageModel, tasks: &'a [Task], ratios: &[f64])
                 for task in tasks {
                     let mut reduction = Reduction { sites: sites(model), ..reduction(strategy.name, &[], *ratio) };
                     if !reduction.rule.signals().without(shown).is_empty() {
-                        continue;
+                        // In a hybrid some layers show what others lack.
+                        let reads = reduction.rule.signals();
+                        if model.config().layers.iter().all(|layer| !reads.without(layer.signals()).is_empty()) {
+                            continue;
+                        }
+                        reduction.signal_from = SignalFrom::NearestSsm;
                     }
                     let dense = strategy.name == "dense";
                     if dense {

@@ -7,14 +7,24 @@ use std::collections::BTreeMap;
 
 use evaluation::tasks::{self, Task};
 use evaluation::tokenizer::Tokenizer;
-use evaluation::{Positions, Reduction, Scoring, Setup};
+use evaluation::{Reduction, Scoring, Setup};
 use reduction_strategies::options::OptionValue;
 use reduction_strategies::registry::Strategy;
-use ssm_model::{Checkpoint, LanguageModel, Placement, catalog, shipped};
+use ssm_model::{Checkpoint, LanguageModel, ModelConfig, Placement, RandomWeights, catalog, shipped};
 
 pub(crate) const SITES: [usize; 3] = [4, 8, 12];
 
+/// A small hybrid of random weights: sites at layers 2, 4 and 6, of which the last two are attention, and the signals for the first of
+/// these come from the site before it.
+const HYBRID: &str = r#"{"d_model": 48, "n_layer": 8, "vocab_size": 1104, "d_intermediate": 64,
+    "ssm_cfg": {"layer": "Mamba2", "d_state": 16, "headdim": 16}, "attn_layer_idx": [3, 4, 6],
+    "attn_cfg": {"causal": true, "d_conv": 4, "num_heads": 4, "num_heads_kv": 2, "rotary_emb_dim": 8}}"#;
+
 pub(crate) fn model(name: &str) -> LanguageModel {
+    if name == "hybrid" {
+        let config = ModelConfig::from_json(HYBRID).unwrap();
+        return LanguageModel::load(&config, &mut RandomWeights { seed: 7 }, &Placement::cpu()).unwrap();
+    }
     let checkpoint = match shipped::find(name) {
         Some(shipped) => Checkpoint::open(&shipped.folder().unwrap()),
         None => catalog::builtin(name).unwrap().open(),
@@ -54,6 +64,5 @@ pub(crate) fn reduction(strategy: &str, options: &[(&str, &str)], keep_ratio: f6
     let options: BTreeMap<String, OptionValue> =
         options.iter().map(|(name, value)| ((*name).to_owned(), OptionValue::Word((*value).to_owned()))).collect();
     let strategy = Strategy::new(strategy, &options).unwrap();
-    let positions = Positions::Original;
-    Reduction { rule: strategy.rule(), keep_ratio, sites: SITES.to_vec(), seed: 0, positions }
+    Reduction { rule: strategy.rule(), keep_ratio, sites: SITES.to_vec(), ..Reduction::dense() }
 }

@@ -16,7 +16,7 @@ use crate::config::error::ConfigError;
 use crate::config::naming::Naming;
 use crate::error::ModelError;
 use crate::loader::Loader;
-use crate::signals::SignalSet;
+use crate::signals::{Signal, SignalSet};
 use crate::stream::{Activations, LayerOutput, LayerRequest};
 
 /// Description of one layer.
@@ -64,6 +64,11 @@ impl LayerConfig {
     /// The internals that the layer can show.
     pub fn signals(&self) -> SignalSet {
         self.mixer.kind().signals()
+    }
+
+    /// Whether the layer has a recurrence, whose step sizes a row can stretch ([`RowTime`](crate::RowTime)).
+    pub fn has_scan(&self) -> bool {
+        self.signals().contains(Signal::Scan)
     }
 
     /// Whether the layer reads the positions of its rows; a recurrence reads only their order.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use evaluation::probes::Probe;
 use evaluation::tasks::{Prompting, Split};
-use evaluation::{Positions, Protocol, Scoring};
+use evaluation::{Positions, Protocol, Scoring, SignalFrom};
 use reduction_strategies::options::ResolvedOptions;
 use reduction_strategies::registry::Strategy;
 use reduction_strategies::schedule::Sites;
@@ -38,6 +38,8 @@ pub struct Experiment {
     pub probes: Vec<ProbeVariant>,
     /// Positions of the kept tokens of a sequence, for models that read them; in file order.
     pub positions: Vec<Positions>,
+    /// Which layer shows a rule what it reads at a site.
+    pub signal_from: SignalFrom,
     /// Blocks whose union is the schedule axis; empty where every strategy is `dense`.
     pub schedules: Vec<Schedule>,
     /// Cells to leave out.

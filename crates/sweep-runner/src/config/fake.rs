@@ -82,12 +82,18 @@ impl Catalog for FakeCatalog {
             .or_else(|| published(reference))
             .ok_or_else(|| unknown("model", reference, MODELS.iter().map(|(name, _)| *name)))?;
         let attends = reference.contains("neox");
+        let mut layers = vec![layer(attends); n_layer];
+        let is_hybrid = reference.contains("hybrid");
+        if is_hybrid {
+            layers[5] = layer(true);
+            layers[11] = layer(true);
+        }
         Ok(ModelFacts {
             reference: reference.to_owned(),
             tokenizer: None,
             architecture: if attends { "GPT-NeoX" } else { "Mamba" },
-            layers: vec![layer(attends); n_layer],
-            uses_positions: attends,
+            layers,
+            uses_positions: attends || is_hybrid,
             flops_per_token_head: 2e5,
             weights_digest: format!("{reference}-{}", self.weights),
             tokenizer_digest: "t".to_owned(),

@@ -1,7 +1,7 @@
 //! From the file as written to a valid experiment.
 
 use evaluation::tasks::{SPLITS, Split};
-use evaluation::{POSITIONS, Positions, Protocol, protocol};
+use evaluation::{POSITIONS, Positions, Protocol, SIGNAL_FROM, SignalFrom, protocol};
 use reduction_strategies::registry;
 use reduction_strategies::spelling::nearest;
 
@@ -34,6 +34,7 @@ impl WireExperiment {
         let primary = resolve_tasks::primary(self.primary.as_ref(), &tasks)?;
         let models = models(&self.models, catalog)?;
         let positions = positions(&self.positions, &models)?;
+        let signal_from = signal_from(self.signal_from.as_ref(), &models)?;
         let split = split(self.split.as_ref())?;
         let schedules = schedules::resolve(&self.schedules, &models)?;
         if schedules.is_empty() && strategies.iter().any(|variant| !variant.is_dense()) {
@@ -67,6 +68,7 @@ impl WireExperiment {
             strategies,
             probes,
             positions,
+            signal_from,
             schedules,
             exclude,
             zip,
@@ -124,6 +126,27 @@ fn split(name: Option<&Located<String>>) -> Result<Split, Fault> {
         };
         name.fault(format!("unknown split `{}`", name.value)).label("unknown").hint(hint)
     })
+}
+
+fn signal_from(name: Option<&Located<String>>, models: &[ModelFacts]) -> Result<SignalFrom, Fault> {
+    let Some(name) = name else { return Ok(SignalFrom::default()) };
+    let found = SIGNAL_FROM.iter().find(|(known, _)| *known == name.value).map(|(_, signal_from)| *signal_from);
+    let signal_from = found.ok_or_else(|| {
+        let known = SIGNAL_FROM.map(|(name, _)| name);
+        let hint = match nearest(&name.value, known.into_iter()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("known words: {}", known.join(", ")),
+        };
+        name.fault(format!("unknown `signal_from`: `{}`", name.value)).label("unknown").hint(hint)
+    })?;
+    let is_hybrid = |model: &ModelFacts| model.layers.iter().any(|layer| layer.signals != model.layers[0].signals);
+    if signal_from != SignalFrom::default() && !models.iter().any(is_hybrid) {
+        return Err(name
+            .fault(format!("`{}` would change nothing: all layers of every listed model show the same", name.value))
+            .label("without effect")
+            .hint("it concerns hybrids; remove `signal_from`, or add builtin:hybrid-books"));
+    }
+    Ok(signal_from)
 }
 
 fn positions(names: &[Located<String>], models: &[ModelFacts]) -> Result<Vec<Positions>, Fault> {

@@ -169,6 +169,17 @@ fn refusals_of_positions() {
 }
 
 #[test]
+fn refusals_of_signal_from() {
+    let hybrid = "models: [builtin:hybrid-books]\nsignal_from";
+    snapshot!(refusals(&[
+        edit("typo", &format!("{hybrid}: nearest_smm")),
+        edit("another word", &format!("{hybrid}: next")),
+        edit("a list", &format!("{hybrid}: [site, nearest_ssm]")),
+        edit("no hybrid", "signal_from: nearest_ssm"),
+    ]));
+}
+
+#[test]
 fn refusals_of_splits() {
     snapshot!(refusals(&[
         edit("typo", "split: heldout"),

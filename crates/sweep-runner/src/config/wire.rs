@@ -24,6 +24,7 @@ pub(super) struct WireExperiment {
     pub(super) strategies: Located<Vec<WireStrategy>>,
     pub(super) probes: Vec<WireStrategy>,
     pub(super) positions: Vec<Located<String>>,
+    pub(super) signal_from: Option<Located<String>>,
     pub(super) schedules: Vec<WireSchedule>,
     pub(super) exclude: Vec<WireSelector>,
     pub(super) zip: Vec<WireSelector>,
@@ -107,6 +108,7 @@ pub(super) const KEYS: &[&str] = &[
     "strategies",
     "probes",
     "positions",
+    "signal_from",
     "schedule",
     "exclude",
     "zip",
@@ -170,6 +172,7 @@ impl WireExperiment {
                 }
                 None => Vec::new(),
             },
+            signal_from: fields.get("signal_from").map(|node| node.text("`signal_from`")).transpose()?,
             schedules: match fields.get("schedule") {
                 Some(node) => {
                     node.one_or_more("`schedule`")?.iter().map(WireSchedule::read).collect::<Result<_, _>>()?

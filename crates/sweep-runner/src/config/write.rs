@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use evaluation::SignalFrom;
 use evaluation::probes::Key;
 use evaluation::tasks::{Cut, TaskRef};
 use reduction_strategies::options::OptionValue;
@@ -39,6 +40,8 @@ pub(super) fn to_yaml(experiment: &Experiment) -> String {
     yaml.list("strategies", strategies);
     yaml.list("probes", experiment.probes.iter().map(probe));
     yaml.key("positions", &experiment.positions.iter().map(|positions| positions.name()).collect::<Vec<_>>());
+    let signal_from = Some(experiment.signal_from).filter(|signal_from| *signal_from != SignalFrom::default());
+    yaml.optional("signal_from", signal_from.map(SignalFrom::name).as_ref());
     yaml.list("schedule", experiment.schedules.iter().map(schedule));
     yaml.list("exclude", experiment.exclude.iter().map(selector));
     yaml.list("zip", experiment.zip.iter().map(selector));

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use records::schema::{TrialKey, in_words};
+use ssm_model::SignalSet;
 
 use super::{
     Cell, Estimate, Excluded, ExperimentPlan, GridError, Reason, Setting, claim, grid, ids, matching, probes, sample,
@@ -110,11 +111,12 @@ fn check_signals(plan: &ExperimentPlan) -> Result<(), GridError> {
     for trial in &plan.trials {
         let model = &plan.models[trial.model];
         let read = trial.strategy.rule().signals();
+        let shown: Vec<SignalSet> = model.layers.iter().map(|layer| layer.signals).collect();
         for (layer, facts) in trial.key.sites.iter().filter_map(|site| Some((*site, model.layers.get(*site)?))) {
-            let missing = read.without(facts.signals).names();
-            if missing.is_empty() {
+            if trial.signal_from.layer(read, &shown, layer).is_some() {
                 continue;
             }
+            let missing = read.without(facts.signals).names();
             let elsewhere = model.layers.iter().any(|other| read.without(other.signals).names().is_empty());
             return Err(GridError::NoSignal {
                 strategy: in_words(&trial.key.strategy, &trial.key.strategy_params).into(),
@@ -123,7 +125,11 @@ fn check_signals(plan: &ExperimentPlan) -> Result<(), GridError> {
                 model: model.reference.clone(),
                 layer,
                 kind: facts.kind,
-                sites: if elsewhere { ", name sites on layers that show it" } else { "" },
+                sites: if elsewhere {
+                    ", name sites on layers that show it, take it from the layer before (`signal_from: nearest_ssm`)"
+                } else {
+                    ""
+                },
             });
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use evaluation::{Positions, Protocol};
+use evaluation::{Positions, Protocol, SignalFrom};
 use records::schema::TrialKey;
 use reduction_strategies::options::OptionValue;
 use reduction_strategies::schedule::nominal_flops_reduction;
@@ -54,7 +54,8 @@ pub(super) fn expand(experiment: &Experiment, setting: &Setting, catalog: &dyn C
                     points.iter().flat_map(|point| how.iter().map(move |how| (*point, how)))
                 {
                     let mut key = key(experiment, setting, model, protocol, variant, point, seed);
-                    key.strategy_params = params(variant, positions);
+                    let signal_from = signal_from(experiment, model, variant, &key.sites);
+                    key.strategy_params = params(variant, positions, signal_from);
                     let trial = PlannedTrial {
                         key,
                         code: code.clone(),
@@ -65,6 +66,7 @@ pub(super) fn expand(experiment: &Experiment, setting: &Setting, catalog: &dyn C
                         achieved: None,
                         calibrate: None,
                         positions,
+                        signal_from,
                     };
                     let trials = match point.amount {
                         Some(Amount::AchievedReduction(target)) => {
@@ -116,12 +118,24 @@ fn each_task(
     experiment.tasks.iter().enumerate().map(one).collect()
 }
 
-/// Options as compact JSON with sorted keys; positions are among them where they are not the default.
-fn params(variant: &Variant, positions: Option<Positions>) -> String {
+/// Where a rule takes its signals from: what the experiment says, if it matters to any of the sites.
+fn signal_from(experiment: &Experiment, model: &ModelFacts, variant: &Variant, sites: &[usize]) -> SignalFrom {
+    let read = variant.strategy.rule().signals();
+    let shows = |site: &usize| model.layers.get(*site).is_none_or(|layer| read.without(layer.signals).is_empty());
+    if sites.iter().all(shows) { SignalFrom::default() } else { experiment.signal_from }
+}
+
+/// Options as compact JSON with sorted keys; positions and where signals come from are among them where they are not the default.
+fn params(variant: &Variant, positions: Option<Positions>, signal_from: SignalFrom) -> String {
     let options = variant.strategy.options.to_json();
-    let Some(positions) = positions.filter(|positions| *positions != Positions::default()) else { return options };
+    let positions = positions.filter(|positions| *positions != Positions::default()).map(Positions::name);
+    let signal_from = Some(signal_from).filter(|from| *from != SignalFrom::default()).map(SignalFrom::name);
+    let more = [("positions", positions), ("signal_from", signal_from)];
+    if more.iter().all(|(_, value)| value.is_none()) {
+        return options;
+    }
     let mut all: BTreeMap<String, serde_json::Value> = serde_json::from_str(&options).unwrap_or_default();
-    all.insert("positions".to_owned(), positions.name().into());
+    all.extend(more.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into()))));
     serde_json::to_string(&all).unwrap_or(options)
 }
 

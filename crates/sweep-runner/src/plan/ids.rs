@@ -3,7 +3,7 @@
 //! Hashed is compact JSON with sorted keys, numbers in their shortest exact form. A change of what enters here makes every
 //! earlier record look unfinished, which is safe; leaving something out would pass off an old number as a new one.
 
-use evaluation::{Positions, Protocol, protocol};
+use evaluation::{Positions, Protocol, SignalFrom, protocol};
 use records::guards::GUARDS_VERSION;
 use records::schema::SCHEMA_VERSION;
 use serde_json::{Value, json};
@@ -37,6 +37,10 @@ pub(super) fn trial_id(trial: &PlannedTrial, model: &ModelFacts, upstream_batch_
     // Only a Transformer that was reduced has positions to choose, and the default is what records without them had.
     if let Some(positions) = trial.positions.filter(|positions| *positions != Positions::default()) {
         parts["positions"] = json!(positions.name());
+    }
+    // Only where a layer of a hybrid lacks what the rule reads, and the default is a refusal.
+    if trial.signal_from != SignalFrom::default() {
+        parts["signal_from"] = json!(trial.signal_from.name());
     }
     // Such a trial belongs to one task, and may have the ratio of another trial by accident.
     if let Some(asked) = key.flops_reduction_asked {

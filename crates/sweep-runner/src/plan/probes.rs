@@ -1,7 +1,7 @@
 //! What the probes of an experiment look at.
 
-use evaluation::Positions;
 use evaluation::probes::{Probe, Subject};
+use evaluation::{Positions, SignalFrom};
 use records::code::Code;
 use records::probes::PROBE_SCHEMA_VERSION;
 use reduction_strategies::options::ResolvedOptions;
@@ -101,7 +101,7 @@ fn distinct(plan: &ExperimentPlan, model: usize, task: &str) -> Vec<usize> {
 /// Everything that decides which tokens are removed.
 fn reduction(trial: &PlannedTrial) -> serde_json::Value {
     let key = &trial.key;
-    json!({
+    let mut parts = json!({
         "strategy": key.strategy,
         "strategy_version": trial.strategy.registration.version,
         "options": trial.strategy.options,
@@ -109,7 +109,11 @@ fn reduction(trial: &PlannedTrial) -> serde_json::Value {
         "keep_ratio": key.keep_ratio,
         "positions": trial.positions.map(Positions::name),
         "seed": key.seed,
-    })
+    });
+    if trial.signal_from != SignalFrom::default() {
+        parts["signal_from"] = json!(trial.signal_from.name());
+    }
+    parts
 }
 
 fn cell(

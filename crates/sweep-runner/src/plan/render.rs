@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent, presets};
-use evaluation::Positions;
+use evaluation::{Positions, SignalFrom};
 use records::schema::in_words;
 use reduction_strategies::options::OptionValue;
 use report::text::{number, terminal};
@@ -329,6 +329,9 @@ fn telling_options(plan: &ExperimentPlan, trial: &PlannedTrial) -> Vec<String> {
         && (positions != Positions::default() || others().any(|other| other != positions))
     {
         telling.push(format!("positions {}", positions.name()));
+    }
+    if trial.signal_from != SignalFrom::default() {
+        telling.push(format!("signal_from {}", trial.signal_from.name()));
     }
     telling
 }

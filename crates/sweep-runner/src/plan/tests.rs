@@ -346,6 +346,22 @@ fn signals_are_asked_of_the_layers_of_the_sites() {
 }
 
 #[test]
+fn signals_of_an_earlier_layer_are_said_and_part_of_ids_where_they_matter() {
+    let planned = |more: &str, sites: &str| {
+        let strategies = "strategies: [dense, { top_k: { importance: [clip, dt_mean] } }]";
+        let lines = format!("{strategies}\nschedule: {{ sites: {sites}, keep_ratio: 0.8 }}\n{more}");
+        plan_with(&lines, &Setting::default(), &WithAttention).unwrap()
+    };
+    let nearest = "signal_from: nearest_ssm";
+    assert_eq!(ids(&planned("", "[3, 5]")), ids(&planned(nearest, "[3, 5]")), "every site shows what is read");
+    let plan = planned(nearest, "[3, 4]");
+    let said: Vec<_> =
+        plan.trials.iter().map(|trial| trial.key.strategy_params.contains(r#""signal_from":"nearest_ssm""#)).collect();
+    assert_eq!(said, [false, false, true], "dense and clip read nothing that layer 4 lacks");
+    assert!(table(&plan).contains("signal_from nearest_ssm"));
+}
+
+#[test]
 fn layers_of_two_kinds_are_estimated_each_by_its_own_cost() {
     let flops = |catalog: &dyn Catalog| {
         let lines = "models: [builtin:mamba-world]\nlimit: 1\nstrategies: [dense]";

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use evaluation::Positions;
+use evaluation::{Positions, SignalFrom};
 use records::claim::PlannedClaim;
 use records::code::Code;
 use records::identity::Digests;
@@ -108,6 +108,9 @@ pub struct PlannedTrial {
     /// Positions of the kept tokens; none where nothing reads them: a recurrence, or `dense`.
     #[serde(skip)]
     pub positions: Option<Positions>,
+    /// Which layer shows the rule what it reads at a site; another than the site's own only where that lacks something.
+    #[serde(skip)]
+    pub signal_from: SignalFrom,
 }
 
 /// One trial on one task.

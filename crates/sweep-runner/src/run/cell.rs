@@ -32,6 +32,7 @@ pub(crate) fn reduction(trial: &PlannedTrial) -> Reduction {
         sites: trial.key.sites.clone(),
         seed: trial.key.seed,
         positions: trial.positions.unwrap_or_default(),
+        signal_from: trial.signal_from,
     }
 }
 

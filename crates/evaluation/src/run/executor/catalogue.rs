@@ -8,6 +8,7 @@ use ssm_kernels::Segments;
 
 use super::CellRequest;
 use crate::batch::{Layout, Query, Unit};
+use crate::run::Reduction;
 
 /// Units of one layout that some cells want.
 pub(super) struct Stretch<'a> {
@@ -151,10 +152,10 @@ impl Document {
 fn operations(cells: &[CellRequest<'_>]) -> Vec<Operation> {
     let mut known = HashMap::new();
     let operation = |cell: &CellRequest<'_>| {
-        let reduction = &cell.reduction;
-        let seed = reduction.rule.draws().then_some(reduction.seed);
+        let Reduction { rule, keep_ratio, seed, positions, signal_from, .. } = &cell.reduction;
+        let seed = rule.draws().then_some(*seed);
         let next = known.len();
-        let key = (reduction.rule.fingerprint(), reduction.keep_ratio.to_bits(), seed, reduction.positions);
+        let key = (rule.fingerprint(), keep_ratio.to_bits(), seed, *positions, *signal_from);
         Operation(*known.entry(key).or_insert(next))
     };
     cells.iter().map(operation).collect()

@@ -55,18 +55,23 @@ impl Walk<'_> {
             children[parent].push(Child { parent, plans: None, branch });
         }
         // The first entry holds what does not depend on influence, with the memos of all rules that read none.
-        let mut seen = vec![(None, PackedSite::new(pack, &shown.signals, site))];
-        for (positions, influence) in &shown.influence {
-            seen.push((Some(*positions), PackedSite::new(pack, &shown.signals, site).with_influence(influence)));
+        let mut seen = Vec::new();
+        for (earlier, signals) in [(false, Some(&shown.signals)), (true, shown.earlier.as_ref())] {
+            let Some(signals) = signals else { continue };
+            seen.push((Reads { earlier, influence: None }, PackedSite::new(pack, signals, site)));
+            for (positions, influence) in &shown.influence {
+                let reads = Reads { earlier, influence: Some(*positions) };
+                seen.push((reads, PackedSite::new(pack, signals, site).with_influence(influence)));
+            }
         }
         let rounds: Vec<Vec<Asking>> = self.asking(pack, site).into_values().collect();
         let on_host = self.on_host(&seen, &rounds)?;
         for asking in rounds {
-            let reads = self.influence_of(&pack.branches, &asking);
+            let reads = self.reads_of(&pack.branches, &asking, site);
             let host = self.reads_on_host(&pack.branches, &asking);
             let copied =
                 on_host.iter().find(|copied| (copied.0, Some(copied.1)) == (reads, host)).map(|copied| &copied.2);
-            let planned = self.plan(copied.unwrap_or_else(|| by_influence(&seen, reads)), &asking);
+            let planned = self.plan(copied.unwrap_or_else(|| by_reads(&seen, reads)), &asking);
             for (asking, planned) in asking.into_iter().zip(planned) {
                 let branch = &pack.branches[asking.branch];
                 match planned {
@@ -100,27 +105,30 @@ impl Walk<'_> {
         &self,
         seen: &[Seen<'p>],
         rounds: &[Vec<Asking>],
-    ) -> Result<Vec<(Option<Positions>, HostReads, PackedSite<'p>)>, EvaluationError> {
-        let mut asked: Vec<(Option<Positions>, HostReads, BTreeSet<usize>)> = Vec::new();
+    ) -> Result<Vec<(Reads, HostReads, PackedSite<'p>)>, EvaluationError> {
+        let mut asked: Vec<(Reads, HostReads, BTreeSet<usize>)> = Vec::new();
         for asking in rounds {
             let pack = seen[0].1.pack;
             let Some(host) = self.reads_on_host(pack, asking) else { continue };
-            let reads = self.influence_of(pack, asking);
+            let reads = self.reads_of(pack, asking, seen[0].1.layer);
             let branches = asking.iter().map(|asker| asker.branch);
             match asked.iter_mut().find(|known| (known.0, known.1) == (reads, host)) {
                 Some((_, _, known)) => known.extend(branches),
                 None => asked.push((reads, host, branches.collect())),
             }
         }
-        let copy = |(reads, host, branches)| Ok((reads, host, by_influence(seen, reads).on_host(branches, host)?));
+        let copy = |(reads, host, branches)| Ok((reads, host, by_reads(seen, reads).on_host(branches, host)?));
         asked.into_iter().map(copy).collect()
     }
 
-    /// Under which positions an operation reads influence, if it does.
-    fn influence_of(&self, pack: &[Branch], asking: &[Asking]) -> Option<Positions> {
-        let reduction = self.reduction(&pack[asking[0].branch], asking[0].lanes[0]);
-        let positions = if self.model.config().uses_positions() { reduction.positions } else { Positions::default() };
-        reduction.rule.signals().contains(Signal::Influence).then_some(positions)
+    /// Which signals an operation reads at a site.
+    fn reads_of(&self, pack: &[Branch], asking: &[Asking], site: usize) -> Reads {
+        let (config, reduction) = (self.model.config(), self.reduction(&pack[asking[0].branch], asking[0].lanes[0]));
+        let positions = if config.uses_positions() { reduction.positions } else { Positions::default() };
+        Reads {
+            earlier: reduction.source(config, site) < site,
+            influence: reduction.rule.signals().contains(Signal::Influence).then_some(positions),
+        }
     }
 
     /// What an operation reads in host memory; none where it plans where the rows lie, or reads none.
@@ -255,12 +263,21 @@ impl Walk<'_> {
     }
 }
 
-/// What arrived, with influence under some positions or without any.
-type Seen<'p> = (Option<Positions>, PackedSite<'p>);
+/// Which of the signals at a site an operation reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Reads {
+    /// Those of an earlier layer, and not of the site's own.
+    earlier: bool,
+    /// Influence of the rows, under these positions.
+    influence: Option<Positions>,
+}
 
-/// That with the influence which an operation reads.
-fn by_influence<'s, 'p>(seen: &'s [Seen<'p>], reads: Option<Positions>) -> &'s PackedSite<'p> {
-    seen.iter().find(|(positions, _)| *positions == reads).map_or(&seen[0].1, |(_, arriving)| arriving)
+/// What arrived, with some of the signals.
+type Seen<'p> = (Reads, PackedSite<'p>);
+
+/// That with the signals which an operation reads.
+fn by_reads<'s, 'p>(seen: &'s [Seen<'p>], reads: Reads) -> &'s PackedSite<'p> {
+    seen.iter().find(|(own, _)| *own == reads).map_or(&seen[0].1, |(_, arriving)| arriving)
 }
 
 /// Adds lanes to the child of the same plan and positions, or makes one. The first child is the one from which nothing is removed.

@@ -15,7 +15,8 @@ use super::{CellRequest, Sharing, Stop};
 use crate::batch::{Positions, token_pairs};
 use crate::error::EvaluationError;
 use crate::finite::NonFiniteRows;
-use crate::run::{LayerInput, RowTokens, Wanted, influence, leave_one_out, run_layer};
+use crate::run::signal_from::Carried;
+use crate::run::{LayerInput, Reduction, RowTokens, Wanted, influence, leave_one_out, run_layer};
 use crate::score::{Answer, Step};
 
 /// One document under one history of plans, and the lanes that share it.
@@ -39,11 +40,15 @@ pub(super) struct Pack {
     /// Segments of all branches, in order.
     pub(super) segments: Segments,
     pub(super) activations: Activations,
+    /// What an earlier layer showed, where a site reads it.
+    carried: Option<Carried>,
 }
 
 /// What a layer shows at a site, as rules read it.
 pub(super) struct SiteSignals {
     pub(super) signals: Signals,
+    /// What an earlier layer showed, for rules that read it here.
+    pub(super) earlier: Option<Signals>,
     /// Influence of the rows, by the positions of the kept tokens.
     pub(super) influence: Vec<(Positions, Tensor)>,
 }
@@ -165,7 +170,7 @@ impl<'a> Walk<'a> {
         let segments = walk.segments(&branches)?;
         budget.check(segments.n_tokens())?;
         let activations = model.embed(&tokens)?;
-        walk.descend(Pack { branches, segments, activations }, 0)?;
+        walk.descend(Pack { branches, segments, activations, carried: None }, 0)?;
         walk.end_what_lost_non_finite()?;
         Ok((walk.lanes(), walk.sharing))
     }
@@ -177,21 +182,24 @@ impl<'a> Walk<'a> {
             if (self.stop)() {
                 return Err(EvaluationError::Stopped);
             }
-            let signals = self.signals(&pack, layer);
-            let output = self.run_layer(&pack, layer, signals.unwrap_or_default())?;
+            let output = self.run_layer(&pack, layer, self.wanted(&pack, layer))?;
             self.count(&pack, layer);
             pack.activations = output.activations;
-            if signals.is_none() {
-                continue;
+            if self.carries(&pack.branches, layer, layer) {
+                pack.carried = Some(Carried { layer, signals: output.signals.clone() });
             }
-            let mut shown = SiteSignals { signals: output.signals, influence: Vec::new() };
-            if signals.is_some_and(|signals| signals.contains(Signal::Influence)) {
+            let Some(signals) = self.signals(&pack, layer) else { continue };
+            let earlier = pack.carried.as_ref().filter(|carried| carried.layer < layer);
+            let earlier = earlier.map(|carried| carried.signals.clone());
+            let mut shown = SiteSignals { signals: output.signals, earlier, influence: Vec::new() };
+            if signals.contains(Signal::Influence) {
                 for positions in self.positions_of_influence(&pack, layer) {
                     shown.influence.push((positions, self.influence(&pack, layer, positions)?));
                 }
             }
             let children = self.fork(&pack, &shown, layer)?;
             drop(shown);
+            pack.carried = pack.carried.take().filter(|carried| self.carries(&pack.branches, carried.layer, layer));
             self.watch(&pack, &children, layer)?;
             let goes_on =
                 |child: &Child| child.plans.is_none() && child.branch.rows == pack.branches[child.parent].rows;
@@ -269,11 +277,25 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// What the rules of the lanes that have a site here want to see; none where no lane has one.
+    /// What the rules of the lanes want to see of a layer.
+    fn wanted(&self, pack: &Pack, layer: usize) -> SignalSet {
+        let reductions = self.reductions(&pack.branches);
+        reductions.fold(SignalSet::default(), |all, one| all.union(one.wanted(self.model.config(), layer)))
+    }
+
+    /// Whether a lane of these branches reads at a site after layer `now` what layer `source` showed.
+    fn carries(&self, branches: &[Branch], source: usize, now: usize) -> bool {
+        self.reductions(branches).any(|reduction| reduction.carries(self.model.config(), source, now))
+    }
+
+    fn reductions<'b>(&'b self, branches: &'b [Branch]) -> impl Iterator<Item = &'b Reduction> {
+        let lanes = branches.iter().flat_map(|branch| branch.lanes.iter().map(|lane| self.lane(branch, *lane)));
+        lanes.map(|lane| &self.cells[lane.cell].reduction)
+    }
+
+    /// What the rules of the lanes that have a site here read; none where no lane has one.
     fn signals(&self, pack: &Pack, layer: usize) -> Option<SignalSet> {
-        let lanes = pack.branches.iter().flat_map(|branch| branch.lanes.iter().map(|lane| self.lane(branch, *lane)));
-        let reductions = lanes.map(|lane| &self.cells[lane.cell].reduction);
-        let here = reductions.filter(|reduction| reduction.sites.contains(&layer));
+        let here = self.reductions(&pack.branches).filter(|reduction| reduction.sites.contains(&layer));
         here.map(|reduction| reduction.rule.signals()).reduce(SignalSet::union)
     }
 
@@ -386,9 +408,18 @@ impl<'a> Walk<'a> {
             let residual = residual.as_ref().map(select).transpose()?;
             activations = Activations { hidden: select(&hidden)?, residual };
         }
+        let mut carried = None;
+        if let Some(own) = &pack.carried {
+            let kept = forks.iter().zip(&wanted).flat_map(|((segment, plan), wanted)| {
+                let first = pack.segments.rows(*segment).start as u32;
+                let row = |place: usize| plan.map_or(place as u32, |plan| plan.keep()[place]);
+                (0..*wanted).map(move |place| first + row(place))
+            });
+            carried = Some(own.rows(&kept.collect::<Vec<u32>>())?);
+        }
         let branches: Vec<Branch> = group.into_iter().map(|child| child.branch).collect();
         let segments = self.segments(&branches)?;
-        Ok(Pack { branches, segments, activations })
+        Ok(Pack { branches, segments, activations, carried })
     }
 
     /// The segment table of some branches, one after the other.
