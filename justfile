@@ -77,6 +77,7 @@ books *ARGS:
     cargo run --release --bin sweep -- report results/books --splice docs/findings.md
     cp results/books/figures/tasks_vs_flops_mamba2-books_context.svg docs/figures/books-mamba2-tasks.svg
     cp results/books/figures/tasks_vs_flops_mamba-books_context.svg docs/figures/books-mamba-tasks.svg
+    cp results/books/figures/tasks_vs_flops_hybrid-books_context.svg docs/figures/books-hybrid-tasks.svg
     cp results/books-length/figures/loss_vs_length_books_long_context_achieved_20.svg docs/figures/books-length.svg
 
 # Decide the claims of experiments/claims and put verdicts and figures into docs/findings.md (some minutes each on two cores)

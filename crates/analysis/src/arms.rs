@@ -194,7 +194,7 @@ fn pool(cells: &[&Cell], baseline: &str) -> Arm {
         match pool_task(&cells) {
             Some(result) => with_value.push(result),
             None => {
-                without_value.push(NoValue { task: task.to_owned(), metric: cells[0].record.primary_metric.clone() })
+                without_value.push(NoValue { task: task.to_owned(), metric: cells[0].record.primary_metric.clone() });
             }
         }
     }

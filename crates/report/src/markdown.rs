@@ -267,7 +267,8 @@ fn loss_headline(view: &View, baseline: &str) -> String {
                 let known = candidates.filter_map(|loss| Some((loss, loss.result.difference?)));
                 let best = known.min_by(|(_, a), (_, b)| a.value.total_cmp(&b.value));
                 let Some((best, difference)) = best else { continue };
-                let controls: String = controls.iter().map(|name| format!(" {} |", control(name))).collect();
+                let controls: Vec<String> = controls.iter().map(|name| format!(" {} |", control(name))).collect();
+                let controls = controls.concat();
                 let _ = writeln!(
                     rows,
                     "| {} | {} | {} ({}) | {} | {} | {:.1} | {} |{controls}",
@@ -286,7 +287,8 @@ fn loss_headline(view: &View, baseline: &str) -> String {
     if rows.is_empty() {
         return rows;
     }
-    let heads: String = controls.iter().map(|name| format!(" `{name}` minus {baseline} |")).collect();
+    let heads: Vec<String> = controls.iter().map(|name| format!(" `{name}` minus {baseline} |")).collect();
+    let heads = heads.concat();
     let align = "---:|".repeat(controls.len());
     format!(
         "| model | protocol | task | {} | best strategy | achieved % | minus {baseline} (95 %) |{heads}\n\

@@ -10,6 +10,7 @@ use ssm_kernels::{Placement, Segments, ops};
 
 use crate::block::{Layer, Norm};
 use crate::config::ModelConfig;
+use crate::config::sizes::is_one;
 use crate::error::ModelError;
 use crate::loader::{Loader, WeightSource};
 use crate::state::ModelState;
@@ -115,7 +116,7 @@ impl LanguageModel {
         }
         let hidden = ops::gather_rows(&self.embedding, tokens)?;
         let factor = self.config.embedding_factor;
-        let hidden = if factor == 1.0 { hidden } else { (hidden * factor)? };
+        let hidden = if is_one(factor) { hidden } else { (hidden * factor)? };
         Ok(Activations { hidden, residual: None })
     }
 

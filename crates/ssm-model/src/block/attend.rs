@@ -11,7 +11,7 @@ use crate::state::KeyValueCache;
 
 /// Heads and how their queries and keys turn.
 #[derive(Debug)]
-pub(super) struct Heads {
+pub(super) struct AttentionHeads {
     pub(super) heads: usize,
     /// Heads of keys and values.
     pub(super) kv_heads: usize,
@@ -26,7 +26,7 @@ pub(super) struct Attended {
     pub(super) cache: Option<KeyValueCache>,
 }
 
-impl Heads {
+impl AttentionHeads {
     /// `fused` holds queries, keys and values in the layout of the rotary embedding.
     pub(super) fn attend(
         &self,

@@ -4,7 +4,7 @@
 use candle_core::Tensor;
 use ssm_kernels::ops::Rotary;
 
-use super::attend::Heads;
+use super::attend::AttentionHeads;
 use super::kind::{Mixer, MixerCall, MixerKind, MixerOutput, Named};
 use super::linear::Linear;
 use crate::config::error::ConfigError;
@@ -29,7 +29,7 @@ pub struct AttentionConfig {
 
 #[derive(Debug)]
 struct Attention {
-    heads: Heads,
+    heads: AttentionHeads,
     /// `[3 * d_model, d_model]`: query, key and value of the first head, then of the second, ...
     query_key_value: Linear,
     dense: Linear,
@@ -76,7 +76,7 @@ impl MixerKind for AttentionConfig {
         let mut linear =
             |name: &str, outputs| Linear::load(weights, &format!("{prefix}.{name}"), outputs, d_model, self.bias);
         Ok(Box::new(Attention {
-            heads: Heads {
+            heads: AttentionHeads {
                 heads: self.heads,
                 kv_heads: self.heads,
                 rotary: Rotary::new(self.heads, d_model / self.heads, self.rotary_dim, self.rotary_base)?,

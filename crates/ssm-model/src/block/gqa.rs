@@ -5,7 +5,7 @@
 use candle_core::Tensor;
 use ssm_kernels::ops::Rotary;
 
-use super::attend::Heads;
+use super::attend::AttentionHeads;
 use super::kind::{Mixer, MixerCall, MixerKind, MixerOutput, Named};
 use super::linear::{Linear, Part, named};
 use crate::config::error::ConfigError;
@@ -64,7 +64,7 @@ impl GqaConfig {
 
 #[derive(Debug)]
 struct Gqa {
-    heads: Heads,
+    heads: AttentionHeads,
     /// Queries of all heads, keys, values.
     in_proj: Linear,
     out_proj: Linear,
@@ -120,7 +120,7 @@ impl MixerKind for GqaConfig {
             Rotary::part_by_part((self.heads, self.kv_heads), self.head_dim, self.rotary_dim, self.rotary_base)?;
         let output = Part::scaled("o_proj", d_model, 1.0, output);
         Ok(Box::new(Gqa {
-            heads: Heads { heads: self.heads, kv_heads: self.kv_heads, rotary },
+            heads: AttentionHeads { heads: self.heads, kv_heads: self.kv_heads, rotary },
             in_proj: Linear::join(weights, prefix, &parts, d_model, self.bias)?,
             out_proj: Linear::join(weights, prefix, &[output], self.width(), self.bias)?,
         }))

@@ -4,6 +4,7 @@ use candle_core::{Device, Tensor};
 use ssm_kernels::ops;
 
 use super::kind::Named;
+use crate::config::sizes::is_one;
 use crate::error::ModelError;
 use crate::loader::Loader;
 
@@ -37,7 +38,7 @@ impl Part {
 }
 
 fn factor(rows: usize, factor: f64) -> Vec<(usize, f64)> {
-    if (factor - 1.0).abs() > 0.0 { vec![(rows, factor)] } else { Vec::new() }
+    if is_one(factor) { Vec::new() } else { vec![(rows, factor)] }
 }
 
 impl Linear {

@@ -32,7 +32,7 @@ pub struct MambaConfig {
     pub inner_norms: Option<InnerNorms>,
 }
 
-/// The RMSNorms that dt, B and C pass before they are used.
+/// The `RMSNorm`s that dt, B and C pass before they are used.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct InnerNorms {
     /// Their epsilon (Falcon-Mamba: `mixer_rms_eps`).

@@ -15,6 +15,7 @@ use crate::state::LayerState;
 use crate::time::RowTimes;
 
 /// Sizes and switches of a Mamba-2 mixer.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of upstream's")]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mamba2Config {
     /// State per channel (transformers: `state_size`).

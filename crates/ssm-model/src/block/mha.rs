@@ -5,7 +5,7 @@
 use candle_core::Tensor;
 use ssm_kernels::ops::{self, ConvInput, Rotary};
 
-use super::attend::Heads;
+use super::attend::AttentionHeads;
 use super::kind::{Mixer, MixerCall, MixerKind, MixerOutput, Named};
 use super::linear::Linear;
 use super::recurrent::{columns, conv_weights};
@@ -58,7 +58,7 @@ impl MhaConfig {
 
 #[derive(Debug)]
 struct Mha {
-    heads: Heads,
+    heads: AttentionHeads,
     qkv_width: usize,
     mlp_width: usize,
     /// Queries, keys and values of all heads, then the two halves of the MLP.
@@ -139,7 +139,7 @@ impl MixerKind for MhaConfig {
         let rotary =
             Rotary::part_by_part((self.heads, self.kv_heads), self.head_dim, self.rotary_dim, self.rotary_base)?;
         Ok(Box::new(Mha {
-            heads: Heads { heads: self.heads, kv_heads: self.kv_heads, rotary },
+            heads: AttentionHeads { heads: self.heads, kv_heads: self.kv_heads, rotary },
             qkv_width,
             mlp_width: self.mlp_width,
             in_proj: Linear::load(weights, &format!("{prefix}.in_proj"), d_in_proj, d_model, self.qkv_bias)?,

@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 use ssm_kernels::ops::{self, RowPlan};
 
+use crate::config::sizes::is_one;
 use crate::error::ModelError;
 use crate::loader::Loader;
 
@@ -47,7 +48,7 @@ impl NormKind {
         name: &str,
         factor: f64,
     ) -> Result<Norm, ModelError> {
-        let scaled = |vector: Tensor| if factor == 1.0 { Ok(vector) } else { vector * factor };
+        let scaled = |vector: Tensor| if is_one(factor) { Ok(vector) } else { vector * factor };
         let weight = scaled(weights.vector(&format!("{name}.weight"), &[width])?)?;
         let weight = weights.place(&weight)?;
         let bias = match self {

@@ -31,12 +31,11 @@ pub(super) fn layers(fields: &mut Fields, n_layer: usize) -> Result<Vec<usize>, 
 pub(super) fn parse(fields: &mut Fields, d_model: usize) -> Result<MhaConfig, ConfigError> {
     let heads = fields.required("num_heads")?;
     within("attn_cfg.num_heads", heads, 1 << 12)?;
-    let head_dim = match fields.size("head_dim")? {
-        Some(head_dim) => head_dim,
-        None => {
-            divides("attn_cfg.num_heads", heads, "d_model", d_model)?;
-            d_model / heads
-        }
+    let head_dim = if let Some(head_dim) = fields.size("head_dim")? {
+        head_dim
+    } else {
+        divides("attn_cfg.num_heads", heads, "d_model", d_model)?;
+        d_model / heads
     };
     if fields.flag("causal")? != Some(true) {
         return Err(ConfigError::Unsupported {

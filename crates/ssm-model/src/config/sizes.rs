@@ -10,6 +10,11 @@ pub(crate) fn epsilon(name: &str, value: f64) -> Result<(), ConfigError> {
     }
 }
 
+/// Whether multiplying by it changes nothing.
+pub(crate) fn is_one(factor: f64) -> bool {
+    (factor - 1.0).abs() <= 0.0
+}
+
 /// A constant that a model multiplies by.
 pub(crate) fn factor(name: &str, value: f64) -> Result<(), ConfigError> {
     if value.is_finite() && value != 0.0 && value.abs() <= 1e6 {
