@@ -9,11 +9,11 @@ use super::kind::MixerCall;
 use crate::error::ModelError;
 use crate::state::KeyValueCache;
 
-/// Heads and how their queries and keys turn.
+/// Attend and how their queries and keys turn.
 #[derive(Debug)]
 pub(super) struct AttentionHeads {
     pub(super) heads: usize,
-    /// Heads of keys and values.
+    /// Attend of keys and values.
     pub(super) kv_heads: usize,
     pub(super) rotary: Rotary,
 }

@@ -66,7 +66,7 @@ impl Mamba2Factors {
 }
 
 impl Mamba2Config {
-    /// Heads: `d_inner / headdim`.
+    /// Attend: `d_inner / headdim`.
     fn nheads(&self, d_model: usize) -> usize {
         self.d_inner(d_model) / self.headdim
     }

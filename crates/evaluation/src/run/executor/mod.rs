@@ -261,13 +261,11 @@ fn run_batch(
     let started = Instant::now();
     let budget = job.budget.with_rows(rows);
     let walked = Walk::run(model, &job.cells, &job.catalogue, batch, budget, settings.recorded_plans, stop);
-    // A lane whose rule was stopped has ended with an error that is none.
-    if stop() {
-        return None;
-    }
     let (mut lanes, sharing) = match walked {
-        Ok(ended) => ended,
         Err(error) if error.is_stop() => return None,
+        // A lane whose rule was stopped has ended with an error that is none.
+        _ if stop() => return None,
+        Ok(ended) => ended,
         Err(error) if error.is_out_of_memory() && limit.lower(rows) => return all(vec![batch.to_vec()]),
         Err(_) if batch.len() > 1 => return all(batch.iter().map(|document| vec![*document]).collect()),
         Err(error) => {
