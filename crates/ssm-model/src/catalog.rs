@@ -98,7 +98,7 @@ pub enum Architecture {
     /// Mamba-2 with attention in some layers, in the dialect of `mamba_ssm`: heads of 128 channels, half of them rotary, and a
     /// convolution over queries, keys and values.
     Mamba2Attention {
-        /// Attend of the attention.
+        /// Heads of the attention.
         heads: usize,
         /// The layers that are attention.
         layers: &'static [usize],
@@ -106,12 +106,12 @@ pub enum Architecture {
     /// A Transformer in the dialect of `mamba_ssm`: attention with rotary heads of 128 channels in every layer, each followed by
     /// a gated MLP of 8/3 of the width.
     TransformerPlusPlus {
-        /// Attend of the attention.
+        /// Heads of the attention.
         heads: usize,
     },
     /// GPT-NeoX as Pythia uses it: rotary positions on a quarter of each head, an MLP four times as wide as the model.
     Pythia {
-        /// Attend of the attention.
+        /// Heads of the attention.
         heads: usize,
     },
     /// A hybrid of transformers, by what its published `config.json` says, as far as it decides sizes. Constants that the model multiplies by are

@@ -9,11 +9,11 @@ use super::kind::MixerCall;
 use crate::error::ModelError;
 use crate::state::KeyValueCache;
 
-/// Attend and how their queries and keys turn.
+/// Heads and how their queries and keys turn.
 #[derive(Debug)]
 pub(super) struct AttentionHeads {
     pub(super) heads: usize,
-    /// Attend of keys and values.
+    /// Heads of keys and values.
     pub(super) kv_heads: usize,
     pub(super) rotary: Rotary,
 }

@@ -17,7 +17,7 @@ use crate::state::LayerState;
 /// Sizes and switches of an attention with rotary positions on a part of each head.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AttentionConfig {
-    /// Attend (`num_attention_heads`).
+    /// Heads (`num_attention_heads`).
     pub heads: usize,
     /// Channels of a head that turn with the position: `rotary_pct` of them, rounded down.
     pub rotary_dim: usize,

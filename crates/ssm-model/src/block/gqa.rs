@@ -18,9 +18,9 @@ use crate::state::LayerState;
 /// Sizes and switches of a grouped-query attention.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GqaConfig {
-    /// Attend of queries (`num_attention_heads`).
+    /// Heads of queries (`num_attention_heads`).
     pub heads: usize,
-    /// Attend of keys and values (`num_key_value_heads`).
+    /// Heads of keys and values (`num_key_value_heads`).
     pub kv_heads: usize,
     /// Channels of a head; heads together may be wider or narrower than the model.
     pub head_dim: usize,

@@ -66,7 +66,7 @@ impl Mamba2Factors {
 }
 
 impl Mamba2Config {
-    /// Attend: `d_inner / headdim`.
+    /// Heads: `d_inner / headdim`.
     fn nheads(&self, d_model: usize) -> usize {
         self.d_inner(d_model) / self.headdim
     }

@@ -19,9 +19,9 @@ use crate::state::{KeyValueCache, LayerState};
 /// Sizes and switches of an attention layer of `mamba_ssm` (`attn_cfg`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct MhaConfig {
-    /// Attend of queries (`num_heads`).
+    /// Heads of queries (`num_heads`).
     pub heads: usize,
-    /// Attend of keys and values (`num_heads_kv`), each read by `heads / kv_heads` neighbouring heads of queries.
+    /// Heads of keys and values (`num_heads_kv`), each read by `heads / kv_heads` neighbouring heads of queries.
     pub kv_heads: usize,
     /// Channels of a head; heads together may be wider than the model.
     pub head_dim: usize,

@@ -96,7 +96,7 @@ fn of_length(kinds: &[Kind], n_layer: usize, key: &str) -> Result<(), ConfigErro
     }
 }
 
-/// Attend, and whether and how they turn. `share` is the part of a head that turns where the file does not say; none: positions are not encoded.
+/// Heads, and whether and how they turn. `share` is the part of a head that turns where the file does not say; none: positions are not encoded.
 fn attention(fields: &mut Fields, d_model: usize, share: Option<f64>) -> Result<GqaConfig, ConfigError> {
     let heads = fields.required("num_attention_heads")?;
     let head_dim = match fields.size("head_dim")? {
