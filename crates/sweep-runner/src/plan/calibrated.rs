@@ -10,7 +10,7 @@ use reduction_strategies::registry::Strategy;
 use super::{PlannedTrial, ids, matching};
 use crate::config::{Catalog, Experiment, ModelFacts, PlannedTask};
 
-/// What stands in for the value of the threshold wherever a trial is named: it differs from task to task.
+/// The word in place of the threshold's value wherever a trial is named, because the value differs from task to task.
 const CALIBRATED: &str = "calibrated";
 
 /// A threshold that is to be found.
