@@ -4,6 +4,7 @@
 use records::schema::Reduction;
 
 use super::format::{Number, Rank, Row, Table, TableCell};
+use super::losses::added;
 use crate::losses::{self, Loss};
 use crate::view::{Scene, SeriesPoint, View, asked_phrase, asked_slug, distinct};
 
@@ -68,14 +69,7 @@ fn table(view: &View, scenes: &[&Scene], asked: Reduction, baseline: &str) -> Op
 }
 
 fn loss_cell(loss: &Loss<'_>) -> Option<TableCell> {
-    let difference = loss.result.difference.as_ref()?;
-    Some(TableCell::Number(Number {
-        value: difference.value,
-        half_width: Some(difference.interval.half_width()).filter(|half| half.is_finite()),
-        decimals: 2,
-        rank: if loss.compared { Rank::Plain } else { Rank::Apart },
-        achieved: Some(loss.result.flops_reduction_achieved * 100.0),
-    }))
+    added(loss, if loss.compared { Rank::Plain } else { Rank::Apart })
 }
 
 fn cell(point: &SeriesPoint) -> Option<TableCell> {

@@ -74,6 +74,12 @@ fn cell(loss: &Loss<'_>, column: &[Loss<'_>]) -> Option<TableCell> {
         (true, true) => Rank::Best,
         (true, false) => Rank::Plain,
     };
+    added(loss, rank)
+}
+
+/// What a rule adds to a loss.
+pub(super) fn added(loss: &Loss<'_>, rank: Rank) -> Option<TableCell> {
+    let difference = loss.result.difference.as_ref()?;
     Some(TableCell::Number(Number {
         value: difference.value,
         half_width: Some(difference.interval.half_width()).filter(|half| half.is_finite()),
