@@ -39,7 +39,7 @@ impl FromStr for Pick {
 }
 
 impl Pick {
-    fn takes(&self, trial: &TrialKey) -> bool {
+    pub(crate) fn takes(&self, trial: &TrialKey) -> bool {
         let params: BTreeMap<String, serde_json::Value> =
             serde_json::from_str(&trial.strategy_params).unwrap_or_default();
         let says = |value: &serde_json::Value, wanted: &str| {
@@ -272,7 +272,7 @@ fn arms<'a>(recorded: &'a Recorded, pick: Option<&Pick>) -> Result<Vec<SideArm<'
 type AmountBits = (bool, Option<u64>);
 
 /// What both sides must share.
-fn point(trial: &TrialKey) -> (&str, &str, &str, &[usize], AmountBits, bool) {
+pub(crate) fn point(trial: &TrialKey) -> (&str, &str, &str, &[usize], AmountBits, bool) {
     let compacted = trial.strategy_params.contains("\"positions\":\"compacted\"");
     // Keep ratios of one achieved reduction differ from task to task.
     let amount = trial.flops_reduction_asked.map_or((false, trial.keep_ratio), |asked| (true, Some(asked)));
@@ -280,7 +280,7 @@ fn point(trial: &TrialKey) -> (&str, &str, &str, &[usize], AmountBits, bool) {
     (&trial.model, &trial.protocol, &trial.schedule, &trial.sites, amount, compacted)
 }
 
-fn label(trial: &TrialKey) -> String {
+pub(crate) fn label(trial: &TrialKey) -> String {
     in_words(&trial.strategy, &trial.strategy_params)
 }
 

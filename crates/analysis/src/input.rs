@@ -11,6 +11,7 @@ use records::plan::PlanIndex;
 use records::probes::index_path;
 use records::regular;
 use records::schema::{CellRecord, SCHEMA_VERSION};
+use records::task_items::{self, TaskItems};
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
@@ -53,6 +54,24 @@ pub(crate) fn read(dir: &Path) -> Result<Recorded, AnalyseError> {
     let sound = guards.iter().try_for_each(check::guard);
     sound.map_err(|reason| AnalyseError::Inconsistent { path, reason })?;
     Ok(Recorded { plan, cells, guards, unfinished })
+}
+
+/// What the items of the plan say, of each model and task once; nothing of runs from before it was recorded.
+pub(crate) fn task_items(dir: &Path, plan: &PlanIndex) -> Result<Vec<TaskItems>, AnalyseError> {
+    let mut seen = BTreeSet::new();
+    let mut all = Vec::new();
+    for cohort in &plan.cohorts {
+        if seen.contains(&(&cohort.model, &cohort.task)) {
+            continue;
+        }
+        let path = task_items::path(dir, &cohort.cohort_id);
+        let Some(items) = read_json::<TaskItems>(&path)? else { continue };
+        let sound = items.check(&cohort.model, &cohort.task);
+        sound.map_err(|reason| AnalyseError::Inconsistent { path, reason })?;
+        seen.insert((&cohort.model, &cohort.task));
+        all.push(items);
+    }
+    Ok(all)
 }
 
 fn read_cell(path: &Path) -> Result<Option<CellRecord>, AnalyseError> {

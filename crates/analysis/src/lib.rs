@@ -60,6 +60,7 @@ pub mod compare;
 mod error;
 mod frames;
 mod input;
+pub mod items;
 pub mod lm_eval;
 mod overlaps;
 mod partners;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use records::schema::CellRecord;
+use records::schema::{CellRecord, FIRST_PLANS};
 
 use super::arms::pooling_key;
 use super::statistics::{ChanceOverlap, jaccard};
@@ -82,8 +82,10 @@ pub(crate) fn mean_overlaps(overlaps: &[Overlap]) -> MeanOverlaps {
 
 fn kept_sets(cell: &CellRecord) -> Kept<'_> {
     let lengths: BTreeMap<usize, usize> = cell.plan_items.iter().map(|plan| (plan.item, plan.tokens.len())).collect();
+    // The same items of every cell, whatever was recorded besides: those that a rule loses are no fair sample.
     cell.plans
         .iter()
+        .filter(|plan| plan.item < FIRST_PLANS)
         .map(|plan| {
             // Without recorded tokens the arriving positions bound the length from below.
             let arriving = plan.kept.len() + plan.dropped.len() + plan.merged.len();

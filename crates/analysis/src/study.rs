@@ -9,6 +9,7 @@ use records::Split;
 use records::guards::GuardRow;
 use records::plan::PlanIndex;
 use records::schema::{CellRecord, ItemRecord, MetricRecord, Status};
+use records::task_items::TaskItems;
 
 use super::claim::{self, ClaimResult};
 use super::error::AnalyseError;
@@ -27,6 +28,8 @@ pub struct Study {
     pub guards: Vec<GuardRow>,
     /// What the probes saw.
     pub probes: Probes,
+    /// What the items say, by model and task in the order of the plan; none of runs from before their text was recorded.
+    pub task_items: Vec<TaskItems>,
     /// Planned cells that are not on disk.
     pub unfinished: usize,
     /// What became of the experiment's claim; none where it makes none.
@@ -55,6 +58,13 @@ pub struct MetricEstimate {
     pub baseline_value: Option<f64>,
     /// None for the baseline itself and where the baseline has no result.
     pub difference: Option<Difference>,
+}
+
+impl Study {
+    /// What the items of a task say, in the tokens of a model; none where it is not recorded.
+    pub fn items_of(&self, model: &str, task: &str) -> Option<&TaskItems> {
+        self.task_items.iter().find(|items| items.model == model && items.task == task)
+    }
 }
 
 impl Cell {
@@ -93,7 +103,8 @@ pub fn study(dir: &Path) -> Result<Study, AnalyseError> {
         })
         .collect();
     let probes = Probes::read(dir, plan.seed)?;
-    let mut study = Study { plan, cells, guards, probes, unfinished, claim: None };
+    let task_items = input::task_items(dir, &plan)?;
+    let mut study = Study { plan, cells, guards, probes, task_items, unfinished, claim: None };
     study.claim = study.plan.claim.clone().map(|claim| claim::decide(&study, claim));
     Ok(study)
 }

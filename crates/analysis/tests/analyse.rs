@@ -36,6 +36,7 @@ fn frames_have_exactly_the_promised_columns() {
             "trial_id, task, item_id, gold, predicted, correct, loglikelihoods, greedy, tokens_in, tokens_kept, \
              necessary_kept, coverage, length, depth",
         ),
+        ("plans", "trial_id, task, item_id, site, kept, dropped, merged, merged_into"),
         ("sites", "trial_id, task, site, tokens_in, tokens_out, keep_ratio, overlap, merged_similarity"),
         ("overlaps", "trial_id, other_trial_id, task, site, jaccard, expected_by_chance"),
         ("item_metrics", "trial_id, task, item_id, metric, value, weight"),

@@ -4,6 +4,7 @@
 //! ```text
 //! results/<experiment>/plan.json           plan::PlanIndex
 //!                      cells/<id>.json     schema::CellRecord
+//!                      task-items/<id>.json  task_items::TaskItems
 //!                      probes.json         ids of all planned probes, in order
 //!                      probes/<id>.json    probes::ProbeRecord
 //!                      guards.json         guards::GuardRow, one per guard
@@ -41,6 +42,7 @@ pub mod probes;
 pub mod regular;
 pub mod schema;
 mod split;
+pub mod task_items;
 
 pub use family::Family;
 pub use split::{SPLITS, Split};

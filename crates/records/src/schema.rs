@@ -279,7 +279,12 @@ pub struct SiteRecord {
     pub merged_similarity: Option<f64>,
 }
 
-/// What a strategy decided for one item at one site, in original positions. Kept for the first few items of a cell.
+/// Items of every cell, from the first one, whose plans and tokens are recorded whatever an experiment asks for: token maps and overlaps
+/// are of them.
+pub const FIRST_PLANS: usize = 4;
+
+/// What a strategy decided for one item at one site, in original positions. Kept for the first few items of a cell, and for others that
+/// the experiment asks for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlanRecord {
     /// Index into [`CellRecord::items`].
@@ -294,7 +299,7 @@ pub struct PlanRecord {
     pub merged: Vec<(u32, u32)>,
 }
 
-/// The tokens of a [`PlanRecord`]: text of the reduced sequence and which positions the answer needs.
+/// The tokens of one of the first items: text of the reduced sequence and which positions the answer needs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlanItem {
     /// Index into [`CellRecord::items`].
@@ -355,9 +360,9 @@ pub struct CellRecord {
     pub items: Vec<ItemRecord>,
     /// Sites, in layer order.
     pub sites: Vec<SiteRecord>,
-    /// Plans of the first few items.
+    /// Plans of the first few items, and of others that the experiment asks for.
     pub plans: Vec<PlanRecord>,
-    /// Tokens of those items.
+    /// Tokens of the first [`FIRST_PLANS`] items.
     pub plan_items: Vec<PlanItem>,
     /// Free-form facts worth keeping (for example `upstream_batch_size`).
     #[serde(default)]

@@ -56,6 +56,7 @@ mod convert;
 mod error;
 mod figures;
 mod guards;
+mod items;
 mod losses;
 mod made;
 mod markdown;
@@ -78,6 +79,7 @@ pub use comparison::comparison;
 use convert::Rendered;
 pub use error::ReportError;
 pub use figures::{Drawn, FailedFigure, Figure};
+pub use items::{Marks, items};
 pub use splice::{check_document, splice};
 
 /// What [`run`] read and wrote.

@@ -317,6 +317,13 @@ impl Library {
         texts.unwrap_or_else(|_| tokens.iter().map(|token| format!("<{token}>")).collect())
     }
 
+    /// Text of each token, with the spaces between them: put together they are the text.
+    #[must_use]
+    pub fn spaced_texts(&self, model: &str, tokens: &[u32]) -> Vec<String> {
+        let texts = self.with_tokenizer(model, |tokenizer| tokenizer.spaced_texts(tokens));
+        texts.unwrap_or_else(|_| tokens.iter().map(|token| format!("<{token}>")).collect())
+    }
+
     fn with_tokenizer<R>(&self, reference: &str, f: impl FnOnce(&Tokenizer) -> R) -> Result<R, LibraryError> {
         self.tokenizers.with(reference, &self.data, &self.hub, f)
     }

@@ -2,6 +2,7 @@
 
 mod claims;
 mod items;
+mod plans;
 mod probes;
 mod sites;
 mod trials;
@@ -77,9 +78,13 @@ fn builders(study: &Study) -> Vec<Builder<'_>> {
         Builder::new(TRIALS, || trials::frame(study)),
         Builder::new("items", || items::items(study)),
         Builder::new("item_metrics", || items::item_metrics(study)),
+        Builder::new("plans", || plans::plans(study)),
         Builder::new("sites", move || sites::sites(study, &mean_overlaps(&own))),
         Builder::new("overlaps", move || sites::overlaps(&pairs)),
     ];
+    if !study.task_items.is_empty() {
+        all.push(Builder::new("task_items", || plans::task_items(study)));
+    }
     all.extend(study.claim.as_ref().map(|claim| Builder::new("claims", || claims::frame(study, claim))));
     all.extend(
         probes::sets(&study.probes).into_iter().map(|(name, sets)| Builder::new(name, move || probes::frame(&sets))),

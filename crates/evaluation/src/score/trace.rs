@@ -72,8 +72,8 @@ impl Decision {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Traces {
     sites: BTreeMap<usize, Site>,
-    /// Of an item's reducible sequences only the first one is recorded.
-    plans: Vec<ItemPlan>,
+    /// By item and site. Of an item's reducible sequences only the first one is recorded.
+    plans: BTreeMap<usize, BTreeMap<usize, ItemPlan>>,
 }
 
 /// One site. Similarities are kept one by one: the bits of their sum depend on its order.
@@ -105,9 +105,7 @@ impl Traces {
     }
 
     fn add_plan(&mut self, plan: ItemPlan) {
-        if self.plans.iter().all(|known| (known.item, known.site) != (plan.item, plan.site)) {
-            self.plans.push(plan);
-        }
+        self.plans.entry(plan.item).or_default().entry(plan.site).or_insert(plan);
     }
 
     /// Adds what follows in the layout.
@@ -118,7 +116,7 @@ impl Traces {
             own.tokens_out += site.tokens_out;
             own.similarities.extend(site.similarities);
         }
-        for plan in next.plans {
+        for plan in next.plans.into_values().flat_map(BTreeMap::into_values) {
             self.add_plan(plan);
         }
     }
@@ -139,8 +137,8 @@ impl Traces {
         totals.collect()
     }
 
-    pub(crate) fn plans(mut self) -> Vec<ItemPlan> {
-        self.plans.sort_by_key(|plan| (plan.item, plan.site));
-        self.plans
+    /// By item, then site.
+    pub(crate) fn plans(self) -> Vec<ItemPlan> {
+        self.plans.into_values().flat_map(BTreeMap::into_values).collect()
     }
 }

@@ -338,6 +338,17 @@ impl Tokenizer {
         texts
     }
 
+    /// As [`Tokenizer::token_texts`], with the spaces that a tokenizer of whole words takes away: put together they are the text.
+    #[must_use]
+    pub fn spaced_texts(&self, tokens: &[u32]) -> Vec<String> {
+        let mut texts = self.token_texts(tokens);
+        // Without a decoder the library joins pieces with spaces.
+        if self.inner.get_decoder().is_none() {
+            texts.iter_mut().skip(1).for_each(|text| text.insert(0, ' '));
+        }
+        texts
+    }
+
     /// Number of tokens, special ones included.
     #[must_use]
     pub fn vocab_size(&self) -> usize {
@@ -400,6 +411,8 @@ mod tests {
         let words = Tokenizer::from_json(ssm_model::catalog::builtins()[0].tokenizer_json).unwrap();
         let ids = words.encode("The pet of Theo").unwrap().ids;
         assert_eq!(words.token_texts(&ids), ["The", "pet", "of", "Theo"]);
+        assert_eq!(words.spaced_texts(&ids), ["The", " pet", " of", " Theo"]);
+        assert_eq!(pieces.spaced_texts(&pieces.encode(text).unwrap().ids).concat(), text);
     }
 
     /// Word pieces of a byte-level tokenizer with a merge across a space, and `<|endoftext|>` as 0.

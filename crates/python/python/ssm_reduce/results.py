@@ -15,19 +15,6 @@ from ssm_reduce import _native
 from ssm_reduce.display import Figure, Struck, Table, html_of, struck
 from ssm_reduce.errors import ResultsError
 
-_PLANS: dict[str, pl.DataType | type[pl.DataType]] = {
-    "trial_id": pl.String,
-    "task": pl.String,
-    "item_id": pl.String,
-    "site": pl.UInt64,
-    "kept": pl.List(pl.UInt32),
-    "dropped": pl.List(pl.UInt32),
-    "merged": pl.List(pl.UInt32),
-    "merged_into": pl.List(pl.UInt32),
-    "tokens": pl.List(pl.String),
-    "necessary": pl.List(pl.UInt32),
-}
-
 _COMPARISON: dict[str, pl.DataType | type[pl.DataType]] = {
     "model": pl.String,
     "protocol": pl.String,
@@ -176,21 +163,38 @@ class Results:
         return self._frame("claims", "only an experiment with a `claim` has them: see docs/experiment-format.md")
 
     @cached_property
+    def task_items(self) -> pl.DataFrame:
+        """What the items say: text, target and choices, one row per model, task and item. The tokens are the model's.
+
+        Example:
+            >>> item = results.task_items.row(0, named=True)
+            >>> item["text"] == "".join(item["tokens"][: item["context_tokens"]])
+            True
+        """
+        return self._frame("task_items", "`sweep run` on the experiment records what the items say, and runs no cell again")
+
+    @cached_property
     def plans(self) -> pl.DataFrame:
         """What became of each token: one row per trial, task, recorded item and site.
 
-        A run records the plans of the first four items of each cell. ``kept``, ``dropped``, ``merged`` and
-        ``necessary`` are positions in ``tokens``, the text of the sequence before anything was removed. ``merged[i]``
-        was merged into ``merged_into[i]``. An item has one row per site; a site lists the tokens that are removed there.
+        ``record_plans`` of the experiment says of which items plans are recorded: the first twenty of each cell if it is
+        silent. ``kept``, ``dropped``, ``merged`` and ``necessary`` are positions in ``tokens``, the text of the sequence
+        before anything was removed. ``merged[i]`` was merged into ``merged_into[i]``. An item has one row per site; a
+        site lists the tokens that are removed there.
 
         Example:
             >>> plan = results.plans.row(0, named=True)
             >>> len(plan["kept"]) + len(plan["dropped"]) + len(plan["merged"]) <= len(plan["tokens"])
             True
         """
-        cells = (self._file("cells") / f"{cell}.json" for cell in self._plan["cells"])
-        rows = [row for path in cells if path.is_file() for row in _plans_of(path)]
-        return pl.DataFrame(rows, schema=_PLANS, orient="row")
+        models = self.trials.select("trial_id", "model").unique()
+        texts = self.task_items.select("model", "task", "item_id", "tokens", "necessary")
+        plans = self._frame("plans").join(models, on="trial_id", maintain_order="left")
+        joined = plans.join(texts, on=["model", "task", "item_id"], how="left", maintain_order="left").drop("model")
+        arriving = pl.col("kept").list.len() + pl.col("dropped").list.len() + pl.col("merged").list.len()
+        # All tokens of the sequence arrive at its first site.
+        length = arriving.max().over("trial_id", "task", "item_id")
+        return joined.with_columns(pl.col("tokens").list.head(length))
 
     def probe(self, name: str) -> pl.DataFrame:
         """The rows of a probe, with intervals.
@@ -418,26 +422,3 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         return html_of(self.markdown)
-
-
-def _plans_of(path: Path) -> list[tuple[Any, ...]]:
-    cell = json.loads(path.read_text(encoding="utf-8"))
-    shown = {item["item"]: item for item in cell["plan_items"]}
-    rows = []
-    for plan in cell["plans"]:
-        item = shown[plan["item"]]
-        rows.append(
-            (
-                cell["trial"]["trial_id"],
-                cell["task"],
-                cell["items"][plan["item"]]["item_id"],
-                plan["site"],
-                plan["kept"],
-                plan["dropped"],
-                [token for token, _ in plan["merged"]],
-                [into for _, into in plan["merged"]],
-                item["tokens"],
-                item["necessary"],
-            )
-        )
-    return rows

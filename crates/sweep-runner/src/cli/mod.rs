@@ -10,6 +10,7 @@ mod embedded;
 mod fetch;
 mod fit;
 mod host;
+mod items;
 mod laws;
 mod list;
 mod logits;
@@ -43,6 +44,7 @@ use device::DeviceArgs;
 pub use embedded::{Outcome, Planned, Problem, Request, plan, run};
 use host::RulesArgs;
 pub use host::{Host, WordsAndHint};
+use items::ItemsArgs;
 pub use model::{OpenModel, open_model};
 use run::RunCommand;
 use run_args::RunArgs;
@@ -144,6 +146,8 @@ enum Command {
     },
     /// Compare two rules item by item: two results folders, or two strategies of one
     Compare(CompareArgs),
+    /// Show items under two arms: text with its removed tokens struck out, and the log-likelihood of every choice
+    Items(ItemsArgs),
     /// List the strategies with source, formula and options
     Strategies,
     /// List the probes with what they ask, measure and cost
@@ -260,6 +264,7 @@ fn run_command(command: Command, host: Option<&Host>) -> Result<u8, Failure> {
             sweep::report(&folder, &ReportWishes { splice, complete, lm_eval_output })
         }
         Command::Compare(args) => compare::run(&args),
+        Command::Items(args) => items::run(args),
         Command::Strategies => list::strategies(),
         Command::Probes => list::probes(),
         Command::Models => list::models(),

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::catalog::{ModelFacts, PlannedTask};
 use super::claim::Claim;
 use super::items::ItemChoice;
+use super::record_plans::RecordPlans;
 use super::selector::Selector;
 
 /// An experiment file that was read, resolved and found possible.
@@ -52,6 +53,8 @@ pub struct Experiment {
     pub split: Split,
     /// Largest number of items per task.
     pub limit: Option<usize>,
+    /// Items whose plans are kept.
+    pub record_plans: RecordPlans,
     /// How benchmarks are asked.
     pub prompting: Prompting,
     /// Strategy that every other one is compared to.

@@ -20,6 +20,7 @@ mod node;
 mod parse;
 mod probes;
 mod random;
+mod record_plans;
 mod resolve;
 mod resolve_claim;
 mod resolve_tasks;
@@ -44,6 +45,8 @@ pub use claim::{Claim, Comparison, Entry, RowComparison};
 pub use error::{ConfigError, render_plain};
 pub use experiment::{Amount, Experiment, Override, ProbeVariant, Sample, Schedule, SchedulePoint, SiteAxis, Variant};
 pub use items::ItemChoice;
+pub use record_plans::RecordPlans;
+pub(crate) use record_plans::trim_to_lost;
 pub use selector::{Condition, Selector};
 pub(crate) use strategies::same_value;
 

@@ -75,6 +75,7 @@ impl WireExperiment {
             sample: self.sample.map(|sample| Sample { count: sample.count, seed: sample.seed }),
             split,
             limit: self.limit,
+            record_plans: self.record_plans,
             prompting: self.prompting,
             baseline,
             primary,

@@ -5,7 +5,7 @@ use evaluation::protocol::CONTEXT;
 use hint::Hint;
 
 use super::fake::{CATALOG, edited};
-use super::{Amount, SiteAxis, load, load_str};
+use super::{Amount, RecordPlans, SiteAxis, load, load_str};
 
 /// A snapshot without the long expression in its header.
 macro_rules! snapshot {
@@ -278,6 +278,19 @@ fn silence_means_the_documented_defaults() {
     assert_eq!(experiment.baseline, "dense");
     assert_eq!((experiment.seed, experiment.limit, experiment.upstream_batch_size), (0, None, 96));
     assert_eq!(experiment.schedules[0].amounts, [Amount::FlopsReduction(0.2)]);
+}
+
+#[test]
+fn plans_are_recorded_of_some_of_all_or_of_lost_items() {
+    let of = |text: &str| load_str("x", &edited(text), &CATALOG).map(|experiment| experiment.record_plans);
+    assert_eq!(of("").unwrap(), RecordPlans::First(20));
+    assert_eq!(of("record_plans: 4").unwrap(), RecordPlans::First(4));
+    assert_eq!(of("record_plans: all").unwrap(), RecordPlans::All);
+    assert_eq!(of("record_plans: lost").unwrap(), RecordPlans::Lost);
+    for wrong in ["record_plans: 3", "record_plans: some", "record_plans: [4]"] {
+        let error = of(wrong).unwrap_err().render();
+        assert!(error.contains("record_plans") && error.contains("help"), "{error}");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use reduction_strategies::spelling::nearest;
 
 use super::error::{Fault, Span};
 use super::node::{Fields, Located, Node, Value, unknown_key};
+use super::record_plans::RecordPlans;
 use super::wire_claim::WireClaim;
 use super::wire_selector::WireSelector;
 use super::wire_task::{WirePrimary, WireTask};
@@ -31,6 +32,7 @@ pub(super) struct WireExperiment {
     pub(super) sample: Option<WireSample>,
     pub(super) split: Option<Located<String>>,
     pub(super) limit: Option<usize>,
+    pub(super) record_plans: RecordPlans,
     pub(super) prompting: Prompting,
     pub(super) baseline: Option<Located<String>>,
     pub(super) primary: Option<WirePrimary>,
@@ -115,6 +117,7 @@ pub(super) const KEYS: &[&str] = &[
     "sample",
     "split",
     "limit",
+    "record_plans",
     "fewshot",
     "fewshot_seed",
     "max_length",
@@ -184,6 +187,7 @@ impl WireExperiment {
             sample: fields.get("sample").map(WireSample::read).transpose()?,
             split: fields.get("split").map(|node| node.text("`split`")).transpose()?,
             limit: fields.get("limit").map(|node| at_least_one(node, "`limit`")).transpose()?,
+            record_plans: fields.get("record_plans").map_or(Ok(RecordPlans::default()), RecordPlans::read)?,
             prompting: prompting(&fields)?,
             baseline: fields.get("baseline").map(|node| node.text("`baseline`")).transpose()?,
             primary: fields.get("primary").map(WirePrimary::read).transpose()?,

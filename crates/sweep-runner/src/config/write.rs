@@ -48,6 +48,7 @@ pub(super) fn to_yaml(experiment: &Experiment) -> String {
     yaml.optional("sample", experiment.sample.as_ref());
     yaml.key("split", &experiment.split);
     yaml.optional("limit", experiment.limit.as_ref());
+    yaml.raw("record_plans", &experiment.record_plans.written());
     yaml.key("fewshot", &experiment.prompting.fewshot);
     yaml.key("fewshot_seed", &experiment.prompting.fewshot_seed);
     yaml.key("max_length", &experiment.prompting.max_length);
@@ -75,7 +76,11 @@ struct Yaml(String);
 
 impl Yaml {
     fn key<T: Serialize>(&mut self, key: &str, value: &T) {
-        let _ = writeln!(self.0, "{key}: {}", json(value));
+        self.raw(key, &json(value));
+    }
+
+    fn raw(&mut self, key: &str, value: &str) {
+        let _ = writeln!(self.0, "{key}: {value}");
     }
 
     fn optional<T: Serialize>(&mut self, key: &str, value: Option<&T>) {
@@ -299,7 +304,7 @@ mod tests {
              claim: { expect: 'a: \"b\"', seen: 'all of it', share: most, decide: [{ lower: { strategy: top_k, importance: clip }, \
              higher: { strategy: utrc, q: [0, 1] }, margin: -1.5, quantity: loss }, { name: one, lower: { strategy: random }, \
              higher: { strategy: dense }, margin: 2 }] }\n\
-             sample: { count: 200, seed: 3 }\nsplit: held_out\nlimit: 7\nfewshot: 3\nfewshot_seed: 9\nmax_length: 512\nbaseline: dense\nseed: 5\nupstream_batch_size: 8",
+             sample: { count: 200, seed: 3 }\nsplit: held_out\nlimit: 7\nrecord_plans: lost\nfewshot: 3\nfewshot_seed: 9\nmax_length: 512\nbaseline: dense\nseed: 5\nupstream_batch_size: 8",
         );
         assert_round_trip(&load_str("x.yaml", &all, &CATALOG).unwrap_or_else(|error| panic!("{}", error.render())));
     }

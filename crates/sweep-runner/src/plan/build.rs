@@ -28,6 +28,7 @@ pub fn build(experiment: &Experiment, setting: &Setting, catalog: &dyn Catalog) 
         split: experiment.split,
         setting: setting.clone(),
         upstream_batch_size: experiment.upstream_batch_size,
+        record_plans: experiment.record_plans,
         models: experiment.models.clone(),
         tasks: experiment.tasks.clone(),
         trials: Vec::new(),

@@ -71,3 +71,17 @@ impl Estimate {
         Self { flops, seconds: flops / rate }
     }
 }
+
+/// Bytes of a position in a record: some digits and a comma.
+const BYTES_PER_POSITION: f64 = 4.5;
+
+/// Bytes that the plans of a cell take in its record, about: at each site of each recorded item, every token of the reduced sequence.
+pub(super) fn plan_bytes(trial: &PlannedTrial, task: &PlannedTask, items: usize) -> f64 {
+    let shares_context = protocol::find(&trial.key.protocol).is_some_and(|protocol| protocol.scope == Scope::Context);
+    let tokens = match (shares_context, task.kind) {
+        (true, Scoring::RunningText) => 0.5 * task.mean_context_tokens,
+        (true, Scoring::LogLikelihood) | (false, Scoring::RunningText) => task.mean_context_tokens,
+        (false, Scoring::LogLikelihood) => task.mean_context_tokens + task.mean_choice_tokens,
+    };
+    items as f64 * trial.key.sites.len() as f64 * tokens * BYTES_PER_POSITION
+}

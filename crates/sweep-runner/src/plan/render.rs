@@ -9,8 +9,9 @@ use records::schema::in_words;
 use reduction_strategies::options::OptionValue;
 use report::text::{number, terminal};
 
+use super::estimate::plan_bytes;
 use super::{Cell, Estimate, ExperimentPlan, PlannedTrial};
-use crate::config::Amount;
+use crate::config::{Amount, RecordPlans};
 
 /// Cells that share model, protocol, strategy and options.
 struct Group {
@@ -64,6 +65,7 @@ pub fn write_table(plan: &ExperimentPlan, out: &mut dyn Write) -> io::Result<()>
     if !plan.cells.is_empty() {
         let Estimate { flops, seconds } = plan.guards;
         writeln!(out, "guards      {} FLOPs, {} before the first cell", self::flops(flops), time(seconds))?;
+        write_recorded(plan, out)?;
         writeln!(out, "\n{}", table(plan).trim_fmt())?;
     }
     if plan.cells.iter().any(|cell| plan.trial_of(cell).key.keep_ratio.is_none()) {
@@ -81,6 +83,22 @@ pub fn write_table(plan: &ExperimentPlan, out: &mut dyn Write) -> io::Result<()>
         writeln!(out, "\nnote: {}", terminal(note))?;
     }
     Ok(())
+}
+
+/// Which plans will be recorded, and about how much they take on disk.
+fn write_recorded(plan: &ExperimentPlan, out: &mut dyn Write) -> io::Result<()> {
+    let bytes = |cell: &Cell| {
+        let task = plan.tasks.iter().find(|task| task.name == cell.task);
+        let items = cell.items.min(plan.record_plans.traced());
+        task.map_or(0.0, |task| plan_bytes(plan.trial_of(cell), task, items))
+    };
+    let bytes: f64 = plan.cells.iter().map(bytes).sum();
+    if bytes <= 0.0 {
+        return Ok(());
+    }
+    let (which, size) = (plan.record_plans.in_words(), size(bytes));
+    let about = if plan.record_plans == RecordPlans::Lost { "at most" } else { "about" };
+    writeln!(out, "records     with plans of {which} of each cell, {about} {size}")
 }
 
 /// A keep ratio that was solved for an achieved reduction.
@@ -400,6 +418,14 @@ fn flops(value: f64) -> String {
     match units.iter().find(|(size, _)| value >= *size) {
         Some((size, unit)) => format!("{:.1} {unit}", value / size),
         None => format!("{value:.0}"),
+    }
+}
+
+fn size(bytes: f64) -> String {
+    let units = [(1e9, "GB"), (1e6, "MB")];
+    match units.iter().find(|(size, _)| bytes >= *size) {
+        Some((size, unit)) => format!("{:.1} {unit}", bytes / size),
+        None => format!("{:.0} kB", (bytes / 1e3).max(1.0)),
     }
 }
 

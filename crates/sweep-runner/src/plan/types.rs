@@ -13,7 +13,7 @@ use reduction_strategies::registry::Strategy;
 use serde::Serialize;
 
 use super::{Estimate, ProbeCell, Request, ids};
-use crate::config::{Amount, ModelFacts, PlannedTask};
+use crate::config::{Amount, ModelFacts, PlannedTask, RecordPlans};
 
 /// Where a plan will run, as far as it can change results.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -56,6 +56,8 @@ pub struct ExperimentPlan {
     pub setting: Setting,
     /// Rows that the protocol `upstream` pads together.
     pub upstream_batch_size: usize,
+    /// Items of each cell whose plans are kept.
+    pub record_plans: RecordPlans,
     /// The models of the cells.
     pub models: Vec<ModelFacts>,
     /// The tasks of the cells.

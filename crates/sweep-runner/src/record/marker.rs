@@ -19,7 +19,7 @@ const TEXT: &str = "This folder holds results of `sweep run`, which writes and r
 const SHOWN: usize = 5;
 
 /// What a run and its report write at the top of a results folder; frames end in `.parquet` or are `trials.csv`.
-const OWN: [&str; 18] = [
+const OWN: [&str; 20] = [
     "calibrations",
     "cells",
     "experiment.yaml",
@@ -32,9 +32,11 @@ const OWN: [&str; 18] = [
     "plan.json",
     "probes",
     "probes.json",
+    "report.html",
     "report.md",
     "slurm",
     "tables",
+    "task-items",
     "trials.csv",
     "verdict.md",
     MARKER,

@@ -10,6 +10,7 @@ use records::check;
 use records::owner::Owner;
 use records::plan::{Cohort, PlanIndex};
 use records::schema::{CellRecord, Failure, Status as Ending};
+use records::task_items::{self, TaskItems};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -115,6 +116,14 @@ pub fn read(folder: &Path) -> Result<Option<Status>, StoreError> {
     }
     if let Err(why) = store.look_at_guards()? {
         damaged.insert(folder.join("guards.json").display().to_string(), why);
+    }
+    for cohort in &plan.cohorts {
+        let path = task_items::path(folder, &cohort.cohort_id);
+        if let Some(items) = whole::<TaskItems>(&path, &mut damaged)?
+            && let Err(why) = items.check(&cohort.model, &cohort.task)
+        {
+            damaged.insert(path.display().to_string(), why);
+        }
     }
     let mut cohort_of: Vec<Option<&Cohort>> = vec![None; plan.cells.len()];
     for cohort in &plan.cohorts {

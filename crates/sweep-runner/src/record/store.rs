@@ -6,6 +6,7 @@
 //!                      plan.json            what was asked: all cells in order, and the digests of what they depend on
 //!                      groups.json          how many groups of items each cohort of cells has
 //!                      guards.json          outcome of the guards
+//!                      task-items/<cohort>.json  what the items of a task say, once per model and task
 //!                      cells/<id>.json      one record per finished cell
 //!                      calibrations/<id>.json  thresholds that were found before a run
 //!                      parts/<group>.json   finished groups of cells that are not whole yet
@@ -24,8 +25,9 @@ use records::check;
 use records::files::{self, Durability};
 use records::guards::GuardRow;
 use records::identity::{self, Change};
-use records::plan::PlanIndex;
+use records::plan::{Cohort, PlanIndex};
 use records::schema::CellRecord;
+use records::task_items::{self, TaskItems};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -219,7 +221,7 @@ impl Store {
             });
         }
         marker::claim(folder, force)?;
-        for name in ["", "cells", "parts", "leases", "manifests", "tables", "figures"] {
+        for name in ["", "cells", "parts", "leases", "manifests", task_items::FOLDER, "tables", "figures"] {
             let path = folder.join(name);
             if !matches!(name, "tables" | "figures") {
                 fs::create_dir_all(&path).map_err(|error| io("create", &path, error))?;
@@ -359,6 +361,30 @@ impl Store {
     /// The file cannot be written.
     pub fn write_guards(&self, rows: &[GuardRow]) -> Result<(), StoreError> {
         self.write_json("guards.json", rows, Durability::Synced)
+    }
+
+    /// Whether the items of a cohort's task are recorded as text. A damaged file is moved away.
+    ///
+    /// # Errors
+    /// The file can neither be read nor moved.
+    pub fn has_task_items(&self, cohort: &Cohort) -> Result<bool, StoreError> {
+        let path = task_items::path(&self.folder, &cohort.cohort_id);
+        let Some(text) = aside::read_if_there(&path)? else { return Ok(false) };
+        let items = serde_json::from_slice::<TaskItems>(&text).map_err(|error| error.to_string());
+        match items.and_then(|items| items.check(&cohort.model, &cohort.task)) {
+            Ok(()) => Ok(true),
+            Err(why) => aside::move_away(&self.folder, &path, Aside::Damaged, &why).map(|()| false),
+        }
+    }
+
+    /// Writes the items of a task as text.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_task_items(&self, cohort_id: &str, items: &TaskItems) -> Result<(), StoreError> {
+        let path = task_items::path(&self.folder, cohort_id);
+        let text = serde_json::to_vec(items).map_err(|error| damaged(&path, error))?;
+        files::write(&path, &text, Durability::Plain).map_err(|error| io("write", &path, error))
     }
 
     /// Where all of it is.

@@ -5,7 +5,6 @@ use std::time::Instant;
 use evaluation::EvaluationError;
 
 use super::batch::BatchRows;
-use super::cell::RECORDED_PLANS;
 use super::recorder::{GroupOutcome, Recorder};
 use super::turn::Loaded;
 use super::{RunError, error, lost, memory};
@@ -14,6 +13,7 @@ use super::{RunError, error, lost, memory};
 pub(super) fn run(loaded: &Loaded<'_>, recorder: &mut Recorder<'_>) -> Result<(), RunError> {
     let ledger = recorder.ledger;
     let device = &loaded.model.placement().device;
+    let plans = ledger.plan.record_plans.traced();
     let batch = BatchRows::new(device.is_cpu());
     for group in &loaded.groups {
         if recorder.options.stop.requested().is_some() {
@@ -30,7 +30,7 @@ pub(super) fn run(loaded: &Loaded<'_>, recorder: &mut Recorder<'_>) -> Result<()
             }
             let started = Instant::now();
             let (span, reduction) = (cohort.spans[group.index].clone(), loaded.reduction(*cell));
-            let result = batch.evaluate(loaded.model, layout, span, &reduction, RECORDED_PLANS);
+            let result = batch.evaluate(loaded.model, layout, span, &reduction, plans);
             if result.as_ref().is_err_and(EvaluationError::is_stop) {
                 return Ok(());
             }

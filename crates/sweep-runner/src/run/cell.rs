@@ -7,15 +7,13 @@ use evaluation::protocol::{self, Scope};
 use evaluation::tasks::Task;
 use evaluation::{Evaluation, Reduction, Scoring};
 use records::schema::{
-    CellRecord, CostRecord, Failure, ItemRecord, MetricRecord, PlanItem, PlanRecord, SCHEMA_VERSION, SiteRecord, Status,
+    CellRecord, CostRecord, FIRST_PLANS, Failure, ItemRecord, MetricRecord, PlanItem, PlanRecord, SCHEMA_VERSION,
+    SiteRecord, Status,
 };
 
 use crate::config::{Experiment, ModelFacts};
 use crate::library::Library;
 use crate::plan::{Cell, PlannedTrial};
-
-/// Items per cell whose plans are recorded: enough for token maps and overlaps, little beside the scores.
-pub(super) const RECORDED_PLANS: usize = 4;
 
 /// How a trial is scored: its protocol with the settings of the experiment.
 pub(crate) fn scoring(experiment: &Experiment, name: &str) -> Scoring {
@@ -148,10 +146,10 @@ fn empty(trial: &PlannedTrial, cell: &Cell, truncated: usize) -> CellRecord {
     }
 }
 
-/// Tokens of the items whose plans are recorded: the first context, and its first continuation where the protocol
-/// reduces that too.
+/// Tokens of the first items whose plans are recorded: the first context, and its first continuation where the protocol
+/// reduces that too. Those of the others are in the items of the task.
 fn plan_items(record: &CellRecord, task: &Task, library: &Library) -> Vec<PlanItem> {
-    let items: BTreeSet<usize> = record.plans.iter().map(|plan| plan.item).collect();
+    let items: BTreeSet<usize> = record.plans.iter().map(|plan| plan.item).filter(|item| *item < FIRST_PLANS).collect();
     items
         .into_iter()
         .map(|index| {

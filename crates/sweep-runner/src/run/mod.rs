@@ -24,6 +24,7 @@ mod recorder;
 mod shard;
 mod shared;
 mod signals;
+mod task_items;
 mod tasks;
 mod turn;
 mod wait;
@@ -145,12 +146,13 @@ pub fn run(
         unfinished: 0,
         sharing: None,
     };
-    if missing == 0 && guards.missing_models().next().is_none() {
+    if missing == 0 && guards.missing_models().next().is_none() && !task_items::are_missing(plan, &store)? {
         return Ok(summary);
     }
     let progress = Progress::start(missing, summary.reused, options.quiet);
     let mut tasks = Tasks::default();
     let (cohorts, unfit) = groups::cohorts(experiment, plan, library, &mut tasks)?;
+    task_items::write(&cohorts, &tasks, library, &store)?;
     // Nothing is left to guard of a model that no task fits.
     let idle = (0..plan.models.len()).filter(|model| cohorts.iter().all(|cohort| cohort.model != *model));
     idle.for_each(|model| guards.drop_model(model));

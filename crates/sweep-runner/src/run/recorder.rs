@@ -15,6 +15,7 @@ use super::ledger::{HeldGroup, Ledger};
 use super::progress::Progress;
 use super::tasks::Tasks;
 use super::{RunError, RunOptions};
+use crate::config::{self, RecordPlans};
 use crate::library::Library;
 use crate::record::aside::Aside;
 use crate::record::manifest::Manifest;
@@ -156,7 +157,28 @@ impl Recorder<'_> {
                 }
             })
         };
-        Ok(cells.iter().filter_map(record).collect())
+        let mut records: Vec<CellRecord> = cells.iter().filter_map(record).collect();
+        self.trim_plans(cohort, &mut records)?;
+        Ok(records)
+    }
+
+    /// Removes the plans that were not asked for. Which items a cell loses, its baseline decides, recorded now or before.
+    fn trim_plans(&self, cohort: usize, records: &mut [CellRecord]) -> Result<(), RunError> {
+        let plan = self.ledger.plan;
+        if plan.record_plans != RecordPlans::Lost {
+            return Ok(());
+        }
+        let is_baseline = |cell: &&usize| plan.trial_of(&plan.cells[**cell]).key.strategy == plan.baseline;
+        let baseline = self.ledger.cohorts[cohort].planned.cells.iter().find(is_baseline);
+        let baseline = match baseline.map(|cell| &plan.cells[*cell].cell_id) {
+            Some(id) => match records.iter().find(|record| record.cell_id == *id) {
+                Some(record) => Some(record.clone()),
+                None => self.ledger.store.look(id)?.and_then(Result::ok),
+            },
+            None => None,
+        };
+        records.iter_mut().for_each(|record| config::trim_to_lost(record, baseline.as_ref()));
+        Ok(())
     }
 
     fn failure(&self, cell: usize, failure: Failure, tasks: &Tasks) -> Option<CellRecord> {

@@ -6,7 +6,6 @@ use std::sync::{Mutex, PoisonError};
 
 use evaluation::executor::{CellRequest, Event, ExecutorSettings, evaluate_jobs};
 
-use super::cell::RECORDED_PLANS;
 use super::ledger::HeldGroup;
 use super::recorder::{GroupOutcome, Recorder};
 use super::turn::Loaded;
@@ -34,7 +33,7 @@ pub(super) fn run(loaded: &Loaded<'_>, recorder: &mut Recorder<'_>) -> Result<()
     let memory_bytes = options.memory_bytes.unwrap_or_else(|| memory::default_budget(device));
     let settings = ExecutorSettings {
         max_tokens: if device.is_cpu() { MAX_TOKENS } else { GPU_ROWS },
-        recorded_plans: RECORDED_PLANS,
+        recorded_plans: ledger.plan.record_plans.traced(),
         memory_bytes,
         // One worker per core: each computes for itself, and none waits for another one inside an operation. A GPU has one queue of
         // work, which a second worker fills while the first one plans on the host.
