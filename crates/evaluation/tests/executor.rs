@@ -101,6 +101,12 @@ fn a_hybrid_runs_every_strategy_and_shares_as_the_others_do() {
     assert_eq!(late, early);
 }
 
+/// Embeddings of the tokens go the way of their rows: through plans, forks and packed calls.
+#[test]
+fn a_model_that_reads_embeddings_shares_as_the_others_do() {
+    compare("zamba2", &[0.9, 0.7], settings(256, 2));
+}
+
 /// Prunes from the front, except in item 1, where it fails.
 #[derive(Debug)]
 struct FailsOnItemOne;

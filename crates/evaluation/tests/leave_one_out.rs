@@ -29,8 +29,7 @@ fn run(
 /// Log-probabilities after the last of `rows`, which pass the layers after the site at `positions`.
 fn outcome(model: &LanguageModel, arriving: &Activations, rows: &[u32], positions: &[u32]) -> Vec<f64> {
     let index = Tensor::new(rows, arriving.hidden.device()).unwrap();
-    let select = |x: &Tensor| x.index_select(&index, 0).unwrap();
-    let start = Activations { hidden: select(&arriving.hidden), residual: arriving.residual.as_ref().map(select) };
+    let start = arriving.map(|x| x.index_select(&index, 0)).unwrap();
     let end = run(model, SITE + 1..model.config().n_layer(), start, positions);
     let logits = model.head(&end, &[rows.len() as u32 - 1]).unwrap();
     let logits: Vec<f64> = logits.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f64::from).collect();

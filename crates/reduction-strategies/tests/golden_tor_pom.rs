@@ -100,7 +100,7 @@ impl Case {
     /// The batch as it leaves layer 12.
     fn with_site<R>(&self, tokens: &TokenTable, f: impl FnOnce(&SiteStream<'_>) -> R) -> R {
         let residual = Some(self.tensor(&self.residual));
-        let activations = Activations { hidden: self.tensor(&self.hidden), residual };
+        let activations = Activations { hidden: self.tensor(&self.hidden), residual, embeddings: None };
         f(&SiteStream::new(12, tokens, &self.segments(), &activations, &Signals::default()).unwrap())
     }
 

@@ -38,6 +38,9 @@ pub enum ModelError {
     /// Factors of step sizes for a layer without a recurrence.
     #[error("a Transformer has no scan whose steps could last longer")]
     NoScan,
+    /// Activations without the embeddings of their rows, for a layer that reads them.
+    #[error("the layer reads the embeddings of the tokens, and the activations hold none")]
+    NoEmbeddings,
     /// A layer that the model does not have.
     #[error("layer {layer} is beyond the model: it has {n_layer} layers")]
     Layer {
@@ -72,6 +75,9 @@ impl Hint for ModelError {
             Self::Layer { .. } => Some("layers are 0-based".to_owned()),
             Self::State { .. } => Some("a state continues in the model that it was taken from".to_owned()),
             Self::Segment { .. } => Some("segments are 0-based".to_owned()),
+            Self::NoEmbeddings => {
+                Some("begin with `LanguageModel::embed`, and treat all tensors of `Activations` alike".to_owned())
+            }
             Self::NoScan => Some("leave rules that set times, such as state_merge, to the Mambas".to_owned()),
             Self::Time { .. } => Some("one `RowTime` per row of the stream; `RowTime::ONE` changes nothing".to_owned()),
             Self::Stopped | Self::Kernel(_) | Self::Candle(_) => None,

@@ -46,6 +46,7 @@ mod time;
 pub use block::{
     AttentionConfig, GatedWeights, GqaConfig, GqaFactors, InnerNorms, LayerConfig, Mamba2Config, Mamba2Factors,
     MambaConfig, MhaConfig, MixerConfig, MlpActivation, MlpConfig, MlpLayerConfig, NormKind, Residual,
+    SharedBlockConfig,
 };
 pub use checkpoint::{Checkpoint, CheckpointError, Weights};
 pub use config::{ConfigError, ModelConfig};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use candle_core::{DType, Tensor};
 use ssm_kernels::{Placement, Segments, ops};
 
-use crate::block::{Layer, Norm};
+use crate::block::{Layer, LayerConfig, Norm, SharedBlocks};
 use crate::config::ModelConfig;
 use crate::config::sizes::is_one;
 use crate::error::ModelError;
@@ -54,12 +54,12 @@ impl LanguageModel {
         let mut weights = Loader::new(weights, placement);
         let ModelConfig { d_model, vocab_size, norm_eps, final_norm, naming, .. } = *config;
         let embedding = weights.matrix(naming.embedding, &[vocab_size, d_model])?;
-        let layers = config
-            .layers
-            .iter()
-            .enumerate()
-            .map(|(index, layer)| layer.load(d_model, norm_eps, naming, &mut weights, &config.layer_prefix(index)))
-            .collect::<Result<_, ModelError>>()?;
+        let mut blocks = SharedBlocks::new();
+        let load = |(index, layer): (usize, &LayerConfig)| {
+            let prefix = |index| config.layer_prefix(index);
+            layer.load(d_model, norm_eps, naming, &mut weights, index, prefix, &mut blocks)
+        };
+        let layers = config.layers.iter().enumerate().map(load).collect::<Result<_, ModelError>>()?;
         let final_norm =
             final_norm.load_scaled(d_model, norm_eps, &mut weights, naming.final_norm, config.logit_factor)?;
         let lm_head = if config.tie_embeddings {
@@ -117,7 +117,8 @@ impl LanguageModel {
         let hidden = ops::gather_rows(&self.embedding, tokens)?;
         let factor = self.config.embedding_factor;
         let hidden = if is_one(factor) { hidden } else { (hidden * factor)? };
-        Ok(Activations { hidden, residual: None })
+        let embeddings = self.config.reads_embeddings().then(|| hidden.to_dtype(DType::F32)).transpose()?;
+        Ok(Activations { hidden, residual: None, embeddings })
     }
 
     /// Runs block `index` over a packed stream.

@@ -17,6 +17,26 @@ pub struct Activations {
     pub hidden: Tensor,
     /// `[tokens, d_model]`, float32: the residual stream; none before the first block.
     pub residual: Option<Tensor>,
+    /// `[tokens, d_model]`, float32: the embeddings of the tokens, where a layer of the model reads them (Zamba2).
+    ///
+    /// They are the first term of the residual stream, so what happens to rows of that stream happens to them: a row that is removed is
+    /// removed here, and rows are merged with the weights of the residual stream. A merge before the first layer then gives the row that an
+    /// embedding with the merged values would have given.
+    pub embeddings: Option<Tensor>,
+}
+
+impl Activations {
+    /// Every tensor changed in the same way, such as by taking some of its rows.
+    ///
+    /// # Errors
+    /// Those of `change`.
+    pub fn map<E>(&self, mut change: impl FnMut(&Tensor) -> Result<Tensor, E>) -> Result<Self, E> {
+        Ok(Self {
+            hidden: change(&self.hidden)?,
+            residual: self.residual.as_ref().map(&mut change).transpose()?,
+            embeddings: self.embeddings.as_ref().map(&mut change).transpose()?,
+        })
+    }
 }
 
 /// What a driver asks of a layer besides its output.

@@ -436,7 +436,7 @@ fn configs_of_transformers() {
             r#"{{"model_type": "mamba", "hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 8, "state_size": 4, {more}}}"#
         ))
     };
-    assert_snapshot!(config_refusal(r#"{"model_type": "llama"}"#), @r#"`model_type` = "llama" is not supported; supported: "mamba", "mamba2", "falcon_mamba", "gpt_neox", "granitemoehybrid", "bamba", "nemotron_h", "falcon_h1", "jamba""#);
+    assert_snapshot!(config_refusal(r#"{"model_type": "llama"}"#), @r#"`model_type` = "llama" is not supported; supported: "mamba", "mamba2", "falcon_mamba", "gpt_neox", "granitemoehybrid", "bamba", "nemotron_h", "falcon_h1", "jamba", "zamba2""#);
     assert_snapshot!(config_refusal(r#"{"model_type": "mamba"}"#), @"`hidden_size` is missing");
     assert_snapshot!(with(r#""use_bias": true"#), @"`use_bias` = true is not supported; supported: false (no bias in the projections)");
     assert_snapshot!(with(r#""hidden_act": "gelu""#), @r#"`hidden_act` = "gelu" is not supported; supported: "silu""#);
@@ -533,7 +533,7 @@ fn a_published_pythia() {
     )
     .unwrap();
     assert_eq!((config.n_layer(), config.tie_embeddings, config.parameters()), (6, false, 70_426_624));
-    assert_snapshot!(format!("{:?}", config.layers[0]), @"LayerConfig { norm: Layer, mixer: Attention(AttentionConfig { heads: 8, rotary_dim: 16, rotary_base: 10000.0, bias: true }), beside: None, mlp: Some(MlpConfig { width: 2048, activation: Gelu(Exact), residual: Parallel, gate_factor: 1.0, output_factor: 1.0 }) }");
+    assert_snapshot!(format!("{:?}", config.layers[0]), @"LayerConfig { norm: Layer, mixer: Attention(AttentionConfig { heads: 8, rotary_dim: 16, rotary_base: 10000.0, bias: true }), beside: None, shared: None, mlp: Some(MlpConfig { width: 2048, activation: Gelu(Exact), residual: Parallel, gate_factor: 1.0, output_factor: 1.0 }) }");
 }
 
 #[test]
@@ -546,5 +546,5 @@ fn upstream_defaults() {
     let mamba2 = ModelConfig::from_json(text).unwrap();
     let in_proj = mamba2.weights().into_iter().find(|weight| weight.name.ends_with("in_proj.weight")).unwrap();
     assert_eq!((mamba2.vocab_size, mamba2.layers[0].dt_width(768), in_proj.shape), (50288, 24, vec![3352, 768]));
-    assert_snapshot!(format!("{:?}", mamba2.layers[0].mixer), @"Mamba2(Mamba2Config { d_state: 128, d_conv: 4, d_inner: 1536, headdim: 64, ngroups: 1, norm_groups: 1, norm_before_gate: false, norm: true, dt_limit: (0.0, inf), conv_bias: true, in_bias: false, out_bias: false, factors: Mamba2Factors { input: 1.0, projected: [1.0, 1.0, 1.0, 1.0, 1.0], output: 1.0 } })");
+    assert_snapshot!(format!("{:?}", mamba2.layers[0].mixer), @"Mamba2(Mamba2Config { d_state: 128, d_conv: 4, d_inner: 1536, headdim: 64, ngroups: 1, norm_groups: 1, norm_before_gate: false, norm: true, norm_eps: None, dt_limit: (0.0, inf), conv_bias: true, in_bias: false, out_bias: false, factors: Mamba2Factors { input: 1.0, projected: [1.0, 1.0, 1.0, 1.0, 1.0], output: 1.0 } })");
 }

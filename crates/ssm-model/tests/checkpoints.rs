@@ -55,6 +55,43 @@ fn checkpoints_of_transformers_hold_what_their_configs_imply() {
     }
 }
 
+/// A file may hold a block for each layer that uses it. A copy must equal the block.
+#[test]
+fn a_shared_block_may_be_stored_for_every_layer_that_uses_it() {
+    let folder = only("zamba2_adapters", "model.safetensors");
+    let path = folder.path().join("model.safetensors");
+    let digest = || Checkpoint::open(folder.path()).unwrap().digest().unwrap();
+    let once = digest();
+    let mut tensors = candle_core::safetensors::load(&path, &candle_core::Device::Cpu).unwrap();
+    // Layers 1 and 4 share the first of two blocks.
+    let copies: Vec<_> = tensors
+        .iter()
+        .filter_map(|(name, tensor)| {
+            let part = name.strip_prefix("model.layers.1.shared_transformer.")?;
+            Some((format!("model.layers.4.shared_transformer.{part}"), tensor.clone()))
+        })
+        .collect();
+    tensors.extend(copies);
+    candle_core::safetensors::save(&tensors, &path).unwrap();
+    takes_everything(Checkpoint::open(folder.path()).unwrap());
+    assert_eq!(once, digest(), "the same model");
+
+    let name = "model.layers.4.shared_transformer.self_attn.o_proj.weight";
+    tensors.insert(name.into(), (&tensors[name] * 2.0).unwrap());
+    candle_core::safetensors::save(&tensors, &path).unwrap();
+    let Checkpoint { config, mut weights, .. } = Checkpoint::open(folder.path()).unwrap();
+    for spec in config.weights() {
+        weights.take(&spec.name, &spec.shape).unwrap();
+    }
+    let error = weights.finish().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`model.layers.4.shared_transformer.self_attn.o_proj.weight` differs from \
+         `model.layers.1.shared_transformer.self_attn.o_proj.weight`, which it is a copy of"
+    );
+    assert_eq!(error.label(), "parts that do not fit");
+}
+
 #[test]
 fn dialects_say_the_same_about_a_model() {
     for model in ["mamba1", "mamba2_g1", "mamba2_g2"] {

@@ -44,6 +44,11 @@ fn every_spelling_of_the_kinds_of_layers_is_read() {
     assert_eq!(kinds(&read("bamba", &[])), ["Mamba-2", "attention", "Mamba-2"]);
     assert_eq!(kinds(&read("jamba_dense", &[])), ["Mamba", "attention", "Mamba", "Mamba"]);
     assert_eq!(kinds(&read("falcon_h1", &[])), ["Mamba-2 + attention"; 3]);
+    let older = [("layers_block_type", serde_json::json!(["mamba", "hybrid", "mamba", "hybrid", "hybrid"]))];
+    let zamba2 = read("zamba2_rope", &[]);
+    let both = "Mamba-2 + attention";
+    assert_eq!(kinds(&zamba2), ["Mamba-2", both, "Mamba-2", both, both]);
+    assert_eq!(zamba2, read("zamba2_rope", &older));
 }
 
 #[test]
@@ -51,6 +56,7 @@ fn positions_matter_where_heads_turn() {
     assert!(!read("granite_hybrid_nope", &[]).uses_positions() && read("granite_hybrid_rope", &[]).uses_positions());
     assert!(!read("nemotron_h", &[]).uses_positions() && !read("jamba_dense", &[]).uses_positions());
     assert!(read("bamba", &[]).uses_positions() && read("falcon_h1", &[]).uses_positions());
+    assert!(read("zamba2_rope", &[]).uses_positions() && !read("zamba2_adapters", &[]).uses_positions());
 }
 
 /// Two FLOPs for each weight of a product, and attention beside a scan in the same layer.
@@ -70,6 +76,28 @@ fn costs_are_those_of_all_parts() {
     assert_eq!(config.layers[0].attention_flops_per_pair(32), 4 * 32);
 }
 
+/// Layers share a block: its weights are there once, its FLOPs in every layer that uses it.
+#[test]
+fn a_shared_block_is_stored_once_and_computed_at_every_use() {
+    let config = read("zamba2_adapters", &[]);
+    let sizes = |prefix: &str| {
+        let weights = config.weights();
+        let of = weights.iter().filter(|weight| weight.name.starts_with(prefix) && weight.shape.len() == 2);
+        of.map(|weight| weight.shape.iter().product::<usize>()).sum::<usize>()
+    };
+    // Queries, keys and values read twice the width; the adapters of one use, of rank 4.
+    let (projections, mlp) = (3 * 64 * 64 + 64 * 32, 3 * 32 * 40);
+    let adapters = 3 * 4 * (64 + 64) + 4 * (32 + 80);
+    assert_eq!(sizes("model.layers.1.shared_transformer"), projections + mlp + 2 * adapters);
+    assert_eq!(sizes("model.layers.3.shared_transformer"), projections + mlp + adapters);
+    assert_eq!(sizes("model.layers.4.shared_transformer"), 0);
+    let own = |layer: usize| config.layers[layer].flops_per_token(32) - config.layers[0].flops_per_token(32);
+    assert_eq!(own(1), 2 * (projections + mlp + adapters + 32 * 32) as u64);
+    assert_eq!((own(3), own(4)), (own(1), own(1)));
+    let pairs = |layer: usize| config.layers[layer].attention_flops_per_pair(32);
+    assert_eq!((pairs(0), pairs(1), pairs(4)), (0, 4 * 64, 4 * 64));
+}
+
 #[test]
 fn what_is_not_built_is_refused_by_name() {
     let experts = [("num_local_experts", 8.into())];
@@ -84,10 +112,6 @@ fn what_is_not_built_is_refused_by_name() {
     "#);
     assert_snapshot!(refusal("jamba_dense", &[("num_experts", 16.into())]), @r#"
     unsupported model: `num_experts` = 16 is not supported; supported: dense MLPs (which experts a token takes depends on a router, which is not implemented)
-    hint: this model computes something that is not implemented here
-    "#);
-    assert_snapshot!(refusal("bamba", &[("model_type", "zamba2".into())]), @r#"
-    unsupported model: `model_type` = "zamba2" is not supported; supported: hybrids whose layers read the residual stream alone (a shared block of Zamba2 also reads the embeddings of the tokens, which a reduced stream does not carry)
     hint: this model computes something that is not implemented here
     "#);
     assert_snapshot!(refusal("nemotron_h", &[("sliding_window", 128.into())]), @r#"
@@ -109,7 +133,7 @@ fn settings_that_do_not_fit_are_refused_by_name() {
     "#);
     let unknown = [("layer_types", serde_json::json!(["mamba", "conv", "mamba", "attention"]))];
     assert_snapshot!(refusal("granite_hybrid_nope", &unknown), @r#"
-    unsupported model: `layer_types` = "conv" is not supported; supported: "mamba" (or "linear_attention"), "attention" (or "full_attention"), "mlp"
+    unsupported model: `layer_types` = "conv" is not supported; supported: "mamba" (or "linear_attention"), "attention" (or "full_attention")
     hint: this model computes something that is not implemented here
     "#);
     assert_snapshot!(refusal("bamba", &[("attn_layer_indices", serde_json::json!([1, 3]))]), @r#"

@@ -8,7 +8,9 @@ use common::{HYBRIDS, TRANSFORMERS, bits, golden, hybrid, largest_difference, lo
 use hint::Hint;
 use ssm_kernels::Segments;
 use ssm_model::catalog::{Published, published};
-use ssm_model::{KeyValueCache, LanguageModel, LayerRequest, LayerState, ModelError, Placement, RandomWeights};
+use ssm_model::{
+    Activations, KeyValueCache, LanguageModel, LayerRequest, LayerState, ModelError, Placement, RandomWeights, RowTime,
+};
 
 const MODELS: [&str; 3] = ["mamba-world", "mamba2-world", "neox-world"];
 
@@ -95,6 +97,55 @@ fn a_child_continues_its_parent() {
         assert!(bits(&first) == bits(&stored), "{name}: stored state");
         let difference = largest_difference(&want.narrow(0, 70, 20).unwrap(), &first);
         assert!(difference < 2e-4, "{name}: {difference}");
+    }
+}
+
+/// Rows are removed after a layer: whatever a later layer reads of a row besides the stream is removed with it.
+#[test]
+fn the_rows_of_one_sequence_go_on_as_that_sequence_alone() {
+    for (name, model) in models() {
+        let (first, second) = (tokens(&model, 5, 9), tokens(&model, 6, 20));
+        let (alone, _) = logits(&model, &second, &Segments::independent(&[20]), None);
+        let both = Segments::independent(&[9, 20]);
+        let layer = |layer, activations: &Activations, segments: &Segments| {
+            model.layer(layer, activations, segments, LayerRequest::default()).unwrap().activations
+        };
+        let activations = layer(0, &model.embed(&[first, second].concat()).unwrap(), &both);
+        let mut activations = activations.map(|tensor| tensor.narrow(0, 9, 20)?.contiguous()).unwrap();
+        for index in 1..model.config().n_layer() {
+            activations = layer(index, &activations, &Segments::independent(&[20]));
+        }
+        let rows: Vec<u32> = (0..20).collect();
+        assert!(bits(&model.head(&activations, &rows).unwrap()) == bits(&alone), "{name}");
+        assert_eq!(activations.embeddings.is_some(), name.starts_with("zamba2"), "{name}");
+    }
+}
+
+#[test]
+fn a_layer_that_reads_embeddings_says_so_where_there_are_none() {
+    let model = open(&golden("zamba2_rope").dialects[0].1);
+    let activations = Activations { embeddings: None, ..model.embed(&[3, 4]).unwrap() };
+    let error = model.layer(1, &activations, &Segments::independent(&[2]), LayerRequest::default()).err().unwrap();
+    assert_eq!(
+        format!("{error}: {}", error.hint().unwrap()),
+        "the layer reads the embeddings of the tokens, and the activations hold none: begin with `LanguageModel::embed`, and treat all tensors of \
+         `Activations` alike"
+    );
+}
+
+/// Where a layer has a scan and attention, factors of step sizes concern the scan.
+#[test]
+fn rows_last_longer_in_layers_of_two_kinds() {
+    for (name, index) in [("falcon_h1", 0), ("zamba2_adapters", 1)] {
+        let model = open(&golden(name).dialects[0].1);
+        let (activations, segments) = (model.embed(&tokens(&model, 4, 12)).unwrap(), Segments::independent(&[12]));
+        let hidden = |time: Option<&[RowTime]>| {
+            let request = LayerRequest { time, ..LayerRequest::default() };
+            model.layer(index, &activations, &segments, request).unwrap().activations.hidden
+        };
+        let (plain, ones) = (hidden(None), hidden(Some(&[RowTime::ONE; 12])));
+        assert!(bits(&plain) == bits(&ones), "{name}");
+        assert!(largest_difference(&plain, &hidden(Some(&[RowTime { decay: 3.0, write: 2.0 }; 12]))) > 1e-3, "{name}");
     }
 }
 

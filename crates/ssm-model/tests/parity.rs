@@ -6,7 +6,7 @@ mod common;
 use candle_core::Tensor;
 use common::{GOLDEN, Golden, HYBRIDS, NEOX, TRANSFORMERS, golden, largest_difference, logits, open, trained};
 use ssm_kernels::Segments;
-use ssm_model::{Activations, Checkpoint, LanguageModel, LayerRequest, MixerConfig, Placement, Signal, SignalSet};
+use ssm_model::{Checkpoint, LanguageModel, LayerRequest, MixerConfig, Placement, Signal, SignalSet};
 
 /// Both rows of a fixture as one packed stream.
 fn packed(tokens: &Tensor) -> (Vec<u32>, Segments) {
@@ -192,10 +192,7 @@ fn golden_transformers_go_on_with_fewer_rows() {
             let segments = Segments::independent(&[tokens.len()]);
             let whole = model.layer(0, &activations, &segments, LayerRequest::default()).unwrap().activations;
             let index = Tensor::new(kept.as_slice(), whole.hidden.device()).unwrap();
-            let mut activations = Activations {
-                hidden: whole.hidden.index_select(&index, 0).unwrap(),
-                residual: whole.residual.map(|residual| residual.index_select(&index, 0).unwrap()),
-            };
+            let mut activations = whole.map(|tensor| tensor.index_select(&index, 0)).unwrap();
             let segments = Segments::independent(&[kept.len()]);
             for layer in 1..model.config().n_layer() {
                 let request = LayerRequest { positions, ..LayerRequest::default() };

@@ -98,10 +98,9 @@ where
     }
 }
 
-/// Rows of both branches.
+/// Rows of a stream.
 pub(super) fn rows_of(activations: &Activations, rows: &[u32]) -> Result<Activations, EvaluationError> {
-    let residual = activations.residual.as_ref().map(|residual| gather_rows(residual, rows)).transpose()?;
-    Ok(Activations { hidden: gather_rows(&activations.hidden, rows)?, residual })
+    Ok(activations.map(|tensor| gather_rows(tensor, rows))?)
 }
 
 /// The residual stream that the next block reads: residual plus hidden states, in host memory.

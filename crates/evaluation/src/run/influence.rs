@@ -171,9 +171,7 @@ mod tests {
         assert!(influence[..8].iter().all(|value| *value == 0.0) && influence[19] == 0.0);
         let outcome = |rows: &[u32]| {
             let index = Tensor::new(rows, &Device::Cpu).unwrap();
-            let select = |x: &Tensor| x.index_select(&index, 0).unwrap();
-            let residual = activations.residual.as_ref().map(select);
-            let start = Activations { hidden: select(&activations.hidden), residual };
+            let start = activations.map(|tensor| tensor.index_select(&index, 0)).unwrap();
             let end = up_to(&model, layer + 1..n_layer, start, &Segments::independent(&[rows.len()]));
             let logits = model.head(&end, &[rows.len() as u32 - 1]).unwrap();
             log_softmax(&logits.flatten_all().unwrap().to_vec1::<f32>().unwrap())

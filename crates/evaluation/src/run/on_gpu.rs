@@ -155,9 +155,13 @@ pub(super) fn forward(
         run_layers(model, stream, 0..model.config().n_layer(), &mut driver)?;
     if let Some(rows) = gather {
         // The last layer was a site: no later layer gathers its rows.
-        let residual =
-            activations.residual.as_ref().map(|residual| rows.apply(residual, &rows.residual)).transpose()?;
-        activations = Activations { hidden: rows.apply(&activations.hidden, &rows.hidden)?, residual };
+        let Activations { hidden, residual, embeddings } = &activations;
+        let apply = |tensor: &Tensor| rows.apply(tensor, &rows.residual);
+        activations = Activations {
+            hidden: rows.apply(hidden, &rows.hidden)?,
+            residual: residual.as_ref().map(apply).transpose()?,
+            embeddings: embeddings.as_ref().map(apply).transpose()?,
+        };
     }
     let GpuDriver { tokens, sites, token_layers, token_pairs, block_flops, .. } = driver;
     Ok(Queued { activations, segments, protected: tokens.protected, sites, token_layers, token_pairs, block_flops })

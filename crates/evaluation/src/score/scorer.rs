@@ -95,7 +95,7 @@ mod tests {
         let hidden = Tensor::zeros((8, 1), DType::F32, &Device::Cpu).unwrap();
         let query = query();
         let readings: Vec<_> = readings.iter().map(|reading| (&query, *reading)).collect();
-        score(Scorer::Oracle, 8, &Activations { hidden, residual: None }, &readings).unwrap()
+        score(Scorer::Oracle, 8, &Activations { hidden, residual: None, embeddings: None }, &readings).unwrap()
     }
 
     #[test]

@@ -20,9 +20,15 @@ const HYBRID: &str = r#"{"d_model": 48, "n_layer": 8, "vocab_size": 1104, "d_int
     "ssm_cfg": {"layer": "Mamba2", "d_state": 16, "headdim": 16}, "attn_layer_idx": [3, 4, 6],
     "attn_cfg": {"causal": true, "d_conv": 4, "num_heads": 4, "num_heads_kv": 2, "rotary_emb_dim": 8}}"#;
 
+/// A small Zamba2 of random weights, with sites at layers 2, 4 and 6: before, at and after a use of a shared block.
+const ZAMBA2: &str = r#"{"model_type": "zamba2", "hidden_size": 48, "num_hidden_layers": 8, "vocab_size": 1104,
+    "layers_block_type": ["mamba", "hybrid", "mamba", "hybrid", "hybrid", "mamba", "mamba", "hybrid"], "num_mem_blocks": 2,
+    "use_mem_rope": true, "use_shared_attention_adapter": true, "adapter_rank": 8, "intermediate_size": 64, "num_attention_heads": 4,
+    "mamba_d_state": 16, "n_mamba_heads": 6}"#;
+
 pub(crate) fn model(name: &str) -> LanguageModel {
-    if name == "hybrid" {
-        let config = ModelConfig::from_json(HYBRID).unwrap();
+    if let Some((_, text)) = [("hybrid", HYBRID), ("zamba2", ZAMBA2)].iter().find(|(known, _)| *known == name) {
+        let config = ModelConfig::from_json(text).unwrap();
         return LanguageModel::load(&config, &mut RandomWeights { seed: 7 }, &Placement::cpu()).unwrap();
     }
     let checkpoint = match shipped::find(name) {

@@ -233,7 +233,17 @@ impl Stream {
     #[must_use]
     pub fn site(&self) -> SiteStream<'_> {
         let Self { table, segments, hidden, residual, signals } = self;
-        SiteStream { layer: 3, tokens: table, segments, hidden, residual, signals, memos: &[], stop: Stop::default() }
+        SiteStream {
+            layer: 3,
+            tokens: table,
+            segments,
+            hidden,
+            residual,
+            embeddings: None,
+            signals,
+            memos: &[],
+            stop: Stop::default(),
+        }
     }
 }
 

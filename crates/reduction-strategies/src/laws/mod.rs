@@ -189,7 +189,7 @@ fn check_values(case: &Case<'_>, sequence: &Sequence, keep_ratio: f64, plan: &Pl
     case.hold(Law::Neighbours, site.plans == [Some(plan.clone())], || {
         "packed, the plan is another one than alone".to_owned()
     })?;
-    let (Activations { hidden, residual }, segments) = case.made(Law::Values, site.apply(&stream.site()))?;
+    let (Activations { hidden, residual, .. }, segments) = case.made(Law::Values, site.apply(&stream.site()))?;
     case.hold(Law::Values, segments.n_tokens() == plan.keep().len(), || {
         format!("{} rows remain", segments.n_tokens())
     })?;

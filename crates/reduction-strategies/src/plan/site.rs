@@ -25,7 +25,8 @@ impl SitePlan {
         self.plans.iter().flatten().all(Plan::is_identity)
     }
 
-    /// Applies the plans to both branches. Where no token is removed, the very same tensors come back.
+    /// Applies the plans to both branches, and to the embeddings as to the residual stream. Where no token is removed, the very same tensors
+    /// come back.
     ///
     /// # Errors
     /// Plans for another stream, or tensors that cannot be read.
@@ -55,8 +56,10 @@ impl SitePlan {
         };
         let lengths: Vec<usize> = plans.iter().map(|plan| plan.keep().len()).collect();
         let hidden = merge(stream.hidden, Plan::keep, Plan::hidden)?;
-        let residual = merge(stream.residual, Plan::residual_of, Plan::residual)?;
-        Ok((Activations { hidden, residual: Some(residual) }, segments.with_lengths(&lengths)))
+        let as_residual = |tensor: &Tensor| merge(tensor, Plan::residual_of, Plan::residual);
+        let residual = Some(as_residual(stream.residual)?);
+        let embeddings = stream.embeddings.map(as_residual).transpose()?;
+        Ok((Activations { hidden, residual, embeddings }, segments.with_lengths(&lengths)))
     }
 
     /// Mean cosine similarity of the pairs (removed token, token it is merged into) on the hidden branch, one entry per
@@ -138,10 +141,11 @@ pub fn apply_forks(
             .collect();
         merge_rows(x, &merges)
     };
-    let residual = activations.residual.as_ref();
+    let as_residual = |tensor: &Tensor| merge(tensor, Plan::residual_of, Plan::residual);
     Ok(Activations {
         hidden: merge(&activations.hidden, Plan::keep, Plan::hidden)?,
-        residual: residual.map(|residual| merge(residual, Plan::residual_of, Plan::residual)).transpose()?,
+        residual: activations.residual.as_ref().map(as_residual).transpose()?,
+        embeddings: activations.embeddings.as_ref().map(as_residual).transpose()?,
     })
 }
 
@@ -207,5 +211,32 @@ mod tests {
         assert_eq!(table.segments[1], SegmentTokens::fixed(4, 5, 2));
         assert_eq!(table.segments[1].positions, [5, 6]);
         assert!(table.apply(&SitePlan { plans: vec![None] }).is_err());
+    }
+
+    /// What a layer may read beside the stream goes the way of the residual stream, which begins with it.
+    #[test]
+    fn embeddings_are_reduced_as_the_residual_stream_is() {
+        let tensor = |first: f32| {
+            let values: Vec<f32> = (0..21_u8).map(|value| first + f32::from(value * value)).collect();
+            Tensor::from_vec(values, (7, 3), &candle_core::Device::Cpu).unwrap()
+        };
+        let merges = |into, source, weight| BranchMerges {
+            groups: vec![MergeGroup { into, own_weight: 1.0, sources: vec![(source, weight)] }],
+            rule: MergeRule::WeightedMean,
+        };
+        let plan = Plan::new(4, vec![0, 2], merges(0, 1, 1.0), merges(2, 3, 5.0)).unwrap();
+        let activations =
+            Activations { hidden: tensor(0.0), residual: Some(tensor(7.0)), embeddings: Some(tensor(7.0)) };
+        let (segments, signals) = (Segments::independent(&[3, 4]), ssm_model::Signals::default());
+        let values = |x: &Tensor| x.to_vec2::<f32>().unwrap();
+        let check = |after: &Activations, rows: usize| {
+            let [residual, embeddings] = [&after.residual, &after.embeddings].map(|x| values(x.as_ref().unwrap()));
+            assert_eq!((residual.len(), &residual), (rows, &embeddings));
+            assert_ne!(embeddings, values(&(&after.hidden + 7.0).unwrap()), "its own weights");
+        };
+        let site = SiteStream::new(0, &(), &segments, &activations, &signals).unwrap();
+        let plans = vec![None, Some(plan.clone())];
+        check(&SitePlan { plans }.apply(&site).unwrap().0, 5);
+        check(&apply_forks(&[(1, Some(&plan)), (0, None), (1, None)], &segments, &activations).unwrap(), 9);
     }
 }

@@ -28,6 +28,8 @@ pub struct SiteStream<'a, T = TokenTable> {
     pub hidden: &'a Tensor,
     /// Residual stream that the next block adds it to, `[tokens, d_model]`, float32.
     pub residual: &'a Tensor,
+    /// Embeddings of the tokens, where a later layer may read them. No rule does; they are reduced as the residual stream is.
+    pub embeddings: Option<&'a Tensor>,
     /// What the layer showed: what [`crate::Rule::signals`] asks for, at least.
     pub signals: &'a Signals,
     /// What rules that planned this very stream computed from it: one memo per segment, or none at all.
@@ -57,9 +59,9 @@ impl<'a, T> SiteStream<'a, T> {
         activations: &'a Activations,
         signals: &'a Signals,
     ) -> Result<Self, PlanError> {
-        let Activations { hidden, residual } = activations;
-        let residual = residual.as_ref().ok_or(PlanError::NoResidual)?;
-        Ok(Self { layer, tokens, segments, hidden, residual, signals, memos: &[], stop: Stop::default() })
+        let Activations { hidden, residual, embeddings } = activations;
+        let (residual, embeddings) = (residual.as_ref().ok_or(PlanError::NoResidual)?, embeddings.as_ref());
+        Ok(Self { layer, tokens, segments, hidden, residual, embeddings, signals, memos: &[], stop: Stop::default() })
     }
 
     /// With one memo per segment, for a stream that several rules plan.
@@ -77,14 +79,15 @@ impl<'a, T> SiteStream<'a, T> {
     /// With other bookkeeping of the same tokens.
     #[must_use]
     pub fn with_tokens<U>(self, tokens: &'a U) -> SiteStream<'a, U> {
-        let Self { layer, tokens: _, segments, hidden, residual, signals, memos, stop } = self;
-        SiteStream { layer, tokens, segments, hidden, residual, signals, memos, stop }
+        let Self { layer, tokens: _, segments, hidden, residual, embeddings, signals, memos, stop } = self;
+        SiteStream { layer, tokens, segments, hidden, residual, embeddings, signals, memos, stop }
     }
 
-    /// Both branches, as the next layer takes them. Copies no values.
+    /// All of it, as the next layer takes it. Copies no values.
     #[must_use]
     pub fn activations(&self) -> Activations {
-        Activations { hidden: self.hidden.clone(), residual: Some(self.residual.clone()) }
+        let (residual, embeddings) = (Some(self.residual.clone()), self.embeddings.cloned());
+        Activations { hidden: self.hidden.clone(), residual, embeddings }
     }
 }
 
@@ -118,7 +121,7 @@ pub fn map_sequences<R: Send>(
     seed: u64,
     f: impl Fn(&SequenceView<'_>) -> Result<R, PlanError> + Sync,
 ) -> Result<Vec<Option<R>>, PlanError> {
-    let SiteStream { layer, tokens: table, segments, hidden, residual, signals, memos, stop } = *stream;
+    let SiteStream { layer, tokens: table, segments, hidden, residual, signals, memos, stop, .. } = *stream;
     check_table(table, segments)?;
     let draw = Draw { seed, item: 0, site: layer };
     let n = segments.n_tokens();

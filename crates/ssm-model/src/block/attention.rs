@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use ssm_kernels::ops::Rotary;
 
 use super::attend::AttentionHeads;
-use super::kind::{Mixer, MixerCall, MixerKind, MixerOutput, Named};
+use super::kind::{Mixer, MixerCall, MixerKind, MixerOutput, Named, named};
 use super::linear::Linear;
 use crate::config::error::ConfigError;
 use crate::config::sizes::{divides, within};
@@ -63,7 +63,7 @@ impl MixerKind for AttentionConfig {
             weights.push(("query_key_value.bias", vec![3 * d_model]));
             weights.push(("dense.bias", vec![d_model]));
         }
-        weights
+        named(weights)
     }
 
     fn load(

@@ -7,7 +7,7 @@ use ssm_kernels::ops::Rotary;
 
 use super::attend::AttentionHeads;
 use super::kind::{Mixer, MixerCall, MixerKind, MixerOutput, Named};
-use super::linear::{Linear, Part, named};
+use super::linear::{Linear, Part};
 use crate::config::error::ConfigError;
 use crate::config::sizes::{divides, within};
 use crate::error::ModelError;
@@ -53,29 +53,34 @@ impl GqaFactors {
 }
 
 impl GqaConfig {
-    fn width(&self) -> usize {
+    /// Channels of all heads of queries.
+    pub(super) fn width(&self) -> usize {
         self.heads * self.head_dim
     }
 
-    fn kv_width(&self) -> usize {
+    /// Channels of all heads of keys, which are as many as those of values.
+    pub(super) fn kv_width(&self) -> usize {
         self.kv_heads * self.head_dim
     }
-}
 
-#[derive(Debug)]
-struct Gqa {
-    heads: AttentionHeads,
-    /// Queries of all heads, keys, values.
-    in_proj: Linear,
-    out_proj: Linear,
-}
-
-impl MixerKind for GqaConfig {
-    fn name(&self) -> &'static str {
-        "attention"
+    /// The projections of queries, keys and values, and that of the output, which has this width.
+    fn parts(&self, outputs: usize) -> ([Part; 3], Part) {
+        let GqaFactors { input, output, .. } = self.factors;
+        let [queries, keys, values] = self.output_factors();
+        let inputs = [
+            Part::scaled("q_proj", self.width(), input, queries),
+            Part::scaled("k_proj", self.kv_width(), input, keys),
+            Part::scaled("v_proj", self.kv_width(), input, values),
+        ];
+        (inputs, Part::scaled("o_proj", outputs, 1.0, output))
     }
 
-    fn validate(&self, _d_model: usize) -> Result<(), ConfigError> {
+    /// What queries, keys and values are multiplied by after their projections.
+    pub(super) fn output_factors(&self) -> [f64; 3] {
+        [self.factors.scores, self.factors.keys, 1.0]
+    }
+
+    pub(super) fn validate_sizes(&self) -> Result<(), ConfigError> {
         within("num_attention_heads", self.heads, 1 << 12)?;
         within("head_dim", self.head_dim, 1 << 12)?;
         within("num_key_value_heads", self.kv_heads, self.heads)?;
@@ -92,15 +97,65 @@ impl MixerKind for GqaConfig {
         Ok(())
     }
 
+    /// Weights of an attention whose inputs and output have these widths.
+    pub(super) fn weights_between(&self, inputs: usize, outputs: usize) -> Vec<Named> {
+        let (parts, output) = self.parts(outputs);
+        let projected = parts.iter().flat_map(|part| part.weights(inputs, self.bias));
+        projected.chain(output.weights(self.width(), self.bias)).collect()
+    }
+
+    /// Takes the weights of an attention whose inputs and output have these widths.
+    pub(super) fn load_between(
+        &self,
+        inputs: usize,
+        outputs: usize,
+        weights: &mut Loader<'_>,
+        prefix: &str,
+    ) -> Result<Gqa, ModelError> {
+        let (parts, output) = self.parts(outputs);
+        let rotary =
+            Rotary::part_by_part((self.heads, self.kv_heads), self.head_dim, self.rotary_dim, self.rotary_base)?;
+        Ok(Gqa {
+            heads: AttentionHeads { heads: self.heads, kv_heads: self.kv_heads, rotary },
+            in_proj: Linear::join(weights, prefix, &parts, inputs, self.bias)?,
+            out_proj: Linear::join(weights, prefix, &[output], self.width(), self.bias)?,
+        })
+    }
+
+    /// The four projections between these widths.
+    pub(super) fn flops_between(&self, inputs: usize, outputs: usize) -> u64 {
+        (2 * inputs * (self.width() + 2 * self.kv_width()) + 2 * self.width() * outputs) as u64
+    }
+
+    pub(super) fn flops_per_pair_of_heads(&self) -> u64 {
+        4 * self.width() as u64
+    }
+
+    /// The projection, its three parts, keys and values gathered by head, and what the heads gathered with a copy as a signal.
+    pub(super) fn working_floats_of_heads(&self) -> usize {
+        2 * (self.width() + 2 * self.kv_width()) + 5 * self.width()
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Gqa {
+    heads: AttentionHeads,
+    /// Queries of all heads, keys, values.
+    in_proj: Linear,
+    out_proj: Linear,
+}
+
+impl MixerKind for GqaConfig {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn validate(&self, _d_model: usize) -> Result<(), ConfigError> {
+        self.validate_sizes()
+    }
+
     fn weights(&self, d_model: usize) -> Vec<Named> {
-        let bias = |name| self.bias.then_some(name);
-        [
-            named("q_proj.weight", bias("q_proj.bias"), self.width(), d_model),
-            named("k_proj.weight", bias("k_proj.bias"), self.kv_width(), d_model),
-            named("v_proj.weight", bias("v_proj.bias"), self.kv_width(), d_model),
-            named("o_proj.weight", bias("o_proj.bias"), d_model, self.width()),
-        ]
-        .concat()
+        self.weights_between(d_model, d_model)
     }
 
     fn load(
@@ -110,20 +165,7 @@ impl MixerKind for GqaConfig {
         weights: &mut Loader<'_>,
         prefix: &str,
     ) -> Result<Box<dyn Mixer>, ModelError> {
-        let GqaFactors { input, scores, keys, output } = self.factors;
-        let parts = [
-            Part::scaled("q_proj", self.width(), input, scores),
-            Part::scaled("k_proj", self.kv_width(), input, keys),
-            Part::scaled("v_proj", self.kv_width(), input, 1.0),
-        ];
-        let rotary =
-            Rotary::part_by_part((self.heads, self.kv_heads), self.head_dim, self.rotary_dim, self.rotary_base)?;
-        let output = Part::scaled("o_proj", d_model, 1.0, output);
-        Ok(Box::new(Gqa {
-            heads: AttentionHeads { heads: self.heads, kv_heads: self.kv_heads, rotary },
-            in_proj: Linear::join(weights, prefix, &parts, d_model, self.bias)?,
-            out_proj: Linear::join(weights, prefix, &[output], self.width(), self.bias)?,
-        }))
+        Ok(Box::new(self.load_between(d_model, d_model, weights, prefix)?))
     }
 
     fn d_inner(&self, _d_model: usize) -> usize {
@@ -143,28 +185,43 @@ impl MixerKind for GqaConfig {
         self.rotary_dim > 0
     }
 
-    /// The four projections.
     fn flops_per_token(&self, d_model: usize) -> u64 {
-        (4 * d_model * (self.width() + self.kv_width())) as u64
+        self.flops_between(d_model, d_model)
     }
 
     fn flops_per_pair(&self, _d_model: usize) -> u64 {
-        4 * self.width() as u64
+        self.flops_per_pair_of_heads()
     }
 
-    /// The projection, its three parts, keys and values gathered by head, and what the heads gathered with a copy as a signal.
     fn working_floats(&self, _d_model: usize) -> usize {
-        2 * (self.width() + 2 * self.kv_width()) + 5 * self.width()
+        self.working_floats_of_heads()
+    }
+}
+
+impl Gqa {
+    /// As [`Mixer::forward`]; `added` is added to the projected queries, keys and values, one after the other.
+    pub(super) fn forward_with(
+        &self,
+        x: &Tensor,
+        added: Option<&Tensor>,
+        call: &MixerCall<'_>,
+    ) -> Result<MixerOutput, ModelError> {
+        let initial = call.initial.map(LayerState::cache).transpose()?;
+        let projected = self.in_proj.forward(x)?;
+        let projected = match added {
+            Some(added) => (projected + added)?,
+            None => projected,
+        };
+        let attended = self.heads.attend(&projected, initial, call)?;
+        let hidden = self.out_proj.forward(&attended.output)?;
+        let mut signals = Signals::default();
+        signals.set(Signal::SsmOutput, call.signals.contains(Signal::SsmOutput).then_some(attended.output));
+        Ok(MixerOutput { hidden, signals, state: attended.cache.map(LayerState::Attention) })
     }
 }
 
 impl Mixer for Gqa {
     fn forward(&self, x: &Tensor, call: &MixerCall<'_>) -> Result<MixerOutput, ModelError> {
-        let initial = call.initial.map(LayerState::cache).transpose()?;
-        let attended = self.heads.attend(&self.in_proj.forward(x)?, initial, call)?;
-        let hidden = self.out_proj.forward(&attended.output)?;
-        let mut signals = Signals::default();
-        signals.set(Signal::SsmOutput, call.signals.contains(Signal::SsmOutput).then_some(attended.output));
-        Ok(MixerOutput { hidden, signals, state: attended.cache.map(LayerState::Attention) })
+        self.forward_with(x, None, call)
     }
 }

@@ -14,7 +14,12 @@ use crate::state::LayerState;
 use crate::time::RowTime;
 
 /// Name of a weight, from the prefix of its owner on, and its shape.
-pub(crate) type Named = (&'static str, Vec<usize>);
+pub(crate) type Named = (String, Vec<usize>);
+
+/// Weights whose names are known here.
+pub(super) fn named(weights: Vec<(&str, Vec<usize>)>) -> Vec<Named> {
+    weights.into_iter().map(|(name, shape)| (name.to_owned(), shape)).collect()
+}
 
 /// Description of a mixer: its sizes, and everything that follows from them and the width of the model.
 pub(crate) trait MixerKind {

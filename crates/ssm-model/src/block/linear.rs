@@ -35,6 +35,13 @@ impl Part {
     pub(super) fn scaled(name: &'static str, rows: usize, input: f64, output: f64) -> Self {
         Self { name, rows, factors: factor(rows, input * output), bias_factors: factor(rows, output) }
     }
+
+    /// Names and shapes of the stored weights.
+    pub(super) fn weights(&self, inputs: usize, bias: bool) -> Vec<Named> {
+        let mut weights = vec![(format!("{}.weight", self.name), vec![self.rows, inputs])];
+        weights.extend(bias.then(|| (format!("{}.bias", self.name), vec![self.rows])));
+        weights
+    }
 }
 
 fn factor(rows: usize, factor: f64) -> Vec<(usize, f64)> {
@@ -95,11 +102,4 @@ fn multiplied(rows: Tensor, factors: &[(usize, f64)]) -> Result<Tensor, ModelErr
     let column: Vec<f32> = factors.iter().flat_map(|(rows, factor)| vec![*factor as f32; *rows]).collect();
     let height = column.len();
     Ok(rows.broadcast_mul(&Tensor::from_vec(column, (height, 1), &Device::Cpu)?)?)
-}
-
-/// Names and shapes of the weights of a projection.
-pub(super) fn named(weight: &'static str, bias: Option<&'static str>, outputs: usize, inputs: usize) -> Vec<Named> {
-    let mut weights = vec![(weight, vec![outputs, inputs])];
-    weights.extend(bias.map(|bias| (bias, vec![outputs])));
-    weights
 }

@@ -5,7 +5,7 @@
 use candle_core::Tensor;
 use ssm_kernels::ops::{self, ConvInput, SelectiveScanInput};
 
-use super::kind::{Mixer, MixerCall, MixerKind, MixerOutput, Named};
+use super::kind::{Mixer, MixerCall, MixerKind, MixerOutput, Named, named};
 use super::recurrent::{self, columns, conv_weights, decay_rates};
 use crate::config::error::ConfigError;
 use crate::config::sizes::{epsilon, within};
@@ -102,7 +102,7 @@ impl MixerKind for MambaConfig {
             weights.push(("b_layernorm.weight", vec![self.d_state]));
             weights.push(("c_layernorm.weight", vec![self.d_state]));
         }
-        weights
+        named(weights)
     }
 
     fn load(

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use ssm_kernels::ops::{self, ConvInput, GateOrder, GatedNorm, SsdInput};
 
-use super::kind::{Mixer, MixerCall, MixerKind, MixerOutput, Named};
+use super::kind::{Mixer, MixerCall, MixerKind, MixerOutput, Named, named};
 use super::linear::{Linear, Part};
 use super::recurrent::{self, columns, conv_weights, decay_rates};
 use crate::config::error::ConfigError;
@@ -37,6 +37,8 @@ pub struct Mamba2Config {
     pub norm_before_gate: bool,
     /// Whether there is a gated norm at all: without one the gate alone acts on the output (Falcon-H1).
     pub norm: bool,
+    /// Epsilon of the gated norm, where it is not that of the model's norms (Zamba2).
+    pub norm_eps: Option<f64>,
     /// Lower and upper bound of dt after bias and softplus; (0, infinity) does not bound it.
     pub dt_limit: (f32, f32),
     /// Whether the convolution has a bias (transformers: `use_conv_bias`).
@@ -161,7 +163,7 @@ impl MixerKind for Mamba2Config {
         if self.out_bias {
             weights.push(("out_proj.bias", vec![d_model]));
         }
-        weights
+        named(weights)
     }
 
     fn load(
@@ -176,7 +178,7 @@ impl MixerKind for Mamba2Config {
         let a_log = weights.vector(&format!("{prefix}.A_log"), &[nheads])?;
         let norm = if self.norm {
             let order = if self.norm_before_gate { GateOrder::NormFirst } else { GateOrder::GateFirst };
-            let norm = GatedNorm { order, groups: self.norm_groups, eps: norm_eps as f32 };
+            let norm = GatedNorm { order, groups: self.norm_groups, eps: self.norm_eps.unwrap_or(norm_eps) as f32 };
             Some((norm, weights.placed(&format!("{prefix}.norm.weight"), &[d_inner])?))
         } else {
             None

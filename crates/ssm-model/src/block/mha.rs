@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use ssm_kernels::ops::{self, ConvInput, Rotary};
 
 use super::attend::AttentionHeads;
-use super::kind::{Mixer, MixerCall, MixerKind, MixerOutput, Named};
+use super::kind::{Mixer, MixerCall, MixerKind, MixerOutput, Named, named};
 use super::linear::Linear;
 use super::recurrent::{columns, conv_weights};
 use crate::config::error::ConfigError;
@@ -118,7 +118,7 @@ impl MixerKind for MhaConfig {
             weights.push(("conv1d.weight", vec![self.qkv_width(), 1, self.d_conv]));
             weights.push(("conv1d.bias", vec![self.qkv_width()]));
         }
-        weights
+        named(weights)
     }
 
     fn load(

@@ -1,11 +1,11 @@
-//! The MLP of a block: up, activation, down. `GPTNeoXMLP`, `BambaMLP`, `GraniteMoeHybridMLP` and `NemotronHMLP` of transformers, `GatedMLP`
-//! of `mamba_ssm`.
+//! The MLP of a block: up, activation, down. `GPTNeoXMLP`, `BambaMLP`, `GraniteMoeHybridMLP`, `NemotronHMLP` and `Zamba2MLP` of transformers,
+//! `GatedMLP` of `mamba_ssm`.
 
 use candle_core::Tensor;
 use ssm_kernels::ops::{self, Gelu};
 
 use super::kind::Named;
-use super::linear::{Linear, Part, named};
+use super::linear::{Linear, Part};
 use crate::config::error::ConfigError;
 use crate::config::sizes::within;
 use crate::error::ModelError;
@@ -33,6 +33,8 @@ pub enum MlpActivation {
     Gelu(Gelu),
     /// One half of the up projection times SiLU of the other half, the gate.
     GatedSilu(GatedWeights),
+    /// The lower half of the up projection times GELU of the upper half, the gate, without biases: the shared blocks of Zamba2.
+    GatedGelu(Gelu),
     /// The square of what is above zero: Nemotron-H.
     SquaredRelu {
         /// Whether both projections have biases.
@@ -91,46 +93,25 @@ impl MlpConfig {
                 let gate = Part::scaled("gate_proj", self.width, 1.0, self.gate_factor);
                 (vec![Part::plain("up_proj", self.width), gate], down("down_proj"), bias)
             }
+            MlpActivation::GatedGelu(_) => {
+                (vec![Part::plain("gate_up_proj", 2 * self.width)], down("down_proj"), false)
+            }
             MlpActivation::SquaredRelu { bias } => (vec![Part::plain("up_proj", self.width)], down("down_proj"), bias),
         }
     }
 
     /// Channels that the up projection makes.
-    fn up_width(&self) -> usize {
+    pub(super) fn up_width(&self) -> usize {
         match self.activation {
             MlpActivation::Gelu(_) | MlpActivation::SquaredRelu { .. } => self.width,
-            MlpActivation::GatedSilu(_) => 2 * self.width,
+            MlpActivation::GatedSilu(_) | MlpActivation::GatedGelu(_) => 2 * self.width,
         }
     }
 
     pub(super) fn weights(&self, d_model: usize) -> Vec<Named> {
-        match self.activation {
-            MlpActivation::Gelu(_) => [
-                named("dense_h_to_4h.weight", Some("dense_h_to_4h.bias"), self.width, d_model),
-                named("dense_4h_to_h.weight", Some("dense_4h_to_h.bias"), d_model, self.width),
-            ]
-            .concat(),
-            MlpActivation::GatedSilu(GatedWeights::MambaSsm) => {
-                [named("fc1.weight", None, self.up_width(), d_model), named("fc2.weight", None, d_model, self.width)]
-                    .concat()
-            }
-            MlpActivation::GatedSilu(GatedWeights::Granite) => [
-                named("input_linear.weight", None, self.up_width(), d_model),
-                named("output_linear.weight", None, d_model, self.width),
-            ]
-            .concat(),
-            MlpActivation::GatedSilu(GatedWeights::Separate { bias }) => [
-                named("gate_proj.weight", bias.then_some("gate_proj.bias"), self.width, d_model),
-                named("up_proj.weight", bias.then_some("up_proj.bias"), self.width, d_model),
-                named("down_proj.weight", bias.then_some("down_proj.bias"), d_model, self.width),
-            ]
-            .concat(),
-            MlpActivation::SquaredRelu { bias } => [
-                named("up_proj.weight", bias.then_some("up_proj.bias"), self.width, d_model),
-                named("down_proj.weight", bias.then_some("down_proj.bias"), d_model, self.width),
-            ]
-            .concat(),
-        }
+        let (up, down, bias) = self.parts(d_model);
+        let up = up.iter().flat_map(|part| part.weights(d_model, bias));
+        up.chain(down.weights(self.width, bias)).collect()
     }
 
     pub(super) fn load(&self, d_model: usize, weights: &mut Loader<'_>, prefix: &str) -> Result<Mlp, ModelError> {
@@ -156,11 +137,24 @@ impl MlpConfig {
 
 impl Mlp {
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor, ModelError> {
+        self.forward_with(x, None)
+    }
+
+    /// As [`Mlp::forward`]; `added` is added to the up projection.
+    pub(super) fn forward_with(&self, x: &Tensor, added: Option<&Tensor>) -> Result<Tensor, ModelError> {
         let up = self.up.forward(x)?;
+        let up = match added {
+            Some(added) => (up + added)?,
+            None => up,
+        };
         self.down.forward(&match self.activation {
             MlpActivation::Gelu(kind) => ops::gelu(&up, kind)?,
             MlpActivation::GatedSilu(GatedWeights::Granite) => ops::gated_unit(&up, self.width, 0, self.width)?,
             MlpActivation::GatedSilu(_) => ops::gated_unit(&up, 0, self.width, self.width)?,
+            MlpActivation::GatedGelu(kind) => {
+                let gate = ops::gelu(&up.narrow(1, 0, self.width)?.contiguous()?, kind)?;
+                (gate * up.narrow(1, self.width, self.width)?)?
+            }
             MlpActivation::SquaredRelu { .. } => squared_relu(&up)?,
         })
     }

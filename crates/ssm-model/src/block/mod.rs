@@ -14,6 +14,7 @@ mod mlp;
 mod mlp_layer;
 mod norm;
 mod recurrent;
+mod shared;
 
 pub use attention::AttentionConfig;
 pub use gqa::{GqaConfig, GqaFactors};
@@ -27,3 +28,5 @@ pub use mlp::{GatedWeights, MlpActivation, MlpConfig, Residual};
 pub use mlp_layer::MlpLayerConfig;
 pub(crate) use norm::Norm;
 pub use norm::NormKind;
+pub use shared::SharedBlockConfig;
+pub(crate) use shared::{BLOCK as SHARED_BLOCK, SharedBlocks};

@@ -154,6 +154,14 @@ pub enum CheckpointError {
     /// A head that is called tied and is not.
     #[error("the config ties the head to the embedding, but the head's weight differs from it")]
     UntiedHead,
+    /// A weight of a block that layers share, stored for two of them with different values.
+    #[error("`{name}` differs from `{original}`, which it is a copy of")]
+    UnlikeCopy {
+        /// Canonical name of the copy.
+        name: String,
+        /// Canonical name of the weight that the model uses.
+        original: String,
+    },
     /// Values that could not be looked at.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -189,7 +197,8 @@ impl CheckpointError {
             | Self::Duplicate { .. }
             | Self::Shape { .. }
             | Self::Surplus { .. }
-            | Self::UntiedHead => "parts that do not fit",
+            | Self::UntiedHead
+            | Self::UnlikeCopy { .. } => "parts that do not fit",
             Self::Malformed { .. } | Self::NonFinite { .. } | Self::Candle(_) => "damaged model",
             Self::TooLarge { .. } => "too large for the dtype",
             Self::Kernel(_) => "cannot be read",
@@ -244,6 +253,9 @@ impl Hint for CheckpointError {
             Self::Surplus { .. } => "the model has parts that the config does not mention".into(),
             Self::UntiedHead => {
                 "set tie_embeddings (tie_word_embeddings) to false if the head is meant to differ".into()
+            }
+            Self::UnlikeCopy { .. } => {
+                "the config says that these layers share a block (num_mem_blocks): compare it with the one that was published".into()
             }
             Self::Kernel(_) | Self::Candle(_) => "the values could not be converted to float32".into(),
         })

@@ -37,8 +37,9 @@ pub struct Weights {
     archives: Vec<Box<dyn Archive>>,
     entries: BTreeMap<String, Entry>,
     taken: BTreeSet<String>,
-    /// Names of embedding and head, where they are tied.
-    tied: Option<(&'static str, &'static str)>,
+    /// Weights that a file may hold again, and the weight that each equals.
+    copies: BTreeMap<String, String>,
+    head: &'static str,
 }
 
 impl fmt::Debug for Weights {
@@ -85,8 +86,9 @@ impl Weights {
                 entries.insert(canonical, Entry { archive: index, name, shape });
             }
         }
-        let tied = config.tie_embeddings.then_some((config.naming.embedding, config.naming.head));
-        Ok(Self { archives, entries, taken: BTreeSet::new(), tied })
+        let mut copies = config.copies();
+        copies.retain(|copy, _| entries.contains_key(copy));
+        Ok(Self { archives, entries, taken: BTreeSet::new(), copies, head: config.naming.head })
     }
 
     /// Canonical names of all weights present, in order.
@@ -96,23 +98,24 @@ impl Weights {
 
     /// Refuses weights that were not taken.
     ///
-    /// The weight of a tied head is accepted if it equals the embedding bit for bit: `mamba_ssm` stores it twice.
+    /// The weight of a tied head is accepted if it equals the embedding bit for bit: `mamba_ssm` stores it twice. So is a block that layers
+    /// share, where a file holds it for each of them.
     ///
     /// # Errors
-    /// The names of surplus weights, or a head that differs from the embedding it is tied to.
+    /// The names of surplus weights, a head that differs from the embedding it is tied to, or a copy that differs.
     pub fn finish(mut self) -> Result<(), CheckpointError> {
-        let surplus = |name: &String| !(self.taken.contains(name) || self.is_tied_head(name));
+        let surplus = |name: &String| !(self.taken.contains(name) || self.copies.contains_key(name));
         let names: Vec<_> =
             self.entries.iter().filter(|(name, _)| surplus(name)).map(|(_, e)| e.name.clone()).collect();
         if !names.is_empty() {
             return Err(CheckpointError::Surplus { names });
         }
-        self.check_tied_head()
+        self.check_copies()
     }
 
     pub(super) fn digest(&mut self) -> Result<String, CheckpointError> {
         let mut hasher = blake3::Hasher::new();
-        let names: Vec<_> = self.entries.keys().filter(|name| !self.is_tied_head(name)).cloned().collect();
+        let names: Vec<_> = self.entries.keys().filter(|name| !self.copies.contains_key(*name)).cloned().collect();
         for name in names {
             let tensor = self.read(&name)?;
             hasher.update(name.as_bytes());
@@ -128,27 +131,25 @@ impl Weights {
         Ok(hasher.finalize().to_hex().to_string())
     }
 
-    fn is_tied_head(&self, name: &str) -> bool {
-        self.tied.is_some_and(|(_, head)| head == name)
-    }
-
-    fn check_tied_head(&mut self) -> Result<(), CheckpointError> {
-        let Some((embedding, head)) = self.tied else { return Ok(()) };
-        if !self.entries.contains_key(head) || self.taken.contains(head) {
-            return Ok(());
+    fn check_copies(&mut self) -> Result<(), CheckpointError> {
+        for (copy, original) in std::mem::take(&mut self.copies) {
+            if self.taken.contains(&copy) {
+                continue;
+            }
+            if !self.entries.contains_key(&original) {
+                return Err(self.missing(&original));
+            }
+            let (ours, theirs) = (self.read(&copy)?, self.read(&original)?);
+            let same_bits = |a: &[f32], b: &[f32]| a.iter().map(|x| x.to_bits()).eq(b.iter().map(|x| x.to_bits()));
+            let same = ours.dims() == theirs.dims()
+                && same_bits(&ours.flatten_all()?.to_vec1()?, &theirs.flatten_all()?.to_vec1()?);
+            match same {
+                true => {}
+                false if copy == self.head => return Err(CheckpointError::UntiedHead),
+                false => return Err(CheckpointError::UnlikeCopy { name: copy, original }),
+            }
         }
-        if !self.entries.contains_key(embedding) {
-            return Err(self.missing(embedding));
-        }
-        let (head, embedding) = (self.read(head)?, self.read(embedding)?);
-        let same_bits = |a: &[f32], b: &[f32]| a.iter().map(|x| x.to_bits()).eq(b.iter().map(|x| x.to_bits()));
-        if head.dims() == embedding.dims()
-            && same_bits(&head.flatten_all()?.to_vec1()?, &embedding.flatten_all()?.to_vec1()?)
-        {
-            Ok(())
-        } else {
-            Err(CheckpointError::UntiedHead)
-        }
+        Ok(())
     }
 
     fn read(&mut self, canonical: &str) -> Result<Tensor, CheckpointError> {

@@ -73,7 +73,7 @@ impl Hint for ConfigError {
             Self::Json(_) => "the file may be truncated or a Git LFS pointer; download it again".into(),
             Self::UnknownDialect { .. } => {
                 "use a checkpoint of mamba_ssm, or of transformers with model_type mamba, mamba2, falcon_mamba, gpt_neox, granitemoehybrid, \
-                 bamba, nemotron_h, falcon_h1 or jamba".into()
+                 bamba, nemotron_h, falcon_h1, jamba or zamba2".into()
             }
             Self::Missing { key } => format!("add `{key}`: a guess would make another model"),
             Self::Type { .. } | Self::Sizes(_) => "compare the file with the one that was published".into(),

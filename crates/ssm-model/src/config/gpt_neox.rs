@@ -30,6 +30,7 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
         norm: NormKind::Layer,
         mixer: MixerConfig::Attention(AttentionConfig { heads, rotary_dim, rotary_base, bias: attention_bias }),
         beside: None,
+        shared: None,
         mlp: Some(MlpConfig {
             width: d_mlp,
             activation: MlpActivation::Gelu(activation),
@@ -52,7 +53,8 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
     })
 }
 
-fn activation(fields: &mut Fields) -> Result<Gelu, ConfigError> {
+/// Which GELU an MLP has.
+pub(super) fn activation(fields: &mut Fields) -> Result<Gelu, ConfigError> {
     match fields.text("hidden_act")?.as_deref() {
         None | Some("gelu") => Ok(Gelu::Exact),
         // Three names of one formula.

@@ -1,9 +1,11 @@
 //! Sizes and switches of a model: a list of layers between an embedding and a head.
 
+use std::collections::BTreeMap;
+
 use super::error::ConfigError;
 use super::naming::Naming;
 use super::sizes::{epsilon, factor, within};
-use crate::block::{LayerConfig, NormKind};
+use crate::block::{LayerConfig, NormKind, SHARED_BLOCK};
 use crate::signals::SignalSet;
 
 /// Most layers of a model.
@@ -77,6 +79,12 @@ impl ModelConfig {
         self.layers.iter().any(LayerConfig::uses_positions)
     }
 
+    /// Whether any layer reads the embeddings of the tokens besides the stream; then [`Activations`](crate::Activations) hold them.
+    #[must_use]
+    pub fn reads_embeddings(&self) -> bool {
+        self.layers.iter().any(|layer| layer.shared.is_some())
+    }
+
     /// FLOPs of all layers per token: the sum of [`LayerConfig::flops_per_token`].
     #[must_use]
     pub fn flops_per_token(&self) -> u64 {
@@ -109,7 +117,9 @@ impl ModelConfig {
     /// memory of a call is planned with.
     #[must_use]
     pub fn working_floats_per_token(&self) -> usize {
-        self.layers.iter().map(|layer| layer.working_floats_per_token(self.d_model)).max().unwrap_or(0)
+        // Embeddings before and after a gather.
+        let embeddings = if self.reads_embeddings() { 2 * self.d_model } else { 0 };
+        embeddings + self.layers.iter().map(|layer| layer.working_floats_per_token(self.d_model)).max().unwrap_or(0)
     }
 
     /// Every weight of the model, each once: a tied head is not listed.
@@ -120,6 +130,11 @@ impl ModelConfig {
             let prefix = self.layer_prefix(index);
             let own = layer.weights(self.d_model, self.naming).into_iter();
             specs.extend(own.map(|(name, shape)| WeightSpec { name: format!("{prefix}.{name}"), shape }));
+            if let Some((owner, shared)) = layer.shared_weights(self.d_model, index) {
+                let prefix = self.layer_prefix(owner);
+                let shared = shared.into_iter();
+                specs.extend(shared.map(|(name, shape)| WeightSpec { name: format!("{prefix}.{name}"), shape }));
+            }
         }
         let norm = self.final_norm.weights(self.naming.final_norm).into_iter();
         specs.extend(norm.map(|name| WeightSpec { name, shape: vec![self.d_model] }));
@@ -127,6 +142,26 @@ impl ModelConfig {
             specs.push(WeightSpec { name: self.naming.head.into(), shape: table() });
         }
         specs
+    }
+
+    /// Weights that a checkpoint may hold besides, because it holds some once for each layer that uses them: the name of each, and of the weight
+    /// that it equals.
+    pub(crate) fn copies(&self) -> BTreeMap<String, String> {
+        let mut copies = BTreeMap::new();
+        if self.tie_embeddings {
+            copies.insert(self.naming.head.to_owned(), self.naming.embedding.to_owned());
+        }
+        let block = |layer| format!("{}.{SHARED_BLOCK}.", self.layer_prefix(layer));
+        let users =
+            self.layers.iter().enumerate().filter_map(|(index, layer)| Some((index, layer.shared.as_ref()?.owner)));
+        let users: Vec<(usize, usize)> = users.filter(|(index, owner)| index != owner).collect();
+        let weights = if users.is_empty() { Vec::new() } else { self.weights() };
+        for (index, owner) in users {
+            let (copy, original) = (block(index), block(owner));
+            let parts = weights.iter().filter_map(|weight| Some((weight.name.strip_prefix(&original)?, &weight.name)));
+            copies.extend(parts.map(|(part, name)| (format!("{copy}{part}"), name.clone())));
+        }
+        copies
     }
 
     /// Number of parameters, a tied head counted once.

@@ -57,7 +57,7 @@ pub(super) static GRANITE_HYBRID: Naming = Naming {
     head: "lm_head.weight",
 };
 
-/// `BambaForCausalLM`, `FalconH1ForCausalLM` and `JambaForCausalLM` of transformers.
+/// `BambaForCausalLM`, `FalconH1ForCausalLM`, `JambaForCausalLM` and `Zamba2ForCausalLM` of transformers.
 pub(super) static BAMBA: Naming = Naming {
     embedding: "model.embed_tokens.weight",
     layers: "model.layers",

@@ -7,7 +7,7 @@ use super::{fields, json, state_spaces, transformers};
 impl ModelConfig {
     /// Reads a `config.json` of either dialect: the one of `mamba_ssm` (`d_model`, `ssm_cfg`, ...) or the one of
     /// transformers (`model_type` mamba, mamba2, `falcon_mamba`, `gpt_neox`, or a hybrid: `granitemoehybrid`, `bamba`, `nemotron_h`,
-    /// `falcon_h1`, `jamba`).
+    /// `falcon_h1`, `jamba`, `zamba2`).
     ///
     /// `Infinity`, `-Infinity` and `NaN`, which Python writes into JSON, are understood, also as texts; a byte-order mark is
     /// skipped. A setting that is null counts as absent.

@@ -118,6 +118,7 @@ fn parse_mixer(fields: &mut Fields, d_model: usize) -> Result<MixerConfig, Confi
                 norm_groups: ngroups,
                 norm_before_gate,
                 norm: true,
+                norm_eps: None,
                 dt_limit,
                 conv_bias,
                 in_bias: false,

@@ -12,7 +12,7 @@ use super::{gpt_neox, hybrids};
 use crate::block::{InnerNorms, LayerConfig, Mamba2Config, Mamba2Factors, MambaConfig, MixerConfig, NormKind};
 
 const SUPPORTED: &str = "\"mamba\", \"mamba2\", \"falcon_mamba\", \"gpt_neox\", \"granitemoehybrid\", \"bamba\", \"nemotron_h\", \"falcon_h1\", \
-                         \"jamba\"";
+                         \"jamba\", \"zamba2\"";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -85,6 +85,7 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
             },
             norm_before_gate: false,
             norm: true,
+            norm_eps: None,
             dt_limit: fields.limits(limits)?.unwrap_or((0.0, f32::INFINITY)),
             conv_bias,
             in_bias: false,

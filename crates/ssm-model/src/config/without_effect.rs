@@ -178,6 +178,11 @@ pub(super) const NEMOTRON_H: &[&str] = &[
     "topk_group",
 ];
 
+/// `Zamba2Config` of transformers beside [`HYBRIDS`]: choices among kernels, and sizes that follow from others. Its MLPs have adapters, whatever
+/// `use_shared_mlp_adapter` says.
+pub(super) const ZAMBA2: &[&str] =
+    &["chunk_size", "kv_channels", "num_query_groups", "use_mem_eff_path", "use_shared_mlp_adapter"];
+
 /// `MambaConfig` of `mamba_ssm`: kernels, the precision of the residual, which is float32 here in any case, and the sizes of
 /// attention where no layer has it.
 pub(super) const STATE_SPACES: &[&str] = &["residual_in_fp32", "fused_add_norm", "attn_cfg"];

@@ -16,7 +16,7 @@ use ssm_model::{
 pub(crate) const GOLDEN: [&str; 3] = ["mamba1", "mamba2_g1", "mamba2_g2"];
 
 /// Published architectures beyond those of `mamba_ssm`, as transformers computes them.
-pub(crate) const TRANSFORMERS: [&str; 9] = [
+pub(crate) const TRANSFORMERS: [&str; 11] = [
     "falcon_mamba",
     "codestral_mamba",
     "granite_hybrid_nope",
@@ -26,6 +26,8 @@ pub(crate) const TRANSFORMERS: [&str; 9] = [
     "falcon_h1",
     "falcon_h1_norm",
     "jamba_dense",
+    "zamba2_adapters",
+    "zamba2_rope",
 ];
 pub(crate) const NEOX: [&str; 2] = ["neox_parallel", "neox_sequential"];
 

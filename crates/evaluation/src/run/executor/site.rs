@@ -68,7 +68,8 @@ impl<'a> PackedSite<'a> {
         let copy = |tensor: &Tensor| -> Result<Tensor, KernelError> {
             if all { host::copy(tensor) } else { host::copy(&tensor.index_select(&rows, 0)?) }
         };
-        let Activations { hidden, residual } = &*self.activations;
+        // No rule reads the embeddings.
+        let Activations { hidden, residual, .. } = &*self.activations;
         let shown = self.signals.select(reads.signals, |signal, tensor| {
             if signal.info().per_token { copy(tensor) } else { host::copy(tensor) }
         })?;
@@ -79,7 +80,7 @@ impl<'a> PackedSite<'a> {
         };
         Ok(Self {
             segments: Cow::Owned(Segments::independent(&lengths)),
-            activations: Cow::Owned(Activations { hidden, residual: Some(residual) }),
+            activations: Cow::Owned(Activations { hidden, residual: Some(residual), embeddings: None }),
             signals: Cow::Owned(shown),
             memos: lengths.iter().map(|_| Memo::default()).collect(),
             branches: branches.into_iter().collect(),

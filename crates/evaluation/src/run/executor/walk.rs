@@ -403,10 +403,7 @@ impl<'a> Walk<'a> {
         if wanted != lengths {
             let rows = first_of_each(&lengths, &wanted);
             let index = Tensor::new(rows, activations.hidden.device()).map_err(KernelError::from)?;
-            let select = |x: &Tensor| x.index_select(&index, 0).map_err(KernelError::from);
-            let Activations { hidden, residual } = activations;
-            let residual = residual.as_ref().map(select).transpose()?;
-            activations = Activations { hidden: select(&hidden)?, residual };
+            activations = activations.map(|tensor| tensor.index_select(&index, 0).map_err(KernelError::from))?;
         }
         let mut carried = None;
         if let Some(own) = &pack.carried {

@@ -1,13 +1,22 @@
 //! `GraniteMoeHybridConfig` of transformers: Mamba-2 or attention in each layer, an MLP after it, four constants. Attention usually encodes no
 //! positions (`position_embedding_type` `nope`).
 
-use super::{Kind, attention, experts, gated_mlp, kinds, mamba2, of_length, only_silu};
+use super::{ATTENTION, SCAN, attention, experts, gated_mlp, kinds, mamba2, of_length, only_silu};
 use crate::block::{GatedWeights, LayerConfig, MixerConfig, MlpConfig, NormKind};
 use crate::config::error::ConfigError;
 use crate::config::fields::Fields;
 use crate::config::model::{ModelConfig, repeated};
 use crate::config::naming;
 use crate::config::without_effect::{self, COMMON, HYBRIDS};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Scan,
+    Attention,
+}
+
+const KINDS: [(&[&str], Kind); 2] = [(SCAN, Kind::Scan), (ATTENTION, Kind::Attention)];
+const SUPPORTED: &str = "\"mamba\" (or \"linear_attention\"), \"attention\" (or \"full_attention\")";
 
 pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
     let d_model = fields.required("hidden_size")?;
@@ -22,7 +31,7 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
         // Upstream's default is 8.
         None => return Err(experts("num_local_experts", "8 (its default)")),
     }
-    let list = kinds(&mut fields, &["layer_types", "layers_block_type"])?;
+    let list = kinds(&mut fields, &["layer_types", "layers_block_type"], &KINDS, SUPPORTED)?;
     let list = list.map_or_else(|| repeated(Kind::Scan, n_layer), Ok)?;
     of_length(&list, n_layer, "layer_types")?;
     let positions = fields.text("position_embedding_type")?;
@@ -61,9 +70,8 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
         let mixer = match kind {
             Kind::Scan => MixerConfig::Mamba2(mamba.clone()),
             Kind::Attention => MixerConfig::Gqa(attention.clone()),
-            Kind::Mlp => return Err(ConfigError::Sizes("`layer_types` names an MLP in the place of a mixer".into())),
         };
-        Ok(LayerConfig { mlp: Some(mlp.clone()), ..LayerConfig::of(NormKind::Rms, mixer) })
+        LayerConfig { mlp: Some(mlp.clone()), ..LayerConfig::of(NormKind::Rms, mixer) }
     };
     Ok(ModelConfig {
         architecture: "Granite hybrid",
@@ -74,7 +82,7 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
         final_norm: NormKind::Rms,
         embedding_factor,
         logit_factor,
-        layers: list.into_iter().map(layer).collect::<Result<_, ConfigError>>()?,
+        layers: list.into_iter().map(layer).collect(),
         naming: &naming::GRANITE_HYBRID,
     })
 }

@@ -8,6 +8,7 @@ mod falcon_h1;
 mod granite;
 mod jamba;
 mod nemotron_h;
+mod zamba2;
 
 use serde_json::json;
 
@@ -28,30 +29,35 @@ pub(super) fn parse(model_type: &str, fields: Fields) -> Option<Result<ModelConf
         "nemotron_h" => nemotron_h::parse(fields),
         "falcon_h1" => falcon_h1::parse(fields),
         "jamba" => jamba::parse(fields),
-        "zamba2" => Err(ConfigError::Unsupported {
-            key: "model_type".into(),
-            value: "\"zamba2\"".into(),
-            supported: "hybrids whose layers read the residual stream alone (a shared block of Zamba2 also reads the embeddings of the tokens, \
-                        which a reduced stream does not carry)",
-        }),
+        "zamba2" => zamba2::parse(fields),
         _ => return None,
     })
 }
 
-/// What a layer is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Scan,
-    Attention,
-    Mlp,
-}
+/// What a dialect calls its kinds of layers; versions of transformers use different words for the same kind.
+type Words<K> = [(&'static [&'static str], K)];
 
-/// A list of kinds by name; versions of transformers use different words for the same kind.
-fn kinds(fields: &mut Fields, keys: &[&'static str]) -> Result<Option<Vec<Kind>>, ConfigError> {
-    let mut found: Option<Vec<Kind>> = None;
+/// The words of a layer that is a scan alone.
+const SCAN: &[&str] = &["mamba", "mamba2", "linear_attention"];
+/// The words of a layer that is attention alone.
+const ATTENTION: &[&str] = &["attention", "full_attention"];
+
+/// A list of kinds by name. `supported` says which there are.
+fn kinds<K: Copy + PartialEq>(
+    fields: &mut Fields,
+    keys: &[&'static str],
+    words: &Words<K>,
+    supported: &'static str,
+) -> Result<Option<Vec<K>>, ConfigError> {
+    let kind = |key: &str, word: &str| match words.iter().find(|(words, _)| words.contains(&word)) {
+        Some((_, kind)) => Ok(*kind),
+        None if word == "moe" => Err(experts(key, "\"moe\"")),
+        None => Err(ConfigError::Unsupported { key: key.to_owned(), value: format!("\"{word}\""), supported }),
+    };
+    let mut found: Option<Vec<K>> = None;
     for key in keys {
         let Some(words) = fields.words(key)? else { continue };
-        let list = words.iter().map(|word| kind(key, word)).collect::<Result<Vec<Kind>, ConfigError>>()?;
+        let list = words.iter().map(|word| kind(key, word)).collect::<Result<Vec<K>, ConfigError>>()?;
         match &found {
             Some(known) if *known != list => {
                 return Err(ConfigError::Sizes(format!("`{key}` and `{}` name other kinds of layers", keys[0])));
@@ -60,22 +66,6 @@ fn kinds(fields: &mut Fields, keys: &[&'static str]) -> Result<Option<Vec<Kind>>
         }
     }
     Ok(found)
-}
-
-fn kind(key: &str, word: &str) -> Result<Kind, ConfigError> {
-    Ok(match word {
-        "mamba" | "mamba2" | "linear_attention" => Kind::Scan,
-        "attention" | "full_attention" => Kind::Attention,
-        "mlp" => Kind::Mlp,
-        "moe" => return Err(experts(key, "\"moe\"")),
-        other => {
-            return Err(ConfigError::Unsupported {
-                key: key.to_owned(),
-                value: format!("\"{other}\""),
-                supported: "\"mamba\" (or \"linear_attention\"), \"attention\" (or \"full_attention\"), \"mlp\"",
-            });
-        }
-    })
 }
 
 /// Mixtures of experts are refused by name.
@@ -88,7 +78,7 @@ fn experts(key: &str, value: &str) -> ConfigError {
 }
 
 /// Refuses a list of kinds of another length than the model.
-fn of_length(kinds: &[Kind], n_layer: usize, key: &str) -> Result<(), ConfigError> {
+fn of_length<K>(kinds: &[K], n_layer: usize, key: &str) -> Result<(), ConfigError> {
     if kinds.len() == n_layer {
         Ok(())
     } else {
@@ -150,6 +140,7 @@ fn mamba2(fields: &mut Fields, d_model: usize, d_inner: Option<usize>) -> Result
         norm_groups: 1,
         norm_before_gate: false,
         norm: true,
+        norm_eps: None,
         dt_limit: fields.limits("time_step_limit")?.unwrap_or((0.0, f32::INFINITY)),
         conv_bias: fields.flag("mamba_conv_bias")?.unwrap_or(true),
         in_bias,

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Kind, attention, experts, kinds, of_length, only_silu};
+use super::{ATTENTION, SCAN, attention, experts, kinds, of_length, only_silu};
 use crate::block::{
     LayerConfig, Mamba2Config, Mamba2Factors, MixerConfig, MlpActivation, MlpConfig, MlpLayerConfig, NormKind, Residual,
 };
@@ -11,6 +11,16 @@ use crate::config::fields::Fields;
 use crate::config::model::ModelConfig;
 use crate::config::naming;
 use crate::config::without_effect::{self, COMMON, HYBRIDS, NEMOTRON_H};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Scan,
+    Attention,
+    Mlp,
+}
+
+const KINDS: [(&[&str], Kind); 3] = [(SCAN, Kind::Scan), (ATTENTION, Kind::Attention), (&["mlp"], Kind::Mlp)];
+const SUPPORTED: &str = "\"mamba\" (or \"linear_attention\"), \"attention\" (or \"full_attention\"), \"mlp\"";
 
 pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
     let d_model = fields.required("hidden_size")?;
@@ -37,6 +47,7 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
         norm_groups: ngroups,
         norm_before_gate: false,
         norm: true,
+        norm_eps: None,
         // Upstream reads `time_step_limit` and then bounds dt by `time_step_min` from below alone.
         dt_limit: (lowest as f32, f32::INFINITY),
         conv_bias: fields.either("use_conv_bias", "mamba_conv_bias", Fields::flag)?.unwrap_or(true),
@@ -82,7 +93,7 @@ fn layers(fields: &mut Fields) -> Result<Vec<Kind>, ConfigError> {
     let n_layer = fields.size("num_hidden_layers")?;
     let pattern = fields.text("hybrid_override_pattern")?;
     let letters = pattern.map(|pattern| pattern.chars().map(letter).collect::<Result<Vec<Kind>, ConfigError>>());
-    let named = kinds(fields, &["layers_block_type", "layer_types"])?;
+    let named = kinds(fields, &["layers_block_type", "layer_types"], &KINDS, SUPPORTED)?;
     let list = match (named, letters.transpose()?) {
         (Some(named), Some(letters)) if named != letters => {
             return Err(ConfigError::Sizes(
