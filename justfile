@@ -32,6 +32,10 @@ test:
 test-python *ARGS:
     tools/python/test.sh {{ARGS}}
 
+# Test report.html in headless Chromium, with the smoke sweep or a results folder
+test-page *ARGS:
+    tools/page/test.sh {{ARGS}}
+
 # Test that a program without downloads says so; rebuilds sweep-runner
 test-without-hub:
     cargo test --release --package sweep-runner --no-default-features --lib library

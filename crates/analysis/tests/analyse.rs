@@ -26,20 +26,28 @@ fn frames_have_exactly_the_promised_columns() {
     let expected = [
         (
             "trials",
-            "trial_id, experiment, model, strategy, strategy_params, importance, importance_source, schedule, sites, \
+            "trial_id, cell_id, experiment, model, strategy, strategy_params, label, importance, importance_source, schedule, sites, \
              keep_ratio, flops_reduction_nominal, flops_reduction_achieved, flops_executed, protocol, task, seed, \
-             split, limit, n, metric, value, stderr, ci_low, ci_high, baseline_value, diff, diff_ci_low, diff_ci_high, \
+             split, limit, n, metric, primary, value, stderr, ci_low, ci_high, baseline_value, diff, diff_ci_low, diff_ci_high, \
              p_value, coverage, tokens_in, tokens_per_s, peak_mem_bytes, wall_s, device, dtype, status, error",
         ),
         (
             "items",
-            "trial_id, task, item_id, gold, predicted, correct, loglikelihoods, greedy, tokens_in, tokens_kept, \
+            "trial_id, cell_id, task, item_id, gold, predicted, correct, loglikelihoods, greedy, tokens_in, tokens_kept, \
              necessary_kept, coverage, length, depth",
         ),
-        ("plans", "trial_id, task, item_id, site, kept, dropped, merged, merged_into"),
-        ("sites", "trial_id, task, site, tokens_in, tokens_out, keep_ratio, overlap, merged_similarity"),
+        (
+            "trial_axes",
+            "trial_id, label, is_baseline, model, strategy, strategy_params, importance, importance_source, schedule, \
+             keep_ratio, flops_reduction_nominal, flops_reduction_asked, protocol, seed, split, limit, device, dtype",
+        ),
+        ("plans", "trial_id, cell_id, task, item_id, site, kept, dropped, merged, merged_into"),
+        (
+            "sites",
+            "trial_id, cell_id, task, site, tokens_in, tokens_out, keep_ratio_achieved, overlap, merged_similarity",
+        ),
         ("overlaps", "trial_id, other_trial_id, task, site, jaccard, expected_by_chance"),
-        ("item_metrics", "trial_id, task, item_id, metric, value, weight"),
+        ("item_metrics", "trial_id, cell_id, task, item_id, metric, primary, value, weight"),
     ];
     for (name, promised) in expected {
         let frame = parquet(&dir.path().join(format!("{name}.parquet")));

@@ -26,7 +26,7 @@ def copy(folder: Path, tmp_path: Path) -> Path:
 
 
 def test_frames_are_those_of_the_files(results: Results) -> None:
-    for name in ["trials", "items", "item_metrics", "task_items", "sites", "overlaps"]:
+    for name in ["trials", "trial_axes", "items", "item_metrics", "task_items", "sites", "overlaps"]:
         frame = getattr(results, name)
         assert frame.equals(pl.read_parquet(results.folder / f"{name}.parquet")), name
     trials = results.trials.filter(pl.col("metric") == "acc")

@@ -84,7 +84,7 @@ pub(super) fn summary(name: &str, question: Option<&str>, result: &ClaimResult) 
 }
 
 /// A line for each model: what was found, then on which side of the margin it lies.
-fn effects(result: &ClaimResult) -> Vec<String> {
+pub(super) fn effects(result: &ClaimResult) -> Vec<String> {
     let mut models: Vec<Option<&str>> = Vec::new();
     for comparison in &result.claim.comparisons {
         if !models.contains(&comparison.model.as_deref()) {

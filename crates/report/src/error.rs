@@ -44,6 +44,12 @@ pub enum ReportError {
         /// The strategy.
         strategy: String,
     },
+    /// The page could not be filled in.
+    #[error("cannot make report.html: {reason}")]
+    Page {
+        /// What the template says.
+        reason: String,
+    },
     /// A document has no place for generated text.
     #[error("{document}: {problem}")]
     Splice {
@@ -58,7 +64,7 @@ impl Hint for ReportError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Analyse(error) => error.hint(),
-            Self::Read { .. } => None,
+            Self::Read { .. } | Self::Page { .. } => None,
             Self::NoFamily { .. } => Some(
                 "`sweep run --keep-other-code` on the experiment writes plan.json anew and runs no finished cell again"
                     .to_owned(),

@@ -129,7 +129,8 @@ fn on_one_line(text: &str) -> String {
 fn struck(tokens: &[String], context: usize, necessary: &[u32], side: &ItemSide, marks: Marks) -> String {
     let fates = side.fates.clone().unwrap_or_default();
     let targets: BTreeSet<u32> = fates.values().filter_map(|fate| fate.into).collect();
-    let shown = side.tokens.max(context).min(tokens.len());
+    // A longer sequence is that of another choice, with the padding of its batch.
+    let shown = if side.tokens == tokens.len() { side.tokens } else { context };
     let mut out = String::new();
     for (position, token) in tokens[..shown].iter().enumerate() {
         let position = position as u32;

@@ -60,6 +60,7 @@ mod items;
 mod losses;
 mod made;
 mod markdown;
+mod page;
 mod splice;
 mod style;
 mod tables;
@@ -90,6 +91,8 @@ pub struct ReportSummary {
     pub experiment: String,
     /// The page of text.
     pub report: PathBuf,
+    /// The page to be read in a browser.
+    pub html: PathBuf,
     /// The verdict on the experiment's claim, to be put into documents; none where it makes none.
     pub verdict: Option<PathBuf>,
     /// Files below `figures/`.
@@ -151,6 +154,8 @@ pub fn run(dir: &Path) -> Result<ReportSummary, ReportError> {
         folder.write(claim::SUMMARY, summary.as_bytes())?;
     }
     let report = folder.write("report.md", page.as_bytes())?;
+    let html = page::page(dir, &study, &analysis, &view, (&figures, &failed), &tables)?;
+    let html = folder.write("report.html", html.as_bytes())?;
     folder.list_frames(&analysis.files)?;
     let removed = made::remove_stale(dir, &earlier, &folder.made)
         .map_err(|(path, source)| ReportError::Remove { path, source })?;
@@ -162,6 +167,7 @@ pub fn run(dir: &Path) -> Result<ReportSummary, ReportError> {
         removed,
         tables: table_files,
         report,
+        html,
         verdict,
         frames: analysis.files,
         done: analysis.done,

@@ -28,13 +28,7 @@ pub(super) fn page(
         let _ = writeln!(page, "**Question.** {}\n", markdown(question));
     }
     page += &warnings(study, analysis, view);
-    for FailedFigure { name, reason } in failed {
-        let (name, reason) = (markdown_code(name), markdown(reason));
-        let _ = writeln!(
-            page,
-            "> **Warning.** The figure {name} could not be drawn: {reason}. The numbers behind it are in `trials.parquet`.\n"
-        );
-    }
+    page += &failed_figures(failed);
     if let Some(result) = &study.claim {
         let _ = writeln!(page, "## Verdict\n\n{}", claim::text(result));
     }
@@ -59,17 +53,33 @@ pub(super) fn page(
         let _ = writeln!(page, "### {name}\n\n{}\n*{}* Files: {files}.\n", table.markdown(), markdown(&table.caption));
     }
     page += &guards::section(&study.guards);
-    page += "## How to read the numbers\n\n\
+    page + READING
+}
+
+/// How the numbers are to be read.
+pub(super) const READING: &str = "## How to read the numbers\n\n\
         Intervals are 95 %: Wilson's for the share of right answers and its means over seeds and tasks, otherwise percentiles of 10,000 \
         bootstrap resamples of items. Differences are paired: the same items, the same resamples, drawn within each task; one of 0.0 to \
         0.0 says that no item differed. Rules are compared where their achieved FLOPs reductions are within half a point of each other; the \
         nominal reduction is what was asked for. p-values are two-sided (exact McNemar for shares of items, otherwise bootstrap) and not corrected \
         for the number of comparisons. Intervals speak about items, not about other models, data or seeds. Every number \
         of this page is in `trials.parquet` or beside its figure.\n";
-    page
+
+/// Figures that could not be drawn, as warnings.
+pub(super) fn failed_figures(failed: &[FailedFigure]) -> String {
+    let mut text = String::new();
+    for FailedFigure { name, reason } in failed {
+        let (name, reason) = (markdown_code(name), markdown(reason));
+        let _ = writeln!(
+            text,
+            "> **Warning.** The figure {name} could not be drawn: {reason}. The numbers behind it are in `trials.parquet`.\n"
+        );
+    }
+    text
 }
 
-fn warnings(study: &Study, analysis: &Analysis, view: &View) -> String {
+/// Everything that a reader must know before the numbers.
+pub(super) fn warnings(study: &Study, analysis: &Analysis, view: &View) -> String {
     let mut text = random_weights(study);
     for split in &view.splits {
         let _ = writeln!(text, "> **SPLIT.** Only the items of the split `{split}` were scored.\n");
@@ -171,7 +181,7 @@ fn probe_warnings(study: &Study) -> String {
 }
 
 /// Per model, protocol and reduction that was asked for: the best strategy against baseline and `random`, of those at the same achieved reduction.
-fn headline(view: &View, baseline: &str) -> String {
+pub(super) fn headline(view: &View, baseline: &str) -> String {
     let baseline = markdown_code(baseline);
     let reductions = distinct(view.scenes.iter().flat_map(Scene::reductions));
     let asked_head = asked_head(&reductions);
@@ -312,7 +322,7 @@ fn without_value(view: &View) -> String {
 }
 
 /// A difference in the unit of its metric.
-fn nats(difference: Difference) -> String {
+pub(super) fn nats(difference: Difference) -> String {
     let sign = |value: f64| format!("{value:+.2}").replace('-', "\u{2212}");
     let interval = difference.interval;
     format!("{} ({} to {})", sign(difference.value), sign(interval.low), sign(interval.high))
@@ -333,7 +343,7 @@ fn not_compared(scene: &Scene, asked: Reduction) -> String {
 
 /// The strategy with the highest mean, of those at the same achieved reduction; ties go to the first. Controls are references, not
 /// candidates.
-fn best(scene: &Scene, asked: Reduction) -> Option<(&Series, &SeriesPoint)> {
+pub(super) fn best(scene: &Scene, asked: Reduction) -> Option<(&Series, &SeriesPoint)> {
     let candidates = scene.series.iter().filter(|series| series.family != Family::Control);
     let mut best: Option<(&Series, &SeriesPoint, f64)> = None;
     for series in candidates {
@@ -350,7 +360,7 @@ fn best(scene: &Scene, asked: Reduction) -> Option<(&Series, &SeriesPoint)> {
     best.map(|(series, point, _)| (series, point))
 }
 
-fn points(difference: Difference) -> String {
+pub(super) fn points(difference: Difference) -> String {
     let sign = |value: f64| format!("{value:+.1}").replace('-', "\u{2212}");
     let (low, high) = (difference.interval.low * 100.0, difference.interval.high * 100.0);
     format!("{} ({} to {})", sign(difference.value * 100.0), sign(low), sign(high))

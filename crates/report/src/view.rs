@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use analysis::{Arm, Difference, NoValue, Study, TaskMean, arms, comparable, comparable_set};
+use analysis::{Arm, Difference, Labels, NoValue, Study, TaskMean, arms, comparable, comparable_set, rule};
 use records::plan::PlanIndex;
-use records::schema::{Asked, Reduction, TrialKey, options_as_text};
+use records::schema::{Asked, Reduction, TrialKey};
 use records::{Family, Split};
 
 use super::error::ReportError;
@@ -174,7 +174,7 @@ pub(super) fn asked_phrase(asked: Reduction) -> String {
 /// The plan does not say the family of a strategy.
 pub(super) fn view(study: &Study) -> Result<View, ReportError> {
     let arms = arms(study);
-    let names = Names::of(&arms);
+    let names = Names { labels: Labels::of(study) };
     let mut scenes: Vec<(TrialKey, Vec<usize>)> = Vec::new();
     for (index, arm) in arms.iter().enumerate() {
         match scenes.iter_mut().find(|(key, _)| comparable(key, &arm.trial)) {
@@ -278,73 +278,20 @@ fn split_sweeps(arms: &[Arm], members: &[usize]) -> (Groups, Groups) {
     (sweeps, series)
 }
 
-/// What makes two trials the same rule, whatever they reduce and where.
-fn rule(trial: &TrialKey) -> String {
-    format!("{:?}", (&trial.strategy, &trial.importance, &trial.importance_source, options(trial)))
-}
-
-/// Options of a strategy, without a seed.
-fn options(trial: &TrialKey) -> BTreeMap<String, String> {
-    let mut options = options_as_text(&trial.strategy_params);
-    options.remove("seed");
-    options
-}
-
 /// Labels and looks of all rules of a report.
 struct Names {
-    /// Rules of each strategy, in order of appearance.
-    variants: BTreeMap<String, Vec<TrialKey>>,
-    schedules: usize,
+    labels: Labels,
 }
 
 impl Names {
-    fn of(arms: &[Arm]) -> Self {
-        let mut variants: BTreeMap<String, Vec<TrialKey>> = BTreeMap::new();
-        let mut schedules = BTreeSet::new();
-        for trial in arms.iter().filter(|arm| !arm.is_baseline).map(|arm| &arm.trial) {
-            let known = variants.entry(trial.strategy.clone()).or_default();
-            if known.iter().all(|other| rule(other) != rule(trial)) {
-                known.push(trial.clone());
-            }
-            if trial.sites.len() != 1 {
-                schedules.insert(trial.schedule.clone());
-            }
-        }
-        Self { variants, schedules: schedules.len() }
-    }
-
-    /// The strategy with whatever tells it from its siblings.
-    fn label(&self, trial: &TrialKey) -> String {
-        let siblings = self.variants.get(&trial.strategy).map_or(&[][..], Vec::as_slice);
-        let differs = |of: &dyn Fn(&TrialKey) -> Option<String>| siblings.iter().any(|other| of(other) != of(trial));
-        let mut parts = Vec::new();
-        if trial.strategy == "top_k" || differs(&|t| t.importance.clone()) {
-            parts.extend(trial.importance.clone());
-        }
-        if differs(&|t| t.importance_source.clone()) {
-            parts.extend(trial.importance_source.clone().map(|source| format!("of {source}")));
-        }
-        // The importance and its source are named above.
-        let further = options(trial).into_iter().filter(|(name, _)| name != "importance" && name != "source");
-        for (name, value) in further {
-            if differs(&|t| options(t).get(&name).cloned()) {
-                parts.push(format!("{name}={value}"));
-            }
-        }
-        if self.schedules > 1 && trial.sites.len() != 1 {
-            parts.push(trial.schedule.clone());
-        }
-        if parts.is_empty() { trial.strategy.clone() } else { format!("{} ({})", trial.strategy, parts.join(", ")) }
-    }
-
     fn style(&self, trial: &TrialKey) -> Style {
-        let siblings = self.variants.get(&trial.strategy).map_or(&[][..], Vec::as_slice);
+        let siblings = self.labels.siblings(&trial.strategy);
         let index = siblings.iter().position(|other| rule(other) == rule(trial)).unwrap_or(0);
         match style::style(&trial.strategy) {
             Some(own) => style::variant(own, index),
             None if trial.strategy == "top_k" => Self::importance_style(trial, siblings, index),
             // Unknown strategies take turns in alphabetical order.
-            None => style::cycle(self.variants.keys().position(|name| *name == trial.strategy).unwrap_or(0) + index),
+            None => style::cycle(self.labels.strategies().position(|name| name == trial.strategy).unwrap_or(0) + index),
         }
     }
 
@@ -388,7 +335,7 @@ impl Names {
             family.ok_or_else(|| ReportError::NoFamily { strategy: trial.strategy.clone() })?
         };
         Ok(Series {
-            label: self.label(trial),
+            label: self.labels.label(trial),
             strategy: trial.strategy.clone(),
             family,
             style: self.style(trial),

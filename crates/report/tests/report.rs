@@ -73,6 +73,31 @@ fn the_page_says_what_a_reader_must_know() {
     }
 }
 
+/// The file for a browser: the answer with its figure first, all rows, and no address that it would load from.
+#[test]
+fn the_browser_gets_everything_in_one_file() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    support::write(dir.path(), &Shape::full());
+    let summary = report::run(dir.path()).expect("a complete experiment");
+    let html = fs::read_to_string(summary.html).expect("the page");
+    for needle in [
+        "Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-",
+        "prefers-color-scheme: dark",
+        "@media print",
+        "id=\"results\"",
+        "What the items say is not recorded",
+        "\"labels\":[",
+        "one reduction costs most",
+        "are not told apart from",
+        "id=\"figure-token_map_world_lambada\"",
+    ] {
+        assert!(html.contains(needle), "{needle} is missing");
+    }
+    let answer = &html[html.find("id=\"answer\"").expect("an answer")..html.find("id=\"results\"").expect("rows")];
+    assert_eq!(answer.matches("<svg").count(), 1);
+    assert!(!html.contains("src=\"") && !html.contains("url("), "nothing is loaded");
+}
+
 #[test]
 fn two_runs_write_the_same_bytes() {
     let run = || {
@@ -348,6 +373,10 @@ fn names_break_no_format() {
     }
     let page = page_of(dir.path());
     assert!(page.contains("**Question.** Is &lt;script&gt;x&lt;/script&gt;\u{fffd}\\[2J \\| a # heading?\n"), "{page}");
+    let html = fs::read_to_string(&summary.html).expect("the page for a browser");
+    assert!(!html.chars().any(|c| c.is_control() && c != '\n'));
+    assert!(html.contains("Is &lt;script&gt;x&lt;&#x2f;script&gt;") && !html.contains("<script>x"), "{html}");
+    assert_eq!(html.matches("<script").count(), 2, "data and code");
     // Every row of a table has as many cells as its head.
     for path in summary.tables.iter().filter(|path| path.extension().is_some_and(|kind| kind == "md")) {
         let table = fs::read_to_string(path).expect("a table");

@@ -243,14 +243,14 @@ fn frames_have_exactly_the_documented_columns() {
     };
     assert_eq!(
         columns("trials.parquet"),
-        "trial_id, experiment, model, strategy, strategy_params, importance, importance_source, schedule, sites, \
+        "trial_id, cell_id, experiment, model, strategy, strategy_params, label, importance, importance_source, schedule, sites, \
          keep_ratio, flops_reduction_nominal, flops_reduction_achieved, flops_executed, protocol, task, seed, split, limit, n, \
-         metric, value, stderr, ci_low, ci_high, baseline_value, diff, diff_ci_low, diff_ci_high, p_value, coverage, \
+         metric, primary, value, stderr, ci_low, ci_high, baseline_value, diff, diff_ci_low, diff_ci_high, p_value, coverage, \
          tokens_in, tokens_per_s, peak_mem_bytes, wall_s, device, dtype, status, error"
     );
     assert_eq!(
         columns("items.parquet"),
-        "trial_id, task, item_id, gold, predicted, correct, loglikelihoods, greedy, tokens_in, tokens_kept, \
+        "trial_id, cell_id, task, item_id, gold, predicted, correct, loglikelihoods, greedy, tokens_in, tokens_kept, \
          necessary_kept, coverage, length, depth"
     );
     // Two trials, with four metrics of world_lambada and three of world_piqa; two items of each.

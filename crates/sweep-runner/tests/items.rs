@@ -32,7 +32,7 @@ fn texts_and_plans_are_frames() {
     let counts: Vec<u32> = choices.lst_lengths().iter().map(Option::unwrap_or_default).collect();
     assert_eq!(counts, [0, 0, 2, 2], "a target has no choices");
     let plans = parquet(&desk.path("out/plans.parquet"));
-    assert_eq!(columns(&plans), "trial_id, task, item_id, site, kept, dropped, merged, merged_into");
+    assert_eq!(columns(&plans), "trial_id, cell_id, task, item_id, site, kept, dropped, merged, merged_into");
     assert_eq!(plans.height(), 8, "four items at two sites");
 }
 

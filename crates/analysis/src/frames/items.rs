@@ -24,6 +24,7 @@ pub(super) fn items(study: &Study) -> PolarsResult<DataFrame> {
     }
     let columns = vec![
         text("trial_id", rows.iter().map(|(cell, _)| cell.trial.trial_id.as_str())),
+        text("cell_id", rows.iter().map(|(cell, _)| cell.cell_id.as_str())),
         text("task", rows.iter().map(|(cell, _)| cell.task.as_str())),
         text("item_id", rows.iter().map(|(_, item)| item.item_id.as_str())),
         Column::new("gold".into(), rows.iter().map(|(_, item)| item.gold).collect::<Vec<_>>()),
@@ -42,27 +43,33 @@ pub(super) fn items(study: &Study) -> PolarsResult<DataFrame> {
 }
 
 pub(super) fn item_metrics(study: &Study) -> PolarsResult<DataFrame> {
-    let mut names: [Vec<&str>; 4] = Default::default();
-    let (mut values, mut weights) = (Vec::new(), Vec::new());
+    let mut names: [Vec<&str>; 5] = Default::default();
+    let (mut primaries, mut values, mut weights) = (Vec::new(), Vec::new(), Vec::new());
     for cell in study.cells.iter().filter(|cell| cell.is_done()).map(|cell| &cell.record) {
         for metric in &cell.metrics {
             for (item, &(value, weight)) in cell.items.iter().zip(&metric.contributions) {
-                for (column, name) in
-                    names.iter_mut().zip([&cell.trial.trial_id, &cell.task, &item.item_id, &metric.metric])
-                {
+                for (column, name) in names.iter_mut().zip([
+                    &cell.trial.trial_id,
+                    &cell.cell_id,
+                    &cell.task,
+                    &item.item_id,
+                    &metric.metric,
+                ]) {
                     column.push(name);
                 }
+                primaries.push(metric.metric == cell.primary_metric);
                 values.push(value);
                 weights.push(weight);
             }
         }
     }
     let n = values.len();
-    let mut columns: Vec<Column> = ["trial_id", "task", "item_id", "metric"]
+    let mut columns: Vec<Column> = ["trial_id", "cell_id", "task", "item_id", "metric"]
         .into_iter()
         .zip(names)
         .map(|(name, values)| Column::new(name.into(), values))
         .collect();
+    columns.push(Column::new("primary".into(), primaries));
     columns.push(Column::new("value".into(), values));
     columns.push(Column::new("weight".into(), weights));
     DataFrame::new(n, columns)

@@ -5,6 +5,7 @@ mod items;
 mod plans;
 mod probes;
 mod sites;
+mod trial_axes;
 mod trials;
 
 use std::path::{Path, PathBuf};
@@ -76,6 +77,7 @@ fn builders(study: &Study) -> Vec<Builder<'_>> {
     let own = Rc::clone(&pairs);
     let mut all = vec![
         Builder::new(TRIALS, || trials::frame(study)),
+        Builder::new("trial_axes", || trial_axes::frame(study)),
         Builder::new("items", || items::items(study)),
         Builder::new("item_metrics", || items::item_metrics(study)),
         Builder::new("plans", || plans::plans(study)),

@@ -36,6 +36,7 @@ pub(super) fn plans(study: &Study) -> PolarsResult<DataFrame> {
         .collect();
     let columns = vec![
         Column::new("trial_id".into(), rows.iter().map(|(cell, _)| cell.trial.trial_id.as_str()).collect::<Vec<_>>()),
+        Column::new("cell_id".into(), rows.iter().map(|(cell, _)| cell.cell_id.as_str()).collect::<Vec<_>>()),
         Column::new("task".into(), rows.iter().map(|(cell, _)| cell.task.as_str()).collect::<Vec<_>>()),
         Column::new(
             "item_id".into(),

@@ -21,11 +21,12 @@ pub(super) fn sites(study: &Study, overlaps: &MeanOverlaps) -> PolarsResult<Data
     };
     let columns = vec![
         Column::new("trial_id".into(), rows.iter().map(|(cell, _)| cell.trial.trial_id.as_str()).collect::<Vec<_>>()),
+        Column::new("cell_id".into(), rows.iter().map(|(cell, _)| cell.cell_id.as_str()).collect::<Vec<_>>()),
         Column::new("task".into(), rows.iter().map(|(cell, _)| cell.task.as_str()).collect::<Vec<_>>()),
         Column::new("site".into(), rows.iter().map(|(_, site)| site.site as u64).collect::<Vec<_>>()),
         Column::new("tokens_in".into(), rows.iter().map(|(_, site)| site.tokens_in).collect::<Vec<_>>()),
         Column::new("tokens_out".into(), rows.iter().map(|(_, site)| site.tokens_out).collect::<Vec<_>>()),
-        Column::new("keep_ratio".into(), rows.iter().map(keep_ratio).collect::<Vec<_>>()),
+        Column::new("keep_ratio_achieved".into(), rows.iter().map(keep_ratio).collect::<Vec<_>>()),
         Column::new("overlap".into(), rows.iter().map(overlap).collect::<Vec<_>>()),
         Column::new(
             "merged_similarity".into(),

@@ -1,9 +1,12 @@
 //! `trials`: one row per trial, task and metric.
 
+use std::collections::BTreeMap;
+
 use polars::prelude::*;
 use records::schema::{CellRecord, Status};
 
 use super::known;
+use crate::labels::Labels;
 use crate::study::{Cell, MetricEstimate, Study};
 
 /// One row: a cell with one of its metrics, or a failed cell alone.
@@ -18,7 +21,7 @@ pub(super) fn frame(study: &Study) -> PolarsResult<DataFrame> {
             rows.extend(cell.metrics.iter().map(|metric| (cell, Some(metric))));
         }
     }
-    let mut columns = description(&rows);
+    let mut columns = description(&rows, &Labels::of(study).by_trial(study));
     columns.extend(results(&rows));
     columns.extend(circumstances(&rows));
     DataFrame::new(rows.len(), columns)
@@ -48,13 +51,15 @@ fn measured(rows: &[Row], name: &str, value: impl Fn(&CellRecord) -> f64) -> Col
     number(rows, name, |(cell, _)| cell.is_done().then(|| value(&cell.record)))
 }
 
-fn description(rows: &[Row]) -> Vec<Column> {
+fn description(rows: &[Row], labels: &BTreeMap<&str, String>) -> Vec<Column> {
     let mut columns = vec![
         text(rows, "trial_id", |cell| Some(cell.trial.trial_id.clone())),
+        text(rows, "cell_id", |cell| Some(cell.cell_id.clone())),
         text(rows, "experiment", |cell| Some(cell.trial.experiment.clone())),
         text(rows, "model", |cell| Some(cell.trial.model.clone())),
         text(rows, "strategy", |cell| Some(cell.trial.strategy.clone())),
         text(rows, "strategy_params", |cell| Some(cell.trial.strategy_params.clone())),
+        text(rows, "label", |cell| labels.get(cell.trial.trial_id.as_str()).cloned()),
         text(rows, "importance", |cell| cell.trial.importance.clone()),
         text(rows, "importance_source", |cell| cell.trial.importance_source.clone()),
         text(rows, "schedule", |cell| Some(cell.trial.schedule.clone())),
@@ -92,6 +97,12 @@ fn results(rows: &[Row]) -> Vec<Column> {
         Column::new(
             "metric".into(),
             rows.iter().map(|(_, metric)| metric.map(|m| m.metric.clone())).collect::<Vec<Option<String>>>(),
+        ),
+        Column::new(
+            "primary".into(),
+            rows.iter()
+                .map(|(cell, metric)| metric.map(|m| m.metric == cell.record.primary_metric))
+                .collect::<Vec<Option<bool>>>(),
         ),
         metric(rows, "value", |m| Some(m.estimate.value)),
         metric(rows, "stderr", |m| Some(m.estimate.stderr)),

@@ -108,6 +108,17 @@ class Results:
         return self._frame("trials")
 
     @cached_property
+    def trial_axes(self) -> pl.DataFrame:
+        """One row per trial: what it is. It joins every frame of items, sites and plans by ``trial_id``.
+
+        Example:
+            >>> items = results.items.join(results.trial_axes, on="trial_id")
+            >>> items.filter("is_baseline")["label"].unique().to_list()
+            ['dense']
+        """
+        return self._frame("trial_axes")
+
+    @cached_property
     def items(self) -> pl.DataFrame:
         """One row per trial, task and item.
 
@@ -189,7 +200,7 @@ class Results:
         """
         models = self.trials.select("trial_id", "model").unique()
         texts = self.task_items.select("model", "task", "item_id", "tokens", "necessary")
-        plans = self._frame("plans").join(models, on="trial_id", maintain_order="left")
+        plans = self._frame("plans").drop("cell_id").join(models, on="trial_id", maintain_order="left")
         joined = plans.join(texts, on=["model", "task", "item_id"], how="left", maintain_order="left").drop("model")
         arriving = pl.col("kept").list.len() + pl.col("dropped").list.len() + pl.col("merged").list.len()
         # All tokens of the sequence arrive at its first site.

@@ -129,7 +129,7 @@ enum Command {
         #[arg(value_parser = crate::home::argument())]
         folder: PathBuf,
     },
-    /// Analyse, then draw figures and write tables and report.md
+    /// Analyse, then draw figures and write tables, report.md and report.html
     Report {
         /// Results folder
         #[arg(value_parser = crate::home::argument())]

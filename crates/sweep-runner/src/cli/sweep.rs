@@ -272,7 +272,7 @@ fn report_whole(folder: &Path, wishes: &ReportWishes<'_>) -> Result<bool, Failur
         summary.tables.iter().filter(|path| path.extension().is_some_and(|extension| extension == "md")).count(),
         folder.join("tables").display(),
     ));
-    list(&[summary.report])?;
+    list(&[summary.report, summary.html])?;
     if let Some(out) = wishes.lm_eval_output {
         export(folder, out)?;
     }

@@ -432,5 +432,5 @@ fn support_columns() -> Vec<(&'static str, Vec<String>)> {
         let frame = ParquetReader::new(file).finish().unwrap();
         frame.get_column_names().into_iter().map(ToString::to_string).collect()
     };
-    ["trials", "items", "plans", "sites"].map(|frame| (frame, columns(frame))).into()
+    ["trials", "trial_axes", "items", "plans", "sites"].map(|frame| (frame, columns(frame))).into()
 }
