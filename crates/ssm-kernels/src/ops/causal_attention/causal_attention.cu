@@ -14,7 +14,7 @@
 // kernel's name is HEAD_DIM, a multiple of 16 and at least head_dim.
 //
 // Bound by the multiply-adds of float32: 4 * head_dim FLOPs per row, key and head.
-#include "common.cuh"
+#include "chains.cuh"
 
 namespace {
 
@@ -27,28 +27,6 @@ constexpr int OWN = QUERIES / SIDE;
 static_assert(SIDE * SIDE == THREADS && OWN == 4 && KEYS == SIDE * OWN, "a thread takes four rows and four keys");
 // Places of a row of shared memory that is read four at a time; no power of two, so that columns lie in several banks.
 constexpr int PITCH = QUERIES + OWN;
-
-// Consecutive rows of a chain.
-template <typename T> struct Piece {
-    const T *keys, *values; // of its first row
-    int64_t begin, end;     // places in the chain
-};
-
-// Rows of a block.
-struct Tile {
-    int row, rows; // first row in the stream, and how many
-    int place;     // of the first row in its chain
-    int piece;     // the first one of the chain
-};
-
-template <typename T> struct Attention {
-    const T *queries;
-    const Piece<T> *pieces;
-    const Tile *tiles;
-    T *out;
-    int width, kv_width, shared, head_dim;
-    float scale; // of scores, times log2 e
-};
 
 template <int HEAD_DIM, typename T> struct alignas(16) Shared {
     float queries[HEAD_DIM][PITCH];

@@ -2,34 +2,85 @@
 
 use std::cmp::Reverse;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use super::{AttentionInput, OP, Shape, check};
 use crate::cuda::{Arg, Gpu, Grid, Image, image, shared_limit, suffix};
 use crate::error::KernelError;
 use crate::segments::Segments;
 
-static KERNELS: Image = image!("causal_attention");
-
-/// Query rows of a block, keys of a tile, threads; as in the kernel.
-const QUERIES: usize = 64;
-const KEYS: usize = 64;
-const THREADS: usize = 256;
+static PLAIN: Image = image!("causal_attention");
+static MMA: Image = image!("causal_attention_mma");
 
 /// Widths of a head that there are kernels for; a narrower one is padded with zeros in shared memory.
-const HEAD_DIMS: [usize; 6] = [16, 32, 64, 80, 128, 256];
+const PLAIN_DIMS: [usize; 6] = [16, 32, 64, 80, 128, 256];
+
+/// The same on tensor cores, and groups of 64 query rows in a block.
+const MMA_DIMS: [(usize, usize); 3] = [(64, 2), (80, 3), (128, 2)];
+
+/// Compute capability from which bf16 products run on tensor cores.
+const MMA_SINCE: i32 = 8;
+
+/// A kernel and how it is launched.
+struct Kernel {
+    image: &'static Image,
+    name: String,
+    /// Query rows of a block.
+    rows: usize,
+    threads: usize,
+    /// Dynamic shared memory of a block in bytes.
+    shared: usize,
+    /// Of the first key and value, in bytes.
+    alignment: u64,
+}
+
+impl Kernel {
+    /// Follows from dtype and widths alone: a row has the same bits in every call.
+    fn of(gpu: &Gpu, dtype: DType, head_dim: usize) -> Result<Self, KernelError> {
+        let tensor_cores = dtype == DType::BF16 && head_dim.is_multiple_of(8) && gpu.capability().0 >= MMA_SINCE;
+        let mma =
+            MMA_DIMS.into_iter().filter(|_| tensor_cores).map(|(width, groups)| (width, Self::mma(width, groups)));
+        let suffix = suffix(dtype, OP)?;
+        let plain = PLAIN_DIMS.into_iter().map(|width| (width, Self::plain(width, suffix)));
+        let limit = shared_limit(gpu.device());
+        mma.chain(plain)
+            .find(|(width, kernel)| *width >= head_dim && kernel.shared <= limit)
+            .map(|(_, kernel)| kernel)
+            .ok_or_else(|| KernelError::Device(format!("{OP}: heads of {head_dim} channels are too wide for this GPU")))
+    }
+
+    /// As `Shared` in `causal_attention.cu`.
+    fn plain(head_dim: usize, suffix: &str) -> Self {
+        let (rows, keys) = (64, 64);
+        let pitch = rows + 4;
+        let floats = (head_dim + head_dim.max(keys)) * pitch + keys * head_dim;
+        let shared = floats * size_of::<f32>() + 2 * keys * size_of::<u64>();
+        Self {
+            image: &PLAIN,
+            name: format!("causal_attention_{head_dim}_{suffix}"),
+            rows,
+            threads: 256,
+            shared,
+            alignment: 1,
+        }
+    }
+
+    /// As in `causal_attention_mma.cu`: stages of keys and values, in panels of 64 rows and 64 channels.
+    fn mma(head_dim: usize, groups: usize) -> Self {
+        let (stages, panel) = (3, 64 * 128);
+        let shared = stages * 2 * head_dim.div_ceil(64) * panel;
+        let name = format!("causal_attention_mma_{head_dim}_bf16");
+        Self { image: &MMA, name, rows: 64 * groups, threads: 128 * groups, shared, alignment: 16 }
+    }
+}
 
 pub(super) fn causal_attention(input: &AttentionInput<'_>) -> Result<Tensor, KernelError> {
     let Shape { rows, width, kv_width } = check(input)?;
     let gpu = Gpu::of(input.queries, OP)?;
     let dtype = input.queries.dtype();
     let head_dim = width / input.heads;
-    let kernel = HEAD_DIMS.into_iter().find(|kernel| *kernel >= head_dim);
-    let kernel = kernel.filter(|kernel| shared_bytes(*kernel) <= shared_limit(gpu.device()));
-    let Some(kernel) = kernel else {
-        return Err(KernelError::Device(format!("{OP}: heads of {head_dim} channels are too wide for this GPU")));
-    };
-    let chain = Chains::new(input, &gpu, kv_width)?;
+    let kernel = Kernel::of(&gpu, dtype, head_dim)?;
+    let chain = Chains::new(input, &gpu, kv_width, &kernel)?;
     let out = gpu.empty((rows, width), dtype)?;
     let (pieces, tiles) = (gpu.upload(chain.pieces.as_flattened())?, gpu.upload(chain.tiles.as_flattened())?);
     let args = [
@@ -43,17 +94,14 @@ pub(super) fn causal_attention(input: &AttentionInput<'_>) -> Result<Tensor, Ker
         Arg::int(head_dim),
         Arg::Float(std::f32::consts::LOG2_E / (head_dim as f32).sqrt()),
     ];
-    let name = format!("causal_attention_{kernel}_{}", suffix(dtype, OP)?);
     let blocks = (chain.tiles.len(), input.heads, 1);
-    gpu.launch(&KERNELS, &name, Grid { blocks, threads: (THREADS, 1), shared: shared_bytes(kernel) }, &args)?;
+    gpu.launch(
+        kernel.image,
+        &kernel.name,
+        Grid { blocks, threads: (kernel.threads, 1), shared: kernel.shared },
+        &args,
+    )?;
     Ok(out)
-}
-
-/// Shared memory of a block, as `Shared` in the kernel.
-fn shared_bytes(head_dim: usize) -> usize {
-    let pitch = QUERIES + 4;
-    let floats = (head_dim + head_dim.max(KEYS)) * pitch + KEYS * head_dim;
-    floats * size_of::<f32>() + 2 * KEYS * size_of::<u64>()
 }
 
 /// What the blocks of a call work on.
@@ -67,7 +115,7 @@ struct Chains {
 }
 
 impl Chains {
-    fn new(input: &AttentionInput<'_>, gpu: &Gpu, kv_width: usize) -> Result<Self, KernelError> {
+    fn new(input: &AttentionInput<'_>, gpu: &Gpu, kv_width: usize, kernel: &Kernel) -> Result<Self, KernelError> {
         let dtype = input.queries.dtype();
         let address = |tensor: &Tensor, name| {
             if tensor.dtype() != dtype {
@@ -78,7 +126,16 @@ impl Chains {
                     got: tensor.dtype().as_str().to_owned(),
                 });
             }
-            Ok(gpu.contiguous(tensor, OP, name)?.address() as i64)
+            let address = gpu.contiguous(tensor, OP, name)?.address();
+            if !address.is_multiple_of(kernel.alignment) {
+                return Err(KernelError::Storage {
+                    op: OP,
+                    tensor: name,
+                    expected: "as aligned as the kernel reads it",
+                    got: format!("address {address:#x}, of {} bytes", kernel.alignment),
+                });
+            }
+            Ok(address as i64)
         };
         let (keys, values) = (address(input.keys, "keys")?, address(input.values, "values")?);
         let row_bytes = (kv_width * dtype.size_in_bytes()) as i64;
@@ -104,8 +161,8 @@ impl Chains {
             }
             let rows = segments.rows(segment);
             let before = place as usize - rows.len();
-            chains.tiles.extend(rows.clone().step_by(QUERIES).map(|row| {
-                let length = (rows.end - row).min(QUERIES);
+            chains.tiles.extend(rows.clone().step_by(kernel.rows).map(|row| {
+                let length = (rows.end - row).min(kernel.rows);
                 [row, length, before + row - rows.start, first_piece].map(|value| value as i32)
             }));
         }

@@ -6,7 +6,7 @@
 #pragma once
 
 #include "ssd_table.cuh"
-#include "ssd_tile.cuh"
+#include "tile.cuh"
 
 constexpr int HEADDIM = 64;
 

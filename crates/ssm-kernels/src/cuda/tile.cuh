@@ -11,10 +11,10 @@
 
 constexpr int PANEL = 64 * 128; // bytes
 
-#if defined(__CUDA_ARCH_FEAT_SM90_ALL) && !defined(SSD_NO_WGMMA)
-#define SSD_WGMMA 1
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL) && !defined(NO_WGMMA)
+#define TILE_WGMMA 1
 #else
-#define SSD_WGMMA 0
+#define TILE_WGMMA 0
 #endif
 
 __device__ __forceinline__ uint32_t shared_address(const void *pointer) { return uint32_t(__cvta_generic_to_shared(pointer)); }
@@ -29,7 +29,10 @@ __device__ __forceinline__ void copy_async(uint32_t to, const void *from, bool v
     asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(valid ? 16 : 0) : "memory");
 }
 __device__ __forceinline__ void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-__device__ __forceinline__ void copy_wait() { asm volatile("cp.async.wait_group 0;" ::: "memory"); }
+// All but the last `PENDING` groups of copies of this thread have arrived.
+template <int PENDING = 0> __device__ __forceinline__ void copy_wait() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+}
 
 __device__ __forceinline__ uint32_t pack(float low, float high) {
     const __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
@@ -75,7 +78,7 @@ template <int N> __device__ __forceinline__ void pin(float (&acc)[N][4]) {
     }
 }
 
-#if SSD_WGMMA
+#if TILE_WGMMA
 
 // Descriptor of a swizzled tile: rows of 128 bytes in groups of eight, panels behind one another (the distance of panels counts
 // only where the tile is read transposed). Adding bytes / 16 moves the address.
@@ -83,29 +86,43 @@ __device__ __forceinline__ uint64_t descriptor(uint32_t tile) {
     return uint64_t(tile >> 4) | uint64_t(PANEL >> 4) << 16 | uint64_t(1024 >> 4) << 32 | 1ull << 62;
 }
 
-#define SSD_ACC(j) "+f"(acc[j][0]), "+f"(acc[j][1]), "+f"(acc[j][2]), "+f"(acc[j][3])
-#define SSD_ACC8(j) SSD_ACC(j), SSD_ACC(j + 1), SSD_ACC(j + 2), SSD_ACC(j + 3), SSD_ACC(j + 4), SSD_ACC(j + 5), SSD_ACC(j + 6), SSD_ACC(j + 7)
-#define SSD_REGS_0_31                                                                                                      \
+#define TILE_ACC(j) "+f"(acc[j][0]), "+f"(acc[j][1]), "+f"(acc[j][2]), "+f"(acc[j][3])
+#define TILE_ACC8(j) TILE_ACC(j), TILE_ACC(j + 1), TILE_ACC(j + 2), TILE_ACC(j + 3), TILE_ACC(j + 4), TILE_ACC(j + 5), TILE_ACC(j + 6), TILE_ACC(j + 7)
+#define TILE_REGS_0_31                                                                                                      \
     "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
-#define SSD_REGS_32_63                                                                                                     \
+#define TILE_REGS_32_39 "%32,%33,%34,%35,%36,%37,%38,%39"
+#define TILE_REGS_32_63                                                                                                     \
     "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60," \
     "%61,%62,%63"
 
 __device__ __forceinline__ void wgmma(float (&acc)[8][4], uint64_t a, uint64_t b, bool accumulate) {
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
-                 "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" SSD_REGS_0_31 "}, %32, %33, p, 1, 1, 0, 0;\n}"
-                 : SSD_ACC8(0) : "l"(a), "l"(b), "r"(int(accumulate)));
+                 "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" TILE_REGS_0_31 "}, %32, %33, p, 1, 1, 0, 0;\n}"
+                 : TILE_ACC8(0) : "l"(a), "l"(b), "r"(int(accumulate)));
 }
 __device__ __forceinline__ void wgmma(float (&acc)[8][4], const uint32_t (&a)[4], uint64_t b, bool accumulate) {
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"
-                 "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" SSD_REGS_0_31 "}, {%32,%33,%34,%35}, %36, p, 1, 1, 1;\n}"
-                 : SSD_ACC8(0) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int(accumulate)));
+                 "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" TILE_REGS_0_31 "}, {%32,%33,%34,%35}, %36, p, 1, 1, 1;\n}"
+                 : TILE_ACC8(0) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int(accumulate)));
+}
+// B row by row, where the two above it take B^T.
+__device__ __forceinline__ void wgmma_rows(float (&acc)[8][4], const uint32_t (&a)[4], uint64_t b, bool accumulate) {
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" TILE_REGS_0_31 "}, {%32,%33,%34,%35}, %36, p, 1, 1, 0;\n}"
+                 : TILE_ACC8(0) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int(accumulate)));
+}
+__device__ __forceinline__ void wgmma(float (&acc)[10][4], const uint32_t (&a)[4], uint64_t b, bool accumulate) {
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %45, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n80k16.f32.bf16.bf16 {" TILE_REGS_0_31 "," TILE_REGS_32_39
+                 "}, {%40,%41,%42,%43}, %44, p, 1, 1, 1;\n}"
+                 : TILE_ACC8(0), TILE_ACC(8), TILE_ACC(9)
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int(accumulate)));
 }
 __device__ __forceinline__ void wgmma(float (&acc)[16][4], const uint32_t (&a)[4], uint64_t b, bool accumulate) {
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %69, 0;\n"
-                 "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" SSD_REGS_0_31 "," SSD_REGS_32_63
+                 "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" TILE_REGS_0_31 "," TILE_REGS_32_63
                  "}, {%64,%65,%66,%67}, %68, p, 1, 1, 1;\n}"
-                 : SSD_ACC8(0), SSD_ACC8(8) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int(accumulate)));
+                 : TILE_ACC8(0), TILE_ACC8(8) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int(accumulate)));
 }
 
 // Before a product whose register operands were touched.
@@ -127,6 +144,11 @@ template <int K> __device__ __forceinline__ void product(float (&acc)[8][4], uin
         const uint32_t offset = (k / 4) * PANEL + (k % 4) * 32;
         wgmma(acc, descriptor(a) + offset / 16, descriptor(b) + offset / 16, k != 0);
     }
+}
+// acc = A B^T: A is 64 x 16 STEPS in fragments, B is 64 x 16 STEPS at `b`.
+template <int STEPS> __device__ __forceinline__ void product(float (&acc)[8][4], const uint32_t (&a)[STEPS][4], uint32_t b) {
+#pragma unroll
+    for (int k = 0; k < STEPS; k++) wgmma_rows(acc, a[k], descriptor(b) + ((k / 4) * PANEL + (k % 4) * 32) / 16, k != 0);
 }
 // acc (+)= A B: A is 64 x 64 in fragments, B is 64 x 8 N at `b`.
 template <int N>
@@ -167,6 +189,21 @@ template <int K> __device__ __forceinline__ void product(float (&acc)[8][4], uin
             load_matrices<false>(pair, b + piece_offset(8 * j + 8 * (lane >> 4) + (lane & 7), 2 * k + ((lane >> 3) & 1)));
             mma(acc[j], rows, pair[0], pair[1]);
             mma(acc[j + 1], rows, pair[2], pair[3]);
+        }
+    }
+}
+// acc = A B^T as above, A in fragments.
+template <int STEPS> __device__ __forceinline__ void product(float (&acc)[8][4], const uint32_t (&a)[STEPS][4], uint32_t b) {
+    const int lane = threadIdx.x % WARP;
+    clear(acc);
+#pragma unroll
+    for (int k = 0; k < STEPS; k++) {
+#pragma unroll
+        for (int j = 0; j < 8; j += 2) {
+            uint32_t pair[4];
+            load_matrices<false>(pair, b + piece_offset(8 * j + 8 * (lane >> 4) + (lane & 7), 2 * k + ((lane >> 3) & 1)));
+            mma(acc[j], a[k], pair[0], pair[1]);
+            mma(acc[j + 1], a[k], pair[2], pair[3]);
         }
     }
 }
