@@ -32,6 +32,7 @@ mod block;
 pub mod catalog;
 pub mod checkpoint;
 pub mod config;
+mod decoder;
 mod error;
 mod loader;
 mod model;
@@ -50,6 +51,7 @@ pub use block::{
 };
 pub use checkpoint::{Checkpoint, CheckpointError, Weights};
 pub use config::{ConfigError, ModelConfig};
+pub use decoder::{Decoder, most_likely};
 pub use error::ModelError;
 pub use loader::WeightSource;
 pub use model::LanguageModel;

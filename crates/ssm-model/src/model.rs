@@ -159,6 +159,26 @@ impl LanguageModel {
         Ok(ops::linear_as(&normed, &self.lm_head, dtype)?)
     }
 
+    /// All weights as the graph of a decoding step reads them, or why there is no such graph.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn decoding(&self) -> Result<ops::decode::DecoderWeights, String> {
+        if !self.placement.device.is_cuda() || self.placement.dtype != DType::BF16 {
+            return Err("a graph needs bfloat16 on a GPU".to_owned());
+        }
+        let named = |index: usize, reason| format!("layer {index} ({}): {reason}", self.config.layers[index].kind());
+        let layer = |(index, layer): (usize, &Layer)| layer.decoding().map_err(|reason| named(index, reason));
+        let layers = self.layers.iter().enumerate().map(layer).collect::<Result<_, _>>()?;
+        let (final_norm, norm_eps) = self.final_norm.rms().ok_or("only RMSNorm has kernels for it")?;
+        Ok(ops::decode::DecoderWeights {
+            embedding: self.embedding.clone(),
+            embedding_factor: self.config.embedding_factor,
+            layers,
+            final_norm: final_norm.clone(),
+            lm_head: self.lm_head.clone(),
+            norm_eps,
+        })
+    }
+
     /// Runs all layers over a packed stream, from zero states or from `initial`, and returns the states after it.
     ///
     /// # Errors

@@ -235,3 +235,82 @@ fn rows_may_last_longer() {
         assert!(relative(&plain.0, &got.0) > 1e-3, "{name}: factors that change nothing");
     }
 }
+
+/// What prompts of these lengths continue with: by graph where `graph`, else by steps. The first token comes with the prompt.
+fn continued(model: &LanguageModel, lengths: &[usize], count: usize, graph: bool) -> Vec<Vec<u32>> {
+    let tokens: Vec<u32> = (0..lengths.iter().sum::<usize>() as u32).map(|index| 5 + index * 37 % 400).collect();
+    let segments = Segments::independent(lengths);
+    let (activations, state) = model.prefill(&tokens, &segments, None).unwrap();
+    let last: Vec<u32> = (0..lengths.len()).map(|segment| segments.rows(segment).end as u32 - 1).collect();
+    let mut all = vec![ssm_model::most_likely(&model.head(&activations, &last).unwrap()).unwrap()];
+    let mut decoder = if graph { model.decoder(state).unwrap() } else { model.decoder_by_steps(state) };
+    assert_eq!(decoder.steps_because().is_none(), graph);
+    // In two calls, which go on from each other.
+    for count in [count / 2, count - count / 2] {
+        let more = decoder.generate(&all.last().unwrap().clone(), count).unwrap();
+        all.extend(more);
+    }
+    all
+}
+
+/// Tokens before the first difference, over all sequences.
+fn agreeing(left: &[Vec<u32>], right: &[Vec<u32>]) -> usize {
+    let of = |sequence: usize| left.iter().zip(right).take_while(|(a, b)| a[sequence] == b[sequence]).count();
+    (0..left[0].len()).map(of).sum()
+}
+
+/// Trained models generate by graph what float32 generates at least as long as they do step by step: bfloat16 decides otherwise between
+/// near equals now and then, and what follows is another text.
+#[test]
+#[ignore = "needs a GPU"]
+fn a_graph_generates_what_steps_generate() {
+    let (narrow, wide) = (on_gpu(DType::BF16), on_gpu(DType::F32));
+    for name in ["mamba2-world", "mamba-world", "mamba2-books", "mamba-books"] {
+        let open = |placement| load(catalog::builtin(name).unwrap().open().unwrap(), placement);
+        let (model, exact) = (open(&narrow), open(&wide));
+        let (mut by_graph, mut by_steps, mut all) = (0, 0, 0);
+        for lengths in [vec![40], vec![9, 33, 1, 64, 2], (1..=20).collect(), (30..62).collect()] {
+            let want = continued(&exact, &lengths, 70, false);
+            by_graph += agreeing(&want, &continued(&model, &lengths, 70, true));
+            by_steps += agreeing(&want, &continued(&model, &lengths, 70, false));
+            all += 71 * lengths.len();
+        }
+        println!("{name}: of {all} tokens {by_graph} as in float32 by graph, {by_steps} by steps");
+        assert!(by_graph * 10 >= by_steps * 9 && by_graph * 3 > all, "{name}");
+    }
+}
+
+/// A sequence continues with the same tokens alone and beside others.
+#[test]
+#[ignore = "needs a GPU"]
+fn a_sequence_of_a_graph_is_the_same_in_every_batch() {
+    for name in ["mamba2-world", "mamba-world"] {
+        same_in_every_batch(&load(catalog::builtin(name).unwrap().open().unwrap(), &on_gpu(DType::BF16)));
+    }
+}
+
+fn same_in_every_batch(model: &LanguageModel) {
+    let tokens: Vec<u32> = (0..400).map(|index| 5 + index * 37 % 400).collect();
+    let generate = |segments: &[usize]| {
+        let rows: Vec<u32> = segments.iter().flat_map(|segment| &tokens[segment * 20..][..20]).copied().collect();
+        let (_, state) = model.prefill(&rows, &Segments::independent(&vec![20; segments.len()]), None).unwrap();
+        model.decoder(state).unwrap().generate(&vec![7; segments.len()], 100).unwrap()
+    };
+    let all = generate(&(0..20).collect::<Vec<_>>());
+    for segment in [0, 7, 19] {
+        let alone = generate(&[segment]);
+        assert!(alone.iter().zip(&all).all(|(alone, all)| alone[0] == all[segment]), "{segment}");
+    }
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn a_model_without_kernels_for_a_graph_says_why_it_steps() {
+    let placement = on_gpu(DType::BF16);
+    let state = |model: &LanguageModel| model.prefill(&[5, 6], &Segments::independent(&[2]), None).unwrap().1;
+    let model = load(catalog::builtin("neox-world").unwrap().open().unwrap(), &placement);
+    let reason = "layer 0 (attention): only layers of a mixer alone have kernels for it";
+    assert_eq!(model.decoder(state(&model)).unwrap().steps_because(), Some(reason));
+    let model = load(catalog::builtin("mamba2-world").unwrap().open().unwrap(), &on_gpu(DType::F32));
+    assert_eq!(model.decoder(state(&model)).unwrap().steps_because(), Some("a graph needs bfloat16 on a GPU"));
+}

@@ -5,6 +5,8 @@ mod add_norm;
 mod add_rms_norm;
 mod causal_attention;
 mod causal_conv1d;
+#[cfg(feature = "cuda")]
+pub mod decode;
 mod finite;
 mod gated_rms_norm;
 mod gather_rows;

@@ -67,6 +67,12 @@ pub(crate) trait MixerKind {
 pub(crate) trait Mixer: Debug + Send + Sync {
     /// Runs on the normalised sum of the branches, `[tokens, d_model]`.
     fn forward(&self, x: &Tensor, call: &MixerCall<'_>) -> Result<MixerOutput, ModelError>;
+
+    /// The weights as the graph of a decoding step reads them, or why there is no such graph.
+    #[cfg(feature = "cuda")]
+    fn decoding(&self) -> Result<ssm_kernels::ops::decode::MixerWeights, &'static str> {
+        Err("only Mamba and Mamba-2 have kernels for it")
+    }
 }
 
 /// Arguments of a mixer besides its input.

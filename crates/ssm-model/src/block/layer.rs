@@ -204,6 +204,16 @@ struct Joined {
 }
 
 impl Layer {
+    /// The weights as the graph of a decoding step reads them, or why there is no such graph.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn decoding(&self) -> Result<ssm_kernels::ops::decode::LayerWeights, &'static str> {
+        if self.beside.is_some() || self.shared.is_some() || self.mlp.is_some() {
+            return Err("only layers of a mixer alone have kernels for it");
+        }
+        let (norm, _) = self.norm.rms().ok_or("only RMSNorm has kernels for it")?;
+        Ok(ssm_kernels::ops::decode::LayerWeights { norm: norm.clone(), mixer: self.mixer.decoding()? })
+    }
+
     pub(crate) fn forward(
         &self,
         activations: &Activations,

@@ -86,6 +86,12 @@ impl Linear {
         Ok(Self { weight, bias })
     }
 
+    /// The weight, where it is all there is.
+    #[cfg(feature = "cuda")]
+    pub(super) fn without_bias(&self) -> Option<&Tensor> {
+        self.bias.is_none().then_some(&self.weight)
+    }
+
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor, ModelError> {
         Ok(match &self.bias {
             Some(bias) => ops::linear_with_bias(x, &self.weight, bias)?,

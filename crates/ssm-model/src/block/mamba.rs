@@ -231,4 +231,22 @@ impl Mixer for MambaMixer {
         signals.set_scan(asked(Signal::Scan).then(|| ScanConstants { ngroups: 1, a: self.a.clone() }));
         Ok(MixerOutput { hidden, signals, state: recurrent::state(conv.states, scan.states) })
     }
+
+    #[cfg(feature = "cuda")]
+    fn decoding(&self) -> Result<ops::decode::MixerWeights, &'static str> {
+        if self.norm_eps.is_some() {
+            return Err("norms on dt, B and C have no kernels for it");
+        }
+        Ok(ops::decode::MixerWeights::Mamba(ops::decode::MambaWeights {
+            in_proj: self.in_proj.clone(),
+            conv_weight: self.conv_weight.clone(),
+            conv_bias: self.conv_bias.clone(),
+            x_proj: self.x_proj.clone(),
+            dt_proj: self.dt_proj.clone(),
+            dt_bias: self.dt_bias.clone(),
+            a: self.a.clone(),
+            d: self.d.clone(),
+            out_proj: self.out_proj.clone(),
+        }))
+    }
 }

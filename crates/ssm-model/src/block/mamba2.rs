@@ -291,4 +291,26 @@ impl Mixer for Mamba2Mixer {
             state: recurrent::state(conv.states, scan.states),
         })
     }
+
+    #[cfg(feature = "cuda")]
+    fn decoding(&self) -> Result<ops::decode::MixerWeights, &'static str> {
+        let Some((GatedNorm { order: GateOrder::GateFirst, groups: 1, eps }, gated_norm)) = &self.norm else {
+            return Err("only a gated norm of one group that gates first has kernels for it");
+        };
+        Ok(ops::decode::MixerWeights::Mamba2(ops::decode::Mamba2Weights {
+            in_proj: self.in_proj.without_bias().ok_or("its projections have biases")?.clone(),
+            conv_weight: self.conv_weight.clone(),
+            conv_bias: self.conv_bias.clone(),
+            dt_bias: self.dt_bias.clone(),
+            a: self.a.clone(),
+            d: self.d.clone(),
+            gated_norm: gated_norm.clone(),
+            gated_norm_eps: *eps,
+            out_proj: self.out_proj.without_bias().ok_or("its projections have biases")?.clone(),
+            headdim: self.headdim,
+            ngroups: self.ngroups,
+            d_state: self.d_state,
+            dt_limit: self.dt_limit,
+        }))
+    }
 }

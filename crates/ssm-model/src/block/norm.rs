@@ -63,6 +63,12 @@ impl NormKind {
 }
 
 impl Norm {
+    /// Weight and epsilon of an `RMSNorm`.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn rms(&self) -> Option<(&Tensor, f32)> {
+        self.bias.is_none().then_some((&self.weight, self.eps))
+    }
+
     /// The normalised sum of the branches, and the sum. `rows` gathers and merges rows of both branches first.
     pub(crate) fn add(
         &self,

@@ -2,8 +2,8 @@ use std::time::Instant;
 
 use evaluation::{Prefilled, Reduction};
 use reduction_strategies::{SegmentTokens, TokenTable};
-use ssm_kernels::{Segments, device, ops};
-use ssm_model::LanguageModel;
+use ssm_kernels::{Segments, device};
+use ssm_model::{LanguageModel, most_likely};
 
 use super::measure::{last_rows, median, tokens};
 use super::{Bench, BenchError, Generate, Memory, Shape};
@@ -25,7 +25,12 @@ pub struct Generation {
     pub prompt_tokens_left: usize,
     /// Tokens generated after all prompts.
     pub generated_tokens: usize,
-    /// Seconds of each timed run: until every prompt's first token is known to the host, and from there to the last token.
+    /// Why steps were not run as a graph; none where they were.
+    pub steps_because: Option<String>,
+    /// Bytes of weights and states that a step of the graph reads and writes at least.
+    pub step_bytes: Option<usize>,
+    /// Seconds of each timed run: until every prompt's first token is known to the host, and of the steps after it. Capturing the
+    /// graph, once for all steps, is in neither.
     pub seconds: Vec<(f64, f64)>,
     /// Of the device, where it is known.
     pub memory: Option<Memory>,
@@ -50,6 +55,12 @@ impl Generation {
         let steps = median(&self.seconds.iter().map(|(_, rest)| *rest).collect::<Vec<_>>());
         let tokens = self.generated_tokens - self.prompts;
         (tokens > 0).then(|| tokens as f64 / steps)
+    }
+
+    /// Seconds of a step of all prompts; none without a step.
+    #[must_use]
+    pub fn step_seconds(&self) -> Option<f64> {
+        self.generated_tokens_per_s().map(|rate| self.prompts as f64 / rate)
     }
 
     /// Prompt and generated tokens per second of the whole.
@@ -90,6 +101,8 @@ pub(super) fn case(
         prompt_tokens: prompts.len(),
         prompt_tokens_left: first.prompt_tokens_left,
         generated_tokens: generate.tokens * generate.prompts.lengths().len(),
+        steps_because: first.steps_because,
+        step_bytes: first.step_bytes,
         seconds,
         memory: Memory::peak(device, before)?,
     })
@@ -100,6 +113,8 @@ struct Run {
     /// Until the first tokens are known, and from there to the last.
     seconds: (f64, f64),
     prompt_tokens_left: usize,
+    steps_because: Option<String>,
+    step_bytes: Option<usize>,
     /// Per step, the token of every prompt.
     tokens: Vec<Vec<u32>>,
 }
@@ -107,17 +122,20 @@ struct Run {
 /// The most likely token after each prompt, then after that one, and so on. The last token of a prompt stays in it.
 fn run(model: &LanguageModel, prompts: &[u32], generate: &Generate, reduction: &Reduction) -> Result<Run, BenchError> {
     let start = Instant::now();
-    let Prefilled { activations, segments, mut state } = prefill(model, prompts, &generate.prompts, reduction)?;
-    let mut generated = vec![greedy(&model.head(&activations, &last_rows(&segments))?)?];
+    let Prefilled { activations, segments, state } = prefill(model, prompts, &generate.prompts, reduction)?;
+    let mut generated = vec![most_likely(&model.head(&activations, &last_rows(&segments))?)?];
     drop(activations);
     let first = start.elapsed().as_secs_f64();
-    for step in 1..generate.tokens {
-        let (logits, after) = model.step(&generated[step - 1], &state)?;
-        state = after;
-        generated.push(greedy(&logits)?);
-    }
-    let rest = start.elapsed().as_secs_f64() - first;
-    Ok(Run { seconds: (first, rest), prompt_tokens_left: segments.n_tokens(), tokens: generated })
+    let mut decoder = model.decoder(state)?;
+    let ready = Instant::now();
+    generated.extend(decoder.generate(&generated[0].clone(), generate.tokens - 1)?);
+    Ok(Run {
+        seconds: (first, ready.elapsed().as_secs_f64()),
+        prompt_tokens_left: segments.n_tokens(),
+        steps_because: decoder.steps_because().map(str::to_owned),
+        step_bytes: decoder.step_bytes(),
+        tokens: generated,
+    })
 }
 
 fn prefill(
@@ -130,12 +148,6 @@ fn prefill(
     let prompt = |(item, n): (usize, &usize)| SegmentTokens::reducible(item as u64, *n).with_last_protected();
     let table = TokenTable::new(lengths.iter().enumerate().map(prompt).collect());
     Ok(evaluation::prefill(model, prompts.to_vec(), Segments::independent(lengths), table, reduction)?)
-}
-
-/// The most likely token of each row, on the host.
-fn greedy(logits: &candle_core::Tensor) -> Result<Vec<u32>, BenchError> {
-    let nobody = vec![0; logits.dim(0)?];
-    Ok(ops::log_probs(logits, &nobody)?.into_iter().map(|score| score.greedy).collect())
 }
 
 #[cfg(test)]
@@ -167,7 +179,7 @@ mod tests {
                 let segments = Segments::independent(&[sequences[0].len(); 2]);
                 let (activations, _) = model.prefill(&sequences.concat(), &segments, None).unwrap();
                 assert_eq!(
-                    &greedy(&model.head(&activations, &last_rows(&segments)).unwrap()).unwrap(),
+                    &most_likely(&model.head(&activations, &last_rows(&segments)).unwrap()).unwrap(),
                     tokens,
                     "{name}"
                 );

@@ -18,7 +18,7 @@ pub(super) fn markdown(report: &Report) -> String {
         scaled(ceilings.copy_bytes_per_s)
     );
     prefills(&mut text, report);
-    generations(&mut text, &report.generations);
+    generations(&mut text, report);
     kernels(&mut text, &report.measurements);
     text
 }
@@ -54,13 +54,14 @@ fn prefills(text: &mut String, report: &Report) {
     }
 }
 
-fn generations(text: &mut String, generations: &[Generation]) {
+fn generations(text: &mut String, report: &Report) {
+    let generations = &report.generations;
     if generations.is_empty() {
         return;
     }
-    text.push_str("\nGreedy generation. The first token comes with the prompt, the others with one step each; *end to end* counts prompt and generated tokens over the whole time.\n\n");
-    text.push_str("| model | prompts + tokens | strategy | first token, ms | prompt tokens/s | generated tokens/s | end to end, tokens/s | over dense | weights, GiB | peak besides, GiB |\n");
-    text.push_str("|---|---|---|---:|---:|---:|---:|---:|---:|---:|\n");
+    text.push_str("\nGreedy generation. The first token comes with the prompt, the others with one step each, by *graph* where the model has kernels for it; *of the copy* is what a step has to read and write at least against the copy ceiling; *end to end* counts prompt and generated tokens over the whole time.\n\n");
+    text.push_str("| model | prompts + tokens | strategy | first token, ms | prompt tokens/s | generated tokens/s | step, ms | by | of the copy | end to end, tokens/s | over dense | weights, GiB | peak besides, GiB |\n");
+    text.push_str("|---|---|---|---:|---:|---:|---:|---|---:|---:|---:|---:|---:|\n");
     for generation in generations {
         let dense = generations.iter().find(|other| {
             other.model == generation.model && other.shape == generation.shape && other.strategy == "dense"
@@ -68,17 +69,34 @@ fn generations(text: &mut String, generations: &[Generation]) {
         let over = dense.map_or(f64::NAN, |dense| generation.tokens_per_s() / dense.tokens_per_s());
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {:.1} | {} | {} | {} | {over:.2} | {} |",
+            "| {} | {} | {} | {:.1} | {} | {} | {} | {} | {} | {} | {over:.2} | {} |",
             generation.model,
             generation.shape,
             generation.strategy,
             1e3 * generation.first_token_seconds(),
             thousands(generation.prompt_tokens_per_s()),
             generation.generated_tokens_per_s().map_or_else(|| "-".to_owned(), thousands),
+            generation.step_seconds().map_or_else(|| "-".to_owned(), |seconds| format!("{:.3}", 1e3 * seconds)),
+            if generation.steps_because.is_some() { "steps" } else { "graph" },
+            of_the_copy(generation, report.ceilings.copy_bytes_per_s),
             thousands(generation.tokens_per_s()),
             memory(generation.memory)
         );
     }
+    for generation in generations {
+        if let Some(reason) = &generation.steps_because {
+            let _ = writeln!(text, "\n{} {}: no graph, {reason}.", generation.model, generation.shape);
+        }
+    }
+}
+
+/// What a step of the graph reads and writes at least, as a share of what a copy does in the time.
+fn of_the_copy(generation: &Generation, copy_bytes_per_s: f64) -> String {
+    let share = generation.step_bytes.zip(generation.step_seconds());
+    share.map_or_else(
+        || "-".to_owned(),
+        |(bytes, seconds)| format!("{:.0} %", 1e2 * bytes as f64 / seconds / copy_bytes_per_s),
+    )
 }
 
 /// Two columns: weights, and what was used besides.
@@ -218,6 +236,7 @@ pub(super) fn parquet(report: &Report, path: &Path) -> Result<(), BenchError> {
         number("tokens_generated", &generated(|generation| Some(generation.generated_tokens as f64))),
         number("first_token_seconds", &generated(|generation| Some(generation.first_token_seconds()))),
         number("generated_tokens_per_s", &generated(Generation::generated_tokens_per_s)),
+        number("step_bytes", &generated(|generation| generation.step_bytes.map(|bytes| bytes as f64))),
         number("weights_bytes", &|row| row.memory.map(|memory| memory.weights as f64)),
         number("peak_mem_bytes", &|row| row.memory.map(|memory| memory.peak as f64)),
         number("gemm_flops_per_s", &|_| Some(report.ceilings.gemm_flops_per_s)),
