@@ -213,6 +213,26 @@ const FALCON_H1_TINY: &str = r#"{"model_type": "falcon_h1", "hidden_size": 512, 
     "mamba_d_state": 64, "mamba_n_groups": 1, "mamba_rms_norm": false, "rope_theta": 1e11, "vocab_size": 32768,
     "tie_word_embeddings": true}"#;
 
+const FALCON_H1_0_5B: &str = r#"{"model_type": "falcon_h1", "hidden_size": 1024, "num_hidden_layers": 36, "num_attention_heads": 8,
+    "num_key_value_heads": 2, "head_dim": 64, "intermediate_size": 2048, "mamba_d_ssm": 1536, "mamba_n_heads": 24, "mamba_d_head": 64,
+    "mamba_d_state": 128, "mamba_n_groups": 1, "mamba_rms_norm": false, "rope_theta": 1e11, "vocab_size": 32784,
+    "tie_word_embeddings": false}"#;
+
+const ZAMBA2_1_2B: &str = r#"{"model_type": "zamba2", "hidden_size": 2048, "num_hidden_layers": 38, "num_attention_heads": 32,
+    "intermediate_size": 8192, "mamba_d_state": 128, "n_mamba_heads": 64, "mamba_ngroups": 1, "num_mem_blocks": 1, "adapter_rank": 128,
+    "use_shared_attention_adapter": true, "use_mem_rope": true, "rope_theta": 10000, "vocab_size": 32000, "tie_word_embeddings": true,
+    "layers_block_type": ["mamba", "mamba", "mamba", "mamba", "mamba", "hybrid", "mamba", "mamba", "mamba", "mamba", "mamba", "hybrid", "mamba", "mamba",
+        "mamba", "mamba", "mamba", "hybrid", "mamba", "mamba", "mamba", "mamba", "mamba", "hybrid", "mamba", "mamba", "mamba", "mamba",
+        "mamba", "hybrid", "mamba", "mamba", "mamba", "mamba", "mamba", "hybrid", "mamba", "mamba"]}"#;
+
+const ZAMBA2_2_7B: &str = r#"{"model_type": "zamba2", "hidden_size": 2560, "num_hidden_layers": 54, "num_attention_heads": 32,
+    "intermediate_size": 10240, "mamba_d_state": 64, "n_mamba_heads": 80, "mamba_ngroups": 1, "num_mem_blocks": 2, "adapter_rank": 128,
+    "use_shared_attention_adapter": false, "use_mem_rope": false, "vocab_size": 32000, "tie_word_embeddings": true,
+    "layers_block_type": ["mamba", "mamba", "mamba", "mamba", "mamba", "mamba", "hybrid", "mamba", "mamba", "mamba", "mamba", "mamba", "hybrid", "mamba",
+        "mamba", "mamba", "mamba", "mamba", "hybrid", "mamba", "mamba", "mamba", "mamba", "mamba", "hybrid", "mamba", "mamba", "mamba",
+        "mamba", "mamba", "hybrid", "mamba", "mamba", "mamba", "mamba", "mamba", "hybrid", "mamba", "mamba", "mamba", "mamba", "mamba",
+        "hybrid", "mamba", "mamba", "mamba", "mamba", "hybrid", "mamba", "mamba", "mamba", "hybrid", "mamba", "mamba"]}"#;
+
 const FALCON_H1_1_5B: &str = r#"{"model_type": "falcon_h1", "hidden_size": 2048, "num_hidden_layers": 24, "num_attention_heads": 8,
     "num_key_value_heads": 2, "head_dim": 128, "intermediate_size": 4608, "mamba_d_ssm": 3072, "mamba_n_heads": 48, "mamba_d_head": 64,
     "mamba_d_state": 256, "mamba_n_groups": 1, "mamba_rms_norm": false, "rope_theta": 1e11, "vocab_size": 65537,
@@ -260,6 +280,12 @@ const PUBLISHED: &[Published] = &[
         n_layer: 24,
     },
     Published {
+        name: "tiiuae/Falcon-H1-0.5B-Base",
+        architecture: Architecture::Hybrid { config: FALCON_H1_0_5B },
+        d_model: 1024,
+        n_layer: 36,
+    },
+    Published {
         name: "tiiuae/Falcon-H1-1.5B-Base",
         architecture: Architecture::Hybrid { config: FALCON_H1_1_5B },
         d_model: 2048,
@@ -270,6 +296,18 @@ const PUBLISHED: &[Published] = &[
         architecture: Architecture::Hybrid { config: FALCON_H1_7B },
         d_model: 3072,
         n_layer: 44,
+    },
+    Published {
+        name: "Zyphra/Zamba2-1.2B",
+        architecture: Architecture::Hybrid { config: ZAMBA2_1_2B },
+        d_model: 2048,
+        n_layer: 38,
+    },
+    Published {
+        name: "Zyphra/Zamba2-2.7B",
+        architecture: Architecture::Hybrid { config: ZAMBA2_2_7B },
+        d_model: 2560,
+        n_layer: 54,
     },
     Published {
         name: "nvidia/Nemotron-H-8B-Base-8K",

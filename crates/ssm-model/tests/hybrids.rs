@@ -185,6 +185,9 @@ fn published_hybrids_have_their_layers_and_sizes() {
     assert_eq!(counted("nvidia/Nemotron-H-8B-Base-8K"), ([24, 4, 24, 0], 8.10));
     assert_eq!(counted("ibm-ai-platform/Bamba-9B-v1"), ([29, 3, 0, 0], 9.78));
     assert_eq!(counted("tiiuae/Falcon-H1-Tiny-90M-Base"), ([0, 0, 0, 24], 0.09));
+    assert_eq!(counted("tiiuae/Falcon-H1-0.5B-Base"), ([0, 0, 0, 36], 0.52));
+    assert_eq!(counted("Zyphra/Zamba2-1.2B"), ([32, 0, 0, 6], 1.22));
+    assert_eq!(counted("Zyphra/Zamba2-2.7B"), ([45, 0, 0, 9], 2.66));
     assert_eq!(counted("tiiuae/Falcon-H1-1.5B-Base"), ([0, 0, 0, 24], 1.55));
     assert_eq!(counted("tiiuae/Falcon-H1-7B-Base"), ([0, 0, 0, 44], 7.59));
 }

@@ -8,7 +8,8 @@ use super::attend::AttentionHeads;
 use super::kind::{Mixer, MixerCall, MixerKind, MixerOutput, Named, named};
 use super::linear::Linear;
 use crate::config::error::ConfigError;
-use crate::config::sizes::{divides, within};
+use crate::config::heads::{self, Heads, Rotary as RotaryKey};
+use crate::config::sizes::within;
 use crate::error::ModelError;
 use crate::loader::Loader;
 use crate::signals::{Signal, SignalSet, Signals};
@@ -42,18 +43,16 @@ impl MixerKind for AttentionConfig {
 
     fn validate(&self, d_model: usize) -> Result<(), ConfigError> {
         within("num_attention_heads", self.heads, d_model)?;
-        divides("num_attention_heads", self.heads, "hidden_size", d_model)?;
-        let head_dim = d_model / self.heads;
-        if self.rotary_dim > head_dim || !self.rotary_dim.is_multiple_of(2) {
-            return Err(ConfigError::Sizes(format!(
-                "rotary_pct turns {} of the {head_dim} channels of a head, expected an even number of at most all",
-                self.rotary_dim
-            )));
+        let head_dim = heads::head_dim(("num_attention_heads", self.heads), ("hidden_size", d_model))?;
+        Heads {
+            heads: ("num_attention_heads", self.heads),
+            kv_heads: None,
+            head_dim: ("hidden_size / num_attention_heads", head_dim),
+            rotary_dim: self.rotary_dim,
+            rotary: RotaryKey::Share("rotary_pct"),
+            rotary_base: ("rotary_emb_base", self.rotary_base),
         }
-        if !(self.rotary_base > 1.0 && self.rotary_base.is_finite()) {
-            return Err(ConfigError::Sizes(format!("rotary_emb_base is {}, expected more than 1", self.rotary_base)));
-        }
-        Ok(())
+        .check()
     }
 
     fn weights(&self, d_model: usize) -> Vec<Named> {

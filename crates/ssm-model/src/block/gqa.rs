@@ -9,7 +9,7 @@ use super::attend::AttentionHeads;
 use super::kind::{Mixer, MixerCall, MixerKind, MixerOutput, Named};
 use super::linear::{Linear, Part};
 use crate::config::error::ConfigError;
-use crate::config::sizes::{divides, within};
+use crate::config::heads::{Heads, Rotary as RotaryKey};
 use crate::error::ModelError;
 use crate::loader::Loader;
 use crate::signals::{Signal, SignalSet, Signals};
@@ -81,20 +81,15 @@ impl GqaConfig {
     }
 
     pub(super) fn validate_sizes(&self) -> Result<(), ConfigError> {
-        within("num_attention_heads", self.heads, 1 << 12)?;
-        within("head_dim", self.head_dim, 1 << 12)?;
-        within("num_key_value_heads", self.kv_heads, self.heads)?;
-        divides("num_key_value_heads", self.kv_heads, "num_attention_heads", self.heads)?;
-        if self.rotary_dim > self.head_dim || !self.rotary_dim.is_multiple_of(2) {
-            return Err(ConfigError::Sizes(format!(
-                "{} of {} channels of a head would turn with the position, expected an even number of at most all",
-                self.rotary_dim, self.head_dim
-            )));
+        Heads {
+            heads: ("num_attention_heads", self.heads),
+            kv_heads: Some(("num_key_value_heads", self.kv_heads)),
+            head_dim: ("head_dim", self.head_dim),
+            rotary_dim: self.rotary_dim,
+            rotary: RotaryKey::Share("partial_rotary_factor"),
+            rotary_base: ("rope_theta", self.rotary_base),
         }
-        if !(self.rotary_base > 1.0 && self.rotary_base.is_finite()) {
-            return Err(ConfigError::Sizes(format!("rope_theta is {}, expected more than 1", self.rotary_base)));
-        }
-        Ok(())
+        .check()
     }
 
     /// Weights of an attention whose inputs and output have these widths.

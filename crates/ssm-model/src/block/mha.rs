@@ -10,7 +10,7 @@ use super::kind::{Mixer, MixerCall, MixerKind, MixerOutput, Named, named};
 use super::linear::Linear;
 use super::recurrent::{columns, conv_weights};
 use crate::config::error::ConfigError;
-use crate::config::sizes::{divides, within};
+use crate::config::heads::{Heads, Rotary as RotaryKey};
 use crate::error::ModelError;
 use crate::loader::Loader;
 use crate::signals::{Signal, SignalSet, Signals};
@@ -79,20 +79,15 @@ impl MixerKind for MhaConfig {
     }
 
     fn validate(&self, _d_model: usize) -> Result<(), ConfigError> {
-        within("attn_cfg.num_heads", self.heads, 1 << 12)?;
-        within("attn_cfg.head_dim", self.head_dim, 1 << 12)?;
-        within("attn_cfg.num_heads_kv", self.kv_heads, self.heads)?;
-        divides("attn_cfg.num_heads_kv", self.kv_heads, "attn_cfg.num_heads", self.heads)?;
-        if self.rotary_dim > self.head_dim || !self.rotary_dim.is_multiple_of(2) {
-            return Err(ConfigError::Sizes(format!(
-                "attn_cfg.rotary_emb_dim is {}, expected an even number of at most attn_cfg.head_dim = {}",
-                self.rotary_dim, self.head_dim
-            )));
+        Heads {
+            heads: ("attn_cfg.num_heads", self.heads),
+            kv_heads: Some(("attn_cfg.num_heads_kv", self.kv_heads)),
+            head_dim: ("attn_cfg.head_dim", self.head_dim),
+            rotary_dim: self.rotary_dim,
+            rotary: RotaryKey::Channels("attn_cfg.rotary_emb_dim"),
+            rotary_base: ("attn_cfg.rotary_emb_base", self.rotary_base),
         }
-        if !(self.rotary_base > 1.0 && self.rotary_base.is_finite()) {
-            let base = self.rotary_base;
-            return Err(ConfigError::Sizes(format!("attn_cfg.rotary_emb_base is {base}, expected more than 1")));
-        }
+        .check()?;
         if self.mlp_width > 1 << 20 {
             return Err(ConfigError::Sizes(format!(
                 "attn_cfg.mlp_dim is {}, expected 0 to {}",

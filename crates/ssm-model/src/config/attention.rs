@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::error::ConfigError;
 use super::fields::Fields;
-use super::sizes::{divides, within};
+use super::heads;
 use crate::block::MhaConfig;
 
 /// `mlp_dim` is rounded up to a multiple of this.
@@ -30,12 +30,9 @@ pub(super) fn layers(fields: &mut Fields, n_layer: usize) -> Result<Vec<usize>, 
 /// Reads `attn_cfg`; what is absent has the defaults of `MHA`.
 pub(super) fn parse(fields: &mut Fields, d_model: usize) -> Result<MhaConfig, ConfigError> {
     let heads = fields.required("num_heads")?;
-    within("attn_cfg.num_heads", heads, 1 << 12)?;
-    let head_dim = if let Some(head_dim) = fields.size("head_dim")? {
-        head_dim
-    } else {
-        divides("attn_cfg.num_heads", heads, "d_model", d_model)?;
-        d_model / heads
+    let head_dim = match fields.size("head_dim")? {
+        Some(head_dim) => head_dim,
+        None => heads::head_dim(("attn_cfg.num_heads", heads), ("d_model", d_model))?,
     };
     if fields.flag("causal")? != Some(true) {
         return Err(ConfigError::Unsupported {

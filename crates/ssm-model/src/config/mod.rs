@@ -4,6 +4,7 @@ mod attention;
 pub(crate) mod error;
 mod fields;
 mod gpt_neox;
+pub(crate) mod heads;
 mod hybrids;
 mod json;
 mod model;

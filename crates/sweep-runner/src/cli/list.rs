@@ -138,13 +138,21 @@ fn model_row(name: &str, config: &ModelConfig, what: &str) -> Result<[String; 9]
     ])
 }
 
-/// Layers, and how many of them are attention where the others are not.
+/// Layers, and how many there are of each kind where there are several, in the order in which kinds first occur.
 fn layers(config: &ModelConfig) -> String {
-    let attention = config.layers.iter().filter(|layer| layer.kind() == "attention").count();
-    match config.n_layer() {
-        all if attention > 0 && attention < all => format!("{all} ({attention} attention)"),
-        all => all.to_string(),
+    let mut kinds: Vec<(&str, usize)> = Vec::new();
+    for layer in &config.layers {
+        match kinds.iter_mut().find(|(kind, _)| *kind == layer.kind()) {
+            Some((_, number)) => *number += 1,
+            None => kinds.push((layer.kind(), 1)),
+        }
     }
+    let all = config.n_layer();
+    if kinds.len() < 2 {
+        return all.to_string();
+    }
+    let kinds: Vec<String> = kinds.iter().map(|(kind, number)| format!("{number} {kind}")).collect();
+    format!("{all}: {}", kinds.join(", "))
 }
 
 /// A line below a list, for what comes with the program as files and has none here.

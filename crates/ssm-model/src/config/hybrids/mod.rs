@@ -14,9 +14,9 @@ use serde_json::json;
 
 use super::error::ConfigError;
 use super::fields::Fields;
+use super::heads;
 use super::model::ModelConfig;
 use super::rope;
-use super::sizes::divides;
 use crate::block::{
     GatedWeights, GqaConfig, GqaFactors, Mamba2Config, Mamba2Factors, MlpActivation, MlpConfig, Residual,
 };
@@ -91,11 +91,7 @@ fn attention(fields: &mut Fields, d_model: usize, share: Option<f64>) -> Result<
     let heads = fields.required("num_attention_heads")?;
     let head_dim = match fields.size("head_dim")? {
         Some(head_dim) => head_dim,
-        None if heads == 0 => 0,
-        None => {
-            divides("num_attention_heads", heads, "hidden_size", d_model)?;
-            d_model / heads
-        }
+        None => heads::head_dim(("num_attention_heads", heads), ("hidden_size", d_model))?,
     };
     let (rotary_dim, rotary_base) = match share {
         Some(share) => {

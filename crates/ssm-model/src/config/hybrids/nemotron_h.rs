@@ -94,17 +94,18 @@ fn layers(fields: &mut Fields) -> Result<Vec<Kind>, ConfigError> {
     let pattern = fields.text("hybrid_override_pattern")?;
     let letters = pattern.map(|pattern| pattern.chars().map(letter).collect::<Result<Vec<Kind>, ConfigError>>());
     let named = kinds(fields, &["layers_block_type", "layer_types"], &KINDS, SUPPORTED)?;
-    let list = match (named, letters.transpose()?) {
+    let (list, key) = match (named, letters.transpose()?) {
         (Some(named), Some(letters)) if named != letters => {
             return Err(ConfigError::Sizes(
                 "`hybrid_override_pattern` and `layers_block_type` name other kinds of layers".into(),
             ));
         }
-        (Some(list), _) | (None, Some(list)) => list,
+        (Some(list), _) => (list, "layers_block_type"),
+        (None, Some(list)) => (list, "hybrid_override_pattern"),
         (None, None) => return Err(ConfigError::Missing { key: "hybrid_override_pattern".into() }),
     };
     if let Some(n_layer) = n_layer {
-        of_length(&list, n_layer, "hybrid_override_pattern")?;
+        of_length(&list, n_layer, key)?;
     }
     Ok(list)
 }

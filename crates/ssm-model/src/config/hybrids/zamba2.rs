@@ -13,9 +13,9 @@ use crate::block::{
 use crate::config::error::ConfigError;
 use crate::config::fields::Fields;
 use crate::config::model::ModelConfig;
-use crate::config::sizes::{divides, within};
+use crate::config::sizes::within;
 use crate::config::without_effect::{self, COMMON, HYBRIDS, ZAMBA2};
-use crate::config::{gpt_neox, naming, rope};
+use crate::config::{gpt_neox, heads, naming, rope};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -85,10 +85,8 @@ pub(super) fn parse(mut fields: Fields) -> Result<ModelConfig, ConfigError> {
 /// Attention over the sum next to the embeddings: heads are as wide together as both.
 fn attention(fields: &mut Fields, d_model: usize) -> Result<GqaConfig, ConfigError> {
     let heads = fields.required("num_attention_heads")?;
-    within("num_attention_heads", heads, 1 << 12)?;
     let width = d_model.saturating_mul(2);
-    divides("num_attention_heads", heads, "2 * hidden_size", width)?;
-    let head_dim = width / heads;
+    let head_dim = heads::head_dim(("num_attention_heads", heads), ("2 * hidden_size", width))?;
     fields.agrees("attention_hidden_size", width, "2 * hidden_size")?;
     fields.agrees("attention_head_dim", head_dim, "2 * hidden_size / num_attention_heads")?;
     let (rotary_dim, rotary_base) = if fields.flag("use_mem_rope")?.unwrap_or(false) {
@@ -116,9 +114,7 @@ fn mamba2(fields: &mut Fields, d_model: usize) -> Result<Mamba2Config, ConfigErr
     let expand = fields.size("mamba_expand")?.unwrap_or(2);
     let d_inner = expand.saturating_mul(d_model);
     let heads = fields.size("n_mamba_heads")?.unwrap_or(8);
-    within("n_mamba_heads", heads, 1 << 12)?;
-    divides("n_mamba_heads", heads, "mamba_expand * hidden_size", d_inner)?;
-    let headdim = d_inner / heads;
+    let headdim = heads::head_dim(("n_mamba_heads", heads), ("mamba_expand * hidden_size", d_inner))?;
     fields.agrees("mamba_headdim", headdim, "mamba_expand * hidden_size / n_mamba_heads")?;
     let ngroups = fields.size("mamba_ngroups")?.unwrap_or(1);
     fields.only("use_conv_bias", &[json!(true)], "true (upstream's convolutions have one)")?;
