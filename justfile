@@ -114,6 +114,10 @@ build-cuda:
 pack-cuda:
     tools/cuda/pack.sh
 
+# Measure the golden errors of every architecture and write their table into docs/models-and-data.md
+golden-errors:
+    cargo test --release --workspace --test golden_errors -- --ignored
+
 # Run the GPU tests; needs a GPU and the toolkit
 test-gpu:
     cargo test --release --features cuda --workspace --test gpu -- --ignored --test-threads 1

@@ -105,6 +105,7 @@ fn a_hybrid_runs_every_strategy_and_shares_as_the_others_do() {
 #[test]
 fn a_model_that_reads_embeddings_shares_as_the_others_do() {
     compare("zamba2", &[0.9, 0.7], settings(256, 2));
+    compare("zamba2-nope", &[0.8], settings(256, 2));
 }
 
 /// Prunes from the front, except in item 1, where it fails.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
 use common::grid::{Cell, alone, assert_same, grid, settings, shared};
-use common::{model, reduction, setup, sites, task};
+use common::{RANDOM, load, model, reduction, setup, sites, task};
 use evaluation::probes::{self, ProbeSetup, Subject};
 use evaluation::protocol::CONTEXT;
 use evaluation::{Evaluation, ItemPlan, Reduction, Settings, evaluate};
@@ -19,9 +19,7 @@ const MODELS: [&str; 3] = ["mamba-world", "mamba2-world", "neox-world"];
 
 fn on_gpu(name: &str, dtype: DType) -> LanguageModel {
     let placement = Placement::new(device::open_cuda(0).unwrap(), dtype).unwrap();
-    let checkpoint = catalog::builtin(name).unwrap().open().unwrap();
-    let mut weights = checkpoint.weights;
-    LanguageModel::load(&checkpoint.config, &mut weights, &placement).unwrap()
+    load(name, &placement)
 }
 
 fn scores(evaluation: &Evaluation) -> Vec<f64> {
@@ -32,7 +30,7 @@ fn scores(evaluation: &Evaluation) -> Vec<f64> {
 #[test]
 #[ignore = "needs a GPU"]
 fn every_strategy_and_protocol_in_float32() {
-    for name in MODELS {
+    for name in MODELS.into_iter().chain(RANDOM) {
         let (here, there) = (model(name), on_gpu(name, DType::F32));
         let tasks = [task("world_lambada", 6), task("world_piqa", 4)];
         let (mut alike, mut all) = (0, 0);
@@ -56,7 +54,8 @@ fn every_strategy_and_protocol_in_float32() {
             assert_eq!(scores(&got), scores(&run(&there)), "{what}: the same twice");
         }
         eprintln!("{name}: plans of {alike} of {all} items are alike");
-        assert!(4 * alike >= 3 * all, "{name}: plans of {alike} of {all} items are alike");
+        // Untrained models score tokens more alike.
+        assert!(RANDOM.contains(&name) || 4 * alike >= 3 * all, "{name}: plans of {alike} of {all} items are alike");
     }
 }
 
@@ -88,7 +87,7 @@ fn dense_items_in_float32_and_bfloat16() {
 #[test]
 #[ignore = "needs a GPU"]
 fn a_shared_grid_has_the_bits_of_its_cells_run_alone() {
-    for name in MODELS {
+    for name in MODELS.into_iter().chain(RANDOM) {
         for dtype in [DType::F32, DType::BF16] {
             let model = on_gpu(name, dtype);
             let tasks = [task("world_lambada", 3), task("world_piqa", 2), task("world_winogrande", 2)];

@@ -56,8 +56,7 @@ impl LanguageModel {
         let embedding = weights.matrix(naming.embedding, &[vocab_size, d_model])?;
         let mut blocks = SharedBlocks::new();
         let load = |(index, layer): (usize, &LayerConfig)| {
-            let prefix = |index| config.layer_prefix(index);
-            layer.load(d_model, norm_eps, naming, &mut weights, index, prefix, &mut blocks)
+            layer.load(d_model, norm_eps, naming, &mut weights, index, &mut blocks)
         };
         let layers = config.layers.iter().enumerate().map(load).collect::<Result<_, ModelError>>()?;
         let final_norm =

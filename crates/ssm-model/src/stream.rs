@@ -19,9 +19,9 @@ pub struct Activations {
     pub residual: Option<Tensor>,
     /// `[tokens, d_model]`, float32: the embeddings of the tokens, where a layer of the model reads them (Zamba2).
     ///
-    /// They are the first term of the residual stream, so what happens to rows of that stream happens to them: a row that is removed is
-    /// removed here, and rows are merged with the weights of the residual stream. A merge before the first layer then gives the row that an
-    /// embedding with the merged values would have given.
+    /// The residual stream is the sum of the embedding and of what every layer added. Rows of the embeddings therefore go the way of the rows of
+    /// that stream: they are removed with them, and merged with the same weights. The merged row then holds the embedding that is the first
+    /// term of its merged stream.
     pub embeddings: Option<Tensor>,
 }
 

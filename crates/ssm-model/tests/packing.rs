@@ -3,10 +3,11 @@
 
 mod common;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use common::{HYBRIDS, TRANSFORMERS, bits, golden, hybrid, largest_difference, logits, open, trained};
 use hint::Hint;
 use ssm_kernels::Segments;
+use ssm_kernels::ops::{MergeGroup, MergeRule, RowMerges, RowPlan};
 use ssm_model::catalog::{Published, published};
 use ssm_model::{
     Activations, KeyValueCache, LanguageModel, LayerRequest, LayerState, ModelError, Placement, RandomWeights, RowTime,
@@ -118,6 +119,37 @@ fn the_rows_of_one_sequence_go_on_as_that_sequence_alone() {
         let rows: Vec<u32> = (0..20).collect();
         assert!(bits(&model.head(&activations, &rows).unwrap()) == bits(&alone), "{name}");
         assert_eq!(activations.embeddings.is_some(), name.starts_with("zamba2"), "{name}");
+    }
+}
+
+/// Rows that a layer gathers and merges as it reads them, and the same rows before it: the same bits. What a GPU does after a plan.
+#[test]
+fn a_layer_gathers_rows_as_they_are_gathered_before_it() {
+    let groups = [MergeGroup { into: 3, own_weight: 1.0, sources: vec![(2, 2.0)] }];
+    let keep: Vec<u32> = [0, 3].into_iter().chain(5..20).collect();
+    let plain = RowMerges { first_row: 0, keep: &keep, groups: &[], rule: MergeRule::WeightedMean };
+    let merged = RowMerges { groups: &groups, ..plain };
+    let rows = RowPlan::from_merges(20, &[plain], &[merged], &Device::Cpu).unwrap();
+    let kept = Segments::independent(&[keep.len()]);
+    for (name, model) in models() {
+        let whole = Segments::independent(&[20]);
+        let layer = |index, activations: &Activations, segments: &Segments, rows: Option<&RowPlan>| {
+            let request = LayerRequest { rows, ..LayerRequest::default() };
+            model.layer(index, activations, segments, request).unwrap().activations
+        };
+        let arriving = layer(0, &model.embed(&tokens(&model, 9, 20)).unwrap(), &whole, None);
+        let as_residual = |tensor: &Option<Tensor>| tensor.as_ref().map(|x| rows.apply(x, &rows.residual).unwrap());
+        let mut before = Activations {
+            hidden: rows.apply(&arriving.hidden, &rows.hidden).unwrap(),
+            residual: as_residual(&arriving.residual),
+            embeddings: as_residual(&arriving.embeddings),
+        };
+        let mut within = arriving;
+        for index in 1..model.config().n_layer() {
+            within = layer(index, &within, &kept, (index == 1).then_some(&rows));
+            before = layer(index, &before, &kept, None);
+        }
+        assert!(bits(&within.hidden) == bits(&before.hidden), "{name}");
     }
 }
 

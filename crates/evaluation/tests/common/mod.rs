@@ -26,10 +26,23 @@ const ZAMBA2: &str = r#"{"model_type": "zamba2", "hidden_size": 48, "num_hidden_
     "use_mem_rope": true, "use_shared_attention_adapter": true, "adapter_rank": 8, "intermediate_size": 64, "num_attention_heads": 4,
     "mamba_d_state": 16, "n_mamba_heads": 6}"#;
 
+/// Models of random weights, for architectures that no trained model has; `zamba2-nope` reads no positions.
+pub(crate) const RANDOM: [&str; 3] = ["hybrid", "zamba2", "zamba2-nope"];
+
 pub(crate) fn model(name: &str) -> LanguageModel {
-    if let Some((_, text)) = [("hybrid", HYBRID), ("zamba2", ZAMBA2)].iter().find(|(known, _)| *known == name) {
-        let config = ModelConfig::from_json(text).unwrap();
-        return LanguageModel::load(&config, &mut RandomWeights { seed: 7 }, &Placement::cpu()).unwrap();
+    load(name, &Placement::cpu())
+}
+
+pub(crate) fn load(name: &str, placement: &Placement) -> LanguageModel {
+    let random = match name {
+        "hybrid" => Some(HYBRID.to_owned()),
+        "zamba2" => Some(ZAMBA2.to_owned()),
+        "zamba2-nope" => Some(ZAMBA2.replace("\"use_mem_rope\": true", "\"use_mem_rope\": false")),
+        _ => None,
+    };
+    if let Some(text) = random {
+        let config = ModelConfig::from_json(&text).unwrap();
+        return LanguageModel::load(&config, &mut RandomWeights { seed: 7 }, placement).unwrap();
     }
     let checkpoint = match shipped::find(name) {
         Some(shipped) => Checkpoint::open(&shipped.folder().unwrap()),
@@ -37,7 +50,7 @@ pub(crate) fn model(name: &str) -> LanguageModel {
     };
     let checkpoint = checkpoint.unwrap();
     let mut weights = checkpoint.weights;
-    LanguageModel::load(&checkpoint.config, &mut weights, &Placement::cpu()).unwrap()
+    LanguageModel::load(&checkpoint.config, &mut weights, placement).unwrap()
 }
 
 /// Three sites within a model: those of [`SITES`], or at the same share of a shallower one's depth.

@@ -213,7 +213,7 @@ mod tests {
         assert!(table.apply(&SitePlan { plans: vec![None] }).is_err());
     }
 
-    /// What a layer may read beside the stream goes the way of the residual stream, which begins with it.
+    /// What a layer may read besides the stream goes the way of the residual stream, which begins with it.
     #[test]
     fn embeddings_are_reduced_as_the_residual_stream_is() {
         let tensor = |first: f32| {

@@ -146,8 +146,7 @@ impl LayerConfig {
         Some((shared.owner, own.map(|(name, shape)| (format!("{BLOCK}.{name}"), shape)).collect()))
     }
 
-    /// Takes the weights of layer `index` under its prefix (for example `backbone.layers.3`), which `prefix_of` makes of the index, and those of
-    /// its shared block where `blocks` lacks it.
+    /// Takes the weights of layer `index`, and those of its shared block where `blocks` lacks it.
     pub(crate) fn load(
         &self,
         d_model: usize,
@@ -155,14 +154,13 @@ impl LayerConfig {
         naming: &Naming,
         weights: &mut Loader<'_>,
         index: usize,
-        prefix_of: impl Fn(usize) -> String,
         blocks: &mut SharedBlocks,
     ) -> Result<Layer, ModelError> {
-        let prefix = &prefix_of(index);
+        let prefix = &naming.layer(index);
         let named = |part: &str| format!("{prefix}.{part}");
         let shared = match &self.shared {
             Some(shared) => {
-                let owner = prefix_of(shared.owner);
+                let owner = naming.layer(shared.owner);
                 Some(shared.load(d_model, norm_eps, weights, [prefix, &owner], blocks)?)
             }
             None => None,
@@ -226,6 +224,7 @@ impl Layer {
             (Some(embeddings), Some(rows)) => Some(rows.apply(embeddings, &rows.residual)?),
             (embeddings, _) => embeddings.clone(),
         };
+        // With a shared block only the sum is used here.
         let (mut normed, residual) = arriving(&self.norm)?;
         let call = MixerCall {
             segments,

@@ -103,14 +103,13 @@ impl SharedBlockConfig {
     fn adapters(&self, d_model: usize) -> (Option<[AdapterShape; 3]>, AdapterShape) {
         let usage = self.usage;
         let attention = self.attention_adapters.then(|| {
-            let parts =
-                [("q", self.attention.width()), ("k", self.attention.kv_width()), ("v", self.attention.kv_width())];
-            let mut factors = self.attention.output_factors().into_iter();
-            parts.map(|(part, outputs)| AdapterShape {
+            let (queries, others) = (self.attention.width(), self.attention.kv_width());
+            let [q, k, v] = self.attention.output_factors();
+            [("q", queries, q), ("k", others, k), ("v", others, v)].map(|(part, outputs, factor)| AdapterShape {
                 name: format!("{ATTENTION}.linear_{part}_adapter_list.{usage}"),
                 inputs: 2 * d_model,
                 outputs,
-                factor: factors.next().unwrap_or(1.0),
+                factor,
             })
         });
         let mlp = AdapterShape {

@@ -143,10 +143,11 @@ impl Weights {
             let same_bits = |a: &[f32], b: &[f32]| a.iter().map(|x| x.to_bits()).eq(b.iter().map(|x| x.to_bits()));
             let same = ours.dims() == theirs.dims()
                 && same_bits(&ours.flatten_all()?.to_vec1()?, &theirs.flatten_all()?.to_vec1()?);
-            match same {
-                true => {}
-                false if copy == self.head => return Err(CheckpointError::UntiedHead),
-                false => return Err(CheckpointError::UnlikeCopy { name: copy, original }),
+            if !same && copy == self.head {
+                return Err(CheckpointError::UntiedHead);
+            }
+            if !same {
+                return Err(CheckpointError::UnlikeCopy { name: copy, original });
             }
         }
         Ok(())

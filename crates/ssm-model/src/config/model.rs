@@ -127,11 +127,11 @@ impl ModelConfig {
         let table = || vec![self.vocab_size, self.d_model];
         let mut specs = vec![WeightSpec { name: self.naming.embedding.into(), shape: table() }];
         for (index, layer) in self.layers.iter().enumerate() {
-            let prefix = self.layer_prefix(index);
+            let prefix = self.naming.layer(index);
             let own = layer.weights(self.d_model, self.naming).into_iter();
             specs.extend(own.map(|(name, shape)| WeightSpec { name: format!("{prefix}.{name}"), shape }));
             if let Some((owner, shared)) = layer.shared_weights(self.d_model, index) {
-                let prefix = self.layer_prefix(owner);
+                let prefix = self.naming.layer(owner);
                 let shared = shared.into_iter();
                 specs.extend(shared.map(|(name, shape)| WeightSpec { name: format!("{prefix}.{name}"), shape }));
             }
@@ -151,7 +151,7 @@ impl ModelConfig {
         if self.tie_embeddings {
             copies.insert(self.naming.head.to_owned(), self.naming.embedding.to_owned());
         }
-        let block = |layer| format!("{}.{SHARED_BLOCK}.", self.layer_prefix(layer));
+        let block = |layer| format!("{}.{SHARED_BLOCK}.", self.naming.layer(layer));
         let users =
             self.layers.iter().enumerate().filter_map(|(index, layer)| Some((index, layer.shared.as_ref()?.owner)));
         let users: Vec<(usize, usize)> = users.filter(|(index, owner)| index != owner).collect();
@@ -167,11 +167,6 @@ impl ModelConfig {
     /// Number of parameters, a tied head counted once.
     pub fn parameters(&self) -> usize {
         self.weights().iter().map(|weight| weight.shape.iter().product::<usize>()).sum()
-    }
-
-    /// What the names of a layer's weights begin with.
-    pub(crate) fn layer_prefix(&self, index: usize) -> String {
-        format!("{}.{index}", self.naming.layers)
     }
 }
 

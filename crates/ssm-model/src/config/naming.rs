@@ -18,6 +18,13 @@ pub(crate) struct Naming {
     pub(crate) head: &'static str,
 }
 
+impl Naming {
+    /// What the names of a layer's weights begin with.
+    pub(crate) fn layer(&self, index: usize) -> String {
+        format!("{}.{index}", self.layers)
+    }
+}
+
 /// `MambaLMHeadModel` of `mamba_ssm`.
 pub(super) static MAMBA_SSM: Naming = Naming {
     embedding: "backbone.embedding.weight",

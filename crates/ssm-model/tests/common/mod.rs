@@ -34,6 +34,23 @@ pub(crate) const NEOX: [&str; 2] = ["neox_parallel", "neox_sequential"];
 /// Models with attention in the dialect of `mamba_ssm`: a Transformer, and hybrids of either Mamba.
 pub(crate) const HYBRIDS: [&str; 3] = ["mha_transformer", "mha_mamba2", "mha_mamba"];
 
+/// Every golden checkpoint, by its folder: one that is added is tested without a change here.
+pub(crate) fn every_golden() -> Vec<String> {
+    let folders = std::fs::read_dir(golden_folder()).unwrap().map(|entry| entry.unwrap().path());
+    let goldens = folders.filter(|folder| folder.join("reference.safetensors").is_file());
+    let mut names: Vec<String> =
+        goldens.map(|folder| folder.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+    names.sort_unstable();
+    let known = GOLDEN.into_iter().chain(TRANSFORMERS).chain(NEOX).chain(HYBRIDS).count();
+    assert!(names.len() >= known, "only {names:?} are here");
+    names
+}
+
+/// Tests that were copied to another machine find their fixtures in the folder named in `GOLDEN`.
+fn golden_folder() -> PathBuf {
+    std::env::var_os("GOLDEN").map_or_else(|| tests().join("golden"), PathBuf::from)
+}
+
 pub(crate) struct Golden {
     /// `(name, folder)` of each dialect that the fixture holds.
     pub dialects: Vec<(&'static str, PathBuf)>,
@@ -49,11 +66,18 @@ fn load(path: &Path) -> HashMap<String, Tensor> {
 }
 
 pub(crate) fn golden(name: &str) -> Golden {
-    // Tests that were copied to another machine find their fixtures in the folder named here.
-    let folder = std::env::var_os("GOLDEN").map_or_else(|| tests().join("golden"), PathBuf::from).join(name);
+    let folder = golden_folder().join(name);
     let reference = load(&folder.join("reference.safetensors"));
     let hf = folder.join("hf");
     Golden { dialects: vec![("state-spaces", folder), ("hf", hf)], reference }
+}
+
+impl Golden {
+    /// Tokens of the reference, and their logits.
+    pub(crate) fn whole(&self) -> (&Tensor, &Tensor) {
+        let part = |name: &str| self.reference.get(name).unwrap_or_else(|| &self.reference[&format!("{name}.L37")]);
+        (part("tokens"), part("logits"))
+    }
 }
 
 pub(crate) fn open(folder: &Path) -> LanguageModel {
