@@ -203,7 +203,7 @@ fn pair(
         model: b.trial.model.clone(),
         protocol: b.trial.protocol.clone(),
         task: b.task.clone(),
-        setting: setting(&b.trial, reduction.in_words(1)),
+        setting: setting(&b.trial, &reduction.in_words(1)),
         labels: [label(&a.trial), label(&b.trial)],
         achieved: [a.cost.flops_reduction_achieved, b.cost.flops_reduction_achieved],
         items,
@@ -212,7 +212,7 @@ fn pair(
     })
 }
 
-fn setting(trial: &TrialKey, reduction: String) -> String {
+fn setting(trial: &TrialKey, reduction: &str) -> String {
     if trial.sites.is_empty() { "nothing removed".to_owned() } else { format!("{}, {reduction}", trial.schedule) }
 }
 

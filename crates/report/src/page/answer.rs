@@ -100,7 +100,7 @@ fn rules(view: &View, scene: &Scene, baseline: &str) -> Vec<String> {
         own.join("; and ")
     )];
     sentences.extend(protocols(view, scene, asked));
-    sentences.extend(undecided(&scenes, asked, baseline));
+    sentences.push(undecided(&scenes, asked, baseline));
     sentences
 }
 
@@ -120,7 +120,9 @@ fn best_of(scene: &Scene, asked: Reduction, baseline: &str) -> Option<String> {
     if let Some(random) = random.and_then(|point| point.mean.as_ref())
         && are_equal(random.flops_reduction_achieved, mean.flops_reduction_achieved)
     {
-        words += &format!(", {} to the control `random`", points(mean.minus(random)));
+        words += ", ";
+        words += &points(mean.minus(random));
+        words += " to the control `random`";
     }
     Some(words)
 }
@@ -133,7 +135,7 @@ fn protocols(view: &View, scene: &Scene, asked: Reduction) -> Option<String> {
         let point = other.series.iter().find(|own| own.label == series.label)?.at(asked)?;
         let achieved = point.mean.as_ref()?.flops_reduction_achieved * 100.0;
         Some(format!(
-            "{} ({achieved:.1} % achieved) under {}",
+            "{} points ({achieved:.1} % achieved) under {}",
             points(point.difference?),
             markdown_code(&other.protocol)
         ))
@@ -150,18 +152,18 @@ fn protocols(view: &View, scene: &Scene, asked: Reduction) -> Option<String> {
 }
 
 /// Rules that are not told apart from the best or from the baseline, those that are not compared.
-fn undecided(scenes: &[&Scene], asked: Reduction, baseline: &str) -> Option<String> {
+fn undecided(scenes: &[&Scene], asked: Reduction, baseline: &str) -> String {
     let mut parts = Vec::new();
     for scene in scenes.iter().take(LISTED) {
         let Some((first, top)) = best(scene, asked) else { continue };
         let Some(mean) = &top.mean else { continue };
-        let others =
-            scene.series.iter().filter(|series| series.label != first.label && series.family != Family::Control);
+        let rules = scene.series.iter().filter(|series| series.family != Family::Control);
         let points: Vec<(&Series, &SeriesPoint)> =
-            others.filter_map(|series| Some((series, series.at(asked)?))).collect();
+            rules.filter_map(|series| Some((series, series.at(asked)?))).collect();
         let compared = points.iter().filter(|(_, point)| point.compared);
         let tied: Vec<&str> = compared
             .clone()
+            .filter(|(series, _)| series.label != first.label)
             .filter(|(_, point)| point.mean.as_ref().is_some_and(|other| holds_zero(mean.minus(other))))
             .map(|(series, _)| series.label.as_str())
             .collect();
@@ -185,11 +187,14 @@ fn undecided(scenes: &[&Scene], asked: Reduction, baseline: &str) -> Option<Stri
             parts.push(format!("on {}, {}", markdown(&scene.model), own.join("; ")));
         }
     }
-    let text =
-        if parts.is_empty() { "every compared rule is told apart from the best".to_owned() } else { parts.join("; ") };
-    Some(format!(
+    let text = if parts.is_empty() {
+        format!("nothing; every compared rule is told apart from the best and from {}", markdown_code(baseline))
+    } else {
+        parts.join("; ")
+    };
+    format!(
         "Undecided over these items: {text}. The best was chosen on the items it is shown on, so its value is optimistic."
-    ))
+    )
 }
 
 /// `a`, `b` and 3 more are

@@ -39,9 +39,14 @@ pub(super) fn items(study: &Study, view: &View) -> (Option<Value>, Option<String
         return (None, Some(words.to_owned()));
     }
     let groups = groups(study, view);
-    // What an item takes in all groups together decides how many of them fit.
-    let per_item: usize = groups.iter().map(|group| group.bytes_per_item()).sum();
-    let most = (MOST_BYTES / per_item.max(1)).min(MOST_ITEMS);
+    // What an item takes in all groups together decides how many of them fit, beside a digit for every answer.
+    let answers: usize = groups.iter().flat_map(|group| &group.arms).map(|(_, cell)| cell.items.len()).sum();
+    let per_item: usize = groups.iter().map(Group::bytes_per_item).sum();
+    let most = (MOST_BYTES.saturating_sub(answers) / per_item.max(1)).min(MOST_ITEMS);
+    if most == 0 {
+        let words = "The experiment is too large for this page to hold items: sweep items prints them.";
+        return (None, Some(words.to_owned()));
+    }
     let mut texts: Vec<Value> = Vec::new();
     let mut places: BTreeMap<(&str, &str, &str), usize> = BTreeMap::new();
     let mut scenes: Vec<Value> = Vec::new();
@@ -65,8 +70,9 @@ pub(super) fn items(study: &Study, view: &View) -> (Option<Value>, Option<String
         scenes.push(json!({ "name": group.name, "arms": arms, "items": own }));
     }
     let note = (most < MOST_ITEMS).then(|| {
-        format!("The experiment is large: this page holds at most {most} items of each model, protocol and task. `sweep items` prints all of them.")
-            .replace('`', "")
+        format!(
+            "The experiment is large: this page holds at most {most} items of each model, protocol and task; sweep items prints all of them."
+        )
     });
     if scenes.is_empty() {
         let none =

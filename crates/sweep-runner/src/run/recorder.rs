@@ -177,7 +177,9 @@ impl Recorder<'_> {
             },
             None => None,
         };
-        records.iter_mut().for_each(|record| config::trim_to_lost(record, baseline.as_ref()));
+        for record in records {
+            config::trim_to_lost(record, baseline.as_ref());
+        }
         Ok(())
     }
 
