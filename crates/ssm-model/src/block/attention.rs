@@ -45,8 +45,8 @@ impl MixerKind for AttentionConfig {
         within("num_attention_heads", self.heads, d_model)?;
         let head_dim = heads::head_dim(("num_attention_heads", self.heads), ("hidden_size", d_model))?;
         Heads {
-            heads: ("num_attention_heads", self.heads),
-            kv_heads: None,
+            queries: ("num_attention_heads", self.heads),
+            keys: None,
             head_dim: ("hidden_size / num_attention_heads", head_dim),
             rotary_dim: self.rotary_dim,
             rotary: RotaryKey::Share("rotary_pct"),

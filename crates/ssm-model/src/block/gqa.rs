@@ -82,8 +82,8 @@ impl GqaConfig {
 
     pub(super) fn validate_sizes(&self) -> Result<(), ConfigError> {
         Heads {
-            heads: ("num_attention_heads", self.heads),
-            kv_heads: Some(("num_key_value_heads", self.kv_heads)),
+            queries: ("num_attention_heads", self.heads),
+            keys: Some(("num_key_value_heads", self.kv_heads)),
             head_dim: ("head_dim", self.head_dim),
             rotary_dim: self.rotary_dim,
             rotary: RotaryKey::Share("partial_rotary_factor"),

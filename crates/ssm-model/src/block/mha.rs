@@ -80,8 +80,8 @@ impl MixerKind for MhaConfig {
 
     fn validate(&self, _d_model: usize) -> Result<(), ConfigError> {
         Heads {
-            heads: ("attn_cfg.num_heads", self.heads),
-            kv_heads: Some(("attn_cfg.num_heads_kv", self.kv_heads)),
+            queries: ("attn_cfg.num_heads", self.heads),
+            keys: Some(("attn_cfg.num_heads_kv", self.kv_heads)),
             head_dim: ("attn_cfg.head_dim", self.head_dim),
             rotary_dim: self.rotary_dim,
             rotary: RotaryKey::Channels("attn_cfg.rotary_emb_dim"),

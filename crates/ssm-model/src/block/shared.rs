@@ -164,19 +164,18 @@ impl SharedBlockConfig {
         blocks: &mut SharedBlocks,
     ) -> Result<SharedUse, ModelError> {
         let prefix = format!("{owner}.{BLOCK}");
-        let block = match blocks.get(&self.owner) {
-            Some(block) => Arc::clone(block),
-            None => {
-                let mut norm =
-                    |name: &str, width| NormKind::Rms.load(width, norm_eps, weights, &format!("{prefix}.{name}"));
-                let (norm, mlp_norm) = (norm(NORMS[0], 2 * d_model)?, norm(NORMS[1], d_model)?);
-                let attention =
-                    self.attention.load_between(2 * d_model, d_model, weights, &format!("{prefix}.{ATTENTION}"))?;
-                let mlp = self.mlp.load(d_model, weights, &format!("{prefix}.{MLP}"))?;
-                let block = Arc::new(SharedBlock { norm, attention, mlp_norm, mlp });
-                blocks.insert(self.owner, Arc::clone(&block));
-                block
-            }
+        let block = if let Some(block) = blocks.get(&self.owner) {
+            Arc::clone(block)
+        } else {
+            let mut norm =
+                |name: &str, width| NormKind::Rms.load(width, norm_eps, weights, &format!("{prefix}.{name}"));
+            let (norm, mlp_norm) = (norm(NORMS[0], 2 * d_model)?, norm(NORMS[1], d_model)?);
+            let attention =
+                self.attention.load_between(2 * d_model, d_model, weights, &format!("{prefix}.{ATTENTION}"))?;
+            let mlp = self.mlp.load(d_model, weights, &format!("{prefix}.{MLP}"))?;
+            let block = Arc::new(SharedBlock { norm, attention, mlp_norm, mlp });
+            blocks.insert(self.owner, Arc::clone(&block));
+            block
         };
         let mut adapter = |shape: AdapterShape| {
             let sizes = [shape.inputs, self.adapter_rank, shape.outputs];

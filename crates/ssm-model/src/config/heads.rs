@@ -19,9 +19,9 @@ pub(crate) fn head_dim((key, heads): Keyed<'_, usize>, (of, width): Keyed<'_, us
 /// Heads, and how they turn with the position.
 pub(crate) struct Heads<'a> {
     /// Heads of queries.
-    pub(crate) heads: Keyed<'a, usize>,
+    pub(crate) queries: Keyed<'a, usize>,
     /// Heads of keys and values, where a key sets them.
-    pub(crate) kv_heads: Option<Keyed<'a, usize>>,
+    pub(crate) keys: Option<Keyed<'a, usize>>,
     pub(crate) head_dim: Keyed<'a, usize>,
     /// Channels of a head that turn.
     pub(crate) rotary_dim: usize,
@@ -40,10 +40,10 @@ pub(crate) enum Rotary<'a> {
 impl Heads<'_> {
     /// Refuses sizes that no model has and sizes that do not fit each other.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        let ((heads_key, heads), (head_dim_key, head_dim)) = (self.heads, self.head_dim);
+        let ((heads_key, heads), (head_dim_key, head_dim)) = (self.queries, self.head_dim);
         within(heads_key, heads, MOST)?;
         within(head_dim_key, head_dim, MOST)?;
-        if let Some((key, kv_heads)) = self.kv_heads {
+        if let Some((key, kv_heads)) = self.keys {
             within(key, kv_heads, heads)?;
             divides(key, kv_heads, heads_key, heads)?;
         }
