@@ -45,8 +45,10 @@ impl Labels {
         if differs(&|t| t.importance_source.clone()) {
             parts.extend(trial.importance_source.clone().map(|source| format!("of {source}")));
         }
-        // The importance and its source are named above.
-        let further = options(trial).into_iter().filter(|(name, _)| name != "importance" && name != "source");
+        // The importance and its source are named above. Where signals come from is one choice for all rules of an experiment: a rule has
+        // one name in all models, whether a layer lacks what it reads or not.
+        let known = ["importance", "source", "signal_from"];
+        let further = options(trial).into_iter().filter(|(name, _)| !known.contains(&name.as_str()));
         for (name, value) in further {
             if differs(&|t| options(t).get(&name).cloned()) {
                 parts.push(format!("{name}={value}"));

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Tensor};
 use common::grid::{Cell, alone, assert_same, grid, settings, shared};
 use common::{RANDOM, load, model, reduction, setup, sites, task};
-use evaluation::probes::{self, ProbeSetup, Subject};
+use evaluation::probes::{self, ProbeSetup, Recurrence, Subject};
 use evaluation::protocol::CONTEXT;
 use evaluation::{Evaluation, ItemPlan, Reduction, Settings, evaluate};
 use reduction_strategies::options::ResolvedOptions;
@@ -114,7 +114,8 @@ fn every_probe_in_float32() {
         let top_k = Reduction { sites: sites(&here), ..reduction("top_k", &[], 0.8) };
         for probe in probes::all() {
             let reduction = (probe.subject == Subject::Reduction).then_some(&top_k);
-            if probe.needs.recurrence && !here.config().signals(0..here.config().n_layer()).contains(Signal::Scan) {
+            let recurrent = probe.needs.recurrence != Recurrence::None;
+            if recurrent && !here.config().signals(0..here.config().n_layer()).contains(Signal::Scan) {
                 continue;
             }
             let options = ResolvedOptions::resolve(probe.options, &BTreeMap::new()).unwrap();

@@ -18,7 +18,7 @@ pub fn is_share(metric: &str) -> bool {
 pub const RANDOM: &str = "random:";
 
 /// Probes, in the order in which they are listed and reported.
-pub const PROBES: [&str; 10] = [
+pub const PROBES: [&str; 11] = [
     "necessary_tokens",
     "implicit_attention",
     "state_divergence",
@@ -29,6 +29,7 @@ pub const PROBES: [&str; 10] = [
     "adjacency",
     "leak",
     "loss_split",
+    "layer_kind",
 ];
 
 /// Benchmarks: tasks of published data, which may have solved examples in front of each question.

@@ -5,6 +5,7 @@
 //! and a keep ratio of 0.905 this gives 29.84 %.
 
 use hint::Hint;
+use ssm_model::LayerKind;
 use thiserror::Error;
 
 /// The layers after which tokens are reduced, as written in an experiment.
@@ -23,6 +24,21 @@ pub enum Sites {
         /// Number of sites.
         count: usize,
     },
+    /// After the layers of one kind.
+    After(AfterKind),
+}
+
+/// Layers of one kind: of those from `start` on every `every`-th, all of them or `count`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AfterKind {
+    /// The kind.
+    pub kind: LayerKind,
+    /// The first layer that may be a site.
+    pub start: usize,
+    /// Distance between sites, counted in layers of the kind.
+    pub every: usize,
+    /// Number of sites; none for as many as there are.
+    pub count: Option<usize>,
 }
 
 /// Why a schedule was refused.
@@ -50,6 +66,24 @@ pub enum ScheduleError {
     /// `every: 0`.
     #[error("`every` must be at least 1")]
     ZeroStep,
+    /// A model without a layer of the kind.
+    #[error("it has no layers of the kind {kind}; its layers are {}", in_words(has))]
+    NoSuchKind {
+        /// The kind.
+        kind: LayerKind,
+        /// The kinds that it has.
+        has: Vec<LayerKind>,
+    },
+    /// A model with some layers of the kind, but fewer than asked for.
+    #[error("sites {after} ask for {asked}, it has {}", found(sites))]
+    TooFewOfKind {
+        /// What was asked for.
+        after: AfterKind,
+        /// Number of sites asked for.
+        asked: usize,
+        /// The sites that there are.
+        sites: Vec<usize>,
+    },
     /// A ratio outside (0, 1].
     #[error("keep_ratio {0} is outside (0, 1]")]
     KeepRatio(f64),
@@ -79,22 +113,61 @@ impl Hint for ScheduleError {
             Self::Unreachable { .. } => Some("start earlier, or lower the target".to_owned()),
             Self::KeepRatio(_) => Some("keep_ratio is the share of arriving tokens that stay".to_owned()),
             Self::Target(_) => Some("flops_reduction is a share: write 0.2 for 20 %".to_owned()),
+            Self::NoSuchKind { .. } => {
+                Some("name a kind that every listed model has, or give this model a file of its own".to_owned())
+            }
+            Self::TooFewOfKind { .. } => Some("begin earlier, or ask for fewer".to_owned()),
             Self::NotIncreasing { .. } | Self::Empty | Self::ZeroStep => None,
         }
     }
 }
 
+/// Kinds in one phrase.
+fn in_words(kinds: &[LayerKind]) -> String {
+    let names: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
+    names.join(" and ")
+}
+
+/// Sites that were found.
+fn found(sites: &[usize]) -> String {
+    let words: Vec<_> = sites.iter().map(usize::to_string).collect();
+    if words.is_empty() { "none".to_owned() } else { format!("{} ({})", words.len(), words.join(",")) }
+}
+
+impl AfterKind {
+    /// The layers of a model, given by the kinds of each of its layers.
+    fn resolve(&self, layers: &[Vec<LayerKind>]) -> Result<Vec<usize>, ScheduleError> {
+        let of_kind = |layer: &usize| layers[*layer].contains(&self.kind);
+        if self.every == 0 {
+            return Err(ScheduleError::ZeroStep);
+        }
+        if !(0..layers.len()).any(|layer| of_kind(&layer)) {
+            let has = LayerKind::ALL.into_iter().filter(|kind| layers.iter().any(|layer| layer.contains(kind)));
+            return Err(ScheduleError::NoSuchKind { kind: self.kind, has: has.collect() });
+        }
+        let wanted = self.count.unwrap_or(usize::MAX);
+        let sites: Vec<usize> = (self.start..layers.len()).filter(of_kind).step_by(self.every).take(wanted).collect();
+        let asked = self.count.unwrap_or(1);
+        if sites.len() < asked {
+            return Err(ScheduleError::TooFewOfKind { after: *self, asked, sites });
+        }
+        Ok(sites)
+    }
+}
+
 impl Sites {
-    /// The sites of a model with `n_layer` layers, strictly increasing.
+    /// The sites of a model, given by the kinds of each of its layers, strictly increasing.
     ///
     /// # Errors
-    /// A site beyond the model, a repeated site, no site.
-    pub fn resolve(&self, n_layer: usize) -> Result<Vec<usize>, ScheduleError> {
+    /// A site beyond the model, a repeated site, no site, a kind of layers that the model does not have.
+    pub fn resolve(&self, layers: &[Vec<LayerKind>]) -> Result<Vec<usize>, ScheduleError> {
+        let n_layer = layers.len();
         let sites = match self {
             Self::Paper => paper_sites(n_layer),
             Self::Explicit(sites) => sites.clone(),
             Self::Every { every: 0, .. } => return Err(ScheduleError::ZeroStep),
             Self::Every { start, every, count } => (0..*count).map(|index| start + index * every).collect(),
+            Self::After(after) => after.resolve(layers)?,
         };
         if sites.is_empty() {
             return Err(ScheduleError::Empty);
@@ -118,7 +191,22 @@ impl std::fmt::Display for Sites {
                 write!(f, "sites {}", words.join(","))
             }
             Self::Every { start, every, count } => write!(f, "start {start} every {every} count {count}"),
+            Self::After(after) => after.fmt(f),
         }
+    }
+}
+
+impl std::fmt::Display for AfterKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { kind, start, every, count } = self;
+        write!(f, "after {kind}")?;
+        if *start > 0 {
+            write!(f, " start {start}")?;
+        }
+        if *every > 1 {
+            write!(f, " every {every}")?;
+        }
+        count.map_or(Ok(()), |count| write!(f, " count {count}"))
     }
 }
 
@@ -185,16 +273,47 @@ pub fn solve_keep_ratio(sites: &[usize], n_layer: usize, target: f64) -> Result<
 mod tests {
     use super::*;
 
+    /// Layers of one kind.
+    fn mamba2(n_layer: usize) -> Vec<Vec<LayerKind>> {
+        vec![vec![LayerKind::Mamba2]; n_layer]
+    }
+
+    #[test]
+    fn sites_after_layers_of_a_kind() {
+        let mut layers = mamba2(16);
+        layers[5] = vec![LayerKind::Attention];
+        layers[11] = vec![LayerKind::Mamba2, LayerKind::Attention];
+        let after = |kind, start, every, count| Sites::After(AfterKind { kind, start, every, count });
+        let sites = |kind, start, every, count| after(kind, start, every, count).resolve(&layers);
+        assert_eq!(sites(LayerKind::Attention, 0, 1, None).unwrap(), [5, 11]);
+        assert_eq!(sites(LayerKind::Attention, 6, 1, None).unwrap(), [11]);
+        assert_eq!(sites(LayerKind::Mamba2, 3, 2, Some(4)).unwrap(), [3, 6, 8, 10]);
+        assert_eq!(sites(LayerKind::Mamba2, 12, 1, None).unwrap(), [12, 13, 14, 15]);
+        assert_eq!(after(LayerKind::Mamba2, 3, 2, Some(4)).to_string(), "after mamba2 start 3 every 2 count 4");
+        assert_eq!(after(LayerKind::Attention, 0, 1, None).to_string(), "after attention");
+        let words = |refused: Result<Vec<usize>, ScheduleError>| refused.unwrap_err().to_string();
+        assert_eq!(
+            words(sites(LayerKind::Mamba, 0, 1, None)),
+            "it has no layers of the kind mamba; its layers are mamba2 and attention"
+        );
+        assert_eq!(
+            words(sites(LayerKind::Attention, 0, 1, Some(3))),
+            "sites after attention count 3 ask for 3, it has 2 (5,11)"
+        );
+        assert!(words(sites(LayerKind::Attention, 12, 1, None)).ends_with("it has none"));
+        assert_eq!(sites(LayerKind::Attention, 0, 0, None), Err(ScheduleError::ZeroStep));
+    }
+
     #[test]
     fn paper_sites_are_the_quoted_ones_and_scale() {
-        assert_eq!(Sites::Paper.resolve(64).unwrap(), [12, 17, 22, 27, 32, 37, 42]);
-        assert_eq!(Sites::Paper.resolve(48).unwrap(), [10, 15, 20, 25, 30, 35]);
-        assert_eq!(Sites::Paper.resolve(16).unwrap(), [3, 4, 6, 7, 8, 9, 11]);
+        assert_eq!(Sites::Paper.resolve(&mamba2(64)).unwrap(), [12, 17, 22, 27, 32, 37, 42]);
+        assert_eq!(Sites::Paper.resolve(&mamba2(48)).unwrap(), [10, 15, 20, 25, 30, 35]);
+        assert_eq!(Sites::Paper.resolve(&mamba2(16)).unwrap(), [3, 4, 6, 7, 8, 9, 11]);
     }
 
     #[test]
     fn released_default_is_thirty_percent() {
-        let sites = Sites::Paper.resolve(64).unwrap();
+        let sites = Sites::Paper.resolve(&mamba2(64)).unwrap();
         assert!((nominal_flops_reduction(&sites, 64, 0.905) - 0.2984).abs() < 5e-5);
     }
 
@@ -202,7 +321,7 @@ mod tests {
     fn solver_meets_the_derived_ratios() {
         let expected = [(64, [0.9729, 0.9415, 0.9043]), (48, [0.9651, 0.9248, 0.8768])];
         for (n_layer, ratios) in expected {
-            let sites = Sites::Paper.resolve(n_layer).unwrap();
+            let sites = Sites::Paper.resolve(&mamba2(n_layer)).unwrap();
             for (target, ratio) in [0.1, 0.2, 0.3].into_iter().zip(ratios) {
                 let solved = solve_keep_ratio(&sites, n_layer, target).unwrap();
                 assert!((solved - ratio).abs() < 5e-5, "{n_layer} layers, {target}: {solved} against {ratio}");
@@ -226,11 +345,11 @@ mod tests {
     #[test]
     fn impossible_schedules_are_refused() {
         assert_eq!(
-            Sites::Explicit(vec![3, 16]).resolve(16),
+            Sites::Explicit(vec![3, 16]).resolve(&mamba2(16)),
             Err(ScheduleError::SiteBeyondModel { site: 16, n_layer: 16 })
         );
-        assert!(matches!(Sites::Explicit(vec![3, 3]).resolve(16), Err(ScheduleError::NotIncreasing { .. })));
-        assert!(matches!(Sites::Explicit(vec![]).resolve(16), Err(ScheduleError::Empty)));
+        assert!(matches!(Sites::Explicit(vec![3, 3]).resolve(&mamba2(16)), Err(ScheduleError::NotIncreasing { .. })));
+        assert!(matches!(Sites::Explicit(vec![]).resolve(&mamba2(16)), Err(ScheduleError::Empty)));
         assert!(matches!(solve_keep_ratio(&[10], 16, 0.5), Err(ScheduleError::Unreachable { .. })));
         assert!(matches!(solve_keep_ratio(&[10], 16, 1.0), Err(ScheduleError::Target(_))));
         assert!((solve_keep_ratio(&[10], 16, 0.0).unwrap() - 1.0).abs() < 1e-12);

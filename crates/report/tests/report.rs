@@ -316,6 +316,33 @@ fn a_value_without_end_is_marked() {
     assert!(page.contains("values are no finite numbers") && page.contains("An arrow with ∞ at the border"), "{page}");
 }
 
+/// Families of models: one panel per task, all models in it, where an achieved reduction was asked for.
+#[test]
+fn models_are_compared_rule_by_rule_at_the_same_achieved_reduction() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let models = vec!["builtin:mamba2-world", "builtin:mamba-world"];
+    let shape = Shape { models, tasks: vec!["world_lambada"], single_sites: false, ..Shape::small() };
+    support::write(dir.path(), &shape);
+    edit_cells(dir.path(), |cell| {
+        if cell["status"] != "done" {
+            return;
+        }
+        cell["primary_metric"] = "perplexity".into();
+        let nominal = cell["trial"]["flops_reduction_nominal"].clone();
+        if nominal.as_f64().expect("a share") > 0.0 {
+            cell["trial"]["flops_reduction_asked"] = nominal;
+        }
+    });
+    let summary = report::run(dir.path()).expect("a report");
+    assert!(summary.failed_figures.is_empty(), "{:?}", summary.failed_figures);
+    let svg = names(&summary.figures, "svg");
+    let name = svg.iter().find(|name| name.starts_with("added_loss_context_")).unwrap_or_else(|| panic!("{svg:?}"));
+    let csv = fs::read_to_string(dir.path().join(format!("figures/{name}.csv"))).expect("numbers");
+    for model in ["builtin:mamba2-world", "builtin:mamba-world"] {
+        assert!(csv.lines().any(|line| line.starts_with(model) && line.contains("top_k")), "{csv}");
+    }
+}
+
 /// Another metric must not take the place of the one that was asked for.
 #[test]
 fn a_primary_metric_without_a_value_is_shown_as_missing() {

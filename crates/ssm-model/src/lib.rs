@@ -45,8 +45,8 @@ mod strict_json;
 mod time;
 
 pub use block::{
-    AttentionConfig, GatedWeights, GqaConfig, GqaFactors, InnerNorms, LayerConfig, Mamba2Config, Mamba2Factors,
-    MambaConfig, MhaConfig, MixerConfig, MlpActivation, MlpConfig, MlpLayerConfig, NormKind, Residual,
+    AttentionConfig, GatedWeights, GqaConfig, GqaFactors, InnerNorms, LayerConfig, LayerKind, Mamba2Config,
+    Mamba2Factors, MambaConfig, MhaConfig, MixerConfig, MlpActivation, MlpConfig, MlpLayerConfig, NormKind, Residual,
     SharedBlockConfig,
 };
 pub use checkpoint::{Checkpoint, CheckpointError, Weights};

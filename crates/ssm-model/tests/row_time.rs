@@ -3,7 +3,7 @@
 mod common;
 
 use candle_core::Tensor;
-use common::{bits, trained};
+use common::{bits, golden, open, trained};
 use hint::Hint;
 use ssm_kernels::Segments;
 use ssm_model::{LanguageModel, LayerOutput, LayerRequest, LayerState, ModelError, RowTime, Signal, SignalSet};
@@ -83,6 +83,23 @@ fn the_decay_lasts_as_long_as_it_says() {
         }
         assert!(decayed > 0, "{name}");
     }
+}
+
+/// In Falcon-H1 a scan and attention read the same rows: the factors are for the scan, and attention has nothing to stretch.
+#[test]
+fn attention_beside_a_scan_takes_no_factors() {
+    let model = open(&golden("falcon_h1").dialects[0].1);
+    let activations = model.embed(&[5, 6, 7, 8]).unwrap();
+    let segments = Segments::independent(&[4]);
+    let run = |time: Option<&[RowTime]>| {
+        model.layer(1, &activations, &segments, LayerRequest { time, states: true, ..LayerRequest::default() }).unwrap()
+    };
+    let (plain, ones) = (run(None), run(Some(&[RowTime::ONE; 4])));
+    assert!(bits(&plain.activations.hidden) == bits(&ones.activations.hidden));
+    let long = run(Some(&[RowTime { decay: 2.0, write: 2.0 }; 4]));
+    assert_ne!(ssm(&plain), ssm(&long));
+    let keys = |output: &LayerOutput| values(&output.state.as_ref().unwrap().cache().unwrap().segments[0].keys);
+    assert_eq!(keys(&plain), keys(&long));
 }
 
 #[test]

@@ -529,6 +529,7 @@ impl Catalog for Library {
                 .iter()
                 .map(|layer| LayerFacts {
                     kind: layer.kind(),
+                    kinds: layer.kinds(),
                     signals: layer.signals(),
                     flops_per_token: layer.flops_per_token(config.d_model),
                     flops_per_pair: layer.attention_flops_per_pair(config.d_model),

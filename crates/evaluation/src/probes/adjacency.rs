@@ -16,7 +16,7 @@ use super::passes::{Observation, host, in_groups, parts};
 use super::questions::{Question, questions};
 use super::state_divergence::relative;
 use super::table::{Key, ProbeTable};
-use super::{Column, Measure, Needs, Probe, ProbeSetup, Subject, items};
+use super::{Column, Measure, Needs, Probe, ProbeSetup, Recurrence, Subject, items};
 use crate::batch::Positions;
 use crate::error::EvaluationError;
 use crate::run::{Check, PackedStream, RowTokens, SiteObserver, Wanted, drive_observed, run_layer};
@@ -42,7 +42,7 @@ pub(super) static PROBE: Probe = Probe {
     ],
     options: &[items(40)],
     subject: Subject::Reduction,
-    needs: Needs { recurrence: true, necessary_tokens: false },
+    needs: Needs { recurrence: Recurrence::EveryLayer, ..Needs::NOTHING },
     cost: "one reduced pass over each context, and two more layers per site",
     run,
 };

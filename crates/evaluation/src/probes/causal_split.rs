@@ -25,7 +25,7 @@ use super::passes::{
 };
 use super::questions::{Question, Removed, questions};
 use super::table::{Key, ProbeTable};
-use super::{Column, Measure, Needs, Probe, ProbeSetup, SITE_DEPTH, Subject, items};
+use super::{Column, Measure, Needs, Probe, ProbeSetup, Recurrence, SITE_DEPTH, Subject, items};
 use crate::error::EvaluationError;
 use crate::run::{Check, LayerInput, PackedStream, RowTokens, Wanted, run_layer};
 use reduction_strategies::options::{OptionDefault, OptionInfo, OptionKind};
@@ -57,7 +57,7 @@ pub(super) static PROBE: Probe = Probe {
     ],
     options: &[items(40), SITE_DEPTH, TOKENS],
     subject: Subject::Model,
-    needs: Needs { recurrence: true, necessary_tokens: false },
+    needs: Needs { recurrence: Recurrence::EveryLayer, ..Needs::NOTHING },
     cost: "six passes over what stands behind each removed token",
     run,
 };

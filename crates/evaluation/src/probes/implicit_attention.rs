@@ -8,7 +8,7 @@ use super::questions::questions;
 use super::ranking::spearman;
 use super::scores::{all_metrics, scores};
 use super::table::{Key, ProbeTable};
-use super::{Column, Measure, Needs, Probe, ProbeSetup, Subject, every, items, layers};
+use super::{Column, Measure, Needs, Probe, ProbeSetup, Recurrence, Subject, every, items, layers};
 use crate::error::EvaluationError;
 
 pub(super) static PROBE: Probe = Probe {
@@ -32,7 +32,7 @@ pub(super) static PROBE: Probe = Probe {
     }],
     options: &[items(40), every(1)],
     subject: Subject::Model,
-    needs: Needs { recurrence: true, necessary_tokens: false },
+    needs: Needs { recurrence: Recurrence::EveryLayer, ..Needs::NOTHING },
     cost: "one pass over each context; quadratic in its length",
     run,
 };

@@ -8,7 +8,7 @@ use super::half_life::{half_life, mean_row};
 use super::passes::{Observation, host, in_groups};
 use super::questions::{Question, questions};
 use super::table::{Key, ProbeTable};
-use super::{Column, Measure, Needs, Probe, ProbeSetup, Subject, items};
+use super::{Column, Measure, Needs, Probe, ProbeSetup, Recurrence, Subject, items};
 use crate::batch::Batch;
 use crate::error::EvaluationError;
 use crate::run::{SiteObserver, drive_observed};
@@ -38,7 +38,7 @@ pub(super) static PROBE: Probe = Probe {
     ],
     options: &[items(40)],
     subject: Subject::Reduction,
-    needs: Needs { recurrence: true, necessary_tokens: false },
+    needs: Needs { recurrence: Recurrence::EveryLayer, ..Needs::NOTHING },
     cost: "one reduced pass over each context; quadratic in its length",
     run,
 };

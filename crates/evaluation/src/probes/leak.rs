@@ -41,7 +41,7 @@ pub(super) static PROBE: Probe = Probe {
     ],
     options: &[items(40)],
     subject: Subject::Reduction,
-    needs: Needs { recurrence: false, necessary_tokens: false },
+    needs: Needs::NOTHING,
     cost: "two reduced passes over each item and the head at half of its rows",
     run,
 };

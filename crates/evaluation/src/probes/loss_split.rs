@@ -26,7 +26,7 @@ pub(super) static PROBE: Probe = Probe {
     ],
     options: &[items(200)],
     subject: Subject::Reduction,
-    needs: Needs { recurrence: false, necessary_tokens: true },
+    needs: Needs { necessary_tokens: true, ..Needs::NOTHING },
     cost: "two evaluations: without reduction and with it",
     run,
 };

@@ -9,6 +9,7 @@ mod causal_split;
 mod half_life;
 mod implicit_attention;
 mod kept_tokens;
+mod layer_kind;
 mod leak;
 mod loss_split;
 mod necessary_tokens;
@@ -89,12 +90,30 @@ pub enum Subject {
 }
 
 /// What a probe cannot do without.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Needs {
     /// Recurrent layers: states, step sizes.
-    pub recurrence: bool,
+    pub recurrence: Recurrence,
     /// Items that mark the tokens which their answer needs.
     pub necessary_tokens: bool,
+    /// Layers of one kind each: no attention beside a scan in the same layer.
+    pub separate_kinds: bool,
+}
+
+impl Needs {
+    /// Any model and any items.
+    const NOTHING: Self = Self { recurrence: Recurrence::None, necessary_tokens: false, separate_kinds: false };
+}
+
+/// Which layers of a model must have a recurrence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recurrence {
+    /// None need it.
+    None,
+    /// Some: those without are not looked at.
+    SomeLayer,
+    /// All of them.
+    EveryLayer,
 }
 
 /// What a probe is asked to look at.
@@ -126,6 +145,7 @@ static PROBES: &[&Probe] = &[
     &adjacency::PROBE,
     &leak::PROBE,
     &loss_split::PROBE,
+    &layer_kind::PROBE,
 ];
 
 /// All probes.

@@ -54,7 +54,7 @@ pub(super) static PROBE: Probe = Probe {
     ],
     options: &[items(40), every(1), ORACLE],
     subject: Subject::Model,
-    needs: Needs { recurrence: false, necessary_tokens: true },
+    needs: Needs { necessary_tokens: true, ..Needs::NOTHING },
     cost: "one pass over each context; hidden attention is quadratic in its length",
     run,
 };

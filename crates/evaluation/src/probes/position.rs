@@ -46,7 +46,7 @@ pub(super) static PROBE: Probe = Probe {
     ],
     options: &[items(40), SITE_DEPTH, BLOCK, PLACES],
     subject: Subject::Model,
-    needs: Needs { recurrence: false, necessary_tokens: false },
+    needs: Needs::NOTHING,
     cost: "one pass over each item for each place",
     run,
 };

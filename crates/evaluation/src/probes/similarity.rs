@@ -48,7 +48,7 @@ pub(super) static PROBE: Probe = Probe {
     ],
     options: &[items(40), every(1)],
     subject: Subject::Model,
-    needs: Needs { recurrence: false, necessary_tokens: false },
+    needs: Needs::NOTHING,
     cost: "one pass over each context; quadratic in its length",
     run,
 };

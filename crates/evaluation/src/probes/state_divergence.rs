@@ -16,7 +16,7 @@ use super::half_life::{CLASSES, class, half_lives, mean_row};
 use super::passes::{Observation, embed, forward, host, in_groups, parts, residual_stream, rows_of, through};
 use super::questions::{Question, Removed, questions};
 use super::table::{Key, ProbeTable};
-use super::{Column, Measure, Needs, Probe, ProbeSetup, SITE_DEPTH, Subject, every, items, layers};
+use super::{Column, Measure, Needs, Probe, ProbeSetup, Recurrence, SITE_DEPTH, Subject, every, items, layers};
 use crate::error::EvaluationError;
 use crate::run::{PackedStream, RowTokens, Shown, Wanted};
 
@@ -26,7 +26,7 @@ pub(super) static PROBE: Probe = Probe {
     question: "After a token was removed, do the states return to those of the whole sequence, and how fast?",
     formula: "||h_t - h'_t|| / ||h_t|| over the parts of a state with half-life ln 2 / (mean_t dt |A|) in a class, t = distance behind the token",
     columns: &[
-        Column { name: "layer", help: "0-based" },
+        Column { name: "layer", help: "0-based, of those with a scan" },
         Column { name: "distance", help: "tokens behind the removed one" },
         Column { name: "half_life", help: "class of half-lives in tokens, or all" },
         Column { name: "removed", help: "necessary: a token that the answer needs; other" },
@@ -46,7 +46,7 @@ pub(super) static PROBE: Probe = Probe {
     ],
     options: &[items(40), SITE_DEPTH, every(4)],
     subject: Subject::Model,
-    needs: Needs { recurrence: true, necessary_tokens: false },
+    needs: Needs { recurrence: Recurrence::SomeLayer, ..Needs::NOTHING },
     cost: "two passes over each item for each of two removed tokens",
     run,
 };
@@ -62,7 +62,11 @@ struct Case<'q, 'a> {
 
 fn run(setup: &ProbeSetup<'_>) -> Result<ProbeTable, EvaluationError> {
     let (model, site) = (setup.model, setup.site());
-    let shown = layers(site + 1, model.config().n_layer(), setup.options.integer("every") as usize);
+    // In a hybrid the layers between them are run through and not looked at.
+    let config = model.config();
+    let scans: Vec<usize> = (site + 1..config.n_layer()).filter(|layer| config.layers[*layer].has_scan()).collect();
+    let every = setup.options.integer("every") as usize;
+    let shown: Vec<usize> = layers(0, scans.len(), every).into_iter().map(|index| scans[index]).collect();
     // Two tokens, each with a whole and a shortened stream.
     in_groups(model, &questions(setup.items), 4, |group| look(model, site, &shown, setup.seed, group))
 }

@@ -1,8 +1,10 @@
 //! The figures, one file each. A figure exists where its data exist.
 
 mod accuracy_vs_flops;
+mod added_loss;
 mod claim;
 mod differences;
+mod dots;
 mod layer_ratio;
 mod legend;
 mod lines;
@@ -76,6 +78,9 @@ pub(super) fn draw_all(study: &Study, view: &View) -> Drawn {
     }
     for scene in &view.scenes {
         drawn.add(differences::draw(view, scene, &study.plan.baseline));
+    }
+    for figure in added_loss::draw_all(view, &study.plan.baseline) {
+        drawn.add(figure);
     }
     for figure in loss_vs_length::draw_all(view, &study.plan.baseline) {
         drawn.add(figure);

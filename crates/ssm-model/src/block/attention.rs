@@ -6,6 +6,7 @@ use ssm_kernels::ops::Rotary;
 
 use super::attend::AttentionHeads;
 use super::kind::{Mixer, MixerCall, MixerKind, MixerOutput, Named, named};
+use super::layer_kind::LayerKind;
 use super::linear::Linear;
 use crate::config::error::ConfigError;
 use crate::config::heads::{self, Heads, Rotary as RotaryKey};
@@ -39,6 +40,10 @@ struct Attention {
 impl MixerKind for AttentionConfig {
     fn name(&self) -> &'static str {
         "attention"
+    }
+
+    fn layer_kind(&self) -> LayerKind {
+        LayerKind::Attention
     }
 
     fn validate(&self, d_model: usize) -> Result<(), ConfigError> {

@@ -7,6 +7,7 @@ use ssm_kernels::ops::Rotary;
 
 use super::attend::AttentionHeads;
 use super::kind::{Mixer, MixerCall, MixerKind, MixerOutput, Named};
+use super::layer_kind::LayerKind;
 use super::linear::{Linear, Part};
 use crate::config::error::ConfigError;
 use crate::config::heads::{Heads, Rotary as RotaryKey};
@@ -143,6 +144,10 @@ pub(super) struct Gqa {
 impl MixerKind for GqaConfig {
     fn name(&self) -> &'static str {
         "attention"
+    }
+
+    fn layer_kind(&self) -> LayerKind {
+        LayerKind::Attention
     }
 
     fn validate(&self, _d_model: usize) -> Result<(), ConfigError> {

@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use candle_core::Tensor;
 use ssm_kernels::Segments;
 
+use super::layer_kind::LayerKind;
 use crate::config::error::ConfigError;
 use crate::error::ModelError;
 use crate::loader::Loader;
@@ -25,6 +26,9 @@ pub(super) fn named(weights: Vec<(&str, Vec<usize>)>) -> Vec<Named> {
 pub(crate) trait MixerKind {
     /// Name in messages and tables.
     fn name(&self) -> &'static str;
+
+    /// The kind by which experiments name its layers.
+    fn layer_kind(&self) -> LayerKind;
 
     /// Refuses sizes that no model has and sizes that do not fit each other.
     fn validate(&self, d_model: usize) -> Result<(), ConfigError>;

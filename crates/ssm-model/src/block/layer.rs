@@ -11,6 +11,7 @@
 use ssm_kernels::Segments;
 
 use super::kind::{Mixer, MixerCall, MixerKind, Named};
+use super::layer_kind::LayerKind;
 use super::mixer::MixerConfig;
 use super::mlp::{Mlp, MlpConfig, Residual};
 use super::norm::{Norm, NormKind};
@@ -48,6 +49,11 @@ impl LayerConfig {
     /// both.
     pub fn kind(&self) -> &'static str {
         if self.beside.is_some() || self.shared.is_some() { "Mamba-2 + attention" } else { self.mixer.kind().name() }
+    }
+
+    /// The kinds by which experiments name the layer: those of both mixers, and attention where it has a shared block.
+    pub fn kinds(&self) -> Vec<LayerKind> {
+        self.mixers().map(MixerKind::layer_kind).chain(self.shared.as_ref().map(|_| LayerKind::Attention)).collect()
     }
 
     /// Both mixers.

@@ -6,6 +6,7 @@ use candle_core::Tensor;
 use ssm_kernels::ops::{self, ConvInput, SelectiveScanInput};
 
 use super::kind::{Mixer, MixerCall, MixerKind, MixerOutput, Named, named};
+use super::layer_kind::LayerKind;
 use super::recurrent::{self, columns, conv_weights, decay_rates};
 use crate::config::error::ConfigError;
 use crate::config::sizes::{epsilon, within};
@@ -71,6 +72,10 @@ impl MixerKind for MambaConfig {
             Some(InnerNorms { weights: false, .. }) => "Falcon-Mamba",
             _ => "Mamba",
         }
+    }
+
+    fn layer_kind(&self) -> LayerKind {
+        LayerKind::Mamba
     }
 
     fn validate(&self, d_model: usize) -> Result<(), ConfigError> {

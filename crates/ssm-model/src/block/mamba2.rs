@@ -4,6 +4,7 @@ use candle_core::Tensor;
 use ssm_kernels::ops::{self, ConvInput, GateOrder, GatedNorm, SsdInput};
 
 use super::kind::{Mixer, MixerCall, MixerKind, MixerOutput, Named, named};
+use super::layer_kind::LayerKind;
 use super::linear::{Linear, Part};
 use super::recurrent::{self, columns, conv_weights, decay_rates};
 use crate::config::error::ConfigError;
@@ -120,6 +121,10 @@ struct Mamba2Mixer {
 impl MixerKind for Mamba2Config {
     fn name(&self) -> &'static str {
         "Mamba-2"
+    }
+
+    fn layer_kind(&self) -> LayerKind {
+        LayerKind::Mamba2
     }
 
     fn validate(&self, d_model: usize) -> Result<(), ConfigError> {

@@ -7,6 +7,7 @@ use ssm_kernels::ops::{self, ConvInput, Rotary};
 
 use super::attend::AttentionHeads;
 use super::kind::{Mixer, MixerCall, MixerKind, MixerOutput, Named, named};
+use super::layer_kind::LayerKind;
 use super::linear::Linear;
 use super::recurrent::{columns, conv_weights};
 use crate::config::error::ConfigError;
@@ -76,6 +77,10 @@ struct Conv {
 impl MixerKind for MhaConfig {
     fn name(&self) -> &'static str {
         "attention"
+    }
+
+    fn layer_kind(&self) -> LayerKind {
+        LayerKind::Attention
     }
 
     fn validate(&self, _d_model: usize) -> Result<(), ConfigError> {

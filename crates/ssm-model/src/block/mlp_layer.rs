@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 
 use super::kind::{Mixer, MixerCall, MixerKind, MixerOutput, Named};
+use super::layer_kind::LayerKind;
 use super::mlp::{Mlp, MlpConfig};
 use crate::config::error::ConfigError;
 use crate::error::ModelError;
@@ -20,6 +21,10 @@ struct MlpLayer(Mlp);
 impl MixerKind for MlpLayerConfig {
     fn name(&self) -> &'static str {
         "MLP"
+    }
+
+    fn layer_kind(&self) -> LayerKind {
+        LayerKind::Mlp
     }
 
     fn validate(&self, _d_model: usize) -> Result<(), ConfigError> {

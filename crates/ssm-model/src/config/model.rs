@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::error::ConfigError;
 use super::naming::Naming;
 use super::sizes::{epsilon, factor, within};
-use crate::block::{LayerConfig, NormKind, SHARED_BLOCK};
+use crate::block::{LayerConfig, LayerKind, NormKind, SHARED_BLOCK};
 use crate::signals::SignalSet;
 
 /// Most layers of a model.
@@ -49,6 +49,12 @@ impl ModelConfig {
     #[must_use]
     pub fn n_layer(&self) -> usize {
         self.layers.len()
+    }
+
+    /// The kinds of every layer, first to last.
+    #[must_use]
+    pub fn kinds(&self) -> Vec<Vec<LayerKind>> {
+        self.layers.iter().map(LayerConfig::kinds).collect()
     }
 
     /// Checks that sizes are within what models have and fit each other.

@@ -22,7 +22,7 @@ use reduction_strategies::registry::{RegistryError, Strategy};
 use reduction_strategies::schedule::{ScheduleError, Sites};
 use ssm_kernels::{KernelError, Placement};
 use ssm_model::catalog::{self, Published};
-use ssm_model::{ConfigError, LanguageModel, ModelError, RandomWeights};
+use ssm_model::{ConfigError, LanguageModel, ModelConfig, ModelError, RandomWeights};
 use thiserror::Error;
 
 pub use ceilings::Ceilings;
@@ -180,7 +180,7 @@ impl Bench {
             let config = published.config().map_err(BenchError::Config)?;
             let model = LanguageModel::load(&config, &mut RandomWeights { seed: self.seed }, placement)?;
             let short_name = published.short_name();
-            let cases = self.cases(&reductions, config.n_layer())?;
+            let cases = self.cases(&reductions, &config)?;
             for shape in &self.shapes {
                 for logits in &self.logits {
                     for (name, reduction) in &cases {
@@ -206,10 +206,14 @@ impl Bench {
     }
 
     /// Dense, then every strategy at the paper's sites.
-    fn cases(&self, strategies: &[(String, Strategy)], n_layer: usize) -> Result<Vec<(String, Reduction)>, BenchError> {
+    fn cases(
+        &self,
+        strategies: &[(String, Strategy)],
+        config: &ModelConfig,
+    ) -> Result<Vec<(String, Reduction)>, BenchError> {
         let mut cases = vec![("dense".to_owned(), Reduction::dense())];
         for (name, strategy) in strategies {
-            let sites = Sites::Paper.resolve(n_layer).map_err(BenchError::Schedule)?;
+            let sites = Sites::Paper.resolve(&config.kinds()).map_err(BenchError::Schedule)?;
             let (rule, keep_ratio, seed) = (strategy.rule(), self.keep_ratio, self.seed);
             cases.push((name.clone(), Reduction { rule, keep_ratio, sites, seed, ..Reduction::dense() }));
         }

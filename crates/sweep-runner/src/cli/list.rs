@@ -122,7 +122,7 @@ pub(super) fn models() -> Result<u8, Failure> {
 }
 
 fn model_row(name: &str, config: &ModelConfig, what: &str) -> Result<[String; 9], Failure> {
-    let sites = Sites::Paper.resolve(config.n_layer()).map_err(|error| failed(miette!("{name}: {error}")))?;
+    let sites = Sites::Paper.resolve(&config.kinds()).map_err(|error| failed(miette!("{name}: {error}")))?;
     let sites: Vec<String> = sites.iter().map(usize::to_string).collect();
     let parameters = config.parameters();
     Ok([

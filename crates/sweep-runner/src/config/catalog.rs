@@ -5,7 +5,7 @@ use evaluation::tasks::{Prompting, SPLITS, TaskRef};
 use records::names::RANDOM;
 use records::schema::Calibration;
 use serde::Serialize;
-use ssm_model::SignalSet;
+use ssm_model::{LayerKind, SignalSet};
 use thiserror::Error;
 
 use super::items::ItemChoice;
@@ -77,6 +77,9 @@ pub struct ModelFacts {
 pub struct LayerFacts {
     /// Name of its kind, for messages.
     pub kind: &'static str,
+    /// The kinds by which experiments name it.
+    #[serde(skip)]
+    pub kinds: Vec<LayerKind>,
     /// What it can show to a strategy.
     #[serde(skip)]
     pub signals: SignalSet,
@@ -90,6 +93,11 @@ impl ModelFacts {
     /// Number of layers.
     pub fn n_layer(&self) -> usize {
         self.layers.len()
+    }
+
+    /// The kinds of every layer, first to last.
+    pub fn kinds(&self) -> Vec<Vec<LayerKind>> {
+        self.layers.iter().map(|layer| layer.kinds.clone()).collect()
     }
 
     /// Whether its weights are random numbers.

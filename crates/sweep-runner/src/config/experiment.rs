@@ -7,8 +7,9 @@ use evaluation::tasks::{Prompting, Split};
 use evaluation::{Positions, Protocol, Scoring, SignalFrom};
 use reduction_strategies::options::ResolvedOptions;
 use reduction_strategies::registry::Strategy;
-use reduction_strategies::schedule::Sites;
+use reduction_strategies::schedule::{AfterKind, ScheduleError, Sites};
 use serde::Serialize;
+use ssm_model::LayerKind;
 
 use super::catalog::{ModelFacts, PlannedTask};
 use super::claim::Claim;
@@ -171,18 +172,25 @@ pub enum SiteAxis {
     One(Sites),
     /// One-site schedules, one per listed layer.
     Single(Vec<usize>),
+    /// One-site schedules, one per layer of a kind.
+    SingleAfter(AfterKind),
     /// One-site schedules, one per layer of the model.
     SingleAll,
 }
 
 impl SiteAxis {
-    /// The site sets for a model of `n_layer` layers.
-    pub fn expand(&self, n_layer: usize) -> Vec<Sites> {
-        match self {
+    /// The site sets for a model, given by the kinds of each of its layers.
+    ///
+    /// # Errors
+    /// One-site schedules of a kind that the model does not have.
+    pub fn expand(&self, layers: &[Vec<LayerKind>]) -> Result<Vec<Sites>, ScheduleError> {
+        let single = |layers: Vec<usize>| layers.into_iter().map(|layer| Sites::Explicit(vec![layer])).collect();
+        Ok(match self {
             Self::One(sites) => vec![sites.clone()],
-            Self::Single(layers) => layers.iter().map(|&layer| Sites::Explicit(vec![layer])).collect(),
-            Self::SingleAll => (0..n_layer).map(|layer| Sites::Explicit(vec![layer])).collect(),
-        }
+            Self::Single(layers) => single(layers.clone()),
+            Self::SingleAfter(after) => single(Sites::After(*after).resolve(layers)?),
+            Self::SingleAll => single((0..layers.len()).collect()),
+        })
     }
 }
 

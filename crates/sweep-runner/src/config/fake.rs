@@ -3,7 +3,7 @@
 use evaluation::tasks::{Context, Item, ItemFacts, Prompting, Request, TaskKind, TaskRef};
 use evaluation::{Layout, Shapes};
 use reduction_strategies::spelling::nearest;
-use ssm_model::{Signal, SignalSet, catalog};
+use ssm_model::{LayerKind, Signal, SignalSet, catalog};
 
 use super::catalog::{Catalog, CatalogError, LayerFacts, ModelFacts, PlannedTask, Scoring};
 use super::items::ItemChoice;
@@ -150,6 +150,7 @@ impl Catalog for FakeCatalog {
 pub(crate) fn layer(attends: bool) -> LayerFacts {
     LayerFacts {
         kind: if attends { "attention" } else { "Mamba" },
+        kinds: vec![if attends { LayerKind::Attention } else { LayerKind::Mamba }],
         signals: if attends { SignalSet::of(&[Signal::SsmOutput, Signal::Influence]) } else { SignalSet::ALL },
         flops_per_token: 1_000_000,
         flops_per_pair: if attends { 1000 } else { 0 },

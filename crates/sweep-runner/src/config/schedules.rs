@@ -28,8 +28,10 @@ fn points(
     model: &ModelFacts,
 ) -> Result<Vec<SchedulePoint>, Fault> {
     let mut points = Vec::new();
-    for set in axis.expand(model.n_layer()) {
-        let sites = set.resolve(model.n_layer()).map_err(|error| beyond(&error, &block.sites, model))?;
+    let layers = model.kinds();
+    let refused = |error: ScheduleError| beyond(&error, &block.sites, model);
+    for set in axis.expand(&layers).map_err(refused)? {
+        let sites = set.resolve(&layers).map_err(refused)?;
         for amount in amounts {
             let solved = match amount.value {
                 Amount::FlopsReduction(target) => solve_keep_ratio(&sites, model.n_layer(), target).map(Some),
@@ -71,7 +73,9 @@ fn site_axis(sites: &Located<WireSites>) -> Result<SiteAxis, Fault> {
             }
             SiteAxis::One(Sites::Every { start: *start, every: *every, count: *count })
         }
+        WireSites::After(after) => SiteAxis::One(Sites::After(*after)),
         WireSites::SingleAll => SiteAxis::SingleAll,
+        WireSites::SingleAfter(after) => SiteAxis::SingleAfter(*after),
         WireSites::Single(layers) => {
             refuse_duplicates(layers, "`single`", PartialEq::eq, ToString::to_string)?;
             SiteAxis::Single(values(layers))

@@ -4,6 +4,7 @@ use std::fmt;
 
 use evaluation::{Positions, Protocol};
 use reduction_strategies::options::OptionValue;
+use reduction_strategies::schedule::Sites;
 
 /// One map of `exclude` or `zip`: all conditions must hold.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,8 +40,8 @@ pub enum Condition {
     KeepRatio(Vec<f64>),
     /// Seed of the trial.
     Seed(Vec<u64>),
-    /// The sites of `paper`.
-    PaperSites,
+    /// The sites that a schedule block describes in words.
+    NamedSites(Sites),
     /// Exactly these sites.
     Sites(Vec<usize>),
 }
@@ -68,7 +69,7 @@ impl fmt::Display for Condition {
             Self::AchievedReduction(values) => write!(f, "flops_reduction: {{achieved: {}}}", any_of(values)),
             Self::KeepRatio(values) => write!(f, "keep_ratio: {}", any_of(values)),
             Self::Seed(values) => write!(f, "seed: {}", any_of(values)),
-            Self::PaperSites => f.write_str("sites: paper"),
+            Self::NamedSites(sites) => write!(f, "sites: {sites}"),
             Self::Sites(sites) => write!(f, "sites: {sites:?}"),
         }
     }

@@ -9,7 +9,7 @@ use super::experiment::{Amount, Schedule, SiteAxis, Variant};
 use super::node::{Located, Node, Value, unknown_key};
 use super::selector::{Condition, Selector};
 use super::strategies::same_value;
-use super::wire::{achieved, option_value};
+use super::wire::{achieved, after, option_value, says_after};
 use super::wire_selector::WireSelector;
 use reduction_strategies::schedule::Sites;
 
@@ -99,20 +99,23 @@ impl Axes<'_> {
 
     fn sites(&self, value: &Node) -> Result<Condition, Fault> {
         let condition = match &value.value {
-            Value::Text(word) if word == "paper" => Condition::PaperSites,
+            Value::Text(word) if word == "paper" => Condition::NamedSites(Sites::Paper),
+            Value::Map(_) if says_after(value) => Condition::NamedSites(Sites::After(after(value)?)),
             Value::Integer(_) => Condition::Sites(vec![value.index("`sites`")?.value]),
             Value::List(_) => {
                 let layers = value.list("`sites`")?.iter().map(|layer| layer.index("a layer").map(|layer| layer.value));
                 Condition::Sites(layers.collect::<Result<_, _>>()?)
             }
-            _ => return Err(value.wrong("`sites`", "`paper`, a layer or a list of layers")),
+            _ => return Err(value.wrong("`sites`", "`paper`, a layer, a list of layers or {after: KIND}")),
         };
         let planned = self.schedules.iter().any(|schedule| match (&condition, &schedule.sites) {
-            (Condition::PaperSites, axis) => *axis == SiteAxis::One(Sites::Paper),
+            (Condition::NamedSites(sites), axis) => *axis == SiteAxis::One(sites.clone()),
             (Condition::Sites(sites), axis) => self
                 .models
                 .iter()
-                .flat_map(|model| axis.expand(model.n_layer()).into_iter().map(|set| set.resolve(model.n_layer())))
+                .flat_map(|model| {
+                    axis.expand(&model.kinds()).into_iter().flatten().map(|set| set.resolve(&model.kinds()))
+                })
                 .any(|resolved| resolved.is_ok_and(|resolved| resolved == *sites)),
             _ => false,
         });
@@ -122,7 +125,7 @@ impl Axes<'_> {
         Err(value
             .fault("no schedule block has these sites")
             .label("selects nothing")
-            .hint("write the whole site list of the schedule, or `paper`"))
+            .hint("write the whole site list of the schedule, `paper`, or `after` as the schedule has it"))
     }
 
     fn option(&self, key: &Located<String>, value: &Node) -> Result<Condition, Fault> {

@@ -211,6 +211,24 @@ fn refusals_of_schedules() {
 }
 
 #[test]
+fn refusals_of_sites_after_a_kind_of_layers() {
+    let sites = |models: &str, sites: &str| {
+        edited(&format!("models: [{models}]\nschedule: {{ sites: {sites}, keep_ratio: 0.9 }}"))
+    };
+    let hybrid = |text: &str| sites("builtin:hybrid-books", text);
+    snapshot!(refusals(&[
+        ("a model without such layers", sites("builtin:hybrid-books, builtin:mamba-books", "{ after: attention }")),
+        ("one at a time, without such layers", sites("builtin:neox-books", "{ single: { after: mamba } }")),
+        ("unknown kind", hybrid("{ after: attn }")),
+        ("no word", hybrid("{ after: 5 }")),
+        ("beyond the last", hybrid("{ after: attention, start: 12 }")),
+        ("more than there are", hybrid("{ after: attention, count: 3 }")),
+        ("typo", hybrid("{ after: attention, strat: 3 }")),
+        ("select another kind", hybrid("{ after: attention }") + "exclude: [{ sites: { after: mamba } }]"),
+    ]));
+}
+
+#[test]
 fn refusals_of_achieved_reductions() {
     let schedule = |amount: &str| edited(&format!("schedule: {{ sites: paper, flops_reduction: {amount} }}"));
     let exclude = |amount: &str, selected: &str| {
@@ -296,10 +314,14 @@ fn plans_are_recorded_of_some_of_all_or_of_lost_items() {
 #[test]
 fn every_form_of_a_schedule_is_read() {
     let blocks = "schedule:\n  - { sites: [3, 5], keep_ratio: 0.9 }\n  - { sites: { start: 2, every: 3, count: 4 }, flops_reduction: [0, 0.1] }\n  \
-                  - { sites: { single: [2, 4] }, keep_ratio: 1 }\n  - { sites: { single: all }, keep_ratio: 0.5 }";
+                  - { sites: { single: [2, 4] }, keep_ratio: 1 }\n  - { sites: { single: all }, keep_ratio: 0.5 }\n  \
+                  - { sites: { after: mamba, start: 2, every: 4 }, keep_ratio: 0.5 }\n  - { sites: { single: { after: mamba, start: 9 } }, keep_ratio: 0.5 }";
     let experiment = load_str("x", &edited(blocks), &CATALOG).unwrap();
-    let expanded: Vec<_> = experiment.schedules.iter().map(|block| block.sites.expand(16).len()).collect();
-    assert_eq!(expanded, [1, 1, 2, 16]);
+    let layers = experiment.models[0].kinds();
+    let expanded: Vec<_> =
+        experiment.schedules.iter().map(|block| block.sites.expand(&layers).unwrap().len()).collect();
+    assert_eq!(expanded, [1, 1, 2, 16, 1, 7]);
+    assert_eq!(experiment.schedules[4].points[0][0].sites, [2, 6, 10, 14]);
     assert_eq!(experiment.schedules[3].sites, SiteAxis::SingleAll);
     assert_eq!(experiment.schedules[1].amounts, [Amount::FlopsReduction(0.0), Amount::FlopsReduction(0.1)]);
 }

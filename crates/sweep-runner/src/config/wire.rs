@@ -3,7 +3,9 @@
 use evaluation::protocol::UPSTREAM_BATCH_SIZE;
 use evaluation::tasks::Prompting;
 use reduction_strategies::options::OptionValue;
+use reduction_strategies::schedule::AfterKind;
 use reduction_strategies::spelling::nearest;
+use ssm_model::LayerKind;
 
 use super::error::{Fault, Span};
 use super::node::{Fields, Located, Node, Value, unknown_key};
@@ -78,7 +80,9 @@ pub(super) enum WireSites {
     Paper,
     Explicit(Vec<Located<usize>>),
     Every { start: usize, every: usize, count: usize },
+    After(AfterKind),
     Single(Vec<Located<usize>>),
+    SingleAfter(AfterKind),
     SingleAll,
 }
 
@@ -358,7 +362,30 @@ pub(super) fn achieved(node: &Node) -> Result<Option<&Node>, Fault> {
     fields.need(KEY, "for example `flops_reduction: { achieved: 0.2 }`").map(Some)
 }
 
-const SITE_FORMS: &str = "`paper`, a list of layers, {start, every, count} or {single: [..]}";
+const SITE_FORMS: &str = "`paper`, a list of layers, {start, every, count}, {after: KIND} or {single: [..]}";
+
+/// Whether a map says `after`.
+pub(super) fn says_after(node: &Node) -> bool {
+    matches!(&node.value, Value::Map(entries) if entries.iter().any(|(key, _)| key.value == "after"))
+}
+
+/// `{ after: KIND }`, with `start`, `every` and `count` among the layers of the kind where they are given.
+pub(super) fn after(node: &Node) -> Result<AfterKind, Fault> {
+    let fields = node.fields("`sites`", &["after", "start", "every", "count"])?;
+    let word = fields.need("after", "for example `{ after: attention }`")?.text("`after`")?;
+    let Some(kind) = LayerKind::ALL.into_iter().find(|kind| kind.name() == word.value) else {
+        let names = LayerKind::ALL.map(LayerKind::name);
+        let hint = match nearest(&word.value, names.into_iter()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("kinds: {}", names.join(", ")),
+        };
+        return Err(word.fault(format!("`{}` is not a kind of layers", word.value)).label("unknown kind").hint(hint));
+    };
+    let start = fields.get("start").map_or(Ok(0), |node| node.index("`start`").map(|start| start.value))?;
+    let every = fields.get("every").map_or(Ok(1), |node| at_least_one(node, "`every`"))?;
+    let count = fields.get("count").map(|node| at_least_one(node, "`count`")).transpose()?;
+    Ok(AfterKind { kind, start, every, count })
+}
 
 impl WireSites {
     fn read(node: &Node) -> Result<Self, Fault> {
@@ -372,14 +399,16 @@ impl WireSites {
                 let fields = node.fields("`sites`", &["single"])?;
                 match fields.need("single", "")? {
                     Node { value: Value::Text(text), .. } if text == "all" => Ok(Self::SingleAll),
+                    single if says_after(single) => after(single).map(Self::SingleAfter),
                     single => match &single.value {
                         Value::List(_) => layers(single, "`single`").map(Self::Single),
-                        _ => Err(single.wrong("`single`", "a list of layers or `all`")),
+                        _ => Err(single.wrong("`single`", "a list of layers, {after: KIND} or `all`")),
                     },
                 }
             }
+            Value::Map(_) if says_after(node) => after(node).map(Self::After),
             Value::Map(_) => {
-                let fields = node.fields("`sites`", &["start", "every", "count", "single"])?;
+                let fields = node.fields("`sites`", &["start", "every", "count", "single", "after"])?;
                 let hint = "for example `{ start: 12, every: 5, count: 7 }`";
                 Ok(Self::Every {
                     start: fields.need("start", hint)?.index("`start`")?.value,

@@ -9,7 +9,7 @@ use evaluation::SignalFrom;
 use evaluation::probes::Key;
 use evaluation::tasks::{Cut, TaskRef};
 use reduction_strategies::options::OptionValue;
-use reduction_strategies::schedule::Sites;
+use reduction_strategies::schedule::{AfterKind, Sites};
 use serde::Serialize;
 
 use super::catalog::ModelFacts;
@@ -187,6 +187,8 @@ fn schedule(schedule: &Schedule) -> String {
         SiteAxis::One(Sites::Every { start, every, count }) => {
             map(&[("start", json(start)), ("every", json(every)), ("count", json(count))])
         }
+        SiteAxis::One(Sites::After(after)) => after_kind(after),
+        SiteAxis::SingleAfter(after) => map(&[("single", after_kind(after))]),
         SiteAxis::Single(layers) => map(&[("single", json(layers))]),
         SiteAxis::SingleAll => map(&[("single", "all".to_owned())]),
     };
@@ -206,6 +208,15 @@ fn schedule(schedule: &Schedule) -> String {
     for (key, values, achieved) in values.into_iter().filter(|(_, values, _)| !values.is_empty()) {
         entries.push((key, if achieved { map(&[("achieved", json(&values))]) } else { json(&values) }));
     }
+    map(&entries)
+}
+
+/// Layers of a kind as sites.
+fn after_kind(after: &AfterKind) -> String {
+    let mut entries = vec![("after", after.kind.to_string())];
+    entries.extend((after.start > 0).then(|| ("start", json(&after.start))));
+    entries.extend((after.every > 1).then(|| ("every", json(&after.every))));
+    entries.extend(after.count.map(|count| ("count", json(&count))));
     map(&entries)
 }
 
@@ -231,7 +242,8 @@ fn condition(condition: &Condition) -> (&str, String) {
         Condition::AchievedReduction(values) => ("flops_reduction", map(&[("achieved", json(values))])),
         Condition::KeepRatio(values) => ("keep_ratio", json(values)),
         Condition::Seed(values) => ("seed", json(values)),
-        Condition::PaperSites => ("sites", "paper".to_owned()),
+        Condition::NamedSites(Sites::After(after)) => ("sites", after_kind(after)),
+        Condition::NamedSites(sites) => ("sites", sites.to_string()),
         Condition::Sites(sites) => ("sites", json(sites)),
     }
 }
@@ -296,10 +308,12 @@ mod tests {
              { top_k: { importance: clip } }, { utrc: { q: [0, 0.25, 1] } }, { top_p: { p: 0.8 } }, uniform]\n\
              schedule: [{ sites: paper, flops_reduction: [0.1, 0.2] }, { sites: [3, 5], keep_ratio: 0.9 }, \
              { sites: { start: 2, every: 3, count: 2 }, keep_ratio: 0.5 }, { sites: { single: [4] }, keep_ratio: 0.7 }, \
-             { sites: { single: all }, keep_ratio: 0.6 }, { sites: paper, flops_reduction: { achieved: [0.1, 0.15] } }, \
+             { sites: { single: all }, keep_ratio: 0.6 }, { sites: { after: mamba }, keep_ratio: 0.8 }, \
+             { sites: { after: mamba, start: 2, every: 3, count: 2 }, keep_ratio: 0.8 }, { sites: { single: { after: mamba, start: 10 } }, keep_ratio: 0.4 }, \
+             { sites: paper, flops_reduction: { achieved: [0.1, 0.15] } }, \
              { sites: paper }, { sites: [6, 9], calibrate: { achieved: [0.1, 0.15] } }]\n\
              exclude: [{ strategy: utrc, q: 0.25, flops_reduction: 0.1, reason: 'too: slow' }, { sites: [3, 5], model: builtin:mamba-world }, \
-             { keep_ratio: 0.9, task: world_piqa }, { flops_reduction: { achieved: 0.15 }, task: world_piqa }, { protocol: [upstream], seed: 1 }, { sites: paper, strategy: uniform }]\n\
+             { keep_ratio: 0.9, task: world_piqa }, { flops_reduction: { achieved: 0.15 }, task: world_piqa }, { protocol: [upstream], seed: 1 }, { sites: paper, strategy: uniform }, { sites: { after: mamba, start: 2, every: 3, count: 2 }, strategy: uniform }]\n\
              zip: [{ model: builtin:mamba2-world }, { model: builtin:mamba-world, flops_reduction: 0.2 }]\n\
              claim: { expect: 'a: \"b\"', seen: 'all of it', share: most, decide: [{ lower: { strategy: top_k, importance: clip }, \
              higher: { strategy: utrc, q: [0, 1] }, margin: -1.5, quantity: loss }, { name: one, lower: { strategy: random }, \

@@ -153,7 +153,7 @@ fn names(side: &Selector, axis: Axis) -> bool {
         Condition::Model(_) => axis == Axis::Model,
         Condition::Protocol(_) => axis == Axis::Protocol,
         Condition::Positions(_) => axis == Axis::Positions,
-        Condition::PaperSites | Condition::Sites(_) => axis == Axis::Sites,
+        Condition::NamedSites(_) | Condition::Sites(_) => axis == Axis::Sites,
         Condition::FlopsReduction(_) | Condition::AchievedReduction(_) | Condition::KeepRatio(_) => {
             axis == Axis::Amount
         }
@@ -286,6 +286,6 @@ mod tests {
             assert!(claim.comparisons.len() >= 4, "{}", path.display());
             files += 1;
         }
-        assert_eq!(files, 11);
+        assert_eq!(files, 12);
     }
 }

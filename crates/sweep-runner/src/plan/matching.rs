@@ -88,7 +88,7 @@ fn holds(condition: &Condition, trial: &PlannedTrial, task: &PlannedTask) -> Opt
             _ => None,
         },
         Condition::Seed(values) => trial.strategy.registration.seeded.then(|| values.contains(&key.seed)),
-        Condition::PaperSites => trial.amount.map(|_| key.schedule == "paper"),
+        Condition::NamedSites(sites) => trial.amount.map(|_| key.schedule == sites.to_string()),
         Condition::Sites(sites) => trial.amount.map(|_| key.sites == *sites),
     }
 }

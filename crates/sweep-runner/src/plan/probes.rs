@@ -1,6 +1,6 @@
 //! What the probes of an experiment look at.
 
-use evaluation::probes::{Probe, Subject};
+use evaluation::probes::{Needs, Probe, Recurrence, Subject};
 use evaluation::{Positions, SignalFrom};
 use records::code::Code;
 use records::probes::PROBE_SCHEMA_VERSION;
@@ -60,14 +60,8 @@ pub(super) fn add(experiment: &Experiment, plan: &mut ExperimentPlan) {
                     }
                     continue;
                 }
-                let scans = |layer: &LayerFacts| layer.signals.contains(Signal::Scan);
-                if variant.probe.needs.recurrence && !plan.models[model].layers.iter().all(scans) {
+                if let Some(layers) = lacks(variant.probe.needs, &plan.models[model].layers) {
                     let model = &plan.models[model];
-                    let layers = if model.layers.iter().any(scans) {
-                        "not all of its layers are recurrent"
-                    } else {
-                        "it has no recurrent layers"
-                    };
                     let note = format!("the probe {} leaves out {}: {layers}", variant.probe.name, model.reference);
                     if !plan.notes.contains(&note) {
                         plan.notes.push(note);
@@ -84,6 +78,21 @@ pub(super) fn add(experiment: &Experiment, plan: &mut ExperimentPlan) {
             }
         }
     }
+}
+
+/// Why a probe cannot look at a model with these layers.
+fn lacks(needs: Needs, layers: &[LayerFacts]) -> Option<&'static str> {
+    let scans = |layer: &LayerFacts| layer.signals.contains(Signal::Scan);
+    match needs.recurrence {
+        Recurrence::None => {}
+        Recurrence::SomeLayer | Recurrence::EveryLayer if !layers.iter().any(scans) => {
+            return Some("it has no recurrent layers");
+        }
+        Recurrence::EveryLayer if !layers.iter().all(scans) => return Some("not all of its layers are recurrent"),
+        Recurrence::SomeLayer | Recurrence::EveryLayer => {}
+    }
+    let several = |layer: &LayerFacts| layer.kinds.len() > 1;
+    (needs.separate_kinds && layers.iter().any(several)).then_some("attention is beside a scan in the same layer")
 }
 
 /// The trials of a model on a task that differ in more than their protocol: a probe has a protocol of its own.
@@ -164,8 +173,12 @@ fn cell(
 mod tests {
     use std::collections::BTreeSet;
 
-    use crate::config::fake::{CATALOG, FakeCatalog, edited};
-    use crate::config::{Catalog, load_str};
+    use evaluation::probes;
+    use ssm_model::LayerKind;
+
+    use super::lacks;
+    use crate::config::fake::{CATALOG, FakeCatalog, edited, layer};
+    use crate::config::{Catalog, LayerFacts, load_str};
     use crate::plan::{ExperimentPlan, Setting, build};
 
     fn plan(lines: &str, catalog: &dyn Catalog) -> ExperimentPlan {
@@ -194,6 +207,25 @@ mod tests {
         let plan = plan("strategies:\nschedule:\nprobes: [necessary_tokens]\ntasks: [world_text, mqar]", &CATALOG);
         assert_eq!((plan.probes.len(), plan.cells.len()), (1, 0));
         assert!(plan.notes.iter().any(|note| note.contains("world_text")), "{:?}", plan.notes);
+    }
+
+    #[test]
+    fn probes_look_at_the_layers_that_a_hybrid_has() {
+        let lines = "strategies:\nschedule:\nmodels: [builtin:hybrid-books, builtin:neox-books]\n\
+                     probes: [state_divergence, causal_split, layer_kind]\ntasks: [books_lastword]";
+        let plan = plan(lines, &CATALOG);
+        let looked: Vec<(&str, &str)> =
+            plan.probes.iter().map(|cell| (cell.probe.name, plan.models[cell.model].reference.as_str())).collect();
+        let hybrid = "builtin:hybrid-books";
+        assert_eq!(
+            looked,
+            [("state_divergence", hybrid), ("layer_kind", hybrid), ("layer_kind", "builtin:neox-books")]
+        );
+        assert_eq!(plan.notes.len(), 3, "{:?}", plan.notes);
+        let beside = [LayerFacts { kinds: vec![LayerKind::Mamba2, LayerKind::Attention], ..layer(false) }];
+        let needs = |name: &str| probes::find(name).unwrap().needs;
+        assert!(lacks(needs("layer_kind"), &beside).unwrap().contains("beside a scan"));
+        assert_eq!(lacks(needs("state_divergence"), &beside), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent, presets};
 use evaluation::{Positions, SignalFrom};
-use records::schema::in_words;
+use records::schema::{TrialKey, in_words};
 use reduction_strategies::options::OptionValue;
 use report::text::{number, terminal};
 
@@ -120,7 +120,7 @@ fn write_solved(plan: &ExperimentPlan, out: &mut dyn Write) -> io::Result<()> {
         let (Some(asked), Some(task), Some(achieved)) = (key.flops_reduction_asked, &trial.task, trial.achieved) else {
             continue;
         };
-        let place = format!("{}, {}, {}", terminal(&key.model), key.protocol, short_sites(&key.schedule));
+        let place = format!("{}, {}, {}", terminal(&key.model), key.protocol, site_words(key));
         let line = Solved { place, task, asked, keep_ratio: key.keep_ratio.unwrap_or(1.0), achieved };
         match lines.iter_mut().find(|(known, _)| *known == line) {
             Some((_, strategies)) => drop(strategies.insert(&key.strategy)),
@@ -168,7 +168,7 @@ fn write_calibrated(plan: &ExperimentPlan, out: &mut dyn Write) -> io::Result<()
         if !head.is_empty() {
             writeln!(out, "{}", std::mem::take(&mut head))?;
         }
-        let place = format!("{}, {}, {}", terminal(&key.model), key.protocol, short_sites(&key.schedule));
+        let place = format!("{}, {}, {}", terminal(&key.model), key.protocol, site_words(key));
         writeln!(out, "  {place}, {} on {task}: {} %, {found}", key.strategy, number(request.target * 100.0))?;
     }
     Ok(())
@@ -303,7 +303,7 @@ impl Group {
         if trial.strategy.registration.seeded {
             self.seeds.insert(trial.key.seed);
         }
-        let sites = if trial.key.sites.is_empty() { String::new() } else { short_sites(&trial.key.schedule) };
+        let sites = if trial.key.sites.is_empty() { String::new() } else { site_words(&trial.key) };
         add_new(&mut self.sites, sites);
         add_new(
             &mut self.asked,
@@ -366,6 +366,20 @@ fn add_new(list: &mut Vec<String>, word: String) {
     if !word.is_empty() && !list.contains(&word) {
         list.push(word);
     }
+}
+
+/// The schedule as the file words it. Which layers are of a kind is seen in no file, so they are listed.
+fn site_words(key: &TrialKey) -> String {
+    let words = short_sites(&key.schedule);
+    if !words.starts_with("after ") {
+        return words;
+    }
+    let sites: Vec<_> = key.sites.iter().map(usize::to_string).collect();
+    let sites = match sites.as_slice() {
+        [first, second, .., last] if sites.len() > 8 => format!("{first},{second},..,{last}: {}", sites.len()),
+        _ => sites.join(","),
+    };
+    format!("{words} ({sites})")
 }
 
 fn short_sites(schedule: &str) -> String {

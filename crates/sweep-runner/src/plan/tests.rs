@@ -363,6 +363,24 @@ fn signals_of_an_earlier_layer_are_said_and_part_of_ids_where_they_matter() {
     assert!(table(&plan).contains("signal_from nearest_ssm"));
 }
 
+/// The words for sites are a label: layers of a kind are the same sites as their numbers.
+#[test]
+fn sites_after_a_kind_of_layers_are_those_layers() {
+    let planned = |sites: &str| {
+        plan(&format!(
+            "models: [builtin:hybrid-books]\nschedule: {{ sites: {sites}, keep_ratio: 0.8 }}\nsignal_from: nearest_ssm"
+        ))
+    };
+    let attention = planned("{ after: attention }");
+    assert_eq!(ids(&attention), ids(&planned("[5, 11]")));
+    assert_ne!(ids(&attention), ids(&planned("{ after: attention, start: 6 }")));
+    assert!(table(&attention).contains("after attention (5,11)"), "{}", table(&attention));
+    assert!(table(&planned("{ after: mamba }")).contains("after mamba (0,1,..,15: 14)"));
+    let one_by_one = planned("{ single: { after: attention } }");
+    let sites: Vec<&[usize]> = one_by_one.trials.iter().map(|trial| trial.key.sites.as_slice()).collect();
+    assert_eq!(sites, [&[][..], &[5], &[11]]);
+}
+
 #[test]
 fn layers_of_two_kinds_are_estimated_each_by_its_own_cost() {
     let flops = |catalog: &dyn Catalog| {

@@ -3,8 +3,8 @@
 use analysis::PooledRow;
 use records::probes::Key;
 
-use super::dots::{DotPanel, Dots};
 use super::{Failed, Figure, Seen, csv, find, number, short, text};
+use crate::figures::dots::{DotPanel, Dots};
 use crate::figures::figure;
 use crate::figures::lines::{Axis, Line, LinePanel, Lines, Share};
 use crate::style::{self, Style};
@@ -45,7 +45,7 @@ pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
         rows: VARIANTS.iter().map(|(_, label)| (*label).to_owned()).collect(),
         grid: grid.collect(),
         legend: legend.collect(),
-        x: vec!["Loss increase (nats per token)", "Answers lost (share)"],
+        x: ["Loss increase (nats per token)", "Answers lost (share)"].map(str::to_owned).to_vec(),
         zero: Some(0.0),
     };
     let caption = format!(

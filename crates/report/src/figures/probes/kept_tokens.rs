@@ -3,8 +3,8 @@
 use analysis::PooledRow;
 use records::probes::Key;
 
-use super::dots::{DotPanel, Dots};
 use super::{Failed, Figure, Seen, csv, find, short, strategies};
+use crate::figures::dots::{DotPanel, Dots};
 use crate::figures::figure;
 use crate::style;
 
@@ -35,7 +35,7 @@ pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
         rows: rows.iter().map(|(label, _)| label.clone()).collect(),
         grid: grid.collect(),
         legend: vec![("kept".to_owned(), style::cycle(0)), ("removed".to_owned(), style::cycle(1))],
-        x: MEASURES.iter().map(|(_, label)| *label).collect(),
+        x: MEASURES.iter().map(|(_, label)| (*label).to_owned()).collect(),
         zero: None,
     };
     let caption = format!(

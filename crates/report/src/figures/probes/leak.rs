@@ -3,8 +3,8 @@
 use analysis::PooledRow;
 use records::probes::Key;
 
-use super::dots::{DotPanel, Dots};
 use super::{Failed, Figure, Seen, csv, find, short, strategies};
+use crate::figures::dots::{DotPanel, Dots};
 use crate::figures::figure;
 use crate::style;
 
@@ -39,7 +39,7 @@ pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
         rows: rows.iter().map(|(label, _)| label.clone()).collect(),
         grid: grid.collect(),
         legend: legend.collect(),
-        x: MEASURES.iter().map(|(_, label)| *label).collect(),
+        x: MEASURES.iter().map(|(_, label)| (*label).to_owned()).collect(),
         zero: Some(0.0),
     };
     let caption = format!(

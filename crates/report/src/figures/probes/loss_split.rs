@@ -3,8 +3,8 @@
 use analysis::{PooledRow, ProbeSet};
 use records::probes::{Key, ProbeRow};
 
-use super::dots::{DotPanel, Dots};
 use super::{FEWEST_ITEMS, Failed, Figure, Seen, csv, find, short, strategies};
+use crate::figures::dots::{DotPanel, Dots};
 use crate::figures::figure;
 use crate::style;
 
@@ -45,7 +45,7 @@ pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
         rows: rows.iter().map(|(label, _)| label.clone()).collect(),
         grid: grid.collect(),
         legend: KINDS.iter().zip([0, 1]).map(|((_, label), look)| ((*label).to_owned(), style::cycle(look))).collect(),
-        x: MEASURES.iter().map(|(_, label)| *label).collect(),
+        x: MEASURES.iter().map(|(_, label)| (*label).to_owned()).collect(),
         zero: None,
     };
     let caption = format!(

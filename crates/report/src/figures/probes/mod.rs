@@ -3,9 +3,9 @@
 
 mod adjacency;
 mod causal_split;
-mod dots;
 mod heat_map;
 mod kept_tokens;
+mod layer_kind;
 mod leak;
 mod loss_split;
 mod metrics;
@@ -41,6 +41,7 @@ pub(super) fn draw_all(probes: &Probes) -> Vec<Result<Vec<Figure>, Failed>> {
                 "adjacency" => adjacency::draw(&seen),
                 "leak" => leak::draw(&seen),
                 "loss_split" => loss_split::draw(&seen),
+                "layer_kind" => layer_kind::draw(&seen),
                 // A probe without a figure still has its frame.
                 _ => Ok(Vec::new()),
             };

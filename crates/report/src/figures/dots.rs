@@ -2,7 +2,7 @@
 
 use analysis::Estimate;
 
-use super::super::{FULL_WIDTH, legend, row_labels};
+use super::{FULL_WIDTH, legend, row_labels};
 use crate::axes::{LABEL_TEXT, Panel, TITLE_TEXT, has_place, padded, ticks};
 use crate::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw as page};
 use crate::style::Style;
@@ -22,7 +22,7 @@ pub(super) struct Dots {
     pub(super) grid: Vec<(String, Vec<DotPanel>)>,
     pub(super) legend: Vec<(String, Style)>,
     /// Label below each column.
-    pub(super) x: Vec<&'static str>,
+    pub(super) x: Vec<String>,
     /// A value that has a line of its own in every panel.
     pub(super) zero: Option<f64>,
 }
