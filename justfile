@@ -98,8 +98,8 @@ claims *ARGS:
 families *ARGS:
     for name in families hybrid-probes; do cargo run --release --bin sweep -- run experiments/$name.yaml {{ARGS}}; done
     for name in families hybrid-probes; do cargo run --release --bin sweep -- report results/$name --splice docs/findings.md; done
+    cp results/families/figures/added_loss_context_20_achieved.svg docs/figures/families.svg
     cp results/hybrid-probes/figures/probe_layer_kind.svg docs/figures/hybrid-layer-kind.svg
-    cp results/hybrid-probes/figures/probe_state_divergence_necessary.svg docs/figures/hybrid-state-divergence.svg
 
 # Show the scripts of an experiment for SLURM; `sweep submit slurm FILE` submits them
 submit FILE *ARGS:
