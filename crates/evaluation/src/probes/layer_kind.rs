@@ -36,7 +36,7 @@ pub(super) static PROBE: Probe = Probe {
     name: "layer_kind",
     version: 1,
     question: "Of removed tokens, what is missed: that attention layers read them, or that the states of scans hold them?",
-    formula: "the answer with some tokens hidden from one kind of layers behind the site; loss_increase: its loss minus that of the whole sequence",
+    formula: "the answer with some tokens hidden from one kind of layers after the site; loss_increase: its loss minus that of the whole sequence",
     columns: &[
         Column { name: "hidden_from", help: "attention, ssm (scans and their convolutions), both (pruning), nothing" },
         Column {
@@ -53,7 +53,7 @@ pub(super) static PROBE: Probe = Probe {
     options: &[items(200), SITE_DEPTH, TOKENS],
     subject: Subject::Model,
     needs: Needs { separate_kinds: true, ..Needs::NOTHING },
-    cost: "seven passes over each item behind the site",
+    cost: "seven passes of each item through the layers after the site",
     run,
 };
 
@@ -350,7 +350,7 @@ mod tests {
         }
     }
 
-    /// One hidden token by another way: states are values, and the tokens behind it continue from those before it or from its own, layer by
+    /// One hidden token by another way: states are values, and the tokens after it continue from those before it or from its own, layer by
     /// layer.
     #[test]
     fn one_hidden_token_is_a_choice_of_states() {

@@ -81,9 +81,9 @@ impl Catalog for FakeCatalog {
         let n_layer = known
             .or_else(|| published(reference))
             .ok_or_else(|| unknown("model", reference, MODELS.iter().map(|(name, _)| *name)))?;
-        let attends = reference.contains("neox");
+        let attends = reference.contains("neox") || reference.contains("transformerpp");
         let mut layers = vec![layer(attends); n_layer];
-        let is_hybrid = reference.contains("hybrid");
+        let is_hybrid = reference.contains("hybrid") || reference.contains("mamba2attn");
         if is_hybrid {
             layers[5] = layer(true);
             layers[11] = layer(true);

@@ -37,7 +37,7 @@ pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
         zero: Some(0.0),
     };
     let caption = format!(
-        "Context tokens are hidden from later tokens in one kind of layers behind the site: attention layers do not read them, scans do not \
+        "Context tokens are hidden from later tokens in one kind of layers after the site: attention layers do not read them, scans do not \
          hold them, or both (which is pruning). Zero where a model has no layers of the kind. Left: change of the answer's loss; right: \
          share of right answers that are no more right. {}",
         seen.basis()
