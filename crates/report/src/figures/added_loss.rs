@@ -80,7 +80,7 @@ fn draw(view: &View, scenes: &[&Scene], asked: Reduction, baseline: &str) -> Res
         rows: rows.iter().map(|label| (*label).to_owned()).collect(),
         grid: vec![(String::new(), columns.iter().map(panel).collect())],
         legend: scenes.iter().enumerate().map(model).collect(),
-        x: columns.iter().map(|column| format!("Added to {}", column.metric)).collect(),
+        x: columns.iter().map(|column| added_to(column.metric)).collect(),
         zero: Some(0.0),
     };
     let tasks: Vec<String> =
@@ -101,6 +101,12 @@ fn draw(view: &View, scenes: &[&Scene], asked: Reduction, baseline: &str) -> Res
     );
     let name = format!("added_loss_{}_{}", text::file_name(&scenes[0].protocol), asked_slug(asked));
     figure(name, dots.draw(), csv(scenes, &columns), caption)
+}
+
+/// Label of an axis: losses are nats per what they count, a perplexity has no unit.
+fn added_to(metric: &str) -> String {
+    let unit = if metric == "loss" || metric.ends_with("_loss") { " (nats)" } else { "" };
+    format!("Added to {metric}{unit}")
 }
 
 fn estimate(loss: &Loss<'_>) -> Option<Estimate> {

@@ -7,8 +7,10 @@ use crate::axes::{LABEL_TEXT, Panel, TITLE_TEXT, has_place, padded, ticks};
 use crate::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw as page};
 use crate::style::Style;
 
-/// Points between two rows.
+/// Points between two rows of up to three values.
 const ROW: f64 = 13.0;
+/// Points between the values of a row.
+const VALUE: f64 = 3.6;
 
 pub(super) struct DotPanel {
     pub(super) title: String,
@@ -34,7 +36,7 @@ impl Dots {
         let left = 2.0 + widest;
         let gap = 14.0;
         let width = (FULL_WIDTH - left - 8.0 - gap * (columns as f64 - 1.0)) / columns as f64;
-        let plot = ROW * self.rows.len() as f64 + 2.0;
+        let plot = self.row() * self.rows.len() as f64 + 2.0;
         let labels: Vec<&str> = self.legend.iter().map(|(label, _)| label.as_str()).collect();
         let (step, top) = (plot + 30.0, 20.0);
         let bottom = top + step * self.grid.len() as f64;
@@ -58,6 +60,12 @@ impl Dots {
             let entries: Vec<_> = self.legend.iter().map(|(label, style)| (label.as_str(), *style)).collect();
             legend::draw(canvas, (left, bottom + 2.0), FULL_WIDTH - left, &entries)
         })
+    }
+
+    /// Points between two rows: values of neighbouring rows stay apart.
+    fn row(&self) -> f64 {
+        let rows = self.grid.iter().flat_map(|(_, panels)| panels).flat_map(|panel| &panel.rows);
+        ROW.max(VALUE * rows.map(Vec::len).max().unwrap_or(0) as f64 + 2.0)
     }
 
     fn range(&self, column: usize) -> (f64, f64) {
@@ -96,7 +104,7 @@ impl Dots {
             for (index, (entry, estimate)) in values.iter().enumerate() {
                 let style = self.legend[*entry].1;
                 // Side by side where a row has several.
-                let y = y + (index as f64 - (values.len() as f64 - 1.0) / 2.0) * 3.6;
+                let y = y + (index as f64 - (values.len() as f64 - 1.0) / 2.0) * VALUE;
                 if !has_place(estimate.value) {
                     place.beyond_x(canvas, y, estimate.value, style.ink)?;
                     continue;
