@@ -34,10 +34,14 @@ impl LanguageModel {
     /// # Errors
     /// States that do not fit, or the driver's reason.
     pub fn decoder(&self, state: ModelState) -> Result<Decoder<'_>, ModelError> {
-        match self.graph(&state)? {
-            Ok(way) => Ok(Decoder { model: self, way }),
-            Err(reason) => Ok(Decoder { model: self, way: Way::Steps { state, reason } }),
-        }
+        #[cfg(feature = "cuda")]
+        let reason = match self.graph(&state)? {
+            Ok(graph) => return Ok(Decoder { model: self, way: Way::Graph(Box::new(graph)) }),
+            Err(reason) => reason,
+        };
+        #[cfg(not(feature = "cuda"))]
+        let reason = "a graph needs a GPU".to_owned();
+        Ok(Decoder { model: self, way: Way::Steps { state, reason } })
     }
 
     /// As [`LanguageModel::decoder`], by [`LanguageModel::step`] whatever the model.
@@ -46,14 +50,8 @@ impl LanguageModel {
     }
 
     /// The graph, or why there is none.
-    #[cfg(not(feature = "cuda"))]
-    fn graph(&self, _state: &ModelState) -> Result<Result<Way, String>, ModelError> {
-        Ok(Err("a graph needs a GPU".to_owned()))
-    }
-
-    /// The graph, or why there is none.
     #[cfg(feature = "cuda")]
-    fn graph(&self, state: &ModelState) -> Result<Result<Way, String>, ModelError> {
+    fn graph(&self, state: &ModelState) -> Result<Result<ops::decode::Decoder, String>, ModelError> {
         use ops::decode::MixerState;
         let weights = match self.decoding() {
             Ok(weights) => weights,
@@ -68,7 +66,7 @@ impl LanguageModel {
         if let Some(refusal) = weights.refusal(sequences) {
             return Ok(Err(refusal));
         }
-        Ok(Ok(Way::Graph(Box::new(ops::decode::Decoder::new(weights, &states)?))))
+        Ok(Ok(ops::decode::Decoder::new(weights, &states)?))
     }
 }
 

@@ -83,13 +83,11 @@ pub(super) fn add(experiment: &Experiment, plan: &mut ExperimentPlan) {
 /// Why a probe cannot look at a model with these layers.
 fn lacks(needs: Needs, layers: &[LayerFacts]) -> Option<&'static str> {
     let scans = |layer: &LayerFacts| layer.signals.contains(Signal::Scan);
-    match needs.recurrence {
-        Recurrence::None => {}
-        Recurrence::SomeLayer | Recurrence::EveryLayer if !layers.iter().any(scans) => {
-            return Some("it has no recurrent layers");
-        }
-        Recurrence::EveryLayer if !layers.iter().all(scans) => return Some("not all of its layers are recurrent"),
-        Recurrence::SomeLayer | Recurrence::EveryLayer => {}
+    if needs.recurrence != Recurrence::None && !layers.iter().any(scans) {
+        return Some("it has no recurrent layers");
+    }
+    if needs.recurrence == Recurrence::EveryLayer && !layers.iter().all(scans) {
+        return Some("not all of its layers are recurrent");
     }
     let several = |layer: &LayerFacts| layer.kinds.len() > 1;
     (needs.separate_kinds && layers.iter().any(several)).then_some("attention is beside a scan in the same layer")
