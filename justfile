@@ -86,20 +86,20 @@ books *ARGS:
 
 # Decide the claims of experiments/claims and put verdicts and figures into docs/findings.md (some minutes each on two cores)
 claims *ARGS:
-    for claim in c01 c02 c03 c04 c05 c06 c07 c08 c09 c10 c12; do cargo run --release --bin sweep -- run experiments/claims/$claim.yaml {{ARGS}}; done
+    for claim in c01 c02 c03 c04 c05 c06 c07 c08 c09 c10 c12 c13; do cargo run --release --bin sweep -- run experiments/claims/$claim.yaml {{ARGS}}; done
     cargo run --release --bin sweep -- run experiments/claims/c11.yaml --no-sharing {{ARGS}}
     cargo run --release --bin sweep -- run experiments/probes.yaml
-    for claim in c01 c02 c03 c04 c05 c06 c07 c08 c09 c10 c11 c12 probes; do cargo run --release --bin sweep -- report results/$claim --splice docs/findings.md; done
+    for claim in c01 c02 c03 c04 c05 c06 c07 c08 c09 c10 c11 c12 c13 probes; do cargo run --release --bin sweep -- report results/$claim --splice docs/findings.md; done
     mkdir -p docs/figures/claims
-    for claim in c01 c02 c03 c04 c05 c06 c07 c08 c09 c10 c12; do cp results/$claim/figures/claim.svg docs/figures/claims/$claim.svg; done
+    for claim in c01 c02 c03 c04 c05 c06 c07 c08 c09 c10 c12 c13; do cp results/$claim/figures/claim.svg docs/figures/claims/$claim.svg; done
     cp results/c11/figures/claim_costs.svg docs/figures/claims/c11.svg
 
 # Compare the models of one family, look inside the hybrid, and put tables and figures into docs/findings.md (some minutes on two cores)
 families *ARGS:
     for name in families hybrid-probes; do cargo run --release --bin sweep -- run experiments/$name.yaml {{ARGS}}; done
-    for name in families hybrid-probes; do cargo run --release --bin sweep -- report results/$name --splice docs/findings.md; done
+    cargo run --release --bin sweep -- report results/families --splice docs/findings.md
     cp results/families/figures/added_loss_context_20_achieved.svg docs/figures/families.svg
-    cp results/hybrid-probes/figures/probe_layer_kind.svg docs/figures/hybrid-layer-kind.svg
+    cp results/c12/figures/probe_layer_kind.svg docs/figures/hybrid-layer-kind.svg
 
 # Show the scripts of an experiment for SLURM; `sweep submit slurm FILE` submits them
 submit FILE *ARGS:
