@@ -5,6 +5,7 @@
 #[macro_use]
 #[path = "../differential/mod.rs"]
 mod differential;
+mod decode;
 mod laws;
 mod non_finite;
 mod reduction;

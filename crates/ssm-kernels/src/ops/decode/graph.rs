@@ -95,6 +95,14 @@ impl Decoder {
         Ok(steps)
     }
 
+    /// Logits of the last step, one list per sequence: what the last token that it returned was chosen from.
+    ///
+    /// # Errors
+    /// The driver's reason.
+    pub fn logits(&self) -> Result<Vec<Vec<f32>>, KernelError> {
+        Ok(self.buffers.logits.to_vec2()?)
+    }
+
     /// Bytes that a step has to read and write at least.
     #[must_use]
     pub fn step_bytes(&self) -> usize {
