@@ -145,7 +145,7 @@ impl Hint for PlanError {
             Self::Keep { .. } => "sort the kept tokens and remove repetitions",
             Self::Group { .. } => "each removed token goes into at most one kept token per branch",
             Self::Time { .. } => "factors are finite and positive, one per kept token at most, ascending",
-            Self::KeepRatio(_) => "keep_ratio is the share of tokens that STAYS: 0.9 removes a tenth, 1 removes none",
+            Self::KeepRatio(_) => "keep_ratio is the share of tokens that is kept: 0.9 removes a tenth, 1 removes none",
             Self::Count { .. } => {
                 "return exactly `kept(n_keep, n)` of the unprotected tokens, or declare another `count`"
             }

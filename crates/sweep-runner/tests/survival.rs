@@ -354,7 +354,7 @@ fn failed_cells_are_shown_left_alone_and_retried() {
     assert_eq!(words(row), ["builtin:mamba2-world", "4", "2", "2", "0", "2", "of", "2"], "{status}");
     assert!(status.contains("failed (`sweep retry --failed` runs them again)") && status.contains("1.5"), "{status}");
     // What to do about it reaches everybody who is told that it failed.
-    let hint = "keep_ratio is the share of tokens that STAYS";
+    let hint = "keep_ratio is the share of tokens that is kept";
     assert!(status.contains(&format!("hint: {hint}")), "{status}");
     assert!(desk.sweep(&["report", "out"]).status.success());
     let report = fs::read_to_string(desk.path("out/report.md")).unwrap();
