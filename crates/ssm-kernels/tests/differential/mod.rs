@@ -25,9 +25,6 @@ pub(crate) mod reference {
     pub(crate) mod causal_attention;
     #[path = "causal_conv1d/reference.rs"]
     pub(crate) mod causal_conv1d;
-    #[cfg(feature = "cuda")]
-    #[path = "decode/reference.rs"]
-    pub(crate) mod decode;
     #[path = "finite/reference.rs"]
     pub(crate) mod finite;
     #[path = "gated_rms_norm/reference.rs"]

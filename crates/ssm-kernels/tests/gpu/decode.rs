@@ -5,8 +5,12 @@ use ssm_kernels::ops::decode::{
     D_CONV, Decoder, DecoderWeights, LayerWeights, Mamba2Weights, MambaWeights, MixerState, MixerWeights,
 };
 
-use super::differential::reference::decode::Sequence;
 use super::{Bench, on_gpu};
+
+#[path = "../../src/ops/decode/reference.rs"]
+mod reference;
+
+use reference::Sequence;
 
 /// Of the largest logit: what rounding to bfloat16 between the kernels leaves after some steps.
 const TOLERANCE: f64 = 0.02;

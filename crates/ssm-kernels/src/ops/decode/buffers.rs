@@ -3,10 +3,12 @@
 use candle_core::DType::{BF16, F32, U32};
 use candle_core::Tensor;
 
-use super::launch::COLUMNS;
 use super::{D_CONV, DecoderWeights, LayerWeights, MixerState, MixerWeights};
 use crate::cuda::Gpu;
 use crate::error::KernelError;
+
+/// Columns of a product's block, and of a part of a sum of squares; as in the kernels.
+pub(super) const COLUMNS: usize = 16;
 
 /// What a step writes, one row per sequence.
 pub(super) struct Buffers {

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::buffers::{Buffers, LayerBuffers};
+use super::buffers::{Buffers, COLUMNS, LayerBuffers};
 use super::{D_CONV, DecoderWeights, Mamba2Weights, MambaWeights, MixerWeights};
 use crate::cuda::{Arg, Gpu, Grid, Image, image};
 use crate::error::KernelError;
@@ -20,8 +20,6 @@ const MAMBA_THREADS: usize = 128;
 const MAMBA2_THREADS: usize = 256;
 const TOKEN_THREADS: usize = 1024;
 
-/// Columns of a product's block, and of a part of a sum of squares.
-pub(super) const COLUMNS: usize = 16;
 /// Columns of `x` that a product reads at once.
 pub(super) const STEP: usize = 32;
 /// Values of bfloat16 that a thread reads at once.
