@@ -97,7 +97,8 @@ claims *ARGS:
 # Compare the models of one family, look inside the hybrid, and put tables and figures into docs/findings.md (some minutes on two cores)
 families *ARGS:
     for name in families hybrid-probes; do cargo run --release --bin sweep -- run experiments/$name.yaml {{ARGS}}; done
-    cargo run --release --bin sweep -- report results/families --splice docs/findings.md
+    for name in families hybrid-probes; do cargo run --release --bin sweep -- report results/$name --splice docs/findings.md; done
+    cp results/hybrid-probes/figures/probe_state_divergence_necessary.svg docs/figures/hybrid-states.svg
     cp results/families/figures/added_loss_context_20_achieved.svg docs/figures/families.svg
     cp results/c12/figures/probe_layer_kind.svg docs/figures/hybrid-layer-kind.svg
 

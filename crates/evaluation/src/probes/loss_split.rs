@@ -14,7 +14,7 @@ use crate::tasks::Item;
 pub(super) static PROBE: Probe = Probe {
     name: "loss_split",
     version: 1,
-    question: "Are answers lost because a necessary token left, or although all necessary tokens stayed?",
+    question: "Are answers lost because a necessary token was removed, or although all of them were kept?",
     formula: "loss and right answers of items, split by whether every necessary context token is alive after the last layer",
     columns: &[Column { name: "necessary", help: "kept: all of them; dropped: at least one left; any: both together" }],
     measures: &[

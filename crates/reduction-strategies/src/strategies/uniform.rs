@@ -1,7 +1,7 @@
 //! `uniform`: evenly spaced tokens stay; the rest is dropped.
 //!
 //! The control without content and without chance. Formula: cut the span of the original positions of the unprotected
-//! tokens into `n_keep` equal stretches; each keeps the token nearest to its centre. Where no token left yet these are the
+//! tokens into `n_keep` equal stretches; each keeps the token nearest to its centre. Where no token was removed yet these are the
 //! places `floor((2 j + 1) n / (2 n_keep))`, `j = 0..n_keep`.
 //!
 //! Original positions, and not places among the survivors, keep repeated thinning even: if every site removed the same

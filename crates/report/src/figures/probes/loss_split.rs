@@ -9,7 +9,7 @@ use crate::figures::figure;
 use crate::style;
 
 const COLUMNS: [&str; 2] = ["strategy", "necessary"];
-const KINDS: [(&str, &str); 2] = [("kept", "all necessary tokens kept"), ("dropped", "a necessary token left")];
+const KINDS: [(&str, &str); 2] = [("kept", "all necessary tokens kept"), ("dropped", "a necessary token removed")];
 const MEASURES: [(&str, &str); 3] =
     [("items", "Items (share)"), ("correct", "Right answers (share)"), ("loss_increase", "Loss increase (nats)")];
 
