@@ -286,6 +286,6 @@ mod tests {
             assert!(claim.comparisons.len() >= 4, "{}", path.display());
             files += 1;
         }
-        assert_eq!(files, 12);
+        assert_eq!(files, 13);
     }
 }
