@@ -7,6 +7,11 @@
 
 #include "common.cuh"
 
+constexpr int D_CONV = 4; // taps of every convolution
+
+// As the layers store it.
+__device__ __forceinline__ float rounded(float value) { return to_float(from_float<bf16>(value)); }
+
 // After it, the next kernel's blocks may start where there is room, fetch what no kernel of this step writes, and wait. It follows
 // the wait for inputs, so that whatever the next kernel fetches early was written before this kernel began.
 __device__ __forceinline__ void let_next_start() {

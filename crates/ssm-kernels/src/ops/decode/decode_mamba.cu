@@ -9,10 +9,7 @@
 namespace {
 
 constexpr int THREADS = 128;
-constexpr int D_CONV = 4;
 constexpr int D_STATE = 16;
-
-__device__ __forceinline__ float rounded(float value) { return to_float(from_float<bf16>(value)); }
 
 } // namespace
 

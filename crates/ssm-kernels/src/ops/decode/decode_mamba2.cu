@@ -15,7 +15,6 @@ namespace {
 constexpr int THREADS = 256;
 constexpr int WARPS = THREADS / WARP;
 constexpr int AHEAD = 8; // rows of the state in flight in each warp
-constexpr int D_CONV = 4;
 constexpr int MAX_HEADDIM = 128;
 
 struct Mamba2 {
@@ -31,8 +30,6 @@ struct Mamba2 {
     int ld, headdim, ngroups;
     float dt_min, dt_max;
 };
-
-__device__ __forceinline__ float rounded(float value) { return to_float(from_float<bf16>(value)); }
 
 // A value of the convolution, all but the newest of its inputs fetched: x of this head, or B or C of its group.
 struct Convolved {

@@ -60,6 +60,13 @@ struct Product<'a> {
     coming: Option<&'a Tensor>,
 }
 
+impl<'a> Product<'a> {
+    /// Of `x` without a norm; where the result goes is for the caller to say.
+    fn of(weight: &'a Tensor, x: &'a Tensor) -> Self {
+        Self { weight, x, squares: None, y: None, logits: None, next_norm: None, coming: None }
+    }
+}
+
 /// The launches on one GPU.
 pub(super) struct Launch<'a> {
     pub(super) gpu: &'a Gpu,
@@ -94,13 +101,9 @@ impl Launch<'_> {
         for (index, (layer, state)) in weights.layers.iter().zip(states).enumerate() {
             let [in_proj, out_proj] = layer.mixer.projections();
             self.product(&Product {
-                weight: in_proj,
-                x: &buffers.normed,
                 squares: Some(of_residual()),
                 y: Some(&buffers.projected),
-                logits: None,
-                next_norm: None,
-                coming: None,
+                ..Product::of(in_proj, &buffers.normed)
             })?;
             let squares = match &layer.mixer {
                 MixerWeights::Mamba(mixer) => self.mamba(mixer, state).map(|()| None)?,
@@ -108,23 +111,16 @@ impl Launch<'_> {
             };
             let next = weights.layers.get(index + 1);
             self.product(&Product {
-                weight: out_proj,
-                x: &buffers.gated,
                 squares,
-                y: None,
-                logits: None,
                 next_norm: Some(next.map_or(&weights.final_norm, |next| &next.norm)),
                 coming: Some(next.map_or(&weights.lm_head, |next| next.mixer.projections()[0])),
+                ..Product::of(out_proj, &buffers.gated)
             })?;
         }
         self.product(&Product {
-            weight: &weights.lm_head,
-            x: &buffers.normed,
             squares: Some(of_residual()),
-            y: None,
             logits: Some(&buffers.logits),
-            next_norm: None,
-            coming: None,
+            ..Product::of(&weights.lm_head, &buffers.normed)
         })?;
         self.choose()
     }
@@ -209,15 +205,7 @@ impl Launch<'_> {
             Arg::int(layer.d_inner()),
         ];
         gpu.launch(&MAMBA, "decode_mamba_conv", grid, &args)?;
-        self.product(&Product {
-            weight: &layer.x_proj,
-            x: &buffers.convolved,
-            squares: None,
-            y: Some(&buffers.maps),
-            logits: None,
-            next_norm: None,
-            coming: None,
-        })?;
+        self.product(&Product { y: Some(&buffers.maps), ..Product::of(&layer.x_proj, &buffers.convolved) })?;
         let args = [
             gpu.tensor(&buffers.projected)?,
             gpu.tensor(&buffers.convolved)?,
