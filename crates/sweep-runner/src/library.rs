@@ -350,8 +350,7 @@ fn source(reference: &str, hub: &Hub, parts: Parts) -> Result<Source, CatalogErr
             });
         }
         return catalog::builtin(name).map(Source::Builtin).ok_or_else(|| {
-            let embedded = catalog::builtins().iter().map(|builtin| builtin.name);
-            let names: Vec<&str> = embedded.chain(shipped::shipped().iter().map(|model| model.name)).collect();
+            let names = builtin_names();
             let near = nearest(name, names.iter().copied());
             CatalogError {
                 label: UNKNOWN,
@@ -377,14 +376,33 @@ fn source(reference: &str, hub: &Hub, parts: Parts) -> Result<Source, CatalogErr
     if folder.is_dir() {
         return Ok(Source::Folder(folder));
     }
-    Err(CatalogError {
-        message: format!("unknown model `{reference}`"),
-        hint: Some(
-            "write builtin:<name>, random:<name> (see `sweep models`), hub:<owner>/<name>, or the path of a folder with config.json"
-                .to_owned(),
-        ),
-        label: UNKNOWN,
-    })
+    let hint = without_scheme(reference).unwrap_or_else(|| {
+        "write builtin:<name>, random:<name> (see `sweep models`), hub:<owner>/<name>, or the path of a folder with config.json"
+            .to_owned()
+    });
+    Err(CatalogError { message: format!("unknown model `{reference}`"), hint: Some(hint), label: UNKNOWN })
+}
+
+/// Names of the models that come with the program.
+fn builtin_names() -> Vec<&'static str> {
+    let embedded = catalog::builtins().iter().map(|builtin| builtin.name);
+    embedded.chain(shipped::shipped().iter().map(|model| model.name)).collect()
+}
+
+/// What a reference that is no folder means if its scheme was forgotten.
+fn without_scheme(reference: &str) -> Option<String> {
+    let name = reference.split('@').next().unwrap_or_default();
+    if let Some(model) = catalog::find_published(name) {
+        return Some(format!("did you mean `hub:{}`, or `random:{}`?", model.name, model.short_name()));
+    }
+    if let Some(near) = nearest(name, builtin_names().into_iter()) {
+        return Some(format!("did you mean `builtin:{near}`?"));
+    }
+    let names_repository = |(owner, rest): (&str, &str)| {
+        !owner.is_empty() && !owner.starts_with(['.', '~']) && !rest.is_empty() && !rest.contains('/')
+    };
+    let is_of_hub = reference.split_once('/').is_some_and(names_repository);
+    is_of_hub.then(|| format!("no such folder; write `hub:{reference}` for a repository of the hub"))
 }
 
 fn open(reference: &str, hub: &Hub, parts: Parts) -> Result<Opened, LibraryError> {
@@ -571,5 +589,31 @@ impl Catalog for Library {
     ) -> Result<Vec<Shapes>, CatalogError> {
         let task = self.load_task(model, task, items).map_err(as_catalog_error)?;
         Ok(protocols.iter().map(|scoring| Layout::new(task.kind, &task.items, *scoring).shapes()).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forgotten_scheme_is_told() {
+        let hint = |reference: &str| without_scheme(reference).unwrap_or_default();
+        assert_eq!(hint("mamba2-world"), "did you mean `builtin:mamba2-world`?");
+        assert_eq!(hint("mamba2-wrold"), "did you mean `builtin:mamba2-world`?");
+        let published = "did you mean `hub:state-spaces/mamba2-130m`, or `random:mamba2-130m`?";
+        assert_eq!(hint("state-spaces/mamba2-130m@main"), published);
+        assert_eq!(hint("mamba2-130m"), published);
+        assert_eq!(hint("someone/thing"), "no such folder; write `hub:someone/thing` for a repository of the hub");
+        for folder in ["./a/b", "~/models", "/models/thing", "a/b/c"] {
+            assert_eq!(hint(folder), "", "{folder}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_task_is_told() {
+        let task = TaskRef { source: "lambada".to_owned(), cut: None };
+        let error = Library::new().task(&task, Prompting::default()).unwrap_err();
+        assert_eq!(error.hint.unwrap(), "did you mean `world_lambada` or `lambada_openai`?");
     }
 }

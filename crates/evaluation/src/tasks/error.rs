@@ -13,8 +13,8 @@ pub enum TaskError {
     Unknown {
         /// What was written.
         name: String,
-        /// The closest known name.
-        nearest: Option<&'static str>,
+        /// The closest known name, or those of which it is a part.
+        alike: Vec<&'static str>,
     },
     /// A benchmark, and no data directory.
     #[error("`{task}` is a benchmark whose files are not part of this program, and no data directory was named")]
@@ -170,8 +170,8 @@ pub enum TaskError {
 impl Hint for TaskError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Unknown { nearest: Some(name), .. } => Some(format!("did you mean `{name}`?")),
-            Self::Unknown { .. } => Some("`sweep tasks` lists them all".to_owned()),
+            Self::Unknown { alike, .. } if alike.is_empty() => Some("`sweep tasks` lists them all".to_owned()),
+            Self::Unknown { alike, .. } => Some(format!("did you mean `{}`?", alike.join("` or `"))),
             Self::NoDataDir { .. } => Some(
                 "name the folder that holds them with --data-dir DIR or SWEEP_DATA_DIR; docs/models-and-data.md says what it holds"
                     .to_owned(),

@@ -86,8 +86,13 @@ impl Known {
             (None, None, Some(benchmark)) => Self::Benchmark(benchmark),
             (None, None, None) => {
                 let own = builtin_tasks().iter().chain(books_tasks()).map(|task| task.name);
-                let nearest = nearest(&task.source, own.chain(benchmarks().iter().map(|task| task.name)));
-                return Err(TaskError::Unknown { name: task.source.clone(), nearest });
+                let names = own.chain(benchmarks().iter().map(|task| task.name));
+                let alike = match nearest(&task.source, names.clone()) {
+                    Some(near) => vec![near],
+                    // `lambada` is a part of two names and a misspelling of neither.
+                    None => names.filter(|name| format!("_{name}_").contains(&format!("_{}_", task.source))).collect(),
+                };
+                return Err(TaskError::Unknown { name: task.source.clone(), alike });
             }
         };
         match known {

@@ -63,7 +63,7 @@ pub struct Outcome {
 /// Why it was not done.
 #[derive(Clone, Debug)]
 pub struct Problem {
-    /// What is wrong.
+    /// What is wrong; a line each where several things are.
     pub message: String,
     /// Where, as `file:line:column`.
     pub place: Option<String>,
@@ -77,18 +77,26 @@ impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {
         let report = failure.report;
         let diagnostic: &dyn Diagnostic = report.as_ref();
-        let label = diagnostic.labels().and_then(|mut labels| labels.next());
-        let place = diagnostic.source_code().zip(label).and_then(|(source, label)| {
-            let contents = source.read_span(label.inner(), 0, 0).ok()?;
-            Some(format!("{}:{}:{}", contents.name()?, contents.line() + 1, contents.column() + 1))
-        });
+        let mut message = report.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ");
+        for other in diagnostic.related().into_iter().flatten() {
+            let (place, help) = (place(other).unwrap_or_default(), other.help().map(|help| format!(" ({help})")));
+            message.push_str(&format!("\n{place}: {other}{}", help.unwrap_or_default()));
+        }
         Self {
-            message: report.chain().map(ToString::to_string).collect::<Vec<_>>().join(": "),
-            place,
+            message,
+            place: place(diagnostic),
             hint: diagnostic.help().map(|help| help.to_string()),
             code: failure.code,
         }
     }
+}
+
+/// Where a problem is, as `file:line:column`.
+fn place(diagnostic: &dyn Diagnostic) -> Option<String> {
+    let label = diagnostic.labels().and_then(|mut labels| labels.next());
+    let (source, label) = diagnostic.source_code().zip(label)?;
+    let contents = source.read_span(label.inner(), 0, 0).ok()?;
+    Some(format!("{}:{}:{}", contents.name()?, contents.line() + 1, contents.column() + 1))
 }
 
 /// Plans an experiment; nothing is written.

@@ -4,6 +4,7 @@ mod bench;
 mod changes;
 mod children;
 mod compare;
+mod completions;
 mod data;
 mod device;
 mod embedded;
@@ -18,6 +19,7 @@ mod model;
 mod results;
 mod run;
 mod run_args;
+mod schema;
 mod shard;
 mod status;
 mod submit;
@@ -148,6 +150,17 @@ enum Command {
     Compare(CompareArgs),
     /// Show items under two arms: text with its removed tokens struck out, and the log-likelihood of every choice
     Items(ItemsArgs),
+    /// Print the JSON Schema of experiment files, by which editors complete and check them
+    Schema {
+        #[command(flatten)]
+        rules: RulesArgs,
+    },
+    /// Print a script that completes commands and flags of `sweep` in a shell
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: completions::Shell,
+    },
     /// List the strategies with source, formula and options
     Strategies,
     /// List the probes with what they ask, measure and cost
@@ -265,6 +278,11 @@ fn run_command(command: Command, host: Option<&Host>) -> Result<u8, Failure> {
         }
         Command::Compare(args) => compare::run(&args),
         Command::Items(args) => items::run(args),
+        Command::Schema { rules } => {
+            rules.load(host)?;
+            schema::print()
+        }
+        Command::Completions { shell } => completions::print(shell),
         Command::Strategies => list::strategies(),
         Command::Probes => list::probes(),
         Command::Models => list::models(),

@@ -15,9 +15,16 @@ pub(super) struct Span {
 /// The hint of last resort.
 const WHERE_TO_LOOK: &str = "docs/experiment-format.md describes every key";
 
-/// What is wrong at a place; becomes a [`ConfigError`] once the file is known.
+/// What is wrong at a place, or at several; becomes a [`ConfigError`] once the file is known.
 #[derive(Debug)]
 pub(super) struct Fault {
+    problem: Box<Problem>,
+    /// What else is wrong.
+    others: Vec<Fault>,
+}
+
+#[derive(Debug)]
+struct Problem {
     message: String,
     label: String,
     hint: Option<String>,
@@ -26,26 +33,54 @@ pub(super) struct Fault {
 
 impl Fault {
     pub(super) fn new(span: Span, message: impl Into<String>) -> Self {
-        Self { message: message.into(), label: "here".to_owned(), hint: None, span }
+        let problem = Problem { message: message.into(), label: "here".to_owned(), hint: None, span };
+        Self { problem: Box::new(problem), others: Vec::new() }
     }
 
     /// The words under the mark.
     pub(super) fn label(mut self, label: impl Into<String>) -> Self {
-        self.label = label.into();
+        self.problem.label = label.into();
         self
     }
 
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.problem.hint = Some(hint.into());
         self
     }
 
     pub(super) fn maybe_hint(mut self, hint: Option<String>) -> Self {
-        self.hint = hint;
+        self.problem.hint = hint;
         self
     }
 
+    /// Both faults.
+    fn and(mut self, other: Self) -> Self {
+        self.others.push(other);
+        self
+    }
+
+    fn flatten(self, all: &mut Vec<Problem>) {
+        all.push(*self.problem);
+        for other in self.others {
+            other.flatten(all);
+        }
+    }
+
+    /// All problems in file order, each place once.
     pub(super) fn in_file(self, file: &str, text: &str) -> ConfigError {
+        let mut problems = Vec::new();
+        self.flatten(&mut problems);
+        problems.sort_by_key(|problem| problem.span.start);
+        problems.dedup_by(|next, last| next.span == last.span && next.message == last.message);
+        let mut errors: Vec<ConfigError> = problems.into_iter().map(|problem| problem.in_file(file, text)).collect();
+        let mut first = errors.remove(0);
+        first.0.others = errors;
+        first
+    }
+}
+
+impl Problem {
+    fn in_file(self, file: &str, text: &str) -> ConfigError {
         let span = first_line_of(self.span, text);
         let before = &text[..span.start];
         let line = before.matches('\n').count() + 1;
@@ -60,8 +95,48 @@ impl Fault {
                 line,
                 column,
             }),
+            others: Vec::new(),
         }))
     }
+}
+
+/// Collects what is wrong while reading goes on.
+#[derive(Debug, Default)]
+pub(super) struct Faults(Option<Fault>);
+
+impl Faults {
+    /// The value, or none after the fault was noted.
+    pub(super) fn note<T>(&mut self, result: Result<T, Fault>) -> Option<T> {
+        result.map_err(|fault| self.add(fault)).ok()
+    }
+
+    pub(super) fn add(&mut self, fault: Fault) {
+        self.0 = Some(match self.0.take() {
+            Some(earlier) => earlier.and(fault),
+            None => fault,
+        });
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// For where something must be wrong, since a part is missing.
+    pub(super) fn refused<T>(self) -> Result<T, Fault> {
+        Err(self.0.unwrap_or_else(|| unreachable!("what is missing was refused")))
+    }
+
+    /// `value` where nothing is wrong.
+    pub(super) fn done<T>(self, value: T) -> Result<T, Fault> {
+        self.0.map_or(Ok(value), Err)
+    }
+}
+
+/// All values, or all faults: one wrong entry does not hide the next.
+pub(super) fn gather<T>(results: impl IntoIterator<Item = Result<T, Fault>>) -> Result<Vec<T>, Fault> {
+    let mut faults = Faults::default();
+    let values = results.into_iter().filter_map(|result| faults.note(result)).collect();
+    faults.done(values)
 }
 
 /// A mark that runs over several lines hides the text it marks: only the first line of a block is underlined.
@@ -78,7 +153,7 @@ fn first_line_of(span: Span, text: &str) -> Span {
     Span { start, len: line[..len].trim_end().len() }
 }
 
-/// Why an experiment file was refused.
+/// Why an experiment file was refused: everything that is wrong, in file order. Message, place and hint are those of the first problem.
 ///
 /// Carries the file's text, so that the binary's edge can print it with the place marked; [`ConfigError::render`] does
 /// the same without colour.
@@ -90,6 +165,8 @@ struct Inner {
     message: String,
     hint: Option<String>,
     place: Option<Place>,
+    /// The problems after this one.
+    others: Vec<ConfigError>,
 }
 
 #[derive(Debug)]
@@ -104,7 +181,7 @@ struct Place {
 impl ConfigError {
     /// An error of the file as a whole: it cannot be read, or is too large.
     pub(super) fn of_file(message: String, hint: &str) -> Self {
-        Self(Box::new(Inner { message, hint: Some(hint.to_owned()), place: None }))
+        Self(Box::new(Inner { message, hint: Some(hint.to_owned()), place: None, others: Vec::new() }))
     }
 
     /// 1-based line of the place, unless the file as a whole is refused.
@@ -117,7 +194,12 @@ impl ConfigError {
         self.0.place.as_ref().map(|place| place.column)
     }
 
-    /// Message, snippet and hint as plain text.
+    /// Every problem, this one first.
+    pub fn problems(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.0.others)
+    }
+
+    /// Message, snippet and hint of every problem as plain text.
     pub fn render(&self) -> String {
         render_plain(self)
     }
@@ -154,6 +236,11 @@ impl Diagnostic for ConfigError {
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
         self.0.place.as_ref().map(|place| &place.source as &dyn SourceCode)
+    }
+
+    fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
+        let others = &self.0.others;
+        (!others.is_empty()).then(|| Box::new(others.iter().map(|other| other as &dyn Diagnostic)) as _)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {

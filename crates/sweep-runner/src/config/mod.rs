@@ -16,6 +16,7 @@ mod experiment;
 #[cfg(test)]
 pub(crate) mod fake;
 mod items;
+mod json_schema;
 mod node;
 mod parse;
 mod probes;
@@ -45,6 +46,7 @@ pub use claim::{Claim, Comparison, Entry, RowComparison};
 pub use error::{ConfigError, render_plain};
 pub use experiment::{Amount, Experiment, Override, ProbeVariant, Sample, Schedule, SchedulePoint, SiteAxis, Variant};
 pub use items::ItemChoice;
+pub use json_schema::json_schema;
 pub use record_plans::RecordPlans;
 pub(crate) use record_plans::trim_to_lost;
 pub use selector::{Condition, Selector};
@@ -147,7 +149,9 @@ fn load_node(
     }
     parse::parse(text)
         .and_then(|mut node| change(&mut node).map(|()| node))
-        .and_then(|node| wire::WireExperiment::read(&node))
-        .and_then(|wire| wire.resolve(text, catalog))
+        .and_then(|node| {
+            let mut faults = error::Faults::default();
+            wire::WireExperiment::read(&node, &mut faults)?.resolve(text, catalog, faults)
+        })
         .map_err(|fault| fault.in_file(file, text))
 }

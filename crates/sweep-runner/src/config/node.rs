@@ -2,7 +2,7 @@
 
 use reduction_strategies::spelling::nearest;
 
-use super::error::{Fault, Span};
+use super::error::{Fault, Faults, Span};
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
@@ -117,6 +117,8 @@ impl Node {
             }
             Value::List(items) => Ok(items),
             Value::Text(text) => Err(self.wrong(what, "a list").hint(format!("write [{text}]"))),
+            Value::Integer(number) => Err(self.wrong(what, "a list").hint(format!("write [{number}]"))),
+            Value::Number(number) => Err(self.wrong(what, "a list").hint(format!("write [{number}]"))),
             _ => Err(self.wrong(what, "a list")),
         }
     }
@@ -139,17 +141,18 @@ impl Node {
     /// A map that has no keys but `known` ones.
     pub(super) fn fields<'n>(&'n self, what: &str, known: &[&str]) -> Result<Fields<'n>, Fault> {
         let entries = self.entries(what)?;
-        match entries.iter().find(|(key, _)| !known.contains(&key.value.as_str())) {
-            Some((key, _)) => Err(unknown_key(key, what, known)),
-            None => Ok(Fields { span: self.span, entries }),
+        let mut faults = Faults::default();
+        for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.value.as_str())) {
+            faults.add(unknown_key(key, what, known));
         }
+        faults.done(Fields { span: self.span, entries })
     }
 }
 
-/// A map whose keys are known to be allowed.
+/// A map; unknown keys are refused elsewhere.
 pub(super) struct Fields<'n> {
     pub(super) span: Span,
-    entries: &'n [(Located<String>, Node)],
+    pub(super) entries: &'n [(Located<String>, Node)],
 }
 
 impl<'n> Fields<'n> {

@@ -9,7 +9,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, Spanned, Tagged};
 
-use super::error::{Fault, Span};
+use super::error::{Fault, Span, gather};
 use super::node::{Located, Node, Value};
 
 /// Largest accepted file; experiments are a few kilobytes.
@@ -47,10 +47,19 @@ fn syntax_fault(error: &serde_saphyr::Error, text: &str) -> Fault {
         ("a number must be finite", "write it plainly, for example 0.2")
     } else if message.contains("too large a number") {
         (message, "the largest whole number is 9223372036854775807")
+    } else if message.contains("did not find expected '-'") {
+        (message, "keys of a list entry are indented more than its `- `, and all `- ` of one list equally")
+    } else if message.contains("did not find expected key") && is_entry(span, text) {
+        (message, "indent all `- ` of one list equally")
     } else {
         (message, "check indentation, brackets and quotes around here")
     };
     Fault::new(span, message).hint(hint)
+}
+
+/// Whether an entry of a list begins there.
+fn is_entry(span: Span, text: &str) -> bool {
+    text.get(span.start..).is_some_and(|rest| rest.starts_with("- "))
 }
 
 /// Byte span of a location; a location without bytes is found from its line and column.
@@ -80,6 +89,30 @@ enum Raw {
 /// Something with its place and the tag in front of it.
 type Place<T> = Spanned<Tagged<T>>;
 
+/// Refuses an entry of a list that swallowed the next ones, which are indented more than it.
+fn refuse_swallowed(item: &Node, text: &str) -> Result<(), Fault> {
+    let written = text.get(item.span.start..).unwrap_or_default();
+    let Value::Text(value) = &item.value else { return Ok(()) };
+    if !value.contains(" - ") || written.starts_with(['"', '\'', '|', '>']) {
+        return Ok(());
+    }
+    let mut start = item.span.start;
+    for line in written.split_inclusive('\n') {
+        let indent = line.len() - line.trim_start().len();
+        if start != item.span.start && line.trim_start().starts_with("- ") {
+            let span = Span { start: start + indent, len: line.trim().len() };
+            return Err(Fault::new(
+                span,
+                "this `- ` is indented more than the entry above it, so that it continues the text of that one",
+            )
+            .label("indented more")
+            .hint("indent all `- ` of one list equally"));
+        }
+        start += line.len();
+    }
+    Ok(())
+}
+
 fn into_node(raw: Place<Raw>, text: &str) -> Result<Node, Fault> {
     let Located { value, span } = untagged(raw, text)?;
     let value = match value {
@@ -88,7 +121,10 @@ fn into_node(raw: Place<Raw>, text: &str) -> Result<Node, Fault> {
         Raw::Integer(value) => Value::Integer(value),
         Raw::Number(value) => Value::Number(value),
         Raw::Text(value) => Value::Text(value),
-        Raw::List(items) => Value::List(items.into_iter().map(|item| into_node(item, text)).collect::<Result<_, _>>()?),
+        Raw::List(items) => {
+            let item = |item| into_node(item, text).and_then(|item| refuse_swallowed(&item, text).map(|()| item));
+            Value::List(gather(items.into_iter().map(item))?)
+        }
         Raw::Map(entries) => Value::Map(
             entries
                 .into_iter()

@@ -4,17 +4,17 @@ use evaluation::probes::{self, Subject};
 use hint::Hint;
 use reduction_strategies::options::ResolvedOptions;
 
-use super::error::Fault;
-use super::experiment::{ProbeVariant, Variant};
+use super::error::{Fault, gather};
+use super::experiment::ProbeVariant;
 use super::strategies::{Declared, check_option, product};
 use super::wire::WireStrategy;
 
-pub(super) fn resolve(entries: &[WireStrategy], strategies: &[Variant]) -> Result<Vec<ProbeVariant>, Fault> {
+pub(super) fn resolve(entries: &[WireStrategy], lists_strategies: bool) -> Result<Vec<ProbeVariant>, Fault> {
     let mut variants: Vec<ProbeVariant> = Vec::new();
-    for entry in entries {
+    let resolve_entry = |entry: &WireStrategy| {
         let probe = probes::find(&entry.name.value)
             .map_err(|error| entry.name.fault(error.to_string()).label("unknown").maybe_hint(error.hint()))?;
-        if probe.subject == Subject::Reduction && strategies.is_empty() {
+        if probe.subject == Subject::Reduction && !lists_strategies {
             return Err(entry
                 .name
                 .fault(format!("the probe `{}` looks at strategies, and none is listed", probe.name))
@@ -27,9 +27,7 @@ pub(super) fn resolve(entries: &[WireStrategy], strategies: &[Variant]) -> Resul
                 .hint("what a probe draws depends on the experiment's `seed`"));
         }
         let declared = Declared { name: probe.name, what: "probe", options: probe.options, seeded: false };
-        for option in &entry.options {
-            check_option(&declared, option)?;
-        }
+        gather(entry.options.iter().map(|option| check_option(&declared, option)))?;
         for given in product(entry)? {
             let options = ResolvedOptions::resolve(probe.options, &given).map_err(|error| {
                 entry.name.fault(format!("probe `{}`: {error}", probe.name)).maybe_hint(error.hint())
@@ -44,6 +42,8 @@ pub(super) fn resolve(entries: &[WireStrategy], strategies: &[Variant]) -> Resul
             }
             variants.push(variant);
         }
-    }
+        Ok(())
+    };
+    gather(entries.iter().map(resolve_entry))?;
     Ok(variants)
 }

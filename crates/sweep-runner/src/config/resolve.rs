@@ -6,45 +6,67 @@ use reduction_strategies::registry;
 use reduction_strategies::spelling::nearest;
 
 use super::catalog::{Catalog, CatalogError, ModelFacts, UNUSABLE_TOKENIZER};
-use super::error::Fault;
-use super::experiment::{Experiment, Sample};
+use super::error::{Fault, Faults, gather};
+use super::experiment::{Experiment, Sample, Variant};
 use super::node::{Located, refuse_duplicates};
 use super::probes;
 use super::schedules;
 use super::selectors::{self, Axes, find_positions};
 use super::strategies;
-use super::wire::{WireExperiment, WireModel};
+use super::wire::{WireExperiment, WireModel, WireSchedule, WireStrategy};
 use super::{counts, resolve_claim, resolve_tasks};
 
 impl WireExperiment {
-    pub(super) fn resolve(self, text: &str, catalog: &dyn Catalog) -> Result<Experiment, Fault> {
-        check_name(&self.name)?;
-        let references: Vec<_> = self.models.iter().map(|model| model.reference.clone()).collect();
-        for (list, what) in
-            [(&references, "`models`"), (&self.protocols, "`protocols`"), (&self.positions, "`positions`")]
-        {
-            refuse_duplicates(list, what, PartialEq::eq, Clone::clone)?;
+    /// The experiment, if nothing is wrong with it. Each key is checked as far as those on which it depends are right.
+    pub(super) fn resolve(self, text: &str, catalog: &dyn Catalog, mut faults: Faults) -> Result<Experiment, Fault> {
+        let noted = &mut faults;
+        noted.note(self.name.as_ref().map_or(Ok(()), check_name));
+        let protocols = self.protocols.as_deref().and_then(|names| noted.note(protocols(names)));
+        let variants = self.strategies.as_ref().and_then(|list| noted.note(strategies::resolve(&list.value)));
+        let probes = self.probes.as_ref().and_then(|probes| {
+            let lists_strategies = self.strategies.as_ref().is_none_or(|list| !list.value.is_empty());
+            noted.note(probes::resolve(probes, lists_strategies))
+        });
+        let baseline = match (&self.strategies, &self.baseline) {
+            (Some(list), Some(named)) if variants.is_some() => noted.note(baseline(list, named.as_ref())),
+            _ => None,
+        };
+        let split = self.split.as_ref().and_then(|name| noted.note(split(name.as_ref())));
+        if let (Some(list), Some(schedules), Some(variants)) = (&self.strategies, &self.schedules, &variants) {
+            noted.note(check_amounts(list, schedules, variants));
         }
-        let protocols = protocols(&self.protocols)?;
-        let strategies = strategies::resolve(&self.strategies.value)?;
-        let probes = probes::resolve(&self.probes, &strategies)?;
-        let baseline = baseline(&self)?;
         // Before the models, which may be downloaded.
-        let tasks = resolve_tasks::resolve(&self.tasks, self.prompting, catalog)?;
-        let primary = resolve_tasks::primary(self.primary.as_ref(), &tasks)?;
-        let models = models(&self.models, catalog)?;
-        let positions = positions(&self.positions, &models)?;
-        let signal_from = signal_from(self.signal_from.as_ref(), &models)?;
-        let split = split(self.split.as_ref())?;
-        let schedules = schedules::resolve(&self.schedules, &models)?;
-        if schedules.is_empty() && strategies.iter().any(|variant| !variant.is_dense()) {
-            return Err(Fault::new(
-                self.strategies.span,
-                "`schedule` is missing: these strategies need sites and a ratio",
-            )
-            .hint("for example `schedule: { sites: paper, flops_reduction: [0.1, 0.2, 0.3] }`"));
-        }
-        counts::check(&self.schedules, &self.strategies.value, &strategies)?;
+        let tasks = self.tasks.as_ref().zip(self.prompting).and_then(|(tasks, prompting)| {
+            let faulty = !noted.is_empty();
+            noted.note(resolve_tasks::resolve(tasks, prompting, catalog, faulty)).flatten()
+        });
+        let primary = tasks
+            .as_ref()
+            .zip(self.primary.as_ref())
+            .and_then(|(tasks, primary)| noted.note(resolve_tasks::primary(primary.as_ref(), tasks)));
+        let models = self.models.as_ref().and_then(|list| {
+            let faulty = !noted.is_empty();
+            noted.note(models(list, catalog, faulty)).flatten()
+        });
+        let of_models = models.as_ref();
+        let positions =
+            of_models.zip(self.positions.as_ref()).and_then(|(models, names)| noted.note(positions(names, models)));
+        let signal_from = of_models
+            .zip(self.signal_from.as_ref())
+            .and_then(|(models, name)| noted.note(signal_from(name.as_ref(), models)));
+        // Without models, what is wrong in every model is still said.
+        let schedules = self
+            .schedules
+            .as_ref()
+            .and_then(|blocks| noted.note(schedules::resolve(blocks, of_models.map_or(&[], Vec::as_slice))));
+        let (Some(models), Some(tasks), Some(protocols), Some(strategies), Some(probes)) =
+            (models, tasks, protocols, variants, probes)
+        else {
+            return faults.refused();
+        };
+        let (Some(positions), Some(schedules), Some(seed)) = (positions, schedules, self.seed) else {
+            return faults.refused();
+        };
         let axes = Axes {
             models: &models,
             tasks: &tasks,
@@ -52,15 +74,33 @@ impl WireExperiment {
             strategies: &strategies,
             positions: &positions,
             schedules: &schedules,
-            seed: self.seed,
+            seed,
         };
-        let exclude = selectors::resolve(&self.exclude, &axes, text)?;
-        let zip = selectors::resolve(&self.zip, &axes, text)?;
-        let claim = self.claim.as_ref().map(|claim| resolve_claim::resolve(claim, &axes, &probes, text)).transpose()?;
-        Ok(Experiment {
-            name: self.name.value,
-            question: self.question,
-            expect: self.expect,
+        let noted = &mut faults;
+        let exclude = self.exclude.and_then(|list| noted.note(selectors::resolve(&list, &axes, text)));
+        let zip = self.zip.and_then(|list| noted.note(selectors::resolve(&list, &axes, text)));
+        let claim = self.claim.and_then(|claim| {
+            noted.note(claim.map(|claim| resolve_claim::resolve(&claim, &axes, &probes, text)).transpose())
+        });
+        let (Some(name), Some(exclude), Some(zip), Some(claim), Some(baseline), Some(primary)) =
+            (self.name, exclude, zip, claim, baseline, primary)
+        else {
+            return faults.refused();
+        };
+        let (Some(question), Some(expect), Some(sample), Some(limit), Some(prompting)) =
+            (self.question, self.expect, self.sample, self.limit, self.prompting)
+        else {
+            return faults.refused();
+        };
+        let (Some(signal_from), Some(split), Some(record_plans), Some(upstream_batch_size)) =
+            (signal_from, split, self.record_plans, self.upstream_batch_size)
+        else {
+            return faults.refused();
+        };
+        faults.done(Experiment {
+            name: name.value,
+            question,
+            expect,
             claim,
             models,
             tasks,
@@ -72,18 +112,31 @@ impl WireExperiment {
             schedules,
             exclude,
             zip,
-            sample: self.sample.map(|sample| Sample { count: sample.count, seed: sample.seed }),
+            sample: sample.map(|sample| Sample { count: sample.count, seed: sample.seed }),
             split,
-            limit: self.limit,
-            record_plans: self.record_plans,
-            prompting: self.prompting,
+            limit,
+            record_plans,
+            prompting,
             baseline,
             primary,
-            seed: self.seed,
-            upstream_batch_size: self.upstream_batch_size,
+            seed,
+            upstream_batch_size,
             overrides: Vec::new(),
         })
     }
+}
+
+/// Refuses a schedule that is missing, or that is not for the strategies.
+fn check_amounts(
+    list: &Located<Vec<WireStrategy>>,
+    schedules: &[WireSchedule],
+    variants: &[Variant],
+) -> Result<(), Fault> {
+    if schedules.is_empty() && variants.iter().any(|variant| !variant.is_dense()) {
+        return Err(Fault::new(list.span, "`schedule` is missing: these strategies need sites and a ratio")
+            .hint("for example `schedule: { sites: paper, flops_reduction: [0.1, 0.2, 0.3] }`"));
+    }
+    counts::check(schedules, &list.value, variants)
 }
 
 fn check_name(name: &Located<String>) -> Result<(), Fault> {
@@ -102,19 +155,17 @@ fn protocols(names: &[Located<String>]) -> Result<Vec<&'static Protocol>, Fault>
     if names.is_empty() {
         return Ok(protocol::all()[..1].to_vec());
     }
-    names
-        .iter()
-        .map(|name| {
-            protocol::find(&name.value).ok_or_else(|| {
-                let known: Vec<_> = protocol::all().iter().map(|protocol| protocol.name).collect();
-                let hint = match nearest(&name.value, known.iter().copied()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("known protocols: {}", known.join(", ")),
-                };
-                name.fault(format!("unknown protocol `{}`", name.value)).label("unknown").hint(hint)
-            })
+    refuse_duplicates(names, "`protocols`", PartialEq::eq, Clone::clone)?;
+    gather(names.iter().map(|name| {
+        protocol::find(&name.value).ok_or_else(|| {
+            let known: Vec<_> = protocol::all().iter().map(|protocol| protocol.name).collect();
+            let hint = match nearest(&name.value, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known protocols: {}", known.join(", ")),
+            };
+            name.fault(format!("unknown protocol `{}`", name.value)).label("unknown").hint(hint)
         })
-        .collect()
+    }))
 }
 
 fn split(name: Option<&Located<String>>) -> Result<Split, Fault> {
@@ -154,37 +205,34 @@ fn positions(names: &[Located<String>], models: &[ModelFacts]) -> Result<Vec<Pos
     if names.is_empty() {
         return Ok(vec![Positions::default()]);
     }
-    names
-        .iter()
-        .map(|name| {
-            let positions = find_positions(&name.value).ok_or_else(|| {
-                let known = POSITIONS.map(|(name, _)| name);
-                let hint = match nearest(&name.value, known.into_iter()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("known positions: {}", known.join(", ")),
-                };
-                name.fault(format!("unknown positions `{}`", name.value)).label("unknown").hint(hint)
-            })?;
-            if positions != Positions::default() && models.iter().all(|model| !model.uses_positions) {
-                return Err(name
-                    .fault(format!("`{}` would change nothing: no listed model reads positions", name.value))
-                    .label("without effect")
-                    .hint("a recurrence knows the order of its tokens alone; remove `positions`, or add builtin:neox-world"));
-            }
-            Ok(positions)
-        })
-        .collect()
+    refuse_duplicates(names, "`positions`", PartialEq::eq, Clone::clone)?;
+    gather(names.iter().map(|name| {
+        let positions = find_positions(&name.value).ok_or_else(|| {
+            let known = POSITIONS.map(|(name, _)| name);
+            let hint = match nearest(&name.value, known.into_iter()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known positions: {}", known.join(", ")),
+            };
+            name.fault(format!("unknown positions `{}`", name.value)).label("unknown").hint(hint)
+        })?;
+        if positions != Positions::default() && models.iter().all(|model| !model.uses_positions) {
+            return Err(name
+                .fault(format!("`{}` would change nothing: no listed model reads positions", name.value))
+                .label("without effect")
+                .hint(
+                    "a recurrence knows the order of its tokens alone; remove `positions`, or add builtin:neox-world",
+                ));
+        }
+        Ok(positions)
+    }))
 }
 
 /// The baseline must be run to be compared with.
-fn baseline(wire: &WireExperiment) -> Result<String, Fault> {
-    let listed: Vec<_> = wire.strategies.value.iter().map(|strategy| strategy.name.value.as_str()).collect();
-    let (name, span) = match &wire.baseline {
-        Some(baseline) => (baseline.value.as_str(), baseline.span),
-        None => ("dense", wire.strategies.span),
-    };
+fn baseline(list: &Located<Vec<WireStrategy>>, named: Option<&Located<String>>) -> Result<String, Fault> {
+    let listed: Vec<_> = list.value.iter().map(|strategy| strategy.name.value.as_str()).collect();
+    let (name, span) = named.map_or(("dense", list.span), |named| (named.value.as_str(), named.span));
     // Nothing is compared where there are probes alone.
-    if listed.contains(&name) || (listed.is_empty() && wire.baseline.is_none()) {
+    if listed.contains(&name) || (listed.is_empty() && named.is_none()) {
         return Ok(name.to_owned());
     }
     let fault = Fault::new(span, format!("the baseline `{name}` is not among the strategies"));
@@ -194,37 +242,48 @@ fn baseline(wire: &WireExperiment) -> Result<String, Fault> {
     Err(fault.label("nothing to compare with").hint(format!("add `- {name}` to strategies, or name another baseline")))
 }
 
-fn models(models: &[WireModel], catalog: &dyn Catalog) -> Result<Vec<ModelFacts>, Fault> {
+/// The models that the file names. In a file that is `faulty` already, those of the hub are not looked up: that may download them, and
+/// the list is incomplete, which is none.
+fn models(models: &[WireModel], catalog: &dyn Catalog, faulty: bool) -> Result<Option<Vec<ModelFacts>>, Fault> {
+    let references: Vec<_> = models.iter().map(|model| model.reference.clone()).collect();
+    refuse_duplicates(&references, "`models`", PartialEq::eq, Clone::clone)?;
+    let looked_up = |model: &WireModel| {
+        check_scheme(&model.reference)?;
+        let skipped = faulty && model.reference.value.starts_with("hub:");
+        (!skipped).then(|| look_up(model, catalog)).transpose()
+    };
+    Ok(gather(models.iter().map(looked_up))?.into_iter().collect())
+}
+
+fn check_scheme(reference: &Located<String>) -> Result<(), Fault> {
     let schemes = ["builtin", "hub", "random"];
-    models
-        .iter()
-        .map(|WireModel { reference, tokenizer }| {
-            if let Some((scheme, rest)) = reference.value.split_once(':') {
-                if !schemes.contains(&scheme) && !rest.starts_with(['\\', '/']) {
-                    let hint = nearest(scheme, schemes.into_iter()).map_or_else(
-                        || "write builtin:<name>, hub:<owner>/<name>, random:<name>, or a folder".to_owned(),
-                        |near| format!("did you mean `{near}:{rest}`?"),
-                    );
-                    return Err(reference.fault(format!("unknown kind of model reference `{scheme}:`")).hint(hint));
-                }
-                if scheme == "hub" && !names_repository(rest) {
-                    return Err(reference.fault("a hub model has an owner, a name and perhaps a revision").hint(
-                        "write hub:<owner>/<name>, or hub:<owner>/<name>@<commit>, whose weights cannot change",
-                    ));
-                }
-            }
-            let named = tokenizer.as_ref();
-            catalog
-                .choose_tokenizer(&reference.value, named.map(|named| named.value.as_str()))
-                .map_err(|error| unlisted(named.unwrap_or(reference), error))?;
-            let facts = catalog.model(&reference.value).map_err(|error| {
-                // A tokenizer that does not fit is at fault, and not the model.
-                let named = named.filter(|_| error.label == UNUSABLE_TOKENIZER);
-                unlisted(named.unwrap_or(reference), error)
-            })?;
-            Ok(ModelFacts { tokenizer: named.map(|named| named.value.clone()), ..facts })
-        })
-        .collect()
+    let Some((scheme, rest)) = reference.value.split_once(':') else { return Ok(()) };
+    if !schemes.contains(&scheme) && !rest.starts_with(['\\', '/']) {
+        let hint = nearest(scheme, schemes.into_iter()).map_or_else(
+            || "write builtin:<name>, hub:<owner>/<name>, random:<name>, or a folder".to_owned(),
+            |near| format!("did you mean `{near}:{rest}`?"),
+        );
+        return Err(reference.fault(format!("unknown kind of model reference `{scheme}:`")).hint(hint));
+    }
+    if scheme == "hub" && !names_repository(rest) {
+        return Err(reference
+            .fault("a hub model has an owner, a name and perhaps a revision")
+            .hint("write hub:<owner>/<name>, or hub:<owner>/<name>@<commit>, whose weights cannot change"));
+    }
+    Ok(())
+}
+
+fn look_up(WireModel { reference, tokenizer }: &WireModel, catalog: &dyn Catalog) -> Result<ModelFacts, Fault> {
+    let named = tokenizer.as_ref();
+    catalog
+        .choose_tokenizer(&reference.value, named.map(|named| named.value.as_str()))
+        .map_err(|error| unlisted(named.unwrap_or(reference), error))?;
+    let facts = catalog.model(&reference.value).map_err(|error| {
+        // A tokenizer that does not fit is at fault, and not the model.
+        let named = named.filter(|_| error.label == UNUSABLE_TOKENIZER);
+        unlisted(named.unwrap_or(reference), error)
+    })?;
+    Ok(ModelFacts { tokenizer: named.map(|named| named.value.clone()), ..facts })
 }
 
 fn names_repository(rest: &str) -> bool {

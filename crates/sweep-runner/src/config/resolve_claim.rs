@@ -1,7 +1,7 @@
 //! A claim as written to a claim, or a refusal.
 
 use super::claim::{Claim, Comparison, Entry};
-use super::error::Fault;
+use super::error::{Fault, gather};
 use super::experiment::{ProbeVariant, Variant};
 use super::selector::{Condition, Selector};
 use super::selectors::{self, Axes};
@@ -39,7 +39,7 @@ pub(super) fn resolve(
         expect: written.expect.clone(),
         seen: written.seen.clone(),
         share: written.share,
-        decide: decide.collect::<Result<_, Fault>>()?,
+        decide: gather(decide)?,
     })
 }
 

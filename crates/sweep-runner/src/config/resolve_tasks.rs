@@ -4,23 +4,27 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use evaluation::tasks::{Cut, Prompting, TaskRef, is_file_of_items};
+use evaluation::tasks::{Cut, Prompting, TaskRef, benchmarks, is_file_of_items};
 use reduction_strategies::spelling::nearest;
 
 use super::catalog::{Catalog, PlannedTask};
-use super::error::Fault;
+use super::error::{Fault, gather};
 use super::node::{Located, refuse_duplicates};
 use super::resolve::unlisted;
 use super::wire_task::{WireCut, WirePrimary, WireTask};
 use crate::home;
 
+/// The tasks that the file names. In a file that is `faulty` already, benchmarks are not looked up: that may download them, and the list
+/// is incomplete, which is none.
 pub(super) fn resolve(
     entries: &[WireTask],
     prompting: Prompting,
     catalog: &dyn Catalog,
-) -> Result<Vec<PlannedTask>, Fault> {
+    faulty: bool,
+) -> Result<Option<Vec<PlannedTask>>, Fault> {
     let mut tasks: Vec<PlannedTask> = Vec::new();
-    for entry in entries {
+    let may_download = |entry: &WireTask| benchmarks().iter().any(|benchmark| benchmark.name == entry.source.value);
+    let resolve_entry = |entry: &WireTask| {
         for source in sources(&entry.source)? {
             for cut in cuts(entry.cut.as_ref())? {
                 let reference = TaskRef { source: source.clone(), cut };
@@ -31,8 +35,11 @@ pub(super) fn resolve(
                 tasks.push(task);
             }
         }
-    }
-    Ok(tasks)
+        Ok(())
+    };
+    let skips = |entry: &&WireTask| faulty && may_download(entry);
+    gather(entries.iter().filter(|entry| !skips(entry)).map(resolve_entry))?;
+    Ok((!entries.iter().any(|entry| skips(&entry))).then_some(tasks))
 }
 
 fn twice(entry: &Located<String>, task: &PlannedTask, other: &PlannedTask) -> Fault {

@@ -4,18 +4,21 @@ use hint::Hint;
 use reduction_strategies::schedule::{ScheduleError, Sites, solve_keep_ratio};
 
 use super::catalog::ModelFacts;
-use super::error::{Fault, Span};
+use super::error::{Fault, Faults, Span, gather};
 use super::experiment::{Amount, Schedule, SchedulePoint, SiteAxis};
 use super::node::{Located, refuse_duplicates};
 use super::wire::{WireAmounts, WireSchedule, WireSites};
 
 pub(super) fn resolve(blocks: &[WireSchedule], models: &[ModelFacts]) -> Result<Vec<Schedule>, Fault> {
-    blocks.iter().map(|block| resolve_block(block, models)).collect()
+    gather(blocks.iter().map(|block| resolve_block(block, models)))
 }
 
 fn resolve_block(block: &WireSchedule, models: &[ModelFacts]) -> Result<Schedule, Fault> {
-    let amounts = amounts(block)?;
-    let sites = site_axis(&block.sites)?;
+    let mut faults = Faults::default();
+    let (amounts, sites) = (faults.note(amounts(block)), faults.note(site_axis(&block.sites)));
+    let (amounts, sites) =
+        faults.done(amounts.zip(sites))?.unwrap_or_else(|| unreachable!("nothing is wrong with both"));
+    // What one model cannot reach is said once, and not for each.
     let points = models.iter().map(|model| points(block, &sites, &amounts, model)).collect::<Result<_, _>>()?;
     Ok(Schedule { sites, amounts: amounts.into_iter().map(|amount| amount.value).collect(), points })
 }
@@ -114,28 +117,28 @@ fn amounts(block: &WireSchedule) -> Result<Vec<Located<Amount>>, Fault> {
             let amount = |value: &Located<f64>| {
                 check_reduction(value).map(|()| located(value.span, Amount::Calibrated(value.value)))
             };
-            values.iter().map(amount).collect()
+            gather(values.iter().map(amount))
         }
         WireAmounts::FlopsReduction(values) => {
             refuse_duplicates(values, "`flops_reduction`", PartialEq::eq, ToString::to_string)?;
-            values
-                .iter()
-                .map(|value| check_reduction(value).map(|()| located(value.span, Amount::FlopsReduction(value.value))))
-                .collect()
+            let amount = |value: &Located<f64>| {
+                check_reduction(value).map(|()| located(value.span, Amount::FlopsReduction(value.value)))
+            };
+            gather(values.iter().map(amount))
         }
         WireAmounts::AchievedReduction(values) => {
             refuse_duplicates(values, "`achieved`", PartialEq::eq, ToString::to_string)?;
             let amount = |value: &Located<f64>| {
                 check_reduction(value).map(|()| located(value.span, Amount::AchievedReduction(value.value)))
             };
-            values.iter().map(amount).collect()
+            gather(values.iter().map(amount))
         }
         WireAmounts::KeepRatio(values) => {
             refuse_duplicates(values, "`keep_ratio`", PartialEq::eq, ToString::to_string)?;
-            values
-                .iter()
-                .map(|value| check_keep_ratio(value).map(|()| located(value.span, Amount::KeepRatio(value.value))))
-                .collect()
+            let amount = |value: &Located<f64>| {
+                check_keep_ratio(value).map(|()| located(value.span, Amount::KeepRatio(value.value)))
+            };
+            gather(values.iter().map(amount))
         }
     }
 }

@@ -4,7 +4,7 @@ use evaluation::{POSITIONS, Positions, Protocol, protocol};
 use reduction_strategies::spelling::nearest;
 
 use super::catalog::{ModelFacts, PlannedTask};
-use super::error::Fault;
+use super::error::{Fault, gather};
 use super::experiment::{Amount, Schedule, SiteAxis, Variant};
 use super::node::{Located, Node, Value, unknown_key};
 use super::selector::{Condition, Selector};
@@ -31,15 +31,11 @@ const KEYS: [&str; 9] =
     ["model", "task", "protocol", "strategy", "positions", "flops_reduction", "keep_ratio", "seed", "sites"];
 
 pub(super) fn resolve(selectors: &[WireSelector], axes: &Axes<'_>, text: &str) -> Result<Vec<Selector>, Fault> {
-    selectors
-        .iter()
-        .map(|wire| {
-            let conditions =
-                wire.conditions.iter().map(|(key, value)| axes.condition(key, value)).collect::<Result<_, _>>()?;
-            let line = text[..wire.span.start.min(text.len())].matches('\n').count() + 1;
-            Ok(Selector { conditions, line, reason: wire.reason.clone() })
-        })
-        .collect()
+    gather(selectors.iter().map(|wire| {
+        let conditions = gather(wire.conditions.iter().map(|(key, value)| axes.condition(key, value)))?;
+        let line = text[..wire.span.start.min(text.len())].matches('\n').count() + 1;
+        Ok(Selector { conditions, line, reason: wire.reason.clone() })
+    }))
 }
 
 impl Axes<'_> {

@@ -7,7 +7,7 @@ use reduction_strategies::options::{OptionInfo, OptionValue};
 use reduction_strategies::registry::{self, Registration, Strategy};
 use reduction_strategies::spelling::nearest;
 
-use super::error::Fault;
+use super::error::{Fault, Faults, gather};
 use super::experiment::Variant;
 use super::node::{Located, refuse_duplicates, unknown_key};
 use super::wire::{WireOption, WireSeeds, WireStrategy};
@@ -16,29 +16,35 @@ use super::wire::{WireOption, WireSeeds, WireStrategy};
 const MAX_VARIANTS: usize = 10_000;
 
 pub(super) fn resolve(entries: &[WireStrategy]) -> Result<Vec<Variant>, Fault> {
-    let mut variants = Vec::new();
-    for (index, entry) in entries.iter().enumerate() {
-        let registration = registry::find(&entry.name.value)
-            .map_err(|error| entry.name.fault(error.to_string()).label("unknown").maybe_hint(error.hint()))?;
-        if entries[..index].iter().any(|earlier| same_entry(earlier, entry)) {
-            return Err(entry
-                .name
-                .fault(format!("`strategies` lists `{}` twice with the same options", entry.name.value))
-                .label("again here")
-                .hint("remove one of them"));
-        }
-        let seeds = entry.seeds.as_ref().map_or(Ok(Vec::new()), |seeds| check_seeds(registration, seeds))?;
-        for option in &entry.options {
-            let Registration { name, options, seeded, .. } = *registration;
-            check_option(&Declared { name, what: "strategy", options, seeded }, option)?;
-        }
-        for options in product(entry)? {
-            let strategy = Strategy::new(registration.name, &options)
-                .map_err(|error| entry.name.fault(error.to_string()).maybe_hint(error.hint()))?;
-            variants.push(Variant { strategy, seeds: seeds.clone() });
-        }
+    let entry = |(index, entry): (usize, &WireStrategy)| resolve_entry(entry, &entries[..index]);
+    Ok(gather(entries.iter().enumerate().map(entry))?.into_iter().flatten().collect())
+}
+
+fn resolve_entry(entry: &WireStrategy, earlier: &[WireStrategy]) -> Result<Vec<Variant>, Fault> {
+    let registration = registry::find(&entry.name.value)
+        .map_err(|error| entry.name.fault(error.to_string()).label("unknown").maybe_hint(error.hint()))?;
+    if earlier.iter().any(|earlier| same_entry(earlier, entry)) {
+        return Err(entry
+            .name
+            .fault(format!("`strategies` lists `{}` twice with the same options", entry.name.value))
+            .label("again here")
+            .hint("remove one of them"));
     }
-    Ok(variants)
+    let mut faults = Faults::default();
+    let seeds = entry.seeds.as_ref().map_or(Ok(Vec::new()), |seeds| check_seeds(registration, seeds));
+    let seeds = faults.note(seeds).unwrap_or_default();
+    let Registration { name, options, seeded, .. } = *registration;
+    let declared = Declared { name, what: "strategy", options, seeded };
+    for option in &entry.options {
+        faults.note(check_option(&declared, option));
+    }
+    faults.done(())?;
+    let variant = |options: BTreeMap<String, OptionValue>| {
+        let strategy = Strategy::new(registration.name, &options)
+            .map_err(|error| entry.name.fault(error.to_string()).maybe_hint(error.hint()))?;
+        Ok(Variant { strategy, seeds: seeds.clone() })
+    };
+    product(entry)?.into_iter().map(variant).collect()
 }
 
 fn same_entry(left: &WireStrategy, right: &WireStrategy) -> bool {
@@ -86,9 +92,7 @@ pub(super) fn check_option(declared: &Declared<'_>, option: &WireOption) -> Resu
             fault
         });
     };
-    for value in &option.values {
-        check_value(info, value)?;
-    }
+    gather(option.values.iter().map(|value| check_value(info, value)))?;
     refuse_duplicates(&option.values, &format!("`{}`", info.name), same_value, ToString::to_string)
 }
 

@@ -272,6 +272,33 @@ fn refusals_of_duplicates_and_selections() {
 }
 
 #[test]
+fn refusals_of_several_things() {
+    let levels = "name: My Test\nmodels: [builtin:mamba2-wrold, 7]\ntasks: [world_lambda, world_pica]\nprotcols: [context]\n\
+                  strategies:\n  - dens\n  - top_k: { importance: [clp, l1, l3], sourc: residual }\n  - utrc: { q: 2 }\n\
+                  schedule: { sites: [3, 2], flops_reduction: [20, 0.1, 30] }\nlimit: 0\nexclude: [{ strategy: topk }]\n";
+    let axes = "split: heldout\nprotocols: [contxt, uptream]\nexclude: [{ strategy: topk, task: world }, { protocol: aligned }]\nseeed: 1";
+    snapshot!(refusals(&[
+        ("at every level", levels.to_owned()),
+        edit("selectors and words", axes),
+        edit("a misspelt key is not missing too", "tasks:\ntaks: [world_lambada]\nlimit: -1"),
+    ]));
+}
+
+#[test]
+fn refusals_of_common_slips() {
+    snapshot!(refusals(&[
+        edit("an entry indented more", "strategies:\n  - dense\n    - top_k\n  - utrc"),
+        edit("an entry indented less", "strategies:\n   - dense\n  - top_k"),
+        edit("a key indented as its list", "schedule:\n  - sites: paper\n  keep_ratio: 0.9"),
+        edit("options as deep as their strategy", "strategies:\n  - dense\n  - top_k:\n    importance: clip"),
+        edit("sites all", "schedule: { sites: all, keep_ratio: 0.9 }"),
+        edit("one protocol", "protocols: context"),
+        edit("one seed", "strategies: [dense, { random: { seeds: 3 } }]"),
+        edit("one layer", "schedule: { sites: 5, keep_ratio: 0.9 }"),
+    ]));
+}
+
+#[test]
 fn places_are_exact() {
     let error = load_str("x", &edited("schedule: { sites: paper, flops_reduction: [0.1, 20] }"), &CATALOG).unwrap_err();
     assert_eq!((error.line(), error.column()), (Some(5), Some(50)));

@@ -7,39 +7,39 @@ use reduction_strategies::schedule::AfterKind;
 use reduction_strategies::spelling::nearest;
 use ssm_model::LayerKind;
 
-use super::error::{Fault, Span};
+use super::error::{Fault, Faults, Span, gather};
 use super::node::{Fields, Located, Node, Value, unknown_key};
 use super::record_plans::RecordPlans;
 use super::wire_claim::WireClaim;
 use super::wire_selector::WireSelector;
 use super::wire_task::{WirePrimary, WireTask};
 
-/// The whole file.
+/// The whole file. A key is none where it could not be read, and that is noted among the faults.
 pub(super) struct WireExperiment {
-    pub(super) name: Located<String>,
-    pub(super) question: Option<String>,
-    pub(super) expect: Option<String>,
-    pub(super) claim: Option<WireClaim>,
-    pub(super) models: Vec<WireModel>,
-    pub(super) tasks: Vec<WireTask>,
-    pub(super) protocols: Vec<Located<String>>,
+    pub(super) name: Option<Located<String>>,
+    pub(super) question: Option<Option<String>>,
+    pub(super) expect: Option<Option<String>>,
+    pub(super) claim: Option<Option<WireClaim>>,
+    pub(super) models: Option<Vec<WireModel>>,
+    pub(super) tasks: Option<Vec<WireTask>>,
+    pub(super) protocols: Option<Vec<Located<String>>>,
     /// Empty where the experiment has probes alone.
-    pub(super) strategies: Located<Vec<WireStrategy>>,
-    pub(super) probes: Vec<WireStrategy>,
-    pub(super) positions: Vec<Located<String>>,
-    pub(super) signal_from: Option<Located<String>>,
-    pub(super) schedules: Vec<WireSchedule>,
-    pub(super) exclude: Vec<WireSelector>,
-    pub(super) zip: Vec<WireSelector>,
-    pub(super) sample: Option<WireSample>,
-    pub(super) split: Option<Located<String>>,
-    pub(super) limit: Option<usize>,
-    pub(super) record_plans: RecordPlans,
-    pub(super) prompting: Prompting,
-    pub(super) baseline: Option<Located<String>>,
-    pub(super) primary: Option<WirePrimary>,
-    pub(super) seed: u64,
-    pub(super) upstream_batch_size: usize,
+    pub(super) strategies: Option<Located<Vec<WireStrategy>>>,
+    pub(super) probes: Option<Vec<WireStrategy>>,
+    pub(super) positions: Option<Vec<Located<String>>>,
+    pub(super) signal_from: Option<Option<Located<String>>>,
+    pub(super) schedules: Option<Vec<WireSchedule>>,
+    pub(super) exclude: Option<Vec<WireSelector>>,
+    pub(super) zip: Option<Vec<WireSelector>>,
+    pub(super) sample: Option<Option<WireSample>>,
+    pub(super) split: Option<Option<Located<String>>>,
+    pub(super) limit: Option<Option<usize>>,
+    pub(super) record_plans: Option<RecordPlans>,
+    pub(super) prompting: Option<Prompting>,
+    pub(super) baseline: Option<Option<Located<String>>>,
+    pub(super) primary: Option<Option<WirePrimary>>,
+    pub(super) seed: Option<u64>,
+    pub(super) upstream_batch_size: Option<usize>,
 }
 
 /// One entry of `models`.
@@ -132,75 +132,116 @@ pub(super) const KEYS: &[&str] = &[
 ];
 
 impl WireExperiment {
-    pub(super) fn read(node: &Node) -> Result<Self, Fault> {
+    /// Reads every key; what is wrong is noted.
+    ///
+    /// # Errors
+    /// Nothing can be read: the file is empty, or no map.
+    pub(super) fn read(node: &Node, faults: &mut Faults) -> Result<Self, Fault> {
         if matches!(node.value, Value::Null) {
             return Err(node.fault("the file is empty").hint("start from experiments/smoke.yaml"));
         }
-        let fields = node.fields("the experiment", KEYS)?;
-        let entries = |node: &Node, key: &str, what: &str| {
-            node.list(key)?.iter().map(|entry| WireStrategy::read(entry, what)).collect::<Result<Vec<_>, _>>()
-        };
-        let probes = fields.get("probes").map_or(Ok(Vec::new()), |node| entries(node, "`probes`", "probe"))?;
+        let entries = node.entries("the experiment")?;
+        let unknown: Vec<&Located<String>> =
+            entries.iter().map(|(key, _)| key).filter(|key| !KEYS.contains(&key.value.as_str())).collect();
+        for key in &unknown {
+            faults.add(unknown_key(key, "the experiment", KEYS));
+        }
+        let fields = Fields { span: node.span, entries };
+        let mut reader = Reader { fields: &fields, unknown: &unknown, faults };
+        let probes = reader.or("probes", Vec::new, |node| strategies(node, "`probes`", "probe"));
         let strategies = match fields.get("strategies") {
-            Some(node) => Located {
-                value: entries(node, "`strategies`", "strategy")?,
-                span: fields.key("strategies").unwrap_or(node.span),
-            },
-            None if !probes.is_empty() => Located { value: Vec::new(), span: fields.span },
-            None => {
-                let hint = "list the strategies to compare, for example `strategies: [dense, top_k]`";
-                return Err(fields.need("strategies", hint).err().unwrap_or_else(|| unreachable!("it is not there")));
+            Some(node) => {
+                let span = fields.key("strategies").unwrap_or(node.span);
+                let read = strategies(node, "`strategies`", "strategy").map(|value| Located { value, span });
+                reader.faults.note(read)
             }
+            None if fields.get("probes").is_some() => Some(Located { value: Vec::new(), span: fields.span }),
+            None => reader.need(
+                "strategies",
+                "list the strategies to compare, for example `strategies: [dense, top_k]`",
+                |_| unreachable!("it is not there"),
+            ),
         };
         Ok(Self {
-            name: fields.need("name", "give the experiment a name; results go to results/<name>/")?.text("`name`")?,
-            question: optional_text(&fields, "question")?,
-            expect: optional_text(&fields, "expect")?,
-            claim: fields.get("claim").map(WireClaim::read).transpose()?,
-            models: fields
-                .need("models", "for example `models: [builtin:mamba2-world]`")?
-                .list("`models`")?
-                .iter()
-                .map(WireModel::read)
-                .collect::<Result<_, _>>()?,
-            tasks: fields
-                .need("tasks", "for example `tasks: [world_lambada]`")?
-                .list("`tasks`")?
-                .iter()
-                .map(WireTask::read)
-                .collect::<Result<_, _>>()?,
-            protocols: fields.get("protocols").map_or(Ok(Vec::new()), |node| texts(node, "`protocols`"))?,
+            name: reader
+                .need("name", "give the experiment a name; results go to results/<name>/", |node| node.text("`name`")),
+            question: reader.optional("question", |node| trimmed(node, "`question`")),
+            expect: reader.optional("expect", |node| trimmed(node, "`expect`")),
+            claim: reader.optional("claim", WireClaim::read),
+            models: reader.need("models", "for example `models: [builtin:mamba2-world]`", |node| {
+                gather(node.list("`models`")?.iter().map(WireModel::read))
+            }),
+            tasks: reader.need("tasks", "for example `tasks: [world_lambada]`", |node| {
+                gather(node.list("`tasks`")?.iter().map(WireTask::read))
+            }),
+            protocols: reader.or("protocols", Vec::new, |node| texts(node, "`protocols`")),
             strategies,
             probes,
-            positions: match fields.get("positions") {
-                Some(node) => {
-                    let nodes = node.one_or_more("`positions`")?;
-                    nodes.iter().map(|item| item.text("an entry of `positions`")).collect::<Result<_, _>>()?
-                }
-                None => Vec::new(),
-            },
-            signal_from: fields.get("signal_from").map(|node| node.text("`signal_from`")).transpose()?,
-            schedules: match fields.get("schedule") {
-                Some(node) => {
-                    node.one_or_more("`schedule`")?.iter().map(WireSchedule::read).collect::<Result<_, _>>()?
-                }
-                None => Vec::new(),
-            },
-            exclude: selectors(&fields, "exclude")?,
-            zip: selectors(&fields, "zip")?,
-            sample: fields.get("sample").map(WireSample::read).transpose()?,
-            split: fields.get("split").map(|node| node.text("`split`")).transpose()?,
-            limit: fields.get("limit").map(|node| at_least_one(node, "`limit`")).transpose()?,
-            record_plans: fields.get("record_plans").map_or(Ok(RecordPlans::default()), RecordPlans::read)?,
-            prompting: prompting(&fields)?,
-            baseline: fields.get("baseline").map(|node| node.text("`baseline`")).transpose()?,
-            primary: fields.get("primary").map(WirePrimary::read).transpose()?,
-            seed: fields.get("seed").map_or(Ok(0), |node| node.whole("`seed`", 0).map(|seed| seed.value))?,
-            upstream_batch_size: fields
-                .get("upstream_batch_size")
-                .map_or(Ok(UPSTREAM_BATCH_SIZE), |node| at_least_one(node, "`upstream_batch_size`"))?,
+            positions: reader.or("positions", Vec::new, |node| {
+                let nodes = node.one_or_more("`positions`")?;
+                gather(nodes.iter().map(|item| item.text("an entry of `positions`")))
+            }),
+            signal_from: reader.optional("signal_from", |node| node.text("`signal_from`")),
+            schedules: reader.or("schedule", Vec::new, |node| {
+                gather(node.one_or_more("`schedule`")?.iter().map(WireSchedule::read))
+            }),
+            exclude: reader.or("exclude", Vec::new, |node| selectors(node, "exclude")),
+            zip: reader.or("zip", Vec::new, |node| selectors(node, "zip")),
+            sample: reader.optional("sample", WireSample::read),
+            split: reader.optional("split", |node| node.text("`split`")),
+            limit: reader.optional("limit", |node| at_least_one(node, "`limit`")),
+            record_plans: reader.or("record_plans", RecordPlans::default, RecordPlans::read),
+            prompting: reader.faults.note(prompting(&fields)),
+            baseline: reader.optional("baseline", |node| node.text("`baseline`")),
+            primary: reader.optional("primary", WirePrimary::read),
+            seed: reader.or("seed", || 0, |node| node.whole("`seed`", 0).map(|seed| seed.value)),
+            upstream_batch_size: reader.or(
+                "upstream_batch_size",
+                || UPSTREAM_BATCH_SIZE,
+                |node| at_least_one(node, "`upstream_batch_size`"),
+            ),
         })
     }
+}
+
+/// Reads keys of the file one by one and notes what is wrong.
+struct Reader<'r, 'n> {
+    fields: &'r Fields<'n>,
+    unknown: &'r [&'n Located<String>],
+    faults: &'r mut Faults,
+}
+
+impl Reader<'_, '_> {
+    fn need<T>(&mut self, key: &str, hint: &str, read: impl FnOnce(&Node) -> Result<T, Fault>) -> Option<T> {
+        // A misspelt key has its own fault, which says what it should have been.
+        let is_misspelt =
+            || self.unknown.iter().any(|unknown| nearest(&unknown.value, KEYS.iter().copied()) == Some(key));
+        if self.fields.get(key).is_none() && is_misspelt() {
+            return None;
+        }
+        let read = self.fields.need(key, hint).and_then(read);
+        self.faults.note(read)
+    }
+
+    fn or<T>(
+        &mut self,
+        key: &str,
+        default: impl FnOnce() -> T,
+        read: impl FnOnce(&Node) -> Result<T, Fault>,
+    ) -> Option<T> {
+        match self.fields.get(key) {
+            Some(node) => self.faults.note(read(node)),
+            None => Some(default()),
+        }
+    }
+
+    fn optional<T>(&mut self, key: &str, read: impl FnOnce(&Node) -> Result<T, Fault>) -> Option<Option<T>> {
+        self.or(key, || None, |node| read(node).map(Some))
+    }
+}
+
+fn strategies(node: &Node, key: &str, what: &str) -> Result<Vec<WireStrategy>, Fault> {
+    gather(node.list(key)?.iter().map(|entry| WireStrategy::read(entry, what)))
 }
 
 fn prompting(fields: &Fields<'_>) -> Result<Prompting, Fault> {
@@ -221,17 +262,16 @@ fn at_least_one(node: &Node, what: &str) -> Result<usize, Fault> {
     node.whole(what, 1).map(|whole| whole.value as usize)
 }
 
-fn optional_text(fields: &Fields<'_>, name: &str) -> Result<Option<String>, Fault> {
-    fields.get(name).map(|node| node.text(&format!("`{name}`")).map(|text| text.value.trim().to_owned())).transpose()
+fn trimmed(node: &Node, what: &str) -> Result<String, Fault> {
+    node.text(what).map(|text| text.value.trim().to_owned())
 }
 
 fn texts(node: &Node, what: &str) -> Result<Vec<Located<String>>, Fault> {
-    node.list(what)?.iter().map(|item| item.text(&format!("an entry of {what}"))).collect()
+    gather(node.list(what)?.iter().map(|item| item.text(&format!("an entry of {what}"))))
 }
 
-fn selectors(fields: &Fields<'_>, name: &str) -> Result<Vec<WireSelector>, Fault> {
-    let Some(node) = fields.get(name) else { return Ok(Vec::new()) };
-    node.list(&format!("`{name}`"))?.iter().map(|item| WireSelector::read(item, name)).collect()
+fn selectors(node: &Node, name: &str) -> Result<Vec<WireSelector>, Fault> {
+    gather(node.list(&format!("`{name}`"))?.iter().map(|item| WireSelector::read(item, name)))
 }
 
 impl WireModel {
@@ -273,24 +313,23 @@ impl WireStrategy {
         if matches!(options.value, Value::Null) {
             return Ok(strategy);
         }
+        let mut faults = Faults::default();
         for (key, values) in options.entries(&format!("the options of `{}`", name.value))? {
             let what = format!("`{}`", key.value);
             if key.value == "seeds" {
-                let values =
-                    values.list(&what)?.iter().map(|seed| seed.whole("a seed", 0)).collect::<Result<_, _>>()?;
-                strategy.seeds = Some(WireSeeds { key: key.span, values });
+                let seeds =
+                    values.list(&what).and_then(|values| gather(values.iter().map(|seed| seed.whole("a seed", 0))));
+                strategy.seeds = faults.note(seeds).map(|values| WireSeeds { key: key.span, values });
             } else if key.value == "reduce_ratio" {
-                return Err(unknown_key(key, &a, &[]));
+                faults.add(unknown_key(key, &a, &[]));
             } else {
                 let values = values
-                    .one_or_more(&what)?
-                    .iter()
-                    .map(|value| option_value(value, &what))
-                    .collect::<Result<_, _>>()?;
-                strategy.options.push(WireOption { key: key.clone(), values });
+                    .one_or_more(&what)
+                    .and_then(|values| gather(values.iter().map(|value| option_value(value, &what))));
+                strategy.options.extend(faults.note(values).map(|values| WireOption { key: key.clone(), values }));
             }
         }
-        Ok(strategy)
+        faults.done(strategy)
     }
 }
 
@@ -310,9 +349,7 @@ impl WireSchedule {
     fn read(node: &Node) -> Result<Self, Fault> {
         let fields = node.fields("`schedule`", &["sites", "flops_reduction", "keep_ratio", "calibrate"])?;
         let sites = fields.need("sites", "for example `sites: paper` or `sites: [3, 5, 7]`")?;
-        let numbers = |node: &Node, what: &str| {
-            node.one_or_more(what)?.iter().map(|value| value.number(what)).collect::<Result<Vec<_>, _>>()
-        };
+        let numbers = |node: &Node, what: &str| gather(node.one_or_more(what)?.iter().map(|value| value.number(what)));
         let (reduction, ratio) = (fields.get("flops_reduction"), fields.get("keep_ratio"));
         if let (Some(_), Some(other)) = (fields.get("calibrate"), reduction.or(ratio)) {
             let span = fields.key("calibrate").unwrap_or(other.span);
@@ -389,11 +426,12 @@ pub(super) fn after(node: &Node) -> Result<AfterKind, Fault> {
 
 impl WireSites {
     fn read(node: &Node) -> Result<Self, Fault> {
-        let layers = |node: &Node, what: &str| {
-            node.list(what)?.iter().map(|layer| layer.index("a layer")).collect::<Result<Vec<_>, _>>()
-        };
+        let layers = |node: &Node, what: &str| gather(node.list(what)?.iter().map(|layer| layer.index("a layer")));
         match &node.value {
             Value::Text(text) if text == "paper" => Ok(Self::Paper),
+            Value::Text(text) if text == "all" => Err(node.wrong("`sites`", SITE_FORMS).hint(
+                "write `{ single: all }` for one site after each layer in turn, or `{ start: 0, every: 1, count: N }` for sites after all of N layers",
+            )),
             Value::List(_) => layers(node, "`sites`").map(Self::Explicit),
             Value::Map(entries) if entries.iter().any(|(key, _)| key.value == "single") => {
                 let fields = node.fields("`sites`", &["single"])?;
@@ -416,6 +454,7 @@ impl WireSites {
                     count: at_least_one(fields.need("count", hint)?, "`count`")?,
                 })
             }
+            Value::Integer(layer) => Err(node.wrong("`sites`", SITE_FORMS).hint(format!("write [{layer}]"))),
             _ => Err(node.wrong("`sites`", SITE_FORMS)),
         }
     }

@@ -3,7 +3,7 @@
 use records::claim::{QUANTITIES, Quantity, SHARES, Share};
 use reduction_strategies::spelling::nearest;
 
-use super::error::Fault;
+use super::error::{Fault, gather};
 use super::node::{Located, Node};
 use super::wire_rows::{MARGIN, WireRows, margin};
 use super::wire_selector::WireSelector;
@@ -46,7 +46,7 @@ impl WireClaim {
                 Some(node) => word(node, "`share`", &SHARES)?,
                 None => Share::All,
             },
-            decide: decide.list("`decide`")?.iter().map(WireEntry::read).collect::<Result<_, _>>()?,
+            decide: gather(decide.list("`decide`")?.iter().map(WireEntry::read))?,
         })
     }
 }

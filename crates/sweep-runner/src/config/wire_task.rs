@@ -1,6 +1,6 @@
 //! Entries of `tasks` as written: a name, a file or a folder, and the stretch of running texts that is asked.
 
-use super::error::Fault;
+use super::error::{Fault, gather};
 use super::node::{Located, Node, Value};
 
 /// An entry of `tasks`.
@@ -31,7 +31,7 @@ impl WirePrimary {
     pub(super) fn read(node: &Node) -> Result<Self, Fault> {
         let Value::Map(entries) = &node.value else { return node.text("`primary`").map(Self::Every) };
         let metric = |(task, node): &(Located<String>, Node)| Ok((task.clone(), node.text("a metric of `primary`")?));
-        entries.iter().map(metric).collect::<Result<_, _>>().map(Self::ByTask)
+        gather(entries.iter().map(metric)).map(Self::ByTask)
     }
 }
 
@@ -55,11 +55,7 @@ impl WireTask {
                 None => Err(node.fault(format!("{what} {} is longer than any text", whole.value)).label("too large")),
             }
         };
-        let contexts = contexts
-            .one_or_more("`context`")?
-            .iter()
-            .map(|node| tokens(node, "`context`"))
-            .collect::<Result<_, _>>()?;
+        let contexts = gather(contexts.one_or_more("`context`")?.iter().map(|node| tokens(node, "`context`")))?;
         let start = fields.get("start").map(|node| tokens(node, "`start`")).transpose()?;
         let continuation = fields.get("continuation").map(|node| tokens(node, "`continuation`")).transpose()?;
         let continuation = continuation.map(|tokens| tokens.value);

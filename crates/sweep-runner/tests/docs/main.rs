@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use evaluation::tasks::{benchmarks, builtin_tasks};
+use hint::Hint;
 use reduction_strategies::registry;
 use ssm_model::catalog;
 use sweep_runner::library::Library;
@@ -289,7 +290,7 @@ fn every_experiment_is_in_the_list() {
 #[test]
 fn every_key_of_an_experiment_is_on_its_page() {
     let error = config::load_str("x.yaml", "qqqqqqqqqqqq: 1\n", &Library::new()).unwrap_err();
-    let said = config::render_plain(&error);
+    let said = error.hint().unwrap();
     let known = said.split("known keys: ").nth(1).unwrap_or_else(|| panic!("{said}"));
     let known: BTreeSet<String> = known.split(',').map(|key| key.split_whitespace().collect()).collect();
     let page = Page::read("docs/experiment-format.md");
