@@ -32,6 +32,7 @@ pub mod config;
 mod home;
 pub mod library;
 pub mod plan;
+pub mod rates;
 pub mod record;
 pub mod run;
 mod say;

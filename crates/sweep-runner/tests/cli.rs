@@ -423,3 +423,31 @@ fn a_run_stops_at_as_many_failures_as_are_allowed() {
         assert!(summary.is_ok_and(|summary| summary.failed == 1 && summary.left_failed == 1));
     }
 }
+
+#[test]
+fn a_plan_says_which_rates_were_measured_on_this_machine() {
+    let desk = Desk::new(&TINY.replace("limit: 2", "limit: 40"));
+    let planned = |arguments: &[&str]| {
+        let output = desk.sweep(arguments);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let before = planned(&["plan", "tiny.yaml"]);
+    assert!(before.contains("(assumed rates and mean lengths, not measured)"), "{before}");
+    assert!(
+        before.contains("at an assumed rate: none was measured here; --measure does, and so does a run"),
+        "{before}"
+    );
+    for (command, cells) in [(&["plan", "tiny.yaml", "--measure"][..], 2), (&["run", "tiny.yaml", "--out", "out"], 4)] {
+        planned(command);
+        let after = planned(&["plan", "tiny.yaml"]);
+        assert!(after.contains("(mean lengths, rates measured on this machine)"), "{after}");
+        assert!(after.contains(&format!("FLOPs/s, measured over {cells} cells)")), "{after}");
+        // The plan of a results folder is the same on every machine.
+        let ids = |plan: &str| plan.lines().filter(|line| line.contains("random (")).count();
+        assert_eq!(ids(&before), ids(&after));
+    }
+    assert!(desk.path("rates/rates.json").is_file());
+    fs::write(desk.path("rates/rates.json"), "no JSON").unwrap();
+    assert_eq!(planned(&["plan", "tiny.yaml"]), before, "what cannot be read is measured again");
+}

@@ -75,6 +75,9 @@ enum Command {
         /// Print the whole plan as JSON
         #[arg(long)]
         json: bool,
+        /// Measure the rates of models that were not measured on this machine, over a few items; loads these models
+        #[arg(long)]
+        measure: bool,
         #[command(flatten)]
         data: DataArgs,
         #[command(flatten)]
@@ -258,9 +261,9 @@ fn begin() -> Result<(), Failure> {
 
 fn run_command(command: Command, host: Option<&Host>) -> Result<u8, Failure> {
     match command {
-        Command::Plan { file, changes, rules, json, data, device } => {
+        Command::Plan { file, changes, rules, json, measure, data, device } => {
             rules.load(host)?;
-            sweep::plan(&file, changes, json, &data, &device)
+            sweep::plan(&file, changes, json, measure, &data, &device)
         }
         Command::Fetch { wanted, tokenizer, data } => fetch::run(&wanted, tokenizer.as_deref(), &data),
         Command::Run(command) => run::run(command, host),

@@ -1,5 +1,6 @@
 //! `plan`, `run`, `analyse` and `report`.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -7,15 +8,18 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use miette::miette;
+use reduction_strategies::registry::Strategy;
 use report::text::{terminal, terminal_lines};
+use ssm_kernels::Placement;
 
 use super::changes::Changes;
 use super::data::DataArgs;
 use super::device::DeviceArgs;
 use super::{DONE, FAILED, Failure, TEMPORARY, failed, fit, hinted, laws, refused, results};
-use crate::config::{self, Amendments, Experiment, Source};
+use crate::config::{self, Amendments, Experiment, Source, Variant};
 use crate::library::{Downloads, Library};
 use crate::plan::{self, ExperimentPlan, Setting};
+use crate::rates::{Rates, Took};
 use crate::run::{self, RunError, RunOptions, Stop};
 pub(super) use crate::say::say;
 
@@ -55,11 +59,17 @@ pub(super) fn plan(
     file: &Path,
     changes: Changes,
     json: bool,
+    measure: bool,
     data: &DataArgs,
     device: &DeviceArgs,
 ) -> Result<u8, Failure> {
-    let (_, setting) = device.open()?;
-    let (_, plan) = prepare(file, changes, &setting, &data.library(Downloads::Never)?)?;
+    let (placement, setting) = device.open()?;
+    let library = data.library(Downloads::Never)?;
+    let (experiment, mut plan) = prepare(file, changes, &setting, &library)?;
+    if measure {
+        measure_rates(experiment, &plan, &library, placement)?;
+    }
+    plan.estimate_with(&Rates::read());
     let mut out = io::stdout().lock();
     let written = if json {
         let text = plan::to_json(&plan).map_err(|error| failed(miette!("cannot print the plan: {error}")))?;
@@ -71,6 +81,59 @@ pub(super) fn plan(
     };
     ignore_closed_pipe(written)?;
     Ok(DONE)
+}
+
+/// Items of each task over which a rate is measured at first.
+const MEASURED_ITEMS: usize = 4;
+
+/// Shorter measurements are repeated with more items.
+const MEASURED_SECONDS: f64 = 0.5;
+
+/// Measures the models whose rates on this machine are not known: `dense` on a few items of each task, in a folder that is removed.
+fn measure_rates(
+    mut experiment: Experiment,
+    plan: &ExperimentPlan,
+    library: &Library,
+    placement: Placement,
+) -> Result<(), Failure> {
+    let rates = Rates::read();
+    experiment.models.retain(|model| rates.of(model, &plan.setting).is_none());
+    if experiment.models.is_empty() {
+        return Ok(());
+    }
+    let dense = Strategy::new("dense", &BTreeMap::new()).map_err(|error| failed(hinted(&error.to_string(), &error)))?;
+    experiment.strategies = vec![Variant { strategy: dense, seeds: Vec::new() }];
+    experiment.baseline = "dense".to_owned();
+    (experiment.claim, experiment.sample) = (None, None);
+    experiment.probes.clear();
+    experiment.schedules.clear();
+    experiment.exclude.clear();
+    experiment.zip.clear();
+    let folder = std::env::temp_dir().join(format!("sweep-rates-{}", std::process::id()));
+    let options = RunOptions { placement, quiet: true, ..RunOptions::default() };
+    let most = experiment.limit.unwrap_or(usize::MAX);
+    let mut items = MEASURED_ITEMS.min(most);
+    loop {
+        experiment.limit = Some(items);
+        let plan = plan::build(&experiment, &plan.setting, library).map_err(refused)?;
+        let measured = run::run(&experiment, &plan, library, &folder, &options);
+        // What is left of a temporary folder does no harm.
+        let _ = std::fs::remove_dir_all(&folder);
+        let took = measured.map_err(stopped)?.took;
+        let is_all = plan.cells.iter().all(|cell| cell.items < items) || items == most;
+        if is_all || took.iter().all(|took| took.seconds >= MEASURED_SECONDS) {
+            learn_rates(&plan, &took);
+            return Ok(());
+        }
+        items = (items * 8).min(most);
+    }
+}
+
+/// Keeps the rates that a run measured. Without them plans are less exact, and nothing else.
+fn learn_rates(plan: &ExperimentPlan, took: &[Took]) {
+    if let Err(error) = Rates::learn(plan, took) {
+        say(&format!("warning: the measured rates could not be kept: {error}"));
+    }
 }
 
 /// `--out`, or the experiment's own folder.
@@ -98,6 +161,7 @@ pub(super) fn run(
     options.stop = stop;
     let plan = calibrated(&experiment, plan, &library, &folder, &options)?;
     let summary = run::run(&experiment, &plan, &library, &folder, &options).map_err(stopped)?;
+    learn_rates(&plan, &summary.took);
     say(&format!("{} cells run, {} already there, {} failed", summary.ran, summary.reused, summary.failed));
     if summary.left_failed > 0 {
         say(&format!(

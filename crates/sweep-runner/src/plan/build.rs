@@ -39,6 +39,7 @@ pub fn build(experiment: &Experiment, setting: &Setting, catalog: &dyn Catalog) 
         notes: drawn.note.into_iter().collect(),
         total: Estimate::default(),
         guards: Estimate::default(),
+        rates: Vec::new(),
     };
     let mut used = vec![false; experiment.exclude.len()];
     for (trial, is_drawn) in grid.trials.into_iter().zip(drawn.keep) {

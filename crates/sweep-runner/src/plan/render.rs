@@ -56,12 +56,13 @@ pub fn write_table(plan: &ExperimentPlan, out: &mut dyn Write) -> io::Result<()>
     if !plan.split.is_all() {
         writeln!(out, "split       only the items of `{}`", plan.split)?;
     }
-    writeln!(
-        out,
-        "estimate    {} FLOPs, {} (assumed rates and mean lengths, not measured)",
-        flops(plan.total.flops),
-        time(plan.total.seconds)
-    )?;
+    let source = match plan.rates.iter().filter(|rate| rate.is_some()).count() {
+        0 => "assumed rates and mean lengths, not measured",
+        known if known == plan.models.len() => "mean lengths, rates measured on this machine",
+        _ => "mean lengths, rates measured on this machine or assumed",
+    };
+    writeln!(out, "estimate    {} FLOPs, {} ({source})", flops(plan.total.flops), time(plan.total.seconds))?;
+    write_models(plan, out)?;
     if !plan.cells.is_empty() {
         let Estimate { flops, seconds } = plan.guards;
         writeln!(out, "guards      {} FLOPs, {} before the first cell", self::flops(flops), time(seconds))?;
@@ -81,6 +82,29 @@ pub fn write_table(plan: &ExperimentPlan, out: &mut dyn Write) -> io::Result<()>
     }
     for note in &plan.notes {
         writeln!(out, "\nnote: {}", terminal(note))?;
+    }
+    Ok(())
+}
+
+/// Time and memory of each model, and where its rate comes from.
+fn write_models(plan: &ExperimentPlan, out: &mut dyn Write) -> io::Result<()> {
+    let width = plan.models.iter().map(|model| model.reference.len()).max().unwrap_or(0);
+    for ((model, rate), estimate) in plan.models.iter().zip(&plan.rates).zip(plan.by_model()) {
+        let (name, time) = (terminal(&model.reference), time(estimate.seconds));
+        match rate {
+            Some(rate) => {
+                let (per_s, memory) = (flops(rate.flops_per_s), size(rate.peak_mem_bytes as f64));
+                let cells = counted(rate.cells, "cell");
+                writeln!(
+                    out,
+                    "            {name:<width$}  {time}, {memory} at the peak ({per_s} FLOPs/s, measured over {cells})"
+                )?;
+            }
+            None => writeln!(
+                out,
+                "            {name:<width$}  {time} at an assumed rate: none was measured here; --measure does, and so does a run"
+            )?,
+        }
     }
     Ok(())
 }

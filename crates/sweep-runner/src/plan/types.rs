@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::{Estimate, ProbeCell, Request, ids};
 use crate::config::{Amount, ModelFacts, PlannedTask, RecordPlans};
+use crate::rates::{Rate, Rates};
 
 /// Where a plan will run, as far as it can change results.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -78,6 +79,9 @@ pub struct ExperimentPlan {
     pub total: Estimate,
     /// What the guards are likely to cost, which run before the first cell.
     pub guards: Estimate,
+    /// The rate of each model on this machine, where runs measured it; empty where nobody asked.
+    #[serde(skip)]
+    pub rates: Vec<Option<Rate>>,
 }
 
 /// One point of the grid.
@@ -175,6 +179,30 @@ impl std::fmt::Display for Reason {
 }
 
 impl ExperimentPlan {
+    /// Estimates times with the rates of this machine, for the models whose rates are known.
+    pub fn estimate_with(&mut self, rates: &Rates) {
+        self.rates = self.models.iter().map(|model| rates.of(model, &self.setting).cloned()).collect();
+        for cell in &mut self.cells {
+            if let Some(rate) = &self.rates[self.trials[cell.trial].model] {
+                cell.estimate.seconds = cell.estimate.flops / rate.flops_per_s;
+            }
+        }
+        let total = self.cells.iter().fold(Estimate::default(), |sum, cell| sum + cell.estimate);
+        // Guards compute what cells compute.
+        self.guards.seconds = self.guards.flops * total.seconds / total.flops.max(1.0);
+        self.total = total;
+    }
+
+    /// What the cells of each model are likely to cost.
+    pub(super) fn by_model(&self) -> Vec<Estimate> {
+        let mut by_model = vec![Estimate::default(); self.models.len()];
+        for cell in &self.cells {
+            let model = self.trials[cell.trial].model;
+            by_model[model] = by_model[model] + cell.estimate;
+        }
+        by_model
+    }
+
     /// What the analysis must know; the content of `plan.json`.
     pub fn index(&self) -> PlanIndex {
         PlanIndex {

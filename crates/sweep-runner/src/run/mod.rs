@@ -29,7 +29,6 @@ mod tasks;
 mod turn;
 mod wait;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use records::schema::{Failure, Status};
@@ -38,6 +37,7 @@ use ssm_model::Placement;
 use crate::config::Experiment;
 use crate::library::Library;
 use crate::plan::ExperimentPlan;
+use crate::rates::Took;
 use crate::record::manifest::{self, SharingRecord};
 use crate::record::store::{Consent, Store};
 use guard::Guards;
@@ -111,6 +111,8 @@ pub struct RunSummary {
     pub unfinished: usize,
     /// What sharing saved; none where cells ran one by one.
     pub sharing: Option<SharingRecord>,
+    /// What the cells recorded now took, by model in the order of the plan.
+    pub took: Vec<Took>,
 }
 
 /// Runs every cell of `plan` that has no record in `folder`, or those groups of them that belong to the shard. Other processes may do
@@ -145,6 +147,7 @@ pub fn run(
         left_failed,
         unfinished: 0,
         sharing: None,
+        took: Vec::new(),
     };
     if missing == 0 && guards.missing_models().next().is_none() && !task_items::are_missing(plan, &store)? {
         return Ok(summary);
@@ -162,8 +165,7 @@ pub fn run(
     let sound = plan.cells.iter().zip(&endings).filter(|(_, ending)| ending.is_some());
     let sound = sound.map(|(cell, _)| cell.cell_id.clone()).collect();
     let ledger = Ledger::new(&store, plan, &cohorts, sound, options.consent.keep_other_code)?;
-    let mut recorder =
-        Recorder { ledger: &ledger, library, options, progress, manifest, ran: 0, failed: BTreeSet::new() };
+    let mut recorder = Recorder::new(&ledger, library, options, progress, manifest);
     let mut turns = || {
         recorder.unfit(&unfit)?;
         loop {
@@ -181,6 +183,7 @@ pub fn run(
         return Err(error);
     }
     recorder.progress.finish();
+    summary.took = std::mem::take(&mut recorder.took);
     summary.ran = recorder.ran;
     summary.failed = recorder.failed.len();
     summary.unfinished = (0..plan.cells.len()).filter(|cell| !ledger.is_recorded(*cell)).count();

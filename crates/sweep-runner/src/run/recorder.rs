@@ -17,6 +17,7 @@ use super::tasks::Tasks;
 use super::{RunError, RunOptions};
 use crate::config::{self, RecordPlans};
 use crate::library::Library;
+use crate::rates::Took;
 use crate::record::aside::Aside;
 use crate::record::manifest::Manifest;
 use crate::record::parts::{Outcome, PartHead};
@@ -32,12 +33,28 @@ pub(super) struct Recorder<'a> {
     pub(super) ran: usize,
     /// Cells of which a group failed in this process.
     pub(super) failed: BTreeSet<usize>,
+    /// What those that did not fail took, by model.
+    pub(super) took: Vec<Took>,
 }
 
 /// What a group gave one of its cells.
 pub(super) struct GroupOutcome {
     pub(super) result: Result<Partial, Failure>,
     pub(super) seconds: f64,
+}
+
+impl<'a> Recorder<'a> {
+    /// One that has recorded nothing yet.
+    pub(super) fn new(
+        ledger: &'a Ledger<'a>,
+        library: &'a Library,
+        options: &'a RunOptions,
+        progress: Progress,
+        manifest: Manifest,
+    ) -> Self {
+        let took = vec![Took::default(); ledger.plan.models.len()];
+        Self { ledger, library, options, progress, manifest, ran: 0, failed: BTreeSet::new(), took }
+    }
 }
 
 impl Recorder<'_> {
@@ -238,6 +255,15 @@ impl Recorder<'_> {
                 self.failed.insert(cell);
             }
             let cell = &plan.cells[cell];
+            if record.status == Status::Done {
+                let all = &mut self.took[plan.trial_of(cell).model];
+                *all = Took {
+                    cells: all.cells + 1,
+                    flops: all.flops + cell.estimate.flops,
+                    seconds: all.seconds + record.cost.wall_s,
+                    peak_mem_bytes: all.peak_mem_bytes.max(record.cost.peak_mem_bytes),
+                };
+            }
             let took = Duration::from_secs_f64(record.cost.wall_s);
             self.progress.done(plan.trial_of(cell), cell, record, took, said);
         }

@@ -60,6 +60,7 @@ impl Desk {
         {
             command.env_remove(variable);
         }
+        command.env("SWEEP_CACHE_DIR", "rates");
         command.env("HF_HOME", "hf").env("HF_HUB_OFFLINE", "1");
         // The tests may themselves run in a task of a scheduler.
         for variable in ["SLURM_ARRAY_TASK_ID", "HQ_TASK_ID", "JOB_COMPLETION_INDEX"] {
