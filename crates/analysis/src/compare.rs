@@ -1,5 +1,7 @@
 //! Two rules side by side, item by item: from two results folders, or two strategies of one.
 
+mod rows;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
@@ -15,8 +17,10 @@ use super::arms::pooling_key;
 use super::error::AnalyseError;
 use super::input::{self, Recorded};
 use super::partners::Places;
-use super::statistics::{Contributions, Difference, ResampleBank, difference_of_replicates, paired_difference};
+use super::statistics::{Contributions, Difference, ResampleBank, difference_of_replicates, holm, paired_difference};
 use super::terms::are_equal;
+
+pub use rows::{CompareRow, frame, rows};
 
 /// A strategy with some of its options: `utrc`, or `utrc:q=0.5,importance=clip`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,6 +145,13 @@ pub struct Pair {
     pub mean: Option<Row>,
 }
 
+impl Pair {
+    /// The row that decides: the mean over tasks, or the one task. None where no task has finished on both sides.
+    pub fn verdict(&self) -> Option<&Row> {
+        self.mean.as_ref().or(self.rows.last())
+    }
+}
+
 /// One task, or the mean over tasks. Differences are the second side minus the first.
 pub struct Row {
     /// Name of the task.
@@ -159,6 +170,9 @@ pub struct Row {
     pub interval: [f64; 2],
     /// Two-sided p-value: exact `McNemar` for shares of items of one seed, otherwise bootstrap.
     pub p_value: f64,
+    /// The same with Holm's correction over all pairs that are compared at once: over the last rows of the pairs where this is one, over
+    /// the other rows where it is not. None where the sides are not on equal terms, which are no comparisons.
+    pub p_holm: Option<f64>,
     /// Items on which the second side is better, and worse.
     pub signs: [usize; 2],
     /// Whether lower values are better.
@@ -172,17 +186,53 @@ impl Row {
     }
 }
 
-/// Compares what `a` takes of the first folder with what `b` takes of the second. Without them, arms of the same strategy and options
-/// are compared, or the one strategy of each folder besides its baseline.
+/// Compares what `a` takes of the first folder with what each of `b` takes of the second. Without them, arms of the same strategy and
+/// options are compared, or the one strategy of each folder besides its baseline.
 ///
 /// # Errors
 /// Folders that cannot be read, were made from different things, or have nothing to pair.
-pub fn compare(first: &Path, second: &Path, a: Option<&Pick>, b: Option<&Pick>) -> Result<Vec<Pair>, CompareError> {
+pub fn compare(first: &Path, second: &Path, a: Option<&Pick>, b: &[Pick]) -> Result<Vec<Pair>, CompareError> {
     let (first, second) = (input::read(first)?, input::read(second)?);
     if let Some(change) = changes(&first.plan.digests, &second.plan.digests).first() {
         return Err(CompareError::Changed { what: change.to_string() });
     }
-    let (left, right) = (arms(&first, a)?, arms(&second, b)?);
+    let mut pairs = Vec::new();
+    match b {
+        [] => pairs = pairs_of(&first, &second, a, None)?,
+        several => {
+            for b in several {
+                pairs.extend(pairs_of(&first, &second, a, Some(b))?);
+            }
+        }
+    }
+    correct(&mut pairs);
+    Ok(pairs)
+}
+
+/// Corrects the p-values of all pairs: those of verdicts for each other, and those of the further rows.
+fn correct(pairs: &mut [Pair]) {
+    let (mut verdicts, mut further): (Vec<&mut Row>, Vec<&mut Row>) = (Vec::new(), Vec::new());
+    for pair in pairs {
+        let mut rows: Vec<&mut Row> = pair.rows.iter_mut().chain(&mut pair.mean).collect();
+        verdicts.extend(rows.pop());
+        further.extend(rows);
+    }
+    for mut family in [verdicts, further] {
+        let p_values: Vec<f64> =
+            family.iter().map(|row| if row.is_on_equal_terms() { row.p_value } else { f64::NAN }).collect();
+        for (row, adjusted) in family.iter_mut().zip(holm(&p_values)) {
+            row.p_holm = (!adjusted.is_nan()).then_some(adjusted);
+        }
+    }
+}
+
+fn pairs_of(
+    first: &Recorded,
+    second: &Recorded,
+    a: Option<&Pick>,
+    b: Option<&Pick>,
+) -> Result<Vec<Pair>, CompareError> {
+    let (left, right) = (arms(first, a)?, arms(second, b)?);
     let kinds = |arms: &[SideArm]| arms.iter().map(|arm| label(arm.trial)).collect::<BTreeSet<String>>();
     let (left_kinds, right_kinds) = (kinds(&left), kinds(&right));
     let free = a.is_some() || b.is_some() || (left_kinds.len() == 1 && right_kinds.len() == 1);
@@ -201,7 +251,7 @@ pub fn compare(first: &Path, second: &Path, a: Option<&Pick>, b: Option<&Pick>) 
     let is_baseline = |recorded: &Recorded, arms: &[SideArm]| {
         arms.iter().all(|arm| arm.trial.strategy == recorded.plan.baseline && arm.trial.sites.is_empty())
     };
-    if pairs.is_empty() && (is_baseline(&first, &left) != is_baseline(&second, &right)) {
+    if pairs.is_empty() && (is_baseline(first, &left) != is_baseline(second, &right)) {
         let baseline = &first.plan.baseline;
         return Err(CompareError::Pairs {
             problem: format!(
@@ -395,6 +445,7 @@ fn compare_task(
         difference: value,
         interval: [interval.low, interval.high],
         p_value,
+        p_holm: None,
         signs,
         lower_is_better,
     };
@@ -422,6 +473,7 @@ fn mean(rows: &[Row], replicates: &[[Vec<f64>; 2]]) -> Row {
         difference: value,
         interval: [difference.interval.low, difference.interval.high],
         p_value: difference.p_value,
+        p_holm: None,
         signs: [0, 1].map(|which| rows.iter().map(|row| row.signs[which]).sum()),
         lower_is_better: false,
     }
@@ -437,6 +489,44 @@ mod tests {
         let contributions = values.iter().map(|value| (*value, 1.0)).collect();
         let metric = MetricRecord { metric: "acc".to_owned(), aggregate: Aggregate::Mean, contributions };
         Averaged { metric, items: items.iter().map(|item| (*item).to_owned()).collect(), achieved: 0.1 }
+    }
+
+    /// Two pairs with a mean and one with a task alone; one side is on other terms.
+    #[test]
+    fn verdicts_and_tasks_are_corrected_apart() {
+        let row = |p_value: f64, achieved: f64| Row {
+            task: "t".to_owned(),
+            metric: "acc".to_owned(),
+            n: 1,
+            achieved: [0.1, achieved],
+            values: [0.0; 2],
+            difference: 0.0,
+            interval: [0.0; 2],
+            p_value,
+            p_holm: None,
+            signs: [0; 2],
+            lower_is_better: false,
+        };
+        let pair = |rows: Vec<Row>, mean: Option<Row>| Pair {
+            model: String::new(),
+            protocol: String::new(),
+            setting: String::new(),
+            labels: [String::new(), String::new()],
+            rows,
+            mean,
+        };
+        let mut pairs = [
+            pair(vec![row(0.03, 0.1), row(0.001, 0.2)], Some(row(0.01, 0.1))),
+            pair(vec![row(0.04, 0.1)], None),
+            pair(vec![row(0.02, 0.1), row(0.5, 0.1)], Some(row(0.0, 0.2))),
+        ];
+        correct(&mut pairs);
+        let of = |pair: &Pair| pair.rows.iter().chain(&pair.mean).map(|row| row.p_holm).collect::<Vec<_>>();
+        assert_eq!(of(&pairs[0]), [Some(0.06), None, Some(0.02)]);
+        assert_eq!(of(&pairs[1]), [Some(0.04)]);
+        assert_eq!(of(&pairs[2]), [Some(0.06), Some(0.5), None]);
+        assert_eq!(rows(&pairs).len(), 7);
+        assert_eq!(frame(&pairs).unwrap().shape(), (7, 21));
     }
 
     /// Forty rows of one id were compared with the last of them: what was better looked worse.

@@ -2,7 +2,7 @@
 //!
 //! [`study()`] opens a results folder: every metric of every cell with its 95 % interval and its paired difference to the baseline, the
 //! probes, and the claim of the experiment with its verdict. [`frames()`] gives the same numbers as polars frames, [`run`] writes them as
-//! Parquet. [`compare`] pairs two folders, [`lm_eval`] writes the files of lm-evaluation-harness. Formulas: `docs/statistics.md`.
+//! Parquet. [`compare`] pairs two folders, [`rank`] ranks the rules of one, [`lm_eval`] writes the files of lm-evaluation-harness. Formulas: `docs/statistics.md`.
 //!
 //! Everything is a function of the records and the experiment's seed; two runs write the same bytes.
 //!
@@ -66,6 +66,7 @@ pub mod lm_eval;
 mod overlaps;
 mod partners;
 mod probes;
+pub mod rank;
 mod statistics;
 mod study;
 mod terms;

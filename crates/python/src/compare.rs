@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use analysis::compare::{Pair, Pick, Row as Compared, compare as compare_folders};
+use analysis::compare::{CompareRow, Pick, compare as compare_folders, rows};
 use pyo3::prelude::*;
 
 use crate::error::{hinted, refused};
@@ -25,6 +25,7 @@ pub(super) struct Row {
     ci_low: f64,
     ci_high: f64,
     p_value: f64,
+    p_holm: Option<f64>,
     b_better: usize,
     b_worse: usize,
     achieved_a: f64,
@@ -33,34 +34,33 @@ pub(super) struct Row {
     lower_is_better: bool,
 }
 
-impl Row {
-    fn new(pair: &Pair, row: &Compared, task: Option<&str>) -> Self {
-        let [a, b] = pair.labels.clone();
-        let [value_a, value_b] = row.values;
-        let [ci_low, ci_high] = row.interval;
-        let [b_better, b_worse] = row.signs;
-        let [achieved_a, achieved_b] = row.achieved;
+impl From<CompareRow> for Row {
+    fn from(row: CompareRow) -> Self {
+        let CompareRow { model, protocol, setting, a, b, task, metric, n, value_a, value_b, difference, .. } = row;
+        let CompareRow { ci_low, ci_high, p_value, p_holm, b_better, b_worse, achieved_a, achieved_b, .. } = row;
+        let CompareRow { equal_terms, lower_is_better, .. } = row;
         Self {
-            model: pair.model.clone(),
-            protocol: pair.protocol.clone(),
-            setting: pair.setting.clone(),
+            model,
+            protocol,
+            setting,
             a,
             b,
-            task: task.map(str::to_owned),
-            metric: row.metric.clone(),
-            n: row.n,
+            task,
+            metric,
+            n,
             value_a,
             value_b,
-            difference: row.difference,
+            difference,
             ci_low,
             ci_high,
-            p_value: row.p_value,
+            p_value,
+            p_holm,
             b_better,
             b_worse,
             achieved_a,
             achieved_b,
-            equal_terms: row.is_on_equal_terms(),
-            lower_is_better: row.lower_is_better,
+            equal_terms,
+            lower_is_better,
         }
     }
 }
@@ -78,10 +78,6 @@ pub(super) fn compare(
     let wrong = |words: String| refused(py, &words, Some("name a strategy: utrc, or utrc:q=0.5,importance=clip"));
     let (a, b) = (pick(a).map_err(wrong)?, pick(b).map_err(wrong)?);
     let pairs =
-        py.detach(|| compare_folders(&first, &second, a.as_ref(), b.as_ref())).map_err(|error| hinted(py, &error))?;
-    let rows = pairs.iter().flat_map(|pair| {
-        let tasks = pair.rows.iter().map(|row| Row::new(pair, row, Some(&row.task)));
-        tasks.chain(pair.mean.as_ref().map(|mean| Row::new(pair, mean, None)))
-    });
-    Ok((rows.collect(), report::comparison(&pairs)))
+        py.detach(|| compare_folders(&first, &second, a.as_ref(), b.as_slice())).map_err(|error| hinted(py, &error))?;
+    Ok((rows(&pairs).into_iter().map(Row::from).collect(), report::comparison(&pairs)))
 }

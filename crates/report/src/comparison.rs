@@ -12,8 +12,45 @@ use crate::text::{markdown, markdown_cell, markdown_code, p_value};
 pub fn comparison(pairs: &[Pair]) -> String {
     let mut out = String::new();
     // A string takes every text.
-    let _ = pairs.iter().try_for_each(|pair| write(&mut out, pair));
+    let _ = pairs.iter().try_for_each(|pair| write(&mut out, pair)).and_then(|()| summary(&mut out, pairs));
     out
+}
+
+/// All verdicts side by side, with the correction for their number; nothing where there is one.
+fn summary(out: &mut String, pairs: &[Pair]) -> fmt::Result {
+    let verdicts: Vec<(&Pair, &Row)> = pairs.iter().filter_map(|pair| Some((pair, pair.verdict()?))).collect();
+    if verdicts.len() < 2 {
+        return Ok(());
+    }
+    let compared = verdicts.iter().filter(|(_, row)| row.p_holm.is_some()).count();
+    writeln!(out, "## All pairs\n")?;
+    writeln!(
+        out,
+        "| model | protocol | setting | A | B | task | B − A | 95 % interval | p | p (Holm) |\n\
+         |---|---|---|---|---|---|---:|---|---:|---:|"
+    )?;
+    for (pair, row) in &verdicts {
+        let (scale, decimals) = if row.lower_is_better { (1.0, 3) } else { (100.0, 1) };
+        let holm = row.p_holm.map_or_else(|| format!("{MARK}"), p_value);
+        let [a, b] = pair.labels.each_ref().map(|label| markdown_cell(label));
+        writeln!(
+            out,
+            "| {} | {} | {} | {a} | {b} | {} | {:+.decimals$} | {:+.decimals$} to {:+.decimals$} | {} | {holm} |",
+            markdown_cell(&pair.model),
+            markdown_cell(&pair.protocol),
+            markdown_cell(&pair.setting),
+            markdown_cell(&row.task),
+            row.difference * scale,
+            row.interval[0] * scale,
+            row.interval[1] * scale,
+            p_value(row.p_value),
+        )?;
+    }
+    let told = verdicts.iter().filter(|(_, row)| row.p_holm.is_some_and(|p| p <= 0.05)).count();
+    writeln!(
+        out,
+        "\nHolm's correction over {compared} comparisons at equal achieved reductions: {told} of them are told apart at 5 %.\n"
+    )
 }
 
 fn write(out: &mut String, pair: &Pair) -> fmt::Result {
@@ -59,8 +96,7 @@ fn write(out: &mut String, pair: &Pair) -> fmt::Result {
             apart.join(", ")
         )?;
     }
-    let last = pair.mean.as_ref().or(pair.rows.last());
-    writeln!(out, "\n{}\n", last.map_or_else(|| "No task has finished on both sides.".to_owned(), conclusion))
+    writeln!(out, "\n{}\n", pair.verdict().map_or_else(|| "No task has finished on both sides.".to_owned(), conclusion))
 }
 
 fn conclusion(row: &Row) -> String {

@@ -50,6 +50,7 @@
 
 mod axes;
 mod canvas;
+mod checklist;
 mod claim;
 mod comparison;
 mod convert;
@@ -61,6 +62,8 @@ mod losses;
 mod made;
 mod markdown;
 mod page;
+mod ranking;
+mod references;
 mod splice;
 mod style;
 mod tables;
@@ -81,6 +84,7 @@ use convert::Rendered;
 pub use error::ReportError;
 pub use figures::{Drawn, FailedFigure, Figure};
 pub use items::{Marks, items};
+pub use ranking::ranking;
 pub use splice::{check_document, splice};
 
 /// What [`run`] read and wrote.
@@ -119,6 +123,11 @@ pub fn named_strategies() -> impl Iterator<Item = &'static str> {
     style::named().chain(tables::named())
 }
 
+/// Who uses the entries of `references.bib`: `strategy:utrc`, `task:hellaswag`, ..
+pub fn reference_tags() -> impl Iterator<Item = &'static str> {
+    references::tags()
+}
+
 /// Draws every figure that a study has data for.
 ///
 /// # Errors
@@ -154,6 +163,8 @@ pub fn run(dir: &Path) -> Result<ReportSummary, ReportError> {
         folder.write(claim::SUMMARY, summary.as_bytes())?;
     }
     let report = folder.write("report.md", page.as_bytes())?;
+    folder.write("references.bib", references::bibtex(&study).as_bytes())?;
+    folder.write("checklist.md", checklist::page(dir, &study, &analysis).as_bytes())?;
     let html = page::page(dir, &study, &analysis, &view, (&figures, &failed), &tables)?;
     let html = folder.write("report.html", html.as_bytes())?;
     folder.list_frames(&analysis.files)?;

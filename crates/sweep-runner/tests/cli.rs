@@ -451,3 +451,71 @@ fn a_plan_says_which_rates_were_measured_on_this_machine() {
     fs::write(desk.path("rates/rates.json"), "no JSON").unwrap();
     assert_eq!(planned(&["plan", "tiny.yaml"]), before, "what cannot be read is measured again");
 }
+
+#[test]
+fn what_new_writes_is_an_experiment() {
+    let desk = Desk::new(TINY);
+    for template in ["compare", "layers", "protocols", "books", "long-context"] {
+        for rule in ["write_read", "utrc", "top_p"] {
+            let name = format!("{template}-{rule}").replace('_', "-");
+            let written = desk.sweep(&["new", &name, "--template", template, "--rule", rule]);
+            if (template, rule) == ("layers", "top_p") {
+                assert!(text(&written.stderr).contains("takes no keep ratio"), "{}", text(&written.stderr));
+                continue;
+            }
+            assert_eq!(text(&written.stdout), format!("{name}.yaml\n"), "{}", text(&written.stderr));
+            let planned = desk.sweep(&["plan", &format!("{name}.yaml")]);
+            assert!(planned.status.success(), "{name}: {}", text(&planned.stderr));
+            assert!(text(&planned.stdout).contains(rule), "{name}");
+        }
+    }
+    assert!(desk.path("schema.json").is_file());
+    let again = desk.sweep(&["new", "compare-utrc"]);
+    assert!(text(&again.stderr).contains("compare-utrc.yaml is there already"), "{}", text(&again.stderr));
+    for (arguments, problem) in [
+        (&["new", "My Rule"][..], "`My Rule` cannot name an experiment"),
+        (&["new", "a", "--rule", "utcr"], "did you mean `utrc`?"),
+        (&["new", "a", "--rule", "dense"], "`dense` removes nothing"),
+    ] {
+        let refused = desk.sweep(arguments);
+        assert!(
+            refused.status.code() == Some(2) && text(&refused.stderr).contains(problem),
+            "{}",
+            text(&refused.stderr)
+        );
+    }
+}
+
+#[test]
+fn rules_are_compared_and_ranked_for_programs() {
+    let desk = Desk::new(
+        &TINY.replace("  - random: { seeds: [0] }", "  - random: { seeds: [0, 1] }\n  - drop_prefix\n  - utrc"),
+    );
+    let said = |arguments: &[&str]| {
+        let output = desk.sweep(arguments);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    said(&["run", "tiny.yaml", "--out", "out", "--limit", "8"]);
+    for file in ["references.bib", "checklist.md"] {
+        assert!(desk.path("out").join(file).is_file(), "{file}");
+    }
+    assert!(
+        fs::read_to_string(desk.path("out/references.bib")).unwrap().contains("@inproceedings{zhan2024rethinking,")
+    );
+    let pairs = ["compare", "out", "--a", "utrc", "--b", "random", "--b", "drop_prefix"];
+    assert!(said(&pairs).contains("\nHolm's correction over 2 comparisons at equal achieved reductions:"));
+    let rows = said(&[&pairs[..], &["--json", "--out", "pairs.parquet"]].concat());
+    let rows: serde_json::Value = serde_json::from_str(&rows).unwrap();
+    // Two tasks and their mean, of each pair.
+    assert_eq!(rows.as_array().unwrap().len(), 6);
+    assert_eq!(parquet(&desk.path("pairs.parquet")).height(), 6);
+    let ranking: serde_json::Value = serde_json::from_str(&said(&["rank", "out", "--json"])).unwrap();
+    let protocol = &ranking["protocols"][0];
+    assert_eq!((protocol["blocks"].as_u64(), protocol["rules"].as_array().map(Vec::len)), (Some(2), Some(3)));
+    let ranks = protocol["rules"].as_array().unwrap().iter().map(|rule| rule["mean_rank"].as_f64().unwrap());
+    assert!((ranks.sum::<f64>() - 6.0).abs() < 1e-9, "the ranks of three rules add up to six");
+    assert!(said(&["rank", "out", "--rule", "utrc"]).contains("\n### utrc against each other rule\n"));
+    let unknown = desk.sweep(&["rank", "out", "--rule", "tome"]);
+    assert!(text(&unknown.stderr).contains("no rule is `tome`"), "{}", text(&unknown.stderr));
+}

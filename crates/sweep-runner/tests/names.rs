@@ -16,3 +16,22 @@ fn strategies_that_reports_name_are_registered() {
         assert!(reduction_strategies::registry::find(name).is_ok(), "{name}");
     }
 }
+
+#[test]
+fn what_is_from_a_paper_has_a_reference() {
+    let tags: std::collections::BTreeSet<&str> = report::reference_tags().collect();
+    // Own ones say where they come from in words; those of the program's own tasks have no paper.
+    let is_own =
+        |source: &str| ["control", "this program's", "causal counterpart"].iter().any(|own| source.starts_with(own));
+    for strategy in reduction_strategies::registry::all() {
+        let tag = format!("strategy:{}", strategy.name);
+        let needs = !strategy.source.is_empty() && !is_own(strategy.source);
+        assert!(!needs || tags.contains(tag.as_str()), "{tag}: {}", strategy.source);
+    }
+    for name in BENCHMARKS.iter().filter(|name| !name.starts_with("longdocs")) {
+        assert!(tags.contains(format!("task:{name}").as_str()), "{name}");
+    }
+    for tag in tags.iter().filter_map(|tag| tag.strip_prefix("strategy:")) {
+        assert!(reduction_strategies::registry::find(tag).is_ok(), "{tag}");
+    }
+}

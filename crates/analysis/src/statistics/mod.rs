@@ -3,6 +3,7 @@
 mod contributions;
 mod difference;
 mod estimate;
+mod holm;
 mod jaccard;
 mod mcnemar;
 mod percentile;
@@ -17,8 +18,10 @@ pub(crate) use difference::paired_difference;
 pub use difference::{Difference, difference_of_replicates};
 pub use estimate::Estimate;
 pub(crate) use estimate::{Rule, estimate, estimate_from_replicates, mean_stderr};
+pub(crate) use holm::holm;
 pub(crate) use jaccard::{ChanceOverlap, jaccard};
 pub use percentile::Interval;
+pub(crate) use percentile::percentile_interval;
 pub(crate) use resample::{RESAMPLES, ResampleBank};
 pub(crate) use score::{mean_of_shares, share_of_seeds};
 pub use simultaneous::JOINT_LEVEL;

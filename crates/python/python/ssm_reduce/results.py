@@ -30,6 +30,7 @@ _COMPARISON: dict[str, pl.DataType | type[pl.DataType]] = {
     "ci_low": pl.Float64,
     "ci_high": pl.Float64,
     "p_value": pl.Float64,
+    "p_holm": pl.Float64,
     "b_better": pl.UInt64,
     "b_worse": pl.UInt64,
     "achieved_a": pl.Float64,

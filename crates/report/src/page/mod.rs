@@ -26,6 +26,7 @@ use super::guards;
 use super::markdown;
 use super::tables::Table;
 use super::view::View;
+pub(crate) use provenance::processes;
 use provenance::{Fact, Process};
 
 const TEMPLATE: &str = include_str!("../../assets/page/page.html");
@@ -142,7 +143,7 @@ pub(super) fn page(
         figures: others,
         tables: tabled.collect(),
         guards: html::block(&guards::section(&study.guards).replace("## Guards\n", "")),
-        processes: provenance::processes(dir),
+        processes: processes(dir),
         digests,
         reading: html::block(markdown::READING),
         data: embedded(&json!({ "rows": rows, "items": items })),

@@ -11,23 +11,23 @@ use crate::text::terminal;
 
 /// A name and a value.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Fact {
-    pub(super) what: String,
-    pub(super) value: String,
+pub(crate) struct Fact {
+    pub(crate) what: String,
+    pub(crate) value: String,
 }
 
 /// One process that ran into the folder.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Process {
-    pub(super) title: String,
-    pub(super) rows: Vec<Fact>,
+pub(crate) struct Process {
+    pub(crate) title: String,
+    pub(crate) rows: Vec<Fact>,
 }
 
 /// Manifests that are shown; a run on a cluster has thousands.
 const MOST: usize = 20;
 
 /// The processes, in the order in which they began. A manifest that cannot be read is left to `sweep status`.
-pub(super) fn processes(dir: &Path) -> Vec<Process> {
+pub(crate) fn processes(dir: &Path) -> Vec<Process> {
     let mut paths: Vec<PathBuf> =
         fs::read_dir(dir.join("manifests")).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));

@@ -16,6 +16,8 @@ mod laws;
 mod list;
 mod logits;
 mod model;
+mod new;
+mod rank;
 mod results;
 mod run;
 mod run_args;
@@ -48,6 +50,8 @@ use host::RulesArgs;
 pub use host::{Host, WordsAndHint};
 use items::ItemsArgs;
 pub use model::{OpenModel, open_model};
+use new::NewArgs;
+use rank::RankArgs;
 use run::RunCommand;
 use run_args::RunArgs;
 use submit::SubmitCommand;
@@ -149,8 +153,12 @@ enum Command {
         #[arg(long, value_name = "DIR", value_parser = crate::home::argument())]
         lm_eval_output: Option<PathBuf>,
     },
-    /// Compare two rules item by item: two results folders, or two strategies of one
+    /// Compare rules item by item: two results folders, or strategies of one
     Compare(CompareArgs),
+    /// Write a first experiment about a rule: against the baselines, over layers, protocols, novels or lengths
+    New(NewArgs),
+    /// Rank the rules of a results folder over models, tasks and reductions, and show one against each other
+    Rank(RankArgs),
     /// Show items under two arms: text with its removed tokens struck out, and the log-likelihood of every choice
     Items(ItemsArgs),
     /// Print the JSON Schema of experiment files, by which editors complete and check them
@@ -280,6 +288,8 @@ fn run_command(command: Command, host: Option<&Host>) -> Result<u8, Failure> {
             sweep::report(&folder, &ReportWishes { splice, complete, lm_eval_output })
         }
         Command::Compare(args) => compare::run(&args),
+        Command::New(args) => new::run(&args, host),
+        Command::Rank(args) => rank::run(&args),
         Command::Items(args) => items::run(args),
         Command::Schema { rules } => {
             rules.load(host)?;

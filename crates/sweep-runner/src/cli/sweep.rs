@@ -16,7 +16,7 @@ use super::changes::Changes;
 use super::data::DataArgs;
 use super::device::DeviceArgs;
 use super::{DONE, FAILED, Failure, TEMPORARY, failed, fit, hinted, laws, refused, results};
-use crate::config::{self, Amendments, Experiment, Source, Variant};
+use crate::config::{self, Amendments, Condition, Experiment, Source, Variant};
 use crate::library::{Downloads, Library};
 use crate::plan::{self, ExperimentPlan, Setting};
 use crate::rates::{Rates, Took};
@@ -107,7 +107,10 @@ fn measure_rates(
     (experiment.claim, experiment.sample) = (None, None);
     experiment.probes.clear();
     experiment.schedules.clear();
-    experiment.exclude.clear();
+    // What is excluded by model, task or protocol may not be possible at all.
+    let concerns_dense =
+        |condition: &Condition| matches!(condition, Condition::Model(_) | Condition::Task(_) | Condition::Protocol(_));
+    experiment.exclude.retain(|selector| selector.conditions.iter().all(concerns_dense));
     experiment.zip.clear();
     let folder = std::env::temp_dir().join(format!("sweep-rates-{}", std::process::id()));
     let options = RunOptions { placement, quiet: true, ..RunOptions::default() };

@@ -19,9 +19,10 @@ const TEXT: &str = "This folder holds results of `sweep run`, which writes and r
 const SHOWN: usize = 5;
 
 /// What a run and its report write at the top of a results folder; frames end in `.parquet` or are `trials.csv`.
-const OWN: [&str; 20] = [
+const OWN: [&str; 22] = [
     "calibrations",
     "cells",
+    "checklist.md",
     "experiment.yaml",
     "figures",
     "groups.json",
@@ -32,6 +33,7 @@ const OWN: [&str; 20] = [
     "plan.json",
     "probes",
     "probes.json",
+    "references.bib",
     "report.html",
     "report.md",
     "slurm",

@@ -1,0 +1,405 @@
+//! Rules ranked against each other over models, tasks and reductions, and what accuracy costs.
+//!
+//! A *block* is a model with its sites, an asked reduction and a task, under one protocol. In each block the rules that achieved the same
+//! reduction are ranked by their primary metric; ties share their mean rank. Intervals come from the resamples of items that all
+//! statistics share: each resample ranks every block anew. Blocks of one task use the same resamples, so what they share is kept.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::arms::{Arm, ArmTask, arms};
+use crate::compare::{Pick, point};
+use crate::labels::Labels;
+use crate::statistics::{difference_of_replicates, holm, percentile_interval};
+use crate::study::Study;
+use crate::terms::comparable_set;
+
+/// The rules of an experiment, ranked.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Ranking {
+    /// The experiment.
+    pub experiment: String,
+    /// Seed of the resamples, which is that of the experiment.
+    pub seed: u64,
+    /// Resamples of items.
+    pub resamples: usize,
+    /// One ranking per protocol: scores of different protocols are no two views of one thing.
+    pub protocols: Vec<ProtocolRanking>,
+}
+
+/// The rules under one protocol.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ProtocolRanking {
+    /// The protocol.
+    pub protocol: String,
+    /// Blocks in which at least two rules meet on equal terms.
+    pub blocks: usize,
+    /// Results of rules that achieved another reduction than the others of their block, and are not ranked there.
+    pub unequal: usize,
+    /// The rules, best first.
+    pub rules: Vec<RankedRule>,
+    /// The rule that was asked for, or the best one, against each other rule.
+    pub against: Vec<Against>,
+    /// What the mean over tasks costs, by model.
+    pub costs: Vec<Cost>,
+}
+
+/// A rule and its mean rank.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RankedRule {
+    /// The rule, as figures call it.
+    pub rule: String,
+    /// Blocks in which it is ranked.
+    pub blocks: usize,
+    /// Mean rank over them; 1 is the best.
+    pub mean_rank: f64,
+    /// Low end of its 95 % interval over items.
+    pub ci_low: f64,
+    /// High end of its 95 % interval over items.
+    pub ci_high: f64,
+    /// Mean number of rules in its blocks: the worst mean rank there could be.
+    pub of: f64,
+    /// Blocks in which no rule is better.
+    pub first: usize,
+}
+
+/// A rule against another, over the blocks in which both are ranked.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Against {
+    /// The rule.
+    pub rule: String,
+    /// The other rule.
+    pub other: String,
+    /// Blocks.
+    pub blocks: usize,
+    /// Blocks in which the rule has the better value.
+    pub better: usize,
+    /// Blocks in which both have the same value.
+    pub equal: usize,
+    /// Blocks in which the rule has the worse value.
+    pub worse: usize,
+    /// Blocks in which the 95 % interval of the paired difference says better; not corrected.
+    pub clearly_better: usize,
+    /// Blocks in which it says worse.
+    pub clearly_worse: usize,
+    /// Mean rank of the rule minus that of the other in these blocks; negative is better.
+    pub rank_difference: f64,
+    /// Low end of its 95 % interval over items.
+    pub ci_low: f64,
+    /// High end of its 95 % interval over items.
+    pub ci_high: f64,
+    /// Two-sided, of the rank difference.
+    pub p_value: f64,
+    /// With Holm's correction over the other rules.
+    pub p_holm: f64,
+}
+
+/// What a rule reaches at a reduction, and at which cost.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Cost {
+    /// The model.
+    pub model: String,
+    /// The rule; also the baseline.
+    pub rule: String,
+    /// Sites and asked reduction, in words; none for what reduces nothing.
+    pub setting: Option<String>,
+    /// Mean over the tasks of [`Cost::metric`].
+    pub value: f64,
+    /// `accuracy`, or `loss` where no task counts right answers.
+    pub metric: &'static str,
+    /// Tasks in the mean.
+    pub tasks: usize,
+    /// Mean achieved reduction.
+    pub achieved: f64,
+    /// Wall time of these tasks, mean over seeds, in seconds: shares of common work where cells ran together.
+    pub wall_s: f64,
+    /// FLOPs executed for these tasks, mean over seeds.
+    pub flops: f64,
+    /// Whether nothing of this model is as good in less time, or better in the same.
+    pub on_time_front: bool,
+    /// The same with FLOPs in place of time.
+    pub on_flops_front: bool,
+}
+
+/// An arm in a block: its rule, and its result with better values higher.
+struct Entry<'a> {
+    rule: &'a str,
+    result: &'a ArmTask,
+    sign: f64,
+}
+
+/// A block and the ranks of its rules, in the same order.
+struct Block<'a> {
+    entries: Vec<Entry<'a>>,
+    ranks: Vec<f64>,
+    /// Of each entry, over the resamples.
+    replicates: Vec<Vec<f32>>,
+}
+
+/// Ranks the rules of a study. `rule`: the one that is shown against all others; the best one if none is given.
+///
+/// # Errors
+/// In words: no rule is the one asked for, or several are.
+pub fn rank(study: &Study, rule: Option<&Pick>) -> Result<Ranking, String> {
+    let (labels, all) = (Labels::of(study), arms(study));
+    let named: Vec<(String, &Arm)> = all.iter().map(|arm| (labels.label(&arm.trial), arm)).collect();
+    let focus = rule.map(|pick| find(pick, &named)).transpose()?;
+    let mut order: Vec<&str> = Vec::new();
+    for (_, arm) in &named {
+        if !order.contains(&arm.trial.protocol.as_str()) {
+            order.push(&arm.trial.protocol);
+        }
+    }
+    let protocols = order.into_iter().map(|protocol| {
+        let own: Vec<&(String, &Arm)> = named.iter().filter(|(_, arm)| arm.trial.protocol == protocol).collect();
+        let (blocks, unequal) = blocks(&own);
+        let rules = ranked(&blocks);
+        let focus = focus.as_deref().or_else(|| rules.first().map(|best| best.rule.as_str()));
+        let against = focus.map_or_else(Vec::new, |focus| against(focus, &rules, &blocks));
+        ProtocolRanking {
+            protocol: protocol.to_owned(),
+            blocks: blocks.len(),
+            unequal,
+            rules,
+            against,
+            costs: costs(study, &own),
+        }
+    });
+    let protocols = protocols.collect();
+    let resamples = all.iter().flat_map(|arm| &arm.tasks).map(|task| task.replicates.len()).max().unwrap_or(0);
+    Ok(Ranking { experiment: study.plan.experiment.clone(), seed: study.plan.seed, resamples, protocols })
+}
+
+fn find(pick: &Pick, named: &[(String, &Arm)]) -> Result<String, String> {
+    let taken = named.iter().filter(|(_, arm)| arm.reduces() && pick.takes(&arm.trial));
+    let found: BTreeSet<&str> = taken.map(|(label, _)| label.as_str()).collect();
+    match found.iter().copied().collect::<Vec<_>>().as_slice() {
+        [one] => Ok((*one).to_owned()),
+        [] => {
+            let known: BTreeSet<&str> =
+                named.iter().filter(|(_, arm)| arm.reduces()).map(|(label, _)| label.as_str()).collect();
+            Err(format!("no rule is `{pick}`; there are {}", known.into_iter().collect::<Vec<_>>().join(", ")))
+        }
+        several => Err(format!(
+            "`{pick}` means several rules, {}: add options, as in top_k:importance=clip",
+            several.join(" and ")
+        )),
+    }
+}
+
+/// Blocks with at least two rules on equal terms, and how many results are on other terms than their block.
+fn blocks<'a>(named: &[&'a (String, &'a Arm)]) -> (Vec<Block<'a>>, usize) {
+    let mut found: BTreeMap<String, Vec<(&'a Arm, Entry<'a>)>> = BTreeMap::new();
+    for (label, arm) in named.iter().filter(|(_, arm)| arm.reduces()) {
+        for result in &arm.tasks {
+            let sign = if result.lower_is_better { -1.0 } else { 1.0 };
+            let key = format!("{:?} {} {}", point(&arm.trial), result.task, result.items_key);
+            found.entry(key).or_default().push((*arm, Entry { rule: label, result, sign }));
+        }
+    }
+    let mut unequal = 0;
+    let mut kept: Vec<Vec<Entry<'a>>> = Vec::new();
+    for members in found.into_values() {
+        let achieved: Vec<Option<f64>> =
+            members.iter().map(|(_, entry)| Some(entry.result.flops_reduction_achieved)).collect();
+        let trial = &members[0].0.trial;
+        let nominal = trial.flops_reduction_asked.or(trial.flops_reduction_nominal).unwrap_or(0.0);
+        let inside = comparable_set(&achieved, nominal);
+        unequal += inside.iter().filter(|inside| !**inside).count();
+        let entries: Vec<Entry<'a>> =
+            members.into_iter().zip(inside).filter(|(_, inside)| *inside).map(|((_, entry), _)| entry).collect();
+        if entries.len() > 1 {
+            kept.push(entries);
+        }
+    }
+    (kept.into_par_iter().map(Block::of).collect(), unequal)
+}
+
+impl<'a> Block<'a> {
+    fn of(entries: Vec<Entry<'a>>) -> Self {
+        let ranks = ranks(&entries.iter().map(|entry| entry.sign * entry.result.estimate.value).collect::<Vec<_>>());
+        let draws = entries.iter().map(|entry| entry.result.replicates.len()).min().unwrap_or(0);
+        let mut replicates = vec![Vec::with_capacity(draws); entries.len()];
+        let mut values = vec![0.0; entries.len()];
+        for draw in 0..draws {
+            for (value, entry) in values.iter_mut().zip(&entries) {
+                *value = entry.sign * f64::from(entry.result.replicates[draw]);
+            }
+            for (own, rank) in replicates.iter_mut().zip(self::ranks(&values)) {
+                own.push(rank as f32);
+            }
+        }
+        Self { entries, ranks, replicates }
+    }
+
+    fn position(&self, rule: &str) -> Option<usize> {
+        self.entries.iter().position(|entry| entry.rule == rule)
+    }
+}
+
+/// The rank of each value, 1 for the highest; ties share the mean of their ranks, and NaN is below every number.
+fn ranks(values: &[f64]) -> Vec<f64> {
+    let known = |value: f64| if value.is_nan() { f64::NEG_INFINITY } else { value };
+    let rank = |own: &f64| {
+        let (mut better, mut equal) = (0, 0);
+        for other in values {
+            better += usize::from(known(*other) > known(*own));
+            equal += usize::from(known(*other).total_cmp(&known(*own)).is_eq());
+        }
+        better as f64 + (equal as f64 + 1.0) / 2.0
+    };
+    values.iter().map(rank).collect()
+}
+
+/// Mean over blocks of what a rule has in each, over the resamples.
+fn mean_replicates<'r>(of_blocks: impl Iterator<Item = &'r Vec<f32>>) -> Vec<f64> {
+    let (mut sums, mut blocks) = (Vec::<f64>::new(), 0.0);
+    for own in of_blocks {
+        sums.resize(own.len().max(sums.len()), 0.0);
+        sums.iter_mut().zip(own).for_each(|(sum, rank)| *sum += f64::from(*rank));
+        blocks += 1.0;
+    }
+    sums.iter_mut().for_each(|sum| *sum /= blocks);
+    sums
+}
+
+fn ranked(blocks: &[Block<'_>]) -> Vec<RankedRule> {
+    let names: BTreeSet<&str> = blocks.iter().flat_map(|block| &block.entries).map(|entry| entry.rule).collect();
+    let of_rule = |rule: &&str| {
+        let own: Vec<(&Block<'_>, usize)> =
+            blocks.iter().filter_map(|block| Some((block, block.position(rule)?))).collect();
+        let mean = |of: &dyn Fn(&(&Block<'_>, usize)) -> f64| own.iter().map(of).sum::<f64>() / own.len() as f64;
+        let interval =
+            percentile_interval(&mean_replicates(own.iter().map(|(block, place)| &block.replicates[*place])));
+        let is_first =
+            |(block, place): &&(&Block<'_>, usize)| block.ranks.iter().all(|rank| *rank >= block.ranks[*place]);
+        RankedRule {
+            rule: (*rule).to_owned(),
+            blocks: own.len(),
+            mean_rank: mean(&|(block, place)| block.ranks[*place]),
+            ci_low: interval.low,
+            ci_high: interval.high,
+            of: mean(&|(block, _)| block.entries.len() as f64),
+            first: own.iter().filter(is_first).count(),
+        }
+    };
+    let mut rules: Vec<RankedRule> = names.iter().map(of_rule).collect();
+    rules.sort_by(|a, b| a.mean_rank.total_cmp(&b.mean_rank));
+    rules
+}
+
+fn against(focus: &str, rules: &[RankedRule], blocks: &[Block<'_>]) -> Vec<Against> {
+    let others = rules.iter().filter(|other| other.rule != focus);
+    let mut all: Vec<Against> = others.filter_map(|other| against_one(focus, &other.rule, blocks)).collect();
+    let corrected = holm(&all.iter().map(|other| other.p_value).collect::<Vec<_>>());
+    all.iter_mut().zip(corrected).for_each(|(other, p_value)| other.p_holm = p_value);
+    all
+}
+
+fn against_one(focus: &str, other: &str, blocks: &[Block<'_>]) -> Option<Against> {
+    let common: Vec<(&Block<'_>, usize, usize)> =
+        blocks.iter().filter_map(|block| Some((block, block.position(focus)?, block.position(other)?))).collect();
+    let n = common.len();
+    if n == 0 {
+        return None;
+    }
+    let (mut better, mut worse, mut clearly_better, mut clearly_worse) = (0, 0, 0, 0);
+    for (block, own, other) in &common {
+        let (own, other) = (&block.entries[*own], &block.entries[*other]);
+        better += usize::from(own.sign * (own.result.estimate.value - other.result.estimate.value) > 0.0);
+        worse += usize::from(own.sign * (own.result.estimate.value - other.result.estimate.value) < 0.0);
+        if let Some(difference) = own.result.minus(other.result) {
+            let (low, high) = (difference.interval.low * own.sign, difference.interval.high * own.sign);
+            clearly_better += usize::from(low.min(high) > 0.0);
+            clearly_worse += usize::from(low.max(high) < 0.0);
+        }
+    }
+    let value =
+        common.iter().map(|(block, own, other)| block.ranks[*own] - block.ranks[*other]).sum::<f64>() / n as f64;
+    let of_focus = mean_replicates(common.iter().map(|(block, own, _)| &block.replicates[*own]));
+    let of_other = mean_replicates(common.iter().map(|(block, _, other)| &block.replicates[*other]));
+    let difference = difference_of_replicates(value, &of_focus, &of_other);
+    Some(Against {
+        rule: focus.to_owned(),
+        other: other.to_owned(),
+        blocks: n,
+        better,
+        equal: n - better - worse,
+        worse,
+        clearly_better,
+        clearly_worse,
+        rank_difference: value,
+        ci_low: difference.interval.low,
+        ci_high: difference.interval.high,
+        p_value: difference.p_value,
+        p_holm: f64::NAN,
+    })
+}
+
+/// What each arm reaches and costs, over the tasks that every arm of its model has.
+fn costs(study: &Study, named: &[&(String, &Arm)]) -> Vec<Cost> {
+    let mut models: Vec<&str> = Vec::new();
+    for (_, arm) in named {
+        if !models.contains(&arm.trial.model.as_str()) {
+            models.push(&arm.trial.model);
+        }
+    }
+    let mut all = Vec::new();
+    for model in models {
+        let own: Vec<&&(String, &Arm)> = named.iter().filter(|(_, arm)| arm.trial.model == model).collect();
+        // What is achieved task by task has other sites and ratios, and still every task.
+        let shared = |task: &&ArmTask| own.iter().all(|(_, arm)| arm.task(&task.task).is_some());
+        let first: Vec<&ArmTask> = own[0].1.tasks.iter().filter(shared).collect();
+        let counts = first.iter().any(|task| !task.lower_is_better);
+        let tasks: Vec<String> =
+            first.iter().filter(|task| task.lower_is_better != counts).map(|task| task.task.clone()).collect();
+        let mut costs: Vec<Cost> =
+            own.iter().filter_map(|(label, arm)| cost(study, label, arm, &tasks, counts)).collect();
+        let sign = if counts { 1.0 } else { -1.0 };
+        let points =
+            |of: &dyn Fn(&Cost) -> f64| costs.iter().map(|cost| (sign * cost.value, of(cost))).collect::<Vec<_>>();
+        let (time, flops) = (front(&points(&|cost| cost.wall_s)), front(&points(&|cost| cost.flops)));
+        for ((cost, time), flops) in costs.iter_mut().zip(time).zip(flops) {
+            (cost.on_time_front, cost.on_flops_front) = (time, flops);
+        }
+        all.extend(costs);
+    }
+    all
+}
+
+fn cost(study: &Study, label: &str, arm: &Arm, tasks: &[String], counts: bool) -> Option<Cost> {
+    let mean = arm.mean_over(tasks)?;
+    let cells = study.cells.iter().filter(|cell| {
+        let record = &cell.record;
+        cell.is_done() && arm.trials.contains(&record.trial.trial_id) && tasks.contains(&record.task)
+    });
+    let (wall_s, flops) = cells.fold((0.0, 0.0), |(wall_s, flops), cell| {
+        (wall_s + cell.record.cost.wall_s, flops + cell.record.cost.flops_executed)
+    });
+    let seeds = arm.seeds.len() as f64;
+    let setting = || format!("{}, {}", arm.trial.schedule, arm.trial.reduction().in_words(1));
+    Some(Cost {
+        model: arm.trial.model.clone(),
+        rule: label.to_owned(),
+        setting: arm.reduces().then(setting),
+        value: mean.estimate.value,
+        metric: if counts { "accuracy" } else { "loss" },
+        tasks: tasks.len(),
+        achieved: mean.flops_reduction_achieved,
+        wall_s: wall_s / seeds,
+        flops: flops / seeds,
+        on_time_front: false,
+        on_flops_front: false,
+    })
+}
+
+/// Which points `(value, cost)` no other point dominates: at least as high a value at no higher cost, and better in one of the two.
+fn front(points: &[(f64, f64)]) -> Vec<bool> {
+    let dominates = |a: &(f64, f64), b: &(f64, f64)| a.0 >= b.0 && a.1 <= b.1 && (a.0 > b.0 || a.1 < b.1);
+    points.iter().map(|own| !points.iter().any(|other| dominates(other, own))).collect()
+}
+
+#[cfg(test)]
+mod tests;

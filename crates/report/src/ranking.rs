@@ -1,0 +1,130 @@
+//! A ranking as Markdown.
+
+use std::fmt::{self, Write};
+
+use analysis::rank::{Cost, ProtocolRanking, Ranking};
+
+use crate::text::{markdown, markdown_cell, markdown_code, p_value};
+
+/// What `sweep rank` prints.
+#[must_use]
+pub fn ranking(ranking: &Ranking) -> String {
+    let mut out = String::new();
+    // A string takes every text.
+    let _ = write(&mut out, ranking);
+    out
+}
+
+fn write(out: &mut String, ranking: &Ranking) -> fmt::Result {
+    writeln!(out, "# Rules of {}\n", markdown(&ranking.experiment))?;
+    writeln!(
+        out,
+        "A block is a model with its sites, an asked reduction and a task. Rules that achieved the same reduction there are ranked by the \
+         primary metric, 1 is the best. Intervals: 95 %, {} resamples of items, seed {}.\n",
+        ranking.resamples, ranking.seed
+    )?;
+    ranking.protocols.iter().try_for_each(|protocol| write_protocol(out, protocol))
+}
+
+fn write_protocol(out: &mut String, own: &ProtocolRanking) -> fmt::Result {
+    writeln!(out, "## {}, {} blocks\n", markdown_code(&own.protocol), own.blocks)?;
+    if own.rules.is_empty() {
+        writeln!(out, "No two rules meet at an equal achieved reduction.\n")?;
+    } else {
+        writeln!(out, "| rule | mean rank | 95 % interval | of | first in | blocks |\n|---|---:|---|---:|---:|---:|")?;
+    }
+    for rule in &own.rules {
+        writeln!(
+            out,
+            "| {} | {:.2} | {:.2} to {:.2} | {:.1} | {} | {} |",
+            markdown_cell(&rule.rule),
+            rule.mean_rank,
+            rule.ci_low,
+            rule.ci_high,
+            rule.of,
+            rule.first,
+            rule.blocks
+        )?;
+    }
+    if own.rules.iter().any(|rule| rule.blocks < own.blocks) {
+        writeln!(
+            out,
+            "\nNot every rule is in all blocks; ranks over different blocks are not comparable. The table below is over common blocks."
+        )?;
+    }
+    if own.unequal > 0 {
+        writeln!(
+            out,
+            "\n{} results are not ranked: their achieved reductions are more than half a point from those of their block.",
+            own.unequal
+        )?;
+    }
+    if let Some(first) = own.against.first() {
+        writeln!(out, "\n### {} against each other rule\n", markdown(&first.rule))?;
+        writeln!(
+            out,
+            "| other | blocks | better / equal / worse | clearly better / worse | rank difference | 95 % interval | p | p (Holm) |\n\
+             |---|---:|---:|---:|---:|---|---:|---:|"
+        )?;
+        for pair in &own.against {
+            writeln!(
+                out,
+                "| {} | {} | {} / {} / {} | {} / {} | {:+.2} | {:+.2} to {:+.2} | {} | {} |",
+                markdown_cell(&pair.other),
+                pair.blocks,
+                pair.better,
+                pair.equal,
+                pair.worse,
+                pair.clearly_better,
+                pair.clearly_worse,
+                pair.rank_difference,
+                pair.ci_low,
+                pair.ci_high,
+                p_value(pair.p_value),
+                p_value(pair.p_holm)
+            )?;
+        }
+        writeln!(
+            out,
+            "\nClearly: the 95 % interval of the paired difference in that block is on one side of 0, not corrected for the number of blocks."
+        )?;
+    }
+    write_front(out, &own.costs)
+}
+
+fn write_front(out: &mut String, costs: &[Cost]) -> fmt::Result {
+    let mut front: Vec<&Cost> = costs.iter().filter(|cost| cost.on_time_front || cost.on_flops_front).collect();
+    if front.is_empty() {
+        return writeln!(out);
+    }
+    front.sort_by(|a, b| a.model.cmp(&b.model).then(a.flops.total_cmp(&b.flops)));
+    writeln!(out, "\n### Pareto front\n")?;
+    writeln!(
+        out,
+        "| model | rule | setting | mean | achieved | time | FLOPs | front of |\n|---|---|---|---:|---:|---:|---:|---|"
+    )?;
+    for cost in front {
+        let value = if cost.metric == "accuracy" {
+            format!("{:.1} %", cost.value * 100.0)
+        } else {
+            format!("{:.3} {}", cost.value, cost.metric)
+        };
+        let fronts = [("time", cost.on_time_front), ("FLOPs", cost.on_flops_front)];
+        let fronts: Vec<&str> = fronts.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
+        writeln!(
+            out,
+            "| {} | {} | {} | {value} | {:.1} % | {:.2} s | {:.1} G | {} |",
+            markdown_cell(&cost.model),
+            markdown_cell(&cost.rule),
+            markdown_cell(cost.setting.as_deref().unwrap_or("")),
+            cost.achieved * 100.0,
+            cost.wall_s,
+            cost.flops / 1e9,
+            fronts.join(", ")
+        )?;
+    }
+    writeln!(
+        out,
+        "\nNothing of the same model is as good at a lower cost. Times are shares of common work unless the run had `--no-sharing`; FLOPs are counted from what ran, the rule included.\n"
+    )
+}
