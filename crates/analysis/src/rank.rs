@@ -248,7 +248,7 @@ fn ranks(values: &[f64]) -> Vec<f64> {
             better += usize::from(known(*other) > known(*own));
             equal += usize::from(known(*other).total_cmp(&known(*own)).is_eq());
         }
-        better as f64 + (equal as f64 + 1.0) / 2.0
+        better as f64 + f64::midpoint(equal as f64, 1.0)
     };
     values.iter().map(rank).collect()
 }
@@ -261,7 +261,9 @@ fn mean_replicates<'r>(of_blocks: impl Iterator<Item = &'r Vec<f32>>) -> Vec<f64
         sums.iter_mut().zip(own).for_each(|(sum, rank)| *sum += f64::from(*rank));
         blocks += 1.0;
     }
-    sums.iter_mut().for_each(|sum| *sum /= blocks);
+    for sum in &mut sums {
+        *sum /= blocks;
+    }
     sums
 }
 

@@ -80,7 +80,7 @@ impl From<Failure> for Problem {
         let mut message = report.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ");
         for other in diagnostic.related().into_iter().flatten() {
             let (place, help) = (place(other).unwrap_or_default(), other.help().map(|help| format!(" ({help})")));
-            message.push_str(&format!("\n{place}: {other}{}", help.unwrap_or_default()));
+            message += &["\n", &place, ": ", &other.to_string(), &help.unwrap_or_default()].concat();
         }
         Self {
             message,

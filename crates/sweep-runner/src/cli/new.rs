@@ -72,9 +72,9 @@ impl Template {
                 Some(block) => {
                     let own = block.replace("flops_reduction: {", "calibrate: {");
                     let own = if own == block { "{ sites: paper }".to_owned() } else { own };
-                    out.push_str(&format!("schedule:\n  - {block}\n  - {own}\n"));
+                    out += &["schedule:\n  - ", block, "\n  - ", &own, "\n"].concat();
                 }
-                None => out.push_str(&(line + "\n")),
+                None => out += &(line + "\n"),
             }
         }
         out

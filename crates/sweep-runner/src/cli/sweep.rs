@@ -103,7 +103,7 @@ fn measure_rates(
     }
     let dense = Strategy::new("dense", &BTreeMap::new()).map_err(|error| failed(hinted(&error.to_string(), &error)))?;
     experiment.strategies = vec![Variant { strategy: dense, seeds: Vec::new() }];
-    experiment.baseline = "dense".to_owned();
+    "dense".clone_into(&mut experiment.baseline);
     (experiment.claim, experiment.sample) = (None, None);
     experiment.probes.clear();
     experiment.schedules.clear();

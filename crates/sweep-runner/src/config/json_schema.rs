@@ -84,7 +84,7 @@ fn keys() -> Vec<(&'static str, &'static str, Value)> {
         (
             "record_plans",
             "Items of each cell whose plans are recorded (default 20)",
-            one_of(vec![whole(FIRST_PLANS as u64), words(["all", "lost"])]),
+            one_of([whole(FIRST_PLANS as u64), words(["all", "lost"])]),
         ),
         ("fewshot", "Solved examples before each question of a benchmark", whole(0)),
         ("fewshot_seed", "Seed of the draw of examples (default 1234)", whole(0)),
@@ -97,7 +97,7 @@ fn keys() -> Vec<(&'static str, &'static str, Value)> {
         (
             "primary",
             "The metric by which tables and figures show the tasks, or a map from tasks to metrics",
-            one_of(vec![text(), json!({ "type": "object", "additionalProperties": text() })]),
+            one_of([text(), json!({ "type": "object", "additionalProperties": text() })]),
         ),
         ("seed", "Seed of everything without a seed of its own (default 0)", whole(0)),
         ("upstream_batch_size", "Rows per batch under `upstream` (default 96)", whole(1)),
@@ -130,8 +130,8 @@ fn known_or_text<'a>(known: impl IntoIterator<Item = &'a str>) -> Value {
     json!({ "anyOf": [words(known), text()] })
 }
 
-fn one_of(forms: Vec<Value>) -> Value {
-    json!({ "oneOf": forms })
+fn one_of(forms: impl IntoIterator<Item = Value>) -> Value {
+    json!({ "oneOf": forms.into_iter().collect::<Vec<_>>() })
 }
 
 fn list(of: &Value) -> Value {
@@ -140,7 +140,7 @@ fn list(of: &Value) -> Value {
 
 /// A value, or a list of such values.
 fn one_or_more(of: &Value) -> Value {
-    one_of(vec![of.clone(), list(of)])
+    one_of([of.clone(), list(of)])
 }
 
 fn map(entries: &[(&str, Value)], required: &[&str]) -> Value {
@@ -151,7 +151,7 @@ fn map(entries: &[(&str, Value)], required: &[&str]) -> Value {
 
 fn protocols() -> Value {
     let known = protocol::all().iter().map(|own| json!({ "const": own.name, "description": own.help }));
-    one_of(known.collect())
+    one_of(known)
 }
 
 fn model() -> Value {
@@ -163,7 +163,7 @@ fn model() -> Value {
         published.flat_map(|model| [format!("hub:{}", model.name), format!("random:{}", model.short_name())]);
     let known: Vec<String> = builtins.chain(published).collect();
     let reference = known_or_text(known.iter().map(String::as_str));
-    one_of(vec![reference.clone(), map(&[("path", reference), ("tokenizer", text())], &["path"])])
+    one_of([reference.clone(), map(&[("path", reference), ("tokenizer", text())], &["path"])])
 }
 
 fn task() -> Value {
@@ -173,7 +173,7 @@ fn task() -> Value {
         map(&[("context", one_or_more(&whole(1))), ("start", whole(1)), ("continuation", whole(1))], &["context"]);
     let with_options =
         json!({ "type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": options });
-    one_of(vec![known, with_options])
+    one_of([known, with_options])
 }
 
 fn strategy() -> Value {
@@ -203,7 +203,7 @@ fn named_with_options(entries: Vec<(&'static str, &'static str, &'static [Option
     let with_options = json!({
         "type": "object", "properties": properties, "minProperties": 1, "maxProperties": 1, "additionalProperties": false
     });
-    one_of(names.into_iter().chain([with_options]).collect())
+    one_of(names.into_iter().chain([with_options]))
 }
 
 fn option(info: &OptionInfo) -> Value {
@@ -234,13 +234,13 @@ fn sites() -> Value {
     let layers = list(&whole(0));
     let after = json!({ "$ref": "#/definitions/after" });
     let every = map(&[("start", whole(0)), ("every", whole(1)), ("count", whole(1))], &["start", "every", "count"]);
-    let single = one_of(vec![words(["all"]), layers.clone(), after.clone()]);
-    one_of(vec![words(["paper"]), layers, every, after, map(&[("single", single)], &["single"])])
+    let single = one_of([words(["all"]), layers.clone(), after.clone()]);
+    one_of([words(["paper"]), layers, every, after, map(&[("single", single)], &["single"])])
 }
 
 fn block() -> Value {
     let achieved = json!({ "$ref": "#/definitions/achieved" });
-    let reduction = one_of(vec![json!({ "$ref": "#/definitions/shares" }), achieved.clone()]);
+    let reduction = one_of([json!({ "$ref": "#/definitions/shares" }), achieved.clone()]);
     let ratio = one_or_more(&json!({ "type": "number", "exclusiveMinimum": 0, "maximum": 1 }));
     let mut block = map(
         &[
@@ -272,8 +272,8 @@ fn block() -> Value {
 fn selector(more: &[(&str, Value)]) -> Value {
     let any_text = one_or_more(&text());
     let number = one_or_more(&json!({ "type": "number" }));
-    let reduction = one_of(vec![number.clone(), json!({ "$ref": "#/definitions/achieved" })]);
-    let sites = one_of(vec![words(["paper"]), whole(0), list(&whole(0)), json!({ "$ref": "#/definitions/after" })]);
+    let reduction = one_of([number.clone(), json!({ "$ref": "#/definitions/achieved" })]);
+    let sites = one_of([words(["paper"]), whole(0), list(&whole(0)), json!({ "$ref": "#/definitions/after" })]);
     let mut conditions = vec![
         ("model", any_text.clone()),
         ("task", any_text.clone()),
@@ -331,7 +331,7 @@ fn claim() -> Value {
                 "share",
                 described(words(SHARES.map(|(word, _)| word)), "How many of the comparisons must hold (default all)"),
             ),
-            ("decide", described(list(&one_of(vec![trials, rows])), "The comparisons that decide")),
+            ("decide", described(list(&one_of([trials, rows])), "The comparisons that decide")),
         ],
         &["expect", "decide"],
     )

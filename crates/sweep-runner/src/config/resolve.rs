@@ -27,11 +27,9 @@ impl WireExperiment {
             let lists_strategies = self.strategies.as_ref().is_none_or(|list| !list.value.is_empty());
             noted.note(probes::resolve(probes, lists_strategies))
         });
-        let baseline = match (&self.strategies, &self.baseline) {
-            (Some(list), Some(named)) if variants.is_some() => noted.note(baseline(list, named.as_ref())),
-            _ => None,
-        };
-        let split = self.split.as_ref().and_then(|name| noted.note(split(name.as_ref())));
+        let list = self.strategies.as_ref().filter(|_| variants.is_some());
+        let baseline = list.and_then(|list| noted.note(baseline(list, self.baseline.as_ref())));
+        let split = noted.note(split(self.split.as_ref()));
         if let (Some(list), Some(schedules), Some(variants)) = (&self.strategies, &self.schedules, &variants) {
             noted.note(check_amounts(list, schedules, variants));
         }
@@ -40,10 +38,7 @@ impl WireExperiment {
             let faulty = !noted.is_empty();
             noted.note(resolve_tasks::resolve(tasks, prompting, catalog, faulty)).flatten()
         });
-        let primary = tasks
-            .as_ref()
-            .zip(self.primary.as_ref())
-            .and_then(|(tasks, primary)| noted.note(resolve_tasks::primary(primary.as_ref(), tasks)));
+        let primary = tasks.as_ref().and_then(|tasks| noted.note(resolve_tasks::primary(self.primary.as_ref(), tasks)));
         let models = self.models.as_ref().and_then(|list| {
             let faulty = !noted.is_empty();
             noted.note(models(list, catalog, faulty)).flatten()
@@ -51,9 +46,7 @@ impl WireExperiment {
         let of_models = models.as_ref();
         let positions =
             of_models.zip(self.positions.as_ref()).and_then(|(models, names)| noted.note(positions(names, models)));
-        let signal_from = of_models
-            .zip(self.signal_from.as_ref())
-            .and_then(|(models, name)| noted.note(signal_from(name.as_ref(), models)));
+        let signal_from = of_models.and_then(|models| noted.note(signal_from(self.signal_from.as_ref(), models)));
         // Without models, what is wrong in every model is still said.
         let schedules = self
             .schedules
@@ -79,16 +72,9 @@ impl WireExperiment {
         let noted = &mut faults;
         let exclude = self.exclude.and_then(|list| noted.note(selectors::resolve(&list, &axes, text)));
         let zip = self.zip.and_then(|list| noted.note(selectors::resolve(&list, &axes, text)));
-        let claim = self.claim.and_then(|claim| {
-            noted.note(claim.map(|claim| resolve_claim::resolve(&claim, &axes, &probes, text)).transpose())
-        });
-        let (Some(name), Some(exclude), Some(zip), Some(claim), Some(baseline), Some(primary)) =
-            (self.name, exclude, zip, claim, baseline, primary)
-        else {
-            return faults.refused();
-        };
-        let (Some(question), Some(expect), Some(sample), Some(limit), Some(prompting)) =
-            (self.question, self.expect, self.sample, self.limit, self.prompting)
+        let claim = self.claim.and_then(|claim| noted.note(resolve_claim::resolve(&claim, &axes, &probes, text)));
+        let (Some(name), Some(exclude), Some(zip), Some(baseline), Some(primary), Some(prompting)) =
+            (self.name, exclude, zip, baseline, primary, self.prompting)
         else {
             return faults.refused();
         };
@@ -99,8 +85,8 @@ impl WireExperiment {
         };
         faults.done(Experiment {
             name: name.value,
-            question,
-            expect,
+            question: self.question,
+            expect: self.expect,
             claim,
             models,
             tasks,
@@ -112,9 +98,9 @@ impl WireExperiment {
             schedules,
             exclude,
             zip,
-            sample: sample.map(|sample| Sample { count: sample.count, seed: sample.seed }),
+            sample: self.sample.map(|sample| Sample { count: sample.count, seed: sample.seed }),
             split,
-            limit,
+            limit: self.limit,
             record_plans,
             prompting,
             baseline,

@@ -14,12 +14,12 @@ use super::wire_claim::WireClaim;
 use super::wire_selector::WireSelector;
 use super::wire_task::{WirePrimary, WireTask};
 
-/// The whole file. A key is none where it could not be read, and that is noted among the faults.
+/// The whole file. A key is none where it is absent and has no default, and where it could not be read, which is noted among the faults.
 pub(super) struct WireExperiment {
     pub(super) name: Option<Located<String>>,
-    pub(super) question: Option<Option<String>>,
-    pub(super) expect: Option<Option<String>>,
-    pub(super) claim: Option<Option<WireClaim>>,
+    pub(super) question: Option<String>,
+    pub(super) expect: Option<String>,
+    pub(super) claim: Option<WireClaim>,
     pub(super) models: Option<Vec<WireModel>>,
     pub(super) tasks: Option<Vec<WireTask>>,
     pub(super) protocols: Option<Vec<Located<String>>>,
@@ -27,17 +27,17 @@ pub(super) struct WireExperiment {
     pub(super) strategies: Option<Located<Vec<WireStrategy>>>,
     pub(super) probes: Option<Vec<WireStrategy>>,
     pub(super) positions: Option<Vec<Located<String>>>,
-    pub(super) signal_from: Option<Option<Located<String>>>,
+    pub(super) signal_from: Option<Located<String>>,
     pub(super) schedules: Option<Vec<WireSchedule>>,
     pub(super) exclude: Option<Vec<WireSelector>>,
     pub(super) zip: Option<Vec<WireSelector>>,
-    pub(super) sample: Option<Option<WireSample>>,
-    pub(super) split: Option<Option<Located<String>>>,
-    pub(super) limit: Option<Option<usize>>,
+    pub(super) sample: Option<WireSample>,
+    pub(super) split: Option<Located<String>>,
+    pub(super) limit: Option<usize>,
     pub(super) record_plans: Option<RecordPlans>,
     pub(super) prompting: Option<Prompting>,
-    pub(super) baseline: Option<Option<Located<String>>>,
-    pub(super) primary: Option<Option<WirePrimary>>,
+    pub(super) baseline: Option<Located<String>>,
+    pub(super) primary: Option<WirePrimary>,
     pub(super) seed: Option<u64>,
     pub(super) upstream_batch_size: Option<usize>,
 }
@@ -235,8 +235,8 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn optional<T>(&mut self, key: &str, read: impl FnOnce(&Node) -> Result<T, Fault>) -> Option<Option<T>> {
-        self.or(key, || None, |node| read(node).map(Some))
+    fn optional<T>(&mut self, key: &str, read: impl FnOnce(&Node) -> Result<T, Fault>) -> Option<T> {
+        self.fields.get(key).and_then(|node| self.faults.note(read(node)))
     }
 }
 
