@@ -16,11 +16,16 @@ pub struct Labels {
 impl Labels {
     /// From the finished trials of a study; its baseline is called by its name alone.
     pub fn of(study: &Study) -> Self {
+        let trials = study.cells.iter().filter(|cell| cell.is_done()).map(|cell| &cell.record.trial);
+        Self::of_trials(trials.filter(|trial| trial.strategy != study.plan.baseline))
+    }
+
+    /// From trials, each of which may come more than once.
+    pub fn of_trials<'a>(trials: impl IntoIterator<Item = &'a TrialKey>) -> Self {
         let mut variants: BTreeMap<String, Vec<TrialKey>> = BTreeMap::new();
         let mut schedules = BTreeSet::new();
         let (mut seen, mut rules) = (BTreeSet::new(), BTreeSet::new());
-        let trials = study.cells.iter().filter(|cell| cell.is_done()).map(|cell| &cell.record.trial);
-        for trial in trials.filter(|trial| trial.strategy != study.plan.baseline) {
+        for trial in trials {
             if !seen.insert(&trial.trial_id) {
                 continue;
             }
@@ -86,6 +91,28 @@ impl Labels {
     }
 }
 
+/// What figures and tables call a model: its reference without where it comes from. `hub:state-spaces/mamba2-2.7b@main` is `mamba2-2.7b`;
+/// random weights are called so.
+pub fn model_name(reference: &str) -> String {
+    let (scheme, name) = match reference.split_once(':') {
+        Some((scheme @ ("builtin" | "hub" | "random"), name)) => (scheme, name),
+        _ => ("", reference),
+    };
+    let name = name.trim_end_matches('/');
+    let name = if scheme.is_empty() { name } else { name.split('@').next().unwrap_or(name) };
+    let short = name.rsplit('/').next().filter(|short| !short.is_empty()).unwrap_or(reference);
+    if scheme == "random" { format!("{short} (random)") } else { short.to_owned() }
+}
+
+/// Short names of tasks, in their order: without the words that all of them begin with, up to a `_`. `world_piqa` and `world_recall` are
+/// `piqa` and `recall`.
+pub fn task_names<'a>(tasks: &[&'a str]) -> Vec<&'a str> {
+    let Some(first) = tasks.first().filter(|_| tasks.len() > 1) else { return tasks.to_vec() };
+    let ends = first.match_indices('_').map(|(at, _)| at + 1);
+    let shared = ends.filter(|&end| tasks.iter().all(|task| task.len() > end && task.starts_with(&first[..end]))).max();
+    tasks.iter().map(|task| &task[shared.unwrap_or(0)..]).collect()
+}
+
 /// What makes two trials the same rule, whatever they reduce and where.
 pub fn rule(trial: &TrialKey) -> String {
     format!("{:?}", (&trial.strategy, &trial.importance, &trial.importance_source, options(trial)))
@@ -96,4 +123,26 @@ fn options(trial: &TrialKey) -> BTreeMap<String, String> {
     let mut options = options_as_text(&trial.strategy_params);
     options.remove("seed");
     options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_called_without_its_place() {
+        let named =
+            ["builtin:mamba2-world", "hub:state-spaces/mamba2-2.7b@main", "random:mamba2-2.7b@3", "/models/mine/", "x"];
+        let names = named.map(model_name);
+        assert_eq!(names, ["mamba2-world", "mamba2-2.7b", "mamba2-2.7b (random)", "mine", "x"]);
+    }
+
+    #[test]
+    fn tasks_lose_what_they_have_in_common() {
+        assert_eq!(task_names(&["world_piqa", "world_arc_easy"]), ["piqa", "arc_easy"]);
+        assert_eq!(task_names(&["world_arc_challenge", "world_arc_easy"]), ["challenge", "easy"]);
+        assert_eq!(task_names(&["arc_easy", "piqa"]), ["arc_easy", "piqa"]);
+        assert_eq!(task_names(&["world_piqa"]), ["world_piqa"]);
+        assert_eq!(task_names(&["a_", "a_b"]), ["a_", "a_b"]);
+    }
 }

@@ -1,13 +1,7 @@
 //! Panels: a frame with linear axes, ticks and labels, in points.
 
 use super::canvas::{Align, Canvas, DrawError, Ink, Marker, Point, Stroke, Text};
-
-/// Size of tick labels.
-pub(super) const TICK_TEXT: f64 = 7.0;
-/// Size of axis labels and legends.
-pub(super) const LABEL_TEXT: f64 = 7.5;
-/// Size of panel titles.
-pub(super) const TITLE_TEXT: f64 = 8.0;
+use super::paper::{LABEL_TEXT, TICK_TEXT, TITLE_TEXT};
 
 /// A linear scale from data to points.
 #[derive(Clone, Copy, Debug)]
@@ -65,30 +59,25 @@ impl Panel {
         (self.x.at(x), self.y.at(y))
     }
 
-    /// Grid lines, left and bottom axis with ticks; labels of a side only where `labels` says so.
+    /// Grid lines, left and bottom axis with labelled ticks.
     pub(super) fn axes(
         &self,
         canvas: &Canvas,
         x_ticks: &[(f64, String)],
         y_ticks: &[(f64, String)],
-        (label_x, label_y): (bool, bool),
     ) -> Result<(), DrawError> {
         let (grid, axis) = (Stroke::solid(Ink::FAINT, 0.4), Stroke::solid(Ink::BLACK, 0.6));
         for (value, label) in y_ticks {
             let y = self.y.at(*value);
             canvas.line(&[(self.left, y), (self.right(), y)], grid)?;
             canvas.line(&[(self.left - 2.0, y), (self.left, y)], axis)?;
-            if label_y {
-                canvas.text((self.left - 3.5, y), label, Text::new(TICK_TEXT).align(Align::End))?;
-            }
+            canvas.text((self.left - 3.5, y), label, Text::new(TICK_TEXT).align(Align::End))?;
         }
         for (value, label) in x_ticks {
             let x = self.x.at(*value);
             canvas.line(&[(x, self.top), (x, self.bottom())], grid)?;
             canvas.line(&[(x, self.bottom()), (x, self.bottom() + 2.0)], axis)?;
-            if label_x {
-                canvas.text((x, self.bottom() + 7.0), label, Text::new(TICK_TEXT).align(Align::Middle))?;
-            }
+            canvas.text((x, self.bottom() + 7.0), label, Text::new(TICK_TEXT).align(Align::Middle))?;
         }
         canvas.line(&[(self.left, self.top), (self.left, self.bottom()), (self.right(), self.bottom())], axis)
     }
@@ -120,9 +109,48 @@ impl Panel {
 
     /// A title above the panel, at its left edge.
     pub(super) fn title(&self, canvas: &Canvas, title: &str) -> Result<(), DrawError> {
-        canvas.text((self.left, self.top - 6.5), title, Text::new(TITLE_TEXT).bold())
+        let title = canvas.sheet().fitted(title, TITLE_TEXT, true, self.width);
+        canvas.text((self.left, self.top - 6.5), &title, Text::new(TITLE_TEXT).bold())
+    }
+
+    /// The label of the level axis: the first of `labels` that has room below the panel.
+    pub(super) fn label_x(&self, canvas: &Canvas, labels: &[&str]) -> Result<(), DrawError> {
+        let label = canvas.sheet().that_fits(labels, LABEL_TEXT, self.width + 8.0);
+        let place = (self.left + self.width / 2.0, self.bottom() + 16.5);
+        canvas.text(place, &label, Text::new(LABEL_TEXT).align(Align::Middle))
+    }
+
+    /// The label of the upright axis, `away` points from it: the first of `labels` that has room.
+    pub(super) fn label_y(&self, canvas: &Canvas, labels: &[&str], away: f64) -> Result<(), DrawError> {
+        let label = canvas.sheet().that_fits(labels, LABEL_TEXT, self.height + 10.0);
+        let place = (self.left - away, self.top + self.height / 2.0);
+        canvas.text(place, &label, Text::new(LABEL_TEXT).align(Align::Middle).upwards())
+    }
+
+    /// Two strokes across the upright axis at its foot: it does not begin at 0.
+    pub(super) fn broken_y(&self, canvas: &Canvas) -> Result<(), DrawError> {
+        let y = self.bottom() - 5.0;
+        for y in [y - 1.3, y + 1.3] {
+            canvas.line(&[(self.left - 3.0, y + 1.5), (self.left + 3.0, y - 1.5)], Stroke::solid(Ink::BLACK, 0.7))?;
+        }
+        Ok(())
+    }
+
+    /// The same for the level axis, at its left end.
+    pub(super) fn broken_x(&self, canvas: &Canvas) -> Result<(), DrawError> {
+        let x = self.left + 5.0;
+        for x in [x - 1.3, x + 1.3] {
+            canvas.line(
+                &[(x - 1.5, self.bottom() + 3.0), (x + 1.5, self.bottom() - 3.0)],
+                Stroke::solid(Ink::BLACK, 0.7),
+            )?;
+        }
+        Ok(())
     }
 }
+
+/// What a figure says of a broken axis.
+pub(super) const BROKEN: &str = "// on an axis: it does not begin at 0.";
 
 /// What a caption says of values at the border.
 pub(super) const BEYOND: &str = "An arrow with ∞ at the border, or NaN, marks a value that is no finite number. ";

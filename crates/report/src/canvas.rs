@@ -9,19 +9,46 @@ use plotters::prelude::*;
 use plotters::style::register_font;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use crate::paper::Sheet;
 use crate::text;
 
 /// Backend pixels per point.
 const UNITS: f64 = 20.0;
 /// Plotters divides a font size by this before it writes it.
 const FONT_SCALE: f64 = 1.24;
-/// Advance widths are measured relative to the line height of the font, not to its em.
-const LINE_HEIGHT: f64 = 1.164;
-/// First choice is the committed font; the others have similar widths where an SVG is opened without it.
-const FONT_FAMILY: &str = "DejaVu Sans, Verdana, sans-serif";
 
-pub(super) static REGULAR: &[u8] = include_bytes!("../assets/fonts/DejaVuSans.ttf");
-pub(super) static BOLD: &[u8] = include_bytes!("../assets/fonts/DejaVuSans-Bold.ttf");
+/// A committed typeface.
+#[derive(Debug)]
+pub(super) struct Face {
+    /// First choice is the committed font; the others have similar widths where an SVG is opened without it.
+    family: &'static str,
+    /// Advance widths are measured relative to the line height of the font, not to its em.
+    line_height: f64,
+    regular: &'static [u8],
+    bold: &'static [u8],
+}
+
+impl Face {
+    pub(super) const DEJAVU: Self = Self {
+        family: "DejaVu Sans, Verdana, sans-serif",
+        line_height: 1.164,
+        regular: include_bytes!("../assets/fonts/DejaVuSans.ttf"),
+        bold: include_bytes!("../assets/fonts/DejaVuSans-Bold.ttf"),
+    };
+    /// Of the same widths as Arial and Helvetica, which journals ask for and which are narrow enough for a column.
+    pub(super) const LIBERATION: Self = Self {
+        family: "Liberation Sans, Arial, Helvetica, sans-serif",
+        line_height: 1.117,
+        regular: include_bytes!("../assets/fonts/LiberationSans-Regular.ttf"),
+        bold: include_bytes!("../assets/fonts/LiberationSans-Bold.ttf"),
+    };
+    const ALL: [&'static Self; 2] = [&Self::DEJAVU, &Self::LIBERATION];
+
+    /// The files of all typefaces.
+    pub(super) fn files() -> impl Iterator<Item = &'static [u8]> {
+        Self::ALL.into_iter().flat_map(|face| [face.regular, face.bold])
+    }
+}
 
 /// A position in points, origin at the top left.
 pub(super) type Point = (f64, f64);
@@ -79,6 +106,12 @@ pub(super) enum Marker {
     Cross,
     Plus,
     Ring,
+    OpenSquare,
+    OpenDiamond,
+    OpenUp,
+    OpenDown,
+    /// A line without points.
+    Nothing,
 }
 
 /// Where a text stands relative to its position, horizontally.
@@ -125,20 +158,20 @@ impl Text {
 pub(super) struct Canvas<'a> {
     area: DrawingArea<SVGBackend<'a>, Shift>,
     size: Point,
+    sheet: Sheet,
 }
 
 /// Longest side of a page in points: that of a PDF.
 const LONGEST: f64 = 14_400.0;
 
-/// Draws a page of `width` by `height` points and returns it as SVG.
+/// Draws a page of `height` points on a sheet and returns it as SVG.
 pub(super) fn draw(
-    width: f64,
+    sheet: Sheet,
     height: f64,
     paint: impl FnOnce(&Canvas) -> Result<(), DrawError>,
 ) -> Result<String, DrawError> {
-    for (style, bytes) in [(FontStyle::Normal, REGULAR), (FontStyle::Bold, BOLD)] {
-        register_font(FONT_FAMILY, style, bytes).map_err(|_| "the embedded font is unreadable".to_owned())?;
-    }
+    let width = sheet.width;
+    register(sheet.face)?;
     if [width, height].into_iter().any(|side| !(1.0..=LONGEST).contains(&side)) {
         return Err(format!("a page of {width} by {height} points"));
     }
@@ -147,12 +180,12 @@ pub(super) fn draw(
     {
         let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
         area.fill(&WHITE).map_err(text_of)?;
-        let canvas = Canvas { area, size: (width, height) };
+        let canvas = Canvas { area, size: (width, height), sheet };
         paint(&canvas)?;
         canvas.area.present().map_err(text_of)?;
     }
     let pixels = format!("width=\"{}\" height=\"{}\"", size.0, size.1);
-    let inches = format!("width=\"{:.4}in\" height=\"{:.4}in\"", width / 72.0, height / 72.0);
+    let inches = format!("width=\"{:.4}in\" height=\"{:.4}in\"", width * sheet.zoom / 72.0, height * sheet.zoom / 72.0);
     // A path without joins shows spikes at sharp turns of a band's edge.
     let round = "stroke-linejoin=\"round\" stroke-linecap=\"butt\"";
     Ok(svg.replacen(&pixels, &format!("{inches} {round}"), 1))
@@ -169,7 +202,8 @@ fn pixel((x, y): Point) -> (i32, i32) {
 impl Canvas<'_> {
     /// A line through `points`.
     pub(super) fn line(&self, points: &[Point], stroke: Stroke) -> Result<(), DrawError> {
-        let style = stroke.ink.rgba().stroke_width((stroke.width * UNITS).round().max(1.0) as u32);
+        let width = stroke.width * self.sheet.weight;
+        let style = stroke.ink.rgba().stroke_width((width * UNITS).round().max(1.0) as u32);
         let runs = clipped(points, self.size);
         for piece in runs.iter().flat_map(|run| dashes(run, stroke.dash)) {
             let piece: Vec<(i32, i32)> = piece.into_iter().map(pixel).collect();
@@ -237,10 +271,12 @@ impl Canvas<'_> {
                 let radius = (r * UNITS).round() as i32;
                 self.area.draw(&Circle::new(pixel((x, y)), radius, ink.rgba().filled())).map_err(text_of)
             }
-            Marker::Ring => {
-                self.marker((x, y), Marker::Circle, r, ink)?;
-                self.marker((x, y), Marker::Circle, r * 0.5, Ink(255, 255, 255, 1.0))
-            }
+            Marker::Ring => self.hollow((x, y), Marker::Circle, r, ink),
+            Marker::Nothing => Ok(()),
+            Marker::OpenSquare => self.hollow((x, y), Marker::Square, r, ink),
+            Marker::OpenDiamond => self.hollow((x, y), Marker::Diamond, r, ink),
+            Marker::OpenUp => self.hollow((x, y), Marker::Up, r, ink),
+            Marker::OpenDown => self.hollow((x, y), Marker::Down, r, ink),
             Marker::Square => {
                 let r = r * 0.88;
                 self.rect((x - r, y - r), (x + r, y + r), ink)
@@ -266,10 +302,21 @@ impl Canvas<'_> {
         }
     }
 
+    /// The outline of a filled marker.
+    fn hollow(&self, place: Point, marker: Marker, radius: f64, ink: Ink) -> Result<(), DrawError> {
+        self.marker(place, marker, radius * 1.1, ink)?;
+        self.marker(place, marker, radius * 0.55, Ink(255, 255, 255, 1.0))
+    }
+
+    /// The sheet that it is drawn on.
+    pub(super) fn sheet(&self) -> Sheet {
+        self.sheet
+    }
+
     /// A text, vertically centred on its position.
     pub(super) fn text(&self, position: Point, text: &str, style: Text) -> Result<(), DrawError> {
         let weight = if style.bold { FontStyle::Bold } else { FontStyle::Normal };
-        let mut font = FontDesc::new(FontFamily::Name(FONT_FAMILY), style.size * UNITS * FONT_SCALE, weight);
+        let mut font = FontDesc::new(FontFamily::Name(self.sheet.face.family), style.size * UNITS * FONT_SCALE, weight);
         if style.upwards {
             font = font.transform(FontTransform::Rotate270);
         }
@@ -292,31 +339,25 @@ impl Canvas<'_> {
 }
 
 /// Width of a text in points.
-pub(super) fn text_width(text: &str, size: f64, bold: bool) -> f64 {
+pub(super) fn text_width(face: &Face, text: &str, size: f64, bold: bool) -> f64 {
     let weight = if bold { FontStyle::Bold } else { FontStyle::Normal };
-    let font = FontDesc::new(FontFamily::Name(FONT_FAMILY), size * UNITS * LINE_HEIGHT, weight);
+    let font = FontDesc::new(FontFamily::Name(face.family), size * UNITS * face.line_height, weight);
     // Unregistered only before the first page; a rough average is good enough for a layout that nobody draws.
     font.layout_box(text).map_or(text.chars().count() as f64 * size * 0.6, |(_, (width, _))| f64::from(width) / UNITS)
 }
 
-/// A text that is at most so wide: what does not fit loses its middle.
-pub(super) fn fitted(text: &str, size: f64, bold: bool, width: f64) -> String {
-    let mut shown = text::svg(text);
-    let mut most = shown.chars().count();
-    while most > 1 && text_width(&shown, size, bold) > width {
-        // In one step near to what fits, then a character at a time.
-        let share = (width.max(0.0) / text_width(&shown, size, bold)).clamp(0.0, 1.0);
-        most = ((most as f64 * share).ceil() as usize).clamp(1, most - 1);
-        shown = text::shortened(&text::svg(text), most);
+fn register(face: &Face) -> Result<(), DrawError> {
+    for (style, bytes) in [(FontStyle::Normal, face.regular), (FontStyle::Bold, face.bold)] {
+        register_font(face.family, style, bytes).map_err(|_| "the embedded font is unreadable".to_owned())?;
     }
-    shown
+    Ok(())
 }
 
 /// Makes the fonts known, so that texts can be measured before a page is opened.
 pub(super) fn register_fonts() {
-    for (style, bytes) in [(FontStyle::Normal, REGULAR), (FontStyle::Bold, BOLD)] {
+    for face in Face::ALL {
         // Failure is reported when a page is drawn.
-        let _ = register_font(FONT_FAMILY, style, bytes);
+        let _ = register(face);
     }
 }
 
@@ -435,7 +476,7 @@ mod tests {
     fn nothing_that_is_not_finite_is_drawn() {
         let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300, -1e300];
         let dashed = Stroke { ink: Ink::BLACK, width: 1.0, dash: &[3.0, 2.0] };
-        let svg = draw(396.0, 72.0, |page| {
+        let svg = draw(Sheet::of(None), 72.0, |page| {
             for x in odd {
                 page.line(&[(10.0, 10.0), (x, 20.0), (20.0, x)], dashed)?;
                 page.polygon(&[(10.0, 10.0), (x, 20.0), (20.0, x)], Ink::BLACK)?;
@@ -451,20 +492,14 @@ mod tests {
         let svg = svg.expect("a page");
         assert!(svg.len() < 1_000_000 && !svg.contains("NaN"), "{} bytes", svg.len());
         for height in odd {
-            draw(396.0, height, |_| Ok(())).expect_err("no page is that high");
+            draw(Sheet::of(None), height, |_| Ok(())).expect_err("no page is that high");
         }
     }
 
     #[test]
-    fn a_text_is_cut_to_its_room_and_has_no_control_character() {
-        register_fonts();
-        let long = "x".repeat(200);
-        let shown = fitted(&long, 8.0, false, 60.0);
-        assert!(text_width(&shown, 8.0, false) <= 60.0 && shown.contains('\u{2026}') && shown.len() > 5, "{shown}");
-        assert_eq!(fitted("short", 8.0, false, 60.0), "short");
-        assert!(!fitted("a", 8.0, false, -1.0).is_empty());
-        let svg =
-            draw(396.0, 72.0, |page| page.text((10.0, 10.0), "a\u{1b}[2J\n\u{0}", Text::new(8.0))).expect("a page");
+    fn a_text_has_no_control_character() {
+        let svg = draw(Sheet::of(None), 72.0, |page| page.text((10.0, 10.0), "a\u{1b}[2J\n\u{0}", Text::new(8.0)))
+            .expect("a page");
         assert!(svg.contains("a\u{fffd}[2J\u{fffd}\u{fffd}"), "{svg}");
     }
 
@@ -477,9 +512,10 @@ mod tests {
 
     #[test]
     fn a_page_has_its_size_in_inches() {
-        let svg = draw(396.0, 72.0, |page| page.text((10.0, 10.0), "a & b", Text::new(8.0))).expect("a page");
+        let svg = draw(Sheet::of(None), 72.0, |page| page.text((10.0, 10.0), "a & b", Text::new(8.0))).expect("a page");
         assert!(svg.contains("width=\"5.5000in\" height=\"1.0000in\""));
         assert!(svg.contains("a &amp; b"));
-        assert!(text_width("wide text", 8.0, false) > text_width("text", 8.0, false));
+        let sheet = Sheet::of(None);
+        assert!(sheet.text_width("wide text", 8.0, false) > sheet.text_width("text", 8.0, false));
     }
 }

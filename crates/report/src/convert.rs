@@ -8,7 +8,7 @@ use krilla_svg::{SurfaceExt, SvgSettings};
 use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg::{Options, Tree, fontdb};
 
-use super::canvas::{BOLD, REGULAR};
+use super::canvas::Face;
 
 /// Pixels per inch of the preview.
 const PIXELS_PER_INCH: f32 = 240.0;
@@ -36,8 +36,7 @@ fn fonts() -> Arc<fontdb::Database> {
     static FONTS: OnceLock<Arc<fontdb::Database>> = OnceLock::new();
     let fonts = FONTS.get_or_init(|| {
         let mut database = fontdb::Database::new();
-        database.load_font_data(REGULAR.to_vec());
-        database.load_font_data(BOLD.to_vec());
+        Face::files().for_each(|file| database.load_font_data(file.to_vec()));
         Arc::new(database)
     });
     Arc::clone(fonts)

@@ -64,6 +64,7 @@ mod markdown;
 mod page;
 mod ranking;
 mod references;
+mod paper;
 mod splice;
 mod style;
 mod tables;
@@ -85,6 +86,7 @@ pub use error::ReportError;
 pub use figures::{Drawn, FailedFigure, Figure};
 pub use items::{Marks, items};
 pub use ranking::ranking;
+pub use paper::Paper;
 pub use splice::{check_document, splice};
 
 /// What [`run`] read and wrote.
@@ -135,7 +137,23 @@ pub fn reference_tags() -> impl Iterator<Item = &'static str> {
 /// [`ReportError::NoFamily`]: the plan is from before strategies had families.
 pub fn draw(study: &Study) -> Result<Drawn, ReportError> {
     canvas::register_fonts();
-    Ok(figures::draw_all(study, &view::view(study)?))
+    Ok(figures::draw_all(study, &view::view(study, paper::Sheet::of(None))?))
+}
+
+/// How a report is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// What figures and LaTeX tables are printed in; without one, a text column of 5.5 inches.
+    pub paper: Option<Paper>,
+}
+
+/// Analyses a results folder and writes `figures/`, `tables/` and `report.md` into it, as [`run_as`] does without wishes.
+///
+/// # Errors
+///
+/// Those of [`run_as`].
+pub fn run(dir: &Path) -> Result<ReportSummary, ReportError> {
+    run_as(dir, &Wishes::default())
 }
 
 /// Analyses a results folder and writes `figures/`, `tables/` and `report.md` into it.
@@ -143,10 +161,10 @@ pub fn draw(study: &Study) -> Result<Drawn, ReportError> {
 /// # Errors
 ///
 /// If the folder cannot be analysed, or a file cannot be written. A figure that cannot be drawn is none: the summary names it.
-pub fn run(dir: &Path) -> Result<ReportSummary, ReportError> {
+pub fn run_as(dir: &Path, wishes: &Wishes) -> Result<ReportSummary, ReportError> {
     canvas::register_fonts();
     let (study, analysis) = analysis::study_and_write(dir)?;
-    let view = view::view(&study)?;
+    let view = view::view(&study, paper::Sheet::of(wishes.paper))?;
     let earlier = made::read(dir);
     let mut folder = Folder { dir, made: made::Made::new() };
     let figures::Drawn { mut figures, mut failed } = figures::draw_all(&study, &view);
@@ -230,8 +248,13 @@ impl Folder<'_> {
         for (figure, rendered) in figures.drain(..).zip(rendered) {
             match rendered {
                 Ok(Rendered { svg, pdf, png }) => {
-                    let parts: [(&str, &[u8]); 4] =
-                        [("svg", svg.as_bytes()), ("pdf", &pdf), ("png", &png), ("csv", figure.csv.as_bytes())];
+                    let parts: [(&str, &[u8]); 5] = [
+                        ("svg", svg.as_bytes()),
+                        ("pdf", &pdf),
+                        ("png", &png),
+                        ("csv", figure.csv.as_bytes()),
+                        ("json", figure.query.as_bytes()),
+                    ];
                     for (kind, bytes) in parts {
                         files.push(self.write(&format!("figures/{}.{kind}", figure.name), bytes)?);
                     }
@@ -292,16 +315,17 @@ mod tests {
             name: name.to_owned(),
             svg,
             csv: "a\n".to_owned(),
+            query: "{}\n".to_owned(),
             caption: String::new(),
         };
-        let good = canvas::draw(100.0, 50.0, |_| Ok(())).unwrap();
+        let good = canvas::draw(paper::Sheet::of(None), 50.0, |_| Ok(())).unwrap();
         let mut figures = vec![figure("broken", "<svg".to_owned()), figure("good", good)];
         let mut failed = Vec::new();
         let mut folder = Folder { dir: dir.path(), made: made::Made::new() };
         let files = folder.write_figures(&mut figures, &mut failed).unwrap();
-        assert_eq!((files.len(), figures.len(), failed.len()), (4, 1, 1));
+        assert_eq!((files.len(), figures.len(), failed.len()), (5, 1, 1));
         assert_eq!((figures[0].name.as_str(), failed[0].name.as_str()), ("good", "broken"));
         assert!(dir.path().join("figures/good.pdf").exists() && !dir.path().join("figures/broken.svg").exists());
-        assert_eq!(folder.made.len(), 4);
+        assert_eq!(folder.made.len(), 5);
     }
 }

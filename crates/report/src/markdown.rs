@@ -42,7 +42,8 @@ pub(super) fn page(
     }
     for figure in figures {
         let name = &figure.name;
-        let files = ["svg", "pdf", "png", "csv"].map(|kind| format!("[{kind}](figures/{name}.{kind})")).join(", ");
+        let files =
+            ["svg", "pdf", "png", "csv", "json"].map(|kind| format!("[{kind}](figures/{name}.{kind})")).join(", ");
         let _ = writeln!(page, "![{name}](figures/{name}.svg)\n\n*{}* Files: {files}.\n", markdown(&figure.caption));
     }
     page += "## Tables\n\n";

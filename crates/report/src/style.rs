@@ -1,6 +1,7 @@
 //! How every strategy looks, in one place: colour (Okabe–Ito), marker and dash, and the heading of its family's panel.
 //!
-//! Colours repeat between families, never within one; marker and dash tell series apart without colour.
+//! The dash is that of the family, the marker that of the rule; the released code of a rule has its colour and its marker, hollow. No two
+//! rules share marker and dash, so colour is not needed to tell them apart.
 
 use analysis::Verdict;
 use records::Family;
@@ -42,6 +43,7 @@ const DASHED: &[f64] = &[4.0, 2.0];
 const DOTTED: &[f64] = &[1.2, 1.6];
 const DASH_DOT: &[f64] = &[5.0, 1.5, 1.2, 1.5];
 const LONG: &[f64] = &[7.0, 2.0];
+const SHORT: &[f64] = &[2.2, 1.2];
 
 const ORANGE: Ink = Ink(230, 159, 0, 1.0);
 const SKY: Ink = Ink(86, 180, 233, 1.0);
@@ -51,11 +53,10 @@ const VERMILLION: Ink = Ink(213, 94, 0, 1.0);
 const PURPLE: Ink = Ink(204, 121, 167, 1.0);
 // Okabe and Ito's yellow is too light for a thin line on white; this is the same hue, darker.
 const YELLOW: Ink = Ink(186, 168, 0, 1.0);
-const DARK: Ink = Ink(40, 40, 40, 1.0);
-const MID: Ink = Ink(105, 105, 105, 1.0);
-const LIGHT: Ink = Ink(150, 150, 150, 1.0);
+const BLACK: Ink = Ink(20, 20, 20, 1.0);
+const GREY: Ink = Ink(105, 105, 105, 1.0);
 
-/// Looks given in turn to series without one of their own: importance metrics, option values, unknown strategies.
+/// Looks given in turn to series without one of their own: models, option values, unknown strategies.
 const CYCLE: [Style; 8] = [
     Style { ink: BLUE, marker: Marker::Circle, dash: SOLID },
     Style { ink: VERMILLION, marker: Marker::Square, dash: DASHED },
@@ -64,33 +65,40 @@ const CYCLE: [Style; 8] = [
     Style { ink: ORANGE, marker: Marker::Down, dash: LONG },
     Style { ink: SKY, marker: Marker::Plus, dash: SOLID },
     Style { ink: YELLOW, marker: Marker::Cross, dash: DASHED },
-    Style { ink: DARK, marker: Marker::Ring, dash: DASH_DOT },
+    Style { ink: BLACK, marker: Marker::Ring, dash: DASH_DOT },
 ];
 
-/// Fixed looks. Strategies that share one belong to different families.
+/// The dash of a family.
+const CONTROL: &[f64] = SHORT;
+const PRUNING: &[f64] = SOLID;
+const MERGING: &[f64] = DASHED;
+const STATE_AWARE: &[f64] = DASH_DOT;
+const RELEASED: &[f64] = LONG;
+
+/// Fixed looks.
 const LOOKS: [(&str, Style); 22] = [
-    ("dense", Style { ink: DARK, marker: Marker::Circle, dash: SOLID }),
-    ("random", Style { ink: LIGHT, marker: Marker::Circle, dash: SOLID }),
-    ("uniform", Style { ink: MID, marker: Marker::Square, dash: DASHED }),
-    ("drop_prefix", Style { ink: LIGHT, marker: Marker::Up, dash: DOTTED }),
-    ("drop_suffix", Style { ink: MID, marker: Marker::Down, dash: DASH_DOT }),
-    ("inverted_top_k", Style { ink: DARK, marker: Marker::Cross, dash: LONG }),
-    ("split_branches", Style { ink: MID, marker: Marker::Plus, dash: DOTTED }),
-    ("ltmp", Style { ink: YELLOW, marker: Marker::Cross, dash: DASHED }),
-    ("tome", Style { ink: BLUE, marker: Marker::Square, dash: DASHED }),
-    ("pumer", Style { ink: SKY, marker: Marker::Down, dash: DASH_DOT }),
-    ("utrc", Style { ink: VERMILLION, marker: Marker::Circle, dash: SOLID }),
-    ("local_merge", Style { ink: GREEN, marker: Marker::Up, dash: LONG }),
-    ("block_causal", Style { ink: PURPLE, marker: Marker::Diamond, dash: DOTTED }),
-    ("chunk_merge", Style { ink: YELLOW, marker: Marker::Plus, dash: SOLID }),
-    ("state_merge", Style { ink: GREEN, marker: Marker::Circle, dash: SOLID }),
-    ("hold_state", Style { ink: BLUE, marker: Marker::Square, dash: DASHED }),
-    ("mtr", Style { ink: PURPLE, marker: Marker::Diamond, dash: DOTTED }),
-    ("write_read", Style { ink: VERMILLION, marker: Marker::Cross, dash: LONG }),
-    ("decimate", Style { ink: ORANGE, marker: Marker::Up, dash: DASH_DOT }),
-    ("utrc_released", Style { ink: VERMILLION, marker: Marker::Circle, dash: SOLID }),
-    ("evit_released", Style { ink: BLUE, marker: Marker::Square, dash: DASHED }),
-    ("pumer_released", Style { ink: SKY, marker: Marker::Down, dash: DASH_DOT }),
+    ("dense", Style { ink: BLACK, marker: Marker::Circle, dash: SOLID }),
+    ("random", Style { ink: GREY, marker: Marker::Circle, dash: CONTROL }),
+    ("uniform", Style { ink: ORANGE, marker: Marker::Square, dash: CONTROL }),
+    ("drop_prefix", Style { ink: SKY, marker: Marker::Up, dash: CONTROL }),
+    ("drop_suffix", Style { ink: PURPLE, marker: Marker::Down, dash: CONTROL }),
+    ("inverted_top_k", Style { ink: BLACK, marker: Marker::Cross, dash: CONTROL }),
+    ("split_branches", Style { ink: GREEN, marker: Marker::Plus, dash: CONTROL }),
+    ("ltmp", Style { ink: YELLOW, marker: Marker::OpenUp, dash: PRUNING }),
+    ("tome", Style { ink: BLUE, marker: Marker::Square, dash: MERGING }),
+    ("pumer", Style { ink: SKY, marker: Marker::Down, dash: MERGING }),
+    ("utrc", Style { ink: VERMILLION, marker: Marker::Circle, dash: MERGING }),
+    ("local_merge", Style { ink: GREEN, marker: Marker::Up, dash: MERGING }),
+    ("block_causal", Style { ink: PURPLE, marker: Marker::Diamond, dash: MERGING }),
+    ("chunk_merge", Style { ink: ORANGE, marker: Marker::Plus, dash: MERGING }),
+    ("state_merge", Style { ink: GREEN, marker: Marker::Circle, dash: STATE_AWARE }),
+    ("hold_state", Style { ink: BLUE, marker: Marker::Square, dash: STATE_AWARE }),
+    ("mtr", Style { ink: PURPLE, marker: Marker::Diamond, dash: STATE_AWARE }),
+    ("write_read", Style { ink: ORANGE, marker: Marker::Cross, dash: STATE_AWARE }),
+    ("decimate", Style { ink: SKY, marker: Marker::Up, dash: STATE_AWARE }),
+    ("utrc_released", Style { ink: VERMILLION, marker: Marker::Ring, dash: RELEASED }),
+    ("evit_released", Style { ink: PURPLE, marker: Marker::OpenDiamond, dash: RELEASED }),
+    ("pumer_released", Style { ink: SKY, marker: Marker::OpenDown, dash: RELEASED }),
 ];
 
 /// Fixed look of a strategy, where it has one.
@@ -98,21 +106,28 @@ pub(super) fn style(strategy: &str) -> Option<Style> {
     LOOKS.iter().find(|(name, _)| *name == strategy).map(|(_, style)| *style)
 }
 
+/// The line of the baseline, from which all differ.
+pub(super) const REFERENCE: Style = Style { ink: BLACK, marker: Marker::Nothing, dash: &[3.0, 1.5] };
+
 /// Names of the strategies that have a fixed look.
 pub(super) fn named() -> impl Iterator<Item = &'static str> {
     LOOKS.iter().map(|(name, _)| *name)
 }
 
-/// The look of another setting of the same strategy: same hue, lighter, with its own marker and dash.
+/// The look of another setting of the same strategy: same hue and dash, lighter, with a marker of its own.
 pub(super) fn variant(own: Style, index: usize) -> Style {
-    const OTHERS: [(Marker, &[f64]); 4] =
-        [(Marker::Ring, DOTTED), (Marker::Plus, LONG), (Marker::Cross, DASH_DOT), (Marker::Diamond, DASHED)];
+    const OTHERS: [Marker; 4] = [Marker::OpenSquare, Marker::Plus, Marker::Cross, Marker::Diamond];
     if index == 0 {
         return own;
     }
-    let (marker, dash) = OTHERS[(index - 1) % OTHERS.len()];
+    let marker = OTHERS[(index - 1) % OTHERS.len()];
     let ink = own.ink.mix(Ink(255, 255, 255, 1.0), (0.15 * index as f64).min(0.5));
-    Style { ink, marker, dash }
+    Style { ink, marker, ..own }
+}
+
+/// Look number `index` of the importance metrics, which have the dash of pruning in common.
+pub(super) fn importance(index: usize) -> Style {
+    Style { dash: PRUNING, ..cycle(index) }
 }
 
 /// Position in the cycle that belongs to an importance metric, so that a metric looks the same in every report.
@@ -143,7 +158,7 @@ pub(super) fn verdict(verdict: Verdict) -> Style {
     match verdict {
         Verdict::Supported => Style { ink: BLUE, marker: Marker::Circle, dash: SOLID },
         Verdict::Refuted => Style { ink: VERMILLION, marker: Marker::Diamond, dash: SOLID },
-        Verdict::Undecided => Style { ink: LIGHT, marker: Marker::Ring, dash: SOLID },
+        Verdict::Undecided => Style { ink: GREY, marker: Marker::Ring, dash: SOLID },
     }
 }
 
@@ -189,6 +204,31 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn no_two_rules_share_marker_and_dash() {
+        for (i, (a, x)) in LOOKS.iter().enumerate().skip(1) {
+            for (b, y) in &LOOKS[i + 1..] {
+                assert!(x.marker != y.marker || x.dash != y.dash, "{a} and {b}");
+            }
+            for (metric, y) in (0..8).map(|rank| (rank, importance(rank))) {
+                assert!(x.marker != y.marker || x.dash != y.dash, "{a} and metric {metric}");
+            }
+        }
+        // Related rules are told apart by their markers alone.
+        for (a, b) in [("tome", "evit_released"), ("utrc", "utrc_released"), ("pumer", "pumer_released")] {
+            let (x, y) = (style(a).expect("a style"), style(b).expect("a style"));
+            assert!(x.marker != y.marker && x.dash != y.dash, "{a} and {b}");
+        }
+    }
+
+    #[test]
+    fn controls_are_no_greys() {
+        let grey = |ink: Ink| ink.0 == ink.1 && ink.1 == ink.2 && ink.0 > 60;
+        let controls = LOOKS.iter().filter(|(_, style)| style.dash == CONTROL);
+        let greys: Vec<&str> = controls.filter(|(_, style)| grey(style.ink)).map(|(name, _)| *name).collect();
+        assert_eq!(greys, ["random"], "the reference of every panel alone");
     }
 
     #[test]

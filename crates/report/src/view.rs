@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use analysis::{Arm, Difference, Labels, NoValue, Study, TaskMean, arms, comparable, comparable_set, rule};
+use analysis::{Arm, Difference, Labels, NoValue, Study, TaskMean, arms, comparable, comparable_set, model_name, rule};
 use records::plan::PlanIndex;
 use records::schema::{Asked, Reduction, TrialKey};
 use records::{Family, Split};
 
 use super::error::ReportError;
+use super::paper::Sheet;
 use super::style::{self, Style};
 use crate::text;
 
@@ -20,6 +21,8 @@ pub(super) struct View {
     pub(super) limit: Option<usize>,
     /// Parts of the items that trials saw, where they did not see all.
     pub(super) splits: BTreeSet<Split>,
+    /// What figures are drawn on.
+    pub(super) sheet: Sheet,
 }
 
 /// One model under one protocol.
@@ -98,6 +101,16 @@ impl Scene {
         format!("{}, protocol `{}`", text::in_caption(&self.model), text::in_caption(&self.protocol))
     }
 
+    /// Its model, as figures and tables name it.
+    pub(super) fn model_name(&self) -> String {
+        model_name(&self.model)
+    }
+
+    /// What a figure says of itself: model, protocol and items.
+    pub(super) fn note(&self) -> String {
+        format!("{}, protocol {}", self.model_name(), text::shortened(&self.protocol, text::SHOWN))
+    }
+
     /// Part of a file name.
     pub(super) fn slug(&self) -> String {
         format!("{}_{}", text::file_name(&self.model), text::file_name(&self.protocol))
@@ -172,7 +185,7 @@ pub(super) fn asked_phrase(asked: Reduction) -> String {
 ///
 /// # Errors
 /// The plan does not say the family of a strategy.
-pub(super) fn view(study: &Study) -> Result<View, ReportError> {
+pub(super) fn view(study: &Study, sheet: Sheet) -> Result<View, ReportError> {
     let arms = arms(study);
     let names = Names { labels: Labels::of(study) };
     let mut scenes: Vec<(TrialKey, Vec<usize>)> = Vec::new();
@@ -186,7 +199,7 @@ pub(super) fn view(study: &Study) -> Result<View, ReportError> {
     let scenes = scenes.collect::<Result<_, _>>()?;
     let limit = study.cells.iter().filter_map(|cell| cell.record.trial.limit).max();
     let splits = study.cells.iter().map(|cell| cell.record.trial.split).filter(|split| !split.is_all()).collect();
-    Ok(View { arms, scenes, limit, splits })
+    Ok(View { arms, scenes, limit, splits, sheet })
 }
 
 fn scene(study: &Study, arms: &[Arm], names: &Names, key: &TrialKey, members: &[usize]) -> Result<Scene, ReportError> {
@@ -300,11 +313,11 @@ impl Names {
         let rank = |t: &TrialKey| t.importance.as_deref().and_then(style::importance_rank);
         let first = |t: &TrialKey| siblings.iter().position(|other| rank(other) == rank(t));
         match rank(trial) {
-            Some(rank) if first(trial) == Some(index) => style::cycle(rank),
+            Some(rank) if first(trial) == Some(index) => style::importance(rank),
             _ => {
                 let taken: BTreeSet<usize> = siblings.iter().filter_map(rank).collect();
                 let free: Vec<usize> = (0..8).filter(|i| !taken.contains(i)).collect();
-                style::cycle(if free.is_empty() { index } else { free[index % free.len()] })
+                style::importance(if free.is_empty() { index } else { free[index % free.len()] })
             }
         }
     }

@@ -40,7 +40,7 @@ fn the_full_experiment_has_every_figure() {
     ] {
         assert!(svg.contains(expected), "{expected} is missing from {svg:?}");
     }
-    for kind in ["pdf", "png", "csv"] {
+    for kind in ["pdf", "png", "csv", "json"] {
         assert_eq!(names(&summary.figures, kind), svg, "{kind}");
     }
     // Sweeps over single sites were run under one protocol only.
@@ -132,6 +132,91 @@ fn a_fonts_name_is_in_every_figure_and_no_system_font_is_needed() {
         let pdf = fs::read(file).expect("bytes");
         assert!(pdf.starts_with(b"%PDF-") && !pdf.windows(6).any(|window| window == b"/Type3"));
     }
+}
+
+/// Every size of a text in a drawing, in points on paper.
+fn text_sizes(svg: &str) -> Vec<f64> {
+    let number = |text: &str, until: &str| text.split(until).next().and_then(|size| size.parse::<f64>().ok());
+    let inches = svg.split("width=\"").nth(1).and_then(|rest| number(rest, "in")).expect("a width");
+    let pixels = svg.split("viewBox=\"0 0 ").nth(1).and_then(|rest| number(rest, " ")).expect("a view");
+    let sizes = svg.split("font-size=\"").skip(1).filter_map(|rest| number(rest, "\""));
+    sizes.map(|size| size / pixels * inches * 72.0).collect()
+}
+
+/// Writes the figures of every paper where a person can look at them: `target/tmp/report-acl` and so on.
+#[test]
+fn figures_are_made_for_their_paper() {
+    let widths = [("acl", "3.0300in"), ("neurips", "5.5000in"), ("icml", "3.2500in"), ("nature", "3.5000in")];
+    for (name, width) in widths.into_iter().chain([("slides", "10.0000in")]) {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("report-{name}"));
+        let _ = fs::remove_dir_all(&dir);
+        // The narrowest one shows everything.
+        support::write(&dir, &if name == "acl" { Shape::full() } else { Shape::small() });
+        let paper = report::Paper::named(name);
+        let summary = report::run_as(&dir, &report::Wishes { paper }).expect("a complete experiment");
+        assert!(summary.failed_figures.is_empty(), "{name}: {:?}", summary.failed_figures);
+        for file in summary.figures.iter().filter(|file| file.extension().is_some_and(|kind| kind == "svg")) {
+            let svg = fs::read_to_string(file).expect("text");
+            assert!(svg.contains(&format!("width=\"{width}\"")), "{}", file.display());
+            let least = text_sizes(&svg).into_iter().fold(f64::INFINITY, f64::min);
+            assert!((6.99..20.0).contains(&least), "{}: {least} pt", file.display());
+            let height = svg.split("height=\"").nth(1).and_then(|rest| rest.split("in").next()).expect("a height");
+            assert!(
+                name == "slides" || height.parse::<f64>().expect("inches") < 9.7,
+                "{}: {height} in",
+                file.display()
+            );
+        }
+        for file in summary.figures.iter().filter(|file| file.extension().is_some_and(|kind| kind == "pdf")) {
+            let pdf = fs::read(file).expect("bytes");
+            let holds = |what: &[u8]| pdf.windows(what.len()).any(|window| window == what);
+            assert!(holds(b"/FontFile2") && !holds(b"/Type3"), "{}", file.display());
+        }
+    }
+}
+
+/// The rows that the query beside a figure names are in the frame, and are those of its trials.
+#[test]
+fn a_figure_leads_back_to_its_trials() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    support::write(dir.path(), &Shape::small());
+    let summary = report::run(dir.path()).expect("a complete experiment");
+    let frame = fs::read_to_string(dir.path().join("trials.csv")).expect("the frame");
+    let mut lines = frame.lines();
+    let head: Vec<&str> = lines.next().expect("a head").split(',').collect();
+    // No field of the fake experiment holds a quotation mark.
+    let fields = |line: &str| -> Vec<String> {
+        let quoted = line
+            .split('"')
+            .enumerate()
+            .map(|(place, part)| if place % 2 == 1 { part.replace(',', ";") } else { part.to_owned() });
+        quoted.collect::<String>().split(',').map(str::to_owned).collect()
+    };
+    let rows: Vec<Vec<String>> = lines.map(fields).collect();
+    let mut seen = 0;
+    for file in summary.figures.iter().filter(|file| file.extension().is_some_and(|kind| kind == "json")) {
+        let query: serde_json::Value = serde_json::from_slice(&fs::read(file).expect("a query")).expect("JSON");
+        let ids: BTreeSet<&str> =
+            query["trial_ids"].as_array().expect("ids").iter().filter_map(|id| id.as_str()).collect();
+        assert!(!ids.is_empty() && file.file_stem().expect("a name") == query["figure"].as_str().expect("a name"));
+        if query["frame"] != "trials.parquet" {
+            continue;
+        }
+        let fits = |row: &Vec<String>, filter: &serde_json::Value| {
+            filter.as_object().expect("columns").iter().all(|(column, wanted)| {
+                let value = &row[head.iter().position(|name| name == column).expect("a column of the frame")];
+                let is =
+                    |wanted: &serde_json::Value| wanted.as_str().map_or(wanted.to_string() == *value, |w| w == value);
+                wanted.as_array().map_or_else(|| is(wanted), |all| all.iter().any(is))
+            })
+        };
+        let filters = query["rows"].as_array().expect("rows");
+        let chosen = rows.iter().filter(|row| filters.iter().any(|filter| fits(row, filter)));
+        let found: BTreeSet<&str> = chosen.map(|row| row[0].as_str()).collect();
+        assert_eq!(found, ids, "{}", file.display());
+        seen += 1;
+    }
+    assert!(seen > 3);
 }
 
 #[test]

@@ -7,12 +7,14 @@ use analysis::{Estimate, Interval};
 use records::Family;
 use records::names::is_loss;
 
+use super::layout::{Columns, notes_height, page, room_for_legend, ticks_wanted};
 use super::{
-    FULL_WIDTH, Failed, Figure, asked_fields, asked_header, csv_line, estimate_fields, figure, interval_fields, legend,
+    Failed, Figure, Query, asked_fields, asked_header, csv_line, estimate_fields, figure, interval_fields, legend,
     number, seeds_note,
 };
-use crate::axes::{BEYOND, LABEL_TEXT, Panel, has_place, padded, ticks};
-use crate::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw, fitted};
+use crate::axes::{BEYOND, BROKEN, Panel, has_place, padded, ticks};
+use crate::canvas::{Canvas, DrawError, Ink, Stroke, Text};
+use crate::paper::{Sheet, TITLE_TEXT};
 use crate::style::{self, Style};
 use crate::text;
 use crate::view::{Scene, SceneTask, Series, View};
@@ -33,142 +35,230 @@ struct Curve<'a> {
     reference: bool,
 }
 
-/// What the panels of one row show.
+/// What a block of panels shows.
+#[derive(Clone, Copy)]
 enum Quantity<'a> {
     Mean,
     Task(&'a SceneTask),
 }
 
+/// The panels of one quantity, one per family.
+struct Block<'a> {
+    quantity: Quantity<'a>,
+    /// Above the panels; none where there is one block.
+    title: Option<String>,
+    panels: Vec<(Family, Vec<Curve<'a>>)>,
+    reference: Option<Estimate>,
+    x: (f64, f64),
+    y: (f64, f64),
+}
+
+/// Labels of the level axis, by the room they need.
+const REDUCTION: [&str; 3] = ["Achieved FLOPs reduction (%)", "FLOPs reduction (%)", "Reduction (%)"];
+/// Room of an upright axis with its label.
+const AXIS: f64 = 35.0;
+/// Height around the data of a panel: title above; ticks and label below.
+const AROUND: f64 = 13.0 + 26.0;
+/// Height of the title of a block.
+const HEAD: f64 = 11.0;
+/// A panel that is narrower has no room for its labels.
+const LEAST: f64 = 66.0;
+
+impl<'a> Block<'a> {
+    fn new(view: &View, scene: &'a Scene, quantity: Quantity<'a>, title: Option<String>) -> Self {
+        let panels: Vec<_> =
+            families(scene).into_iter().map(|family| (family, curves(view, scene, family, &quantity))).collect();
+        let reference = reference(view, scene, &quantity);
+        let share = !matches!(quantity, Quantity::Task(task) if task.lower_is_better);
+        let (x, y) = ranges(panels.iter().map(|(_, curves)| curves.as_slice()), reference, share);
+        Self { quantity, title, panels, reference, x, y }
+    }
+
+    /// Factor of the values, and labels of the upright axis.
+    fn unit(&self) -> (f64, Vec<String>) {
+        match self.quantity {
+            Quantity::Mean => (100.0, vec!["Accuracy, mean over tasks (%)".to_owned(), "Accuracy (%)".to_owned()]),
+            Quantity::Task(task) if task.lower_is_better => (1.0, vec![with_unit(task)]),
+            Quantity::Task(task) => (100.0, vec![with_unit(task)]),
+        }
+    }
+
+    fn height(&self, columns: &Columns, plot: f64) -> f64 {
+        let rows = self.panels.len().div_ceil(columns.count) as f64;
+        rows * (plot + AROUND) + if self.title.is_some() { HEAD } else { 0.0 }
+    }
+
+    fn has_beyond(&self) -> bool {
+        self.panels.iter().any(|(_, curves)| has_beyond(curves))
+    }
+}
+
+/// Blocks below each other with one legend.
+struct Blocks<'a> {
+    view: &'a View,
+    scene: &'a Scene,
+    blocks: Vec<Block<'a>>,
+    columns: Columns,
+    plot: f64,
+    legend: Vec<(&'a str, Style)>,
+    notes: Vec<String>,
+}
+
+impl<'a> Blocks<'a> {
+    fn new(view: &'a View, scene: &'a Scene, blocks: Vec<Block<'a>>, plot: f64, items: &str) -> Self {
+        let sheet = view.sheet;
+        let columns = columns(sheet, scene);
+        let baseline = scene.baseline.iter().map(|(arm, _)| view.arms[*arm].trial.strategy.as_str());
+        let mut legend: Vec<(&str, Style)> = baseline.map(|name| (name, style::REFERENCE)).collect();
+        for curve in blocks.iter().flat_map(|block| &block.panels).flat_map(|(_, curves)| curves) {
+            if legend.iter().all(|(label, _)| *label != curve.label) {
+                legend.push((curve.label, curve.style));
+            }
+        }
+        let mut notes = vec![format!("{}{items}. Bands: 95 % intervals.", scene.note())];
+        notes.extend(blocks.iter().any(|block| block.y.0 > 0.0).then(|| BROKEN.to_owned()));
+        let mut all = Self { view, scene, blocks, columns, plot, legend, notes };
+        let rows = all.blocks.iter().map(|block| block.panels.len().div_ceil(columns.count)).sum();
+        let rest = all.panels_height() + notes_height(sheet, &all.notes);
+        all.plot += room_for_legend(sheet, &all.labels(), rest, rows);
+        all
+    }
+
+    fn labels(&self) -> Vec<&'a str> {
+        self.legend.iter().map(|(label, _)| *label).collect()
+    }
+
+    fn panels_height(&self) -> f64 {
+        self.blocks.iter().map(|block| block.height(&self.columns, self.plot)).sum::<f64>() + 6.0
+    }
+
+    fn draw(&self) -> Result<String, DrawError> {
+        let sheet = self.view.sheet;
+        let width = sheet.width - 8.0;
+        let height = self.panels_height() + legend::height(sheet, &self.labels(), width) + 4.0;
+        page(sheet, height, &self.notes, |canvas| {
+            let mut top = 2.0;
+            for block in &self.blocks {
+                self.block(canvas, block, top)?;
+                top += block.height(&self.columns, self.plot);
+            }
+            legend::draw(canvas, (4.0, top + 4.0), width, &self.legend)
+        })
+    }
+
+    fn block(&self, canvas: &Canvas, block: &Block, top: f64) -> Result<(), DrawError> {
+        let mut top = top;
+        if let Some(title) = &block.title {
+            let title = canvas.sheet().fitted(title, TITLE_TEXT, true, canvas.sheet().width - 8.0);
+            canvas.text((4.0, top + HEAD / 2.0), &title, Text::new(TITLE_TEXT).bold())?;
+            top += HEAD;
+        }
+        let (unit, labels) = block.unit();
+        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+        for (index, (family, curves)) in block.panels.iter().enumerate() {
+            let (row, column) = (index / self.columns.count, index % self.columns.count);
+            let corner = (self.columns.at(column), top + row as f64 * (self.plot + AROUND) + 13.0);
+            let panel = Panel::new(corner, self.columns.width, self.plot, block.x, block.y);
+            let wanted = ((self.plot / 15.0) as usize).clamp(2, 5);
+            let x_ticks = ticks(block.x, ticks_wanted(panel.width).min(4), 100.0, "");
+            panel.axes(canvas, &x_ticks, &ticks(block.y, wanted, unit, ""))?;
+            panel.label_x(canvas, &REDUCTION)?;
+            panel.label_y(canvas, &labels, AXIS - 7.0)?;
+            if block.y.0 > 0.0 {
+                panel.broken_y(canvas)?;
+            }
+            let title = [style::title(*family), style::short_title(*family)];
+            let title = canvas.sheet().that_fits(&title, TITLE_TEXT, panel.width * 0.94);
+            // Families are told by their names: the heading of a block alone is bold.
+            let look = Text::new(TITLE_TEXT);
+            let look = if block.title.is_some() { look.ink(Ink::GREY) } else { look.bold() };
+            canvas.text((panel.left, panel.top - 6.0), &title, look)?;
+            paint(canvas, &panel, block.reference, curves, 0.11)?;
+        }
+        Ok(())
+    }
+
+    fn query(&self) -> Query {
+        let tasks: Vec<String> = match self.blocks.first().map(|block| block.quantity) {
+            Some(Quantity::Mean) | None => self.scene.accuracy_tasks(),
+            Some(Quantity::Task(_)) => {
+                let task = |block: &Block| match block.quantity {
+                    Quantity::Task(task) => Some(task.name.clone()),
+                    Quantity::Mean => None,
+                };
+                self.blocks.iter().filter_map(task).collect()
+            }
+        };
+        Query::of_scene(self.view, self.scene, &tasks, arms(self.scene))
+    }
+}
+
+fn columns(sheet: Sheet, scene: &Scene) -> Columns {
+    Columns::fit(sheet, families(scene).len(), LEAST, 2.0, (AXIS, 4.0))
+}
+
 /// Mean over the accuracy tasks.
 pub(super) fn mean(view: &View, scene: &Scene) -> Result<Option<Figure>, Failed> {
-    let families = families(scene);
-    if families.is_empty() || scene.baseline_mean().is_none() {
+    if families(scene).is_empty() || scene.baseline_mean().is_none() {
         return Ok(None);
     }
-    let columns = match families.len() {
-        4 => 2,
-        n => n.min(3),
-    };
-    let rows = families.len().div_ceil(columns);
-    let (left, gap, top) = (36.0, 14.0, 20.0);
-    let width = (FULL_WIDTH - left - 6.0 - gap * (columns as f64 - 1.0)) / columns as f64;
-    let plot = 112.0;
-    let quantity = Quantity::Mean;
-    let curves: Vec<Vec<Curve>> = families.iter().map(|&family| curves(view, scene, family, &quantity)).collect();
-    let legend_height = |row: usize| {
-        let row = curves.iter().skip(row * columns).take(columns);
-        row.map(|curves| legend::height(&labels(curves), width)).fold(0.0, f64::max)
-    };
-    let (x_range, y_range) = ranges(&curves, reference(view, scene, &quantity), true);
-    let row_height = |row: usize| top + plot + 16.0 + legend_height(row) + 8.0;
-    let height = (0..rows).map(row_height).sum::<f64>() + 10.0;
-    let svg = draw(FULL_WIDTH, height, |canvas| {
-        let mut offset = 0.0;
-        for row in 0..rows {
-            let members = (row * columns)..((row + 1) * columns).min(families.len());
-            for (column, index) in members.enumerate() {
-                let origin = (left + column as f64 * (width + gap), offset + top);
-                let panel = Panel::new(origin, width, plot, x_range, y_range);
-                let (x_ticks, y_ticks) = (ticks(x_range, 4, 100.0, ""), ticks(y_range, 5, 100.0, ""));
-                panel.axes(canvas, &x_ticks, &y_ticks, (true, column == 0))?;
-                panel.title(canvas, style::title(families[index]))?;
-                paint(canvas, &panel, reference(view, scene, &quantity), &curves[index], 0.13)?;
-                let entries: Vec<(&str, Style)> = curves[index].iter().map(|c| (c.label, c.style)).collect();
-                legend::draw(canvas, (panel.left, panel.bottom() + 14.0), width, &entries)?;
-                if index == 0 {
-                    name_reference(canvas, view, scene, &panel, &quantity)?;
-                }
-            }
-            let label = Text::new(LABEL_TEXT).align(Align::Middle).upwards();
-            canvas.text((8.0, offset + top + plot / 2.0), "Accuracy, mean over tasks (%)", label)?;
-            offset += row_height(row);
-        }
-        let label = Text::new(LABEL_TEXT).align(Align::Middle);
-        canvas.text((left + (FULL_WIDTH - left) / 2.0, height - 9.0), "Achieved FLOPs reduction (%)", label)
-    });
+    let block = Block::new(view, scene, Quantity::Mean, None);
+    let items = format!(", n = {} items of {} tasks", scene.items(), scene.accuracy_tasks().len());
+    let blocks = Blocks::new(view, scene, vec![block], 96.0, &items);
     let caption = format!(
-        "Accuracy (mean over {} tasks, {} items in all) against the FLOPs reduction that was achieved; {}. Bands are 95 % \
-         intervals over items. The horizontal line is `{}`, from which every curve starts; grey `random` is repeated in every \
-         panel. {}{}",
+        "Accuracy (mean over {} tasks, {} items in all) against the FLOPs reduction that was achieved; {}. Bands are 95 %          intervals over items (Wilson's, of the mean of shares). The horizontal line is `{}`, from which every curve starts; `random` is          repeated in every panel. {}{}",
         scene.accuracy_tasks().len(),
         scene.items(),
         scene.title(),
         baseline_name(view, scene),
-        if curves.iter().any(|curves| has_beyond(curves)) { BEYOND } else { "" },
+        if blocks.blocks.iter().any(Block::has_beyond) { BEYOND } else { "" },
         seeds_note(view, arms(scene)),
     );
-    figure(format!("accuracy_vs_flops_{}", scene.slug()), svg, csv(view, scene), caption)
+    let query = blocks.query();
+    figure(format!("accuracy_vs_flops_{}", scene.slug()), blocks.draw(), csv(view, scene), caption, &query)
 }
 
-/// One small panel per task and family.
-pub(super) fn by_task(view: &View, scene: &Scene) -> Result<Option<Figure>, Failed> {
-    let families = families(scene);
-    if families.is_empty() || scene.tasks.is_empty() || scene.baseline.is_none() {
-        return Ok(None);
+/// One small panel per task and family, in as many figures as pages are needed.
+pub(super) fn by_task(view: &View, scene: &Scene) -> Vec<Result<Option<Figure>, Failed>> {
+    if families(scene).is_empty() || scene.tasks.is_empty() || scene.baseline.is_none() {
+        return Vec::new();
     }
-    let (left, gap, plot, top, row_gap) = (36.0, 7.0, 62.0, 30.0, 20.0);
-    let width = (FULL_WIDTH - left - 4.0 - gap * (families.len() as f64 - 1.0)) / families.len() as f64;
-    let legends: Vec<Vec<(&str, Style)>> = families
-        .iter()
-        .map(|&family| members(scene, family).map(|series| (series.label.as_str(), series.style)).collect())
-        .collect();
-    let entries: Vec<(&str, Style)> = legends.into_iter().flatten().fold(Vec::new(), |mut all, entry| {
-        if all.iter().all(|(label, _)| *label != entry.0) {
-            all.push(entry);
-        }
-        all
-    });
-    let names: Vec<&str> = entries.iter().map(|(label, _)| *label).collect();
-    let legend_height = legend::height(&names, FULL_WIDTH - left);
-    let grid = scene.tasks.len() as f64 * (plot + row_gap);
-    let height = top + grid - row_gap + 18.0 + 10.0 + legend_height + 4.0;
-    let of_task = |task| -> Vec<Vec<Curve>> {
-        families.iter().map(|&family| curves(view, scene, family, &Quantity::Task(task))).collect()
-    };
-    let beyond = scene.tasks.iter().any(|task| of_task(task).iter().any(|curves| has_beyond(curves)));
-    let svg = draw(FULL_WIDTH, height, |canvas| {
-        for (row, task) in scene.tasks.iter().enumerate() {
-            let quantity = Quantity::Task(task);
-            let curves = of_task(task);
-            let unit = if task.lower_is_better { 1.0 } else { 100.0 };
-            let (x_range, y_range) = ranges(&curves, reference(view, scene, &quantity), !task.lower_is_better);
-            let offset = top + row as f64 * (plot + row_gap);
-            for (column, curves) in curves.iter().enumerate() {
-                let origin = (left + column as f64 * (width + gap), offset);
-                let panel = Panel::new(origin, width, plot, x_range, y_range);
-                let (x_ticks, y_ticks) = (ticks(x_range, 3, 100.0, ""), ticks(y_range, 4, unit, ""));
-                panel.axes(canvas, &x_ticks, &y_ticks, (row + 1 == scene.tasks.len(), column == 0))?;
-                paint(canvas, &panel, reference(view, scene, &quantity), curves, 0.09)?;
-                if column == 0 {
-                    name_reference(canvas, view, scene, &panel, &quantity)?;
-                }
-                if row == 0 {
-                    let title = Text::new(LABEL_TEXT).ink(Ink::GREY).align(Align::Middle);
-                    canvas.text((panel.left + width / 2.0, 7.0), style::short_title(families[column]), title)?;
-                }
-            }
-            let better = if task.lower_is_better { ", lower is better" } else { "" };
-            let title = format!("{} ({}{better}), n = {}", task.name, task.metric, task.n);
-            let title = fitted(&title, LABEL_TEXT, true, FULL_WIDTH - left);
-            canvas.text((left, offset - 6.5), &title, Text::new(LABEL_TEXT).bold())?;
-            let label = fitted(&with_unit(task), LABEL_TEXT, false, plot + row_gap - 4.0);
-            let style = Text::new(LABEL_TEXT).align(Align::Middle).upwards();
-            canvas.text((6.0, offset + plot / 2.0), &label, style)?;
-        }
-        let below = top + grid - row_gap + 18.0;
-        let label = Text::new(LABEL_TEXT).align(Align::Middle);
-        canvas.text((left + (FULL_WIDTH - left) / 2.0, below), "Achieved FLOPs reduction (%)", label)?;
-        legend::draw(canvas, (left, below + 9.0), FULL_WIDTH - left, &entries)
-    });
+    let plot = 50.0;
+    let columns = columns(view.sheet, scene);
+    let block = families(scene).len().div_ceil(columns.count) as f64 * (plot + AROUND) + HEAD;
+    // What is left by legend and notes.
+    let on_page = (0.86 * view.sheet.tallest / block).max(1.0) as usize;
+    let pages = scene.tasks.len().div_ceil(on_page);
+    let even = scene.tasks.len().div_ceil(pages);
+    let parts = scene.tasks.chunks(even).enumerate();
+    parts.map(|(part, tasks)| part_by_task(view, scene, tasks, plot, part)).collect()
+}
+
+fn part_by_task(
+    view: &View,
+    scene: &Scene,
+    tasks: &[SceneTask],
+    plot: f64,
+    part: usize,
+) -> Result<Option<Figure>, Failed> {
+    let mut blocks = Vec::new();
+    for task in tasks {
+        let better = if task.lower_is_better { ", lower is better" } else { "" };
+        let title = format!("{}, n = {}{better}", task.name, task.n);
+        blocks.push(Block::new(view, scene, Quantity::Task(task), Some(title)));
+    }
+    let blocks = Blocks::new(view, scene, blocks, plot, "");
     let caption = format!(
-        "The primary metric of each task against the achieved FLOPs reduction; {}. Bands are 95 % intervals over items \
-         (Wilson's for shares of items, otherwise item bootstrap). The dashed line is `{}`, from which every curve starts. {}{}",
+        "The primary metric of each task against the achieved FLOPs reduction; {}. Bands are 95 % intervals over items          (Wilson's for shares of items, otherwise item bootstrap). The dashed line is `{}`, from which every curve starts. {}{}",
         scene.title(),
         baseline_name(view, scene),
-        if beyond { BEYOND } else { "" },
+        if blocks.blocks.iter().any(Block::has_beyond) { BEYOND } else { "" },
         seeds_note(view, arms(scene)),
     );
-    figure(format!("tasks_vs_flops_{}", scene.slug()), svg, csv(view, scene), caption)
+    let name = format!("tasks_vs_flops_{}", scene.slug());
+    let name = if part == 0 { name } else { format!("{name}_{}", part + 1) };
+    let query = blocks.query();
+    figure(name, blocks.draw(), csv(view, scene), caption, &query)
 }
 
 fn families(scene: &Scene) -> Vec<Family> {
@@ -228,13 +318,13 @@ fn baseline_name(view: &View, scene: &Scene) -> String {
     scene.baseline.as_ref().map_or_else(String::new, |(arm, _)| text::in_caption(&view.arms[*arm].trial.strategy))
 }
 
-fn labels<'a>(curves: &[Curve<'a>]) -> Vec<&'a str> {
-    curves.iter().map(|curve| curve.label).collect()
-}
-
 /// Ranges that hold every value; bands may be cut where they are far wider than the differences between curves.
-fn ranges(curves: &[Vec<Curve>], reference: Option<Estimate>, share: bool) -> ((f64, f64), (f64, f64)) {
-    let samples = || curves.iter().flatten().flat_map(|curve| &curve.samples);
+fn ranges<'a>(
+    curves: impl Iterator<Item = &'a [Curve<'a>]> + Clone,
+    reference: Option<Estimate>,
+    share: bool,
+) -> ((f64, f64), (f64, f64)) {
+    let samples = || curves.clone().flatten().flat_map(|curve| &curve.samples);
     let right = samples().map(|sample| sample.x).fold(0.0, f64::max);
     let ends = samples().flat_map(|s| [s.y, s.interval.low, s.interval.high]);
     let of_reference = reference.iter().flat_map(|e| [e.value, e.interval.low, e.interval.high]);
@@ -265,14 +355,16 @@ fn paint(
         panel.beyond_y(canvas, panel.left + 3.0, estimate.value, Ink::BLACK)?;
     } else if let Some(estimate) = reference {
         let y = panel.y.at(estimate.value);
-        canvas
-            .line(&[(panel.left, y), (panel.right(), y)], Stroke { ink: Ink::BLACK, width: 0.7, dash: &[3.0, 1.5] })?;
+        canvas.line(
+            &[(panel.left, y), (panel.right(), y)],
+            Stroke { ink: Ink::BLACK, width: 0.7, dash: style::REFERENCE.dash },
+        )?;
     }
     for (curve, path) in curves.iter().zip(&paths).filter(|(curve, _)| !curve.samples.is_empty()) {
-        let width = if curve.reference { 0.8 } else { 1.1 };
+        let width = if curve.reference { 0.9 } else { 1.1 };
         let points: Vec<_> = path.iter().map(|s| panel.at(s.x, s.y)).collect();
         canvas.line(&points, Stroke { ink: curve.style.ink, width, dash: curve.style.dash })?;
-        let radius = if curve.reference { 1.4 } else { 2.0 };
+        let radius = if curve.reference { 1.5 } else { 2.0 };
         for sample in &curve.samples {
             if !has_place(sample.y) {
                 panel.beyond_y(canvas, panel.x.at(sample.x), sample.y, curve.style.ink)?;
@@ -282,25 +374,6 @@ fn paint(
         }
     }
     Ok(())
-}
-
-/// Names the dashed line.
-fn name_reference(
-    canvas: &Canvas,
-    view: &View,
-    scene: &Scene,
-    panel: &Panel,
-    quantity: &Quantity,
-) -> Result<(), DrawError> {
-    let value = reference(view, scene, quantity).map(|estimate| estimate.value).filter(|value| has_place(*value));
-    let (Some((arm, _)), Some(value)) = (&scene.baseline, value) else {
-        return Ok(());
-    };
-    // Below the line where there is no room above it.
-    let y = panel.y.at(value);
-    let y = if y - 9.0 < panel.top { y + 5.0 } else { y - 5.0 };
-    let style = Text::new(LABEL_TEXT).align(Align::End);
-    canvas.text((panel.right() - 1.0, y), &view.arms[*arm].trial.strategy, style)
 }
 
 /// A metric with its unit.

@@ -6,7 +6,7 @@ use analysis::{Arm, Estimate};
 use records::schema::{Asked, Reduction};
 
 use super::dots::{DotPanel, Dots};
-use super::{Failed, Figure, csv_line, figure, interval_fields, number, seeds_note};
+use super::{Failed, Figure, Query, apart_note, csv_line, figure, interval_fields, number, seeds_note};
 use crate::losses::{self, Loss};
 use crate::style;
 use crate::text;
@@ -74,18 +74,28 @@ fn draw(view: &View, scenes: &[&Scene], asked: Reduction, baseline: &str) -> Res
         };
         DotPanel { title: column.task.to_owned(), rows: rows.iter().map(row).collect() }
     };
-    let model =
-        |(index, scene): (usize, &&Scene)| (scene.model.trim_start_matches("builtin:").to_owned(), style::cycle(index));
+    let model = |(index, scene): (usize, &&Scene)| (scene.model_name(), style::cycle(index));
+    let apart = all().any(|loss| !loss.compared);
+    let counts: Vec<String> = columns.iter().map(|column| column.n.to_string()).collect();
+    let mut notes = vec![format!(
+        "Protocol {}, {}; n = {} items. Bars: paired 95 % intervals.",
+        text::shortened(&scenes[0].protocol, text::SHOWN),
+        asked.in_words(0),
+        counts.join(", ")
+    )];
+    notes.extend(apart.then(apart_note));
     let dots = Dots {
         rows: rows.iter().map(|label| (*label).to_owned()).collect(),
         grid: vec![(String::new(), columns.iter().map(panel).collect())],
         legend: scenes.iter().enumerate().map(model).collect(),
         x: columns.iter().map(|column| added_to(column.metric)).collect(),
         zero: Some(0.0),
+        notes,
+        sheet: view.sheet,
     };
     let tasks: Vec<String> =
         columns.iter().map(|column| format!("`{}` ({} items)", text::in_caption(column.task), column.n)).collect();
-    let apart = if all().any(|loss| !loss.compared) {
+    let apart = if apart {
         " Some achieved reductions differ by more than half a point: the table of the same name marks them."
     } else {
         ""
@@ -100,13 +110,19 @@ fn draw(view: &View, scenes: &[&Scene], asked: Reduction, baseline: &str) -> Res
         seeds_note(view, arms(view, scenes, asked)),
     );
     let name = format!("added_loss_{}_{}", text::file_name(&scenes[0].protocol), asked_slug(asked));
-    figure(name, dots.draw(), csv(scenes, &columns), caption)
+    let shown: Vec<String> = columns.iter().map(|column| column.task.to_owned()).collect();
+    let mut query = Query::default();
+    for scene in scenes {
+        let arms = scene.series.iter().filter_map(|series| series.at(asked)).map(|point| point.arm);
+        query.add(view, scene, &shown, arms);
+    }
+    figure(name, dots.draw(), csv(scenes, &columns), caption, &query)
 }
 
 /// Label of an axis: losses are nats per what they count, a perplexity has no unit.
-fn added_to(metric: &str) -> String {
+fn added_to(metric: &str) -> Vec<String> {
     let unit = if metric == "loss" || metric.ends_with("_loss") { " (nats)" } else { "" };
-    format!("Added to {metric}{unit}")
+    vec![format!("Added to {metric}{unit}"), format!("Added{unit}")]
 }
 
 fn estimate(loss: &Loss<'_>) -> Option<Estimate> {

@@ -4,18 +4,22 @@ use analysis::MARK;
 
 use records::schema::{Asked, Reduction};
 
+use super::layout::{Columns, Rows, page, ticks_wanted};
 use super::{
-    FULL_WIDTH, Failed, Figure, NOTE, apart_note, asked_fields, asked_header, csv_line, figure, interval_fields,
-    number, row_labels, seeds_note, yes_or_no,
+    Failed, Figure, Query, apart_note, asked_fields, asked_header, csv_line, figure, interval_fields, number,
+    seeds_note, yes_or_no,
 };
-use crate::axes::{BEYOND, LABEL_TEXT, Panel, TITLE_TEXT, has_place, padded, ticks};
-use crate::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw as page, text_width};
+use crate::axes::{BEYOND, Panel, has_place, padded, ticks};
+use crate::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text};
+use crate::paper::{TICK_TEXT, TITLE_TEXT};
 use crate::text;
 use crate::view::{Scene, Series, SeriesPoint, View};
 
 const ROW: f64 = 10.5;
 /// More panels than this are too narrow to read.
 const MOST_PANELS: usize = 4;
+/// A panel that is narrower has no room for its label.
+const LEAST: f64 = 60.0;
 
 /// Draws the differences of one scene.
 pub(super) fn draw(view: &View, scene: &Scene, baseline: &str) -> Result<Option<Figure>, Failed> {
@@ -25,48 +29,60 @@ pub(super) fn draw(view: &View, scene: &Scene, baseline: &str) -> Result<Option<
     if rows.is_empty() || reductions.is_empty() {
         return Ok(None);
     }
+    let sheet = view.sheet;
     let gaps = family_gaps(&rows);
     let ends = rows.iter().flat_map(|s| s.points.iter().filter_map(|p| p.difference));
     let range = padded(ends.flat_map(|d| [d.interval.low, d.interval.high, 0.0]), 0.04);
-    let (labels, left) = row_labels(rows.iter().map(|series| series.label.as_str()));
-    let gap = 9.0;
-    let width = (FULL_WIDTH - left - 8.0 - gap * (reductions.len() as f64 - 1.0)) / reductions.len() as f64;
-    let plot = rows.len() as f64 * ROW + gaps.last().copied().unwrap_or(0.0) + 4.0;
+    let labels: Vec<&str> = rows.iter().map(|series| series.label.as_str()).collect();
+    let names = Rows::new(sheet, &labels, ROW, &gaps);
+    let columns = Columns::fit(sheet, reductions.len(), LEAST, names.left, (0.0, 9.0));
     let shown = || rows.iter().flat_map(|series| reductions.iter().filter_map(|asked| series.at(*asked)));
     let apart = shown().any(|point| !point.compared && point.difference.is_some());
     let beyond = shown().filter_map(|point| point.difference).any(|difference| !has_place(difference.value));
-    let titles: Vec<Vec<String>> = reductions.iter().map(|&asked| title(asked, width + gap)).collect();
-    let top = 8.0 + 10.0 * titles.iter().map(Vec::len).max().unwrap_or(1) as f64;
-    let height = top + plot + 26.0 + if apart { NOTE } else { 0.0 };
-    let svg = page(FULL_WIDTH, height, |canvas| {
-        for (column, &asked) in reductions.iter().enumerate() {
-            let origin = (left + column as f64 * (width + gap), top);
-            let panel = Panel::new(origin, width, plot, range, (1.0, 0.0));
-            panel.axes(canvas, &ticks(range, 4, 100.0, ""), &[], (true, false))?;
-            for (line, title) in titles[column].iter().enumerate() {
-                let place = (panel.left + width / 2.0, 9.0 + 10.0 * line as f64);
+    let titles: Vec<Vec<String>> = reductions.iter().map(|&asked| title(view, asked, columns.width)).collect();
+    let top = 5.0 + 10.0 * titles.iter().map(Vec::len).max().unwrap_or(1) as f64;
+    let step = top + names.height + 24.0;
+    let height = step * reductions.len().div_ceil(columns.count) as f64 + 2.0;
+    let mut notes = vec![format!(
+        "{}, n = {} items of {} tasks. Bars: 95 % intervals; pale: the interval holds 0.",
+        scene.note(),
+        scene.items(),
+        scene.accuracy_tasks().len()
+    )];
+    notes.extend(apart.then(apart_note));
+    let name = text::shortened(baseline, text::SHOWN);
+    let svg = page(sheet, height, &notes, |canvas| {
+        for (index, &asked) in reductions.iter().enumerate() {
+            let (row, column) = (index / columns.count, index % columns.count);
+            let origin = (columns.at(column), row as f64 * step + top);
+            let panel = Panel::new(origin, columns.width, names.height, range, (1.0, 0.0));
+            panel.axes(canvas, &ticks(range, ticks_wanted(panel.width), 100.0, ""), &[])?;
+            for (line, title) in titles[index].iter().enumerate() {
+                let place = (panel.left + panel.width / 2.0, origin.1 - top + 8.0 + 10.0 * line as f64);
                 canvas.text(place, title, Text::new(TITLE_TEXT).bold().align(Align::Middle))?;
             }
             let zero = panel.x.at(0.0);
             canvas.line(
-                &[(zero, top), (zero, panel.bottom())],
+                &[(zero, panel.top), (zero, panel.bottom())],
                 Stroke { ink: Ink::BLACK, width: 0.7, dash: &[3.0, 1.5] },
             )?;
-            for (row, series) in rows.iter().enumerate() {
-                let y = top + 2.0 + (row as f64 + 0.5) * ROW + gaps[row];
-                if column == 0 {
-                    canvas.text((left - 4.0, y), &labels[row], Text::new(LABEL_TEXT).align(Align::End))?;
-                }
-                whisker(canvas, &panel, y, series, asked)?;
+            if column == 0 {
+                names.draw(canvas, origin)?;
             }
+            for (row, series) in rows.iter().enumerate() {
+                whisker(canvas, &panel, panel.top + names.at(row), series, asked)?;
+            }
+            let labels = [
+                format!("Accuracy minus {name} (percentage points)"),
+                format!("Accuracy minus {name} (points)"),
+                format!("Points minus {name}"),
+                "Difference".to_owned(),
+            ];
+            panel.label_x(canvas, &labels.each_ref().map(String::as_str))?;
         }
-        let label = Text::new(LABEL_TEXT).align(Align::Middle);
-        let middle = left + (FULL_WIDTH - left) / 2.0;
-        let text = format!("Accuracy minus {} (percentage points)", text::shortened(baseline, text::SHOWN));
-        canvas.text((middle, top + plot + 18.0), &text, label)?;
-        if apart { apart_note(canvas, (middle, top + plot + 18.0 + NOTE)) } else { Ok(()) }
+        Ok(())
     });
-    let arms = rows.iter().flat_map(|series| series.points.iter().map(|point| point.arm));
+    let arms = || rows.iter().flat_map(|series| series.points.iter().map(|point| point.arm));
     let words = if reductions.iter().all(|asked| !asked.is_achieved()) { "nominal" } else { "nominal, or achieved," };
     let caption = format!(
         "Paired difference of mean accuracy to `{}` ({} tasks, {} items in all); {}. Bars are 95 % \
@@ -78,24 +94,28 @@ pub(super) fn draw(view: &View, scene: &Scene, baseline: &str) -> Result<Option<
         scene.items(),
         scene.title(),
         if beyond { BEYOND } else { "" },
-        seeds_note(view, arms),
+        seeds_note(view, arms()),
     );
-    figure(format!("differences_{}", scene.slug()), svg, csv(view, scene, &rows), caption)
+    let query = Query::of_scene(view, scene, &scene.accuracy_tasks(), arms());
+    figure(format!("differences_{}", scene.slug()), svg, csv(view, scene, &rows), caption, &query)
 }
 
-/// The title of a panel, in two lines where one has no room.
-fn title(asked: Reduction, width: f64) -> Vec<String> {
-    if asked.asked == Asked::Nothing {
-        return vec![asked.in_words(0)];
-    }
-    let (share, words) = (format!("{:.0} % {}", asked.value * 100.0, asked.word()), "FLOPs reduction");
-    let whole = format!("{share} {words}");
-    if text_width(&whole, TITLE_TEXT, true) <= width { vec![whole] } else { vec![share, words.to_owned()] }
+/// The title of a panel, in lines that have room.
+fn title(view: &View, asked: Reduction, width: f64) -> Vec<String> {
+    let title = match asked.asked {
+        Asked::Nothing => asked.in_words(0),
+        _ => format!("{:.0} % {} FLOPs reduction", asked.value * 100.0, asked.word()),
+    };
+    view.sheet.broken(&title, TITLE_TEXT, true, width)
 }
 
 fn whisker(canvas: &Canvas, panel: &Panel, y: f64, series: &Series, asked: Reduction) -> Result<(), DrawError> {
     let Some((point, difference)) = series.at(asked).and_then(|point| Some((point, point.difference?))) else {
-        return canvas.text((panel.x.at(0.0) - 3.0, y), "not run", Text::new(6.5).ink(Ink::GREY).align(Align::End));
+        return canvas.text(
+            (panel.x.at(0.0) - 3.0, y),
+            "not run",
+            Text::new(TICK_TEXT).ink(Ink::GREY).align(Align::End),
+        );
     };
     let interval = difference.interval;
     let ink = series.style.ink;
@@ -121,20 +141,13 @@ pub(super) fn mark_apart(
         return Ok(());
     }
     let (x, align) = if high + 6.0 < panel.right() { (high + 2.0, Align::Start) } else { (low - 2.0, Align::End) };
-    canvas.text((x, y), &MARK.to_string(), Text::new(7.0).align(align))
+    canvas.text((x, y), &MARK.to_string(), Text::new(TICK_TEXT).align(align))
 }
 
-/// Extra space before each row, so that families stand apart.
+/// Space before each row, so that families stand apart.
 pub(super) fn family_gaps(rows: &[&Series]) -> Vec<f64> {
-    let mut gap = 0.0;
-    let mut gaps = Vec::with_capacity(rows.len());
-    for (index, series) in rows.iter().enumerate() {
-        if index > 0 && rows[index - 1].family != series.family {
-            gap += 4.0;
-        }
-        gaps.push(gap);
-    }
-    gaps
+    let apart = |index: usize| index > 0 && rows[index - 1].family != rows[index].family;
+    (0..rows.len()).map(|index| if apart(index) { 4.0 } else { 0.0 }).collect()
 }
 
 /// At most `most` of the values, with the smallest and the largest.

@@ -2,9 +2,11 @@
 
 use analysis::Estimate;
 
-use super::{FULL_WIDTH, legend, row_labels};
-use crate::axes::{LABEL_TEXT, Panel, TITLE_TEXT, has_place, padded, ticks};
-use crate::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw as page};
+use super::layout::{Columns, Rows, notes_height, page, ticks_wanted};
+use super::legend;
+use crate::axes::{Panel, has_place, padded, ticks};
+use crate::canvas::{Canvas, DrawError, Ink, Stroke, Text};
+use crate::paper::{Sheet, TITLE_TEXT};
 use crate::style::Style;
 
 /// Points between two rows of up to three values.
@@ -23,42 +25,69 @@ pub(super) struct Dots {
     /// One row of panels per model; its name and panels.
     pub(super) grid: Vec<(String, Vec<DotPanel>)>,
     pub(super) legend: Vec<(String, Style)>,
-    /// Label below each column.
-    pub(super) x: Vec<String>,
+    /// Label below each column: the first that has room.
+    pub(super) x: Vec<Vec<String>>,
     /// A value that has a line of its own in every panel.
     pub(super) zero: Option<f64>,
+    pub(super) notes: Vec<String>,
+    pub(super) sheet: Sheet,
 }
+
+/// A panel that is narrower has no room for its label.
+const LEAST: f64 = 62.0;
 
 impl Dots {
     pub(super) fn draw(&self) -> Result<String, DrawError> {
-        let columns = self.x.len();
-        let (names, widest) = row_labels(self.rows.iter().map(String::as_str));
-        let left = 2.0 + widest;
-        let gap = 14.0;
-        let width = (FULL_WIDTH - left - 8.0 - gap * (columns as f64 - 1.0)) / columns as f64;
-        let plot = self.row() * self.rows.len() as f64 + 2.0;
+        let sheet = self.sheet;
+        let rows: Vec<&str> = self.rows.iter().map(String::as_str).collect();
         let labels: Vec<&str> = self.legend.iter().map(|(label, _)| label.as_str()).collect();
-        let (step, top) = (plot + 30.0, 20.0);
-        let bottom = top + step * self.grid.len() as f64;
-        page(FULL_WIDTH, bottom + 12.0 + legend::height(&labels, FULL_WIDTH - left), |canvas| {
-            for (index, (model, panels)) in self.grid.iter().enumerate() {
-                let y = top + step * index as f64;
-                canvas.text((4.0, y - 12.0), model, Text::new(TITLE_TEXT).bold())?;
-                for (column, panel) in panels.iter().enumerate() {
-                    let corner = (left + column as f64 * (width + gap), y);
-                    let place = Panel::new(corner, width, plot, self.range(column), (1.0, 0.0));
-                    self.panel(canvas, place, panel)?;
-                    if column == 0 {
-                        self.names(canvas, place, &names)?;
+        let legend_height = legend::height(sheet, &labels, sheet.width - 8.0);
+        // Rows are as high as their values need, and no lower than lets the legend take a quarter.
+        let mut names = Rows::new(sheet, &rows, self.row(), &[]);
+        let columns = Columns::fit(sheet, self.x.len(), LEAST, names.left, (0.0, 10.0));
+        let lines = self.x.len().div_ceil(columns.count);
+        let around = |named: bool| if named { 15.0 + 26.0 } else { 5.0 + 26.0 };
+        let head = |panels: &[DotPanel]| panels.iter().any(|panel| !panel.title.is_empty());
+        let fixed: f64 = self
+            .grid
+            .iter()
+            .map(|(name, panels)| {
+                let own = if name.is_empty() { 0.0 } else { 11.0 };
+                own + lines as f64 * around(head(panels))
+            })
+            .sum();
+        let count = (self.grid.len() * lines) as f64;
+        let rest = fixed + count * names.height + 6.0 + notes_height(sheet, &self.notes);
+        if 3.0 * legend_height > rest {
+            let more = (3.0 * legend_height - rest) / count / self.rows.len().max(1) as f64;
+            names = Rows::new(sheet, &rows, self.row() + more, &[]);
+        }
+        let height = fixed + count * names.height + legend_height + 8.0;
+        page(sheet, height, &self.notes, |canvas| {
+            let mut y = 2.0;
+            for (name, panels) in &self.grid {
+                if !name.is_empty() {
+                    canvas.text((4.0, y + 6.0), name, Text::new(TITLE_TEXT).bold())?;
+                    y += 11.0;
+                }
+                let above = around(head(panels)) - 26.0;
+                for (line, chunk) in panels.chunks(columns.count).enumerate() {
+                    for (column, panel) in chunk.iter().enumerate() {
+                        let corner = (columns.at(column), y + above);
+                        let index = line * columns.count + column;
+                        let place = Panel::new(corner, columns.width, names.height, self.range(index), (1.0, 0.0));
+                        self.panel(canvas, place, &names, panel)?;
+                        let labels: Vec<&str> = self.x[index].iter().map(String::as_str).collect();
+                        place.label_x(canvas, &labels)?;
+                        if column == 0 {
+                            names.draw(canvas, corner)?;
+                        }
                     }
+                    y += above + names.height + 26.0;
                 }
             }
-            for (column, label) in self.x.iter().enumerate() {
-                let middle = left + column as f64 * (width + gap) + width / 2.0;
-                canvas.text((middle, bottom - 12.0), label, Text::new(LABEL_TEXT).align(Align::Middle))?;
-            }
             let entries: Vec<_> = self.legend.iter().map(|(label, style)| (label.as_str(), *style)).collect();
-            legend::draw(canvas, (left, bottom + 2.0), FULL_WIDTH - left, &entries)
+            legend::draw(canvas, (4.0, y + 2.0), sheet.width - 8.0, &entries)
         })
     }
 
@@ -75,32 +104,16 @@ impl Dots {
         padded(ends.chain(self.zero), 0.06)
     }
 
-    fn at(&self, place: Panel, row: usize) -> f64 {
-        place.top + (row as f64 + 0.5) * place.height / self.rows.len() as f64
-    }
-
-    fn names(&self, canvas: &Canvas, place: Panel, names: &[String]) -> Result<(), DrawError> {
-        for (row, name) in names.iter().enumerate() {
-            canvas.text((place.left - 4.0, self.at(place, row)), name, Text::new(LABEL_TEXT).align(Align::End))?;
-        }
-        Ok(())
-    }
-
-    fn panel(&self, canvas: &Canvas, place: Panel, panel: &DotPanel) -> Result<(), DrawError> {
-        let wanted = ((place.width / 26.0) as usize).clamp(2, 6);
-        place.axes(canvas, &ticks((place.x.low, place.x.high), wanted, 1.0, ""), &[], (true, false))?;
-        let title = Text::new(TITLE_TEXT).align(Align::Start);
-        canvas.text((place.left, place.top - 4.5), &panel.title, title)?;
+    fn panel(&self, canvas: &Canvas, place: Panel, names: &Rows, panel: &DotPanel) -> Result<(), DrawError> {
+        place.axes(canvas, &ticks((place.x.low, place.x.high), ticks_wanted(place.width), 1.0, ""), &[])?;
+        place.title(canvas, &panel.title)?;
+        names.stripes(canvas, (place.left, place.top), place.width)?;
         if let Some(zero) = self.zero {
             let x = place.x.at(zero);
             canvas.line(&[(x, place.top), (x, place.bottom())], Stroke::solid(Ink::GREY, 0.6))?;
         }
         for (row, values) in panel.rows.iter().enumerate() {
-            let y = self.at(place, row);
-            if row % 2 == 1 {
-                let half = place.height / self.rows.len() as f64 / 2.0;
-                canvas.rect((place.left, y - half), (place.right(), y + half), Ink(120, 120, 120, 0.07))?;
-            }
+            let y = place.top + names.at(row);
             for (index, (entry, estimate)) in values.iter().enumerate() {
                 let style = self.legend[*entry].1;
                 // Side by side where a row has several.

@@ -2,15 +2,25 @@
 
 use analysis::Difference;
 
-use super::{FULL_WIDTH, Failed, Figure, asked_fields, asked_header, csv_line, figure, interval_fields, number};
-use crate::axes::{LABEL_TEXT, TICK_TEXT, TITLE_TEXT, beyond, has_place, ticks};
-use crate::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw as page, fitted};
+use super::layout::{Columns, page};
+use super::{Failed, Figure, Query, asked_fields, asked_header, csv_line, figure, interval_fields, number};
+use crate::axes::{beyond, has_place, ticks};
+use crate::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text};
+use crate::paper::{LABEL_TEXT, Sheet, TICK_TEXT, TITLE_TEXT};
 use crate::style::diverging;
 use crate::text;
 use crate::view::{Scene, Series, View, in_percent};
 
 /// Points between two keep ratios.
-const CELL_HEIGHT: f64 = 20.0;
+const CELL_HEIGHT: f64 = 18.0;
+/// Room of an upright axis with its label.
+const AXIS: f64 = 34.0;
+/// Room of the colour bar.
+const BAR: f64 = 48.0;
+/// Height around a grid: title above; ticks and label below.
+const AROUND: f64 = 14.0 + 24.0;
+/// A grid that is narrower has no room for its label.
+const LEAST: f64 = 90.0;
 
 /// The sweep of one rule as a grid.
 struct Grid<'a> {
@@ -44,30 +54,38 @@ pub(super) fn draw(view: &View, scene: &Scene, baseline: &str) -> Result<Option<
     // Colours are symmetric about zero; the bar shows those that occur, and a little of either side.
     let margin = 0.05 * limit;
     let shown = (values().fold(-margin, f64::min), values().fold(margin, f64::max));
-    let columns = if grids.len() == 1 { 1 } else { 2 };
-    let (left, gap, bar) = (34.0, 22.0, 52.0);
-    let width = (FULL_WIDTH - left - bar - gap * (columns as f64 - 1.0)) / columns as f64;
+    let sheet = view.sheet;
+    // The bar is at the right of all panels.
+    let left_of_bar = Sheet { width: sheet.width - BAR, ..sheet };
+    let columns = Columns::fit(left_of_bar, grids.len().min(2), LEAST, 2.0, (AXIS, 4.0));
     let heights: Vec<f64> = grids
-        .chunks(columns)
+        .chunks(columns.count)
         .map(|row| row.iter().map(|g| g.keep_ratios.len()).max().unwrap_or(1) as f64 * CELL_HEIGHT)
         .collect();
-    let total: f64 = heights.iter().map(|h| h + 34.0).sum::<f64>();
-    let height = total.max(110.0) + 14.0;
-    let svg = page(FULL_WIDTH, height, |canvas| {
-        let mut top = 16.0;
-        for (row, members) in grids.chunks(columns).enumerate() {
+    let total: f64 = heights.iter().map(|h| h + AROUND).sum::<f64>();
+    let note = format!(
+        "{}, n = {} items of {} tasks. Hatched: the 95 % interval holds 0.",
+        scene.note(),
+        scene.items(),
+        scene.accuracy_tasks().len()
+    );
+    let svg = page(sheet, total.max(110.0), &[note], |canvas| {
+        let mut top = 14.0;
+        for (row, members) in grids.chunks(columns.count).enumerate() {
             for (column, grid) in members.iter().enumerate() {
-                let corner = (left + column as f64 * (width + gap), top);
-                paint(canvas, grid, corner, (width, heights[row]), limit)?;
+                let corner = (columns.at(column), top);
+                paint(canvas, grid, corner, (columns.width, heights[row]), limit)?;
+                let upright = Text::new(LABEL_TEXT).align(Align::Middle).upwards();
+                let axis = if grid.achieved() { ["Achieved reduction", "Reduction"] } else { ["keep_ratio", "keep"] };
+                let axis = sheet.that_fits(&axis, LABEL_TEXT, heights[row] + 8.0);
+                canvas.text((corner.0 - AXIS + 7.0, top + heights[row] / 2.0), &axis, upright)?;
+                let middle = (corner.0 + columns.width / 2.0, top + heights[row] + 16.5);
+                canvas.text(middle, "Site (0-based layer)", Text::new(LABEL_TEXT).align(Align::Middle))?;
             }
-            let label = Text::new(LABEL_TEXT).align(Align::Middle).upwards();
-            let axis = if members.iter().all(Grid::achieved) { "Achieved reduction" } else { "keep_ratio" };
-            canvas.text((8.0, top + heights[row] / 2.0), axis, label)?;
-            top += heights[row] + 34.0;
+            top += heights[row] + AROUND;
         }
-        let middle = left + (FULL_WIDTH - left - bar) / 2.0;
-        canvas.text((middle, total + 2.0), "Site (0-based layer)", Text::new(LABEL_TEXT).align(Align::Middle))?;
-        colour_bar(canvas, (FULL_WIDTH - bar + 12.0, 16.0), total.max(110.0) - 34.0, limit, shown)
+        let bar = (sheet.width - BAR + 10.0, 14.0);
+        colour_bar(canvas, bar, (heights[0]).max(82.0).min(total - 30.0), limit, shown)
     });
     let caption = format!(
         "Paired difference of mean accuracy to `{}` when tokens are reduced at one site alone \
@@ -79,7 +97,9 @@ pub(super) fn draw(view: &View, scene: &Scene, baseline: &str) -> Result<Option<
         scene.title(),
         if has_beyond { " ∞ or NaN marks a value that is no finite number." } else { "" },
     );
-    figure(format!("layer_ratio_{}", scene.slug()), svg, csv(view, scene, &grids), caption)
+    let arms = grids.iter().flat_map(|grid| grid.cells.iter().map(|cell| cell.3));
+    let query = Query::of_scene(view, scene, &scene.accuracy_tasks(), arms);
+    figure(format!("layer_ratio_{}", scene.slug()), svg, csv(view, scene, &grids), caption, &query)
 }
 
 fn grid<'a>(view: &View, series: &'a Series) -> Option<Grid<'a>> {
@@ -110,7 +130,7 @@ fn paint(
     limit: f64,
 ) -> Result<(), DrawError> {
     let (cell_width, cell_height) = (width / grid.sites.len() as f64, height / grid.keep_ratios.len() as f64);
-    let title = fitted(&grid.series.label, TITLE_TEXT, true, width);
+    let title = canvas.sheet().fitted(&grid.series.label, TITLE_TEXT, true, width);
     canvas.text((left, top - 7.0), &title, Text::new(TITLE_TEXT).bold())?;
     // Pale grey behind cells that were not run.
     canvas.rect((left, top), (left + width, top + height), Ink::FAINT)?;

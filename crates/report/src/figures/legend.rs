@@ -1,41 +1,25 @@
 //! Legends outside of the data: line, marker and label, in as many columns as fit. Labels that are too wide for one go on below.
 
-use crate::axes::LABEL_TEXT;
-use crate::canvas::{Canvas, DrawError, Ink, Point, Stroke, Text, fitted, text_width};
+use crate::canvas::{Canvas, DrawError, Ink, Point, Stroke, Text};
+use crate::paper::{LABEL_TEXT, Sheet};
 use crate::style::Style;
 
 /// Height of one line of an entry.
 pub(super) const LINE: f64 = 9.5;
-const SYMBOL: f64 = 24.0;
-const GAP: f64 = 8.0;
+const SYMBOL: f64 = 22.0;
+const GAP: f64 = 6.0;
 
 /// Entries that fit side by side into `width`.
-fn columns(labels: &[&str], width: f64) -> usize {
-    let widest = labels.iter().map(|label| text_width(label, LABEL_TEXT, false)).fold(0.0, f64::max);
+fn columns(sheet: Sheet, labels: &[&str], width: f64) -> usize {
+    let widest = labels.iter().map(|label| sheet.text_width(label, LABEL_TEXT, false)).fold(0.0, f64::max);
     ((width / (widest + SYMBOL + GAP)).floor() as usize).clamp(1, labels.len().max(1))
 }
 
-/// A label in lines of at most `width`, broken at blanks.
-fn broken(label: &str, width: f64) -> Vec<String> {
-    let fits = |line: &str| text_width(line, LABEL_TEXT, false) <= width;
-    let mut lines: Vec<String> = Vec::new();
-    for word in label.split(' ') {
-        match lines.last_mut() {
-            Some(line) if fits(&format!("{line} {word}")) => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(fitted(word, LABEL_TEXT, false, width)),
-        }
-    }
-    lines
-}
-
 /// Labels in lines, by rows of entries.
-fn rows(labels: &[&str], width: f64) -> Vec<Vec<Vec<String>>> {
-    let columns = columns(labels, width);
+fn rows(sheet: Sheet, labels: &[&str], width: f64) -> Vec<Vec<Vec<String>>> {
+    let columns = columns(sheet, labels, width);
     let room = width / columns as f64 - SYMBOL - GAP / 2.0;
-    let lines: Vec<Vec<String>> = labels.iter().map(|label| broken(label, room)).collect();
+    let lines: Vec<Vec<String>> = labels.iter().map(|label| sheet.broken(label, LABEL_TEXT, false, room)).collect();
     lines.chunks(columns).map(<[Vec<String>]>::to_vec).collect()
 }
 
@@ -44,8 +28,8 @@ fn row_height(row: &[Vec<String>]) -> f64 {
 }
 
 /// Height of the legend.
-pub(super) fn height(labels: &[&str], width: f64) -> f64 {
-    rows(labels, width).iter().map(|row| row_height(row)).sum()
+pub(super) fn height(sheet: Sheet, labels: &[&str], width: f64) -> f64 {
+    rows(sheet, labels, width).iter().map(|row| row_height(row)).sum()
 }
 
 /// Draws entries row by row from the top left corner.
@@ -55,11 +39,12 @@ pub(super) fn draw(
     width: f64,
     entries: &[(&str, Style)],
 ) -> Result<(), DrawError> {
+    let sheet = canvas.sheet();
     let labels: Vec<&str> = entries.iter().map(|(label, _)| *label).collect();
-    let cell = width / columns(&labels, width) as f64;
+    let cell = width / columns(sheet, &labels, width) as f64;
     let mut looks = entries.iter().map(|(_, style)| *style);
     let mut below = top;
-    for row in rows(&labels, width) {
+    for row in rows(sheet, &labels, width) {
         for ((column, lines), style) in row.iter().enumerate().zip(looks.by_ref()) {
             let (x, y) = (left + column as f64 * cell, below + 0.5 * LINE);
             symbol(canvas, (x, y), style)?;
@@ -87,14 +72,14 @@ mod tests {
     #[test]
     fn a_label_stays_in_its_column() {
         register_fonts();
-        let width = 108.0;
+        let (sheet, width) = (Sheet::of(None), 108.0);
         let labels = ["top_k (clip, of ssm_output)", "utrc", "a_single_word_that_is_wider_than_the_whole_column_is"];
-        for line in rows(&labels, width).iter().flatten().flatten() {
-            assert!(text_width(line, LABEL_TEXT, false) <= width - SYMBOL, "{line}");
+        for line in rows(sheet, &labels, width).iter().flatten().flatten() {
+            assert!(sheet.text_width(line, LABEL_TEXT, false) <= width - SYMBOL, "{line}");
         }
-        assert_eq!(rows(&labels, width)[0][0].join(" "), labels[0]);
-        assert!(height(&labels, width) >= 4.0 * LINE);
+        assert_eq!(rows(sheet, &labels, width)[0][0].join(" "), labels[0]);
+        assert!(height(sheet, &labels, width) >= 4.0 * LINE);
         // What fits is as it was.
-        assert!((height(&["utrc", "tome"], 200.0) - LINE).abs() < 1e-9);
+        assert!((height(sheet, &["utrc", "tome"], 200.0) - LINE).abs() < 1e-9);
     }
 }

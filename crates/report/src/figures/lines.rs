@@ -2,9 +2,11 @@
 
 use analysis::Estimate;
 
-use super::{FULL_WIDTH, legend};
-use crate::axes::{LABEL_TEXT, Panel, TICK_TEXT, TITLE_TEXT, has_place, padded, ticks};
-use crate::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw as page, text_width};
+use super::layout::{Columns, notes_height, page, room_for_legend, ticks_wanted};
+use super::legend;
+use crate::axes::{BROKEN, Panel, has_place, padded, ticks};
+use crate::canvas::{Canvas, DrawError, Ink, Stroke, Text};
+use crate::paper::{Sheet, TICK_TEXT, TITLE_TEXT};
 use crate::style::Style;
 use crate::text;
 
@@ -45,17 +47,26 @@ pub(super) struct Lines {
     /// Rows of panels, each with a name above it (none where it is empty).
     pub(super) grid: Vec<(String, Vec<LinePanel>)>,
     pub(super) legend: Vec<(String, Style)>,
-    pub(super) x: (&'static str, Axis),
-    /// Label of each column (or of all), on the left of each row.
-    pub(super) y: (&'static str, Axis),
+    /// Labels of the level axis: the first that has room.
+    pub(super) x: (&'static [&'static str], Axis),
+    /// The same of the upright axis; none where the title of each panel says it.
+    pub(super) y: (&'static [&'static str], Axis),
     pub(super) share: Share,
     /// A value that has a line of its own.
     pub(super) zero: Option<f64>,
+    pub(super) notes: Vec<String>,
+    pub(super) sheet: Sheet,
 }
 
-const PLOT: f64 = 82.0;
+/// Room of an upright axis with its label.
+const AXIS: f64 = 38.0;
+/// Height around the data of a panel: title above; ticks and label below.
+const AROUND: f64 = 13.0 + 26.0;
+/// A panel that is narrower has no room for its labels.
+const LEAST: f64 = 62.0;
+const PLOT: f64 = 76.0;
 /// Height of a row's name.
-const NAME: f64 = 13.0;
+const NAME: f64 = 11.0;
 /// Decades of a logarithmic axis.
 const DECADES: f64 = 4.0;
 
@@ -86,6 +97,12 @@ impl Axis {
     }
 }
 
+/// A number to one digit.
+fn one_digit(value: f64) -> String {
+    let unit = 10_f64.powf(value.log10().floor());
+    trimmed((value / unit).round() * unit)
+}
+
 fn trimmed(value: f64) -> String {
     if !(1e-6..1e7).contains(&value) {
         return text::number(value);
@@ -99,33 +116,63 @@ fn trimmed(value: f64) -> String {
 
 impl Lines {
     pub(super) fn draw(&self) -> Result<String, DrawError> {
-        let columns = self.grid.iter().map(|(_, panels)| panels.len()).max().unwrap_or(1);
-        let (left, gap) = (38.0, if self.share == Share::Columns { 26.0 } else { 9.0 });
-        let width = (FULL_WIDTH - left - 6.0 - gap * (columns as f64 - 1.0)) / columns as f64;
+        let sheet = self.sheet;
+        let wanted = self.grid.iter().map(|(_, panels)| panels.len()).max().unwrap_or(1);
+        let columns = Columns::fit(sheet, wanted.min(4), LEAST, 0.0, (AXIS, 6.0));
         let labels: Vec<&str> = self.legend.iter().map(|(label, _)| label.as_str()).collect();
-        let named = self.grid.iter().any(|(name, _)| !name.is_empty());
-        let name = if named { NAME } else { 0.0 };
-        let (step, top) = (PLOT + 24.0 + name, 16.0 + name);
-        let bottom = top + step * self.grid.len() as f64 - name;
-        let height = bottom + 16.0 + legend::height(&labels, FULL_WIDTH - left);
-        page(FULL_WIDTH, height, |canvas| {
+        let lines = |panels: &[LinePanel]| panels.len().div_ceil(columns.count);
+        let count: usize = self.grid.iter().map(|(_, panels)| lines(panels)).sum();
+        let names = self.grid.iter().filter(|(name, _)| !name.is_empty()).count() as f64 * NAME;
+        let mut notes = self.notes.clone();
+        notes.extend(self.is_broken().then(|| BROKEN.to_owned()));
+        notes.extend(self.cut().map(|low| format!("Values below {} are cut off.", one_digit(10_f64.powf(low)))));
+        let rest = count as f64 * (PLOT + AROUND) + names + notes_height(sheet, &notes);
+        let plot = PLOT + room_for_legend(sheet, &labels, rest, count);
+        let panels = count as f64 * (plot + AROUND) + names;
+        let height = panels + legend::height(sheet, &labels, sheet.width - 8.0) + 6.0;
+        page(sheet, height, &notes, |canvas| {
+            let mut y = 2.0;
             for (row, (name, panels)) in self.grid.iter().enumerate() {
-                let y = top + step * row as f64;
-                canvas.text((left, y - 6.5 - NAME), name, Text::new(TITLE_TEXT).bold())?;
-                for (column, panel) in panels.iter().enumerate() {
-                    let corner = (left + column as f64 * (width + gap), y);
-                    let (xs, ys) = self.ranges(row, column);
-                    let place = Panel::new(corner, width, PLOT, xs, ys);
-                    self.panel(canvas, place, panel, column == 0 || self.share == Share::Columns)?;
+                if !name.is_empty() {
+                    canvas.text((4.0, y + NAME / 2.0), name, Text::new(TITLE_TEXT).bold())?;
+                    y += NAME;
                 }
-                let label = Text::new(LABEL_TEXT).align(Align::Middle).upwards();
-                canvas.text((6.0, y + PLOT / 2.0), self.y.0, label)?;
+                for (index, panel) in panels.iter().enumerate() {
+                    let (line, column) = (index / columns.count, index % columns.count);
+                    let corner = (columns.at(column), y + line as f64 * (plot + AROUND) + 13.0);
+                    let (xs, ys) = self.ranges(row, index);
+                    let place = Panel::new(corner, columns.width, plot, xs, ys);
+                    self.panel(canvas, place, panel)?;
+                }
+                y += lines(panels) as f64 * (plot + AROUND);
             }
-            let middle = left + (FULL_WIDTH - left) / 2.0;
-            canvas.text((middle, bottom - 4.0), self.x.0, Text::new(LABEL_TEXT).align(Align::Middle))?;
             let entries: Vec<_> = self.legend.iter().map(|(label, style)| (label.as_str(), *style)).collect();
-            legend::draw(canvas, (left, bottom + 8.0), FULL_WIDTH - left, &entries)
+            legend::draw(canvas, (4.0, y + 2.0), sheet.width - 8.0, &entries)
         })
+    }
+
+    /// Whether some upright axis does not begin at 0.
+    fn is_broken(&self) -> bool {
+        self.places().any(|(row, column)| self.breaks(self.ranges(row, column).1))
+    }
+
+    fn breaks(&self, (low, high): (f64, f64)) -> bool {
+        self.y.1 == Axis::Linear && (low > 0.0 || high < 0.0)
+    }
+
+    /// The lower end of a logarithmic axis that some value is below.
+    fn cut(&self) -> Option<f64> {
+        let below = |(row, column): (usize, usize)| {
+            let low = self.ranges(row, column).1.0;
+            let mut points = self.grid[row].1[column].lines.iter().flat_map(|line| &line.points);
+            points.any(|(_, estimate)| self.y.1.at(estimate.value) < low).then_some(low)
+        };
+        self.places().filter(|_| self.y.1 == Axis::Log10).find_map(below)
+    }
+
+    fn places(&self) -> impl Iterator<Item = (usize, usize)> {
+        let rows = self.grid.iter().enumerate();
+        rows.flat_map(|(row, (_, panels))| (0..panels.len()).map(move |column| (row, column)))
     }
 
     /// Values that are seen, on both axes, in the panels that share a range with this one.
@@ -153,7 +200,7 @@ impl Lines {
         let mut free = f64::NEG_INFINITY;
         let tick = |value: f64| {
             let (place_of, label) = (self.x.1.at(value), trimmed(value));
-            let (middle, half) = (place.x.at(place_of), text_width(&label, TICK_TEXT, false) / 2.0);
+            let (middle, half) = (place.x.at(place_of), self.sheet.text_width(&label, TICK_TEXT, false) / 2.0);
             if middle - half < free {
                 return (place_of, String::new());
             }
@@ -163,13 +210,18 @@ impl Lines {
         values.into_iter().map(tick).collect()
     }
 
-    fn panel(&self, canvas: &Canvas, place: Panel, panel: &LinePanel, labelled: bool) -> Result<(), DrawError> {
+    fn panel(&self, canvas: &Canvas, place: Panel, panel: &LinePanel) -> Result<(), DrawError> {
         let ranges = ((place.x.low, place.x.high), (place.y.low, place.y.high));
-        let wide = (place.width / 22.0) as usize;
-        let x_ticks =
-            if self.x.1 == Axis::Measured { self.measured(place) } else { self.x.1.ticks(ranges.0, wide.min(8)) };
-        place.axes(canvas, &x_ticks, &self.y.1.ticks(ranges.1, 4), (true, labelled))?;
+        let wanted = ticks_wanted(place.width);
+        let x_ticks = if self.x.1 == Axis::Measured { self.measured(place) } else { self.x.1.ticks(ranges.0, wanted) };
+        place.axes(canvas, &x_ticks, &self.y.1.ticks(ranges.1, 4))?;
         place.title(canvas, &panel.title)?;
+        place.label_x(canvas, self.x.0)?;
+        let own = [panel.title.as_str()];
+        place.label_y(canvas, if self.y.0.is_empty() { &own } else { self.y.0 }, AXIS - 8.0)?;
+        if self.breaks(ranges.1) {
+            place.broken_y(canvas)?;
+        }
         if let Some(zero) = self.zero {
             let y = place.y.at(self.y.1.at(zero));
             canvas.line(&[(place.left, y), (place.right(), y)], Stroke::solid(Ink::GREY, 0.6))?;

@@ -6,15 +6,14 @@ use analysis::{Arm, Estimate};
 use records::schema::Reduction;
 
 use super::lines::{Axis, Line, LinePanel, Lines, Share};
-use super::{Failed, Figure, asked_fields, asked_header, csv_line, figure, interval_fields, number, seeds_note};
+use super::{Failed, Figure, Query, asked_fields, asked_header, csv_line, figure, interval_fields, number, seeds_note};
 use crate::style::Style;
 use crate::text;
-use crate::view::{Scene, SceneTask, View, distinct};
+use crate::view::{Scene, SceneTask, Series, View, distinct};
 
 /// A point: the length of the context, and the difference to the baseline on the task of that length.
 struct Sample {
     label: String,
-    style: Style,
     arm: usize,
     length: usize,
     difference: Estimate,
@@ -61,28 +60,37 @@ fn draw(
         return Ok(None);
     }
     let mut legend: Vec<(String, Style)> = Vec::new();
-    for sample in models.iter().flat_map(|(_, samples)| samples) {
-        if legend.iter().all(|(label, _)| *label != sample.label) {
-            legend.push((sample.label.clone(), sample.style));
+    let shown = |label: &str| models.iter().flat_map(|(_, samples)| samples).any(|sample| sample.label == label);
+    let mut series: Vec<&Series> = scenes.iter().flat_map(|scene| &scene.series).collect();
+    series.sort_by_key(|series| series.family);
+    for series in series.into_iter().filter(|series| shown(&series.label)) {
+        if legend.iter().all(|(label, _)| *label != series.label) {
+            legend.push((series.label.clone(), series.style));
         }
     }
+    let metric = scenes.iter().flat_map(|scene| &scene.tasks).find(|task| self::source(task) == Some(source));
+    let (metric, n) = metric.map_or_else(Default::default, |task| (task.metric.clone(), task.n));
     let panel = |(scene, samples): &(&Scene, Vec<Sample>)| {
         let line = |(entry, (label, _)): (usize, &(String, Style))| {
             let own = samples.iter().filter(|sample| sample.label == *label);
             Line { entry, points: own.map(|sample| (sample.length as f64, sample.difference)).collect() }
         };
-        LinePanel { title: scene.model.clone(), lines: legend.iter().enumerate().map(line).collect() }
+        LinePanel { title: scene.model_name(), lines: legend.iter().enumerate().map(line).collect() }
     };
     let lines = Lines {
         grid: vec![(String::new(), models.iter().map(panel).collect())],
-        x: ("Tokens of the context", Axis::Measured),
-        y: ("Added loss (nats)", Axis::Linear),
+        x: (&["Tokens of the context", "Context (tokens)"], Axis::Measured),
+        y: (&["Added loss (nats)"], Axis::Linear),
         share: Share::All,
         zero: Some(0.0),
         legend: legend.clone(),
+        notes: vec![format!(
+            "{source}, protocol {}, {}; n = {n} texts. Bands: paired 95 % intervals.",
+            text::shortened(protocol, text::SHOWN),
+            asked.in_words(0)
+        )],
+        sheet: view.sheet,
     };
-    let metric = scenes.iter().flat_map(|scene| &scene.tasks).find(|task| self::source(task) == Some(source));
-    let (metric, n) = metric.map_or_else(Default::default, |task| (task.metric.clone(), task.n));
     let arms = models.iter().flat_map(|(_, samples)| samples).map(|sample| sample.arm).collect::<BTreeSet<_>>();
     let caption = format!(
         "Difference of {metric} to `{}` on the same tokens of {} ({n} texts), after contexts of several lengths; protocol `{}`, {}. \
@@ -100,7 +108,13 @@ fn draw(
         asked.word(),
         asked.value * 100.0
     );
-    figure(name, lines.draw(), csv(view, &models, asked), caption)
+    let mut query = Query::default();
+    for (scene, samples) in &models {
+        let lengths = scene.tasks.iter().filter(|task| self::source(task) == Some(source));
+        let tasks: Vec<String> = lengths.map(|task| task.name.clone()).collect();
+        query.add(view, scene, &tasks, samples.iter().map(|sample| sample.arm));
+    }
+    figure(name, lines.draw(), csv(view, &models, asked), caption, &query)
 }
 
 fn samples(view: &View, scene: &Scene, wanted: &str, asked: Reduction) -> Vec<Sample> {
@@ -113,7 +127,6 @@ fn samples(view: &View, scene: &Scene, wanted: &str, asked: Reduction) -> Vec<Sa
             let Some(difference) = task.difference.as_ref().filter(|_| source == wanted) else { continue };
             samples.push(Sample {
                 label: series.label.clone(),
-                style: series.style,
                 arm: point.arm,
                 length,
                 difference: Estimate {
@@ -126,7 +139,8 @@ fn samples(view: &View, scene: &Scene, wanted: &str, asked: Reduction) -> Vec<Sa
             });
         }
     }
-    samples.sort_by(|a, b| (&a.label, a.length).cmp(&(&b.label, b.length)));
+    // In the order of the series.
+    samples.sort_by_key(|sample| sample.length);
     samples
 }
 

@@ -6,24 +6,22 @@ mod claim;
 mod differences;
 mod dots;
 mod layer_ratio;
+mod layout;
 mod legend;
 mod lines;
 mod loss_vs_length;
 mod probes;
 mod protocol_comparison;
+mod query;
 mod token_map;
 
 use analysis::{Estimate, Interval, MARK, NOT_COMPARED, Study};
 
 use records::schema::{Asked, Reduction};
 
-use super::axes::LABEL_TEXT;
-use super::canvas::{Align, Canvas, DrawError, Ink, Point, Text, fitted, text_width};
 use super::view::View;
 use crate::text;
-
-/// Width of a full text column in points (5.5 inches).
-const FULL_WIDTH: f64 = 396.0;
+use query::Query;
 
 /// A drawn figure with the numbers that it shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +32,8 @@ pub struct Figure {
     pub svg: String,
     /// The numbers that it shows, one row a line.
     pub csv: String,
+    /// Where they come from, as JSON: rows of a frame, and the ids of trials and probes.
+    pub query: String,
     /// What it shows, in words.
     pub caption: String,
 }
@@ -69,12 +69,14 @@ impl Drawn {
 pub(super) fn draw_all(study: &Study, view: &View) -> Drawn {
     let mut drawn = Drawn::default();
     if let Some(result) = &study.claim {
-        drawn.add(claim::points(result));
-        drawn.add(claim::costs(result));
+        drawn.add(claim::points(study, result, view.sheet));
+        drawn.add(claim::costs(study, result, view.sheet));
     }
     for scene in &view.scenes {
         drawn.add(accuracy_vs_flops::mean(view, scene));
-        drawn.add(accuracy_vs_flops::by_task(view, scene));
+        for figure in accuracy_vs_flops::by_task(view, scene) {
+            drawn.add(figure);
+        }
     }
     for scene in &view.scenes {
         drawn.add(differences::draw(view, scene, &study.plan.baseline));
@@ -94,7 +96,7 @@ pub(super) fn draw_all(study: &Study, view: &View) -> Drawn {
     for map in token_map::draw_all(study, view) {
         drawn.add(map);
     }
-    for probe in probes::draw_all(&study.probes) {
+    for probe in probes::draw_all(study, view.sheet) {
         drawn.add(probe);
     }
     drawn
@@ -104,9 +106,15 @@ pub(super) fn draw_all(study: &Study, view: &View) -> Drawn {
 type Failed = (String, String);
 
 /// Finishes a figure or names the one that failed.
-fn figure(name: String, svg: Result<String, String>, csv: String, caption: String) -> Result<Option<Figure>, Failed> {
+fn figure(
+    name: String,
+    svg: Result<String, String>,
+    csv: String,
+    caption: String,
+    query: &Query,
+) -> Result<Option<Figure>, Failed> {
     match svg {
-        Ok(svg) => Ok(Some(Figure { name, svg, csv, caption })),
+        Ok(svg) => Ok(Some(Figure { query: query.json(&name), name, svg, csv, caption })),
         Err(reason) => Err((name, reason)),
     }
 }
@@ -133,19 +141,9 @@ fn yes_or_no(value: bool) -> &'static str {
     if value { "yes" } else { "no" }
 }
 
-/// Height of the note below a figure.
-const NOTE: f64 = 10.0;
-
-/// Says below a figure what the mark of a rule means.
-fn apart_note(canvas: &Canvas, middle: Point) -> Result<(), DrawError> {
-    canvas.text(middle, &format!("{MARK} {NOT_COMPARED}"), Text::new(6.4).ink(Ink::GREY).align(Align::Middle))
-}
-
-/// Labels of the rows of a figure, cut to less than half of it, and the room that they need on the left.
-fn row_labels<'a>(labels: impl Iterator<Item = &'a str>) -> (Vec<String>, f64) {
-    let labels: Vec<String> = labels.map(|label| fitted(label, LABEL_TEXT, false, 0.48 * FULL_WIDTH)).collect();
-    let widest = labels.iter().map(|label| text_width(label, LABEL_TEXT, false)).fold(0.0, f64::max);
-    (labels, 8.0 + widest)
+/// What a figure says of rules that are not compared.
+fn apart_note() -> String {
+    format!("{MARK} {NOT_COMPARED}")
 }
 
 /// How many seeds pooled series have, for captions.

@@ -4,12 +4,14 @@ use analysis::{Difference, MARK, TaskMean, are_equal, difference_of_replicates};
 use records::schema::{Asked, Reduction};
 
 use super::differences::{family_gaps, mark_apart, spread_out};
+use super::layout::{Columns, Rows, page, ticks_wanted};
 use super::{
-    FULL_WIDTH, Failed, Figure, NOTE, apart_note, asked_fields, asked_header, csv_line, estimate_fields, figure,
-    interval_fields, legend, number, row_labels, seeds_note, yes_or_no,
+    Failed, Figure, Query, apart_note, asked_fields, asked_header, csv_line, estimate_fields, figure, interval_fields,
+    legend, number, seeds_note, yes_or_no,
 };
-use crate::axes::{BEYOND, LABEL_TEXT, Panel, TICK_TEXT, TITLE_TEXT, has_place, padded, ticks};
-use crate::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw as page, fitted};
+use crate::axes::{BEYOND, BROKEN, Panel, has_place, padded, ticks};
+use crate::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text};
+use crate::paper::{TICK_TEXT, TITLE_TEXT};
 use crate::style::{self, Style};
 use crate::text;
 use crate::view::{Scene, Series, SeriesPoint, View, asked_phrase, asked_slug, distinct, in_percent};
@@ -18,7 +20,9 @@ const ROW: f64 = 11.5;
 /// One figure per reduction, but not dozens of them.
 const MOST_FIGURES: usize = 4;
 /// Width of the column of numbers beside a panel.
-const NUMBERS: f64 = 56.0;
+const NUMBERS: f64 = 54.0;
+/// A panel that is narrower has no room for its label.
+const LEAST: f64 = 74.0;
 
 /// A loss that appears under `upstream` alone.
 struct UpstreamLoss {
@@ -54,33 +58,57 @@ pub(super) fn draw(view: &View, asked: Reduction, baseline: &str) -> Result<Opti
     let points = || models.iter().flat_map(|model| points(model, asked));
     let apart = points().any(|point| !point.compared) || losses().any(|loss| !loss.equal);
     let beyond = points().filter_map(|point| point.mean.as_ref()).any(|mean| !has_place(mean.estimate.value));
-    let (labels, left) = row_labels(rows.iter().map(|series| series.label.as_str()));
-    let numbers = if extra { NUMBERS } else { 6.0 };
-    let width = (FULL_WIDTH - left) / models.len() as f64 - numbers - 6.0;
-    let plot = rows.len() as f64 * ROW + gaps.last().copied().unwrap_or(0.0) + 4.0;
-    let top = if extra { 33.0 } else { 18.0 };
-    let height = top + plot + 42.0 + if apart { NOTE } else { 0.0 };
-    let svg = page(FULL_WIDTH, height, |canvas| {
-        for (column, model) in models.iter().enumerate() {
-            let corner = left + column as f64 * (width + numbers + 6.0);
+    let sheet = view.sheet;
+    let labels: Vec<&str> = rows.iter().map(|series| series.label.as_str()).collect();
+    let names = Rows::new(sheet, &labels, ROW, &gaps);
+    let numbers = if extra { NUMBERS } else { 4.0 };
+    let columns = Columns::fit(sheet, models.len(), LEAST, names.left, (0.0, numbers + 8.0));
+    let top = if extra { 31.0 } else { 15.0 };
+    let step = top + names.height + 25.0;
+    let entries: Vec<(&str, Style)> =
+        protocols.iter().enumerate().map(|(i, name)| (name.as_str(), marked(name, i))).collect();
+    let known: Vec<&str> = entries.iter().map(|(name, _)| *name).collect();
+    let panels = step * models.len().div_ceil(columns.count) as f64;
+    let height = panels + legend::height(sheet, &known, sheet.width - 8.0) + 4.0;
+    let what = match asked.asked {
+        Asked::Nothing => asked_phrase(asked),
+        _ => format!("{} % {} FLOPs reduction", in_percent(asked.value), asked.word()),
+    };
+    let items: Vec<String> =
+        models.iter().filter_map(|m| m.scenes.first()).map(|scene| scene.items().to_string()).collect();
+    let mut notes = vec![format!(
+        "At {what}, n = {} items per protocol. Bars: 95 % intervals; dashed lines: {}.",
+        items.join(" and "),
+        text::shortened(baseline, text::SHOWN)
+    )];
+    notes.extend(apart.then(apart_note));
+    notes.extend(models.iter().any(|model| range(model, asked).0 > 0.0).then(|| BROKEN.to_owned()));
+    let svg = page(sheet, height, &notes, |canvas| {
+        for (index, model) in models.iter().enumerate() {
+            let (line, column) = (index / columns.count, index % columns.count);
+            let corner = (columns.at(column), line as f64 * step + top);
             let range = range(model, asked);
-            let panel = Panel::new((corner, top), width, plot, range, (1.0, 0.0));
-            panel.axes(canvas, &ticks(range, 4, 100.0, ""), &[], (true, false))?;
-            let title = fitted(model.model, TITLE_TEXT, true, width + numbers);
-            canvas.text((corner, 8.0), &title, Text::new(TITLE_TEXT).bold())?;
+            let panel = Panel::new(corner, columns.width, names.height, range, (1.0, 0.0));
+            panel.axes(canvas, &ticks(range, ticks_wanted(panel.width), 100.0, ""), &[])?;
+            let title = sheet.fitted(&model.scenes[0].model_name(), TITLE_TEXT, true, panel.width + numbers);
+            canvas.text((corner.0, corner.1 - top + 7.0), &title, Text::new(TITLE_TEXT).bold())?;
             if extra {
-                let head = Text::new(6.4).align(Align::Middle).ink(Ink::GREY);
-                let middle = panel.right() + 2.0 + NUMBERS / 2.0;
-                canvas.text((middle, 18.0), "loss only", head)?;
-                canvas.text((middle, 26.5), "under upstream", head)?;
+                let head = Text::new(TICK_TEXT).align(Align::Middle).ink(Ink::GREY);
+                let middle = panel.right() + 4.0 + NUMBERS / 2.0;
+                canvas.text((middle, corner.1 - 14.0), "loss only", head)?;
+                canvas.text((middle, corner.1 - 5.5), "under upstream", head)?;
+            }
+            names.stripes(canvas, corner, panel.width + numbers)?;
+            if range.0 > 0.0 {
+                panel.broken_x(canvas)?;
+            }
+            if column == 0 {
+                names.draw(canvas, corner)?;
             }
             baselines(canvas, &panel, model, &protocols)?;
             for (row, series) in rows.iter().enumerate() {
-                let y = top + 2.0 + (row as f64 + 0.5) * ROW + gaps[row];
-                if column == 0 {
-                    canvas.text((left - 4.0, y), &labels[row], Text::new(LABEL_TEXT).align(Align::End))?;
-                }
-                dumbbell(canvas, &panel, model, &series.label, asked, y)?;
+                let y = corner.1 + names.at(row);
+                marks(canvas, &panel, model, &series.label, asked, y)?;
                 if let Some(loss) = upstream_loss(model, &series.label, asked) {
                     let UpstreamLoss { difference, equal } = loss;
                     let sure = !difference.interval.contains(0.0);
@@ -89,30 +117,18 @@ pub(super) fn draw(view: &View, asked: Reduction, baseline: &str) -> Result<Opti
                     let text = format!("{} ± {half:.1}{mark}", signed(difference.value * 100.0));
                     let style = Text::new(TICK_TEXT).align(Align::Middle);
                     let style = if sure { style } else { style.ink(Ink::GREY) };
-                    canvas.text((panel.right() + 2.0 + NUMBERS / 2.0, y), &text, style)?;
+                    canvas.text((panel.right() + 4.0 + NUMBERS / 2.0, y), &text, style)?;
                 }
             }
+            panel.label_x(canvas, &["Accuracy, mean over tasks (%)", "Accuracy (%)"])?;
         }
-        let label = Text::new(LABEL_TEXT).align(Align::Middle);
-        let middle = left + (FULL_WIDTH - left) / 2.0;
-        let what = match asked.asked {
-            Asked::Nothing => asked_phrase(asked),
-            _ => format!("{} % {} FLOPs reduction", in_percent(asked.value), asked.word()),
-        };
-        let text = format!("Accuracy, mean over tasks (%), at {what}");
-        canvas.text((middle, top + plot + 18.0), &text, label)?;
-        if apart {
-            apart_note(canvas, (middle, top + plot + 18.0 + NOTE))?;
-        }
-        let entries: Vec<(&str, Style)> =
-            protocols.iter().enumerate().map(|(i, name)| (name.as_str(), marked(name, i))).collect();
-        legend::draw(canvas, (left, height - 14.0), FULL_WIDTH - left, &entries)
+        legend::draw(canvas, (4.0, panels + 2.0), sheet.width - 8.0, &entries)
     });
     let phrase = asked_phrase(asked);
-    let arms = rows.iter().flat_map(|series| series.points.iter().map(|point| point.arm));
+    let arms = points().map(|point| point.arm);
     let caption = format!(
         "Mean accuracy of the same rules under different protocols at {phrase} (n per \
-         model and protocol: {}). Bars are 95 % intervals over items; dashed lines are `{}` under each protocol. {}{}{}{}",
+         model and protocol: {}). Bars are 95 % intervals over items (Wilson's, of the mean of shares); dashed lines are `{}` under each protocol. {}{}{}{}",
         models.iter().filter_map(|m| m.scenes.first()).map(|s| s.items().to_string()).collect::<Vec<_>>().join(", "),
         text::in_caption(baseline),
         if extra {
@@ -131,7 +147,12 @@ pub(super) fn draw(view: &View, asked: Reduction, baseline: &str) -> Result<Opti
         seeds_note(view, arms),
     );
     let name = format!("protocol_comparison_{}", asked_slug(asked));
-    figure(name, svg, csv(&models, asked), caption)
+    let mut query = Query::default();
+    for scene in models.iter().flat_map(|model| &model.scenes) {
+        let arms = scene.series.iter().filter_map(|series| series.at(asked)).map(|point| point.arm);
+        query.add(view, scene, &scene.accuracy_tasks(), arms);
+    }
+    figure(name, svg, csv(&models, asked), caption, &query)
 }
 
 fn models(view: &View) -> Vec<ModelScenes<'_>> {
@@ -204,7 +225,9 @@ fn baselines(canvas: &Canvas, panel: &Panel, model: &ModelScenes, protocols: &[S
     Ok(())
 }
 
-fn dumbbell(
+/// The values of a rule under each protocol, a little below each other: intervals must not cover one another. Nothing connects them, which
+/// would look like an interval.
+fn marks(
     canvas: &Canvas,
     panel: &Panel,
     model: &ModelScenes,
@@ -212,25 +235,18 @@ fn dumbbell(
     asked: Reduction,
     y: f64,
 ) -> Result<(), DrawError> {
-    let means: Vec<_> = model
-        .scenes
-        .iter()
-        .enumerate()
-        .filter_map(|(index, scene)| Some((index, *scene, find(scene, label, asked)?)))
-        .collect();
     let count = model.scenes.len() as f64;
-    let height = |index: usize| y + (index as f64 - (count - 1.0) / 2.0) * (5.0 / count);
-    let path: Vec<_> = means.iter().map(|(i, _, (_, mean))| (panel.x.at(mean.estimate.value), height(*i))).collect();
-    canvas.line(&path, Stroke::solid(Ink(190, 190, 190, 1.0), 1.2))?;
-    for (index, scene, (point, mean)) in means {
+    for (index, scene) in model.scenes.iter().enumerate() {
+        let Some((point, mean)) = find(scene, label, asked) else { continue };
         let look = style::protocol(&scene.protocol, index);
-        let (interval, y) = (mean.estimate.interval, height(index));
+        let y = y + (index as f64 - (count - 1.0) / 2.0) * (5.0 / count);
         if !has_place(mean.estimate.value) {
             panel.beyond_x(canvas, y, mean.estimate.value, look.ink)?;
             continue;
         }
+        let interval = mean.estimate.interval;
         let (low, high) = (panel.x.at(interval.low), panel.x.at(interval.high));
-        canvas.line(&[(low, y), (high, y)], Stroke::solid(look.ink.alpha(0.65), 0.9))?;
+        canvas.line(&[(low, y), (high, y)], Stroke::solid(look.ink, 0.9))?;
         canvas.marker((panel.x.at(mean.estimate.value), y), look.marker, 2.0, look.ink)?;
         mark_apart(canvas, panel, point, (low, high), y)?;
     }

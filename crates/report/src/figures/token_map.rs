@@ -6,18 +6,18 @@ use analysis::{Cell, Study};
 
 use records::schema::{Asked, Reduction};
 
-use super::{FULL_WIDTH, Failed, Figure, csv_line, figure, row_labels};
-use crate::axes::{LABEL_TEXT, TICK_TEXT};
-use crate::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text, draw as page, text_width};
+use super::layout::{Rows, page};
+use super::{Failed, Figure, Query, csv_line, figure};
+use crate::canvas::{Canvas, DrawError, Ink, Stroke, Text};
+use crate::paper::{Sheet, TICK_TEXT};
 use crate::text;
 use crate::view::{Scene, Series, View, asked_phrase};
 
-/// Tokens side by side; longer items go on in a second block.
-const PER_BLOCK: usize = 48;
-/// Items longer than this are not drawn.
-const MOST_TOKENS: usize = 3 * PER_BLOCK;
-const ROW: f64 = 9.0;
-const TOKEN_TEXT: f64 = 6.5;
+/// Height of the tokens above a block, about.
+const HEADS: f64 = 44.0;
+const ROW: f64 = 9.5;
+/// Width of a column: tokens are written upwards, and lines must not touch.
+const CELL: f64 = 7.4;
 
 const KEPT: Ink = Ink(70, 90, 110, 1.0);
 const DROPPED: Ink = Ink(213, 94, 0, 1.0);
@@ -68,7 +68,7 @@ pub(super) fn draw_all(study: &Study, view: &View) -> Vec<Result<Option<Figure>,
         }
     }
     let maps = tasks.into_iter().filter_map(|task| scenes.iter().find_map(|scene| choose(view, scene, task, &cells)));
-    maps.map(|map| draw(&map)).collect()
+    maps.map(|map| draw(view, &map)).collect()
 }
 
 type Cells<'a> = BTreeMap<(&'a str, &'a str), &'a Cell>;
@@ -90,6 +90,11 @@ fn choose<'a>(view: &View, scene: &'a Scene, task: &str, cells: &Cells) -> Optio
         })
         .collect();
     let (_, first) = chosen.first()?;
+    let labels: Vec<&str> = chosen.iter().map(|(series, _)| series.label.as_str()).collect();
+    let names = Rows::new(view.sheet, &labels, ROW, &[]);
+    let per_block = per_block(view.sheet, &names);
+    // Longer items would not fit on a page.
+    let most_blocks = ((0.9 * view.sheet.tallest / (names.height + HEADS)) as usize).clamp(1, 3);
     let known = |id: &str| {
         chosen.iter().filter(|(_, c)| c.record.plan_items.iter().any(|p| c.record.items[p.item].item_id == id)).count()
     };
@@ -97,10 +102,10 @@ fn choose<'a>(view: &View, scene: &'a Scene, task: &str, cells: &Cells) -> Optio
         .record
         .plan_items
         .iter()
-        .filter(|plan| plan.tokens.len() <= MOST_TOKENS && !plan.tokens.is_empty())
+        .filter(|plan| plan.tokens.len() <= most_blocks * per_block && !plan.tokens.is_empty())
         .max_by_key(|plan| {
             let length = plan.tokens.len() as i64;
-            let fits = length <= PER_BLOCK as i64;
+            let fits = length <= per_block as i64;
             let id = &first.record.items[plan.item].item_id;
             let index = -(plan.item as i64);
             (known(id), !plan.necessary.is_empty(), fits, if fits { length } else { -length }, index)
@@ -157,49 +162,58 @@ fn ink(fate: Fate, sites: usize) -> Ink {
     }
 }
 
-fn draw(map: &Map) -> Result<Option<Figure>, Failed> {
-    let (labels, left) = row_labels(map.rows.iter().map(|row| row.series.label.as_str()));
+/// Tokens side by side; longer items go on in a second block.
+fn per_block(sheet: Sheet, names: &Rows) -> usize {
+    (((sheet.width - names.left - 4.0) / CELL) as usize).max(1)
+}
+
+fn draw(view: &View, map: &Map) -> Result<Option<Figure>, Failed> {
+    let sheet = view.sheet;
+    let labels: Vec<&str> = map.rows.iter().map(|row| row.series.label.as_str()).collect();
+    let names = Rows::new(sheet, &labels, ROW, &[]);
+    let (left, per_block) = (names.left, per_block(sheet, &names));
     let blocks: Vec<std::ops::Range<usize>> = (0..map.tokens.len())
-        .step_by(PER_BLOCK)
-        .map(|start| start..(start + PER_BLOCK).min(map.tokens.len()))
+        .step_by(per_block)
+        .map(|start| start..(start + per_block).min(map.tokens.len()))
         .collect();
     let widest = blocks.first().map_or(1, std::iter::ExactSizeIterator::len) as f64;
-    let cell = ((FULL_WIDTH - left - 6.0) / widest).min(12.0);
+    let cell = ((sheet.width - left - 4.0) / widest).min(12.0);
     let texts: Vec<String> = map.tokens.iter().map(|token| printable(token)).collect();
     let needed = |token: usize| map.necessary.contains(&(token as u32));
     let head = |token: usize, text: &String| {
-        text_width(text, TOKEN_TEXT, needed(token)) + if needed(token) { 10.0 } else { 4.0 }
+        sheet.text_width(text, TICK_TEXT, needed(token)) + if needed(token) { 10.0 } else { 4.0 }
     };
     let heads = texts.iter().enumerate().map(|(token, text)| head(token, text)).fold(0.0, f64::max);
-    let rows = map.rows.len() as f64 * ROW;
-    let block = heads + rows + 8.0;
-    let height = 6.0 + block * blocks.len() as f64 + 16.0;
-    let svg = page(FULL_WIDTH, height, |canvas| {
+    let block = heads + names.height + 6.0;
+    let key_lines = key_layout(sheet, map);
+    let keys = key_lines.last().map_or(1, |(line, _, _, _)| line + 1) as f64 * KEY;
+    let height = 4.0 + block * blocks.len() as f64 + keys + 4.0;
+    let note = format!("{}, {}; one item of {}: an illustration.", map.scene.note(), map.asked.in_words(0), map.task);
+    let svg = page(sheet, height, &[note], |canvas| {
         for (index, range) in blocks.iter().enumerate() {
-            let top = 6.0 + index as f64 * block + heads;
+            let top = 4.0 + index as f64 * block + heads;
             for (column, token) in range.clone().enumerate() {
                 let x = left + (column as f64 + 0.5) * cell;
                 let needed = map.necessary.contains(&(token as u32));
-                let style = Text::new(TOKEN_TEXT).upwards();
+                let style = Text::new(TICK_TEXT).upwards();
                 let style = if needed { style.bold() } else { style.ink(Ink::GREY) };
                 canvas.text((x, top - if needed { 8.0 } else { 3.0 }), &texts[token], style)?;
                 if needed {
                     canvas.marker((x, top - 4.0), crate::canvas::Marker::Down, 1.9, Ink::BLACK)?;
                 }
             }
+            names.draw(canvas, (left, top))?;
             for (line, row) in map.rows.iter().enumerate() {
-                let y = top + line as f64 * ROW;
-                let label = Text::new(LABEL_TEXT).align(Align::End);
-                canvas.text((left - 4.0, y + ROW / 2.0), &labels[line], label)?;
+                let (middle, half) = (top + names.at(line), names.height_of(line) / 2.0 - 0.6);
                 for (column, token) in range.clone().enumerate() {
-                    let from = (left + column as f64 * cell + 0.3, y + 0.6);
-                    let to = (from.0 + cell - 0.6, y + ROW - 0.6);
+                    let from = (left + column as f64 * cell + 0.3, middle - half);
+                    let to = (from.0 + cell - 0.6, middle + half);
                     canvas.rect(from, to, ink(row.fates[token], map.sites.len()))?;
                 }
             }
-            outline(canvas, map, range, (left, top), cell, rows)?;
+            outline(canvas, map, range, (left, top), cell, names.height)?;
         }
-        key(canvas, map, (8.0, height - 15.0))
+        key(canvas, &key_lines, (4.0, height - keys - 2.0))
     });
     let asked = match map.asked.asked {
         Asked::Nothing => asked_phrase(map.asked),
@@ -215,7 +229,9 @@ fn draw(map: &Map) -> Result<Option<Figure>, Failed> {
         asked,
         map.scene.title(),
     );
-    figure(format!("token_map_{}", text::file_name(&map.task)), svg, csv(map), caption)
+    let arms = map.rows.iter().filter_map(|row| row.series.at(map.asked)).map(|point| point.arm);
+    let query = Query::of_plans(view, (&map.task, &map.item_id), arms);
+    figure(format!("token_map_{}", text::file_name(&map.task)), svg, csv(map), caption, &query)
 }
 
 /// Frames around the columns of necessary tokens; neighbours share one frame.
@@ -244,29 +260,44 @@ fn outline(
     Ok(())
 }
 
-fn key(canvas: &Canvas, map: &Map, (left, top): (f64, f64)) -> Result<(), DrawError> {
-    let mut x = left;
-    let swatch = |x: &mut f64, inks: &[Ink], label: &str| -> Result<(), DrawError> {
-        for &ink in inks {
-            canvas.rect((*x, top), (*x + 7.0, top + 7.0), ink)?;
-            *x += 7.6;
-        }
-        canvas.text((*x + 3.0, top + 3.5), label, Text::new(TICK_TEXT))?;
-        *x += 3.0 + text_width(label, TICK_TEXT, false) + 12.0;
-        Ok(())
-    };
+/// Height of a line of the key.
+const KEY: f64 = 10.0;
+
+/// The entries of the key by line: place, colours and words.
+fn key_layout(sheet: Sheet, map: &Map) -> Vec<(usize, f64, Vec<Ink>, String)> {
     let sites = map.sites.len();
     let names = map.sites.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    swatch(&mut x, &[ink(Fate::Kept, sites)], "kept")?;
+    let mut entries: Vec<(Vec<Ink>, String)> = vec![(vec![ink(Fate::Kept, sites)], "kept".to_owned())];
     for (fate, verb) in [(Fate::Dropped as fn(usize) -> Fate, "dropped"), (Fate::Merged, "merged")] {
         let seen = map.rows.iter().flat_map(|row| &row.fates).any(|&f| (0..sites).any(|site| f == fate(site)));
         if seen {
-            let inks: Vec<Ink> = (0..sites).map(|site| ink(fate(site), sites)).collect();
-            swatch(&mut x, &inks, verb)?;
+            entries.push(((0..sites).map(|site| ink(fate(site), sites)).collect(), verb.to_owned()));
         }
     }
     let order = if sites == 1 { format!("at site {names}") } else { format!("dark to pale: at sites {names}") };
-    canvas.text((x, top + 3.5), &order, Text::new(TICK_TEXT))?;
+    entries.push((Vec::new(), order));
+    let (mut line, mut x) = (0, 0.0);
+    let mut placed = Vec::new();
+    for (inks, words) in entries {
+        let width = inks.len() as f64 * 7.6 + 3.0 + sheet.text_width(&words, TICK_TEXT, false) + 9.0;
+        if x > 0.0 && x + width > sheet.width - 8.0 {
+            (line, x) = (line + 1, 0.0);
+        }
+        placed.push((line, x, inks, words));
+        x += width;
+    }
+    placed
+}
+
+fn key(canvas: &Canvas, entries: &[(usize, f64, Vec<Ink>, String)], (left, top): (f64, f64)) -> Result<(), DrawError> {
+    for (line, x, inks, words) in entries {
+        let (mut x, y) = (left + x, top + *line as f64 * KEY);
+        for &ink in inks {
+            canvas.rect((x, y), (x + 7.0, y + 7.0), ink)?;
+            x += 7.6;
+        }
+        canvas.text((x + 3.0, y + 3.5), words, Text::new(TICK_TEXT))?;
+    }
     Ok(())
 }
 

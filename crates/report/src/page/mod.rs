@@ -44,7 +44,7 @@ struct Shown<'a> {
 
 impl<'a> Shown<'a> {
     fn of(figure: &'a Figure) -> Self {
-        let Figure { name, svg, csv, caption } = figure;
+        let Figure { name, svg, csv, caption, .. } = figure;
         let csv = crate::text::terminal_lines(csv);
         Self { name, svg: drawing(svg, name), csv, caption: html::block(&crate::text::markdown(caption)) }
     }

@@ -34,6 +34,7 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{CommandFactory, Parser, Subcommand};
 use hint::Hint;
 use tracing_subscriber::EnvFilter;
@@ -146,6 +147,9 @@ enum Command {
         /// Also fill the blocks `<!-- BEGIN: tables/NAME.md -->` ... `<!-- END -->` of this Markdown file
         #[arg(long, value_name = "FILE", value_parser = crate::home::argument())]
         splice: Option<PathBuf>,
+        /// Draw figures for print: in the width, font and weight of lines of this paper, with text of 7 and 8 points
+        #[arg(long, value_name = "PAPER", value_parser = paper_argument())]
+        paper: Option<::report::Paper>,
         /// End with exit code 1 if cells are missing or failed
         #[arg(long)]
         complete: bool,
@@ -283,9 +287,9 @@ fn run_command(command: Command, host: Option<&Host>) -> Result<u8, Failure> {
         Command::Status { folder, json } => status::show(&folder, json),
         Command::Submit(SubmitCommand::Slurm(args)) => submit::slurm(args, host),
         Command::Analyse { folder } => sweep::analyse(&folder),
-        Command::Report { folder, splice, complete, lm_eval_output } => {
+        Command::Report { folder, splice, paper, complete, lm_eval_output } => {
             let (splice, lm_eval_output) = (splice.as_deref(), lm_eval_output.as_deref());
-            sweep::report(&folder, &ReportWishes { splice, complete, lm_eval_output })
+            sweep::report(&folder, &ReportWishes { splice, paper, complete, lm_eval_output })
         }
         Command::Compare(args) => compare::run(&args),
         Command::New(args) => new::run(&args, host),
@@ -312,6 +316,12 @@ struct Failure {
 }
 
 /// Before anything was written: exit code 2.
+/// The names of papers, and the paper of a name.
+fn paper_argument() -> impl TypedValueParser<Value = ::report::Paper> {
+    let names = ::report::Paper::ALL.map(|(name, _)| name);
+    PossibleValuesParser::new(names).try_map(|name| ::report::Paper::named(&name).ok_or("no paper has this name"))
+}
+
 fn refused(error: impl Into<miette::Report>) -> Failure {
     Failure { report: error.into(), code: REFUSED }
 }

@@ -293,6 +293,8 @@ pub(super) fn analyse(folder: &Path) -> Result<u8, Failure> {
 pub(super) struct ReportWishes<'a> {
     /// A document whose marked blocks are filled.
     pub(super) splice: Option<&'a Path>,
+    /// What figures are printed in.
+    pub(super) paper: Option<::report::Paper>,
     /// Missing and failed cells are a failure.
     pub(super) complete: bool,
     /// Folder for the files of lm-evaluation-harness.
@@ -315,7 +317,8 @@ fn report_whole(folder: &Path, wishes: &ReportWishes<'_>) -> Result<bool, Failur
     if let Some(out) = wishes.lm_eval_output {
         expect_folder_or_none(out)?;
     }
-    let summary = ::report::run(folder).map_err(|error| failed(hinted(&error.to_string(), &error)))?;
+    let how = ::report::Wishes { paper: wishes.paper };
+    let summary = ::report::run_as(folder, &how).map_err(|error| failed(hinted(&error.to_string(), &error)))?;
     if let Some(file) = wishes.splice {
         ::report::splice(folder, &summary.experiment, file)
             .map_err(|error| failed(hinted(&error.to_string(), &error)))?;

@@ -3,7 +3,6 @@
 use analysis::PooledRow;
 
 use super::{FEWEST_ITEMS, Failed, Figure, Seen, csv, number, short, strategies, text};
-use crate::figures::figure;
 use crate::figures::lines::{Axis, Line, LinePanel, Lines, Share};
 
 const COLUMNS: [&str; 2] = ["strategy", "lost"];
@@ -31,10 +30,12 @@ pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
     let lines = Lines {
         grid: grid.collect(),
         legend: legend.clone(),
-        x: ("Tokens that left the row's original convolution window", Axis::Whole),
-        y: ("Relative change", Axis::Linear),
+        x: (&["Tokens that left the convolution window", "Tokens outside", "Tokens"], Axis::Whole),
+        y: (&["Relative change"], Axis::Linear),
         share: Share::All,
         zero: Some(0.0),
+        notes: seen.notes("Bands: 95 % intervals."),
+        sheet: seen.sheet,
     };
     let caption = format!(
         "Change of what the layer behind a site gives its scan (x and dt) for kept tokens that nothing was merged into, original against \
@@ -42,5 +43,5 @@ pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
          items are left out. {}",
         seen.basis()
     );
-    Ok(figure(seen.file(""), lines.draw(), csv(&COLUMNS, &tables), caption)?.into_iter().collect())
+    Ok(seen.figure("", lines.draw(), csv(&COLUMNS, &tables), caption)?.into_iter().collect())
 }

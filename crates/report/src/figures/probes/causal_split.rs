@@ -3,9 +3,8 @@
 use analysis::PooledRow;
 use records::probes::Key;
 
-use super::{Failed, Figure, Seen, csv, find, number, short, text};
+use super::{Failed, Figure, Seen, csv, find, number, short, text, words};
 use crate::figures::dots::{DotPanel, Dots};
-use crate::figures::figure;
 use crate::figures::lines::{Axis, Line, LinePanel, Lines, Share};
 use crate::style::{self, Style};
 
@@ -45,8 +44,10 @@ pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
         rows: VARIANTS.iter().map(|(_, label)| (*label).to_owned()).collect(),
         grid: grid.collect(),
         legend: legend.collect(),
-        x: ["Loss increase (nats per token)", "Answers lost (share)"].map(str::to_owned).to_vec(),
+        x: vec![words(&["Loss increase (nats per token)", "Loss increase (nats)"]), words(&["Answers lost (share)"])],
         zero: Some(0.0),
+        notes: seen.notes("Bars: 95 % intervals."),
+        sheet: seen.sheet,
     };
     let caption = format!(
         "One context token loses one of its effects in all layers behind the site: what it writes into the state, its decay of the state, \
@@ -54,7 +55,7 @@ pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
          right answers that are no more right. {}",
         seen.basis()
     );
-    figures.extend(figure(seen.file("answer"), dots.draw(), csv(&COLUMNS, &tables), caption)?);
+    figures.extend(seen.figure("answer", dots.draw(), csv(&COLUMNS, &tables), caption)?);
     figures.extend(states(seen, &tables)?);
     Ok(figures)
 }
@@ -75,15 +76,17 @@ fn states(seen: &Seen<'_>, tables: &[(&str, Vec<PooledRow>)]) -> Result<Option<F
     let lines = Lines {
         grid: grid.collect(),
         legend: legend.collect(),
-        x: ("Layer (0-based)", Axis::Whole),
-        y: ("Relative divergence", Axis::Log10),
+        x: (&["Layer (0-based)"], Axis::Whole),
+        y: (&["Relative divergence"], Axis::Log10),
         share: Share::All,
         zero: None,
+        notes: seen.notes("Bands: 95 % intervals."),
+        sheet: seen.sheet,
     };
     let caption = format!(
         "Relative distance of the scan's state at the end of the item from that of the whole sequence, where one context token lost one of \
          its effects in all layers behind the site. {}",
         seen.basis()
     );
-    figure(seen.file("state"), lines.draw(), csv(&COLUMNS, tables), caption)
+    seen.figure("state", lines.draw(), csv(&COLUMNS, tables), caption)
 }

@@ -2,9 +2,10 @@
 
 use analysis::Estimate;
 
-use super::super::FULL_WIDTH;
-use crate::axes::{LABEL_TEXT, TICK_TEXT, TITLE_TEXT, beyond, has_place, ticks};
-use crate::canvas::{Align, Canvas, DrawError, Ink, Point, Stroke, Text, draw as page, text_width};
+use crate::axes::{beyond, has_place, ticks};
+use crate::canvas::{Align, Canvas, DrawError, Ink, Point, Stroke, Text};
+use crate::figures::layout::{Columns, page};
+use crate::paper::{LABEL_TEXT, Sheet, TICK_TEXT, TITLE_TEXT};
 use crate::style::diverging;
 
 /// Points between two rows.
@@ -23,29 +24,40 @@ pub(super) struct HeatMap {
     /// Distance from the centre with the full colour.
     pub(super) limit: f64,
     pub(super) unit: &'static str,
+    pub(super) notes: Vec<String>,
+    pub(super) sheet: Sheet,
 }
+
+/// A panel that is narrower has no room for its label.
+const LEAST: f64 = 90.0;
 
 impl HeatMap {
     pub(super) fn draw(&self) -> Result<String, DrawError> {
-        let left = 8.0 + self.rows.iter().map(|row| text_width(row, TICK_TEXT, false)).fold(0.0, f64::max);
-        let n = self.panels.len() as f64;
-        let width = (FULL_WIDTH - left - BAR - GAP * (n - 1.0)) / n;
+        let sheet = self.sheet;
+        let left = 8.0 + self.rows.iter().map(|row| sheet.text_width(row, TICK_TEXT, false)).fold(0.0, f64::max);
+        // The colour bar is at the right of all.
+        let columns =
+            Columns::fit(Sheet { width: sheet.width - BAR, ..sheet }, self.panels.len(), LEAST, left, (0.0, GAP));
         let plot = ROW * self.rows.len() as f64;
-        let top = 16.0;
-        page(FULL_WIDTH, top + plot + 26.0, |canvas| {
-            for (row, name) in self.rows.iter().enumerate() {
-                let y = top + (row as f64 + 0.5) * ROW;
-                canvas.text((left - 3.0, y), name, Text::new(TICK_TEXT).align(Align::End))?;
-            }
+        let (top, step) = (14.0, plot + 38.0);
+        let height = step * self.panels.len().div_ceil(columns.count) as f64;
+        page(sheet, height.max(60.0), &self.notes, |canvas| {
             for (index, (title, cells)) in self.panels.iter().enumerate() {
-                let corner = (left + index as f64 * (width + GAP), top);
-                canvas.text((corner.0, top - 7.0), title, Text::new(TITLE_TEXT).bold())?;
-                self.panel(canvas, corner, width, cells)?;
+                let (line, column) = (index / columns.count, index % columns.count);
+                let corner = (columns.at(column), line as f64 * step + top);
+                if column == 0 {
+                    for (row, name) in self.rows.iter().enumerate() {
+                        let y = corner.1 + (row as f64 + 0.5) * ROW;
+                        canvas.text((left - 3.0, y), name, Text::new(TICK_TEXT).align(Align::End))?;
+                    }
+                }
+                let title = sheet.fitted(title, TITLE_TEXT, true, columns.width);
+                canvas.text((corner.0, corner.1 - 7.0), &title, Text::new(TITLE_TEXT).bold())?;
+                self.panel(canvas, corner, columns.width, cells)?;
+                let middle = (corner.0 + columns.width / 2.0, corner.1 + plot + 16.5);
+                canvas.text(middle, "Layer (0-based)", Text::new(LABEL_TEXT).align(Align::Middle))?;
             }
-            let middle = left + (FULL_WIDTH - left - BAR) / 2.0;
-            let label = Text::new(LABEL_TEXT).align(Align::Middle);
-            canvas.text((middle, top + plot + 19.0), "Layer (0-based)", label)?;
-            self.bar(canvas, (FULL_WIDTH - BAR + 10.0, top), plot)
+            self.bar(canvas, (sheet.width - BAR + 10.0, top), plot)
         })
     }
 
@@ -65,7 +77,7 @@ impl HeatMap {
                 let to = (from.0 + cell, from.1 + ROW);
                 if !has_place(estimate.value) {
                     let middle = (from.0 + cell / 2.0, from.1 + ROW / 2.0);
-                    canvas.text(middle, beyond(estimate.value), Text::new(6.0).align(Align::Middle))?;
+                    canvas.text(middle, beyond(estimate.value), Text::new(TICK_TEXT).align(Align::Middle))?;
                     continue;
                 }
                 canvas.rect(from, to, diverging((estimate.value - self.centre) / self.limit))?;

@@ -3,9 +3,8 @@
 use analysis::PooledRow;
 use records::probes::Key;
 
-use super::{Failed, Figure, Seen, csv, find, short};
+use super::{Failed, Figure, Seen, csv_by_task, find, short, words};
 use crate::figures::dots::{DotPanel, Dots};
-use crate::figures::figure;
 use crate::style;
 
 const COLUMNS: [&str; 2] = ["hidden_from", "removed"];
@@ -14,9 +13,21 @@ const REMOVED: [(&str, &str); 2] =
     [("necessary", "all tokens that the answer needs"), ("other", "as many others, drawn by chance")];
 
 pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
-    let tables: Vec<(&str, Vec<PooledRow>)> =
-        seen.models.iter().map(|(model, sets)| (*model, seen.pooled(sets, &COLUMNS, |_, _| true))).collect();
-    let grid = tables.iter().map(|(model, rows)| {
+    // Tasks ask for different things: a mean over them would hide that attention holds the one and scans the other.
+    let mut tables: Vec<(&str, &str, usize, Vec<PooledRow>)> = Vec::new();
+    for (model, sets) in &seen.models {
+        for (task, items) in seen.tasks() {
+            let rows = seen.pooled(sets, &COLUMNS, |set, _| set.record.task == task);
+            // A task that needs no token in particular has nothing to compare.
+            if rows.iter().any(|row| row.keys[1] == Key::from("necessary")) {
+                tables.push((model, task, items, rows));
+            }
+        }
+    }
+    if tables.is_empty() {
+        return Ok(Vec::new());
+    }
+    let grid = tables.iter().map(|(model, task, items, rows)| {
         let panel = |measure: &str| {
             let row = |(arm, _): &(&str, &str)| {
                 let one = |(entry, (removed, _)): (usize, &(&str, &str))| {
@@ -26,21 +37,24 @@ pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
             };
             DotPanel { title: String::new(), rows: ARMS.iter().map(row).collect() }
         };
-        (short(model), vec![panel("loss_increase"), panel("answer_lost")])
+        (format!("{}, {task}, n = {items}", short(model)), vec![panel("loss_increase"), panel("answer_lost")])
     });
     let looks = [style::cycle(1), style::cycle(0)];
     let dots = Dots {
         rows: ARMS.iter().map(|(_, label)| (*label).to_owned()).collect(),
         grid: grid.collect(),
         legend: REMOVED.iter().zip(looks).map(|((_, label), look)| ((*label).to_owned(), look)).collect(),
-        x: ["Loss increase (nats per token)", "Answers lost (share)"].map(str::to_owned).to_vec(),
+        x: vec![words(&["Loss increase (nats per token)", "Loss increase (nats)"]), words(&["Answers lost (share)"])],
         zero: Some(0.0),
+        notes: vec!["Protocol context. Bars: 95 % intervals.".to_owned()],
+        sheet: seen.sheet,
     };
     let caption = format!(
         "Context tokens are hidden from later tokens in one kind of layers after the site: attention layers do not read them, scans do not \
          hold them, or both (which is pruning). Zero where a model has no layers of the kind. Left: change of the answer's loss; right: \
          share of right answers that are no more right. {}",
-        seen.basis()
+        seen.basis().replace("Mean over the tasks", "Tasks")
     );
-    Ok(figure(seen.file(""), dots.draw(), csv(&COLUMNS, &tables), caption)?.into_iter().collect())
+    let csv = csv_by_task(&COLUMNS, tables.iter().map(|(model, task, _, rows)| (*model, *task, rows.as_slice())));
+    Ok(seen.figure("", dots.draw(), csv, caption)?.into_iter().collect())
 }

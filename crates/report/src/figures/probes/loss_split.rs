@@ -3,15 +3,17 @@
 use analysis::{PooledRow, ProbeSet};
 use records::probes::{Key, ProbeRow};
 
-use super::{FEWEST_ITEMS, Failed, Figure, Seen, csv, find, short, strategies};
+use super::{FEWEST_ITEMS, Failed, Figure, Seen, csv, find, short, strategies, words};
 use crate::figures::dots::{DotPanel, Dots};
-use crate::figures::figure;
 use crate::style;
 
 const COLUMNS: [&str; 2] = ["strategy", "necessary"];
 const KINDS: [(&str, &str); 2] = [("kept", "all necessary tokens kept"), ("dropped", "a necessary token removed")];
-const MEASURES: [(&str, &str); 3] =
-    [("items", "Items (share)"), ("correct", "Right answers (share)"), ("loss_increase", "Loss increase (nats)")];
+const MEASURES: [(&str, &[&str]); 3] = [
+    ("items", &["Items (share)"]),
+    ("correct", &["Right answers (share)", "Right (share)"]),
+    ("loss_increase", &["Loss increase (nats)", "Loss (nats)"]),
+];
 
 pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
     // Groups of different tasks are not compared: where one of the two is missing, the task is left out of both.
@@ -30,7 +32,7 @@ pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
         return Ok(Vec::new());
     }
     let grid = tables.iter().map(|(model, table)| {
-        let panel = |(measure, _): &(&str, &str)| {
+        let panel = |(measure, _): &(&str, &[&str])| {
             let row = |(label, _): &(String, style::Style)| {
                 let keys = |kind: &str| [Key::from(label.as_str()), Key::from(kind)];
                 let one =
@@ -45,8 +47,10 @@ pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
         rows: rows.iter().map(|(label, _)| label.clone()).collect(),
         grid: grid.collect(),
         legend: KINDS.iter().zip([0, 1]).map(|((_, label), look)| ((*label).to_owned(), style::cycle(look))).collect(),
-        x: MEASURES.iter().map(|(_, label)| (*label).to_owned()).collect(),
+        x: MEASURES.iter().map(|(_, labels)| words(labels)).collect(),
         zero: None,
+        notes: seen.notes("Bars: 95 % intervals."),
+        sheet: seen.sheet,
     };
     let caption = format!(
         "Items of each strategy split by whether every token that the answer needs is alive after the last layer: how many there are, how many \
@@ -54,5 +58,5 @@ pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
          {FEWEST_ITEMS} items). Protocol `context`. {}",
         seen.basis()
     );
-    Ok(figure(seen.file(""), dots.draw(), csv(&COLUMNS, &tables), caption)?.into_iter().collect())
+    Ok(seen.figure("", dots.draw(), csv(&COLUMNS, &tables), caption)?.into_iter().collect())
 }

@@ -6,7 +6,6 @@ use records::probes::{Key, ProbeRow};
 use super::heat_map::HeatMap;
 use super::{Failed, Figure, Seen, csv, find, key, number, short, text, values};
 use crate::axes::has_place;
-use crate::figures::figure;
 
 const COLUMNS: [&str; 3] = ["layer", "importance", "importance_source"];
 
@@ -123,6 +122,8 @@ fn draw(
         centre: shown.centre,
         limit: shown.full.unwrap_or(largest),
         unit: shown.unit,
+        notes: seen.notes("Hatched: the 95 % interval holds the neutral value."),
+        sheet: seen.sheet,
     };
-    figure(seen.file(part), map.draw(), csv(&COLUMNS, tables), caption)
+    seen.figure(part, map.draw(), csv(&COLUMNS, tables), caption)
 }

@@ -1,5 +1,5 @@
-//! Figures of the probes, one file each, from three kinds of picture: heat map, lines, dots. Tasks are taken together, each counting
-//! the same; single tasks are in the frames.
+//! Figures of the probes, one file each, from three kinds of picture: heat map, lines, dots. Most take tasks together, each counting the
+//! same; single tasks are in the frames. Where tasks differ in what they ask, a figure has panels of each.
 
 mod adjacency;
 mod causal_split;
@@ -13,12 +13,12 @@ mod position;
 mod similarity;
 mod state_divergence;
 
-use analysis::{Estimate, PooledRow, ProbeSet, Probes};
+use analysis::{Estimate, Labels, PooledRow, ProbeSet, Probes, Study, model_name};
 use records::names::PROBES;
 use records::probes::{Key, ProbeRow};
-use records::schema::Asked;
 
-use super::{Failed, Figure, csv_line, estimate_fields};
+use super::{Failed, Figure, Query, csv_line, estimate_fields, figure};
+use crate::paper::Sheet;
 use crate::style::{self, Style};
 use crate::text;
 
@@ -26,10 +26,10 @@ use crate::text;
 const FEWEST_ITEMS: usize = 5;
 
 /// Draws the figures of all probes, in the order in which probes are listed.
-pub(super) fn draw_all(probes: &Probes) -> Vec<Result<Vec<Figure>, Failed>> {
+pub(super) fn draw_all(study: &Study, sheet: Sheet) -> Vec<Result<Vec<Figure>, Failed>> {
     let mut figures = Vec::new();
     for name in PROBES {
-        for seen in groups(probes, name) {
+        for seen in groups(study, name, sheet) {
             let drawn = match name {
                 "necessary_tokens" => metrics::necessary_tokens(&seen),
                 "implicit_attention" => metrics::implicit_attention(&seen),
@@ -56,14 +56,21 @@ struct Seen<'a> {
     probes: &'a Probes,
     name: &'a str,
     models: Vec<(&'a str, Vec<&'a ProbeSet>)>,
+    sheet: Sheet,
+    labels: Labels,
 }
 
-fn groups<'a>(probes: &'a Probes, name: &'a str) -> Vec<Seen<'a>> {
+fn groups<'a>(study: &'a Study, name: &'a str, sheet: Sheet) -> Vec<Seen<'a>> {
+    let probes = &study.probes;
+    let cells = study.cells.iter().filter(|cell| cell.is_done()).map(|cell| &cell.record.trial);
+    let looked_at = probes.sets.iter().filter_map(|set| set.record.trial.as_ref());
+    let rules: Vec<_> = cells.chain(looked_at).filter(|trial| trial.strategy != study.plan.baseline).collect();
     let mut groups: Vec<(&str, Seen<'a>)> = Vec::new();
     for set in probes.sets.iter().filter(|set| set.record.probe == name && set.is_done()) {
         let options = set.record.options.as_str();
         let index = groups.iter().position(|(known, _)| *known == options).unwrap_or_else(|| {
-            groups.push((options, Seen { probes, name, models: Vec::new() }));
+            let labels = Labels::of_trials(rules.iter().copied());
+            groups.push((options, Seen { probes, name, models: Vec::new(), sheet, labels }));
             groups.len() - 1
         });
         let models = &mut groups[index].1.models;
@@ -109,7 +116,7 @@ impl Seen<'_> {
         self.probes.pooled(sets, |set, row| {
             wanted(set, row).then(|| {
                 let of = |column: &&str| match *column {
-                    "strategy" => Key::Text(label(set)),
+                    "strategy" => Key::Text(self.label(set)),
                     column => key(set, row, column).clone(),
                 };
                 columns.iter().map(of).collect()
@@ -117,14 +124,20 @@ impl Seen<'_> {
         })
     }
 
-    /// What a caption says of items, tasks and intervals.
-    fn basis(&self) -> String {
+    /// The tasks with their numbers of items, in the order of the plan.
+    fn tasks(&self) -> Vec<(&str, usize)> {
         let mut tasks: Vec<(&str, usize)> = Vec::new();
         for record in self.models.iter().flat_map(|(_, sets)| sets).map(|set| &set.record) {
             if tasks.iter().all(|(task, _)| *task != record.task) {
                 tasks.push((&record.task, record.items));
             }
         }
+        tasks
+    }
+
+    /// What a caption says of items, tasks and intervals.
+    fn basis(&self) -> String {
+        let tasks = self.tasks();
         let list: Vec<String> =
             tasks.iter().map(|(task, items)| format!("`{}` ({items} items)", text::in_caption(task))).collect();
         let mean = if tasks.len() > 1 { "Mean over the tasks" } else { "Task" };
@@ -134,33 +147,56 @@ impl Seen<'_> {
         )
     }
 
+    /// What a figure says of itself: tasks, items and protocol, and how it shows intervals.
+    fn notes(&self, intervals: &str) -> Vec<String> {
+        let tasks = self.tasks();
+        let list: Vec<String> = tasks.iter().map(|(task, items)| format!("{task} (n = {items})")).collect();
+        let mean = if tasks.len() > 1 { "Mean over " } else { "" };
+        let records = || self.models.iter().flat_map(|(_, sets)| sets).filter_map(|set| set.record.trial.as_ref());
+        let protocol = records().next().map_or("context", |trial| trial.protocol.as_str());
+        vec![format!("{mean}{}, protocol {protocol}. {intervals}", list.join(", "))]
+    }
+
+    /// The label of a set's rule, with the reduction where several were asked for.
+    fn label(&self, set: &ProbeSet) -> String {
+        let Some(trial) = &set.record.trial else { return String::new() };
+        let label = self.labels.label(trial);
+        let asked = |set: &ProbeSet| {
+            let trial = set.record.trial.as_ref().filter(|trial| !trial.sites.is_empty())?;
+            Some(trial.reduction().in_words(0))
+        };
+        let all = || self.models.iter().flat_map(|(_, sets)| sets).filter_map(|set| asked(set));
+        match asked(set) {
+            Some(own) if all().any(|other| other != own) => {
+                format!("{label}, {}", own.replace(" FLOPs reduction", ""))
+            }
+            _ => label,
+        }
+    }
+
+    /// Finishes a figure of this probe.
+    fn figure(
+        &self,
+        part: &str,
+        svg: Result<String, String>,
+        csv: String,
+        caption: String,
+    ) -> Result<Option<Figure>, Failed> {
+        let sets = self.models.iter().flat_map(|(_, sets)| sets.iter().copied());
+        figure(self.file(part), svg, csv, caption, &Query::of_probe(self.name, sets))
+    }
+
     fn file(&self, part: &str) -> String {
         let name = format!("probe_{}", self.name);
         if part.is_empty() { name } else { format!("{name}_{part}") }
     }
 }
 
-/// The strategy of a set with what tells it from its siblings.
-fn label(set: &ProbeSet) -> String {
-    let Some(trial) = &set.record.trial else { return String::new() };
-    let mut parts = Vec::new();
-    if trial.strategy.contains("top_k") {
-        parts.extend(trial.importance.clone());
-    }
-    let asked = trial.reduction();
-    if asked.asked == Asked::Nothing {
-        parts.push(asked.word().to_owned());
-    } else if asked.value > 0.0 {
-        parts.push(format!("{:.0} % {}", asked.value * 100.0, asked.word()));
-    }
-    if parts.is_empty() { trial.strategy.clone() } else { format!("{} ({})", trial.strategy, parts.join(", ")) }
-}
-
 /// Labels of the strategies in the order of the plan, with their looks.
 fn strategies(seen: &Seen<'_>, with_dense: bool) -> Vec<(String, Style)> {
     let mut all: Vec<(String, Style)> = Vec::new();
     for set in seen.models.iter().flat_map(|(_, sets)| sets) {
-        let own = label(set);
+        let own = seen.label(set);
         let strategy = set.record.trial.as_ref().map_or("", |trial| trial.strategy.as_str());
         let is_dense = set.record.trial.as_ref().is_some_and(|trial| trial.sites.is_empty());
         if (with_dense || !is_dense) && all.iter().all(|(known, _)| *known != own) {
@@ -174,9 +210,14 @@ fn strategies(seen: &Seen<'_>, with_dense: bool) -> Vec<(String, Style)> {
     all
 }
 
+/// Labels of an axis, the longest first.
+fn words(labels: &[&str]) -> Vec<String> {
+    labels.iter().map(|label| (*label).to_owned()).collect()
+}
+
 /// Model names as panels show them.
 fn short(model: &str) -> String {
-    text::shortened(&text::file_name(model), 28)
+    text::shortened(&model_name(model), 28)
 }
 
 /// The numbers behind a figure.
@@ -185,6 +226,21 @@ fn csv(columns: &[&str], models: &[(&str, Vec<PooledRow>)]) -> String {
     for (model, rows) in models {
         for row in rows {
             let mut fields = vec![(*model).to_owned()];
+            fields.extend(row.keys.iter().map(text));
+            fields.push(row.measure.clone());
+            fields.extend(estimate_fields(&row.estimate));
+            csv += &csv_line(&fields);
+        }
+    }
+    csv
+}
+
+/// The same, where tasks are not taken together.
+fn csv_by_task<'a>(columns: &[&str], tables: impl Iterator<Item = (&'a str, &'a str, &'a [PooledRow])>) -> String {
+    let mut csv = format!("model,task,{},measure,n,value,ci_low,ci_high\n", columns.join(","));
+    for (model, task, rows) in tables {
+        for row in rows {
+            let mut fields = vec![model.to_owned(), task.to_owned()];
             fields.extend(row.keys.iter().map(text));
             fields.push(row.measure.clone());
             fields.extend(estimate_fields(&row.estimate));

@@ -3,7 +3,6 @@
 use analysis::PooledRow;
 
 use super::{FEWEST_ITEMS, Failed, Figure, Seen, csv, number, short, text};
-use crate::figures::figure;
 use crate::figures::lines::{Axis, Line, LinePanel, Lines, Share};
 use crate::style;
 
@@ -34,17 +33,22 @@ pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
     let lines = Lines {
         grid,
         legend: legend.collect(),
-        x: ("Place of the removed block (0 start of the context, 1 its end)", Axis::Linear),
-        y: ("Loss increase (nats)", Axis::Linear),
+        x: (
+            &["Place of the removed block (0 start, 1 end of the context)", "Place of the block", "Place"],
+            Axis::Linear,
+        ),
+        y: (&["Loss increase (nats)", "Loss (nats)"], Axis::Linear),
         share: Share::Rows,
         zero: Some(0.0),
+        notes: seen.notes("Bands: 95 % intervals."),
+        sheet: seen.sheet,
     };
     let caption = format!(
         "Change of the answer's loss (nats per scored token) when a block of neighbouring context tokens leaves, by the place of the block. Points \
          of fewer than {FEWEST_ITEMS} items are left out. {}",
         seen.basis().replace("Mean over the tasks", "Tasks")
     );
-    Ok(figure(seen.file(""), lines.draw(), csv(&COLUMNS, &tables), caption)?.into_iter().collect())
+    Ok(seen.figure("", lines.draw(), csv(&COLUMNS, &tables), caption)?.into_iter().collect())
 }
 
 fn lines(rows: &[PooledRow]) -> Vec<Line> {

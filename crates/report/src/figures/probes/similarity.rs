@@ -3,7 +3,6 @@
 use analysis::PooledRow;
 
 use super::{Failed, Figure, Seen, csv, number, short, text, values};
-use crate::figures::figure;
 use crate::figures::lines::{Axis, Line, LinePanel, Lines, Share};
 use crate::style;
 
@@ -33,10 +32,12 @@ pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
     let lines = Lines {
         grid: grid.collect(),
         legend: legend.collect(),
-        x: ("Layer (0-based)", Axis::Whole),
-        y: ("", Axis::Linear),
+        x: (&["Layer (0-based)"], Axis::Whole),
+        y: (&[], Axis::Linear),
         share: Share::Columns,
         zero: None,
+        notes: seen.notes("Bands: 95 % intervals."),
+        sheet: seen.sheet,
     };
     let caption = format!(
         "Likeness of context tokens by layer: mean cosine over pairs; cosine of a token at an even place with its best match at an odd \
@@ -44,5 +45,5 @@ pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
          mean over their mean norm, for the strongest tenth of ToMe's pairs. {}",
         seen.basis()
     );
-    Ok(figure(seen.file(""), lines.draw(), csv(&COLUMNS, &tables), caption)?.into_iter().collect())
+    Ok(seen.figure("", lines.draw(), csv(&COLUMNS, &tables), caption)?.into_iter().collect())
 }

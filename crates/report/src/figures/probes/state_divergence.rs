@@ -4,7 +4,6 @@ use analysis::PooledRow;
 use records::probes::Key;
 
 use super::{Failed, Figure, Seen, csv, number, short, text, values};
-use crate::figures::figure;
 use crate::figures::lines::{Axis, Line, LinePanel, Lines, Share};
 use crate::style;
 
@@ -30,10 +29,12 @@ pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
         let lines = Lines {
             grid,
             legend: legend.collect(),
-            x: ("Distance behind the removed token (tokens)", Axis::Log2),
-            y: ("Relative divergence", Axis::Log10),
+            x: (&["Distance behind the removed token (tokens)", "Distance (tokens)"], Axis::Log2),
+            y: (&["Relative divergence"], Axis::Log10),
             share: Share::All,
             zero: None,
+            notes: seen.notes("Bands: 95 % intervals."),
+            sheet: seen.sheet,
         };
         let which = if removed == "necessary" { "that the answer needs" } else { "that the answer does not need" };
         let caption = format!(
@@ -41,7 +42,7 @@ pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
              behind it, layer and half-life of the parts of the state. A slope of a line says how fast the loss is forgotten. {}",
             seen.basis()
         );
-        figures.extend(figure(seen.file(removed), lines.draw(), csv(&COLUMNS, &tables), caption)?);
+        figures.extend(seen.figure(removed, lines.draw(), csv(&COLUMNS, &tables), caption)?);
     }
     Ok(figures)
 }
