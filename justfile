@@ -36,6 +36,15 @@ test-python *ARGS:
 test-page *ARGS:
     tools/page/test.sh {{ARGS}}
 
+# Build a paper of two pages from a results folder: `just paper results/smoke acl target/paper`
+paper RESULTS PAPER OUT *SELECT:
+    tools/paper/build.sh {{RESULTS}} {{PAPER}} {{OUT}} {{SELECT}}
+
+# Put figures, drawn with `sweep report --paper acl`, side by side at the size of print (needs Python 3 and rsvg-convert)
+contact-sheet *FIGURES:
+    tools/figures/contact-sheet.py target/contact-sheet.svg {{FIGURES}}
+    rsvg-convert -d 90 -p 90 target/contact-sheet.svg -o docs/figures/contact-sheet.png
+
 # Test that a program without downloads says so; rebuilds sweep-runner
 test-without-hub:
     cargo test --release --package sweep-runner --no-default-features --lib library
@@ -103,7 +112,7 @@ families *ARGS:
     for name in families hybrid-probes; do cargo run --release --bin sweep -- report results/$name --splice docs/findings.md; done
     cp results/hybrid-probes/figures/probe_state_divergence_necessary.svg docs/figures/hybrid-states.svg
     cp results/families/figures/added_loss_context_20_achieved.svg docs/figures/families.svg
-    cp results/c12/figures/probe_layer_kind.svg docs/figures/hybrid-layer-kind.svg
+    cp results/hybrid-probes/figures/probe_layer_kind.svg docs/figures/hybrid-layer-kind.svg
 
 # Show the scripts of an experiment for SLURM; `sweep submit slurm FILE` submits them
 submit FILE *ARGS:

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use krilla::configure::{ConfigurationBuilder, PdfVersion};
 use krilla::page::PageSettings;
 use krilla::{Document, SerializeSettings};
 use krilla_svg::{SurfaceExt, SvgSettings};
@@ -47,7 +48,10 @@ fn pdf(tree: &Tree) -> Result<Vec<u8>, String> {
     let (width, height) = (tree.size().width() * scale, tree.size().height() * scale);
     let page_size = PageSettings::from_wh(width, height).ok_or("a page without area")?;
     let size = krilla::geom::Size::from_wh(width, height).ok_or("a page without area")?;
-    let mut document = Document::new_with(SerializeSettings::default());
+    // The version that LaTeX includes without a warning.
+    let version = ConfigurationBuilder::new().with_version(PdfVersion::Pdf15).finish();
+    let configuration = version.map_err(|error| format!("{error:?}"))?;
+    let mut document = Document::new_with(SerializeSettings { configuration, ..SerializeSettings::default() });
     let mut page = document.start_page_with(page_size);
     let mut surface = page.surface();
     surface.draw_svg(tree, size, SvgSettings::default()).ok_or("the drawing cannot be converted to PDF")?;

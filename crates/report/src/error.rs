@@ -44,6 +44,14 @@ pub enum ReportError {
         /// The strategy.
         strategy: String,
     },
+    /// A rule was chosen that the experiment does not have.
+    #[error("no table has a row of {}", quoted(.unknown))]
+    NoRule {
+        /// What was chosen.
+        unknown: Vec<String>,
+        /// Names of the rules that there are.
+        known: Vec<String>,
+    },
     /// The page could not be filled in.
     #[error("cannot make report.html: {reason}")]
     Page {
@@ -60,6 +68,10 @@ pub enum ReportError {
     },
 }
 
+fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
 impl Hint for ReportError {
     fn hint(&self) -> Option<String> {
         match self {
@@ -69,6 +81,7 @@ impl Hint for ReportError {
                 "`sweep run --keep-other-code` on the experiment writes plan.json anew and runs no finished cell again"
                     .to_owned(),
             ),
+            Self::NoRule { known, .. } => Some(format!("there are {}", quoted(known))),
             Self::Splice { .. } => {
                 Some("a block is `<!-- BEGIN: tables/<name>.md -->` ... `<!-- END -->`, a value `<!-- VALUE: figures/<name>.csv; <column> \
                       .<decimals>; <column>=<value> -->` ... `<!-- /VALUE -->`".to_owned())

@@ -62,9 +62,10 @@ mod losses;
 mod made;
 mod markdown;
 mod page;
+mod paper;
 mod ranking;
 mod references;
-mod paper;
+mod select;
 mod splice;
 mod style;
 mod tables;
@@ -85,8 +86,9 @@ use convert::Rendered;
 pub use error::ReportError;
 pub use figures::{Drawn, FailedFigure, Figure};
 pub use items::{Marks, items};
-pub use ranking::ranking;
 pub use paper::Paper;
+pub use ranking::ranking;
+pub use select::Select;
 pub use splice::{check_document, splice};
 
 /// What [`run`] read and wrote.
@@ -141,10 +143,12 @@ pub fn draw(study: &Study) -> Result<Drawn, ReportError> {
 }
 
 /// How a report is made.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Wishes {
     /// What figures and LaTeX tables are printed in; without one, a text column of 5.5 inches.
     pub paper: Option<Paper>,
+    /// What LaTeX tables show.
+    pub select: Select,
 }
 
 /// Analyses a results folder and writes `figures/`, `tables/` and `report.md` into it, as [`run_as`] does without wishes.
@@ -172,8 +176,17 @@ pub fn run_as(dir: &Path, wishes: &Wishes) -> Result<ReportSummary, ReportError>
     let figure_files = folder.write_figures(&mut figures, &mut failed)?;
     let mut tables = tables::all(&study, &view);
     distinct(tables.iter_mut().map(|table| &mut table.name));
+    let unknown = wishes.select.unknown(&tables);
+    if !unknown.is_empty() {
+        return Err(ReportError::NoRule { unknown, known: tables::rules(&tables) });
+    }
     let page = markdown::page(&study, &analysis, &view, (&figures, &failed), &tables);
-    let table_files = folder.write_tables(&tables)?;
+    let table_files = folder.write_tables(&tables, wishes)?;
+    let captions = tables.iter().map(|table| (&table.name, table.latex_caption()));
+    let captions = captions.chain(figures.iter().map(|figure| (&figure.name, figure.caption.clone())));
+    let captions: Vec<(&String, String)> = captions.collect();
+    let captions = tables::captions(captions.iter().map(|(name, caption)| (name.as_str(), caption.as_str())));
+    folder.write("tables/captions.tex", captions.as_bytes())?;
     let verdict =
         study.claim.as_ref().map(|result| folder.write("verdict.md", claim::text(result).as_bytes())).transpose()?;
     if let Some(result) = &study.claim {
@@ -225,12 +238,16 @@ struct Folder<'a> {
 }
 
 impl Folder<'_> {
-    fn write_tables(&mut self, tables: &[tables::Table]) -> Result<Vec<PathBuf>, ReportError> {
+    fn write_tables(&mut self, tables: &[tables::Table], wishes: &Wishes) -> Result<Vec<PathBuf>, ReportError> {
         let mut files = Vec::new();
         for table in tables {
             files.push(self.write(&format!("tables/{}.md", table.name), table.markdown().as_bytes())?);
             files.push(self.write(&format!("tables/{}.csv", table.name), table.csv().as_bytes())?);
-            files.push(self.write(&format!("tables/{}.tex", table.name), table.latex().as_bytes())?);
+            for wide in paper::Wide::of(wishes.paper) {
+                if let Some(latex) = table.latex(wide, &wishes.select) {
+                    files.push(self.write(&format!("tables/{}{}.tex", table.name, wide.suffix), latex.as_bytes())?);
+                }
+            }
         }
         Ok(files)
     }

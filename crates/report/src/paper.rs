@@ -15,7 +15,7 @@ pub(crate) const TITLE_TEXT: f64 = 8.0;
 pub enum Paper {
     /// A column of the ACL style: 3.03 inches.
     Acl,
-    /// The text of the NeurIPS style: 5.5 inches.
+    /// The text of the `NeurIPS` style: 5.5 inches.
     Neurips,
     /// A column of the ICML style: 3.25 inches.
     Icml,
@@ -39,6 +39,35 @@ impl Paper {
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|(known, _)| *known == name).map(|(_, paper)| paper)
+    }
+}
+
+/// How wide a table may be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Wide {
+    pub(crate) points: f64,
+    /// What follows the name of its file.
+    pub(crate) suffix: &'static str,
+}
+
+impl Wide {
+    /// The widths of tables of a paper: that of a column, and where there are two, that of both.
+    pub(crate) fn of(paper: Option<Paper>) -> Vec<Self> {
+        let (column, both) = match paper {
+            None | Some(Paper::Neurips) => (5.5, None),
+            Some(Paper::Acl) => (3.03, Some(6.3)),
+            Some(Paper::Icml) => (3.25, Some(6.75)),
+            Some(Paper::Nature) => (3.5, Some(7.2)),
+            Some(Paper::Slides) => (10.0, None),
+        };
+        // A point of TeX is a little less than that of PostScript.
+        let wide = |inches: f64, suffix| Self { points: inches * 72.27, suffix };
+        [Some(wide(column, "")), both.map(|inches| wide(inches, "-wide"))].into_iter().flatten().collect()
+    }
+
+    /// In inches.
+    pub(crate) fn words(self) -> String {
+        format!("{:.2} in", self.points / 72.27)
     }
 }
 

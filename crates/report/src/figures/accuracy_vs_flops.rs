@@ -61,16 +61,18 @@ const AXIS: f64 = 35.0;
 const AROUND: f64 = 13.0 + 26.0;
 /// Height of the title of a block.
 const HEAD: f64 = 11.0;
+/// Height of the notes, about.
+const NOTES: f64 = 34.0;
 /// A panel that is narrower has no room for its labels.
 const LEAST: f64 = 66.0;
 
 impl<'a> Block<'a> {
     fn new(view: &View, scene: &'a Scene, quantity: Quantity<'a>, title: Option<String>) -> Self {
         let panels: Vec<_> =
-            families(scene).into_iter().map(|family| (family, curves(view, scene, family, &quantity))).collect();
-        let reference = reference(view, scene, &quantity);
+            families(scene).into_iter().map(|family| (family, curves(view, scene, family, quantity))).collect();
+        let reference = reference(view, scene, quantity);
         let share = !matches!(quantity, Quantity::Task(task) if task.lower_is_better);
-        let (x, y) = ranges(panels.iter().map(|(_, curves)| curves.as_slice()), reference, share);
+        let (x, y) = ranges(&panels, reference, share);
         Self { quantity, title, panels, reference, x, y }
     }
 
@@ -97,7 +99,7 @@ impl<'a> Block<'a> {
 struct Blocks<'a> {
     view: &'a View,
     scene: &'a Scene,
-    blocks: Vec<Block<'a>>,
+    all: Vec<Block<'a>>,
     columns: Columns,
     plot: f64,
     legend: Vec<(&'a str, Style)>,
@@ -117,11 +119,11 @@ impl<'a> Blocks<'a> {
         }
         let mut notes = vec![format!("{}{items}. Bands: 95 % intervals.", scene.note())];
         notes.extend(blocks.iter().any(|block| block.y.0 > 0.0).then(|| BROKEN.to_owned()));
-        let mut all = Self { view, scene, blocks, columns, plot, legend, notes };
-        let rows = all.blocks.iter().map(|block| block.panels.len().div_ceil(columns.count)).sum();
-        let rest = all.panels_height() + notes_height(sheet, &all.notes);
-        all.plot += room_for_legend(sheet, &all.labels(), rest, rows);
-        all
+        let mut own = Self { view, scene, all: blocks, columns, plot, legend, notes };
+        let rows = own.all.iter().map(|block| block.panels.len().div_ceil(columns.count)).sum();
+        let rest = own.panels_height() + notes_height(sheet, &own.notes);
+        own.plot += room_for_legend(sheet, &own.labels(), rest, rows);
+        own
     }
 
     fn labels(&self) -> Vec<&'a str> {
@@ -129,7 +131,7 @@ impl<'a> Blocks<'a> {
     }
 
     fn panels_height(&self) -> f64 {
-        self.blocks.iter().map(|block| block.height(&self.columns, self.plot)).sum::<f64>() + 6.0
+        self.all.iter().map(|block| block.height(&self.columns, self.plot)).sum::<f64>() + 6.0
     }
 
     fn draw(&self) -> Result<String, DrawError> {
@@ -138,7 +140,7 @@ impl<'a> Blocks<'a> {
         let height = self.panels_height() + legend::height(sheet, &self.labels(), width) + 4.0;
         page(sheet, height, &self.notes, |canvas| {
             let mut top = 2.0;
-            for block in &self.blocks {
+            for block in &self.all {
                 self.block(canvas, block, top)?;
                 top += block.height(&self.columns, self.plot);
             }
@@ -179,14 +181,14 @@ impl<'a> Blocks<'a> {
     }
 
     fn query(&self) -> Query {
-        let tasks: Vec<String> = match self.blocks.first().map(|block| block.quantity) {
+        let tasks: Vec<String> = match self.all.first().map(|block| block.quantity) {
             Some(Quantity::Mean) | None => self.scene.accuracy_tasks(),
             Some(Quantity::Task(_)) => {
                 let task = |block: &Block| match block.quantity {
                     Quantity::Task(task) => Some(task.name.clone()),
                     Quantity::Mean => None,
                 };
-                self.blocks.iter().filter_map(task).collect()
+                self.all.iter().filter_map(task).collect()
             }
         };
         Query::of_scene(self.view, self.scene, &tasks, arms(self.scene))
@@ -211,7 +213,7 @@ pub(super) fn mean(view: &View, scene: &Scene) -> Result<Option<Figure>, Failed>
         scene.items(),
         scene.title(),
         baseline_name(view, scene),
-        if blocks.blocks.iter().any(Block::has_beyond) { BEYOND } else { "" },
+        if blocks.all.iter().any(Block::has_beyond) { BEYOND } else { "" },
         seeds_note(view, arms(scene)),
     );
     let query = blocks.query();
@@ -226,8 +228,9 @@ pub(super) fn by_task(view: &View, scene: &Scene) -> Vec<Result<Option<Figure>, 
     let plot = 50.0;
     let columns = columns(view.sheet, scene);
     let block = families(scene).len().div_ceil(columns.count) as f64 * (plot + AROUND) + HEAD;
-    // What is left by legend and notes.
-    let on_page = (0.86 * view.sheet.tallest / block).max(1.0) as usize;
+    let labels: Vec<&str> = scene.series.iter().map(|series| series.label.as_str()).collect();
+    let below = legend::height(view.sheet, &labels, view.sheet.width - 8.0) + NOTES;
+    let on_page = ((view.sheet.tallest - below) / block).max(1.0) as usize;
     let pages = scene.tasks.len().div_ceil(on_page);
     let even = scene.tasks.len().div_ceil(pages);
     let parts = scene.tasks.chunks(even).enumerate();
@@ -252,7 +255,7 @@ fn part_by_task(
         "The primary metric of each task against the achieved FLOPs reduction; {}. Bands are 95 % intervals over items          (Wilson's for shares of items, otherwise item bootstrap). The dashed line is `{}`, from which every curve starts. {}{}",
         scene.title(),
         baseline_name(view, scene),
-        if blocks.blocks.iter().any(Block::has_beyond) { BEYOND } else { "" },
+        if blocks.all.iter().any(Block::has_beyond) { BEYOND } else { "" },
         seeds_note(view, arms(scene)),
     );
     let name = format!("tasks_vs_flops_{}", scene.slug());
@@ -277,7 +280,7 @@ fn members(scene: &Scene, family: Family) -> impl Iterator<Item = &Series> {
     reference.chain(scene.series.iter().filter(move |s| s.family == family))
 }
 
-fn reference(view: &View, scene: &Scene, quantity: &Quantity) -> Option<Estimate> {
+fn reference(view: &View, scene: &Scene, quantity: Quantity) -> Option<Estimate> {
     match quantity {
         Quantity::Mean => scene.baseline_mean().map(|mean| mean.estimate),
         Quantity::Task(task) => {
@@ -287,7 +290,7 @@ fn reference(view: &View, scene: &Scene, quantity: &Quantity) -> Option<Estimate
     }
 }
 
-fn curves<'a>(view: &View, scene: &'a Scene, family: Family, quantity: &Quantity) -> Vec<Curve<'a>> {
+fn curves<'a>(view: &View, scene: &'a Scene, family: Family, quantity: Quantity) -> Vec<Curve<'a>> {
     members(scene, family)
         .map(|series| {
             let mut samples: Vec<Sample> = series
@@ -319,12 +322,8 @@ fn baseline_name(view: &View, scene: &Scene) -> String {
 }
 
 /// Ranges that hold every value; bands may be cut where they are far wider than the differences between curves.
-fn ranges<'a>(
-    curves: impl Iterator<Item = &'a [Curve<'a>]> + Clone,
-    reference: Option<Estimate>,
-    share: bool,
-) -> ((f64, f64), (f64, f64)) {
-    let samples = || curves.clone().flatten().flat_map(|curve| &curve.samples);
+fn ranges(curves: &[(Family, Vec<Curve<'_>>)], reference: Option<Estimate>, share: bool) -> ((f64, f64), (f64, f64)) {
+    let samples = || curves.iter().flat_map(|(_, curves)| curves).flat_map(|curve| &curve.samples);
     let right = samples().map(|sample| sample.x).fold(0.0, f64::max);
     let ends = samples().flat_map(|s| [s.y, s.interval.low, s.interval.high]);
     let of_reference = reference.iter().flat_map(|e| [e.value, e.interval.low, e.interval.high]);

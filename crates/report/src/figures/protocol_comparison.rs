@@ -70,19 +70,7 @@ pub(super) fn draw(view: &View, asked: Reduction, baseline: &str) -> Result<Opti
     let known: Vec<&str> = entries.iter().map(|(name, _)| *name).collect();
     let panels = step * models.len().div_ceil(columns.count) as f64;
     let height = panels + legend::height(sheet, &known, sheet.width - 8.0) + 4.0;
-    let what = match asked.asked {
-        Asked::Nothing => asked_phrase(asked),
-        _ => format!("{} % {} FLOPs reduction", in_percent(asked.value), asked.word()),
-    };
-    let items: Vec<String> =
-        models.iter().filter_map(|m| m.scenes.first()).map(|scene| scene.items().to_string()).collect();
-    let mut notes = vec![format!(
-        "At {what}, n = {} items per protocol. Bars: 95 % intervals; dashed lines: {}.",
-        items.join(" and "),
-        text::shortened(baseline, text::SHOWN)
-    )];
-    notes.extend(apart.then(apart_note));
-    notes.extend(models.iter().any(|model| range(model, asked).0 > 0.0).then(|| BROKEN.to_owned()));
+    let notes = notes(&models, asked, baseline, apart);
     let svg = page(sheet, height, &notes, |canvas| {
         for (index, model) in models.iter().enumerate() {
             let (line, column) = (index / columns.count, index % columns.count);
@@ -153,6 +141,24 @@ pub(super) fn draw(view: &View, asked: Reduction, baseline: &str) -> Result<Opti
         query.add(view, scene, &scene.accuracy_tasks(), arms);
     }
     figure(name, svg, csv(&models, asked), caption, &query)
+}
+
+/// What the figure says below itself.
+fn notes(models: &[ModelScenes], asked: Reduction, baseline: &str, apart: bool) -> Vec<String> {
+    let what = match asked.asked {
+        Asked::Nothing => asked_phrase(asked),
+        _ => format!("{} % {} FLOPs reduction", in_percent(asked.value), asked.word()),
+    };
+    let items: Vec<String> =
+        models.iter().filter_map(|m| m.scenes.first()).map(|scene| scene.items().to_string()).collect();
+    let mut notes = vec![format!(
+        "At {what}, n = {} items per protocol. Bars: 95 % intervals; dashed lines: {}.",
+        items.join(" and "),
+        text::shortened(baseline, text::SHOWN)
+    )];
+    notes.extend(apart.then(apart_note));
+    notes.extend(models.iter().any(|model| range(model, asked).0 > 0.0).then(|| BROKEN.to_owned()));
+    notes
 }
 
 fn models(view: &View) -> Vec<ModelScenes<'_>> {

@@ -30,7 +30,8 @@ pub(crate) fn table(result: &ClaimResult) -> Table {
             .to_owned(),
         header: header.map(str::to_owned).to_vec(),
         rows: rows.map(|(planned, row)| Row { block: 0, cells: cells(planned, row) }).collect(),
-        achieved_in_cells: false,
+        keys: vec![0, 1, 2, 3, 4],
+        ..Table::default()
     }
 }
 

@@ -3,7 +3,7 @@
 
 use records::schema::Reduction;
 
-use super::format::{Number, Rank, Row, Table, TableCell};
+use super::format::{Number, PAIRED, Rank, Row, Table, TableCell};
 use super::losses::added;
 use crate::losses::{self, Loss};
 use crate::view::{Scene, SeriesPoint, View, asked_phrase, asked_slug, distinct};
@@ -27,11 +27,13 @@ fn table(view: &View, scenes: &[&Scene], asked: Reduction, baseline: &str) -> Op
         return None;
     }
     let mut header = vec!["strategy".to_owned()];
+    let mut short = header.clone();
     let mut columns: Vec<Vec<(&str, TableCell)>> = Vec::new();
     let mut with_losses = false;
     for scene in scenes {
         let accuracy = scene.series.iter().filter_map(|series| Some((series.label.as_str(), cell(series.at(asked)?)?)));
         header.push(format!("{} {}", scene.model, scene.protocol));
+        short.push(format!("{} {}", scene.model_name(), scene.protocol));
         columns.push(accuracy.collect());
         for task in losses::tasks(scene) {
             let of_task = losses::of_task(view, scene, asked, task);
@@ -41,6 +43,7 @@ fn table(view: &View, scenes: &[&Scene], asked: Reduction, baseline: &str) -> Op
             if !cells.is_empty() {
                 with_losses = true;
                 header.push(format!("{} {} {} {}", scene.model, scene.protocol, task.name, task.metric));
+                short.push(format!("{} {} {}", scene.model_name(), scene.protocol, task.name));
                 columns.push(cells);
             }
         }
@@ -62,9 +65,15 @@ fn table(view: &View, scenes: &[&Scene], asked: Reduction, baseline: &str) -> Op
              the width of the paired 95 % bootstrap interval over items; in brackets the achieved reduction in percent, mean over tasks. \
              Not corrected for the number of comparisons.{losses}"
         ),
+        intervals: header.iter().enumerate().map(|(index, _)| if index == 0 { "" } else { PAIRED }).collect(),
         header,
         rows: rows.collect(),
         achieved_in_cells: true,
+        keys: vec![0],
+        has_rules: true,
+        asked: vec![Some(asked)],
+        short,
+        ..Table::default()
     })
 }
 

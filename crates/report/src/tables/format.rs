@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 
 use analysis::{MARK, NOT_COMPARED};
 
+use records::schema::{Asked, Reduction};
+
 use crate::text;
+use crate::view::in_percent;
 
 /// How a cell stands among its competitors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,8 +35,13 @@ pub(crate) enum TableCell {
     NoValue,
 }
 
+/// Methods of intervals.
+pub(super) const WILSON: &str = "Wilson's";
+pub(super) const BOOTSTRAP: &str = "bootstrap";
+pub(super) const PAIRED: &str = "paired bootstrap";
+
 /// What such a cell says.
-const NO_VALUE: &str = "no value";
+pub(super) const NO_VALUE: &str = "no value";
 
 /// A number and how it stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -61,7 +69,7 @@ pub(crate) struct Row {
 }
 
 /// A table with everything around it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Table {
     pub(crate) name: String,
     pub(crate) caption: String,
@@ -69,6 +77,20 @@ pub(crate) struct Table {
     pub(crate) rows: Vec<Row>,
     /// Whether the achieved reduction stands behind each number; otherwise it has a column, and CSV alone says more.
     pub(crate) achieved_in_cells: bool,
+    /// Columns that together name a row.
+    pub(crate) keys: Vec<usize>,
+    /// Whether rows are rules, whose labels are names.
+    pub(crate) has_rules: bool,
+    /// What was asked for in each block of rows; none of the baseline.
+    pub(crate) asked: Vec<Option<Reduction>>,
+    /// Whether the first column says so.
+    pub(crate) asked_column: bool,
+    /// The method of each column's intervals, empty where it has none.
+    pub(crate) intervals: Vec<&'static str>,
+    /// Heads for narrow columns; none where they are those of `header`.
+    pub(crate) short: Vec<String>,
+    /// What a caption must say where heads are short.
+    pub(crate) short_note: String,
 }
 
 impl Table {
@@ -177,52 +199,28 @@ impl Table {
         lines
     }
 
-    /// A `booktabs` fragment for `\input`, with caption and label as comments.
-    pub(crate) fn latex(&self) -> String {
-        let columns: String = (0..self.header.len()).map(|i| if self.is_numeric(i) { 'r' } else { 'l' }).collect();
-        let mut page = format!(
-            "% Needs \\usepackage{{booktabs}}. Use inside a table environment:\n% \\caption{{{}}}\n% \\label{{tab:{}}}\n",
-            text::latex_comment(&text::latex(&self.caption)),
-            text::latex_comment(&self.name.replace('_', "-"))
-        );
-        page += &["\\begin{tabular}{", &columns, "}\n\\toprule\n"].concat();
-        page +=
-            &(self.header.iter().map(|head| text::latex(head)).collect::<Vec<_>>().join(" & ") + " \\\\\n\\midrule\n");
-        let mut block = self.rows.first().map_or(0, |row| row.block);
-        for row in &self.rows {
-            if row.block != block {
-                page += "\\midrule\n";
-                block = row.block;
-            }
-            page += &(row.cells.iter().map(|cell| self.latex_of(cell)).collect::<Vec<_>>().join(" & ") + " \\\\\n");
-        }
-        page += "\\bottomrule\n";
-        for note in self.notes() {
-            let (width, note) = (self.header.len(), text::latex(&note));
-            let _ = writeln!(page, "\\multicolumn{{{width}}}{{l}}{{\\footnotesize {note}}} \\\\");
-        }
-        page + "\\end{tabular}\n"
+    /// The head of a column where it has little room.
+    pub(super) fn short_head(&self, index: usize) -> String {
+        self.short.get(index).unwrap_or(&self.header[index]).clone()
     }
 
-    fn latex_of(&self, cell: &TableCell) -> String {
-        match cell {
-            TableCell::Name(name) => format!("\\texttt{{{}}}", text::latex(name)),
-            TableCell::Text(words) => text::latex(words),
-            TableCell::Missing => "--".to_owned(),
-            TableCell::NoValue => NO_VALUE.to_owned(),
-            TableCell::Number(number) => {
-                let digits = text::latex(&digits(number.value, number.decimals)).replace('-', "$-$");
-                let marked = match number.rank {
-                    Rank::Plain | Rank::Apart => digits,
-                    Rank::Best => format!("\\textbf{{{digits}}}"),
-                    Rank::Tied => format!("\\underline{{{digits}}}"),
-                };
-                let half = number.half_width.map(|half| {
-                    format!(" {{\\scriptsize$\\pm${}}}", text::latex(&self::digits(half, number.decimals)))
-                });
-                marked + &half.unwrap_or_default() + &keep_blank(&self.behind(number))
-            }
-        }
+    /// Whether a column says what was asked for.
+    pub(super) fn is_asked(&self, index: usize) -> bool {
+        self.asked_column && index == 0
+    }
+
+    /// What was asked for in the block of a row, in words, where a column says so.
+    pub(super) fn asked_of(&self, row: &Row) -> Option<String> {
+        let asked = self.asked.get(row.block).copied().flatten().filter(|_| self.asked_column)?;
+        Some(match asked.asked {
+            Asked::Nothing => asked.in_words(0),
+            _ => format!("{} % {} reduction", in_percent(asked.value), asked.word()),
+        })
+    }
+
+    /// The reduction, in percent, that was asked for in the block of a row.
+    pub(crate) fn reduction_of(&self, row: &Row) -> Option<f64> {
+        self.asked.get(row.block).copied().flatten().map(|asked| in_percent(asked.value))
     }
 
     fn is_numeric(&self, column: usize) -> bool {
@@ -256,13 +254,8 @@ impl Number {
     }
 }
 
-/// LaTeX text that goes on behind something.
-fn keep_blank(behind: &str) -> String {
-    if behind.is_empty() { String::new() } else { format!(" {}", text::latex(behind)) }
-}
-
 /// A number with so many decimals; none where it has no use for them.
-fn digits(value: f64, decimals: usize) -> String {
+pub(super) fn digits(value: f64, decimals: usize) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
     }
@@ -292,8 +285,16 @@ mod tests {
                 Row { block: 1, cells: vec![TableCell::Name("top_k".to_owned()), number(71.26, Rank::Best)] },
                 Row { block: 1, cells: vec![TableCell::Name("tome".to_owned()), TableCell::Missing] },
             ],
-            achieved_in_cells: false,
+            keys: vec![0],
+            has_rules: true,
+            ..Table::default()
         }
+    }
+
+    /// In a column of ACL.
+    fn latex(table: &Table) -> String {
+        let wide = crate::paper::Wide::of(Some(crate::paper::Paper::Acl))[0];
+        table.latex(wide, &crate::select::Select::default()).expect("rows")
     }
 
     #[test]
@@ -319,11 +320,14 @@ mod tests {
 
     #[test]
     fn latex_is_a_fragment() {
-        let text = table().latex();
+        let text = latex(&table());
         assert!(text.starts_with("% Needs"));
-        assert!(text.contains("% \\caption{50 \\% of a\\_b}\n% \\label{tab:main-x}"));
-        assert!(text.contains("\\midrule\n\\texttt{top\\_k} & \\textbf{71.3} {\\scriptsize$\\pm$1.2} \\\\"));
-        assert!(!text.contains("documentclass") && text.ends_with("\\end{tabular}\n"));
+        assert!(text.contains("% \\caption{\\sweepcaption{main_x}}\n% \\label{tab:main-x}"));
+        assert!(text.contains("\\midrule\ntop\\_k & \\bfseries 71.3 & 1.2 \\\\"), "{text}");
+        assert!(text.contains("tome & \\multicolumn{2}{c}{--} \\\\"), "{text}");
+        assert!(!text.contains("documentclass") && text.ends_with("\\endgroup\n"));
+        let captions = crate::tables::captions([("main_x", "50 % of `a_b`")].into_iter());
+        assert!(captions.contains("sweepcaption@main_x\\endcsname{50 \\% of a\\_b}"), "{captions}");
     }
     #[test]
     fn what_is_not_compared_is_marked_in_every_format() {
@@ -335,8 +339,8 @@ mod tests {
         assert!(
             table.markdown().ends_with("\n\n† achieved reduction differs by more than half a point: not compared.\n")
         );
-        assert!(table.latex().contains("90.9 {\\scriptsize$\\pm$0.9} (5.2) $^\\dagger$ \\\\"), "{}", table.latex());
-        assert!(table.latex().contains("\\multicolumn{2}{l}{\\footnotesize $^\\dagger$ achieved"));
+        assert!(latex(&table).contains("90.9 & 0.9 & $^\\dagger$ & 5.2 \\\\"), "{}", latex(&table));
+        assert!(latex(&table).contains("$^\\dagger$ achieved"));
         let csv = table.csv();
         assert_eq!(
             csv.lines().next(),
@@ -351,7 +355,7 @@ mod tests {
         let infinite = Number { value: f64::INFINITY, half_width: None, decimals: 2, ..Number::default() };
         table.rows[1].cells[1] = TableCell::Number(infinite);
         assert!(table.markdown().contains("| ∞ |") && table.markdown().contains("∞ or NaN: a value"));
-        assert!(table.latex().contains("& $\\infty$ \\\\"));
+        assert!(latex(&table).contains("{$\\infty$} \\\\"));
         assert!(table.csv().contains("top_k,inf,"));
         assert_eq!(digits(f64::NAN, 1), "NaN");
         assert_eq!(digits(3.2e205, 2), "3.20e205");
@@ -362,11 +366,12 @@ mod tests {
         let mut table = table();
         table.caption = "of `a\nb`".to_owned();
         table.rows[1].cells[0] = TableCell::Name("a|b\n\\end{tabular}\u{1b}[2J<!-- END -->".to_owned());
-        let (markdown, latex) = (table.markdown(), table.latex());
+        let (markdown, latex) = (table.markdown(), latex(&table));
+        let captions = crate::tables::captions([("x", table.caption.as_str())].into_iter());
         assert_eq!(markdown.lines().count(), 5, "{markdown}");
         assert!(!markdown.contains('\u{1b}') && !markdown.contains("<!--"), "{markdown}");
         assert!(markdown.lines().all(|line| line.matches('|').count() == 3), "{markdown}");
-        assert!(latex.contains("% \\caption{of 'a b'}\n") && latex.matches("\\end{tabular}").count() == 1, "{latex}");
+        assert!(captions.contains("{of a b}\n") && latex.matches("\\end{tabular}").count() == 1, "{latex}");
         assert!(latex.contains("a\\textbar{}b \\textbackslash{}end\\{tabular\\}"), "{latex}");
     }
 }

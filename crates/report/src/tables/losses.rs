@@ -2,7 +2,7 @@
 
 use records::schema::Reduction;
 
-use super::format::{Number, Rank, Row, Table, TableCell};
+use super::format::{Number, PAIRED, Rank, Row, Table, TableCell};
 use crate::losses::{self, Loss};
 use crate::view::{Scene, View, asked_phrase, asked_slug, distinct};
 
@@ -28,7 +28,7 @@ fn table(view: &View, scenes: &[&Scene], asked: Reduction, baseline: &str) -> Op
     let mut labels: Vec<&str> = Vec::new();
     for scene in scenes {
         for task in losses::tasks(scene) {
-            header.push(format!("{} {}", scene.model.trim_start_matches("builtin:"), task.name));
+            header.push(format!("{} {}", scene.model_name(), task.name));
             let losses = losses::of_task(view, scene, asked, task);
             for loss in &losses {
                 if !labels.contains(&loss.series.label.as_str()) {
@@ -59,9 +59,14 @@ fn table(view: &View, scenes: &[&Scene], asked: Reduction, baseline: &str) -> Op
              number of comparisons.",
             scene.protocol
         ),
+        intervals: header.iter().enumerate().map(|(index, _)| if index == 0 { "" } else { PAIRED }).collect(),
         header,
         rows: rows.collect(),
         achieved_in_cells: true,
+        keys: vec![0],
+        has_rules: true,
+        asked: vec![Some(asked)],
+        ..Table::default()
     })
 }
 

@@ -1,9 +1,10 @@
 //! `main`: every strategy on every task at each reduction that was asked for, for one model and protocol.
 
-use analysis::{Arm, ArmTask, Estimate, NoValue, TaskMean, comparable_set};
+use analysis::{Arm, ArmTask, Estimate, NoValue, TaskMean, comparable_set, task_names};
+use records::names::is_share;
 use records::schema::{Asked, Reduction};
 
-use super::format::{Number, Rank, Row, Table, TableCell};
+use super::format::{BOOTSTRAP, Number, Rank, Row, Table, TableCell, WILSON};
 use crate::view::{Scene, SceneTask, SeriesPoint, View, asked_head, asked_text};
 
 /// The table of one scene.
@@ -50,7 +51,30 @@ pub(super) fn table(view: &View, scene: &Scene) -> Option<Table> {
         scene.title(),
         scene.without_value.iter().map(missing).collect::<String>(),
     );
-    Some(Table { name: format!("main_{}", scene.slug()), caption, header, rows, achieved_in_cells: false })
+    let tasks: Vec<&str> = scene.tasks.iter().map(|task| task.name.as_str()).collect();
+    let mut short: Vec<String> = header[..3].to_vec();
+    short.extend(task_names(&tasks).into_iter().map(str::to_owned));
+    short.extend(header[short.len()..].iter().cloned());
+    let names = short.iter().zip(&header).skip(3).take(tasks.len()).map(|(short, head)| format!("{short}: {head}"));
+    let short_note = format!(" {}.", names.collect::<Vec<_>>().join(", "));
+    let mut intervals = vec![""; 3];
+    intervals.extend(scene.tasks.iter().map(|task| if is_share(&task.metric) { WILSON } else { BOOTSTRAP }));
+    intervals.extend(scene.without_value.iter().map(|_| ""));
+    intervals.push(WILSON);
+    Some(Table {
+        name: format!("main_{}", scene.slug()),
+        caption,
+        header,
+        rows,
+        keys: vec![1],
+        has_rules: true,
+        asked: std::iter::once(None).chain(reductions.into_iter().map(Some)).collect(),
+        asked_column: true,
+        intervals,
+        short,
+        short_note,
+        ..Table::default()
+    })
 }
 
 fn baseline_row(view: &View, scene: &Scene, reductions: &[Reduction]) -> Option<Row> {

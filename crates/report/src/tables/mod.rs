@@ -3,17 +3,47 @@
 mod claim;
 mod effects;
 mod format;
+mod latex;
 mod losses;
 mod main_table;
 mod paper;
 mod protocols;
 
+use super::paper::Wide;
+use super::select::Select;
 use super::view::View;
 
 use analysis::Study;
 pub(super) use claim::table as claim_table;
-pub(super) use format::Table;
+pub(super) use format::{Row, Table, TableCell};
+pub(super) use latex::captions;
 pub(super) use paper::named;
+
+impl Table {
+    /// The caption of the LaTeX table, whose heads are short and which has a column for what stands in brackets elsewhere.
+    pub(super) fn latex_caption(&self) -> String {
+        let caption = self.caption.replace("in brackets the achieved", "beside it the achieved");
+        caption.replace("are underlined", "have a °") + &self.short_note
+    }
+
+    /// The LaTeX of the chosen rows in a column of this width; none where nothing is chosen.
+    pub(super) fn latex(&self, wide: Wide, select: &Select) -> Option<String> {
+        latex::latex(self, wide, select)
+    }
+}
+
+/// Names of all rules of the tables, each once.
+pub(super) fn rules(tables: &[Table]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    let cells = tables.iter().filter(|table| table.has_rules).flat_map(|table| &table.rows).flat_map(|row| &row.cells);
+    for cell in cells {
+        match cell {
+            TableCell::Name(name) if !names.contains(name) => names.push(name.clone()),
+            _ => {}
+        }
+    }
+    names
+}
 
 /// Every table the experiment has data for, in reading order.
 pub(super) fn all(study: &Study, view: &View) -> Vec<Table> {

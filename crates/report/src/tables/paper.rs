@@ -106,7 +106,15 @@ pub(super) fn table(study: &Study, view: &View) -> Option<Table> {
          nominal one alone, so a difference counts where ours is within half a point of it."
     );
     let header = header.map(str::to_owned).to_vec();
-    Some(Table { name: "paper".to_owned(), caption, header, rows, achieved_in_cells: false })
+    Some(Table {
+        name: "paper".to_owned(),
+        caption,
+        header,
+        rows,
+        keys: vec![0, 1, 2, 3, 5, 6],
+        has_rules: true,
+        ..Table::default()
+    })
 }
 
 /// Short name of the paper's model that a reference to the hub, or to random weights of its size, names.

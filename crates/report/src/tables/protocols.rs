@@ -3,7 +3,7 @@
 use analysis::TaskMean;
 use records::schema::Reduction;
 
-use super::format::{Number, Rank, Row, Table, TableCell};
+use super::format::{Number, Rank, Row, Table, TableCell, WILSON};
 use super::main_table::{asked_cell, ranks, value};
 use crate::view::{Scene, SeriesPoint, View, asked_head, distinct};
 
@@ -44,7 +44,24 @@ pub(super) fn table(view: &View, baseline: &str) -> Option<Table> {
          column, of the values at the same achieved reduction (within half a point), the best is bold and those not \
          distinguishable from it are underlined. `upstream` reproduces a defective scoring and is for reproduction only."
     );
-    Some(Table { name: "protocols".to_owned(), caption, header, rows, achieved_in_cells: true })
+    let mut short = header[..2].to_vec();
+    short.extend(scenes.iter().map(|scene| format!("{} {}", scene.model_name(), scene.protocol)));
+    let mut intervals = vec![""; 2];
+    intervals.extend(scenes.iter().map(|_| WILSON));
+    Some(Table {
+        name: "protocols".to_owned(),
+        caption,
+        header,
+        rows,
+        achieved_in_cells: true,
+        keys: vec![1],
+        has_rules: true,
+        asked: std::iter::once(None).chain(reductions.into_iter().map(Some)).collect(),
+        asked_column: true,
+        intervals,
+        short,
+        ..Table::default()
+    })
 }
 
 fn find<'a>(scene: &'a Scene, label: &str, asked: Reduction) -> Option<&'a SeriesPoint> {

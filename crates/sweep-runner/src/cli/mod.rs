@@ -150,6 +150,9 @@ enum Command {
         /// Draw figures for print: in the width, font and weight of lines of this paper, with text of 7 and 8 points
         #[arg(long, value_name = "PAPER", value_parser = paper_argument())]
         paper: Option<::report::Paper>,
+        /// Show these rules, and after `@` these reductions in percent, in LaTeX tables: `dense,random,utrc@10,20`
+        #[arg(long, value_name = "RULES@PERCENT", value_parser = ::report::Select::parse)]
+        select: Option<::report::Select>,
         /// End with exit code 1 if cells are missing or failed
         #[arg(long)]
         complete: bool,
@@ -287,9 +290,9 @@ fn run_command(command: Command, host: Option<&Host>) -> Result<u8, Failure> {
         Command::Status { folder, json } => status::show(&folder, json),
         Command::Submit(SubmitCommand::Slurm(args)) => submit::slurm(args, host),
         Command::Analyse { folder } => sweep::analyse(&folder),
-        Command::Report { folder, splice, paper, complete, lm_eval_output } => {
+        Command::Report { folder, splice, paper, select, complete, lm_eval_output } => {
             let (splice, lm_eval_output) = (splice.as_deref(), lm_eval_output.as_deref());
-            sweep::report(&folder, &ReportWishes { splice, paper, complete, lm_eval_output })
+            sweep::report(&folder, &ReportWishes { splice, paper, select: select.as_ref(), complete, lm_eval_output })
         }
         Command::Compare(args) => compare::run(&args),
         Command::New(args) => new::run(&args, host),

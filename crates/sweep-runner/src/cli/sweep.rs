@@ -295,6 +295,8 @@ pub(super) struct ReportWishes<'a> {
     pub(super) splice: Option<&'a Path>,
     /// What figures are printed in.
     pub(super) paper: Option<::report::Paper>,
+    /// What LaTeX tables show.
+    pub(super) select: Option<&'a ::report::Select>,
     /// Missing and failed cells are a failure.
     pub(super) complete: bool,
     /// Folder for the files of lm-evaluation-harness.
@@ -317,7 +319,7 @@ fn report_whole(folder: &Path, wishes: &ReportWishes<'_>) -> Result<bool, Failur
     if let Some(out) = wishes.lm_eval_output {
         expect_folder_or_none(out)?;
     }
-    let how = ::report::Wishes { paper: wishes.paper };
+    let how = ::report::Wishes { paper: wishes.paper, select: wishes.select.cloned().unwrap_or_default() };
     let summary = ::report::run_as(folder, &how).map_err(|error| failed(hinted(&error.to_string(), &error)))?;
     if let Some(file) = wishes.splice {
         ::report::splice(folder, &summary.experiment, file)
