@@ -1,8 +1,8 @@
 //! Rules ranked against each other over models, tasks and reductions, and what accuracy costs.
 //!
-//! A *block* is a model with its sites, an asked reduction and a task, under one protocol. In each block the rules that achieved the same
+//! A *contest* is a model with its sites, an asked reduction and a task, under one protocol. In each contest the rules that achieved the same
 //! reduction are ranked by their primary metric; ties share their mean rank. Intervals come from the resamples of items that all
-//! statistics share: each resample ranks every block anew. Blocks of one task use the same resamples, so what they share is kept.
+//! statistics share: each resample ranks every contest anew. Contests of one task use the same resamples, so what they share is kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,9 +34,9 @@ pub struct Ranking {
 pub struct ProtocolRanking {
     /// The protocol.
     pub protocol: String,
-    /// Blocks in which at least two rules meet on equal terms.
-    pub blocks: usize,
-    /// Results of rules that achieved another reduction than the others of their block, and are not ranked there.
+    /// Contests in which at least two rules meet on equal terms.
+    pub contests: usize,
+    /// Results of rules that achieved another reduction than the others of their contest, and are not ranked there.
     pub unequal: usize,
     /// The rules, best first.
     pub rules: Vec<RankedRule>,
@@ -51,40 +51,40 @@ pub struct ProtocolRanking {
 pub struct RankedRule {
     /// The rule, as figures call it.
     pub rule: String,
-    /// Blocks in which it is ranked.
-    pub blocks: usize,
+    /// Contests in which it is ranked.
+    pub contests: usize,
     /// Mean rank over them; 1 is the best.
     pub mean_rank: f64,
     /// Low end of its 95 % interval over items.
     pub ci_low: f64,
     /// High end of its 95 % interval over items.
     pub ci_high: f64,
-    /// Mean number of rules in its blocks: the worst mean rank there could be.
+    /// Mean number of rules in its contests: the worst mean rank there could be.
     pub of: f64,
-    /// Blocks in which no rule is better.
+    /// Contests in which no rule is better.
     pub first: usize,
 }
 
-/// A rule against another, over the blocks in which both are ranked.
+/// A rule against another, over the contests in which both are ranked.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Against {
     /// The rule.
     pub rule: String,
     /// The other rule.
     pub other: String,
-    /// Blocks.
-    pub blocks: usize,
-    /// Blocks in which the rule has the better value.
+    /// Contests.
+    pub contests: usize,
+    /// Contests in which the rule has the better value.
     pub better: usize,
-    /// Blocks in which both have the same value.
+    /// Contests in which both have the same value.
     pub equal: usize,
-    /// Blocks in which the rule has the worse value.
+    /// Contests in which the rule has the worse value.
     pub worse: usize,
-    /// Blocks in which the 95 % interval of the paired difference says better; not corrected.
+    /// Contests in which the 95 % interval of the paired difference says better; not corrected.
     pub clearly_better: usize,
-    /// Blocks in which it says worse.
+    /// Contests in which it says worse.
     pub clearly_worse: usize,
-    /// Mean rank of the rule minus that of the other in these blocks; negative is better.
+    /// Mean rank of the rule minus that of the other in these contests; negative is better.
     pub rank_difference: f64,
     /// Low end of its 95 % interval over items.
     pub ci_low: f64,
@@ -123,15 +123,15 @@ pub struct Cost {
     pub on_flops_front: bool,
 }
 
-/// An arm in a block: its rule, and its result with better values higher.
+/// An arm in a contest: its rule, and its result with better values higher.
 struct Entry<'a> {
     rule: &'a str,
     result: &'a ArmTask,
     sign: f64,
 }
 
-/// A block and the ranks of its rules, in the same order.
-struct Block<'a> {
+/// A contest and the ranks of its rules, in the same order.
+struct Contest<'a> {
     entries: Vec<Entry<'a>>,
     ranks: Vec<f64>,
     /// Of each entry, over the resamples.
@@ -154,13 +154,13 @@ pub fn rank(study: &Study, rule: Option<&Pick>) -> Result<Ranking, String> {
     }
     let protocols = order.into_iter().map(|protocol| {
         let own: Vec<&(String, &Arm)> = named.iter().filter(|(_, arm)| arm.trial.protocol == protocol).collect();
-        let (blocks, unequal) = blocks(&own);
-        let rules = ranked(&blocks);
+        let (contests, unequal) = contests(&own);
+        let rules = ranked(&contests);
         let focus = focus.as_deref().or_else(|| rules.first().map(|best| best.rule.as_str()));
-        let against = focus.map_or_else(Vec::new, |focus| against(focus, &rules, &blocks));
+        let against = focus.map_or_else(Vec::new, |focus| against(focus, &rules, &contests));
         ProtocolRanking {
             protocol: protocol.to_owned(),
-            blocks: blocks.len(),
+            contests: contests.len(),
             unequal,
             rules,
             against,
@@ -189,8 +189,8 @@ fn find(pick: &Pick, named: &[(String, &Arm)]) -> Result<String, String> {
     }
 }
 
-/// Blocks with at least two rules on equal terms, and how many results are on other terms than their block.
-fn blocks<'a>(named: &[&'a (String, &'a Arm)]) -> (Vec<Block<'a>>, usize) {
+/// Contests with at least two rules on equal terms, and how many results are on other terms than their contest.
+fn contests<'a>(named: &[&'a (String, &'a Arm)]) -> (Vec<Contest<'a>>, usize) {
     let mut found: BTreeMap<String, Vec<(&'a Arm, Entry<'a>)>> = BTreeMap::new();
     for (label, arm) in named.iter().filter(|(_, arm)| arm.reduces()) {
         for result in &arm.tasks {
@@ -214,10 +214,10 @@ fn blocks<'a>(named: &[&'a (String, &'a Arm)]) -> (Vec<Block<'a>>, usize) {
             kept.push(entries);
         }
     }
-    (kept.into_par_iter().map(Block::of).collect(), unequal)
+    (kept.into_par_iter().map(Contest::of).collect(), unequal)
 }
 
-impl<'a> Block<'a> {
+impl<'a> Contest<'a> {
     fn of(entries: Vec<Entry<'a>>) -> Self {
         let ranks = ranks(&entries.iter().map(|entry| entry.sign * entry.result.estimate.value).collect::<Vec<_>>());
         let draws = entries.iter().map(|entry| entry.result.replicates.len()).min().unwrap_or(0);
@@ -253,37 +253,37 @@ fn ranks(values: &[f64]) -> Vec<f64> {
     values.iter().map(rank).collect()
 }
 
-/// Mean over blocks of what a rule has in each, over the resamples.
-fn mean_replicates<'r>(of_blocks: impl Iterator<Item = &'r Vec<f32>>) -> Vec<f64> {
-    let (mut sums, mut blocks) = (Vec::<f64>::new(), 0.0);
-    for own in of_blocks {
+/// Mean over contests of what a rule has in each, over the resamples.
+fn mean_replicates<'r>(of_contests: impl Iterator<Item = &'r Vec<f32>>) -> Vec<f64> {
+    let (mut sums, mut contests) = (Vec::<f64>::new(), 0.0);
+    for own in of_contests {
         sums.resize(own.len().max(sums.len()), 0.0);
         sums.iter_mut().zip(own).for_each(|(sum, rank)| *sum += f64::from(*rank));
-        blocks += 1.0;
+        contests += 1.0;
     }
     for sum in &mut sums {
-        *sum /= blocks;
+        *sum /= contests;
     }
     sums
 }
 
-fn ranked(blocks: &[Block<'_>]) -> Vec<RankedRule> {
-    let names: BTreeSet<&str> = blocks.iter().flat_map(|block| &block.entries).map(|entry| entry.rule).collect();
+fn ranked(contests: &[Contest<'_>]) -> Vec<RankedRule> {
+    let names: BTreeSet<&str> = contests.iter().flat_map(|contest| &contest.entries).map(|entry| entry.rule).collect();
     let of_rule = |rule: &&str| {
-        let own: Vec<(&Block<'_>, usize)> =
-            blocks.iter().filter_map(|block| Some((block, block.position(rule)?))).collect();
-        let mean = |of: &dyn Fn(&(&Block<'_>, usize)) -> f64| own.iter().map(of).sum::<f64>() / own.len() as f64;
+        let own: Vec<(&Contest<'_>, usize)> =
+            contests.iter().filter_map(|contest| Some((contest, contest.position(rule)?))).collect();
+        let mean = |of: &dyn Fn(&(&Contest<'_>, usize)) -> f64| own.iter().map(of).sum::<f64>() / own.len() as f64;
         let interval =
-            percentile_interval(&mean_replicates(own.iter().map(|(block, place)| &block.replicates[*place])));
+            percentile_interval(&mean_replicates(own.iter().map(|(contest, place)| &contest.replicates[*place])));
         let is_first =
-            |(block, place): &&(&Block<'_>, usize)| block.ranks.iter().all(|rank| *rank >= block.ranks[*place]);
+            |(contest, place): &&(&Contest<'_>, usize)| contest.ranks.iter().all(|rank| *rank >= contest.ranks[*place]);
         RankedRule {
             rule: (*rule).to_owned(),
-            blocks: own.len(),
-            mean_rank: mean(&|(block, place)| block.ranks[*place]),
+            contests: own.len(),
+            mean_rank: mean(&|(contest, place)| contest.ranks[*place]),
             ci_low: interval.low,
             ci_high: interval.high,
-            of: mean(&|(block, _)| block.entries.len() as f64),
+            of: mean(&|(contest, _)| contest.entries.len() as f64),
             first: own.iter().filter(is_first).count(),
         }
     };
@@ -292,24 +292,26 @@ fn ranked(blocks: &[Block<'_>]) -> Vec<RankedRule> {
     rules
 }
 
-fn against(focus: &str, rules: &[RankedRule], blocks: &[Block<'_>]) -> Vec<Against> {
+fn against(focus: &str, rules: &[RankedRule], contests: &[Contest<'_>]) -> Vec<Against> {
     let others = rules.iter().filter(|other| other.rule != focus);
-    let mut all: Vec<Against> = others.filter_map(|other| against_one(focus, &other.rule, blocks)).collect();
+    let mut all: Vec<Against> = others.filter_map(|other| against_one(focus, &other.rule, contests)).collect();
     let corrected = holm(&all.iter().map(|other| other.p_value).collect::<Vec<_>>());
     all.iter_mut().zip(corrected).for_each(|(other, p_value)| other.p_holm = p_value);
     all
 }
 
-fn against_one(focus: &str, other: &str, blocks: &[Block<'_>]) -> Option<Against> {
-    let common: Vec<(&Block<'_>, usize, usize)> =
-        blocks.iter().filter_map(|block| Some((block, block.position(focus)?, block.position(other)?))).collect();
+fn against_one(focus: &str, other: &str, contests: &[Contest<'_>]) -> Option<Against> {
+    let common: Vec<(&Contest<'_>, usize, usize)> = contests
+        .iter()
+        .filter_map(|contest| Some((contest, contest.position(focus)?, contest.position(other)?)))
+        .collect();
     let n = common.len();
     if n == 0 {
         return None;
     }
     let (mut better, mut worse, mut clearly_better, mut clearly_worse) = (0, 0, 0, 0);
-    for (block, own, other) in &common {
-        let (own, other) = (&block.entries[*own], &block.entries[*other]);
+    for (contest, own, other) in &common {
+        let (own, other) = (&contest.entries[*own], &contest.entries[*other]);
         better += usize::from(own.sign * (own.result.estimate.value - other.result.estimate.value) > 0.0);
         worse += usize::from(own.sign * (own.result.estimate.value - other.result.estimate.value) < 0.0);
         if let Some(difference) = own.result.minus(other.result) {
@@ -319,14 +321,14 @@ fn against_one(focus: &str, other: &str, blocks: &[Block<'_>]) -> Option<Against
         }
     }
     let value =
-        common.iter().map(|(block, own, other)| block.ranks[*own] - block.ranks[*other]).sum::<f64>() / n as f64;
-    let of_focus = mean_replicates(common.iter().map(|(block, own, _)| &block.replicates[*own]));
-    let of_other = mean_replicates(common.iter().map(|(block, _, other)| &block.replicates[*other]));
+        common.iter().map(|(contest, own, other)| contest.ranks[*own] - contest.ranks[*other]).sum::<f64>() / n as f64;
+    let of_focus = mean_replicates(common.iter().map(|(contest, own, _)| &contest.replicates[*own]));
+    let of_other = mean_replicates(common.iter().map(|(contest, _, other)| &contest.replicates[*other]));
     let difference = difference_of_replicates(value, &of_focus, &of_other);
     Some(Against {
         rule: focus.to_owned(),
         other: other.to_owned(),
-        blocks: n,
+        contests: n,
         better,
         equal: n - better - worse,
         worse,

@@ -19,7 +19,7 @@ fn write(out: &mut String, ranking: &Ranking) -> fmt::Result {
     writeln!(out, "# Rules of {}\n", markdown(&ranking.experiment))?;
     writeln!(
         out,
-        "A block is a model with its sites, an asked reduction and a task. Rules that achieved the same reduction there are ranked by the \
+        "A contest is a model with its sites, an asked reduction and a task. Rules that achieved the same reduction there are ranked by the \
          primary metric, 1 is the best. Intervals: 95 %, {} resamples of items, seed {}.\n",
         ranking.resamples, ranking.seed
     )?;
@@ -27,11 +27,14 @@ fn write(out: &mut String, ranking: &Ranking) -> fmt::Result {
 }
 
 fn write_protocol(out: &mut String, own: &ProtocolRanking) -> fmt::Result {
-    writeln!(out, "## {}, {} blocks\n", markdown_code(&own.protocol), own.blocks)?;
+    writeln!(out, "## {}, {} contests\n", markdown_code(&own.protocol), own.contests)?;
     if own.rules.is_empty() {
         writeln!(out, "No two rules meet at an equal achieved reduction.\n")?;
     } else {
-        writeln!(out, "| rule | mean rank | 95 % interval | of | first in | blocks |\n|---|---:|---|---:|---:|---:|")?;
+        writeln!(
+            out,
+            "| rule | mean rank | 95 % interval | of | first in | contests |\n|---|---:|---|---:|---:|---:|"
+        )?;
     }
     for rule in &own.rules {
         writeln!(
@@ -43,19 +46,19 @@ fn write_protocol(out: &mut String, own: &ProtocolRanking) -> fmt::Result {
             rule.ci_high,
             rule.of,
             rule.first,
-            rule.blocks
+            rule.contests
         )?;
     }
-    if own.rules.iter().any(|rule| rule.blocks < own.blocks) {
+    if own.rules.iter().any(|rule| rule.contests < own.contests) {
         writeln!(
             out,
-            "\nNot every rule is in all blocks; ranks over different blocks are not comparable. The table below is over common blocks."
+            "\nNot every rule is in all contests; ranks over different contests are not comparable. The table below is over common contests."
         )?;
     }
     if own.unequal > 0 {
         writeln!(
             out,
-            "\n{} results are not ranked: their achieved reductions are more than half a point from those of their block.",
+            "\n{} results are not ranked: their achieved reductions are more than half a point from those of their contest.",
             own.unequal
         )?;
     }
@@ -63,7 +66,7 @@ fn write_protocol(out: &mut String, own: &ProtocolRanking) -> fmt::Result {
         writeln!(out, "\n### {} against each other rule\n", markdown(&first.rule))?;
         writeln!(
             out,
-            "| other | blocks | better / equal / worse | clearly better / worse | rank difference | 95 % interval | p | p (Holm) |\n\
+            "| other | contests | better / equal / worse | clearly better / worse | rank difference | 95 % interval | p | p (Holm) |\n\
              |---|---:|---:|---:|---:|---|---:|---:|"
         )?;
         for pair in &own.against {
@@ -71,7 +74,7 @@ fn write_protocol(out: &mut String, own: &ProtocolRanking) -> fmt::Result {
                 out,
                 "| {} | {} | {} / {} / {} | {} / {} | {:+.2} | {:+.2} to {:+.2} | {} | {} |",
                 markdown_cell(&pair.other),
-                pair.blocks,
+                pair.contests,
                 pair.better,
                 pair.equal,
                 pair.worse,
@@ -86,7 +89,7 @@ fn write_protocol(out: &mut String, own: &ProtocolRanking) -> fmt::Result {
         }
         writeln!(
             out,
-            "\nClearly: the 95 % interval of the paired difference in that block is on one side of 0, not corrected for the number of blocks."
+            "\nClearly: the 95 % interval of the paired difference in that contest is on one side of 0, not corrected for the number of contests."
         )?;
     }
     write_front(out, &own.costs)

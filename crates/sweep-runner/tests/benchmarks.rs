@@ -113,16 +113,28 @@ fn refusal(desk: &Desk, arguments: &[&str]) -> String {
 fn what_is_missing_is_named_before_anything_runs() {
     let desk = with_data(EXPERIMENT);
     assert_snapshot!(refusal(&desk, &["plan", "tiny.yaml"]), @"
-     × `lambada_openai`: EleutherAI/lambada_openai/default/test is not in the cache
-      ╭─[tiny.yaml:3:9]
-    2 │ models: [builtin:mamba2-world]
-    3 │ tasks: [lambada_openai, arc_easy]
-      ·         ───────┬──────
-      ·                ╰── not on this machine
-    4 │ strategies: [dense, top_k]
-      ╰────
-     help: `sweep fetch lambada_openai` downloads it and `sweep run` does so by itself; or name a folder that
-           holds it with --data-dir
+      × `lambada_openai`: EleutherAI/lambada_openai/default/test is not in the cache
+       ╭─[tiny.yaml:3:9]
+     2 │ models: [builtin:mamba2-world]
+     3 │ tasks: [lambada_openai, arc_easy]
+       ·         ───────┬──────
+       ·                ╰── not on this machine
+     4 │ strategies: [dense, top_k]
+       ╰────
+      help: `sweep fetch lambada_openai` downloads it and `sweep run` does so by itself; or name a folder that
+            holds it with --data-dir
+
+    Error: 
+      × `arc_easy`: allenai/ai2_arc/ARC-Easy/test is not in the cache
+       ╭─[tiny.yaml:3:25]
+     2 │ models: [builtin:mamba2-world]
+     3 │ tasks: [lambada_openai, arc_easy]
+       ·                         ────┬───
+       ·                             ╰── not on this machine
+     4 │ strategies: [dense, top_k]
+       ╰────
+      help: `sweep fetch arc_easy` downloads it and `sweep run` does so by itself; or name a folder that holds
+            it with --data-dir
     ");
     fs::write(desk.path("long.yaml"), EXPERIMENT.replace("[lambada_openai, arc_easy]", "[longdocs_ppl]")).unwrap();
     assert_snapshot!(refusal(&desk, &["plan", "long.yaml"]), @"

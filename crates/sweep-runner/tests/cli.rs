@@ -512,7 +512,7 @@ fn rules_are_compared_and_ranked_for_programs() {
     assert_eq!(parquet(&desk.path("pairs.parquet")).height(), 6);
     let ranking: serde_json::Value = serde_json::from_str(&said(&["rank", "out", "--json"])).unwrap();
     let protocol = &ranking["protocols"][0];
-    assert_eq!((protocol["blocks"].as_u64(), protocol["rules"].as_array().map(Vec::len)), (Some(2), Some(3)));
+    assert_eq!((protocol["contests"].as_u64(), protocol["rules"].as_array().map(Vec::len)), (Some(2), Some(3)));
     let ranks = protocol["rules"].as_array().unwrap().iter().map(|rule| rule["mean_rank"].as_f64().unwrap());
     assert!((ranks.sum::<f64>() - 6.0).abs() < 1e-9, "the ranks of three rules add up to six");
     assert!(said(&["rank", "out", "--rule", "utrc"]).contains("\n### utrc against each other rule\n"));

@@ -42,7 +42,7 @@ fn ties_share_the_mean_of_their_places() {
     }
 }
 
-/// Three rules in three blocks, one of them a loss: all numbers again from the values, by sorting each resample.
+/// Three rules in three contests, one of them a loss: all numbers again from the values, by sorting each resample.
 #[test]
 fn numbers_are_those_of_each_resample_by_itself() {
     let (rules, tasks, draws) = (["a", "b", "c"], ["one", "two", "text"], 400);
@@ -57,12 +57,12 @@ fn numbers_are_those_of_each_resample_by_itself() {
         results.push((0..rules.len()).map(|rule| of_rule(rule, &mut random)).collect());
     }
     let sign = |task: usize| if tasks[task] == "text" { -1.0 } else { 1.0 };
-    let blocks: Vec<Block<'_>> = results
+    let contests: Vec<Contest<'_>> = results
         .iter()
         .enumerate()
         .map(|(task, own)| {
             let entry = |(rule, result)| Entry { rule: rules[rule], result, sign: sign(task) };
-            Block::of(own.iter().enumerate().map(entry).collect())
+            Contest::of(own.iter().enumerate().map(entry).collect())
         })
         .collect();
     // Mean rank of a rule, from the values of one resample or from the values themselves.
@@ -76,7 +76,7 @@ fn numbers_are_those_of_each_resample_by_itself() {
         (0..tasks.len()).map(of_task).sum::<f64>() / tasks.len() as f64
     };
     let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-6, "{a} and {b}");
-    let ranked = ranked(&blocks);
+    let ranked = ranked(&contests);
     assert!(ranked.windows(2).all(|pair| pair[0].mean_rank <= pair[1].mean_rank));
     for own in &ranked {
         let rule = rules.iter().position(|rule| *rule == own.rule).unwrap();
@@ -88,9 +88,9 @@ fn numbers_are_those_of_each_resample_by_itself() {
         let above = resampled.iter().filter(|rank| **rank > own.ci_high + 1e-6).count();
         assert!(below <= draws / 40 && above <= draws / 40, "{below} below, {above} above");
         assert!(own.ci_low >= resampled[0] - 1e-6 && own.ci_high <= resampled[draws - 1] + 1e-6);
-        assert!((own.of - 3.0).abs() < 1e-12 && own.blocks == 3);
+        assert!((own.of - 3.0).abs() < 1e-12 && own.contests == 3);
     }
-    let shown = against("b", &ranked, &blocks);
+    let shown = against("b", &ranked, &contests);
     assert_eq!(shown.len(), 2);
     for pair in &shown {
         let other = rules.iter().position(|rule| *rule == pair.other).unwrap();
