@@ -8,10 +8,11 @@ use ssm_model::{Signal, SignalSet};
 use crate::arrays::Memory;
 
 /// What a rule may declare in `signals`, by its name in Python, and the name of the signal in this program.
-const PARTS: [(&str, Part); 10] = [
+const PARTS: [(&str, Part); 11] = [
     ("hidden", Part::Hidden),
     ("residual", Part::Residual),
     ("y", Part::Signal(Signal::SsmOutput)),
+    ("scan_y", Part::Signal(Signal::ScanOutput)),
     ("gated_y", Part::Signal(Signal::GatedOutput)),
     ("dt", Part::Signal(Signal::Dt)),
     ("x", Part::Signal(Signal::X)),

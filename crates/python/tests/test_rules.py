@@ -71,7 +71,7 @@ def test_a_merging_rule_gives_the_numbers_of_its_twin_in_rust(tmp_path: Path) ->
 
 def test_a_site_shows_what_a_rule_of_rust_sees(tmp_path: Path) -> None:
     seen: dict[str, Any] = {}
-    parts = ["hidden", "residual", "y", "gated_y", "dt", "x", "B", "C", "A"]
+    parts = ["hidden", "residual", "y", "scan_y", "gated_y", "dt", "x", "B", "C", "A"]
 
     def look(site: Site, n_keep: int) -> Any:
         if site.layer not in (3,):

@@ -68,6 +68,15 @@ signals! {
         per_token: true,
         step: 4,
     };
+    /// SSM output without the skip, y - D x: what the state alone gives, `C_t h_t`.
+    ScanOutput = SignalInfo {
+        name: "scan_output",
+        what: "the SSM output without the skip",
+        shape: "[tokens, d_inner]",
+        supplier: Supplier::Layer,
+        per_token: true,
+        step: 4,
+    };
     /// SSM output after the gate, y * silu(z), before any norm.
     GatedOutput = SignalInfo {
         name: "gated_output",

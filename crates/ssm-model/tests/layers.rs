@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::hybrid;
+use common::{hybrid, trained};
 use ssm_kernels::Segments;
 use ssm_model::{LayerRequest, LayerState, ModelError, RowTime, Signal, SignalSet};
 
@@ -75,5 +75,29 @@ fn a_layer_shows_and_carries_what_its_kind_has() {
         let timed = model.layer(layer, &activations, &segments, timed);
         assert_eq!(matches!(timed, Err(ModelError::NoScan)), layer == 2, "layer {layer}");
         activations = output.activations;
+    }
+}
+
+/// From an empty state the scan gives the first row `C dt B x` and nothing else.
+#[test]
+fn the_scan_output_is_what_the_state_gives() {
+    for name in ["mamba-world", "mamba2-world"] {
+        let (model, _) = trained(name);
+        let activations = model.embed(&[17]).unwrap();
+        let signals = SignalSet::ALL.without(SignalSet::of(&[Signal::Influence]));
+        let request = LayerRequest { signals, ..LayerRequest::default() };
+        let shown = model.layer(5, &activations, &Segments::independent(&[1]), request).unwrap().signals;
+        let row = |signal| shown.get(signal).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let (y, scan, x, dt) = (row(Signal::SsmOutput), row(Signal::ScanOutput), row(Signal::X), row(Signal::Dt));
+        let read: f32 = row(Signal::B).iter().zip(row(Signal::C)).map(|(b, c)| b * c).sum();
+        let largest = scan.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+        for (channel, got) in scan.iter().enumerate() {
+            let want = read * dt[channel * dt.len() / x.len()] * x[channel];
+            assert!((want - got).abs() <= 1e-5 * largest.max(y[channel].abs()), "{name} {channel}: {want} {got}");
+        }
+        assert!(
+            largest > 0.0 && y.iter().zip(&scan).any(|(y, scan)| (y - scan).abs() > 0.1 * largest),
+            "{name}: a skip"
+        );
     }
 }

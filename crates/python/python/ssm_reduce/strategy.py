@@ -81,6 +81,10 @@ class Site(Protocol):
         """Output of the scan, before the gate: ``[tokens, d_inner]``."""
 
     @property
+    def scan_y(self) -> npt.NDArray[np.float32]:
+        """The same without the skip, ``y - D x``: ``[tokens, d_inner]``."""
+
+    @property
     def gated_y(self) -> npt.NDArray[np.float32]:
         """The same after the gate: ``[tokens, d_inner]``."""
 
@@ -293,7 +297,7 @@ class _Probe:
         self.sizes = np.ones(n, dtype=np.float32)
         self.protected = self.positions == n - 1
         self.layer, self.item = 3, 0
-        for name in ("hidden", "residual", "y", "gated_y", "x", "B", "C", "dt", "influence"):
+        for name in ("hidden", "residual", "y", "scan_y", "gated_y", "x", "B", "C", "dt", "influence"):
             values = self.rng.normal(size=(n, 1 if name == "influence" else 6)).astype(np.float32)
             setattr(self, name, np.abs(values) if name == "dt" else values)
         self.A = -np.ones(6, dtype=np.float32)
@@ -417,7 +421,7 @@ def strategy(
 ) -> Callable[[Callable[..., object]], Strategy]:
     """Register a function as a strategy, which experiments name as any other.
 
-    :param signals: What the rule reads: ``hidden``, ``residual``, ``y``, ``gated_y``, ``dt``, ``x``, ``B``, ``C``, ``A``, ``influence``.
+    :param signals: What the rule reads: ``hidden``, ``residual``, ``y``, ``scan_y``, ``gated_y``, ``dt``, ``x``, ``B``, ``C``, ``A``, ``influence``.
     :param family: The kind of rule, which places it in figures: ``pruning``, ``merging``, ``control``, ``state_aware``.
     :param options: Options with their defaults. They become keyword arguments of the rule, and axes of the grid of an experiment.
     :param count: ``exact``: the rule keeps ``n_keep`` tokens. ``free``: as many as the data says; the schedule then names sites only. If

@@ -18,10 +18,18 @@ const D_STATE: usize = 2;
 /// `-exp(A_log)` of each head.
 const A: [f32; N_HEADS] = [-0.5, -1.0, -4.0];
 /// The signals of a sequence, after its two branches.
-pub const SIGNALS: [Signal; 7] =
-    [Signal::SsmOutput, Signal::GatedOutput, Signal::Dt, Signal::X, Signal::B, Signal::C, Signal::Influence];
+pub const SIGNALS: [Signal; 8] = [
+    Signal::SsmOutput,
+    Signal::ScanOutput,
+    Signal::GatedOutput,
+    Signal::Dt,
+    Signal::X,
+    Signal::B,
+    Signal::C,
+    Signal::Influence,
+];
 /// Columns of the matrices of a sequence.
-const COLUMNS: [usize; 9] = [D_MODEL, D_MODEL, D_INNER, D_INNER, N_HEADS, D_INNER, D_STATE, D_STATE, 1];
+const COLUMNS: [usize; 10] = [D_MODEL, D_MODEL, D_INNER, D_INNER, D_INNER, N_HEADS, D_INNER, D_STATE, D_STATE, 1];
 
 /// Numbers that depend on the seed alone (`SplitMix64`).
 struct Numbers(u64);
@@ -69,6 +77,8 @@ pub struct Sequence {
     pub residual: Vec<f32>,
     /// [`Signal::SsmOutput`].
     pub ssm_output: Vec<f32>,
+    /// [`Signal::ScanOutput`].
+    pub scan_output: Vec<f32>,
     /// [`Signal::GatedOutput`].
     pub gated_output: Vec<f32>,
     /// [`Signal::Dt`].
@@ -109,11 +119,12 @@ impl Sequence {
         let mut matrix = |columns| matrix_up_to(columns, 1e11);
         let dt = matrix(N_HEADS).into_iter().map(f32::abs).collect();
         let (x, b, c, influence) = (matrix(D_INNER), matrix(D_STATE), matrix(D_STATE), matrix(1));
+        let scan_output = matrix(D_INNER);
         let mut tokens = SegmentTokens::reducible(item, n);
         for size in &mut tokens.sizes {
             *size = (1 + numbers.next() % 4) as f32;
         }
-        Self { tokens, hidden, residual, ssm_output, gated_output, dt, x, b, c, influence }
+        Self { tokens, hidden, residual, ssm_output, scan_output, gated_output, dt, x, b, c, influence }
     }
 
     /// Protects about one token of `one_in`.
@@ -138,16 +149,16 @@ impl Sequence {
         self.len() == 0
     }
 
-    fn matrices(&self) -> [(&Vec<f32>, usize); 9] {
-        let Self { hidden, residual, ssm_output, gated_output, dt, x, b, c, influence, .. } = self;
-        let matrices = [hidden, residual, ssm_output, gated_output, dt, x, b, c, influence];
+    fn matrices(&self) -> [(&Vec<f32>, usize); 10] {
+        let Self { hidden, residual, ssm_output, scan_output, gated_output, dt, x, b, c, influence, .. } = self;
+        let matrices = [hidden, residual, ssm_output, scan_output, gated_output, dt, x, b, c, influence];
         std::array::from_fn(|index| (matrices[index], COLUMNS[index]))
     }
 
-    fn matrices_mut(&mut self) -> [(&mut Vec<f32>, usize); 9] {
-        let Self { hidden, residual, ssm_output, gated_output, dt, x, b, c, influence, .. } = self;
+    fn matrices_mut(&mut self) -> [(&mut Vec<f32>, usize); 10] {
+        let Self { hidden, residual, ssm_output, scan_output, gated_output, dt, x, b, c, influence, .. } = self;
         let mut columns = COLUMNS.into_iter();
-        [hidden, residual, ssm_output, gated_output, dt, x, b, c, influence]
+        [hidden, residual, ssm_output, scan_output, gated_output, dt, x, b, c, influence]
             .map(|values| (values, columns.next().unwrap_or(0)))
     }
 

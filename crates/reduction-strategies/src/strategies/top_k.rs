@@ -21,7 +21,8 @@ inventory::submit! {
         summary: "The most important tokens stay, the rest is dropped.",
         source: "EViT, Liang et al., ICLR 2022, https://arxiv.org/abs/2202.07800; importance: Zhan et al., EMNLP 2024, Eq. 5",
         formula: "S_t = (1/D') sum_d max(0, y_td); keep = the n_keep highest S_t",
-        differs: "No class-token attention (a causal model has none) and no fused token for what is removed.",
+        differs: "No class-token attention (a causal model has none) and no fused token for what is removed. y holds the skip D x, as in \
+                  mamba_ssm; the paper's formula of the scan has none: source: scan_output is y - D x.",
         options: &[IMPORTANCE_OPTION, SOURCE_OPTION],
         seeded: false,
         build: &|options| {

@@ -34,7 +34,7 @@ const PRUNED: OptionInfo = OptionInfo {
 
 const MATCH_ON: OptionInfo = OptionInfo {
     name: "match_on",
-    kind: OptionKind::Choice(&["ssm_output", "block_output", "residual"]),
+    kind: OptionKind::Choice(&["ssm_output", "scan_output", "block_output", "residual"]),
     default: OptionDefault::Word("ssm_output"),
     help: "the tensor that similarity is computed from",
 };
@@ -50,8 +50,9 @@ inventory::submit! {
                  https://aclanthology.org/2024.emnlp-main.100, section 4 (as described)",
         formula: "S_t = (1/D') sum_d max(0, y_td); A = lower half, B = upper half; b(a) = argmax_{b in B} cos(x_a, x_b); \
                   strongest edges: hidden: a share q dropped, the rest h_b <- mean(h_b, h_a..); residual: r_b <- mean(r_b, r_a..)",
-        differs: "The paper leaves open which used edges prune and which tensor is compared: options. One mean per target \
-                  instead of pair after pair; further rounds where more than half must leave.",
+        differs: "The paper does not say which used edges prune and which tensor is compared: options. y holds the skip D x, as in \
+                  mamba_ssm; the paper's formula of the scan has none: scan_output is y - D x. One mean per target instead of pair \
+                  after pair; further rounds where more than half are removed.",
         options: &[IMPORTANCE_OPTION, SOURCE_OPTION, Q, PRUNED, MATCH_ON],
         seeded: false,
         build: &build,

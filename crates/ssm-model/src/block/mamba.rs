@@ -7,7 +7,7 @@ use ssm_kernels::ops::{self, ConvInput, SelectiveScanInput};
 
 use super::kind::{Mixer, MixerCall, MixerKind, MixerOutput, Named, named};
 use super::layer_kind::LayerKind;
-use super::recurrent::{self, columns, conv_weights, decay_rates};
+use super::recurrent::{self, columns, conv_weights, decay_rates, without_skip};
 use crate::config::error::ConfigError;
 use crate::config::sizes::{epsilon, within};
 use crate::error::ModelError;
@@ -221,7 +221,7 @@ impl Mixer for MambaMixer {
             segments: call.segments,
             initial: initial.map(|state| &state.ssm),
             want_states: call.want_states,
-            want_y: call.signals.contains(Signal::SsmOutput),
+            want_y: call.signals.contains(Signal::SsmOutput) || call.signals.contains(Signal::ScanOutput),
             want_dt: call.signals.contains(Signal::Dt),
         })?;
         let hidden = ops::linear(&scan.gated, &self.out_proj)?;
@@ -229,7 +229,9 @@ impl Mixer for MambaMixer {
         let mut signals = Signals::default();
         signals.set(Signal::B, columns(asked(Signal::B), &projected, self.dt_rank, self.d_state)?);
         signals.set(Signal::C, columns(asked(Signal::C), &projected, self.dt_rank + self.d_state, self.d_state)?);
-        signals.set(Signal::SsmOutput, scan.y);
+        let scan_output = without_skip(asked(Signal::ScanOutput), scan.y.as_ref(), &conv.y, &self.d)?;
+        signals.set(Signal::ScanOutput, scan_output);
+        signals.set(Signal::SsmOutput, scan.y.filter(|_| asked(Signal::SsmOutput)));
         signals.set(Signal::GatedOutput, asked(Signal::GatedOutput).then_some(scan.gated));
         signals.set(Signal::Dt, scan.dt);
         signals.set(Signal::X, asked(Signal::X).then_some(conv.y));

@@ -6,7 +6,7 @@ use ssm_kernels::ops::{self, ConvInput, GateOrder, GatedNorm, SsdInput};
 use super::kind::{Mixer, MixerCall, MixerKind, MixerOutput, Named, named};
 use super::layer_kind::LayerKind;
 use super::linear::{Linear, Part};
-use super::recurrent::{self, columns, conv_weights, decay_rates};
+use super::recurrent::{self, columns, conv_weights, decay_rates, without_skip};
 use crate::config::error::ConfigError;
 use crate::config::sizes::{divides, within};
 use crate::error::ModelError;
@@ -286,6 +286,8 @@ impl Mixer for Mamba2Mixer {
         }
         signals.set(Signal::B, columns(asked(Signal::B), &conv.y, self.d_inner, maps)?);
         signals.set(Signal::C, columns(asked(Signal::C), &conv.y, self.d_inner + maps, maps)?);
+        let x = conv.y.narrow(1, 0, self.d_inner)?;
+        signals.set(Signal::ScanOutput, without_skip(asked(Signal::ScanOutput), Some(&scan.y), &x, &self.d)?);
         signals.set(Signal::SsmOutput, asked(Signal::SsmOutput).then_some(scan.y));
         signals.set(Signal::Dt, asked(Signal::Dt).then_some(dt));
         signals.set(Signal::X, columns(asked(Signal::X), &conv.y, 0, self.d_inner)?);

@@ -46,6 +46,22 @@ pub(super) fn columns(wanted: bool, x: &Tensor, start: usize, width: usize) -> R
     Ok(if wanted { Some(x.narrow(1, start, width)?.contiguous()?) } else { None })
 }
 
+/// `y - D x` in float32, where it is asked for: `y`, `x` `[tokens, d_inner]`, `d` one factor per head of as many neighbouring channels, or per
+/// channel.
+pub(super) fn without_skip(
+    wanted: bool,
+    y: Option<&Tensor>,
+    x: &Tensor,
+    d: &Tensor,
+) -> Result<Option<Tensor>, ModelError> {
+    let Some(y) = y.filter(|_| wanted) else { return Ok(None) };
+    let (tokens, d_inner) = y.dims2()?;
+    let heads = d.elem_count();
+    let by_head = |x: &Tensor| x.to_dtype(DType::F32)?.reshape((tokens, heads, d_inner / heads));
+    let skip = by_head(&x.contiguous()?)?.broadcast_mul(&d.to_dtype(DType::F32)?.reshape((1, heads, 1))?)?;
+    Ok(Some((by_head(y)? - skip)?.reshape((tokens, d_inner))?))
+}
+
 /// The state after a call, where both parts were asked for.
 pub(super) fn state(conv: Option<Tensor>, ssm: Option<Tensor>) -> Option<LayerState> {
     conv.zip(ssm).map(|(conv, ssm)| LayerState::Recurrent(RecurrentState { conv, ssm }))

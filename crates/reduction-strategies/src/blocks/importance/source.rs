@@ -12,6 +12,8 @@ pub enum Source {
     BlockOutput,
     /// SSM output before the gate, `[tokens, d_inner]`.
     SsmOutput,
+    /// SSM output without the skip `D x`, `[tokens, d_inner]`.
+    ScanOutput,
     /// SSM output after the gate, `[tokens, d_inner]`.
     GatedOutput,
     /// Residual stream, `[tokens, d_model]`.
@@ -27,6 +29,7 @@ impl Source {
         match self {
             Self::BlockOutput => "block_output",
             Self::SsmOutput => "ssm_output",
+            Self::ScanOutput => "scan_output",
             Self::GatedOutput => "gated_output",
             Self::Residual => "residual",
             Self::Dt => "dt",
@@ -39,7 +42,7 @@ impl Source {
     /// On a word that the strategy should not have declared.
     #[must_use]
     pub fn from_word(word: &str) -> Self {
-        [Self::BlockOutput, Self::SsmOutput, Self::GatedOutput, Self::Residual, Self::Dt]
+        [Self::BlockOutput, Self::SsmOutput, Self::ScanOutput, Self::GatedOutput, Self::Residual, Self::Dt]
             .into_iter()
             .find(|source| source.name() == word)
             .unwrap_or_else(|| panic!("no source is called `{word}`"))
@@ -51,6 +54,7 @@ impl Source {
         match self {
             Self::BlockOutput | Self::Residual => None,
             Self::SsmOutput => Some(Signal::SsmOutput),
+            Self::ScanOutput => Some(Signal::ScanOutput),
             Self::GatedOutput => Some(Signal::GatedOutput),
             Self::Dt => Some(Signal::Dt),
         }
@@ -74,6 +78,7 @@ impl Source {
             Self::BlockOutput => Ok(view.hidden),
             Self::Residual => Ok(view.residual),
             Self::SsmOutput => view.signal(Signal::SsmOutput),
+            Self::ScanOutput => view.signal(Signal::ScanOutput),
             Self::GatedOutput => view.signal(Signal::GatedOutput),
             Self::Dt => view.signal(Signal::Dt),
         }
@@ -97,7 +102,7 @@ impl Widths {
     pub fn of(self, source: Source) -> usize {
         match source {
             Source::BlockOutput | Source::Residual => self.d_model,
-            Source::SsmOutput | Source::GatedOutput => self.d_inner,
+            Source::SsmOutput | Source::ScanOutput | Source::GatedOutput => self.d_inner,
             Source::Dt => self.dt,
         }
     }

@@ -98,6 +98,7 @@ pub const SOURCE_OPTION: OptionInfo = OptionInfo {
     kind: OptionKind::Choice(&[
         Source::BlockOutput.name(),
         Source::SsmOutput.name(),
+        Source::ScanOutput.name(),
         Source::GatedOutput.name(),
         Source::Residual.name(),
     ]),
