@@ -54,6 +54,9 @@ pub enum PlanError {
     /// A rule of free count kept nothing.
     #[error("the rule kept no token")]
     NoneKept,
+    /// A rule that decides tokens in order was asked for a number of them.
+    #[error("a rule that decides tokens in order follows a ratio, not a number of tokens")]
+    NeedsRatio,
     /// A rule touched a protected token.
     #[error("the rule {what} protected token {token}")]
     Protected {
@@ -164,6 +167,7 @@ impl Hint for PlanError {
             }
             Self::Script { hint, .. } => hint,
             Self::NoResidual => "a site is after a block: plan the output of `LanguageModel::layer`",
+            Self::NeedsRatio => "choose a rule that ranks or pairs",
             Self::NotOnGpu => "plan it with `plan_site`, which copies what the rule reads to the host",
             Self::Stopped | Self::Kernel(_) => return None,
         };

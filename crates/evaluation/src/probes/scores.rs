@@ -133,7 +133,7 @@ mod tests {
     fn metrics_of_the_scan_are_listed_once() {
         let all = all_metrics(SignalSet::ALL, false);
         let count = |name| all.iter().filter(|metric| metric.importance == name).count();
-        assert_eq!((count("clip"), count("dt_mean"), count("hidden_attention"), count("random")), (4, 1, 1, 1));
+        assert_eq!((count("clip"), count("dt_mean"), count("hidden_attention"), count("random")), (5, 1, 1, 1));
         assert_eq!(all.iter().filter_map(|metric| metric.hidden_attention()).collect::<Vec<_>>(), [true, false]);
     }
 }

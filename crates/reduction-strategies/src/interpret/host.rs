@@ -38,22 +38,33 @@ pub fn plan_sequence(rule: &Rule, view: &SequenceView<'_>, keep_ratio: f64) -> R
         return Err(PlanError::KeepRatio(keep_ratio));
     }
     view.check()?;
-    let candidates = view.reducible();
+    let n = view.reducible().len();
     let is_free = rule.count().is_free();
-    let n_keep = if is_free { candidates.len() } else { schedule::n_keep(keep_ratio, candidates.len()) };
+    let n_keep = if is_free { n } else { schedule::n_keep(keep_ratio, n) };
     let expected = n_kept(rule, keep_ratio, view.protected);
     if expected == Some(view.len()) {
         return Ok(Plan::identity(view.len()));
     }
     let plan = match rule {
-        Rule::Identity => Plan::identity(view.len()),
-        Rule::Prune(score) => prune(*score, view, &candidates, n_keep)?,
-        Rule::Pair(rule) => rule.plan(view, n_keep)?,
         Rule::Online(rule) => rule.plan(view, keep_ratio)?,
-        Rule::Host(rule) => rule.plan(view, n_keep)?,
+        rule => plan_of(rule, view, n_keep)?,
     };
     verify(&plan, view, expected)?;
     Ok(plan)
+}
+
+/// The plan of a rule that is asked for `n_keep` of the unprotected tokens, whatever ratio that is.
+///
+/// # Errors
+/// A missing signal, or a rule that decides tokens in order: its quotas follow from the ratio.
+pub(crate) fn plan_of(rule: &Rule, view: &SequenceView<'_>, n_keep: usize) -> Result<Plan, PlanError> {
+    match rule {
+        Rule::Identity => Ok(Plan::identity(view.len())),
+        Rule::Prune(score) => prune(*score, view, &view.reducible(), n_keep),
+        Rule::Pair(rule) => rule.plan(view, n_keep),
+        Rule::Host(rule) => rule.plan(view, n_keep),
+        Rule::Online(_) => Err(PlanError::NeedsRatio),
+    }
 }
 
 /// The plan of a rule that looks at no value ([`Rule::is_blind`]), from the tokens' bookkeeping alone: what
