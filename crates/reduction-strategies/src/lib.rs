@@ -52,7 +52,7 @@ mod view;
 pub use error::PlanError;
 pub use interpret::{n_kept, n_kept_of, plan_blind, plan_sequence, plan_site};
 pub use plan::{BranchMerges, Fork, Plan, SitePlan, SizesAfter, apply_forks};
-pub use rule::{Causality, Count, HostRule, Rule};
+pub use rule::{Causality, Count, DeviceRule, HostRule, Rule};
 pub use view::{
     Draw, Matrix, Memo, Owners, Reads, ScanView, SegmentTokens, SequenceView, SignalViews, SiteStream, Stop,
     TokenTable, map_sequences,

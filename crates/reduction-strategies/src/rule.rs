@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ssm_model::SignalSet;
 
 use crate::blocks::importance::{Importance, Source, Widths};
+use crate::blocks::rank_sum::Term;
 use crate::error::PlanError;
 use crate::plan::Plan;
 use crate::view::SequenceView;
@@ -196,6 +197,64 @@ pub enum Pruned {
     LeastImportant(Importance),
 }
 
+/// What kernels know of host rules: the interpreter on a GPU ([`crate::interpret::gpu`]) makes the plans of these without the host.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DeviceRule {
+    /// The highest sums of ranks are kept ([`crate::blocks::rank_sum`]).
+    RankSum {
+        /// The importances.
+        terms: Vec<Term>,
+        /// What becomes of a removed token.
+        removed: Removed,
+    },
+    /// Contiguous chunks of equal importance, each kept as its last token.
+    Chunks(Importance),
+    /// As many of the least important as are removed merge into the most similar of as many of the next, by plain mean.
+    LowestIntoNext {
+        /// The importance.
+        importance: Importance,
+        /// What similarity is computed from.
+        features: Features,
+    },
+    /// Tokens at even places merge into tokens at odd ones, then the least important are dropped.
+    MergeThenDrop {
+        /// The importance.
+        importance: Importance,
+        /// What similarity is computed from.
+        features: Features,
+        /// Share of the removed tokens that merge.
+        merged: f64,
+    },
+    /// The pairs of the released code ([`crate::blocks::released`]).
+    ReleasedPairs {
+        /// Whether negative values count as zero.
+        clip: bool,
+        /// Whether ranks are compared instead of tokens.
+        by_rank: bool,
+        /// Whether the hidden branch keeps the upper half of the values of every channel.
+        hidden_tops: bool,
+    },
+    /// The lowest means of the block output are kept, those that are 0 first, as released.
+    ReleasedLowest {
+        /// Whether negative values count as zero.
+        clip: bool,
+    },
+}
+
+impl DeviceRule {
+    /// Every importance that it reads.
+    pub fn importances(&self) -> impl Iterator<Item = Importance> {
+        let (one, terms): (Option<Importance>, &[Term]) = match self {
+            Self::RankSum { terms, .. } => (None, terms),
+            Self::Chunks(importance)
+            | Self::LowestIntoNext { importance, .. }
+            | Self::MergeThenDrop { importance, .. } => (Some(*importance), &[]),
+            Self::ReleasedPairs { .. } | Self::ReleasedLowest { .. } => (None, &[]),
+        };
+        one.into_iter().chain(terms.iter().map(|term| term.importance))
+    }
+}
+
 /// A rule that needs more than the blocks of this crate. Its `Debug` form must show every field that changes a plan:
 /// rules that print alike share their plans ([`Rule::fingerprint`]).
 pub trait HostRule: Send + Sync + Debug {
@@ -239,6 +298,12 @@ pub trait HostRule: Send + Sync + Debug {
     fn matching_flops(&self, n: usize, n_kept: usize, widths: Widths) -> f64 {
         let _ = (n, n_kept, widths);
         0.0
+    }
+
+    /// The kernels that make the same plans on a GPU, as data; none where there are none, so that rows are copied to the host for it. A test
+    /// on a GPU holds every registered strategy to it.
+    fn on_device(&self) -> Option<DeviceRule> {
+        None
     }
 
     /// A digest of code that decides beside that of its strategy file, for a rule whose decisions come from elsewhere (a script, say).
@@ -367,6 +432,8 @@ impl Rule {
         match self {
             Self::Identity | Self::Prune(Score::Position(_) | Score::Random) => true,
             Self::Host(rule) => rule.is_blind(),
+            // A merge is recorded with its similarity.
+            Self::Online(OnlineRule { score: OnlineScore::Random, removed: Removed::Dropped, .. }) => true,
             Self::Prune(_) | Self::Pair(_) | Self::Online(_) => false,
         }
     }

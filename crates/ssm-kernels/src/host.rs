@@ -58,6 +58,15 @@ pub fn copy(tensor: &Tensor) -> Result<Tensor, KernelError> {
     Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?)
 }
 
+/// Several contiguous tensors of 4-byte values of one GPU, in one wait for it: the words that they are made of.
+///
+/// # Errors
+/// Tensors of another dtype, or an error of the device.
+#[cfg(feature = "cuda")]
+pub fn words(tensors: &[&Tensor]) -> Result<Vec<Vec<u32>>, KernelError> {
+    crate::cuda::words(tensors)
+}
+
 /// Borrows a matrix `[rows, columns]` and its shape.
 ///
 /// # Errors

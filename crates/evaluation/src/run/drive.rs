@@ -158,30 +158,67 @@ impl Driver<'_, '_> {
     }
 }
 
-/// Plans of all segments of a stream, and the mean similarity of merged pairs per segment; decided on the GPU where the model
-/// is there and the rule can be.
-pub(crate) fn plan_stream(
+/// Plans of all segments of a stream, and the mean similarity of merged pairs per segment.
+pub(crate) type PlannedSite = (SitePlan, Vec<Option<f64>>);
+
+/// What a rule decided for a stream.
+pub(crate) enum SiteDecision {
+    /// On the host.
+    Made(PlannedSite),
+    /// On a GPU, which may still be at it.
+    #[cfg(feature = "cuda")]
+    Queued(on_gpu::QueuedSite),
+}
+
+impl SiteDecision {
+    /// The plans; waits for a GPU. `table`: the tokens of the stream.
+    pub(crate) fn read(self, table: &TokenTable) -> Result<PlannedSite, EvaluationError> {
+        let _ = table;
+        match self {
+            Self::Made(planned) => Ok(planned),
+            #[cfg(feature = "cuda")]
+            Self::Queued(queued) => queued.read(table),
+        }
+    }
+}
+
+/// The decision for a stream: queued on the GPU where the model is there and kernels know the rule, else made on the host.
+pub(crate) fn decide_stream(
     model: &LanguageModel,
     reduction: &Reduction,
     stream: &SiteStream<'_>,
-) -> Result<(SitePlan, Vec<Option<f64>>), EvaluationError> {
+) -> Result<SiteDecision, EvaluationError> {
     #[cfg(feature = "cuda")]
     if on_gpu::takes(model, reduction) {
-        return on_gpu::plan(reduction, stream);
+        return Ok(SiteDecision::Queued(on_gpu::QueuedSite::new(reduction, stream)?));
     }
     let Reduction { rule, keep_ratio, seed, .. } = reduction;
     let stop = || model.is_stopped();
     let plan = plan_site(rule, *keep_ratio, *seed, &stream.stopping_when(&stop))?;
     let similarities = plan.merged_similarity(stream)?;
-    Ok((plan, similarities))
+    Ok(SiteDecision::Made((plan, similarities)))
 }
 
-/// Whether [`plan_stream`] reads the rows in host memory for this reduction.
-pub(crate) fn plans_on_host(model: &LanguageModel, reduction: &Reduction) -> bool {
+/// As [`decide_stream`], read.
+pub(crate) fn plan_stream(
+    model: &LanguageModel,
+    reduction: &Reduction,
+    stream: &SiteStream<'_>,
+) -> Result<PlannedSite, EvaluationError> {
+    decide_stream(model, reduction, stream)?.read(stream.tokens)
+}
+
+/// Whether [`decide_stream`] queues the decision on a GPU.
+pub(crate) fn queues(model: &LanguageModel, reduction: &Reduction) -> bool {
     #[cfg(feature = "cuda")]
     if on_gpu::takes(model, reduction) {
-        return false;
+        return true;
     }
-    let _ = model;
-    !reduction.rule.is_blind()
+    let _ = (model, reduction);
+    false
+}
+
+/// Whether [`decide_stream`] reads the rows in host memory for this reduction.
+pub(crate) fn plans_on_host(model: &LanguageModel, reduction: &Reduction) -> bool {
+    !queues(model, reduction) && !reduction.rule.is_blind()
 }

@@ -2,13 +2,14 @@
 //! tokens were kept. The next layer gathers the rows as it reads them.
 
 use candle_core::Tensor;
-use reduction_strategies::interpret::gpu::{self, GpuTokens};
+use reduction_strategies::interpret::gpu::{self, Decided, GpuTokens};
 use reduction_strategies::{Rule, SitePlan, SiteStream, TokenTable};
 use ssm_kernels::Segments;
 use ssm_kernels::ops::RowPlan;
 use ssm_kernels::ops::reduction::{Reduced, edge_similarity};
 use ssm_model::{Activations, LanguageModel, LayerState, SignalSet};
 
+use super::drive::PlannedSite;
 use super::driven::{Driven, SiteTrace};
 use super::layer::{Check, RowTokens, Wanted};
 use super::layers::{Observer, PackedStream, Shown, run_layers};
@@ -20,14 +21,13 @@ use crate::finite::NonFiniteRows;
 /// What the host reads of a site once everything is queued.
 struct Site {
     layer: usize,
-    /// Segments as they arrived, and their lengths afterwards; the plan, where any token is removed.
+    /// Segments as they arrived, and their lengths afterwards; the plan, and which segments were ranked by values that are NaN or infinite,
+    /// where any token is removed.
     segments: Segments,
-    rows: Option<RowPlan>,
+    decided: Option<(RowPlan, Tensor)>,
     lengths: Vec<usize>,
     /// Cosine similarity of every removed row and the row it points to.
     similarity: Option<Tensor>,
-    /// Which segments were ranked by values that are NaN or infinite.
-    faults: Option<Tensor>,
     /// Arriving rows that are NaN or infinite, where any token is removed.
     arriving: Option<NonFiniteRows>,
 }
@@ -43,18 +43,15 @@ impl Site {
         let reduced = gpu::reduce(rule, keep_ratio, stream)?;
         let kept = reduced.as_ref().map_or(stream.segments, |reduced| &reduced.segments);
         let similarity = match &reduced {
-            Some(reduced) if traces && matches!(rule, Rule::Pair(_)) => {
-                Some(edge_similarity(stream.hidden, &reduced.rows)?)
-            }
+            Some(reduced) if traces && reduced.merges => Some(edge_similarity(stream.hidden, &reduced.rows)?),
             _ => None,
         };
         let site = Self {
             layer: stream.layer,
             segments: stream.segments.clone(),
-            rows: reduced.as_ref().map(|reduced| reduced.rows.clone()),
+            decided: reduced.as_ref().map(|reduced| (reduced.rows.clone(), reduced.faults.clone())),
             lengths: (0..kept.len()).map(|index| kept.length(index)).collect(),
             similarity,
-            faults: reduced.as_ref().map(|reduced| reduced.faults.clone()),
             arriving: match &reduced {
                 Some(_) if traces => Some(NonFiniteRows::of(stream)?),
                 _ => None,
@@ -66,26 +63,18 @@ impl Site {
     /// The plans, and the mean similarity of merged pairs per segment; refuses rows that are NaN or infinite, and plans that follow
     /// from such. `table`: the tokens as they arrive. Waits for the GPU.
     fn read(&self, protected: &[gpu::Protected], table: &TokenTable) -> Result<PlannedSite, EvaluationError> {
-        let Some(rows) = &self.rows else {
+        let Some((rows, faults)) = &self.decided else {
             return Ok((identity(&self.segments, protected), vec![None; self.lengths.len()]));
         };
         if let Some(arriving) = &self.arriving {
             arriving.check(self.layer, &table.segments)?;
         }
-        if let Some(faults) = &self.faults {
-            gpu::check_faults(faults, |segment, row| table.segments[segment].positions[row])?;
-        }
-        let plan = gpu::site_plan(rows, &self.lengths, &self.segments, protected)?;
-        let merged_similarity = match &self.similarity {
-            Some(similarity) => gpu::merged_similarity(similarity, rows, &self.lengths)?,
-            None => vec![None; self.lengths.len()],
-        };
-        Ok((plan, merged_similarity))
+        let decided = Decided::read(rows, faults, self.similarity.as_ref())?;
+        decided.check(|segment, row| table.segments[segment].positions[row])?;
+        let plan = decided.site_plan(&self.lengths, &self.segments, protected)?;
+        Ok((plan, decided.merged_similarity(&self.lengths)))
     }
 }
-
-/// Plans of a site, and the mean similarity of merged pairs per segment.
-pub(crate) type PlannedSite = (SitePlan, Vec<Option<f64>>);
 
 /// Whether rules of this kind are decided on the GPU where the model is there.
 pub(crate) fn takes(model: &LanguageModel, reduction: &Reduction) -> bool {
@@ -98,11 +87,23 @@ pub(super) fn takes_all(model: &LanguageModel, reduction: &Reduction) -> bool {
     takes(model, reduction) && !model.config().uses_positions()
 }
 
-/// The decision of a rule that [`takes`] for one site, made on the GPU and read back.
-pub(crate) fn plan(reduction: &Reduction, stream: &SiteStream<'_>) -> Result<PlannedSite, EvaluationError> {
-    let tokens = GpuTokens::new(stream.tokens, stream.hidden.device())?;
-    let (site, _) = Site::plan(&reduction.rule, reduction.keep_ratio, &stream.with_tokens(&tokens), true)?;
-    site.read(&tokens.protected, stream.tokens)
+/// The decision of a rule that [`takes`] for one site, queued on the GPU.
+pub(crate) struct QueuedSite {
+    site: Site,
+    protected: Vec<gpu::Protected>,
+}
+
+impl QueuedSite {
+    pub(crate) fn new(reduction: &Reduction, stream: &SiteStream<'_>) -> Result<Self, EvaluationError> {
+        let tokens = GpuTokens::new(stream.tokens, stream.hidden.device())?;
+        let (site, _) = Site::plan(&reduction.rule, reduction.keep_ratio, &stream.with_tokens(&tokens), true)?;
+        Ok(Self { site, protected: tokens.protected })
+    }
+
+    /// Waits for the GPU. `table`: the tokens of the stream.
+    pub(crate) fn read(self, table: &TokenTable) -> Result<PlannedSite, EvaluationError> {
+        self.site.read(&self.protected, table)
+    }
 }
 
 pub(super) fn drive(
@@ -155,16 +156,21 @@ pub(super) fn forward(
         run_layers(model, stream, 0..model.config().n_layer(), &mut driver)?;
     if let Some(rows) = gather {
         // The last layer was a site: no later layer gathers its rows.
-        let Activations { hidden, residual, embeddings } = &activations;
-        let apply = |tensor: &Tensor| rows.apply(tensor, &rows.residual);
-        activations = Activations {
-            hidden: rows.apply(hidden, &rows.hidden)?,
-            residual: residual.as_ref().map(apply).transpose()?,
-            embeddings: embeddings.as_ref().map(apply).transpose()?,
-        };
+        activations = apply(&rows, &activations)?;
     }
     let GpuDriver { tokens, sites, token_layers, token_pairs, block_flops, .. } = driver;
     Ok(Queued { activations, segments, protected: tokens.protected, sites, token_layers, token_pairs, block_flops })
+}
+
+/// The rows of a plan, of both branches and the embeddings.
+fn apply(rows: &RowPlan, activations: &Activations) -> Result<Activations, EvaluationError> {
+    let Activations { hidden, residual, embeddings } = activations;
+    let as_residual = |tensor: &Tensor| rows.apply(tensor, &rows.residual);
+    Ok(Activations {
+        hidden: rows.apply(hidden, &rows.hidden)?,
+        residual: residual.as_ref().map(as_residual).transpose()?,
+        embeddings: embeddings.as_ref().map(as_residual).transpose()?,
+    })
 }
 
 /// Queues the decision of every site, and counts.
@@ -203,7 +209,11 @@ impl Observer for GpuDriver<'_> {
         let at_site = SiteStream::new(layer, &self.tokens, segments, activations, &shown.signals)?;
         let (site, reduced) = Site::plan(rule, *keep_ratio, &at_site, self.traces)?;
         if let Some(Reduced { rows, segments, tokens, .. }) = reduced {
-            stream.gather = Some(rows);
+            if rows.merges_by_mean() {
+                stream.gather = Some(rows);
+            } else {
+                stream.activations = apply(&rows, &stream.activations)?;
+            }
             stream.segments = segments;
             self.tokens.rows = tokens;
         }

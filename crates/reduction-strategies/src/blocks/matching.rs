@@ -9,9 +9,28 @@ use ssm_kernels::{KernelError, ops};
 use crate::blocks::partition::Split;
 use crate::blocks::rank;
 use crate::error::PlanError;
-use crate::rule::Features;
+use crate::options::{OptionDefault, OptionInfo, OptionKind, ResolvedOptions};
+use crate::rule::{Features, Partition};
 use crate::vectors::{dot, norm, positive};
 use crate::view::{Matrix, SequenceView, Stop};
+
+/// The option `match_window` of strategies that pair tokens.
+pub const MATCH_WINDOW_OPTION: OptionInfo = OptionInfo {
+    name: "match_window",
+    kind: OptionKind::Integer { min: 0, max: 1_048_576 },
+    default: OptionDefault::Integer(0),
+    help: "0: each source is compared with all targets, which grows with the square of the length; w: source i with targets j of |i - j| < w",
+};
+
+/// What [`MATCH_WINDOW_OPTION`] says.
+///
+/// # Panics
+/// If the strategy did not declare it.
+#[must_use]
+pub fn match_window(options: &ResolvedOptions) -> Option<usize> {
+    let window = options.integer("match_window").unsigned_abs() as usize;
+    (window > 0).then_some(window)
+}
 
 /// Sources compared at once; bounds the memory of the similarity matrix.
 const SOURCES_AT_ONCE: usize = 512;
@@ -52,6 +71,13 @@ impl Features {
             })
         };
         Ok(split.sources.iter().zip(best).filter_map(edge).collect())
+    }
+
+    /// How many tokens at even places merge where `n_remove` of `n` are removed and a share `merged` of these is to merge.
+    #[must_use]
+    pub fn n_merge(self, merged: f64, n: usize, n_remove: usize) -> usize {
+        let (sources, targets) = Partition::EvenOdd.counts(n);
+        ((merged * n_remove as f64).round() as usize).min(self.counts(sources, targets).0)
     }
 
     /// How many edges [`Features::match_up`] finds, and how many similarities it computes for them.

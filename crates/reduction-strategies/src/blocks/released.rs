@@ -18,7 +18,7 @@ use crate::blocks::rank;
 use crate::error::PlanError;
 use crate::options::{OptionDefault, OptionInfo, OptionKind, ResolvedOptions};
 use crate::plan::{BranchMerges, Plan};
-use crate::rule::{Count, HostRule};
+use crate::rule::{Count, DeviceRule, HostRule};
 use crate::view::{SequenceView, Stop, remember};
 
 /// The option `metric` of the released variants.
@@ -184,6 +184,14 @@ struct Edges(ReleasedMatching, bool, Vec<u32>);
 impl HostRule for ReleasedPairing {
     fn reads_residual(&self) -> bool {
         false
+    }
+
+    fn on_device(&self) -> Option<DeviceRule> {
+        Some(DeviceRule::ReleasedPairs {
+            clip: self.clip,
+            by_rank: self.matching == ReleasedMatching::Ranks,
+            hidden_tops: self.hidden == ReleasedCombine::Hybrid,
+        })
     }
 
     fn count(&self) -> Count {

@@ -5,16 +5,19 @@
 
 use candle_core::{Device, Tensor};
 use ssm_kernels::ops::reduction::{
-    self, Carry, NO_FAULT, Pairing, PruneOrder, Reduced, RowNorm, ScoreMetric, Similarity, TokenState,
+    self, Carry, Merging, NO_FAULT, Pairing, PruneOrder, RankTerm, Reduced, RowNorm, ScoreMetric, Sides, Similarity,
+    TokenState,
 };
-use ssm_kernels::ops::{MergeGroup, MergeRule, RowPlan};
+use ssm_kernels::ops::{BranchWeights, MergeGroup, MergeRule, RowPlan};
 use ssm_kernels::{KernelError, Segments, host};
 
 use crate::blocks::importance::{Importance, Kernel, Source};
 use crate::error::PlanError;
 use crate::plan::SitePlan;
 use crate::plan::{BranchMerges, Plan};
-use crate::rule::{Combine, Extreme, PairRule, Partition, Pruned, Rule, Score};
+use crate::rule::{
+    Combine, DeviceRule, Extreme, Features, OnlineRule, OnlineScore, PairRule, Partition, Pruned, Removed, Rule, Score,
+};
 use crate::schedule;
 use crate::view::SiteStream;
 use crate::view::TokenTable;
@@ -63,18 +66,22 @@ impl GpuTokens {
     }
 }
 
-/// Whether the GPU can plan this rule at this ratio: rules of the blocks whose plan depends on activations, in one round of
-/// pairing without a window. Places and chance need no activations, metrics of the scan read several tensors, tokens decided in
-/// order are a loop, and host rules run where they say.
+/// Whether the GPU can plan this rule at this ratio: rules of the blocks whose plan depends on activations, and host rules that kernels
+/// know ([`crate::HostRule::on_device`]). Places and chance need no activations, metrics of the scan read several tensors, and pairing in
+/// several rounds and free counts run on the host.
 #[must_use]
 pub fn plans_on_gpu(rule: &Rule, keep_ratio: f64) -> bool {
+    let known = |importance: Importance| importance.metric().kernel().is_some();
     match rule {
-        Rule::Prune(Score::Importance { importance, .. }) => importance.metric().kernel().is_some(),
+        Rule::Prune(Score::Importance { importance, .. }) => known(*importance),
         // At least half of the tokens stay, so one round has enough sources whatever the length.
-        Rule::Pair(rule) => {
-            let known = |importance: Importance| importance.metric().kernel().is_some();
-            keep_ratio >= 0.5 && rule.features.window.is_none() && rule.importances().all(known)
-        }
+        Rule::Pair(rule) => keep_ratio >= 0.5 && rule.importances().all(known),
+        Rule::Online(rule) => match rule.score {
+            OnlineScore::Importance(importance) => known(importance),
+            OnlineScore::Novelty(_) => true,
+            OnlineScore::Random => false,
+        },
+        Rule::Host(rule) => rule.on_device().is_some_and(|rule| rule.importances().all(known)),
         _ => false,
     }
 }
@@ -100,9 +107,144 @@ pub fn reduce(rule: &Rule, keep_ratio: f64, stream: &GpuStream<'_>) -> Result<Op
             reduction::select_tokens(&scores, &stream.tokens.rows, stream.segments, &lengths, highest)?
         }
         Rule::Pair(rule) => pair(rule, stream, &lengths, &candidates)?,
-        Rule::Identity | Rule::Prune(_) | Rule::Online(_) | Rule::Host(_) => return Err(PlanError::NotOnGpu),
+        Rule::Online(rule) => online(rule, keep_ratio, stream, &lengths)?,
+        Rule::Host(rule) => {
+            let known = rule.on_device().ok_or(PlanError::NotOnGpu)?;
+            on_device(&known, stream, &Lengths { kept: &lengths, candidates: &candidates })?
+        }
+        Rule::Identity | Rule::Prune(_) => return Err(PlanError::NotOnGpu),
     };
     Ok(Some(reduced))
+}
+
+/// Rows that each segment keeps, and how many take part.
+struct Lengths<'a> {
+    kept: &'a [usize],
+    candidates: &'a [usize],
+}
+
+/// Keeps the unprotected rows that are flagged.
+fn flagged(flags: &Tensor, stream: &GpuStream<'_>, lengths: &[usize]) -> Result<Reduced, PlanError> {
+    Ok(reduction::select_tokens(flags, &stream.tokens.rows, stream.segments, lengths, true)?)
+}
+
+/// What becomes of the rows that `reduced` drops: they are lost, or go into the next.
+fn removing(removed: Removed, reduced: Reduced, stream: &GpuStream<'_>) -> Result<Reduced, PlanError> {
+    let tokens = &stream.tokens.rows;
+    match removed {
+        Removed::Dropped => Ok(reduced),
+        Removed::IntoNext => {
+            let merging = Merging { hidden: Some(&tokens.sizes), residual: Some(&tokens.sizes), ..Merging::default() };
+            Ok(reduction::merge_removed(reduced, merging, tokens, stream.segments)?)
+        }
+    }
+}
+
+fn online(rule: &OnlineRule, keep_ratio: f64, stream: &GpuStream<'_>, lengths: &[usize]) -> Result<Reduced, PlanError> {
+    let scores = match rule.score {
+        OnlineScore::Importance(importance) => scores(stream, importance)?,
+        OnlineScore::Novelty(features) => {
+            let (x, norms) = features_of(stream, features)?;
+            reduction::novelty(similarity(x, &norms, features), stream.segments)?
+        }
+        OnlineScore::Random => return Err(PlanError::NotOnGpu),
+    };
+    let tokens = &stream.tokens.rows;
+    let flags = reduction::decide_in_order(&scores, tokens, stream.segments, lengths, keep_ratio, rule.block)?;
+    removing(rule.removed, flagged(&flags, stream, lengths)?, stream)
+}
+
+fn on_device(rule: &DeviceRule, stream: &GpuStream<'_>, lengths: &Lengths<'_>) -> Result<Reduced, PlanError> {
+    let tokens = &stream.tokens.rows;
+    let edges = |similarity| reduction::Edges {
+        similarity,
+        tokens,
+        segments: stream.segments,
+        candidates: lengths.candidates,
+        lengths: lengths.kept,
+    };
+    match rule {
+        DeviceRule::RankSum { terms, removed } => {
+            let all: Vec<Tensor> =
+                terms.iter().map(|term| scores(stream, term.importance)).collect::<Result<_, _>>()?;
+            let ranked: Vec<RankTerm<'_>> = terms
+                .iter()
+                .zip(&all)
+                .map(|(term, scores)| RankTerm { scores, highest: term.keep == Extreme::Highest, weight: term.weight })
+                .collect();
+            let sums = reduction::rank_sum(&ranked, tokens, stream.segments)?;
+            removing(*removed, flagged(&sums, stream, lengths.kept)?, stream)
+        }
+        DeviceRule::Chunks(importance) => {
+            let scores = scores(stream, *importance)?;
+            let flags = reduction::chunk_ends(&scores, tokens, stream.segments, lengths.kept)?;
+            removing(Removed::IntoNext, flagged(&flags, stream, lengths.kept)?, stream)
+        }
+        DeviceRule::LowestIntoNext { importance, features } => {
+            let scores = scores(stream, *importance)?;
+            let (x, norms) = features_of(stream, *features)?;
+            Ok(reduction::pair_tokens(&Pairing {
+                similarity: similarity(x, &norms, *features),
+                sides: Sides::Lowest(&scores),
+                prune_scores: None,
+                hidden: Carry::Mean,
+                residual: Carry::Mean,
+                tokens,
+                segments: stream.segments,
+                candidates: lengths.candidates,
+                lengths: lengths.kept,
+            })?)
+        }
+        DeviceRule::MergeThenDrop { importance, features, merged } => {
+            let scores = scores(stream, *importance)?;
+            let (x, norms) = features_of(stream, *features)?;
+            let merges = |(index, candidates): (usize, &usize)| {
+                features.n_merge(*merged, *candidates, stream.segments.length(index) - lengths.kept[index])
+            };
+            let merges: Vec<usize> = lengths.candidates.iter().enumerate().map(merges).collect();
+            let fates = reduction::merge_then_drop(&edges(similarity(x, &norms, *features)), &scores, &merges)?;
+            let weights = Some(&tokens.sizes);
+            let merging =
+                Merging { targets: Some(&fates.targets), hidden: weights, residual: weights, ..Merging::default() };
+            let dropped = flagged(&fates.flags, stream, lengths.kept)?;
+            Ok(reduction::merge_removed(dropped, merging, tokens, stream.segments)?)
+        }
+        DeviceRule::ReleasedPairs { clip, by_rank, hidden_tops } => {
+            let features = Features { source: Source::BlockOutput, clip: *clip, window: None };
+            let (x, norms) = features_of(stream, features)?;
+            let edges = edges(similarity(x, &norms, features));
+            let (fates, weights) = reduction::released_pairs(&edges, *by_rank, *hidden_tops)?;
+            let merging = Merging {
+                targets: Some(&fates.targets),
+                hidden: hidden_tops.then_some(&weights),
+                residual: None,
+                hidden_tops: *hidden_tops,
+            };
+            let dropped = flagged(&fates.flags, stream, lengths.kept)?;
+            Ok(reduction::merge_removed(dropped, merging, tokens, stream.segments)?)
+        }
+        DeviceRule::ReleasedLowest { clip } => {
+            let metric = if *clip { ScoreMetric::Clip } else { ScoreMetric::ReleasedMean };
+            let (scores, _) = reduction::token_scores(stream.hidden, Some(metric), None)?;
+            let scores = scores.ok_or(PlanError::NotOnGpu)?;
+            Ok(reduction::select_tokens(&scores, tokens, stream.segments, lengths.kept, false)?)
+        }
+    }
+}
+
+/// The tensor that tokens are compared by, and the inverse norms of its rows.
+fn features_of<'a>(stream: &GpuStream<'a>, features: Features) -> Result<(&'a Tensor, Tensor), PlanError> {
+    let x = tensor(stream, features.source)?;
+    let (_, norms) = reduction::token_scores(x, None, Some(row_norm(features)))?;
+    Ok((x, norms.ok_or(PlanError::NotOnGpu)?))
+}
+
+fn row_norm(features: Features) -> RowNorm {
+    if features.clip { RowNorm::Clipped } else { RowNorm::Plain }
+}
+
+fn similarity<'a>(x: &'a Tensor, inverse_norms: &'a Tensor, features: Features) -> Similarity<'a> {
+    Similarity { x, inverse_norms, clip: features.clip, window: features.window }
 }
 
 /// Rows that each segment keeps, and how many take part.
@@ -130,14 +272,14 @@ fn pair(
     candidates: &[usize],
 ) -> Result<Reduced, PlanError> {
     let features = tensor(stream, rule.features.source)?;
-    let norm = if rule.features.clip { RowNorm::Clipped } else { RowNorm::Plain };
     let partition = match rule.partition {
         Partition::EvenOdd => None,
         Partition::ByImportance(importance) => Some(importance),
     };
     // Importance of the very tensor that is compared comes with its norms in one read.
     let together = partition.filter(|importance| importance.source() == Some(rule.features.source));
-    let (shared, inverse_norms) = reduction::token_scores(features, together.map(kernel).transpose()?, Some(norm))?;
+    let (shared, inverse_norms) =
+        reduction::token_scores(features, together.map(kernel).transpose()?, Some(row_norm(rule.features)))?;
     let inverse_norms = inverse_norms.ok_or(PlanError::NotOnGpu)?;
     let partition_scores = match (partition, shared) {
         (Some(importance), None) => Some(scores(stream, importance)?),
@@ -152,8 +294,8 @@ fn pair(
         .map(|importance| scores(stream, importance))
         .transpose()?;
     Ok(reduction::pair_tokens(&Pairing {
-        similarity: Similarity { x: features, inverse_norms: &inverse_norms, clip: rule.features.clip },
-        partition_scores: partition_scores.as_ref(),
+        similarity: similarity(features, &inverse_norms, rule.features),
+        sides: partition_scores.as_ref().map_or(Sides::EvenOdd, Sides::Halves),
         prune_scores: prune_scores.as_ref(),
         hidden: carry(rule.hidden),
         residual: carry(rule.residual),
@@ -187,6 +329,7 @@ fn kernel(importance: Importance) -> Result<ScoreMetric, PlanError> {
         Some(Kernel::L1) => Ok(ScoreMetric::L1),
         Some(Kernel::L2) => Ok(ScoreMetric::L2),
         Some(Kernel::Mean) => Ok(ScoreMetric::Mean),
+        Some(Kernel::LInf) => Ok(ScoreMetric::LInf),
         None => Err(PlanError::NotOnGpu),
     }
 }
@@ -205,100 +348,135 @@ fn scores(stream: &GpuStream<'_>, importance: Importance) -> Result<Tensor, Plan
     scores.ok_or(PlanError::NotOnGpu)
 }
 
-/// Refuses a reduction ([`Reduced::faults`]) that ranked values which are no finite numbers: its plan means nothing. `position` of a
-/// segment and a row in it. Waits for the GPU.
-///
-/// # Errors
-/// [`PlanError::NotFinite`] names the first token; errors of the device.
-pub fn check_faults(faults: &Tensor, position: impl Fn(usize, usize) -> u32) -> Result<(), PlanError> {
-    let rows = faults.to_vec1::<u32>().map_err(KernelError::from)?;
-    match rows.iter().enumerate().find(|(_, row)| **row != NO_FAULT) {
-        Some((segment, row)) => Err(PlanError::NotFinite {
-            what: "the importance or similarity".into(),
-            token: position(segment, *row as usize),
-            value: f32::NAN,
-        }),
-        None => Ok(()),
-    }
+/// A reduction that the host has read.
+#[derive(Debug)]
+pub struct Decided {
+    keep: Vec<u32>,
+    edge_off: Vec<u32>,
+    edge_src: Vec<u32>,
+    hidden: ReadBranch,
+    residual: ReadBranch,
+    faults: Vec<u32>,
+    similarity: Option<Vec<f32>>,
 }
 
-/// Reads a reduction back as plans, one per segment that a rule may touch; [`check_faults`] says whether they mean anything. Waits for the
-/// GPU.
-///
-/// # Errors
-/// Of the device; a plan that breaks the rules of [`Plan::new`] is an error in a kernel.
-pub fn site_plan(
-    rows: &RowPlan,
-    lengths: &[usize],
-    segments: &Segments,
-    protected: &[Protected],
-) -> Result<SitePlan, PlanError> {
-    let ids = |tensor: &Tensor| tensor.to_vec1::<u32>();
-    let weights = |tensor: &Tensor| tensor.to_vec1::<f32>();
-    let read = || {
-        let branch = |weights_of: &ssm_kernels::ops::BranchWeights| {
-            Ok::<_, candle_core::Error>((weights(&weights_of.edge)?, weights(&weights_of.own)?))
-        };
-        Ok::<_, candle_core::Error>((
-            ids(&rows.keep)?,
-            ids(&rows.edge_off)?,
-            ids(&rows.edge_src)?,
-            branch(&rows.hidden)?,
-            branch(&rows.residual)?,
-        ))
-    };
-    let (keep, edge_off, edge_src, hidden, residual) = read().map_err(KernelError::from)?;
-    let mut first_kept = 0;
-    let mut plans = Vec::with_capacity(segments.len());
-    for (index, length) in lengths.iter().enumerate() {
-        let (kept, start) = (first_kept..first_kept + length, segments.rows(index).start as u32);
-        first_kept += length;
-        if protected[index].is_none() {
-            plans.push(None);
-            continue;
+/// One branch of a plan.
+#[derive(Debug)]
+struct ReadBranch {
+    edge: Vec<f32>,
+    own: Vec<f32>,
+    /// Values kept per channel of each segment, where some merge by the largest.
+    tops: Option<Vec<u32>>,
+}
+
+impl Decided {
+    /// Reads a reduction in one wait for the GPU. `similarity`: of its edges, where it is asked for.
+    ///
+    /// # Errors
+    /// Of the device.
+    pub fn read(rows: &RowPlan, faults: &Tensor, similarity: Option<&Tensor>) -> Result<Self, PlanError> {
+        let mut tensors = vec![&rows.keep, &rows.edge_off, &rows.edge_src, faults];
+        for branch in [&rows.hidden, &rows.residual] {
+            tensors.extend([&branch.edge, &branch.own]);
+            tensors.extend(branch.tops.as_ref().map(|tops| &tops.kept));
         }
-        let groups = |(edge, own): &(Vec<f32>, Vec<f32>)| {
-            let group = |row: usize| {
-                let edges = edge_off[row] as usize..edge_off[row + 1] as usize;
-                let sources: Vec<(u32, f32)> =
-                    edges.filter(|e| edge[*e] != 0.0).map(|e| (edge_src[e] - start, edge[e])).collect();
-                (!sources.is_empty()).then(|| MergeGroup { into: keep[row] - start, own_weight: own[row], sources })
-            };
-            BranchMerges { groups: kept.clone().filter_map(group).collect(), rule: MergeRule::WeightedMean }
+        tensors.extend(similarity);
+        let mut words = host::words(&tensors)?.into_iter();
+        let mut ids = || words.next().unwrap_or_default();
+        let floats = |words: Vec<u32>| words.into_iter().map(f32::from_bits).collect::<Vec<f32>>();
+        let (keep, edge_off, edge_src, faults) = (ids(), ids(), ids(), ids());
+        let mut branch = |branch: &BranchWeights| ReadBranch {
+            edge: floats(ids()),
+            own: floats(ids()),
+            tops: branch.tops.as_ref().map(|_| ids()),
         };
-        let (hidden, residual) = (groups(&hidden), groups(&residual));
-        let rows = keep[kept].iter().map(|row| row - start).collect();
-        plans.push(Some(Plan::new(segments.length(index), rows, hidden, residual)?));
+        let (hidden, residual) = (branch(&rows.hidden), branch(&rows.residual));
+        let similarity = similarity.map(|_| floats(ids()));
+        Ok(Self { keep, edge_off, edge_src, hidden, residual, faults, similarity })
     }
-    Ok(SitePlan { plans })
-}
 
-/// Mean cosine similarity of the merged pairs of each segment on the hidden branch; see
-/// [`SitePlan::merged_similarity`]. Waits for the GPU.
-///
-/// # Errors
-/// Of the device.
-pub fn merged_similarity(
-    similarity: &Tensor,
-    rows: &RowPlan,
-    lengths: &[usize],
-) -> Result<Vec<Option<f64>>, PlanError> {
-    let values = host::copy(similarity)?;
-    let read = || {
-        Ok::<_, candle_core::Error>((
-            values.to_vec1::<f32>()?,
-            rows.edge_off.to_vec1::<u32>()?,
-            rows.hidden.edge.to_vec1::<f32>()?,
-        ))
-    };
-    let (similarity, edge_off, weights) = read().map_err(KernelError::from)?;
-    let mut first_kept = 0;
-    let mut means = Vec::with_capacity(lengths.len());
-    for length in lengths {
-        let edges = edge_off[first_kept] as usize..edge_off[first_kept + length] as usize;
-        first_kept += length;
-        let merged: Vec<f64> = edges.filter(|e| weights[*e] != 0.0).map(|e| f64::from(similarity[e])).collect();
-        means.push((!merged.is_empty()).then(|| merged.iter().sum::<f64>() / merged.len() as f64));
+    /// Refuses a reduction ([`Reduced::faults`]) that ranked values which are no finite numbers: its plan means nothing. `position` of a
+    /// segment and a row in it.
+    ///
+    /// # Errors
+    /// [`PlanError::NotFinite`] names the first token.
+    pub fn check(&self, position: impl Fn(usize, usize) -> u32) -> Result<(), PlanError> {
+        match self.faults.iter().enumerate().find(|(_, row)| **row != NO_FAULT) {
+            Some((segment, row)) => Err(PlanError::NotFinite {
+                what: "the importance or similarity".into(),
+                token: position(segment, *row as usize),
+                value: f32::NAN,
+            }),
+            None => Ok(()),
+        }
     }
-    Ok(means)
+
+    /// Plans, one per segment that a rule may touch; [`Self::check`] says whether they mean anything. `lengths`: rows that each segment keeps.
+    ///
+    /// # Errors
+    /// A plan that breaks the rules of [`Plan::new`], which is an error in a kernel.
+    pub fn site_plan(
+        &self,
+        lengths: &[usize],
+        segments: &Segments,
+        protected: &[Protected],
+    ) -> Result<SitePlan, PlanError> {
+        let mut first_kept = 0;
+        let mut plans = Vec::with_capacity(segments.len());
+        for (index, length) in lengths.iter().enumerate() {
+            let kept = first_kept..first_kept + length;
+            first_kept += length;
+            if protected[index].is_none() {
+                plans.push(None);
+                continue;
+            }
+            let start = segments.rows(index).start as u32;
+            let merges = |branch| self.merges(branch, kept.clone(), start, *length < segments.length(index), index);
+            let (hidden, residual) = (merges(&self.hidden), merges(&self.residual));
+            let rows = self.keep[kept].iter().map(|row| row - start).collect();
+            plans.push(Some(Plan::new(segments.length(index), rows, hidden, residual)?));
+        }
+        Ok(SitePlan { plans })
+    }
+
+    /// What is merged into the `kept` rows of a segment, which begins with row `start`, on one branch.
+    fn merges(
+        &self,
+        branch: &ReadBranch,
+        kept: std::ops::Range<usize>,
+        start: u32,
+        loses: bool,
+        index: usize,
+    ) -> BranchMerges {
+        let ReadBranch { edge, own, tops } = branch;
+        let group = |row: usize| {
+            let edges = self.edge_off[row] as usize..self.edge_off[row + 1] as usize;
+            // By the largest values every removed row is merged, whatever it weighs.
+            let merging = edges.filter(|e| tops.is_some() || edge[*e] != 0.0);
+            let sources: Vec<(u32, f32)> = merging.map(|e| (self.edge_src[e] - start, edge[e])).collect();
+            (!sources.is_empty()).then(|| MergeGroup { into: self.keep[row] - start, own_weight: own[row], sources })
+        };
+        let rule = match tops {
+            Some(kept) if loses => MergeRule::ChannelTopHalf { kept: kept[index] as usize },
+            _ => MergeRule::WeightedMean,
+        };
+        BranchMerges { groups: kept.filter_map(group).collect(), rule }
+    }
+
+    /// Mean cosine similarity of the merged pairs of each segment on the hidden branch, where it was read; see
+    /// [`SitePlan::merged_similarity`].
+    #[must_use]
+    pub fn merged_similarity(&self, lengths: &[usize]) -> Vec<Option<f64>> {
+        let Some(similarity) = &self.similarity else { return vec![None; lengths.len()] };
+        let mut first_kept = 0;
+        let mut means = Vec::with_capacity(lengths.len());
+        for length in lengths {
+            let edges = self.edge_off[first_kept] as usize..self.edge_off[first_kept + length] as usize;
+            first_kept += length;
+            let merges = |edge: &usize| self.hidden.tops.is_some() || self.hidden.edge[*edge] != 0.0;
+            let merged: Vec<f64> = edges.filter(merges).map(|e| f64::from(similarity[e])).collect();
+            means.push((!merged.is_empty()).then(|| merged.iter().sum::<f64>() / merged.len() as f64));
+        }
+        means
+    }
 }

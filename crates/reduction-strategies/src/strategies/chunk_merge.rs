@@ -17,7 +17,7 @@ use crate::error::PlanError;
 use crate::blocks::importance::{IMPORTANCE_OPTION, Importance, SOURCE_OPTION};
 use crate::plan::{BranchMerges, Plan};
 use crate::registry::{Family, Registration};
-use crate::rule::{HostRule, Rule};
+use crate::rule::{DeviceRule, HostRule, Rule};
 use crate::view::SequenceView;
 
 #[derive(Debug)]
@@ -53,6 +53,10 @@ fn chunks(masses: &[f64], n_chunks: usize) -> Vec<usize> {
 impl HostRule for ChunkMerge {
     fn signals(&self) -> SignalSet {
         self.importance.signals()
+    }
+
+    fn on_device(&self) -> Option<DeviceRule> {
+        Some(DeviceRule::Chunks(self.importance))
     }
 
     fn plan(&self, view: &SequenceView<'_>, n_keep: usize) -> Result<Plan, PlanError> {

@@ -18,7 +18,7 @@ use crate::plan::Plan;
 use crate::blocks::rank;
 use crate::registry::{Family, Registration};
 use crate::blocks::released::{METRIC_OPTION, clips};
-use crate::rule::{Count, HostRule, Rule};
+use crate::rule::{Count, DeviceRule, HostRule, Rule};
 use crate::view::SequenceView;
 
 #[derive(Debug)]
@@ -42,6 +42,10 @@ impl EvitReleased {
 impl HostRule for EvitReleased {
     fn reads_residual(&self) -> bool {
         false
+    }
+
+    fn on_device(&self) -> Option<DeviceRule> {
+        Some(DeviceRule::ReleasedLowest { clip: self.clip })
     }
 
     fn count(&self) -> Count {

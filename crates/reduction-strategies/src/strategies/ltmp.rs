@@ -23,7 +23,7 @@ use crate::blocks::merges_of;
 use crate::plan::Plan;
 use crate::blocks::rank;
 use crate::registry::{Family, Registration};
-use crate::rule::{Combine, Features, HostRule, Partition, Rule};
+use crate::rule::{Combine, DeviceRule, Features, HostRule, Partition, Rule};
 use crate::blocks::select::strongest;
 use crate::view::SequenceView;
 
@@ -43,17 +43,18 @@ struct Ltmp {
 }
 
 impl Ltmp {
-    /// How many tokens merge where `n_remove` of `n` leave.
     fn n_merge(&self, n: usize, n_remove: usize) -> usize {
-        let (sources, targets) = Partition::EvenOdd.counts(n);
-        let (edges, _) = FEATURES.counts(sources, targets);
-        ((self.merged * n_remove as f64).round() as usize).min(edges)
+        FEATURES.n_merge(self.merged, n, n_remove)
     }
 }
 
 impl HostRule for Ltmp {
     fn signals(&self) -> SignalSet {
         self.importance.signals()
+    }
+
+    fn on_device(&self) -> Option<DeviceRule> {
+        Some(DeviceRule::MergeThenDrop { importance: self.importance, features: FEATURES, merged: self.merged })
     }
 
     fn reads_residual(&self) -> bool {

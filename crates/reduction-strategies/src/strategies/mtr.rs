@@ -17,7 +17,7 @@ use crate::blocks::partition::Split;
 use crate::plan::Plan;
 use crate::blocks::rank;
 use crate::registry::{Family, Registration};
-use crate::rule::{Combine, Features, HostRule, Rule};
+use crate::rule::{Combine, DeviceRule, Features, HostRule, Rule};
 use crate::view::SequenceView;
 use ssm_model::SignalSet;
 
@@ -49,6 +49,10 @@ impl Mtr {
 impl HostRule for Mtr {
     fn signals(&self) -> SignalSet {
         Self::importance().signals()
+    }
+
+    fn on_device(&self) -> Option<DeviceRule> {
+        Some(DeviceRule::LowestIntoNext { importance: Self::importance(), features: FEATURES })
     }
 
     fn matching_flops(&self, n: usize, n_kept: usize, widths: Widths) -> f64 {

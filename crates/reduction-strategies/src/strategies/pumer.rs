@@ -9,6 +9,7 @@
 //! sizes do not weigh. Unlike the release (`pumer_released`), each source merges into its own match.
 
 use crate::blocks::importance::Source;
+use crate::blocks::matching::{MATCH_WINDOW_OPTION, match_window};
 use crate::registry::{Family, Registration};
 use crate::rule::{Combine, Features, PairRule, Partition, Rule};
 
@@ -23,12 +24,12 @@ inventory::submit! {
         formula: "b(a) = argmax_{b odd} cos(max(0,h_a), max(0,h_b)) for a even; strongest edges: x_b <- mean(x_b, x_a..)",
         differs: "No text-informed pruning and no modality gate; sizes do not weigh; pairs as matched, which the release \
                   mixes up (pumer_released); further rounds where more than the sources must leave.",
-        options: &[],
+        options: &[MATCH_WINDOW_OPTION],
         seeded: false,
-        build: &|_| {
+        build: &|options| {
             Rule::Pair(PairRule {
                 partition: Partition::EvenOdd,
-                features: Features { source: Source::BlockOutput, clip: true, window: None },
+                features: Features { source: Source::BlockOutput, clip: true, window: match_window(options) },
                 hidden: Combine::Mean,
                 residual: Combine::Mean,
             })

@@ -10,6 +10,7 @@
 //! where more than the sources must leave, further rounds follow (upstream caps a site at half).
 
 use crate::blocks::importance::Source;
+use crate::blocks::matching::{MATCH_WINDOW_OPTION, match_window};
 use crate::registry::{Family, Registration};
 use crate::rule::{Combine, Features, PairRule, Partition, Rule};
 
@@ -23,12 +24,12 @@ inventory::submit! {
         formula: "b(a) = argmax_{b odd} cos(h_a, h_b) for a even; strongest edges: h_b <- (s_b h_b + sum s_a h_a)/(s_b + sum s_a)",
         differs: "Order kept; features are the block output (no attention keys, no proportional attention); both branches \
                   merge alike; further rounds where more than the sources must leave.",
-        options: &[],
+        options: &[MATCH_WINDOW_OPTION],
         seeded: false,
-        build: &|_| {
+        build: &|options| {
             Rule::Pair(PairRule {
                 partition: Partition::EvenOdd,
-                features: Features { source: Source::BlockOutput, clip: false, window: None },
+                features: Features { source: Source::BlockOutput, clip: false, window: match_window(options) },
                 hidden: Combine::SizeWeightedMean,
                 residual: Combine::SizeWeightedMean,
             })

@@ -14,6 +14,7 @@
 //! further rounds follow. The released code does something else: see `utrc_released`.
 
 use crate::blocks::importance::{IMPORTANCE_OPTION, Importance, SOURCE_OPTION, Source};
+use crate::blocks::matching::{MATCH_WINDOW_OPTION, match_window};
 use crate::options::{OptionDefault, OptionInfo, OptionKind, ResolvedOptions};
 use crate::registry::{Family, Registration};
 use crate::rule::{Combine, Features, PairRule, Partition, Pruned, Rule};
@@ -53,7 +54,7 @@ inventory::submit! {
         differs: "The paper does not say which used edges prune and which tensor is compared: options. y holds the skip D x, as in \
                   mamba_ssm; the paper's formula of the scan has none: scan_output is y - D x. One mean per target instead of pair \
                   after pair; further rounds where more than half are removed.",
-        options: &[IMPORTANCE_OPTION, SOURCE_OPTION, Q, PRUNED, MATCH_ON],
+        options: &[IMPORTANCE_OPTION, SOURCE_OPTION, Q, PRUNED, MATCH_ON, MATCH_WINDOW_OPTION],
         seeded: false,
         build: &build,
     }
@@ -68,7 +69,11 @@ fn build(options: &ResolvedOptions) -> Rule {
     };
     Rule::Pair(PairRule {
         partition: Partition::ByImportance(importance),
-        features: Features { source: Source::from_word(options.word("match_on")), clip: false, window: None },
+        features: Features {
+            source: Source::from_word(options.word("match_on")),
+            clip: false,
+            window: match_window(options),
+        },
         hidden: Combine::Hybrid { q: options.number("q"), pruned },
         residual: Combine::Mean,
     })

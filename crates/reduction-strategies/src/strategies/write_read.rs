@@ -13,7 +13,7 @@
 //! ```
 //!
 //! with `r` the share of tokens below, `dt` the step sizes and `h` the output of the block before the site. Ties go to the lower
-//! index. Costs two sums over rows and two sorts; no token is compared with another, nothing is learned. Planned on the host.
+//! index. Costs two sums over rows and two sorts; no token is compared with another, nothing is learned.
 //!
 //! **Differs from its sources in**: MTR merges and `DeciMamba` prunes inside one layer, both by the step size alone. The
 //! released code of Zhan et al. keeps the lowest clipped block outputs (`evit_released`), there by mistake.
@@ -30,7 +30,7 @@ use crate::plan::{BranchMerges, Plan};
 use crate::blocks::rank;
 use crate::blocks::rank_sum::{self, Term};
 use crate::registry::{Family, Registration};
-use crate::rule::{Extreme, HostRule, Removed, Rule};
+use crate::rule::{DeviceRule, Extreme, HostRule, Removed, Rule};
 use crate::view::SequenceView;
 
 const WRITE_OPTION: OptionInfo = OptionInfo {
@@ -63,6 +63,10 @@ struct WriteRead {
 impl HostRule for WriteRead {
     fn signals(&self) -> SignalSet {
         rank_sum::signals(&self.terms)
+    }
+
+    fn on_device(&self) -> Option<DeviceRule> {
+        Some(DeviceRule::RankSum { terms: self.terms.to_vec(), removed: self.removed })
     }
 
     fn plan(&self, view: &SequenceView<'_>, n_keep: usize) -> Result<Plan, PlanError> {

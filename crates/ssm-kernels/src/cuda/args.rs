@@ -15,6 +15,8 @@ pub(crate) enum Arg {
     Long(i64),
     /// A real number.
     Float(f32),
+    /// A real number in double precision.
+    Double(f64),
 }
 
 impl Arg {
@@ -33,6 +35,7 @@ impl Arg {
             Self::Int(value) => std::ptr::from_ref(value).cast_mut().cast(),
             Self::Long(value) => std::ptr::from_ref(value).cast_mut().cast(),
             Self::Float(value) => std::ptr::from_ref(value).cast_mut().cast(),
+            Self::Double(value) => std::ptr::from_ref(value).cast_mut().cast(),
         }
     }
 

@@ -11,7 +11,7 @@ mod rows;
 mod tables;
 
 pub(crate) use args::{Arg, rows_of};
-pub(crate) use download::download;
+pub(crate) use download::{download, words};
 pub(crate) use gpu::{Gpu, Grid, suffix};
 pub(crate) use image::{Image, image};
 pub use open::{count, open};

@@ -38,7 +38,7 @@ pub use log_probs::{TokenScore, log_probs};
 pub use merge_rows::{MergeGroup, MergeRule, RowMerges, merge_rows};
 pub use rms_norm_parts::rms_norm_parts;
 pub use rotary::{Rotary, Rotated, rotary};
-pub use row_plan::{BranchWeights, RowPlan};
+pub use row_plan::{BranchWeights, ChannelTops, NO_TOPS, RowPlan};
 pub use selective_scan::{SelectiveScanInput, SelectiveScanOutput, selective_scan};
 pub use softplus::softplus;
 pub use ssd::{SsdInput, SsdOutput, ssd};

@@ -28,7 +28,25 @@ pub struct BranchWeights {
     pub edge: Tensor,
     /// `[rows_out]`: weight of the kept row itself.
     pub own: Tensor,
+    /// Where some segments merge by [`super::MergeRule::ChannelTopHalf`]; no kernel that reads a plan as it goes knows that.
+    pub tops: Option<ChannelTops>,
 }
+
+/// Which segments merge by [`super::MergeRule::ChannelTopHalf`], and what.
+#[derive(Clone, Debug)]
+pub struct ChannelTops {
+    /// `[edges]`, u32: the rows that are merged in each segment, ascending.
+    pub sources: Tensor,
+    /// `[segments + 1]`, u32: first of them of each segment, then their number.
+    pub offsets: Tensor,
+    /// `[segments]`, u32: how many values of a channel count.
+    pub kept: Tensor,
+    /// `[rows_out]`, u32: the segment of a kept row, [`NO_TOPS`] where it merges by weighted mean.
+    pub row_segment: Tensor,
+}
+
+/// The entry of [`ChannelTops::row_segment`] for rows that are merged by weighted mean.
+pub const NO_TOPS: u32 = u32::MAX;
 
 impl RowPlan {
     /// A plan from its tensors, for a stream of `rows_in` rows.
@@ -52,6 +70,12 @@ impl RowPlan {
         Ok(Self { rows_in, keep, edge_off, edge_src, hidden, residual })
     }
 
+    /// Whether a layer can gather and merge the rows as it reads them.
+    #[must_use]
+    pub fn merges_by_mean(&self) -> bool {
+        self.hidden.tops.is_none() && self.residual.tops.is_none()
+    }
+
     /// Number of kept rows.
     #[must_use]
     pub fn rows_out(&self) -> usize {
@@ -66,6 +90,11 @@ impl RowPlan {
     /// The arguments of the kernels that read a plan, in their order.
     #[cfg(feature = "cuda")]
     pub(crate) fn args(&self, gpu: &crate::cuda::Gpu) -> Result<[crate::cuda::Arg; 7], KernelError> {
+        if !self.merges_by_mean() {
+            return Err(KernelError::Device(
+                "a layer merges rows by weighted mean alone: apply this plan first".to_owned(),
+            ));
+        }
         Ok([
             gpu.tensor(&self.keep)?,
             gpu.tensor(&self.edge_off)?,

@@ -1,7 +1,9 @@
 //! Values that are NaN or infinite, on a GPU.
 
 use candle_core::{DType, Device, Tensor};
-use ssm_kernels::ops::reduction::{self, Carry, NO_FAULT, Pairing, RowNorm, ScoreMetric, Similarity, TokenState};
+use ssm_kernels::ops::reduction::{
+    self, Carry, NO_FAULT, Pairing, RowNorm, ScoreMetric, Sides, Similarity, TokenState,
+};
 use ssm_kernels::ops::{self, Gelu, MergeGroup, MergeRule, RowMerges};
 use ssm_kernels::{Segments, host};
 
@@ -101,8 +103,8 @@ fn faults_of_a_ranking_are_noted() {
                     [(false, norms, None), (true, clipped.clone(), None), (true, clipped, Some(&scores))]
                 {
                     let pairing = Pairing {
-                        similarity: Similarity { x: &x, inverse_norms: norms.as_ref().unwrap(), clip },
-                        partition_scores: partition,
+                        similarity: Similarity { x: &x, inverse_norms: norms.as_ref().unwrap(), clip, window: None },
+                        sides: partition.map_or(Sides::EvenOdd, Sides::Halves),
                         prune_scores: None,
                         hidden: Carry::Mean,
                         residual: Carry::Drop,

@@ -5,7 +5,7 @@ use std::ops::Range;
 use candle_core::{DType, Device, Tensor};
 use ssm_kernels::Segments;
 use ssm_kernels::ops::reduction::{
-    self, Carry, NO_FAULT, Pairing, PruneOrder, Reduced, RowNorm, ScoreMetric, Similarity, TokenState,
+    self, Carry, NO_FAULT, Pairing, PruneOrder, Reduced, RowNorm, ScoreMetric, Sides, Similarity, TokenState,
 };
 use ssm_kernels::ops::{BranchWeights, MergeGroup, MergeRule, RowMerges, RowPlan};
 
@@ -37,11 +37,13 @@ fn token_scores() {
                     assert!(close, "{what} {rows}x{width}+{start} {dtype:?}: {got}, reference {want}");
                 }
             };
-            let metrics: [(ScoreMetric, fn(&[f32]) -> f64); 4] = [
+            let metrics: [(ScoreMetric, fn(&[f32]) -> f64); 6] = [
                 (ScoreMetric::Clip, reference::clip),
                 (ScoreMetric::L1, reference::l1),
                 (ScoreMetric::L2, reference::l2),
                 (ScoreMetric::Mean, reference::mean),
+                (ScoreMetric::LInf, reference::l_inf),
+                (ScoreMetric::ReleasedMean, reference::released_mean),
             ];
             for (metric, want) in metrics {
                 let (scores, none) = reduction::token_scores(&there, Some(metric), None).unwrap();
@@ -144,6 +146,7 @@ struct Case<'a> {
     /// Similarities are exact in float32, so that equal ones are equal on both sides and nothing is a matter of rounding.
     exact: bool,
     clip: bool,
+    window: Option<usize>,
     scores: &'a [f32],
     by_scores: bool,
     carry: [Carry; 2],
@@ -176,6 +179,8 @@ fn pair_tokens() {
                         let there = features.there.narrow(1, 8, width).unwrap();
                         for (index, carry) in carries().into_iter().enumerate() {
                             let by_scores = index % 2 == turn;
+                            // Windows smaller and larger than a tile of targets.
+                            let window = [None, Some(1), Some(40), Some(300), None][index];
                             let loses = |(segment, candidates): (usize, usize)| match (by_scores, segment % 3) {
                                 (_, 2) if segments.len() > 1 => 0,
                                 (true, _) => candidates / 2 * 4 / 5,
@@ -188,6 +193,7 @@ fn pair_tokens() {
                                 features: &here,
                                 exact,
                                 clip,
+                                window,
                                 scores: &scores,
                                 by_scores,
                                 carry,
@@ -233,8 +239,13 @@ impl Case<'_> {
         let (_, norms) = reduction::token_scores(features, None, Some(norm)).unwrap();
         let scores = Tensor::from_slice(self.scores, self.scores.len(), device).unwrap();
         let got = reduction::pair_tokens(&Pairing {
-            similarity: Similarity { x: features, inverse_norms: norms.as_ref().unwrap(), clip: self.clip },
-            partition_scores: self.by_scores.then_some(&scores),
+            similarity: Similarity {
+                x: features,
+                inverse_norms: norms.as_ref().unwrap(),
+                clip: self.clip,
+                window: self.window,
+            },
+            sides: if self.by_scores { Sides::Halves(&scores) } else { Sides::EvenOdd },
             prune_scores: Some(&scores),
             hidden: self.carry[0],
             residual: self.carry[1],
@@ -273,7 +284,7 @@ impl Case<'_> {
         let (features, protected) = (&self.features[rows.clone()], &self.state.protected[rows.clone()]);
         let scores: Vec<f64> = self.scores[rows.clone()].iter().map(|score| f64::from(*score)).collect();
         let (sources, targets) = reference::partition(self.by_scores.then_some(scores.as_slice()), protected);
-        let best = reference::match_sources(features, self.clip, &sources, &targets);
+        let best = reference::match_sources(features, self.clip, &sources, &targets, self.window);
         let of = |source: usize| best.iter().find(|edge| edge.source == source);
         let mut found: Vec<(usize, reference::Edge)> = own
             .iter()

@@ -18,6 +18,7 @@ use std::path::Path;
 use candle_core::DType;
 use evaluation::{EvaluationError, Reduction};
 use hint::Hint;
+use reduction_strategies::options::OptionValue;
 use reduction_strategies::registry::{RegistryError, Strategy};
 use reduction_strategies::schedule::{ScheduleError, Sites};
 use ssm_kernels::{KernelError, Placement};
@@ -256,6 +257,39 @@ fn find(name: &str) -> Result<Published, BenchError> {
     })
 }
 
-fn strategy(name: &str) -> Result<Strategy, BenchError> {
-    Strategy::new(name, &std::collections::BTreeMap::new()).map_err(BenchError::Strategy)
+/// A strategy as `name`, or `name:option=value:option=value`.
+fn strategy(text: &str) -> Result<Strategy, BenchError> {
+    let mut parts = text.split(':');
+    let name = parts.next().unwrap_or_default();
+    let option = |part: &str| {
+        let Some((option, value)) = part.split_once('=') else {
+            return Err(BenchError::Name(format!("`{part}` of `{text}` is no option: write option=value")));
+        };
+        let value = match (value.parse::<i64>(), value.parse::<f64>()) {
+            (Ok(whole), _) => OptionValue::Integer(whole),
+            (_, Ok(number)) => OptionValue::Number(number),
+            _ => OptionValue::Word(value.to_owned()),
+        };
+        Ok((option.to_owned(), value))
+    };
+    let options = parts.map(option).collect::<Result<_, _>>()?;
+    Strategy::new(name, &options).map_err(BenchError::Strategy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strategies_take_options() {
+        let plain = strategy("utrc").unwrap();
+        assert_eq!(plain.options.integer("match_window"), 0);
+        let near = strategy("utrc:match_window=256:q=0.25:match_on=residual").unwrap();
+        assert_eq!((near.options.integer("match_window"), near.options.word("match_on")), (256, "residual"));
+        assert!((near.options.number("q") - 0.25).abs() < 1e-12);
+        for (text, said) in [("utrc:q", "write option=value"), ("utrc:q=2", "q"), ("utrk", "utrc")] {
+            let error = format!("{:?}", strategy(text).unwrap_err());
+            assert!(error.contains(said), "{text}: {error}");
+        }
+    }
 }

@@ -26,7 +26,7 @@ pub(super) struct BenchArgs {
     /// time to the first token
     #[arg(long, value_name = "PROMPTS+TOKENS", value_delimiter = ',')]
     generate: Vec<Generate>,
-    /// Strategies besides dense, with their default options; several with commas
+    /// Strategies besides dense: `utrc`, or with options `utrc:match_window=256`; several with commas
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     strategy: Vec<String>,
     /// Share of the tokens that is kept at each site of the paper's schedule; 0.905 is 29.8 % fewer FLOPs at 64 layers

@@ -2,6 +2,7 @@
 //! are equal.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use reduction_strategies::{Draw, Plan, SegmentTokens, SitePlan, SiteStream, TokenTable, plan_blind};
@@ -12,7 +13,7 @@ use super::site::{HostReads, PackedSite};
 use super::walk::{Branch, Pack, SiteSignals, Walk};
 use crate::batch::Positions;
 use crate::error::EvaluationError;
-use crate::run::drive::{plan_stream, plans_on_host};
+use crate::run::drive::{SiteDecision, decide_stream, plans_on_host, queues};
 use crate::run::reduction::matching;
 use crate::run::{Reduction, influence};
 use crate::score::{Decision, Step};
@@ -37,6 +38,24 @@ struct Asking {
 
 /// What one branch becomes under one operation.
 type Planned = (Vec<Option<Plan>>, Vec<Option<f64>>);
+
+/// A decision for the asking branches of a pack.
+struct Deciding {
+    decision: SiteDecision,
+    /// The tokens that it was made for.
+    table: TokenTable,
+    /// The segments of each asking branch.
+    places: Vec<Range<usize>>,
+}
+
+impl Deciding {
+    /// The plans of each asking branch; waits for a GPU.
+    fn read(self) -> Result<Vec<Planned>, EvaluationError> {
+        let (plan, similarities) = self.decision.read(&self.table)?;
+        let of = |at: Range<usize>| (plan.plans[at.clone()].to_vec(), similarities[at].to_vec());
+        Ok(self.places.into_iter().map(of).collect())
+    }
+}
 
 impl Walk<'_> {
     /// The children of `pack` at a site, by branch: the lanes for which nothing is removed first, then one child per distinct
@@ -65,13 +84,22 @@ impl Walk<'_> {
             }
         }
         let rounds: Vec<Vec<Asking>> = self.asking(pack, site).into_values().collect();
+        // A GPU has all decisions that it makes before the host waits for the first of them.
+        let queued: Vec<Option<Result<Deciding, EvaluationError>>> = rounds
+            .iter()
+            .map(|asking| {
+                let arriving = by_reads(&seen, self.reads_of(&pack.branches, asking, site));
+                let queues = queues(self.model, self.reduction(&pack.branches[asking[0].branch], asking[0].lanes[0]));
+                queues.then(|| self.decide_together(arriving, asking))
+            })
+            .collect();
         let on_host = self.on_host(&seen, &rounds)?;
-        for asking in rounds {
+        for (asking, queued) in rounds.into_iter().zip(queued) {
             let reads = self.reads_of(&pack.branches, &asking, site);
             let host = self.reads_on_host(&pack.branches, &asking);
             let copied =
                 on_host.iter().find(|copied| (copied.0, Some(copied.1)) == (reads, host)).map(|copied| &copied.2);
-            let planned = self.plan(copied.unwrap_or_else(|| by_reads(&seen, reads)), &asking);
+            let planned = self.plan(copied.unwrap_or_else(|| by_reads(&seen, reads)), &asking, queued);
             for (asking, planned) in asking.into_iter().zip(planned) {
                 let branch = &pack.branches[asking.branch];
                 match planned {
@@ -168,18 +196,24 @@ impl Walk<'_> {
 
     /// Plans of the asking branches, in one call for all of them; where that fails, one by one, so that an error stays with
     /// its branch.
-    fn plan(&self, arriving: &PackedSite<'_>, asking: &[Asking]) -> Vec<Result<Planned, EvaluationError>> {
+    fn plan(
+        &self,
+        arriving: &PackedSite<'_>,
+        asking: &[Asking],
+        queued: Option<Result<Deciding, EvaluationError>>,
+    ) -> Vec<Result<Planned, EvaluationError>> {
         let first = &asking[0];
         if self.reduction(&arriving.pack[first.branch], first.lanes[0]).rule.is_blind() {
             return asking.iter().map(|asking| self.plan_blindly(arriving, asking)).collect();
         }
-        match self.plan_together(arriving, asking) {
+        let deciding = queued.unwrap_or_else(|| self.decide_together(arriving, asking));
+        match deciding.and_then(Deciding::read) {
             Ok(planned) => planned.into_iter().map(Ok).collect(),
             Err(error) if asking.len() == 1 => vec![Err(error)],
             Err(_) => {
                 let alone = |one: &Asking| {
-                    let planned = self.plan_together(arriving, std::slice::from_ref(one));
-                    planned.map(|planned| planned.into_iter().next().unwrap_or_default())
+                    let deciding = self.decide_together(arriving, std::slice::from_ref(one));
+                    deciding.and_then(Deciding::read).map(|planned| planned.into_iter().next().unwrap_or_default())
                 };
                 asking.iter().map(alone).collect()
             }
@@ -199,7 +233,7 @@ impl Walk<'_> {
         Ok((plans, similarities))
     }
 
-    fn plan_together(&self, arriving: &PackedSite<'_>, asking: &[Asking]) -> Result<Vec<Planned>, EvaluationError> {
+    fn decide_together(&self, arriving: &PackedSite<'_>, asking: &[Asking]) -> Result<Deciding, EvaluationError> {
         let PackedSite { pack, branches, segments, activations, signals, layer, memos } = arriving;
         for asker in asking {
             let branch = &pack[asker.branch];
@@ -223,8 +257,8 @@ impl Walk<'_> {
         let reduction = self.reduction(&pack[first.branch], first.lanes[0]);
         let table = TokenTable::new(tables);
         let stream = SiteStream::new(*layer, &table, segments, activations, signals)?.with_memos(memos);
-        let (plan, similarities) = plan_stream(self.model, reduction, &stream)?;
-        Ok(places.into_iter().map(|at| (plan.plans[at.clone()].to_vec(), similarities[at].to_vec())).collect())
+        let decision = decide_stream(self.model, reduction, &stream)?;
+        Ok(Deciding { decision, table, places })
     }
 
     /// Writes a site down for the lanes that went through it.

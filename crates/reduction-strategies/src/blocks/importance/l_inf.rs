@@ -1,13 +1,13 @@
 //! `l_inf`: the largest magnitude of a row.
 
-use super::metric::{Compute, Metric, RowOf};
+use super::metric::{Compute, Kernel, Metric, RowOf};
 
-/// Largest magnitude. No GPU kernel computes it: rules that read it are planned on the host.
+/// Largest magnitude.
 pub static L_INF: Metric = Metric {
     name: "l_inf",
     formula: "max_d abs(v_d)",
     reference: "",
-    compute: Compute::Row { of: RowOf::Chosen, score, kernel: None },
+    compute: Compute::Row { of: RowOf::Chosen, score, kernel: Some(Kernel::LInf) },
 };
 
 fn score(row: &[f32]) -> f32 {

@@ -64,6 +64,8 @@ pub enum Kernel {
     L2,
     /// Mean.
     Mean,
+    /// Largest magnitude.
+    LInf,
 }
 
 impl Metric {

@@ -1,9 +1,9 @@
 use candle_core::Tensor;
 
-use super::{MergeRule, OP, RowMerges};
+use super::{OP, RowMerges};
 use crate::cuda::{Arg, Gpu, Grid, Image, RowShape, image, is_wide, suffix};
 use crate::error::KernelError;
-use crate::ops::row_plan::{BranchWeights, RowPlan};
+use crate::ops::row_plan::{BranchWeights, ChannelTops, RowPlan};
 
 static KERNELS: Image = image!("merge_rows");
 
@@ -13,9 +13,6 @@ const TOP_THREADS: (usize, usize) = (32, 8);
 /// Host plans of one branch: copied to the device, then applied there.
 pub(super) fn merge_rows(x: &Tensor, segments: &[RowMerges<'_>]) -> Result<Tensor, KernelError> {
     let plan = RowPlan::from_merges(x.dim(0)?, segments, segments, x.device())?;
-    if segments.iter().any(|segment| segment.rule != MergeRule::WeightedMean) {
-        return with_tops(x, segments, &plan);
-    }
     apply(x, &plan, &plan.hidden)
 }
 
@@ -24,6 +21,9 @@ pub(super) fn apply(x: &Tensor, plan: &RowPlan, weights: &BranchWeights) -> Resu
     let gpu = Gpu::of(x, OP)?;
     let (rows_in, width) = x.dims2()?;
     plan.expect_rows(OP, rows_in)?;
+    if let Some(tops) = &weights.tops {
+        return with_tops(x, plan, weights, tops);
+    }
     let rows = plan.rows_out();
     let out = gpu.empty((rows, width), x.dtype())?;
     let args = arguments(&gpu, x, &out, plan, weights)?;
@@ -55,47 +55,27 @@ fn arguments(
 
 /// The hybrid of the released code in some segments: first where the largest values of every channel end, then the groups. Segments of
 /// the weighted mean beside them are merged as [`apply`] would, to the bit: a stream may hold those of several strategies.
-fn with_tops(x: &Tensor, segments: &[RowMerges<'_>], plan: &RowPlan) -> Result<Tensor, KernelError> {
+fn with_tops(x: &Tensor, plan: &RowPlan, weights: &BranchWeights, tops: &ChannelTops) -> Result<Tensor, KernelError> {
     let gpu = Gpu::of(x, OP)?;
-    let width = x.dim(1)?;
-    let (mut sources, mut offsets, mut kept, mut row_segment) = (Vec::new(), vec![0_i32], Vec::new(), Vec::new());
-    for (index, segment) in segments.iter().enumerate() {
-        let mut rows: Vec<i32> = segment
-            .groups
-            .iter()
-            .flat_map(|group| group.sources.iter().map(|(row, _)| (segment.first_row + *row as usize) as i32))
-            .collect();
-        rows.sort_unstable();
-        sources.extend(rows);
-        offsets.push(sources.len() as i32);
-        let (own, place) = match segment.rule {
-            MergeRule::ChannelTopHalf { kept } => (kept as i32, index as i32),
-            // Nobody asks where its largest values end.
-            MergeRule::WeightedMean => (0, -1),
-        };
-        kept.push(own);
-        row_segment.extend(segment.keep.iter().map(|_| place));
-    }
-    let (sources, offsets, kept) = (gpu.upload(&sources)?, gpu.upload(&offsets)?, gpu.upload(&kept)?);
-    let row_segment = gpu.upload(&row_segment)?;
-    let tops = gpu.scratch::<u64>(segments.len() * width)?;
+    let (segments, width) = (tops.kept.elem_count(), x.dim(1)?);
+    let ends = gpu.scratch::<u64>(segments * width)?;
     let dtype = suffix(x.dtype(), OP)?;
     let args = [
         gpu.contiguous(x, OP, "x")?,
         Arg::int(width),
-        gpu.address(&sources),
-        gpu.address(&offsets),
-        gpu.address(&kept),
-        gpu.address(&tops),
+        gpu.tensor(&tops.sources)?,
+        gpu.tensor(&tops.offsets)?,
+        gpu.tensor(&tops.kept)?,
+        gpu.address(&ends),
     ];
-    let blocks = (segments.len(), width.div_ceil(TOP_THREADS.0), 1);
+    let blocks = (segments, width.div_ceil(TOP_THREADS.0), 1);
     let grid = Grid { blocks, threads: TOP_THREADS, shared: 0 };
     gpu.launch(&KERNELS, &format!("channel_top_{dtype}"), grid, &args)?;
     let rows = plan.rows_out();
     let out = gpu.empty((rows, width), x.dtype())?;
-    let mut args = arguments(&gpu, x, &out, plan, &plan.hidden)?;
+    let mut args = arguments(&gpu, x, &out, plan, weights)?;
     let wide = is_wide(&[width], &args[..2]);
-    args.extend([gpu.address(&row_segment), gpu.address(&tops)]);
+    args.extend([gpu.tensor(&tops.row_segment)?, gpu.address(&ends)]);
     let name = format!("merge_rows_top_{}{dtype}", if wide { "" } else { "any_" });
     gpu.launch(&KERNELS, &name, RowShape::striding(width, wide).grid(rows), &args)?;
     Ok(out)

@@ -2,15 +2,15 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 
-use super::RowMerges;
 #[cfg(feature = "cuda")]
 use super::cuda;
+use super::{MergeRule, RowMerges};
 use crate::error::{KernelError, unsupported};
 use crate::host::matrix;
-use crate::ops::row_plan::{BranchWeights, RowPlan};
+use crate::ops::row_plan::{BranchWeights, ChannelTops, NO_TOPS, RowPlan};
 
 impl RowPlan {
-    /// The plan that merges by weighted mean as `hidden` and `residual` say; both keep the same rows.
+    /// The plan that merges as `hidden` and `residual` say; both keep the same rows.
     ///
     /// # Errors
     /// Branches that keep different rows, or an error of the device.
@@ -21,11 +21,11 @@ impl RowPlan {
         device: &Device,
     ) -> Result<Self, KernelError> {
         let mut rows = HostRows::default();
-        for (hidden, residual) in hidden.iter().zip(residual) {
+        for (index, (hidden, residual)) in hidden.iter().zip(residual).enumerate() {
             if hidden.keep != residual.keep || hidden.first_row != residual.first_row {
                 return Err(KernelError::Segments("the branches keep different rows".to_owned()));
             }
-            rows.push(hidden, residual);
+            rows.push(index, hidden, residual);
         }
         rows.place(rows_in, device)
     }
@@ -45,6 +45,11 @@ impl RowPlan {
     }
 
     fn on_cpu(&self, x: &Tensor, weights: &BranchWeights) -> Result<Tensor, KernelError> {
+        if weights.tops.is_some() {
+            return Err(KernelError::Device(
+                "on the CPU `merge_rows` merges by the largest values, a row plan does not".to_owned(),
+            ));
+        }
         let (keep, edge_off, edge_src) =
             (self.keep.to_vec1::<u32>()?, self.edge_off.to_vec1::<u32>()?, self.edge_src.to_vec1::<u32>()?);
         let (edge, own) = (weights.edge.to_vec1::<f32>()?, weights.own.to_vec1::<f32>()?);
@@ -75,10 +80,57 @@ struct HostRows {
     edge_src: Vec<u32>,
     edge: [Vec<f32>; 2],
     own: [Vec<f32>; 2],
+    tops: [HostTops; 2],
+}
+
+/// What [`ChannelTops`] holds.
+#[derive(Default)]
+struct HostTops {
+    sources: Vec<u32>,
+    offsets: Vec<u32>,
+    kept: Vec<u32>,
+    row_segment: Vec<u32>,
+}
+
+impl HostTops {
+    fn push(&mut self, index: usize, merges: &RowMerges<'_>) {
+        self.offsets.push(self.sources.len() as u32);
+        let rows = merges.groups.iter().flat_map(|group| group.sources.iter().map(|(row, _)| *row));
+        let mut sources: Vec<u32> = rows.map(|row| merges.first_row as u32 + row).collect();
+        sources.sort_unstable();
+        self.sources.extend(sources);
+        let (kept, segment) = match merges.rule {
+            MergeRule::ChannelTopHalf { kept } => (kept as u32, index as u32),
+            // Nobody asks where its largest values end.
+            MergeRule::WeightedMean => (0, NO_TOPS),
+        };
+        self.kept.push(kept);
+        self.row_segment.extend(merges.keep.iter().map(|_| segment));
+    }
+
+    fn place(mut self, device: &Device) -> Result<Option<ChannelTops>, KernelError> {
+        if self.row_segment.iter().all(|segment| *segment == NO_TOPS) {
+            return Ok(None);
+        }
+        self.offsets.push(self.sources.len() as u32);
+        Ok(Some(ChannelTops {
+            sources: ids(self.sources, device)?,
+            offsets: ids(self.offsets, device)?,
+            kept: ids(self.kept, device)?,
+            row_segment: ids(self.row_segment, device)?,
+        }))
+    }
+}
+
+fn ids(values: Vec<u32>, device: &Device) -> Result<Tensor, KernelError> {
+    let len = values.len();
+    Ok(Tensor::from_vec(values, len, device)?)
 }
 
 impl HostRows {
-    fn push(&mut self, hidden: &RowMerges<'_>, residual: &RowMerges<'_>) {
+    fn push(&mut self, index: usize, hidden: &RowMerges<'_>, residual: &RowMerges<'_>) {
+        self.tops[0].push(index, hidden);
+        self.tops[1].push(index, residual);
         for row in hidden.keep {
             self.keep.push(hidden.first_row as u32 + row);
             self.edge_off.push(self.edge_src.len() as u32);
@@ -107,31 +159,29 @@ impl HostRows {
             self.edge.iter_mut().for_each(|edge| edge.push(0.0));
         }
         let ([hidden_edge, residual_edge], [hidden_own, residual_own]) = (self.edge, self.own);
-        let weights = |edge: Vec<f32>, own: Vec<f32>| -> Result<BranchWeights, KernelError> {
+        let [hidden_tops, residual_tops] = self.tops;
+        let weights = |edge: Vec<f32>, own: Vec<f32>, tops: HostTops| -> Result<BranchWeights, KernelError> {
             let (edges, rows) = (edge.len(), own.len());
             Ok(BranchWeights {
                 edge: Tensor::from_vec(edge, edges, device)?,
                 own: Tensor::from_vec(own, rows, device)?,
+                tops: tops.place(device)?,
             })
-        };
-        let ids = |values: Vec<u32>| -> Result<Tensor, KernelError> {
-            let len = values.len();
-            Ok(Tensor::from_vec(values, len, device)?)
         };
         RowPlan::new(
             rows_in,
-            ids(self.keep)?,
-            ids(self.edge_off)?,
-            ids(self.edge_src)?,
-            weights(hidden_edge, hidden_own)?,
-            weights(residual_edge, residual_own)?,
+            ids(self.keep, device)?,
+            ids(self.edge_off, device)?,
+            ids(self.edge_src, device)?,
+            weights(hidden_edge, hidden_own, hidden_tops)?,
+            weights(residual_edge, residual_own, residual_tops)?,
         )
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{MergeGroup, MergeRule, merge_rows};
+    use super::super::{MergeGroup, merge_rows};
     use super::*;
 
     #[test]

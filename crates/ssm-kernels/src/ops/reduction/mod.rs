@@ -1,14 +1,24 @@
 //! The blocks of a token reduction on the GPU: scores, selection, pairing. The host knows every count beforehand and waits
 //! for nothing. What they compute is defined by the blocks of the crate `reduction-strategies`, which are their reference.
 
+mod chunks;
+mod fates;
+mod merges;
+mod online;
 mod pairs;
+mod rank_sum;
 mod scores;
 mod select;
 mod similarity;
 
 use candle_core::{DType, Device, Tensor};
 
-pub use pairs::{Carry, Pairing, PruneOrder, Similarity, pair_tokens};
+pub use chunks::chunk_ends;
+pub use fates::{Edges, Fates, merge_then_drop, released_pairs};
+pub use merges::{Merging, merge_removed};
+pub use online::{decide_in_order, novelty};
+pub use pairs::{Carry, Pairing, PruneOrder, Sides, Similarity, pair_tokens};
+pub use rank_sum::{RankTerm, rank_sum};
 pub use scores::{RowNorm, ScoreMetric, token_scores};
 pub use select::select_tokens;
 pub use similarity::edge_similarity;
@@ -36,6 +46,8 @@ pub struct Reduced {
     pub tokens: TokenState,
     /// The segments with their new lengths.
     pub segments: Segments,
+    /// Whether removed rows may be merged; else all are dropped.
+    pub merges: bool,
     /// `[segments]`, u32: the first row of each segment of which what it was ranked by is no finite number, [`NO_FAULT`]
     /// where there is none. Whoever takes rows from this reduction must look at it: such a plan means nothing.
     pub faults: Tensor,
@@ -81,10 +93,10 @@ impl Outputs {
             self.keep,
             self.edge_off,
             self.edge_src,
-            BranchWeights { edge: hidden_edge, own: hidden_own },
-            BranchWeights { edge: residual_edge, own: residual_own },
+            BranchWeights { edge: hidden_edge, own: hidden_own, tops: None },
+            BranchWeights { edge: residual_edge, own: residual_own, tops: None },
         )?;
-        Ok(Reduced { rows, tokens: self.tokens, segments, faults: self.faults })
+        Ok(Reduced { rows, tokens: self.tokens, segments, merges: true, faults: self.faults })
     }
 }
 

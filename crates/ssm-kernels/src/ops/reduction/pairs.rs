@@ -1,3 +1,4 @@
+use candle_core::cuda_backend::cudarc::driver::CudaSlice;
 use candle_core::{DType, Tensor};
 
 use super::{Outputs, Reduced, TokenState, offsets};
@@ -25,6 +26,38 @@ pub struct Similarity<'a> {
     pub inverse_norms: &'a Tensor,
     /// Whether negative features count as zero.
     pub clip: bool,
+    /// Source `i` of a segment is compared with its targets `j` of `|i - j| < window` alone, counted in their lists; none: with all.
+    pub window: Option<usize>,
+}
+
+/// Who is a source and who a target.
+#[derive(Clone, Copy, Debug)]
+pub enum Sides<'a> {
+    /// Candidates at even places are sources, those at odd places targets.
+    EvenOdd,
+    /// By scores `[tokens]`: the lower half of the candidates, rounded down, are sources, the others targets.
+    Halves(&'a Tensor),
+    /// By scores `[tokens]`: as many of the lowest as a segment loses are sources, and as many of the next, or all that there are, targets.
+    Lowest(&'a Tensor),
+}
+
+impl<'a> Sides<'a> {
+    fn scores(self) -> Option<&'a Tensor> {
+        match self {
+            Self::EvenOdd => None,
+            Self::Halves(scores) | Self::Lowest(scores) => Some(scores),
+        }
+    }
+
+    /// Sources and targets among so many candidates, of which so many are lost.
+    fn counts(self, candidates: usize, loses: usize) -> (usize, usize) {
+        match self {
+            _ if loses == 0 => (0, 0),
+            Self::EvenOdd => (candidates.div_ceil(2), candidates / 2),
+            Self::Halves(_) => (candidates / 2, candidates.div_ceil(2)),
+            Self::Lowest(_) => (loses, loses.min(candidates - loses)),
+        }
+    }
 }
 
 /// Which edges carry their source into the target, on one branch.
@@ -61,8 +94,8 @@ pub enum PruneOrder {
 pub struct Pairing<'a> {
     /// What similarity is computed from.
     pub similarity: Similarity<'a>,
-    /// `[tokens]`: the less important half are sources; without scores, tokens at even and odd places take turns.
-    pub partition_scores: Option<&'a Tensor>,
+    /// Who is a source and who a target.
+    pub sides: Sides<'a>,
     /// `[tokens]`: for [`PruneOrder::LeastImportant`].
     pub prune_scores: Option<&'a Tensor>,
     /// The hidden branch.
@@ -89,32 +122,15 @@ pub fn pair_tokens(input: &Pairing<'_>) -> Result<Reduced, KernelError> {
     let rows_in = segments.n_tokens();
     let (x_rows, _, _) = rows_of(input.similarity.x, OP, "x")?;
     expect_shape(OP, "x", &[x_rows], &[rows_in])?;
-    let counts = Counts::new(input)?;
+    let counts = Counts::new(input.sides, input.similarity.window, segments, input.candidates, input.lengths)?;
     let shortened = segments.with_lengths(input.lengths);
     let rows = shortened.n_tokens();
     let (sizes, protected) = input.tokens.args(&gpu, OP, rows_in)?;
-    let (src_off, tgt_off) = (gpu.upload(&counts.sources)?, gpu.upload(&counts.targets)?);
-    let (n_sources, n_targets) = (counts.total(&counts.sources), counts.total(&counts.targets));
-    let (sources, targets) = (gpu.scratch::<i32>(n_sources)?, gpu.scratch::<i32>(n_targets)?);
-    let edges = gpu.scratch::<u64>(n_sources)?;
     let out = Outputs::new(&gpu, rows, rows_in - rows, segments)?;
     let seg_off = gpu.address(&segments.on_device(&gpu)?.offsets);
-    let scores = |scores: Option<&Tensor>| scores.map_or(Ok(Arg::NULL), |scores| gpu.float32(scores, OP, "scores"));
-    let grid = |shared| Grid { blocks: (segments.len(), 1, 1), threads: (THREADS, 1), shared };
-    let args = [
-        scores(input.partition_scores)?,
-        protected,
-        seg_off,
-        gpu.address(&src_off),
-        gpu.address(&tgt_off),
-        gpu.address(&sources),
-        gpu.address(&targets),
-        gpu.address(&edges),
-        gpu.tensor(&out.faults)?,
-    ];
-    gpu.launch(&PARTITION, "partition", grid(0), &args)?;
-    let lists = [gpu.address(&sources), gpu.address(&targets), args[3], args[4]];
-    match_sources(&gpu, input, &counts, lists, args[7])?;
+    let lists = Lists::new(&gpu, &counts)?;
+    lists.part(&gpu, input.sides, protected, segments, gpu.tensor(&out.faults)?)?;
+    lists.match_up(&gpu, input.similarity, &counts)?;
     let carry = |carry: Carry| -> Result<_, KernelError> {
         let (rule, order, q) = match carry {
             Carry::Drop => (0, 0, None),
@@ -131,11 +147,12 @@ pub fn pair_tokens(input: &Pairing<'_>) -> Result<Reduced, KernelError> {
     let (hidden, residual) = (carry(input.hidden)?, carry(input.residual)?);
     let shared = counts.shared.min(SELECT_SHARED);
     let scratch = if counts.shared > shared { Some(gpu.scratch::<i32>(3 * rows_in)?) } else { None };
+    let prune_scores = input.prune_scores.map_or(Ok(Arg::NULL), |scores| gpu.float32(scores, OP, "scores"))?;
     let args = [
-        args[7],
-        args[5],
+        gpu.address(&lists.edges),
+        gpu.address(&lists.sources),
         seg_off,
-        args[3],
+        gpu.address(&lists.src_off),
         gpu.address(&shortened.on_device(&gpu)?.offsets),
         hidden.0,
         hidden.1,
@@ -143,7 +160,7 @@ pub fn pair_tokens(input: &Pairing<'_>) -> Result<Reduced, KernelError> {
         residual.0,
         residual.1,
         residual.2.as_ref().map_or(Arg::NULL, |table| gpu.address(table)),
-        scores(input.prune_scores)?,
+        prune_scores,
         sizes,
         protected,
         gpu.tensor(&out.keep)?,
@@ -159,103 +176,166 @@ pub fn pair_tokens(input: &Pairing<'_>) -> Result<Reduced, KernelError> {
         scratch.as_ref().map_or(Arg::NULL, |scratch| gpu.address(scratch)),
         gpu.tensor(&out.faults)?,
     ];
-    gpu.launch(&SELECT, "select_pairs", grid(4 * shared), &args)?;
+    let grid = Grid { blocks: (segments.len(), 1, 1), threads: (THREADS, 1), shared: 4 * shared };
+    gpu.launch(&SELECT, "select_pairs", grid, &args)?;
     out.reduced(rows_in, shortened)
 }
 
 /// What the host knows of every segment beforehand.
-struct Counts {
-    sources: Vec<i32>,
-    targets: Vec<i32>,
-    removed: Vec<usize>,
+pub(super) struct Counts {
+    pub(super) sources: Vec<i32>,
+    pub(super) targets: Vec<i32>,
+    pub(super) removed: Vec<usize>,
+    window: usize,
     /// Shared memory that the largest segment of the selection wants, in units of 4 bytes.
     shared: usize,
 }
 
 impl Counts {
-    fn new(input: &Pairing<'_>) -> Result<Self, KernelError> {
+    pub(super) fn new(
+        sides: Sides<'_>,
+        window: Option<usize>,
+        segments: &Segments,
+        candidates: &[usize],
+        lengths: &[usize],
+    ) -> Result<Self, KernelError> {
         let mut counts = (Vec::new(), Vec::new());
         let (mut removed, mut shared) = (Vec::new(), 0);
-        for (index, (candidates, length)) in input.candidates.iter().zip(input.lengths).enumerate() {
-            let n = input.segments.length(index);
+        for (index, (candidates, length)) in candidates.iter().zip(lengths).enumerate() {
+            let n = segments.length(index);
             let loses = n - length;
-            let sources = match (loses, input.partition_scores) {
-                (0, _) => 0,
-                (_, Some(_)) => candidates / 2,
-                (_, None) => candidates.div_ceil(2),
-            };
-            if loses > sources {
+            let (sources, targets) = sides.counts(*candidates, loses);
+            // The last sources may have no target in a window.
+            let edges =
+                if targets == 0 { 0 } else { window.map_or(sources, |window| sources.min(targets + window - 1)) };
+            if loses > edges {
                 return Err(KernelError::Segments(format!(
-                    "segment {index} loses {loses} rows, but one round of pairing offers {sources}"
+                    "segment {index} loses {loses} rows, but one round of pairing offers {edges}"
                 )));
             }
             counts.0.push(sources);
-            counts.1.push(if loses == 0 { 0 } else { candidates - sources });
+            counts.1.push(targets);
             removed.push(loses);
             shared = shared.max(n + 3 * loses);
         }
-        Ok(Self { sources: offsets(counts.0), targets: offsets(counts.1), removed, shared })
+        let window = window.unwrap_or(0);
+        Ok(Self { sources: offsets(counts.0), targets: offsets(counts.1), removed, window, shared })
     }
 
-    fn total(&self, offsets: &[i32]) -> usize {
+    pub(super) fn total(&self, offsets: &[i32]) -> usize {
         offsets[self.removed.len()] as usize
     }
 
     /// Offsets of the units of the similarity kernels: tiles of so many sources by so many targets.
     fn units(&self, sources: usize, targets: usize) -> Vec<i32> {
         let count = |offsets: &[i32], index: usize| (offsets[index + 1] - offsets[index]) as usize;
-        offsets(
-            (0..self.removed.len()).map(|index| {
-                count(&self.sources, index).div_ceil(sources) * count(&self.targets, index).div_ceil(targets)
-            }),
-        )
+        // As `target_tiles` of sim_tile.cuh.
+        let reach = match self.window {
+            0 => usize::MAX,
+            window => (sources + 2 * window - 2).div_ceil(targets) + 1,
+        };
+        offsets((0..self.removed.len()).map(|index| {
+            let tiles = count(&self.targets, index).div_ceil(targets).min(reach);
+            count(&self.sources, index).div_ceil(sources) * tiles
+        }))
     }
 }
 
-/// For every source its most similar target. `lists`: sources, targets, and their offsets.
-fn match_sources(
-    gpu: &Gpu,
-    input: &Pairing<'_>,
-    counts: &Counts,
-    lists: [Arg; 4],
-    edges: Arg,
-) -> Result<(), KernelError> {
-    let features = input.similarity;
-    let (_, width, ld) = rows_of(features.x, OP, "x")?;
-    let x = gpu.tensor(features.x)?;
-    let beside = multiprocessors(gpu.device());
-    let bf16 = features.x.dtype() == DType::BF16;
-    let hopper = gpu.capability() == (9, 0);
-    let small = counts.units(64, 128);
-    let n_segments = counts.removed.len();
-    let active = counts.removed.iter().filter(|removed| **removed > 0).count();
-    // Few or short segments: small tiles fill the device better.
-    let few = (small[n_segments] as usize) < beside || counts.total(&counts.sources) <= 128 * active;
-    // Those that may run on bf16 give the same bits; they differ in speed. Sources and targets of a tile come last.
-    let (image, name, shared, blocks, tile) = match (bf16, is_wide(&[width, ld], &[x])) {
-        (true, true) if hopper && few => (&WGMMA, "sim_argmax_wgmma_small_bf16", 197_632, beside, (64, 128)),
-        (true, true) if hopper => (&WGMMA, "sim_argmax_wgmma_bf16", 197_632, beside, (128, 256)),
-        (true, true) => (&MMA, "sim_argmax_bf16", 98_304, 2 * beside, (128, 128)),
-        (true, false) => (&PLAIN, "sim_argmax_any_bf16", 0, 2 * beside, (128, 128)),
-        (false, true) => (&PLAIN, "sim_argmax_f32", 0, 2 * beside, (128, 128)),
-        (false, false) => (&PLAIN, "sim_argmax_any_f32", 0, 2 * beside, (128, 128)),
-    };
-    let units = counts.units(tile.0, tile.1);
-    let n_units = units[n_segments] as usize;
-    let unit_off = gpu.upload(&units)?;
-    let args = [
-        x,
-        Arg::long(ld),
-        Arg::int(width),
-        gpu.float32(features.inverse_norms, OP, "inverse_norms")?,
-        Arg::int(usize::from(features.clip)),
-        lists[0],
-        lists[1],
-        lists[2],
-        lists[3],
-        gpu.address(&unit_off),
-        Arg::int(n_segments),
-        edges,
-    ];
-    gpu.launch(image, name, Grid { blocks: (n_units.min(blocks), 1, 1), threads: (256, 1), shared }, &args)
+/// Sources and targets of all segments on the device, and one edge per source.
+pub(super) struct Lists {
+    pub(super) sources: CudaSlice<i32>,
+    pub(super) targets: CudaSlice<i32>,
+    pub(super) src_off: CudaSlice<i32>,
+    pub(super) tgt_off: CudaSlice<i32>,
+    pub(super) edges: CudaSlice<u64>,
+}
+
+impl Lists {
+    pub(super) fn new(gpu: &Gpu, counts: &Counts) -> Result<Self, KernelError> {
+        let n_sources = counts.total(&counts.sources);
+        Ok(Self {
+            sources: gpu.scratch(n_sources)?,
+            targets: gpu.scratch(counts.total(&counts.targets))?,
+            src_off: gpu.upload(&counts.sources)?,
+            tgt_off: gpu.upload(&counts.targets)?,
+            edges: gpu.scratch(n_sources)?,
+        })
+    }
+
+    /// Fills the lists; no source has an edge yet.
+    pub(super) fn part(
+        &self,
+        gpu: &Gpu,
+        sides: Sides<'_>,
+        protected: Arg,
+        segments: &Segments,
+        faults: Arg,
+    ) -> Result<(), KernelError> {
+        let args = [
+            sides.scores().map_or(Ok(Arg::NULL), |scores| gpu.float32(scores, OP, "scores"))?,
+            protected,
+            gpu.address(&segments.on_device(gpu)?.offsets),
+            gpu.address(&self.src_off),
+            gpu.address(&self.tgt_off),
+            gpu.address(&self.sources),
+            gpu.address(&self.targets),
+            gpu.address(&self.edges),
+            faults,
+        ];
+        let grid = Grid { blocks: (segments.len(), 1, 1), threads: (THREADS, 1), shared: 0 };
+        gpu.launch(&PARTITION, "partition", grid, &args)
+    }
+
+    /// For every source its most similar target.
+    pub(super) fn match_up(&self, gpu: &Gpu, features: Similarity<'_>, counts: &Counts) -> Result<(), KernelError> {
+        self.match_lists(gpu, features, counts, [&self.sources, &self.targets])
+    }
+
+    /// The same where sources and targets are other rows than those of the lists.
+    pub(super) fn match_lists(
+        &self,
+        gpu: &Gpu,
+        features: Similarity<'_>,
+        counts: &Counts,
+        [sources, targets]: [&CudaSlice<i32>; 2],
+    ) -> Result<(), KernelError> {
+        let (_, width, ld) = rows_of(features.x, OP, "x")?;
+        let x = gpu.tensor(features.x)?;
+        let beside = multiprocessors(gpu.device());
+        let bf16 = features.x.dtype() == DType::BF16;
+        let hopper = gpu.capability() == (9, 0);
+        let small = counts.units(64, 128);
+        let n_segments = counts.removed.len();
+        let active = counts.removed.iter().filter(|removed| **removed > 0).count();
+        // Few or short segments: small tiles fill the device better.
+        let few = (small[n_segments] as usize) < beside || counts.total(&counts.sources) <= 128 * active;
+        // Those that may run on bf16 give the same bits; they differ in speed. Sources and targets of a tile come last.
+        let (image, name, shared, blocks, tile) = match (bf16, is_wide(&[width, ld], &[x])) {
+            (true, true) if hopper && few => (&WGMMA, "sim_argmax_wgmma_small_bf16", 197_632, beside, (64, 128)),
+            (true, true) if hopper => (&WGMMA, "sim_argmax_wgmma_bf16", 197_632, beside, (128, 256)),
+            (true, true) => (&MMA, "sim_argmax_bf16", 98_304, 2 * beside, (128, 128)),
+            (true, false) => (&PLAIN, "sim_argmax_any_bf16", 0, 2 * beside, (128, 128)),
+            (false, true) => (&PLAIN, "sim_argmax_f32", 0, 2 * beside, (128, 128)),
+            (false, false) => (&PLAIN, "sim_argmax_any_f32", 0, 2 * beside, (128, 128)),
+        };
+        let units = counts.units(tile.0, tile.1);
+        let n_units = units[n_segments] as usize;
+        let unit_off = gpu.upload(&units)?;
+        let args = [
+            x,
+            Arg::long(ld),
+            Arg::int(width),
+            gpu.float32(features.inverse_norms, OP, "inverse_norms")?,
+            Arg::int(usize::from(features.clip)),
+            gpu.address(sources),
+            gpu.address(targets),
+            gpu.address(&self.src_off),
+            gpu.address(&self.tgt_off),
+            gpu.address(&unit_off),
+            Arg::int(n_segments),
+            Arg::int(counts.window),
+            gpu.address(&self.edges),
+        ];
+        gpu.launch(image, name, Grid { blocks: (n_units.min(blocks), 1, 1), threads: (256, 1), shared }, &args)
+    }
 }

@@ -22,6 +22,17 @@ pub(crate) fn mean(row: &[f32]) -> f64 {
     mean_of(row, |v| v)
 }
 
+/// Largest magnitude: `max_d |v_d|`.
+pub(crate) fn l_inf(row: &[f32]) -> f64 {
+    row.iter().map(|v| f64::from(v.abs())).fold(0.0, f64::max)
+}
+
+/// Mean, the most negative number where it is 0.
+pub(crate) fn released_mean(row: &[f32]) -> f64 {
+    let mean = mean(row);
+    if mean == 0.0 { f64::from(f32::MIN) } else { mean }
+}
+
 fn mean_of(row: &[f32], of: impl Fn(f64) -> f64) -> f64 {
     row.iter().map(|v| of(f64::from(*v))).sum::<f64>() / row.len() as f64
 }
@@ -101,19 +112,25 @@ pub(crate) struct Edge {
 }
 
 /// For every source the target with the highest cosine similarity, the lower row among equals (bipartite matching of `ToMe`,
-/// <https://arxiv.org/abs/2210.09461>, section 3).
-pub(crate) fn match_sources(rows: &[Vec<f32>], clipped: bool, sources: &[usize], targets: &[usize]) -> Vec<Edge> {
+/// <https://arxiv.org/abs/2210.09461>, section 3). Within a window source `i` sees the targets `j` of `|i - j| < window` alone; one that
+/// sees none has no edge.
+pub(crate) fn match_sources(
+    rows: &[Vec<f32>],
+    clipped: bool,
+    sources: &[usize],
+    targets: &[usize],
+    window: Option<usize>,
+) -> Vec<Edge> {
     let units: Vec<Vec<f64>> = rows.iter().map(|row| unit(row, clipped)).collect();
     let mut edges = Vec::new();
-    for source in sources {
-        let mut best = Edge { source: *source, target: targets[0], similarity: f64::NEG_INFINITY };
-        for target in targets {
+    for (place, source) in sources.iter().enumerate() {
+        let near = |other: &(usize, &usize)| window.is_none_or(|window| place.abs_diff(other.0) < window);
+        let edge = |(_, target): (usize, &usize)| {
             let similarity = dot(&units[*source], &units[*target]);
-            if similarity > best.similarity {
-                best = Edge { source: *source, target: *target, similarity };
-            }
-        }
-        edges.push(best);
+            Edge { source: *source, target: *target, similarity }
+        };
+        let seen = targets.iter().enumerate().filter(near).map(edge);
+        edges.extend(seen.reduce(|best, edge| if edge.similarity > best.similarity { edge } else { best }));
     }
     edges
 }
@@ -156,13 +173,23 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_magnitude_and_the_mean_of_the_release() {
+        assert_eq!([l_inf(&[1.0, -3.0, 2.0]), l_inf(&[0.0])], [3.0, 0.0]);
+        assert_eq!([released_mean(&[1.0, -3.0]), released_mean(&[2.0, -2.0])], [-1.0, f64::from(f32::MIN)]);
+    }
+
+    #[test]
     fn hand_computed_edges() {
         let rows = [vec![1.0, 0.0], vec![1.0, 0.0], vec![0.0, 1.0], vec![0.0, 2.0], vec![2.0, 0.0]];
-        let edges = match_sources(&rows, false, &[0, 2], &[1, 3, 4]);
+        let edges = match_sources(&rows, false, &[0, 2], &[1, 3, 4], None);
         assert_eq!(
             edges,
             [Edge { source: 0, target: 1, similarity: 1.0 }, Edge { source: 2, target: 3, similarity: 1.0 }]
         );
+        let near = match_sources(&rows, false, &[0, 2], &[1, 3, 4], Some(1));
+        assert_eq!(near.iter().map(|edge| edge.target).collect::<Vec<_>>(), [1, 3]);
+        let none = match_sources(&rows, false, &[0, 2], &[1], Some(1));
+        assert_eq!(none.len(), 1, "the second source sees no target");
         assert_eq!(strongest(&edges, 1, |edge| edge.similarity), edges[..1], "of equals the lower source");
         assert_eq!([n_pruned(0.5, 3), n_pruned(0.0, 3), n_pruned(1.0, 3)], [2, 0, 3]);
     }

@@ -20,6 +20,10 @@ pub enum ScoreMetric {
     L2,
     /// Mean.
     Mean,
+    /// Largest magnitude.
+    LInf,
+    /// Mean, the most negative number where it is 0: what the released code of Zhan et al. ranks by (`evit_released`).
+    ReleasedMean,
 }
 
 /// Of which values the length of a row is taken.

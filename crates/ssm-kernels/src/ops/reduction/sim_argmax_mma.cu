@@ -6,7 +6,8 @@
 //
 // - x bf16 [tokens, ld], `width` columns used; inv_norm f32 [tokens] (of the clipped rows if `clip`)
 // - sources int32 [src_off[S]], targets int32 [tgt_off[S]]: arriving rows, ascending per segment
-// - unit_off int32 [S + 1]: running sum of ceil(n_sources / 128) * ceil(n_targets / BN)
+// - unit_off int32 [S + 1]: running sum of the units of segments; window: see sim_tile.cuh. A source without a target in its window
+//   keeps the edge 0
 // - edges u64 [src_off[S]], zero before: key of the similarity << 32 | (2^32 - 1 - target row), see select.cuh
 //
 // Launch: block 256, grid any up to unit_off[S] (units are dealt out in turn), dynamic shared memory

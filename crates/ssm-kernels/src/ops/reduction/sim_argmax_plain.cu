@@ -123,7 +123,8 @@ template <typename T, bool ALIGNED> __device__ __forceinline__ void sim_argmax(c
 #pragma unroll
             for (int j = 0; j < 8; j++) {
                 int column = j / 4 * 64 + tx * 4 + j % 4;
-                best.offer(total[i][j] * inv_source * inv_norms[column], column, unit.n_targets);
+                if (unit.compares(source, column))
+                    best.offer(total[i][j] * inv_source * inv_norms[column], column, unit.n_targets);
             }
             unsigned long long key = lane_max<16>(best.key(target_rows));
             if (tx == 0 && present && key) atomicMax(&args.edges[unit.source + source], key);

@@ -7,21 +7,33 @@
 #include "select.cuh"
 
 // x T [tokens, ld], its inverse norms, and the sources and targets of S segments (`partition` made them).
-// unit_off int32 [S + 1]: segment s has ceil(sources / BM) * ceil(targets / BN) units.
+// unit_off int32 [S + 1]: segment s has ceil(sources / BM) * target_tiles<BM, BN>(targets, window) units.
+// window: source i of a segment is compared with its targets j of |i - j| < window alone; 0: with all.
 template <typename T> struct SimArgs {
     const T *x;
     int64_t ld;
     int width;
     const float *inv_norm;
     const int *sources, *targets, *src_off, *tgt_off, *unit_off;
-    int n_segments;
+    int n_segments, window;
     unsigned long long *edges;
 };
 
-// The rows of a unit: `n_sources` from sources[source], `n_targets` from targets[target].
+// The rows of a unit: `n_sources` from sources[source], `n_targets` from targets[target]. In its segment's lists the first source
+// is `ahead` places ahead of the first target.
 struct Unit {
-    int source, n_sources, target, n_targets;
+    int source, n_sources, target, n_targets, ahead, window;
+
+    __device__ __forceinline__ bool compares(int source, int target) const {
+        return window == 0 || abs(ahead + source - target) < window;
+    }
 };
+
+// Tiles of targets that a tile of sources is compared with; the last ones may be empty. `Counts::units` says the same.
+template <int BM, int BN> __device__ __forceinline__ int target_tiles(int n_targets, int window) {
+    const int all = (n_targets + BN - 1) / BN;
+    return window == 0 ? all : min(all, (BM + 2 * window - 2 + BN - 1) / BN + 1);
+}
 
 template <int BM, int BN, typename T> __device__ __forceinline__ Unit find_unit(const SimArgs<T> &args, int index) {
     int segment = 0, end = args.n_segments;  // the last segment that starts at or before `index`
@@ -34,9 +46,11 @@ template <int BM, int BN, typename T> __device__ __forceinline__ Unit find_unit(
     int tgt = args.tgt_off[segment], n_targets = args.tgt_off[segment + 1] - tgt;
     int source_tiles = (n_sources + BM - 1) / BM;
     int local = index - args.unit_off[segment];
-    int first_source = local % source_tiles * BM, first_target = local / source_tiles * BN;
+    int first_source = local % source_tiles * BM;
+    int first_tile = args.window == 0 ? 0 : max(first_source - args.window + 1, 0) / BN;
+    int first_target = (first_tile + local / source_tiles) * BN;
     return {src + first_source, min(BM, n_sources - first_source), tgt + first_target,
-            min(BN, n_targets - first_target)};
+            max(min(BN, n_targets - first_target), 0), first_source - first_target, args.window};
 }
 
 // Best edge of one source among the columns that a thread holds, which it visits in ascending order.
@@ -195,7 +209,8 @@ __device__ __forceinline__ void keep_best(const SimArgs<bf16> &args, Unit unit, 
 #pragma unroll
         for (int j = 0; j < 2; j++) {
             int column = first + tile * 8 + j;
-            best.offer(product(tile, j) * inv_source * inv_norms[column], column, unit.n_targets);
+            if (unit.compares(source, column))
+                best.offer(product(tile, j) * inv_source * inv_norms[column], column, unit.n_targets);
         }
     unsigned long long key = lane_max<4>(best.key(target_rows));
     if (threadIdx.x % 4 == 0 && present && key) atomicMax(&args.edges[unit.source + source], key);
@@ -204,7 +219,7 @@ __device__ __forceinline__ void keep_best(const SimArgs<bf16> &args, Unit unit, 
 #define SIM_ARGMAX_PARAMETERS(T)                                                                                       \
     const T *__restrict__ x, int64_t ld, int width, const float *__restrict__ inv_norm, int clip,                      \
         const int *__restrict__ sources, const int *__restrict__ targets, const int *__restrict__ src_off,             \
-        const int *__restrict__ tgt_off, const int *__restrict__ unit_off, int n_segments,                             \
+        const int *__restrict__ tgt_off, const int *__restrict__ unit_off, int n_segments, int window,                 \
         unsigned long long *__restrict__ edges
 #define SIM_ARGS(T)                                                                                                    \
-    SimArgs<T> { x, ld, width, inv_norm, sources, targets, src_off, tgt_off, unit_off, n_segments, edges }
+    SimArgs<T> { x, ld, width, inv_norm, sources, targets, src_off, tgt_off, unit_off, n_segments, window, edges }

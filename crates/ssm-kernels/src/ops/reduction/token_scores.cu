@@ -2,7 +2,7 @@
 //
 // `token_scores_{f32,bf16}`: x T [tokens, ld] (row stride `ld` elements, `width` of them used) ->
 // - scores f32 [tokens] (may be null), by `metric`: 0 clip, mean of the positive parts; 1 l1, mean magnitude;
-//   2 l2, Euclidean norm; 3 mean
+//   2 l2, Euclidean norm; 3 mean; 4 l_inf, largest magnitude; 5 mean, the most negative number where it is 0
 // - inv_norm f32 [tokens] (may be null): 1 / Euclidean norm of the row, negative values taken as zero if `clip_norm`;
 //   0 for a zero row
 // Both are NaN or infinite where a value of the row that counts is.
@@ -18,8 +18,11 @@
 constexpr int ROWS_PER_BLOCK = 8;
 constexpr int LOADS = 5;
 
-enum Metric { CLIP = 0, L1 = 1, L2 = 2, MEAN = 3, NO_METRIC = 4 };
+enum Metric { CLIP = 0, L1 = 1, L2 = 2, MEAN = 3, L_INF = 4, RELEASED_MEAN = 5, NO_METRIC = 6 };
 enum Norm { NO_NORM = 0, PLAIN_NORM = 1, CLIPPED_NORM = 2 };
+
+// The larger of two numbers, NaN if either is.
+__device__ __forceinline__ double larger(double a, double b) { return b > a || isnan(b) ? b : a; }
 
 template <int METRIC, int NORM> struct Sums {
     double score = 0.0, squares = 0.0;
@@ -31,7 +34,8 @@ template <int METRIC, int NORM> struct Sums {
         if (METRIC == CLIP) score += positive;
         if (METRIC == L1) score += fabs(exact);
         if (METRIC == L2) score += exact * exact;
-        if (METRIC == MEAN) score += exact;
+        if (METRIC == MEAN || METRIC == RELEASED_MEAN) score += exact;
+        if (METRIC == L_INF) score = larger(score, fabs(exact));
         if (NORM == PLAIN_NORM) squares += exact * exact;
         if (NORM == CLIPPED_NORM) squares += positive * positive;
     }
@@ -62,8 +66,16 @@ __device__ __forceinline__ void score_row(const T *row, int width, float *score,
         for (int at = lane; at < width; at += WARP) sums.add(to_float(row[at]));
     }
     if (METRIC != NO_METRIC) {
-        double sum = warp_sum(sums.score);
-        double result = METRIC == L2 ? sqrt(sum) : width > 0 ? sum / width : 0.0;
+        double sum = sums.score;
+        if (METRIC == L_INF) {
+#pragma unroll
+            for (int offset = WARP / 2; offset > 0; offset /= 2)
+                sum = larger(sum, __shfl_xor_sync(ALL_LANES, sum, offset));
+        } else {
+            sum = warp_sum(sum);
+        }
+        double result = METRIC == L2 ? sqrt(sum) : METRIC == L_INF ? sum : width > 0 ? sum / width : 0.0;
+        if (METRIC == RELEASED_MEAN && result == 0.0) result = -(double)FLT_MAX;
         if (lane == 0) *score = (float)result;
     }
     if (NORM != NO_NORM) {
@@ -93,6 +105,8 @@ __device__ __forceinline__ void token_scores(const T *x, int64_t ld, int tokens,
     else if (metric == CLIP) score_row<T, ALIGNED, CLIP>(row, width, norm, score, inverse);
     else if (metric == L1) score_row<T, ALIGNED, L1>(row, width, norm, score, inverse);
     else if (metric == L2) score_row<T, ALIGNED, L2>(row, width, norm, score, inverse);
+    else if (metric == L_INF) score_row<T, ALIGNED, L_INF>(row, width, norm, score, inverse);
+    else if (metric == RELEASED_MEAN) score_row<T, ALIGNED, RELEASED_MEAN>(row, width, norm, score, inverse);
     else score_row<T, ALIGNED, MEAN>(row, width, norm, score, inverse);
 }
 
