@@ -2,16 +2,22 @@
 //!
 //! This program's. Most words of a text depend on those just before them, so whatever removes recent tokens pays in fluency, and a plain
 //! shorter prompt (`drop_prefix`) pays nothing (`docs/findings.md`). It forgets all that the prefix told, though. This rule never
-//! touches the last `recent` unprotected tokens of a sequence, and lets `older` decide which of the others are removed. Formula, with `n`
-//! unprotected tokens of which `n_keep` are kept:
+//! touches the last tokens, a share `recent` of those that it keeps, and lets `older` decide which of the others are removed. Formula, with
+//! `n` unprotected tokens of which `n_keep` are kept:
 //!
 //! ```text
-//! w = min(recent, n_keep - 1);  keep = the last w, and what `older` keeps when it is asked for n_keep - w of the first n - w
+//! w = min(floor(recent n_keep), n_keep - 1);  keep = the last w, and what `older` keeps when it is asked for n_keep - w of the first n - w
 //! ```
 //!
-//! `older` names a strategy with its defaults, or `repeats`: a token is removed the sooner the more it resembles a later one,
-//! `S_t = -max_{s > t} cos(r_t, r_s)` over all tokens of the sequence, so that of a word that is told again the last mention is kept. `match_on` is the tensor that is
-//! compared. With `recent: 0` it is the other rule.
+//! `older` names a strategy with its defaults, or `repeats`: a token is removed the sooner the more it resembles a later one, so that of a
+//! word that is told again the last mention is kept:
+//!
+//! ```text
+//! S_t = -max_{s > t} cos(v_t - m, v_s - m)    v the rows of the tensor `match_on`, m their mean over the sequence, or 0 with `centred: no`
+//! ```
+//!
+//! Rows of a residual stream share a large common part, which makes all of them alike: without their mean they tell words apart. With
+//! `recent: 0` it is the other rule alone, with `recent: 1` it is `drop_prefix` but for one token.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,13 +34,13 @@ use crate::plan::Plan;
 use crate::registry::{Family, Registration, Strategy};
 use crate::rule::{HostRule, Rule};
 use crate::vectors::dot;
-use crate::view::SequenceView;
+use crate::view::{Matrix, SequenceView};
 
 const RECENT: OptionInfo = OptionInfo {
     name: "recent",
-    kind: OptionKind::Integer { min: 0, max: 1_048_576 },
-    default: OptionDefault::Integer(32),
-    help: "how many of the last unprotected tokens are kept, whatever they hold",
+    kind: OptionKind::Number { min: 0.0, max: 1.0 },
+    default: OptionDefault::Number(0.5),
+    help: "share of the kept tokens that are the last ones, whatever they hold",
 };
 
 const REPEATS: &str = "repeats";
@@ -53,23 +59,57 @@ const MATCH_ON: OptionInfo = OptionInfo {
     help: "the tensor that repeats compares; other rules ignore it",
 };
 
+const CENTRED: OptionInfo = OptionInfo {
+    name: "centred",
+    kind: OptionKind::Choice(&["yes", "no"]),
+    default: OptionDefault::Word("yes"),
+    help: "whether repeats takes the mean over the sequence from every row first; other rules ignore it",
+};
+
 #[derive(Debug)]
 enum Older {
-    Repeats(Source),
+    Repeats { source: Source, centred: bool },
     Rule(Rule),
 }
 
 #[derive(Debug)]
 struct Recent {
-    recent: usize,
+    recent: f64,
     older: Older,
 }
 
+impl Recent {
+    /// How many of the last of the kept tokens are kept whatever they hold; one at least is the other rule's.
+    fn last(&self, n_keep: usize) -> usize {
+        ((self.recent * n_keep as f64).floor() as usize).min(n_keep.saturating_sub(1))
+    }
+}
+
+/// The rows without their mean, `[rows, columns]`; sums in order in float64.
+fn without_mean(matrix: Matrix<'_>) -> Vec<f32> {
+    let mut mean = vec![0.0_f64; matrix.columns];
+    for row in 0..matrix.rows {
+        for (mean, value) in mean.iter_mut().zip(matrix.row(row)) {
+            *mean += f64::from(*value) / matrix.rows as f64;
+        }
+    }
+    (0..matrix.rows)
+        .flat_map(|row| matrix.row(row).iter().zip(&mean).map(|(value, mean)| (f64::from(*value) - mean) as f32))
+        .collect()
+}
+
 /// Rows by how little they resemble a later row of the sequence; the last resembles none.
-fn newness(source: Source, view: &SequenceView<'_>, rows: &[u32]) -> Result<Vec<f32>, PlanError> {
+fn newness(
+    source: Source,
+    centred: bool,
+    view: &SequenceView<'_>,
+    rows: &[u32],
+) -> Result<Vec<f32>, PlanError> {
     let matrix = source.of(view)?;
     let all: Vec<u32> = (0..view.len() as u32).collect();
-    let units = unit_rows(matrix, &all, false);
+    let compared = if centred { without_mean(matrix) } else { Vec::new() };
+    let compared = if centred { Matrix { values: &compared, ..matrix } } else { matrix };
+    let units = unit_rows(compared, &all, false);
     let unit = |row: usize| &units[row * matrix.columns..(row + 1) * matrix.columns];
     let score = |row: &u32| {
         view.stop.check()?;
@@ -85,30 +125,30 @@ fn newness(source: Source, view: &SequenceView<'_>, rows: &[u32]) -> Result<Vec<
 impl HostRule for Recent {
     fn signals(&self) -> SignalSet {
         match &self.older {
-            Older::Repeats(source) => source.signals(),
+            Older::Repeats { source, .. } => source.signals(),
             Older::Rule(rule) => rule.signals(),
         }
     }
 
     fn matching_flops(&self, n: usize, n_kept: usize, widths: Widths) -> f64 {
-        let recent = self.recent.min(n_kept.saturating_sub(1));
+        let recent = self.last(n_kept);
         match &self.older {
-            Older::Repeats(source) => (n - recent) as f64 * (n + recent) as f64 * widths.of(*source) as f64,
+            Older::Repeats { source, .. } => (n - recent) as f64 * (n + recent) as f64 * widths.of(*source) as f64,
             Older::Rule(rule) => rule.matching_flops(n - recent, n_kept - recent, widths),
         }
     }
 
     fn plan(&self, view: &SequenceView<'_>, n_keep: usize) -> Result<Plan, PlanError> {
         let candidates = view.reducible();
-        let recent = self.recent.min(n_keep.saturating_sub(1));
+        let recent = self.last(n_keep);
         let (older, last) = candidates.split_at(candidates.len() - recent);
         let mut protected = view.protected.to_vec();
         for row in last {
             protected[*row as usize] = true;
         }
         match &self.older {
-            Older::Repeats(source) => {
-                let scores = newness(*source, view, older)?;
+            Older::Repeats { source, centred } => {
+                let scores = newness(*source, *centred, view, older)?;
                 for index in rank::first(rank::descending(&scores)?, n_keep - recent) {
                     protected[older[index as usize] as usize] = true;
                 }
@@ -121,13 +161,16 @@ impl HostRule for Recent {
 
 fn build(options: &ResolvedOptions) -> Rule {
     let older = match options.word("older") {
-        REPEATS => Older::Repeats(Source::from_word(options.word("match_on"))),
+        REPEATS => Older::Repeats {
+            source: Source::from_word(options.word("match_on")),
+            centred: options.word("centred") == "yes",
+        },
         name => {
             let strategy = Strategy::new(name, &BTreeMap::new());
             Older::Rule(strategy.unwrap_or_else(|error| unreachable!("a registered strategy: {error}")).rule())
         }
     };
-    Rule::Host(Arc::new(Recent { recent: options.integer("recent").unsigned_abs() as usize, older }))
+    Rule::Host(Arc::new(Recent { recent: options.number("recent"), older }))
 }
 
 inventory::submit! {
@@ -137,9 +180,10 @@ inventory::submit! {
         version: 1,
         summary: "The last tokens are kept; among the older ones another rule chooses, or those that resemble a later token are removed.",
         source: "this program's; a window of recent tokens: StreamingLLM, Xiao et al., ICLR 2024, https://arxiv.org/abs/2309.17453",
-        formula: "w = min(recent, n_keep - 1); keep = the last w and the n_keep - w best of the others; repeats: S_t = -max_{s > t} cos(r_t, r_s)",
+        formula: "w = min(floor(recent n_keep), n_keep - 1); keep = the last w and the n_keep - w best of the others; \
+                  repeats: S_t = -max_{s > t} cos(v_t - m, v_s - m), m = mean of all v",
         differs: "StreamingLLM keeps the first tokens too and drops all between.",
-        options: &[RECENT, OLDER, MATCH_ON],
+        options: &[RECENT, OLDER, MATCH_ON, CENTRED],
         seeded: false,
         build: &build,
     }
@@ -160,9 +204,9 @@ mod tests {
             Older::Rule(Rule::Prune(Score::Importance { importance, keep: Extreme::Highest }))
         };
         let keep = |recent, n_keep| Recent { recent, older: by_sum() }.plan(&sequence.view(), n_keep).unwrap().keep().to_vec();
-        assert_eq!(keep(2, 4), [1, 3, 4, 5]);
-        assert_eq!(keep(0, 4), [0, 1, 2, 3]);
-        assert_eq!(keep(9, 3), [1, 4, 5], "one of the kept is left to the other rule");
+        assert_eq!(keep(0.5, 4), [1, 3, 4, 5]);
+        assert_eq!(keep(0.0, 4), [0, 1, 2, 3]);
+        assert_eq!(keep(1.0, 3), [1, 4, 5], "one of the kept is the other rule's");
     }
 
     #[test]
@@ -170,7 +214,11 @@ mod tests {
         // Rows 0 and 3 are one direction, 1 and 4 nearly so.
         let rows = [[1.0, 0.0], [0.0, 1.0], [-1.0, 0.3], [2.0, 0.0], [0.1, 1.0], [-1.0, -1.0]];
         let sequence = Sequence::of_rows(&rows);
-        let rule = Recent { recent: 1, older: Older::Repeats(Source::BlockOutput) };
+        let rule = |centred| Recent { recent: 0.2, older: Older::Repeats { source: Source::BlockOutput, centred } };
+        let shifted = rows.map(|row| row.map(|value| value + 100.0));
+        let (shifted, apart) = (Sequence::of_rows(&shifted), rule(true).plan(&sequence.view(), 4).unwrap());
+        assert_eq!(rule(true).plan(&shifted.view(), 4).unwrap().keep(), apart.keep(), "what all rows share says nothing");
+        let rule = rule(false);
         assert_eq!(rule.plan(&sequence.view(), 5).unwrap().keep(), [1, 2, 3, 4, 5]);
         assert_eq!(rule.plan(&sequence.view(), 4).unwrap().keep(), [2, 3, 4, 5]);
         // Five older rows against the rows after them, one column: (6 - 1)(6 + 1) = 35, about twice 5 + 4 + 3 + 2 + 1.

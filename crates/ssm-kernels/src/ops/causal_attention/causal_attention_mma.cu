@@ -215,7 +215,9 @@ template <int HEAD_DIM, int GROUPS> __device__ __forceinline__ void attend(const
     auto next = [&](int index) {
         copy_wait<STAGES - 3>();
         publish_to_products();
-        __syncthreads(); // tile index + 1 is there, and the one before this has been used
+        // Tile index + 1 is there, and the one before this has been used. Groups meet here from two places of the program, which
+        // `__syncthreads` does not allow.
+        asm volatile("barrier.sync 0;" ::: "memory");
         copy(index + STAGES - 1);
     };
     int index = 0;

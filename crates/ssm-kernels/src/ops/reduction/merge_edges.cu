@@ -99,8 +99,9 @@ extern "C" __global__ void __launch_bounds__(SELECT_THREADS, 1)
         int edge = first_edge + counts[k];
         const int edge_end = first_edge + (k + 1 < n_out ? counts[k + 1] : r);
         edge_off[out + k] = edge;
-        own_hidden[out + k] = weight_of(hidden_weight, row);
-        own_residual[out + k] = weight_of(residual_weight, row);
+        // Whoever made the weights wrote none for a segment that keeps all of its rows.
+        own_hidden[out + k] = r > 0 ? weight_of(hidden_weight, row) : 1.0f;
+        own_residual[out + k] = r > 0 ? weight_of(residual_weight, row) : 1.0f;
         // In order of rows, the kept row in its place, as the host adds.
         float size = 0.0f;
         bool own_added = false;
