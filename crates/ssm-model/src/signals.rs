@@ -322,7 +322,10 @@ mod tests {
             assert_eq!(Signal::ALL.iter().filter(|other| other.name() == signal.name()).count(), 1, "{signal}");
         }
         let layer: Vec<_> = Signal::matrices_of(Supplier::Layer).map(|signal| signal.info().what).collect();
-        assert_eq!(layer, ["x", "B", "C", "dt", "the SSM output", "the gated output"]);
+        assert_eq!(
+            layer,
+            ["x", "B", "C", "dt", "the SSM output", "the SSM output without the skip", "the gated output"]
+        );
         assert_eq!(Signal::matrices_of(Supplier::Driver).collect::<Vec<_>>(), [Signal::Influence]);
     }
 
