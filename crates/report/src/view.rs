@@ -299,7 +299,9 @@ struct Names {
 impl Names {
     fn style(&self, trial: &TrialKey) -> Style {
         let siblings = self.labels.siblings(&trial.strategy);
-        let index = siblings.iter().position(|other| rule(other) == rule(trial)).unwrap_or(0);
+        // One look per name: where a model reads a signal from is no other rule.
+        let label = self.labels.label(trial);
+        let index = siblings.iter().position(|other| self.labels.label(other) == label).unwrap_or(0);
         match style::style(&trial.strategy) {
             Some(own) => style::variant(own, index),
             None if trial.strategy == "top_k" => Self::importance_style(trial, siblings, index),
