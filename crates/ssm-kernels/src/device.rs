@@ -3,7 +3,7 @@
 use candle_core::{DType, Device};
 
 use crate::error::KernelError;
-pub use crate::kernel_time::KernelTime;
+pub use crate::kernel_time::{KernelTime, REDUCTION_KERNELS};
 
 /// A device and the dtype in which activations are computed there.
 ///

@@ -3,7 +3,7 @@ use std::time::Instant;
 use evaluation::Reduction;
 use reduction_strategies::{SegmentTokens, TokenTable};
 use ssm_kernels::Segments;
-use ssm_kernels::device::{self, KernelTime};
+use ssm_kernels::device::{self, KernelTime, REDUCTION_KERNELS};
 use ssm_model::{Activations, LanguageModel};
 
 use super::{Bench, BenchError, Logits, Memory, Shape};
@@ -52,8 +52,7 @@ impl Measurement {
     /// Seconds of the kernels that decide and carry out the reduction; none where no kernel is measured.
     #[must_use]
     pub fn reduction_seconds(&self) -> Option<f64> {
-        const PARTS: [&str; 6] = ["token_scores", "partition", "sim_argmax", "select_", "merge_rows", "edge_"];
-        let reduces = |kernel: &&KernelTime| PARTS.iter().any(|part| kernel.kernel.starts_with(part));
+        let reduces = |kernel: &&KernelTime| REDUCTION_KERNELS.iter().any(|part| kernel.kernel.starts_with(part));
         let seconds = self.kernels.iter().filter(reduces).fold(0.0, |sum, kernel| sum + kernel.seconds);
         (!self.kernels.is_empty()).then_some(seconds)
     }

@@ -363,7 +363,7 @@ mod tests {
 
     #[test]
     fn every_shipped_experiment_names_the_schema() {
-        for (folder, schema) in [("", "schema.json"), ("claims", "../schema.json")] {
+        for (folder, schema) in [("", "schema.json"), ("claims", "../schema.json"), ("fresh", "../schema.json")] {
             for entry in fs::read_dir(experiments().join(folder)).unwrap() {
                 let path = entry.unwrap().path();
                 if path.extension() == Some(Path::new("x.yaml").extension().unwrap()) {
