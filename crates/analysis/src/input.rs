@@ -33,8 +33,9 @@ pub(crate) fn read(dir: &Path) -> Result<Recorded, AnalyseError> {
     let plan: PlanIndex =
         read_json(&dir.join("plan.json"))?.ok_or_else(|| AnalyseError::MissingPlan { dir: dir.to_owned() })?;
     let folder = dir.join("cells");
-    let cells =
-        plan.cells.par_iter().map(|id| read_cell(&folder.join(format!("{id}.json")))).collect::<Result<Vec<_>, _>>()?;
+    // The first fault is reported, not the first that a thread met; here and wherever many items are read.
+    let cells: Vec<_> = plan.cells.par_iter().map(|id| read_cell(&folder.join(format!("{id}.json")))).collect();
+    let cells = cells.into_iter().collect::<Result<Vec<_>, _>>()?;
     check_cohorts(&plan, &cells, &folder)?;
     let mut cells: Vec<CellRecord> = cells.into_iter().flatten().collect();
     for cell in &mut cells {

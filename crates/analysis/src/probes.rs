@@ -76,7 +76,8 @@ impl Probes {
     /// A file that cannot be read, or is no record of a probe.
     pub fn read(dir: &Path, seed: u64) -> Result<Self, AnalyseError> {
         let ids: Vec<String> = read_json(&index_path(dir))?.unwrap_or_default();
-        let records = ids.par_iter().map(|id| read_one(dir, id)).collect::<Result<Vec<_>, _>>()?;
+        let records: Vec<_> = ids.par_iter().map(|id| read_one(dir, id)).collect();
+        let records = records.into_iter().collect::<Result<Vec<_>, _>>()?;
         let unfinished = records.iter().filter(|record| record.is_none()).count();
         let records: Vec<ProbeRecord> = records.into_iter().flatten().collect();
         let banks: BTreeMap<String, ResampleBank> = records

@@ -10,7 +10,7 @@ use super::data::read;
 use super::ids::Ids;
 use super::lines::{self, Author, Place, TextItem};
 use super::reference::Cut;
-use super::{Item, Split, Task, TaskError, TaskKind, in_split};
+use super::{Item, Split, Task, TaskError, TaskKind, in_order, in_split};
 use crate::score::metrics::Measure;
 use crate::tokenizer::Tokenizer;
 
@@ -105,7 +105,7 @@ impl ItemTask {
         let encode = |(line, item): &&(usize, TextItem)| -> Result<Item, TaskError> {
             lines::encode(Place { file: &read.file, line: *line }, item, tokenizer, self.cut)
         };
-        let items = wanted.par_iter().map(encode).collect::<Result<_, _>>()?;
+        let items = in_order(wanted.par_iter().map(encode).collect())?;
         Ok(Task {
             name: self.name.clone(),
             kind: read.kind,

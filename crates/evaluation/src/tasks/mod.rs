@@ -63,6 +63,11 @@ pub struct Task {
     pub truncated: usize,
 }
 
+/// Items that were encoded beside each other; the error is that of the first line with one, whichever thread met its own first.
+fn in_order<T>(items: Vec<Result<T, TaskError>>) -> Result<Vec<T>, TaskError> {
+    items.into_iter().collect()
+}
+
 /// A task that is known.
 enum Known {
     Lines(ItemTask),
@@ -141,13 +146,13 @@ pub fn load(
                     let documents = task.documents(&mut files, &source.prompting, split, limit)?;
                     let encode =
                         |document: &Document| encode::item(document, task.kind, tokenizer, source.prompting.max_length);
-                    documents.par_iter().map(encode).collect::<Result<_, _>>()?
+                    in_order(documents.par_iter().map(encode).collect())?
                 }
                 Form::Books(plan, build) => {
                     let books = benchmarks::books(&mut files)?;
                     let wanted = plan(&books).into_iter().filter(|place| in_split(split, &place.id)).take(limit);
                     let wanted: Vec<_> = wanted.collect();
-                    wanted.par_iter().map(|place| build(&books, place, tokenizer)).collect::<Result<_, _>>()?
+                    in_order(wanted.par_iter().map(|place| build(&books, place, tokenizer)).collect())?
                 }
             };
             let truncated = encoded.iter().map(|encoded| encoded.truncated).sum();

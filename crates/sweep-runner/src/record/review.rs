@@ -43,7 +43,8 @@ impl Store {
     /// The folder cannot be read or written.
     pub fn review(&self, plan: &ExperimentPlan, keep_other_code: bool) -> Result<Vec<Option<Status>>, StoreError> {
         let judge = |cell: &Cell| self.judge(plan, cell, keep_other_code);
-        let mut verdicts = plan.cells.par_iter().map(judge).collect::<Result<Vec<_>, _>>()?;
+        let verdicts: Vec<_> = plan.cells.par_iter().map(judge).collect();
+        let mut verdicts = verdicts.into_iter().collect::<Result<Vec<_>, _>>()?;
         let is_open = |verdict: &Verdict| !matches!(verdict, Verdict::Absent | Verdict::Sound(_));
         if verdicts.iter().any(is_open) {
             let _lease = self.hold(LEASE, "moving records away that cannot be used")?;
