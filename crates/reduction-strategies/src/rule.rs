@@ -430,10 +430,11 @@ impl Rule {
     #[must_use]
     pub fn is_blind(&self) -> bool {
         match self {
-            Self::Identity | Self::Prune(Score::Position(_) | Score::Random) => true,
+            // In order by chance, too, but for a merge, which is recorded with its similarity.
+            Self::Identity
+            | Self::Prune(Score::Position(_) | Score::Random)
+            | Self::Online(OnlineRule { score: OnlineScore::Random, removed: Removed::Dropped, .. }) => true,
             Self::Host(rule) => rule.is_blind(),
-            // A merge is recorded with its similarity.
-            Self::Online(OnlineRule { score: OnlineScore::Random, removed: Removed::Dropped, .. }) => true,
             Self::Prune(_) | Self::Pair(_) | Self::Online(_) => false,
         }
     }
