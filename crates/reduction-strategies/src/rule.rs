@@ -197,7 +197,7 @@ pub enum Pruned {
     LeastImportant(Importance),
 }
 
-/// What kernels know of host rules: the interpreter on a GPU ([`crate::interpret::gpu`]) makes the plans of these without the host.
+/// What kernels know of host rules: the interpreter on a GPU (`interpret/gpu.rs`) makes the plans of these without the host.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DeviceRule {
     /// The highest sums of ranks are kept ([`crate::blocks::rank_sum`]).
