@@ -71,7 +71,7 @@ impl Rates {
     }
 
     /// Takes what a run measured in place of what was known, and writes it down. A model that computed for less
-    /// than [`LEAST_SECONDS`] tells nothing.
+    /// than `LEAST_SECONDS` tells nothing.
     ///
     /// # Errors
     /// The cache folder cannot be written.
