@@ -132,16 +132,28 @@ fn items(desk: &Desk, out: &str) -> DataFrame {
 fn benchmarks_go_from_download_to_records_and_run_again_offline() {
     let hubbed = Hubbed::new();
     assert_snapshot!(hubbed.refused(&["plan", "tiny.yaml"]), @"
-     × `lambada_openai`: EleutherAI/lambada_openai/default/test is not in the cache
-      ╭─[tiny.yaml:3:9]
-    2 │ models: [builtin:mamba2-world]
-    3 │ tasks: [lambada_openai, arc_easy]
-      ·         ───────┬──────
-      ·                ╰── not on this machine
-    4 │ strategies: [dense, top_k]
-      ╰────
-     help: `sweep fetch lambada_openai` downloads it and `sweep run` does so by itself; or name a folder that
-           holds it with --data-dir
+      × `lambada_openai`: EleutherAI/lambada_openai/default/test is not in the cache
+       ╭─[tiny.yaml:3:9]
+     2 │ models: [builtin:mamba2-world]
+     3 │ tasks: [lambada_openai, arc_easy]
+       ·         ───────┬──────
+       ·                ╰── not on this machine
+     4 │ strategies: [dense, top_k]
+       ╰────
+      help: `sweep fetch lambada_openai` downloads it and `sweep run` does so by itself; or name a folder that
+            holds it with --data-dir
+
+    Error: 
+      × `arc_easy`: allenai/ai2_arc/ARC-Easy/test is not in the cache
+       ╭─[tiny.yaml:3:25]
+     2 │ models: [builtin:mamba2-world]
+     3 │ tasks: [lambada_openai, arc_easy]
+       ·                         ────┬───
+       ·                             ╰── not on this machine
+     4 │ strategies: [dense, top_k]
+       ╰────
+      help: `sweep fetch arc_easy` downloads it and `sweep run` does so by itself; or name a folder that holds
+            it with --data-dir
     ");
     assert_eq!(hubbed.server.requests(), [], "a plan asks nobody");
     let arguments = ["run", "tiny.yaml", "--out", "first", "--device", "cpu", "--workers", "2"];
@@ -303,17 +315,29 @@ fn data_sets_that_cannot_be_used_are_refused() {
     fs::create_dir(hubbed.desk.path("data")).unwrap();
     // A folder that was named is all that is looked at.
     assert_snapshot!(hubbed.refused(&["run", "tiny.yaml", "--out", "out", "--data-dir", "data"]), @"
-     × `lambada_openai` has no data in data: there is no lambada/lambada_test.jsonl and no lambada/
-     │ lambada_test_en.jsonl
-      ╭─[tiny.yaml:3:9]
-    2 │ models: [builtin:mamba2-world]
-    3 │ tasks: [lambada_openai, arc_easy]
-      ·         ───────┬──────
-      ·                ╰── not on this machine
-    4 │ strategies: [dense, top_k]
-      ╰────
-     help: a file may be compressed by bzip2, with .bz2 behind its name; docs/models-and-data.md says what is
-           read. Without a data directory the rows of EleutherAI/lambada_openai are downloaded
+      × `lambada_openai` has no data in data: there is no lambada/lambada_test.jsonl and no lambada/
+      │ lambada_test_en.jsonl
+       ╭─[tiny.yaml:3:9]
+     2 │ models: [builtin:mamba2-world]
+     3 │ tasks: [lambada_openai, arc_easy]
+       ·         ───────┬──────
+       ·                ╰── not on this machine
+     4 │ strategies: [dense, top_k]
+       ╰────
+      help: a file may be compressed by bzip2, with .bz2 behind its name; docs/models-and-data.md says what is
+            read. Without a data directory the rows of EleutherAI/lambada_openai are downloaded
+
+    Error: 
+      × `arc_easy` has no data in data: there is no arc/ARC-Easy-Test.jsonl
+       ╭─[tiny.yaml:3:25]
+     2 │ models: [builtin:mamba2-world]
+     3 │ tasks: [lambada_openai, arc_easy]
+       ·                         ────┬───
+       ·                             ╰── not on this machine
+     4 │ strategies: [dense, top_k]
+       ╰────
+      help: a file may be compressed by bzip2, with .bz2 behind its name; docs/models-and-data.md says what is
+            read. Without a data directory the rows of allenai/ai2_arc are downloaded
     ");
     assert_eq!(hubbed.server.requests(), []);
 }
