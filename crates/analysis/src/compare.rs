@@ -342,12 +342,10 @@ fn pair(l: &SideArm, r: &SideArm, seed: u64) -> Result<Pair, CompareError> {
         let (left, right) = (Averaged::of(left)?, Averaged::of(right)?);
         let (Some(left), Some(right)) = (left, right) else { continue };
         let (row, own) = compare_task(task, &left, &right, seed)?;
-        if !row.lower_is_better {
-            replicates.push(own);
-        }
+        replicates.push(own);
         rows.push(row);
     }
-    let mean = (replicates.len() > 1).then(|| mean(&rows, &replicates));
+    let mean = mean(&rows, &replicates);
     let trial = l.trial;
     let asked = trial.reduction();
     Ok(Pair {
@@ -453,9 +451,17 @@ fn compare_task(
     Ok((row, replicates))
 }
 
-/// Each accuracy task with the same weight; resamples of tasks are independent.
-fn mean(rows: &[Row], replicates: &[[Vec<f64>; 2]]) -> Row {
-    let rows: Vec<&Row> = rows.iter().filter(|row| !row.lower_is_better).collect();
+/// Each accuracy task with the same weight or, where there is none, each task of a loss; none where that is not several. Resamples of tasks are
+/// independent.
+fn mean(rows: &[Row], replicates: &[[Vec<f64>; 2]]) -> Option<Row> {
+    let of_losses = rows.iter().all(|row| row.lower_is_better);
+    let counts = |row: &Row| if of_losses { is_loss(&row.metric) } else { !row.lower_is_better };
+    let (rows, replicates): (Vec<&Row>, Vec<&[Vec<f64>; 2]>) =
+        rows.iter().zip(replicates).filter(|(row, _)| counts(row)).unzip();
+    // Nats per token and bits per byte have no mean.
+    if rows.len() < 2 || (of_losses && rows.iter().any(|row| row.metric != rows[0].metric)) {
+        return None;
+    }
     let share = 1.0 / rows.len() as f64;
     let over = |of: &dyn Fn(&Row) -> f64| rows.iter().map(|row| of(row) * share).sum::<f64>();
     let side = |which: usize| {
@@ -464,9 +470,9 @@ fn mean(rows: &[Row], replicates: &[[Vec<f64>; 2]]) -> Row {
     };
     let value = over(&|row| row.difference);
     let difference = difference_of_replicates(value, &side(1), &side(0));
-    Row {
+    Some(Row {
         task: "mean over tasks".to_owned(),
-        metric: "accuracy".to_owned(),
+        metric: if of_losses { "loss" } else { "accuracy" }.to_owned(),
         n: rows.iter().map(|row| row.n).sum(),
         achieved: [0, 1].map(|which| over(&|row| row.achieved[which])),
         values: [0, 1].map(|which| over(&|row| row.values[which])),
@@ -475,8 +481,8 @@ fn mean(rows: &[Row], replicates: &[[Vec<f64>; 2]]) -> Row {
         p_value: difference.p_value,
         p_holm: None,
         signs: [0, 1].map(|which| rows.iter().map(|row| row.signs[which]).sum()),
-        lower_is_better: false,
-    }
+        lower_is_better: of_losses,
+    })
 }
 
 #[cfg(test)]
@@ -527,6 +533,34 @@ mod tests {
         assert_eq!(of(&pairs[2]), [Some(0.06), Some(0.5), None]);
         assert_eq!(rows(&pairs).len(), 7);
         assert_eq!(frame(&pairs).unwrap().shape(), (7, 21));
+    }
+
+    #[test]
+    fn losses_have_a_mean_where_no_task_has_an_accuracy() {
+        let row = |metric: &str, difference: f64, lower_is_better| Row {
+            task: "t".to_owned(),
+            metric: metric.to_owned(),
+            n: 2,
+            achieved: [0.1; 2],
+            values: [1.0, 1.0 + difference],
+            difference,
+            interval: [0.0; 2],
+            p_value: 1.0,
+            p_holm: None,
+            signs: [0; 2],
+            lower_is_better,
+        };
+        let draws = |difference: f64| [vec![1.0; 3], vec![1.0 + difference; 3]];
+        let of = |rows: &[Row]| {
+            let draws: Vec<_> = rows.iter().map(|row| draws(row.difference)).collect();
+            mean(rows, &draws).map(|mean| (mean.metric, mean.difference, mean.lower_is_better, mean.n))
+        };
+        let (low, high) = (row("loss", 0.25, true), row("loss", 0.75, true));
+        assert_eq!(of(&[low, high]), Some(("loss".to_owned(), 0.5, true, 4)));
+        assert_eq!(of(&[row("loss", 0.25, true), row("bits_per_byte", 0.75, true)]), None);
+        assert_eq!(of(&[row("loss", 0.25, true), row("perplexity", 0.75, true)]), None);
+        let accuracies = [row("loss", 9.0, true), row("acc", 0.25, false), row("acc", 0.75, false)];
+        assert_eq!(of(&accuracies), Some(("accuracy".to_owned(), 0.5, false, 4)));
     }
 
     /// Forty rows of one id were compared with the last of them: what was better looked worse.
