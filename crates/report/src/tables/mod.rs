@@ -20,7 +20,7 @@ pub(super) use latex::captions;
 pub(super) use paper::named;
 
 impl Table {
-    /// The caption of the LaTeX table, whose heads are short and which has a column for what stands in brackets elsewhere.
+    /// The caption of the LaTeX table. Its heads are short, and what other formats put in brackets has a column of its own.
     pub(super) fn latex_caption(&self) -> String {
         let caption = self.caption.replace("in brackets the achieved", "beside it the achieved");
         caption.replace("are underlined", "have a °") + &self.short_note

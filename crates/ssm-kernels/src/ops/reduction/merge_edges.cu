@@ -13,17 +13,6 @@
 // Launch: grid S, block 1024. Bound by latency: about 20 us for segments of 2048 tokens.
 #include "select.cuh"
 
-// Number of entries of ascending `rows` below `row`.
-__device__ __forceinline__ int count_below(const int *rows, int n, int row) {
-    int low = 0;
-    while (low < n) {
-        const int middle = (low + n) / 2;
-        if (rows[middle] < row) low = middle + 1;
-        else n = middle;
-    }
-    return low;
-}
-
 constexpr int DROPPED = -1;
 
 extern "C" __global__ void __launch_bounds__(SELECT_THREADS, 1)

@@ -138,6 +138,17 @@ __device__ Threshold find_threshold(int n, int k, KeyAt key_at, SelectShared &sh
     return {prefix, k};
 }
 
+// Number of entries of ascending `rows` below `row`.
+__device__ __forceinline__ int count_below(const int *rows, int n, int row) {
+    int low = 0;
+    while (low < n) {
+        int middle = (low + n) / 2;
+        if (rows[middle] < row) low = middle + 1;
+        else n = middle;
+    }
+    return low;
+}
+
 // Whether the element is chosen; `ties` counts the elements at the threshold in the chunks before this one.
 // All threads call it, chunk after chunk in order of index; elements beyond the end do not take part.
 __device__ __forceinline__ bool is_chosen(Threshold threshold, bool part, uint32_t key, int &ties, int *counts) {

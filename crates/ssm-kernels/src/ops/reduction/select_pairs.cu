@@ -29,17 +29,6 @@ enum Combine { DROP = 0, MEAN = 1, SIZE_WEIGHTED_MEAN = 2, HYBRID = 3 };
 enum PruneOrder { MOST_SIMILAR = 0, LEAST_SIMILAR = 1, LEAST_IMPORTANT = 2 };
 constexpr int HIDDEN_MERGES = 1, RESIDUAL_MERGES = 2;
 
-// Number of entries of ascending `rows` below `row`.
-__device__ __forceinline__ int count_below(const int *rows, int n, int row) {
-    int low = 0;
-    while (low < n) {
-        int middle = (low + n) / 2;
-        if (rows[middle] < row) low = middle + 1;
-        else n = middle;
-    }
-    return low;
-}
-
 // Sets `flag` in flags[e] of every chosen edge that merges under the rule.
 __device__ void mark_merging(int rule, int order, int n_prune, int flag, int r, const int *removed,
                              const uint32_t *similarity, const float *scores, int *flags, SelectShared &shared) {
