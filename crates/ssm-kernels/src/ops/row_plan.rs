@@ -1,4 +1,4 @@
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use crate::error::{KernelError, expect_shape};
 
@@ -47,6 +47,25 @@ pub struct ChannelTops {
 
 /// The entry of [`ChannelTops::row_segment`] for rows that are merged by weighted mean.
 pub const NO_TOPS: u32 = u32::MAX;
+
+impl ChannelTops {
+    /// The tables beside the sources, placed where these lie.
+    pub(crate) fn new(
+        sources: Tensor,
+        offsets: Vec<u32>,
+        kept: Vec<u32>,
+        row_segment: Vec<u32>,
+    ) -> Result<Self, KernelError> {
+        let place = |values| ids(values, sources.device());
+        Ok(Self { offsets: place(offsets)?, kept: place(kept)?, row_segment: place(row_segment)?, sources })
+    }
+}
+
+/// A table of rows or counts as a tensor.
+pub(crate) fn ids(values: Vec<u32>, device: &Device) -> Result<Tensor, KernelError> {
+    let len = values.len();
+    Ok(Tensor::from_vec(values, len, device)?)
+}
 
 impl RowPlan {
     /// A plan from its tensors, for a stream of `rows_in` rows.

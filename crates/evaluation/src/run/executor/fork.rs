@@ -88,9 +88,9 @@ impl Walk<'_> {
         let queued: Vec<Option<Result<Deciding, EvaluationError>>> = rounds
             .iter()
             .map(|asking| {
-                let arriving = by_reads(&seen, self.reads_of(&pack.branches, asking, site));
-                let queues = queues(self.model, self.reduction(&pack.branches[asking[0].branch], asking[0].lanes[0]));
-                queues.then(|| self.decide_together(arriving, asking))
+                let reduction = self.reduction(&pack.branches[asking[0].branch], asking[0].lanes[0]);
+                let arriving = || by_reads(&seen, self.reads_of(&pack.branches, asking, site));
+                queues(self.model, reduction).then(|| self.decide_together(arriving(), asking))
             })
             .collect();
         let on_host = self.on_host(&seen, &rounds)?;

@@ -7,7 +7,7 @@ use super::cuda;
 use super::{MergeRule, RowMerges};
 use crate::error::{KernelError, unsupported};
 use crate::host::matrix;
-use crate::ops::row_plan::{BranchWeights, ChannelTops, NO_TOPS, RowPlan};
+use crate::ops::row_plan::{BranchWeights, ChannelTops, NO_TOPS, RowPlan, ids};
 
 impl RowPlan {
     /// The plan that merges as `hidden` and `residual` say; both keep the same rows.
@@ -21,13 +21,13 @@ impl RowPlan {
         device: &Device,
     ) -> Result<Self, KernelError> {
         let mut rows = HostRows::default();
-        for (index, (hidden, residual)) in hidden.iter().zip(residual).enumerate() {
+        for (hidden, residual) in hidden.iter().zip(residual) {
             if hidden.keep != residual.keep || hidden.first_row != residual.first_row {
                 return Err(KernelError::Segments("the branches keep different rows".to_owned()));
             }
-            rows.push(index, hidden, residual);
+            rows.push(hidden, residual);
         }
-        rows.place(rows_in, device)
+        rows.place(rows_in, [tops(hidden, device)?, tops(residual, device)?], device)
     }
 
     /// The rows of one branch: `[rows_in, width]` to `[rows_out, width]`, of the dtype of `x`.
@@ -80,57 +80,42 @@ struct HostRows {
     edge_src: Vec<u32>,
     edge: [Vec<f32>; 2],
     own: [Vec<f32>; 2],
-    tops: [HostTops; 2],
 }
 
-/// What [`ChannelTops`] holds.
-#[derive(Default)]
-struct HostTops {
-    sources: Vec<u32>,
-    offsets: Vec<u32>,
-    kept: Vec<u32>,
-    row_segment: Vec<u32>,
-}
-
-impl HostTops {
-    fn push(&mut self, index: usize, merges: &RowMerges<'_>) {
-        self.offsets.push(self.sources.len() as u32);
-        let rows = merges.groups.iter().flat_map(|group| group.sources.iter().map(|(row, _)| *row));
-        let mut sources: Vec<u32> = rows.map(|row| merges.first_row as u32 + row).collect();
-        sources.sort_unstable();
-        self.sources.extend(sources);
-        let (kept, segment) = match merges.rule {
-            MergeRule::ChannelTopHalf { kept } => (kept as u32, index as u32),
+/// The segments of one branch that merge by the largest values; none where all merge by weighted mean.
+fn tops(merges: &[RowMerges<'_>], device: &Device) -> Result<Option<ChannelTops>, KernelError> {
+    if merges.iter().all(|merges| merges.rule == MergeRule::WeightedMean) {
+        return Ok(None);
+    }
+    let (mut sources, mut offsets, mut kept, mut row_segment) = (Vec::new(), vec![0], Vec::new(), Vec::new());
+    for (index, merges) in merges.iter().enumerate() {
+        let segment = match merges.rule {
+            MergeRule::ChannelTopHalf { kept: values } => {
+                let rows = merges.groups.iter().flat_map(|group| group.sources.iter().map(|(row, _)| *row));
+                let mut rows: Vec<u32> = rows.map(|row| merges.first_row as u32 + row).collect();
+                rows.sort_unstable();
+                sources.extend(rows);
+                kept.push(values as u32);
+                index as u32
+            }
             // Nobody asks where its largest values end.
-            MergeRule::WeightedMean => (0, NO_TOPS),
+            MergeRule::WeightedMean => {
+                kept.push(0);
+                NO_TOPS
+            }
         };
-        self.kept.push(kept);
-        self.row_segment.extend(merges.keep.iter().map(|_| segment));
+        offsets.push(sources.len() as u32);
+        row_segment.extend(merges.keep.iter().map(|_| segment));
     }
-
-    fn place(mut self, device: &Device) -> Result<Option<ChannelTops>, KernelError> {
-        if self.row_segment.iter().all(|segment| *segment == NO_TOPS) {
-            return Ok(None);
-        }
-        self.offsets.push(self.sources.len() as u32);
-        Ok(Some(ChannelTops {
-            sources: ids(self.sources, device)?,
-            offsets: ids(self.offsets, device)?,
-            kept: ids(self.kept, device)?,
-            row_segment: ids(self.row_segment, device)?,
-        }))
+    if sources.is_empty() {
+        // A device has no empty tensors; no offset points here.
+        sources.push(0);
     }
-}
-
-fn ids(values: Vec<u32>, device: &Device) -> Result<Tensor, KernelError> {
-    let len = values.len();
-    Ok(Tensor::from_vec(values, len, device)?)
+    Ok(Some(ChannelTops::new(ids(sources, device)?, offsets, kept, row_segment)?))
 }
 
 impl HostRows {
-    fn push(&mut self, index: usize, hidden: &RowMerges<'_>, residual: &RowMerges<'_>) {
-        self.tops[0].push(index, hidden);
-        self.tops[1].push(index, residual);
+    fn push(&mut self, hidden: &RowMerges<'_>, residual: &RowMerges<'_>) {
         for row in hidden.keep {
             self.keep.push(hidden.first_row as u32 + row);
             self.edge_off.push(self.edge_src.len() as u32);
@@ -151,7 +136,12 @@ impl HostRows {
         }
     }
 
-    fn place(mut self, rows_in: usize, device: &Device) -> Result<RowPlan, KernelError> {
+    fn place(
+        mut self,
+        rows_in: usize,
+        [hidden_tops, residual_tops]: [Option<ChannelTops>; 2],
+        device: &Device,
+    ) -> Result<RowPlan, KernelError> {
         self.edge_off.push(self.edge_src.len() as u32);
         if self.edge_src.is_empty() {
             // A device has no empty tensors; no offset points here.
@@ -159,13 +149,12 @@ impl HostRows {
             self.edge.iter_mut().for_each(|edge| edge.push(0.0));
         }
         let ([hidden_edge, residual_edge], [hidden_own, residual_own]) = (self.edge, self.own);
-        let [hidden_tops, residual_tops] = self.tops;
-        let weights = |edge: Vec<f32>, own: Vec<f32>, tops: HostTops| -> Result<BranchWeights, KernelError> {
+        let weights = |edge: Vec<f32>, own: Vec<f32>, tops| -> Result<BranchWeights, KernelError> {
             let (edges, rows) = (edge.len(), own.len());
             Ok(BranchWeights {
                 edge: Tensor::from_vec(edge, edges, device)?,
                 own: Tensor::from_vec(own, rows, device)?,
-                tops: tops.place(device)?,
+                tops,
             })
         };
         RowPlan::new(
@@ -204,5 +193,26 @@ mod tests {
             let want = merge_rows(&x, merges).unwrap().to_vec2::<f32>().unwrap();
             assert_eq!(want, plan.apply(&x, weights).unwrap().to_vec2::<f32>().unwrap());
         }
+    }
+
+    #[test]
+    fn segments_that_merge_by_the_largest_values_are_listed() {
+        let group = |into, sources| MergeGroup { into, own_weight: 1.0, sources };
+        let halves = [group(0, vec![(3, 1.0)]), group(2, vec![(1, 0.0)])];
+        let means = [group(0, vec![(1, 1.0)])];
+        let top = MergeRule::ChannelTopHalf { kept: 1 };
+        let merges = [
+            RowMerges { first_row: 0, keep: &[0], groups: &means, rule: MergeRule::WeightedMean },
+            RowMerges { first_row: 2, keep: &[0, 2], groups: &halves, rule: top },
+        ];
+        let mean = MergeRule::WeightedMean;
+        let residual = [merges[0], RowMerges { rule: mean, ..merges[1] }];
+        let plan = RowPlan::from_merges(6, &merges, &residual, &Device::Cpu).unwrap();
+        assert!(plan.residual.tops.is_none() && !plan.merges_by_mean());
+        let tops = plan.hidden.tops.unwrap();
+        let ids = |tensor: &Tensor| tensor.to_vec1::<u32>().unwrap();
+        // Rows 3 and 5 of the stream, ascending; those of the mean are not asked for.
+        assert_eq!((ids(&tops.sources), ids(&tops.offsets)), (vec![3, 5], vec![0, 0, 2]));
+        assert_eq!((ids(&tops.kept), ids(&tops.row_segment)), (vec![0, 1], vec![NO_TOPS, 1, 1]));
     }
 }

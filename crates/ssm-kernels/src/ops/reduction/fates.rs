@@ -59,9 +59,9 @@ struct Matched {
 }
 
 impl Matched {
-    /// Sources and targets, without edges yet. `lengths`: rows that each segment keeps in the end.
-    fn new(edges: &Edges<'_>, lengths: &[usize]) -> Result<Self, KernelError> {
-        let shortened = edges.segments.with_lengths(lengths);
+    /// Sources and targets, without edges yet. `kept`: rows that each segment keeps in the end, where merging alone keeps more.
+    fn new(edges: &Edges<'_>, kept: &[usize]) -> Result<Self, KernelError> {
+        let shortened = edges.segments.with_lengths(kept);
         let Edges { similarity, tokens, segments, candidates, lengths } = *edges;
         let gpu = Gpu::of(similarity.x, OP)?;
         let rows = segments.n_tokens();

@@ -1,4 +1,4 @@
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 
 use super::{Outputs, Reduced, TokenState, offsets};
 use crate::cuda::{Arg, Gpu, Grid, Image, image};
@@ -70,7 +70,7 @@ pub fn merge_removed(
         gpu.tensor(&out.tokens.sizes)?,
     ];
     gpu.launch(&KERNELS, OP, Grid { blocks: (segments.len(), 1, 1), threads: (THREADS, 1), shared: 0 }, &args)?;
-    let tops = merging.hidden_tops.then(|| tops(removed, segments, &shortened, plan.keep.device())).transpose()?;
+    let tops = merging.hidden_tops.then(|| tops(removed, segments, &shortened)).transpose()?;
     let [hidden_edge, hidden_own, residual_edge, residual_own] = out.weights;
     let rows = RowPlan::new(
         rows_in,
@@ -85,19 +85,15 @@ pub fn merge_removed(
 }
 
 /// All removed rows of a segment are merged, and of each channel half of their values count.
-fn tops(sources: Tensor, before: &Segments, after: &Segments, device: &Device) -> Result<ChannelTops, KernelError> {
+fn tops(sources: Tensor, before: &Segments, after: &Segments) -> Result<ChannelTops, KernelError> {
     let lost: Vec<usize> = (0..before.len()).map(|index| before.length(index) - after.length(index)).collect();
-    let ids = |values: Vec<u32>| -> Result<Tensor, KernelError> {
-        let len = values.len();
-        Ok(Tensor::from_vec(values, len, device)?)
-    };
     let segment_of = |(index, lost): (usize, &usize)| {
         std::iter::repeat_n(if *lost == 0 { NO_TOPS } else { index as u32 }, after.length(index))
     };
-    Ok(ChannelTops {
+    ChannelTops::new(
         sources,
-        offsets: ids(offsets(lost.iter().copied()).into_iter().map(|offset| offset as u32).collect())?,
-        kept: ids(lost.iter().map(|lost| (lost / 2) as u32).collect())?,
-        row_segment: ids(lost.iter().enumerate().flat_map(segment_of).collect())?,
-    })
+        offsets(lost.iter().copied()).into_iter().map(|offset| offset as u32).collect(),
+        lost.iter().map(|lost| (lost / 2) as u32).collect(),
+        lost.iter().enumerate().flat_map(segment_of).collect(),
+    )
 }
