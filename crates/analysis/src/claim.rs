@@ -4,20 +4,22 @@ use records::claim::Quantity;
 use records::claim::{ArmName, PlannedClaim, PlannedComparison, PlannedRows};
 
 use super::arms::{Arm, TaskMean, arms, comparable};
-use super::statistics::{Decision, Evidence, Verdict, decide as decide_all, of_share};
+use super::pooled::{Pooled, pool};
+use super::statistics::{Decision, Evidence, Verdict, decide as decide_all};
 use super::study::{Cell, Study};
 use super::terms::{Terms, terms};
 
-/// A claim with its verdict.
+/// The metric that log-likelihoods are read from.
+const LOSS: &str = "loss";
+
+/// A claim with what was found.
 pub struct ClaimResult {
     /// The claim as it was planned.
     pub claim: PlannedClaim,
     /// In the order of the claim's comparisons.
     pub rows: Vec<ComparisonResult>,
-    /// The verdict over all comparisons.
-    pub verdict: Verdict,
-    /// The same rule on the comparisons of each model; models that are compared with each other have none.
-    pub models: Vec<(String, Verdict)>,
+    /// One per entry of the claim and protocol: the effects over models, tasks and settings.
+    pub pooled: Vec<Pooled>,
 }
 
 /// A comparison, decided. Effects are `higher - lower` in the unit of the quantity.
@@ -47,31 +49,26 @@ impl ClaimResult {
     pub fn count(&self, verdict: Verdict) -> usize {
         self.rows.iter().filter(|row| row.decision.verdict == verdict).count()
     }
-
-    /// The smallest effect that the widest of the intervals could have seen, by the unit of its quantity.
-    pub fn blindest(&self) -> Option<(f64, Quantity)> {
-        let rows = self
-            .rows
-            .iter()
-            .zip(&self.claim.comparisons)
-            .map(|(row, planned)| (row.smallest_effect(), planned.quantity));
-        rows.filter(|(width, _)| width.is_finite()).max_by(|a, b| a.0.total_cmp(&b.0))
-    }
 }
 
 /// What a comparison rests on before it is decided.
-struct Found {
-    evidence: Evidence,
+pub(super) struct Found {
+    pub(super) evidence: Evidence,
     n: usize,
     achieved: [f64; 2],
     terms: Terms,
 }
 
-/// Decides all comparisons of a claim together.
+/// Decides all comparisons of a claim together, and pools them.
 pub(super) fn decide(study: &Study, claim: PlannedClaim) -> ClaimResult {
     let arms = arms(study);
+    let find = |comparison: &PlannedComparison, tasks: &[String]| match &comparison.rows {
+        Some(rows) => probed(study, comparison, tasks, rows),
+        None if comparison.quantity.is_cost() => costs(study, comparison, tasks),
+        None => scores(&arms, comparison, tasks),
+    };
     let found: Vec<Result<Found, String>> =
-        claim.comparisons.iter().map(|comparison| find(study, &arms, comparison)).collect();
+        claim.comparisons.iter().map(|comparison| find(comparison, &comparison.tasks)).collect();
     let evidence: Vec<(Evidence, f64)> = found
         .iter()
         .zip(&claim.comparisons)
@@ -94,35 +91,15 @@ pub(super) fn decide(study: &Study, claim: PlannedClaim) -> ClaimResult {
             },
         })
         .collect();
-    let verdicts: Vec<Verdict> = rows.iter().map(|row| row.decision.verdict).collect();
-    let verdict = of_share(&verdicts, claim.share.of(verdicts.len()));
-    let models = by_model(&claim, &verdicts);
-    ClaimResult { claim, rows, verdict, models }
-}
-
-fn by_model(claim: &PlannedClaim, verdicts: &[Verdict]) -> Vec<(String, Verdict)> {
-    let mut models: Vec<(String, Vec<Verdict>)> = Vec::new();
-    for (comparison, verdict) in claim.comparisons.iter().zip(verdicts) {
-        let Some(model) = &comparison.model else { continue };
-        match models.iter_mut().find(|(known, _)| known == model) {
-            Some((_, own)) => own.push(*verdict),
-            None => models.push((model.clone(), vec![*verdict])),
-        }
-    }
-    models.into_iter().map(|(model, own)| (model, of_share(&own, claim.share.of(own.len())))).collect()
-}
-
-fn find(study: &Study, arms: &[Arm], comparison: &PlannedComparison) -> Result<Found, String> {
-    match &comparison.rows {
-        Some(rows) => probed(study, comparison, rows),
-        None if comparison.quantity.is_cost() => costs(study, comparison),
-        None => scores(arms, comparison),
-    }
+    let pooled = pool(&claim.comparisons, |comparison, task| {
+        find(comparison, std::slice::from_ref(task)).map(|found| found.evidence)
+    });
+    ClaimResult { claim, rows, pooled }
 }
 
 /// Paired over items, as every other difference of means.
-fn scores(arms: &[Arm], comparison: &PlannedComparison) -> Result<Found, String> {
-    let tasks = &comparison.tasks;
+fn scores(arms: &[Arm], comparison: &PlannedComparison, tasks: &[String]) -> Result<Found, String> {
+    let quantity = comparison.quantity;
     let side = |name: &ArmName| {
         let arm = arms.iter().find(|arm| arm.trials.iter().any(|id| name.trials.contains(id)));
         let arm = arm.filter(|arm| name.trials.iter().all(|id| arm.trials.contains(id)));
@@ -135,24 +112,25 @@ fn scores(arms: &[Arm], comparison: &PlannedComparison) -> Result<Found, String>
         Ok::<_, String>((arm, mean))
     };
     let (low, high) = (side(&comparison.lower)?, side(&comparison.higher)?);
-    same_items(low.0, high.0, tasks)?;
+    same_items(low.0, high.0, tasks, quantity)?;
     let achieved = [low.1.flops_reduction_achieved, high.1.flops_reduction_achieved];
     let terms = terms((achieved[0], low.0.reduces()), (achieved[1], high.0.reduces()));
     let n = low.1.estimate.n;
-    let (value, replicates) = match comparison.quantity {
-        Quantity::Loss => {
-            let loss = |side: &(&Arm, TaskMean)| {
-                let baseline = arms.iter().find(|arm| arm.is_baseline && comparable(&arm.trial, &side.0.trial));
-                let mean = baseline.and_then(|arm| arm.mean_over(tasks)).ok_or("the baseline did not finish")?;
-                Ok::<_, String>(minus(&mean, &side.1))
-            };
-            let (low, high) = (loss(&low)?, loss(&high)?);
-            (high.0 - low.0, high.1.iter().zip(&low.1).map(|(h, l)| h - l).collect())
-        }
-        _ => minus(&high.1, &low.1),
+    let (value, replicates) = if quantity.is_lost() {
+        let lost = |side: &(&Arm, TaskMean)| {
+            let baseline = arms.iter().find(|arm| arm.is_baseline && comparable(&arm.trial, &side.0.trial));
+            let mean = baseline.and_then(|arm| arm.mean_over(tasks)).ok_or("the baseline did not finish")?;
+            Ok::<_, String>(minus(&mean, &side.1))
+        };
+        let (low, high) = (lost(&low)?, lost(&high)?);
+        (high.0 - low.0, high.1.iter().zip(&low.1).map(|(h, l)| h - l).collect())
+    } else {
+        minus(&high.1, &low.1)
     };
-    let points: Vec<f64> = replicates.into_iter().map(|x| x * 100.0).collect();
-    Ok(Found { evidence: Evidence::Replicates(value * 100.0, points), n, achieved, terms })
+    // A log-likelihood is the loss with its sign turned.
+    let unit = if quantity.is_accuracy() { 100.0 } else { -1.0 };
+    let replicates = replicates.into_iter().map(|x: f64| x * unit).collect();
+    Ok(Found { evidence: Evidence::Replicates(value * unit, replicates), n, achieved, terms })
 }
 
 fn minus(a: &TaskMean, b: &TaskMean) -> (f64, Vec<f64>) {
@@ -161,30 +139,38 @@ fn minus(a: &TaskMean, b: &TaskMean) -> (f64, Vec<f64>) {
 }
 
 /// Replicates are paired only where both sides scored the same items.
-fn same_items(low: &Arm, high: &Arm, tasks: &[String]) -> Result<(), String> {
+fn same_items(low: &Arm, high: &Arm, tasks: &[String], quantity: Quantity) -> Result<(), String> {
     for task in tasks {
         let (Some(low), Some(high)) = (low.task(task), high.task(task)) else { continue };
         if low.items_key != high.items_key || low.metric != high.metric {
             return Err(format!("the items of {task} are not the same on both sides"));
         }
-        if low.lower_is_better {
-            return Err(format!("{task} has no accuracy"));
+        if quantity.is_accuracy() && low.lower_is_better {
+            return Err(format!("the primary metric of {task} is `{}`, not an accuracy", low.metric));
+        }
+        if !quantity.is_accuracy() && low.metric != LOSS {
+            return Err(format!("the primary metric of {task} is `{}`: write `primary: {LOSS}`", low.metric));
         }
     }
     Ok(())
 }
 
 /// The difference of two rows of a probe over the items that both have, the mean over tasks.
-fn probed(study: &Study, comparison: &PlannedComparison, rows: &PlannedRows) -> Result<Found, String> {
+fn probed(
+    study: &Study,
+    comparison: &PlannedComparison,
+    tasks: &[String],
+    rows: &PlannedRows,
+) -> Result<Found, String> {
     let Some(model) = &comparison.model else { unreachable!("rows are compared within a model") };
-    let pairs = study.probes.pairs(model, &comparison.tasks, rows, study.plan.seed)?;
+    let pairs = study.probes.pairs(model, tasks, rows, study.plan.seed)?;
     let points: Vec<f64> = pairs.replicates.into_iter().map(|x| x * 100.0).collect();
     let evidence = Evidence::Replicates(pairs.difference * 100.0, points);
     Ok(Found { evidence, n: pairs.n, achieved: [f64::NAN; 2], terms: Terms::Unknown })
 }
 
 /// One relative difference per task, in per cent of the lower side; seeds are averaged.
-fn costs(study: &Study, comparison: &PlannedComparison) -> Result<Found, String> {
+fn costs(study: &Study, comparison: &PlannedComparison, tasks: &[String]) -> Result<Found, String> {
     let cells = |name: &ArmName, task: &str| -> Result<Vec<&Cell>, String> {
         let of_arm = |cell: &&Cell| cell.record.task == task && name.trials.contains(&cell.record.trial.trial_id);
         let done = || study.cells.iter().filter(|cell| cell.is_done());
@@ -204,8 +190,8 @@ fn costs(study: &Study, comparison: &PlannedComparison) -> Result<Found, String>
         _ => |cell| cell.record.cost.flops_executed,
     };
     let (mut values, mut achieved, mut reduces) = (Vec::new(), [0.0; 2], [false; 2]);
-    let share = 1.0 / comparison.tasks.len() as f64;
-    for task in &comparison.tasks {
+    let share = 1.0 / tasks.len() as f64;
+    for task in tasks {
         let (low, high) = (cells(&comparison.lower, task)?, cells(&comparison.higher, task)?);
         values.push((mean(&high, cost) / mean(&low, cost) - 1.0) * 100.0);
         for (side, cells) in [&low, &high].into_iter().enumerate() {

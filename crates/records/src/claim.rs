@@ -11,11 +11,24 @@ use crate::probes::Key;
 pub struct PlannedClaim {
     /// What is claimed, in words.
     pub expect: String,
+    /// The quantity that is estimated, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimand: Option<String>,
+    /// What the estimate is meant to hold for, in words: models, items, reductions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub population: Option<String>,
+    /// Why the margins are what they are, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub margin_reason: Option<String>,
     /// What of the data its author had seen before the comparisons and margins were fixed, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<String>,
-    /// How many of the comparisons must hold.
-    pub share: Share,
+    /// Whether comparisons and margins were fixed before the data were looked at.
+    #[serde(default)]
+    pub status: Status,
+    /// BLAKE3 digest of the experiment file that holds the claim, in hexadecimal digits.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub digest: String,
     /// The comparisons, by entry of the file, then in the order of the grid.
     pub comparisons: Vec<PlannedComparison>,
 }
@@ -23,6 +36,9 @@ pub struct PlannedClaim {
 /// On `quantity`, `higher` is claimed to be above `lower` by more than `margin`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlannedComparison {
+    /// The entry of the file that it belongs to, counted from 0: the comparisons of an entry differ by model, protocol and setting.
+    #[serde(default)]
+    pub entry: usize,
     /// The name that the file gives it.
     pub name: Option<String>,
     /// What both sides have in common: model; none where it is what they differ in.
@@ -75,14 +91,15 @@ pub struct PlannedRows {
     pub higher: Vec<Key>,
 }
 
-/// How many of the comparisons must hold for the claim to hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What a result about a claim is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Share {
-    /// Every one.
-    All,
-    /// More than half.
-    Most,
+pub enum Status {
+    /// Some of the data were known when comparisons and margins were fixed.
+    #[default]
+    Exploratory,
+    /// Comparisons and margins were fixed first; the items had been scored by nobody.
+    Confirmatory,
 }
 
 /// What a comparison compares.
@@ -92,7 +109,11 @@ pub enum Quantity {
     /// Mean accuracy over the tasks, in percentage points.
     Accuracy,
     /// What the mean accuracy lacks to the baseline of the same model and protocol, in percentage points.
-    Loss,
+    AccuracyLost,
+    /// Mean log-likelihood over the tasks, in nats per scored token: the loss with its sign turned.
+    LogLikelihood,
+    /// What the log-likelihood lacks to the baseline of the same model and protocol, in nats per scored token: the added loss.
+    LogLikelihoodLost,
     /// FLOPs that were executed, the cost of the rule included; differences in per cent of the lower side.
     Flops,
     /// Tokens per second as measured; differences in per cent of the lower side.
@@ -101,30 +122,25 @@ pub enum Quantity {
     Probe,
 }
 
-/// Every share with its word in experiment files.
-pub const SHARES: [(&str, Share); 2] = [("all", Share::All), ("most", Share::Most)];
+/// Every status with its word in experiment files.
+pub const STATUSES: [(&str, Status); 2] =
+    [("exploratory", Status::Exploratory), ("confirmatory", Status::Confirmatory)];
 
 /// Every quantity with its word. The last one is not written as a quantity: its entry names a probe.
-pub const QUANTITIES: [(&str, Quantity); 5] = [
+pub const QUANTITIES: [(&str, Quantity); 7] = [
     ("accuracy", Quantity::Accuracy),
-    ("loss", Quantity::Loss),
+    ("accuracy_lost", Quantity::AccuracyLost),
+    ("log_likelihood", Quantity::LogLikelihood),
+    ("log_likelihood_lost", Quantity::LogLikelihoodLost),
     ("flops", Quantity::Flops),
     ("tokens_per_s", Quantity::TokensPerS),
     ("probe", Quantity::Probe),
 ];
 
-impl Share {
+impl Status {
     /// Word in experiment files.
     pub fn name(self) -> &'static str {
-        SHARES[self as usize].0
-    }
-
-    /// How many of `comparisons` this is.
-    pub fn of(self, comparisons: usize) -> usize {
-        match self {
-            Self::All => comparisons,
-            Self::Most => comparisons / 2 + 1,
-        }
+        STATUSES[self as usize].0
     }
 }
 
@@ -139,9 +155,28 @@ impl Quantity {
         matches!(self, Self::Flops | Self::TokensPerS)
     }
 
+    /// Whether it comes from answers that are right or wrong.
+    pub fn is_accuracy(self) -> bool {
+        matches!(self, Self::Accuracy | Self::AccuracyLost)
+    }
+
+    /// Whether both sides are measured against the baseline.
+    pub fn is_lost(self) -> bool {
+        matches!(self, Self::AccuracyLost | Self::LogLikelihoodLost)
+    }
+
+    /// Decimals that differences are written with.
+    pub fn decimals(self) -> usize {
+        if self.unit() == "nats" { 3 } else { 1 }
+    }
+
     /// Unit of differences, as written after a number.
     pub fn unit(self) -> &'static str {
-        if self.is_cost() { "%" } else { "points" }
+        match self {
+            Self::Flops | Self::TokensPerS => "%",
+            Self::LogLikelihood | Self::LogLikelihoodLost => "nats",
+            Self::Accuracy | Self::AccuracyLost | Self::Probe => "points",
+        }
     }
 }
 

@@ -47,8 +47,8 @@ pub(super) fn page(
         let _ = writeln!(page, "![{name}](figures/{name}.svg)\n\n*{}* Files: {files}.\n", markdown(&figure.caption));
     }
     page += "## Tables\n\n";
-    // The table of the claim stands under the verdict.
-    for table in tables.iter().filter(|table| table.name != claim::TABLE) {
+    // The tables of the claim are shown with it.
+    for table in tables.iter().filter(|table| !claim::is_table(&table.name)) {
         let name = &table.name;
         let files = ["md", "csv", "tex"].map(|kind| format!("[{kind}](tables/{name}.{kind})")).join(", ");
         let _ = writeln!(page, "### {name}\n\n{}\n*{}* Files: {files}.\n", table.markdown(), markdown(&table.caption));

@@ -157,7 +157,8 @@ pub(super) fn protocol(name: &str, index: usize) -> Style {
 pub(super) fn verdict(verdict: Verdict) -> Style {
     match verdict {
         Verdict::Supported => Style { ink: BLUE, marker: Marker::Circle, dash: SOLID },
-        Verdict::Refuted => Style { ink: VERMILLION, marker: Marker::Diamond, dash: SOLID },
+        Verdict::Smaller => Style { ink: ORANGE, marker: Marker::Square, dash: SOLID },
+        Verdict::Opposite => Style { ink: VERMILLION, marker: Marker::Diamond, dash: SOLID },
         Verdict::Undecided => Style { ink: GREY, marker: Marker::Ring, dash: SOLID },
     }
 }

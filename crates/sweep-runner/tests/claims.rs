@@ -28,29 +28,36 @@ fn a_claim_ends_in_a_verdict() {
     desk.run("out");
     let verdict = fs::read_to_string(desk.path("out/verdict.md")).unwrap();
     // Twelve items of two tasks cannot lose sixty points at this ratio; the saved FLOPs are counted.
-    assert!(
-        verdict.contains(
-            "**Verdict over all comparisons: refuted.** Of 2 comparisons 1 supported, 1 refuted, 0 undecided."
-        ),
-        "{verdict}"
-    );
-    assert!(
-        verdict.contains("more than sixty points") && verdict.contains("procedure over 2 comparisons"),
-        "{verdict}"
-    );
+    for words in [
+        "**All comparisons.** Of 2 comparisons 1 supported, 1 smaller than the margin, 0 opposite, 0 undecided.",
+        "more than sixty points",
+        "* dense against chance (context), margin 60 points: **",
+        "**Status: exploratory.**",
+        "has the BLAKE3 digest `",
+    ] {
+        assert!(verdict.contains(words), "{words}: {verdict}");
+    }
     let report = fs::read_to_string(desk.path("out/report.md")).unwrap();
     assert!(report.contains("## Verdict") && report.contains("figures/claim.svg"), "{report}");
-    for figure in ["claim", "claim_costs"] {
+    for figure in ["claim_effects", "claim", "claim_effects_costs", "claim_costs"] {
         assert!(desk.path(&format!("out/figures/{figure}.pdf")).exists(), "{figure}");
     }
     let frame = parquet(&desk.path("out/claims.parquet"));
     let column = |name: &str| frame.column(name).unwrap();
     let verdicts: Vec<_> = column("verdict").str().unwrap().iter().map(|word| word.unwrap().to_owned()).collect();
-    assert_eq!(verdicts, ["refuted", "supported"]);
+    assert_eq!(verdicts, ["smaller than the margin", "supported"]);
     let effect = column("effect").f64().unwrap();
     let (low, high) =
         (column("ci_low").f64().unwrap().get(0).unwrap(), column("ci_high").f64().unwrap().get(0).unwrap());
     assert!(low <= effect.get(0).unwrap() && effect.get(0).unwrap() <= high && high <= 60.0);
+    // One model and two tasks: the mean over tasks is the model's effect, and its interval is over tasks or wider.
+    let effects = parquet(&desk.path("out/claim_effects.parquet"));
+    let pooled = |name: &str, row: usize| effects.column(name).unwrap().f64().unwrap().get(row);
+    assert_eq!(effects.column("model").unwrap().str().unwrap().iter().flatten().count(), 2, "two of four rows");
+    assert!((pooled("effect", 0).unwrap() - effect.get(0).unwrap()).abs() < 1e-9);
+    assert_eq!(pooled("effect", 0), pooled("effect", 1));
+    assert!(pooled("ci_low", 0).unwrap() <= low && (pooled("level", 0).unwrap() - 0.975).abs() < 1e-12);
+    assert_eq!(pooled("between_models", 0), None);
     assert!((column("smallest_effect").f64().unwrap().get(0).unwrap() - (high - low) / 2.0).abs() < 1e-9);
 
     fs::write(
@@ -129,7 +136,7 @@ fn a_claim_may_rest_on_the_rows_of_a_probe() {
     desk.run("out");
     let verdict = fs::read_to_string(desk.path("out/verdict.md")).unwrap();
     assert!(
-        verdict.contains("**Verdict over all comparisons: refuted.** Of 2 comparisons 0 supported, 2 refuted"),
+        verdict.contains("Of 2 comparisons 0 supported, 0 smaller than the margin, 2 opposite, 0 undecided"),
         "{verdict}"
     );
     let claims = parquet(&desk.path("out/claims.parquet"));

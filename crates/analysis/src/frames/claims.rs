@@ -1,10 +1,12 @@
-//! `claims`: one row per comparison of the experiment's claim.
+//! `claims`: one row per comparison of the experiment's claim. `claim_effects`: what its entries say over models, and on each.
 
 use polars::prelude::*;
 use records::claim::PlannedComparison;
 
 use super::known;
 use crate::claim::{ClaimResult, ComparisonResult};
+use crate::pooled::Pooled;
+use crate::statistics::{Interval, Verdict};
 use crate::study::Study;
 
 type Row<'a> = (&'a PlannedComparison, &'a ComparisonResult);
@@ -14,7 +16,7 @@ pub(super) fn frame(study: &Study, result: &ClaimResult) -> PolarsResult<DataFra
     let finite = |value: f64| known(value).filter(|value| value.is_finite());
     let columns = vec![
         text(&rows, "experiment", |_| Some(study.plan.experiment.clone())),
-        text(&rows, "claim_verdict", |_| Some(result.verdict.name().to_owned())),
+        Column::new("entry".into(), rows.iter().map(|(planned, _)| planned.entry as u64).collect::<Vec<_>>()),
         text(&rows, "name", |(planned, _)| planned.name.clone()),
         text(&rows, "model", |(planned, _)| planned.model.clone()),
         text(&rows, "protocol", |(planned, _)| planned.protocol.clone()),
@@ -38,6 +40,74 @@ pub(super) fn frame(study: &Study, result: &ClaimResult) -> PolarsResult<DataFra
         text(&rows, "terms", |(_, row)| Some(row.terms.name().to_owned())),
         text(&rows, "verdict", |(_, row)| Some(row.decision.verdict.name().to_owned())),
         text(&rows, "missing", |(_, row)| row.missing.clone()),
+    ];
+    DataFrame::new(rows.len(), columns)
+}
+
+/// A row of `claim_effects`: pooled over models, or of one.
+struct Effect<'a> {
+    of: &'a Pooled,
+    model: Option<&'a str>,
+    effect: f64,
+    interval: Interval,
+    level: f64,
+    between: [f64; 2],
+    verdict: Verdict,
+    missing: Option<&'a str>,
+}
+
+pub(super) fn effects(study: &Study, result: &ClaimResult) -> PolarsResult<DataFrame> {
+    let none = Interval { low: f64::NAN, high: f64::NAN };
+    let rows: Vec<Effect> = result
+        .pooled
+        .iter()
+        .flat_map(|of| {
+            let row = |model, effect, interval, level, between, verdict, missing| Effect {
+                of,
+                model,
+                effect,
+                interval,
+                level,
+                between,
+                verdict,
+                missing,
+            };
+            let whole = match &of.effect {
+                Ok(own) => row(None, own.effect, own.interval, own.level, own.between, own.verdict, None),
+                Err(reason) => {
+                    row(None, f64::NAN, none, f64::NAN, [f64::NAN; 2], Verdict::Undecided, Some(reason.as_str()))
+                }
+            };
+            let models = of.models.iter().map(move |(model, own)| {
+                row(Some(model.as_str()), own.effect, own.interval, own.level, [f64::NAN; 2], own.verdict, None)
+            });
+            std::iter::once(whole).chain(models)
+        })
+        .collect();
+    let finite = |value: f64| known(value).filter(|value| value.is_finite());
+    let text = |name: &str, value: &dyn Fn(&Effect) -> Option<String>| {
+        Column::new(name.into(), rows.iter().map(value).collect::<Vec<_>>())
+    };
+    let number = |name: &str, value: &dyn Fn(&Effect) -> f64| {
+        Column::new(name.into(), rows.iter().map(|row| finite(value(row))).collect::<Vec<_>>())
+    };
+    let columns = vec![
+        text("experiment", &|_| Some(study.plan.experiment.clone())),
+        Column::new("entry".into(), rows.iter().map(|row| row.of.entry as u64).collect::<Vec<_>>()),
+        text("name", &|row| row.of.name.clone()),
+        text("protocol", &|row| row.of.protocol.clone()),
+        text("model", &|row| row.model.map(str::to_owned)),
+        text("quantity", &|row| Some(row.of.what.clone())),
+        Column::new("tasks".into(), rows.iter().map(|row| row.of.tasks.len() as u64).collect::<Vec<_>>()),
+        number("margin", &|row| row.of.margin),
+        number("effect", &|row| row.effect),
+        number("ci_low", &|row| row.interval.low),
+        number("ci_high", &|row| row.interval.high),
+        number("level", &|row| row.level),
+        number("between_models", &|row| row.between[0]),
+        number("between_tasks", &|row| row.between[1]),
+        text("verdict", &|row| Some(row.verdict.name().to_owned())),
+        text("missing", &|row| row.missing.map(str::to_owned)),
     ];
     DataFrame::new(rows.len(), columns)
 }

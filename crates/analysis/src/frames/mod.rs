@@ -87,7 +87,10 @@ fn builders(study: &Study) -> Vec<Builder<'_>> {
     if !study.task_items.is_empty() {
         all.push(Builder::new("task_items", || plans::task_items(study)));
     }
-    all.extend(study.claim.as_ref().map(|claim| Builder::new("claims", || claims::frame(study, claim))));
+    if let Some(claim) = &study.claim {
+        all.push(Builder::new("claims", || claims::frame(study, claim)));
+        all.push(Builder::new("claim_effects", || claims::effects(study, claim)));
+    }
     all.extend(
         probes::sets(&study.probes).into_iter().map(|(name, sets)| Builder::new(name, move || probes::frame(&sets))),
     );

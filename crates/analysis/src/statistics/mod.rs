@@ -1,6 +1,7 @@
 //! The statistics of the analysis, one idea a file. Formulas and reasons: `docs/statistics.md`.
 
 mod contributions;
+mod crossed;
 mod difference;
 mod estimate;
 mod holm;
@@ -14,6 +15,7 @@ mod verdict;
 mod wilson;
 
 pub(crate) use contributions::Contributions;
+pub(crate) use crossed::{Crossed, crossed};
 pub(crate) use difference::paired_difference;
 pub use difference::{Difference, difference_of_replicates};
 pub use estimate::Estimate;
@@ -26,7 +28,7 @@ pub(crate) use resample::{RESAMPLES, ResampleBank};
 pub(crate) use score::{mean_of_shares, share_of_seeds};
 pub use simultaneous::JOINT_LEVEL;
 pub use verdict::{Decision, Verdict};
-pub(crate) use verdict::{Evidence, decide, of_share};
+pub(crate) use verdict::{Evidence, decide};
 
 /// `ln(k!)` for k = 0..=n, by summation: exact enough for the counts of an evaluation.
 fn ln_factorials(n: usize) -> Vec<f64> {

@@ -26,24 +26,41 @@ pub(crate) enum Evidence {
     Missing,
 }
 
-/// How a comparison or a claim ends.
+/// How a comparison ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
     /// The effect is above the margin.
     Supported,
-    /// The effect is at or below the margin.
-    Refuted,
+    /// The effect is at or below the margin, and not known to be below zero.
+    Smaller,
+    /// The effect is at or below the margin and below zero: it goes the other way.
+    Opposite,
     /// The interval holds the margin, or something did not finish.
     Undecided,
 }
 
 impl Verdict {
+    /// All of them, in the order in which they are counted.
+    pub const ALL: [Self; 4] = [Self::Supported, Self::Smaller, Self::Opposite, Self::Undecided];
+
     /// The word for it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Supported => "supported",
-            Self::Refuted => "refuted",
+            Self::Smaller => "smaller than the margin",
+            Self::Opposite => "opposite",
             Self::Undecided => "undecided",
+        }
+    }
+
+    /// What an interval says of a margin.
+    pub(crate) fn of(interval: Interval, margin: f64) -> Self {
+        if interval.low > margin {
+            Self::Supported
+        } else if interval.high <= margin {
+            if interval.high < 0.0 { Self::Opposite } else { Self::Smaller }
+        } else {
+            Self::Undecided
         }
     }
 }
@@ -67,7 +84,7 @@ pub struct Decision {
     pub verdict: Verdict,
 }
 
-/// Decides every `(evidence, margin)`: above the margin is supported, at or below it refuted.
+/// Decides every `(evidence, margin)`.
 pub(crate) fn decide(comparisons: &[(Evidence, f64)]) -> Vec<Decision> {
     let p_values: Vec<f64> = comparisons.iter().map(|(evidence, margin)| evidence.p_value(*margin)).collect();
     let sampled = |index: &usize| !matches!(comparisons[*index].0, Evidence::Tasks(_));
@@ -110,29 +127,34 @@ fn show_jointly(comparisons: &[(Evidence, f64)], decisions: &mut [Decision]) {
     }
 }
 
-/// The verdict over all comparisons of which `needed` must be supported: refuted once so many are refuted that the rest
-/// could not make up for it.
-pub(crate) fn of_share(verdicts: &[Verdict], needed: usize) -> Verdict {
-    let count = |which: Verdict| verdicts.iter().filter(|verdict| **verdict == which).count();
-    if count(Verdict::Supported) >= needed {
-        Verdict::Supported
-    } else if verdicts.len() - count(Verdict::Refuted) < needed {
-        Verdict::Refuted
-    } else {
-        Verdict::Undecided
-    }
-}
-
 impl Evidence {
+    /// The mean of several effects, by their values over the same resamples; costs keep their values side by side.
+    pub(crate) fn mean(parts: &[&Self]) -> Self {
+        let (mut value, mut replicates, mut tasks): (f64, Vec<f64>, Vec<f64>) = (0.0, Vec::new(), Vec::new());
+        let share = 1.0 / parts.len() as f64;
+        for part in parts {
+            match part {
+                Self::Missing => return Self::Missing,
+                Self::Tasks(values) => tasks.extend(values),
+                Self::Replicates(own, of_own) => {
+                    value += share * own;
+                    replicates.resize(of_own.len(), 0.0);
+                    replicates.iter_mut().zip(of_own).for_each(|(sum, x)| *sum += share * x);
+                }
+            }
+        }
+        if !tasks.is_empty() {
+            Self::Tasks(tasks)
+        } else if replicates.is_empty() {
+            Self::Missing
+        } else {
+            Self::Replicates(value, replicates)
+        }
+    }
+
     fn decide(&self, margin: f64, alpha: f64) -> Decision {
         let interval = self.interval(alpha);
-        let verdict = if interval.low > margin {
-            Verdict::Supported
-        } else if interval.high <= margin {
-            Verdict::Refuted
-        } else {
-            Verdict::Undecided
-        };
+        let verdict = Verdict::of(interval, margin);
         let level = if matches!(self, Self::Tasks(_)) { 1.0 } else { JOINT_LEVEL };
         let (effect, p_value) = (self.effect(), self.p_value(margin));
         Decision { effect, interval, level, deciding: interval, alpha, p_value, verdict }
@@ -159,17 +181,33 @@ impl Evidence {
         }
     }
 
+    /// The value where there is one, the mean over tasks for costs.
+    pub(crate) fn mean_value(&self) -> f64 {
+        match self {
+            Self::Tasks(values) => values.iter().sum::<f64>() / values.len() as f64,
+            Self::Replicates(..) | Self::Missing => self.effect(),
+        }
+    }
+
+    /// Over resamples of items; 0 for costs, which are counted or measured.
+    pub(crate) fn standard_error(&self) -> f64 {
+        match self {
+            Self::Replicates(_, replicates) => spread(replicates),
+            Self::Tasks(_) | Self::Missing => 0.0,
+        }
+    }
+
     /// Distance from the margin in standard errors.
     fn distance(&self, margin: f64) -> f64 {
         let error = match self {
-            Self::Replicates(_, replicates) => spread(replicates),
+            Self::Replicates(..) => self.standard_error(),
             Self::Tasks(_) | Self::Missing => return 0.0,
         };
         let distance = (self.effect() - margin).abs();
         if error > 0.0 { distance / error } else { f64::MAX }
     }
 
-    fn interval(&self, alpha: f64) -> Interval {
+    pub(crate) fn interval(&self, alpha: f64) -> Interval {
         match self {
             Self::Replicates(_, replicates) => percentile_interval_at(replicates, alpha),
             Self::Tasks(values) => Interval {
@@ -208,14 +246,16 @@ mod tests {
     #[test]
     fn the_interval_decides() {
         assert_eq!(verdicts(&[(even(5.0, 1.0), 2.0)]), [Verdict::Supported]);
-        assert_eq!(verdicts(&[(even(-5.0, 1.0), 2.0)]), [Verdict::Refuted]);
-        // An effect in the right direction that is too small to count.
-        assert_eq!(verdicts(&[(even(1.0, 0.5), 2.0)]), [Verdict::Refuted]);
+        assert_eq!(verdicts(&[(even(-5.0, 1.0), 2.0)]), [Verdict::Opposite]);
+        // An effect in the right direction that is too small to count, and one that may have either direction.
+        assert_eq!(verdicts(&[(even(1.0, 0.5), 2.0)]), [Verdict::Smaller]);
+        assert_eq!(verdicts(&[(even(-0.5, 1.0), 2.0)]), [Verdict::Smaller]);
         assert_eq!(verdicts(&[(even(2.5, 1.0), 2.0)]), [Verdict::Undecided]);
         // A negative margin: not worse by more than that.
         assert_eq!(verdicts(&[(even(-0.5, 1.0), -2.0)]), [Verdict::Supported]);
+        assert_eq!(verdicts(&[(even(-4.0, 1.0), -2.0)]), [Verdict::Opposite]);
         // Two arms that do the same are no different, whatever the margin.
-        assert_eq!(verdicts(&[(even(0.0, 0.0), 0.0)]), [Verdict::Refuted]);
+        assert_eq!(verdicts(&[(even(0.0, 0.0), 0.0)]), [Verdict::Smaller]);
     }
 
     #[test]
@@ -249,20 +289,8 @@ mod tests {
         let tasks = |low: f64| Evidence::Tasks(vec![low, 12.0, 20.0, 14.0]);
         let decisions = decide(&[(tasks(10.5), 10.0), (even(2.97, 1.0), 2.0), (tasks(9.0), 10.0), (tasks(9.0), 30.0)]);
         let verdicts: Vec<Verdict> = decisions.iter().map(|decision| decision.verdict).collect();
-        assert_eq!(verdicts, [Verdict::Supported, Verdict::Supported, Verdict::Undecided, Verdict::Refuted]);
+        assert_eq!(verdicts, [Verdict::Supported, Verdict::Supported, Verdict::Undecided, Verdict::Smaller]);
         assert_eq!((decisions[0].effect, decisions[0].interval), (13.0, Interval { low: 10.5, high: 20.0 }));
         assert!((decisions[1].alpha - 0.05).abs() < 1e-12 && decisions[0].p_value.is_nan());
-    }
-
-    #[test]
-    fn a_claim_is_lost_where_the_rest_cannot_save_it() {
-        use Verdict::{Refuted, Supported, Undecided};
-        let (all, most) = (3, 2);
-        assert_eq!(of_share(&[Supported, Supported, Supported], all), Supported);
-        assert_eq!(of_share(&[Supported, Supported, Undecided], all), Undecided);
-        assert_eq!(of_share(&[Supported, Supported, Undecided], most), Supported);
-        assert_eq!(of_share(&[Supported, Supported, Refuted], all), Refuted);
-        assert_eq!(of_share(&[Supported, Refuted, Undecided], most), Undecided);
-        assert_eq!(of_share(&[Refuted, Refuted, Undecided], most), Refuted);
     }
 }

@@ -1,8 +1,7 @@
-//! Forest plot of a claim: the effect of every comparison with its corrected interval, beside its margin.
+//! Forest plots of a claim: its effects over models and on each, and every comparison, with intervals and margins.
 
-use analysis::{ClaimResult, ComparisonResult, Interval, MARK, Study, Terms, Verdict, model_name};
+use analysis::{ClaimResult, ComparisonResult, Interval, MARK, Pooled, Study, Terms, Verdict, model_name};
 use records::claim::PlannedComparison;
-use records::claim::Quantity;
 
 use super::layout::{Columns, Rows, page, ticks_wanted};
 use super::{Failed, Figure, Query, csv_line, figure, interval_fields, number};
@@ -16,48 +15,166 @@ const ROW: f64 = 10.5;
 /// A panel that is narrower has no room for its label.
 const LEAST: f64 = 76.0;
 
-/// Name of the figure of costs.
-const COSTS: &str = "claim_costs";
-
 /// What stands in one row of one panel.
+struct Line {
+    panel: String,
+    label: String,
+    margin: f64,
+    effect: f64,
+    interval: Interval,
+    verdict: Verdict,
+    /// The ends are a range over tasks, not an interval.
+    is_range: bool,
+    /// The two sides are at unequal achieved reduction.
+    is_unequal: bool,
+    missing: bool,
+}
+
 type Entry<'a> = (&'a PlannedComparison, &'a ComparisonResult);
 
-/// Scores.
-pub(super) fn points(study: &Study, result: &ClaimResult, sheet: Sheet) -> Result<Option<Figure>, Failed> {
-    draw(study, result, "claim", sheet)
+/// What a figure shows besides its lines.
+struct About {
+    name: String,
+    unit: &'static str,
+    notes: Vec<String>,
+    caption: String,
 }
 
-/// FLOPs and speed.
-pub(super) fn costs(study: &Study, result: &ClaimResult, sheet: Sheet) -> Result<Option<Figure>, Failed> {
-    draw(study, result, COSTS, sheet)
+/// Effects over models and on each, then all comparisons; a figure of each for every unit.
+pub(super) fn draw_all(study: &Study, result: &ClaimResult, sheet: Sheet) -> Vec<Result<Option<Figure>, Failed>> {
+    let units = distinct(result.claim.comparisons.iter().map(|planned| planned.quantity.unit().to_owned()));
+    let of_unit =
+        |unit: &String| [effects(study, result, unit, sheet), comparisons(study, result, unit, sheet)].into_iter();
+    units.iter().flat_map(of_unit).collect()
 }
 
-fn draw(study: &Study, result: &ClaimResult, name: &str, sheet: Sheet) -> Result<Option<Figure>, Failed> {
-    let costs = name == COSTS;
-    let all = result.claim.comparisons.iter().zip(&result.rows);
-    let entries: Vec<Entry> = all.filter(|(planned, _)| planned.quantity.is_cost() == costs).collect();
-    if entries.iter().all(|(_, row)| !row.decision.effect.is_finite()) {
+/// The end of a figure's name.
+fn suffix(unit: &str) -> &'static str {
+    match unit {
+        "%" => "_costs",
+        "nats" => "_nats",
+        _ => "",
+    }
+}
+
+fn effects(study: &Study, result: &ClaimResult, unit: &str, sheet: Sheet) -> Result<Option<Figure>, Failed> {
+    let own: Vec<&Pooled> = result.pooled.iter().filter(|pooled| pooled.quantity.unit() == unit).collect();
+    let mut lines = Vec::new();
+    for pooled in &own {
+        let line = |panel: String, effect, interval, verdict, is_range| Line {
+            panel,
+            label: plain_title(pooled),
+            margin: pooled.margin,
+            effect,
+            interval,
+            verdict,
+            is_range,
+            is_unequal: false,
+            missing: false,
+        };
+        lines.extend(
+            pooled
+                .effect
+                .iter()
+                .map(|whole| line("All models".to_owned(), whole.effect, whole.interval, whole.verdict, false)),
+        );
+        lines.extend(pooled.models.iter().map(|(model, decision)| {
+            line(panel_name(model), decision.effect, decision.interval, decision.verdict, pooled.quantity.is_cost())
+        }));
+    }
+    let about = About {
+        name: format!("claim_effects{}", suffix(unit)),
+        unit: own.first().map_or("points", |pooled| pooled.quantity.unit()),
+        notes: vec![
+            "All models: 95 % over models and tasks, for all entries together. One model: joint 95 % intervals over items. Dashes: margins."
+                .to_owned(),
+        ],
+        caption: "Every entry of the claim: over models and tasks (crossed random effects, Bonferroni over entries), and on each model \
+                  (bootstrap over items, max-t), with the margin beyond which an effect counts. Colours are verdicts."
+            .to_owned(),
+    };
+    let entries: Vec<Entry> = result
+        .claim
+        .comparisons
+        .iter()
+        .zip(&result.rows)
+        .filter(|(planned, _)| planned.quantity.unit() == unit)
+        .collect();
+    draw(study, &about, &lines, &entries, sheet)
+}
+
+fn comparisons(study: &Study, result: &ClaimResult, unit: &str, sheet: Sheet) -> Result<Option<Figure>, Failed> {
+    let entries: Vec<Entry> = result
+        .claim
+        .comparisons
+        .iter()
+        .zip(&result.rows)
+        .filter(|(planned, _)| planned.quantity.unit() == unit)
+        .collect();
+    let lines: Vec<Line> = entries
+        .iter()
+        .zip(labels(&entries, sheet))
+        .map(|(entry, label)| {
+            let (planned, row) = entry;
+            Line {
+                panel: panel_of(entry),
+                label,
+                margin: planned.margin,
+                effect: row.decision.effect,
+                interval: row.decision.interval,
+                verdict: row.decision.verdict,
+                is_range: planned.quantity.is_cost(),
+                is_unequal: row.terms == Terms::Unequal,
+                missing: row.missing.is_some(),
+            }
+        })
+        .collect();
+    let costs = unit == "%";
+    let interval = if costs {
+        "median and range over tasks (no interval: nothing was sampled)".to_owned()
+    } else {
+        format!("effect, interval (bootstrap over items, max-t: all {} hold together with 95 %)", sampled(result))
+    };
+    let about = About {
+        name: format!("claim{}", suffix(unit)),
+        unit: entries.first().map_or("points", |(planned, _)| planned.quantity.unit()),
+        notes: notes(&entries, costs),
+        caption: format!(
+            "Every comparison of the claim: {interval}, and the margin beyond which it counts. Colours are verdicts by Holm's procedure. \
+             {MARK} marks sides whose achieved reductions are more than half a point apart."
+        ),
+    };
+    draw(study, &about, &lines, &entries, sheet)
+}
+
+fn draw(
+    study: &Study,
+    about: &About,
+    lines: &[Line],
+    entries: &[Entry],
+    sheet: Sheet,
+) -> Result<Option<Figure>, Failed> {
+    if lines.iter().all(|line| !line.effect.is_finite()) {
         return Ok(None);
     }
-    let panels = distinct(entries.iter().map(panel_of));
-    let labels = labels(&entries, sheet);
-    let rows = distinct(labels.iter().cloned());
-    let range = padded(entries.iter().flat_map(shown), 0.05);
+    let panels = distinct(lines.iter().map(|line| line.panel.clone()));
+    let rows = distinct(lines.iter().map(|line| line.label.clone()));
+    let range = padded(lines.iter().flat_map(|line| shown(line, lines)), 0.05);
     let names = Rows::new(sheet, &rows.iter().map(String::as_str).collect::<Vec<_>>(), ROW, &[]);
     let columns = Columns::fit(sheet, panels.len(), LEAST, names.left, (0.0, 9.0));
     let (top, below) = (14.0, 26.0);
     let step = top + names.height + below;
     let of_panels = step * panels.len().div_ceil(columns.count) as f64;
-    let verdicts = [Verdict::Supported, Verdict::Refuted, Verdict::Undecided];
-    let looks = verdicts.map(|verdict| (verdict.name(), style::verdict(verdict)));
-    let words = looks.map(|(word, _)| word);
+    let seen = Verdict::ALL.into_iter().filter(|verdict| lines.iter().any(|line| line.verdict == *verdict));
+    let looks: Vec<_> = seen.map(|verdict| (verdict.name(), style::verdict(verdict))).collect();
+    let words: Vec<&str> = looks.iter().map(|(word, _)| *word).collect();
     let height = of_panels + legend::height(sheet, &words, sheet.width - 8.0) + 4.0;
-    let axis = if costs {
-        ["Higher minus lower (% of lower)", "Difference (% of lower)", "Difference (%)"]
-    } else {
-        ["Higher minus lower (percentage points)", "Higher minus lower (points)", "Difference (points)"]
+    let axis = match about.unit {
+        "%" => ["Higher minus lower (% of lower)", "Difference (% of lower)", "Difference (%)"],
+        "nats" => ["Higher minus lower (nats per token)", "Higher minus lower (nats)", "Difference (nats)"],
+        _ => ["Higher minus lower (percentage points)", "Higher minus lower (points)", "Difference (points)"],
     };
-    let svg = page(sheet, height, &notes(&entries, costs), |canvas| {
+    let svg = page(sheet, height, &about.notes, |canvas| {
         for (index, title) in panels.iter().enumerate() {
             let (line, column) = (index / columns.count, index % columns.count);
             let corner = (columns.at(column), line as f64 * step + top);
@@ -74,30 +191,36 @@ fn draw(study: &Study, result: &ClaimResult, name: &str, sheet: Sheet) -> Result
             }
             for (row, label) in rows.iter().enumerate() {
                 let place = (corner.1 + names.at(row), names.height_of(row));
-                let own = entries.iter().zip(&labels).filter(|(entry, own)| *own == label && panel_of(entry) == *title);
-                own.map(|(entry, _)| entry).try_for_each(|entry| whisker(canvas, &panel, place, entry))?;
+                let own = lines.iter().filter(|line| line.label == *label && line.panel == *title);
+                own.into_iter().try_for_each(|line| whisker(canvas, &panel, place, line))?;
             }
             panel.label_x(canvas, &axis)?;
         }
         legend::draw(canvas, (4.0, of_panels + 2.0), sheet.width - 8.0, &looks)
     });
-    let interval = if costs {
-        "median and range over tasks (no interval: nothing was sampled)".to_owned()
-    } else {
-        format!("effect, interval (bootstrap over items, max-t: all {} hold together with 95 %)", sampled(result))
-    };
-    let caption = format!(
-        "Every comparison of the claim: {interval}, and the margin beyond which it counts. \
-         Colours are verdicts by Holm's procedure. {MARK} marks sides whose achieved reductions are more than half a point apart. The claim \
-         is {}.",
-        result.verdict.name()
-    );
     let sides = entries.iter().flat_map(|(planned, _)| [&planned.lower, &planned.higher]);
     let trials = sides.flat_map(|side| side.trials.iter().cloned());
     let quantities = distinct(entries.iter().map(|(planned, _)| planned.what().to_owned()));
     let probes = entries.iter().flat_map(|(planned, _)| probes(study, planned));
     let query = Query::of_claim(&serde_json::json!({ "quantity": quantities }), trials, probes);
-    figure(name.to_owned(), svg, csv(&entries), caption, &query)
+    figure(about.name.clone(), svg, csv(lines, about.unit), about.caption.clone(), &query)
+}
+
+/// An entry in words without marks of Markdown.
+fn plain_title(pooled: &Pooled) -> String {
+    let name = pooled.name.as_deref().unwrap_or(&pooled.what);
+    match pooled.protocol.as_deref() {
+        Some(protocol) if protocol != "context" => format!("{name}, {protocol}"),
+        _ => name.to_owned(),
+    }
+}
+
+/// A model, or a side that names one.
+fn panel_name(model: &str) -> String {
+    match model.split_once('(') {
+        Some((_, inside)) => model_name(inside.trim_end_matches(')').split(", ").next().unwrap_or(inside)),
+        None => model_name(model),
+    }
 }
 
 /// Ids of the probes whose rows a comparison compares.
@@ -139,26 +262,25 @@ fn notes(entries: &[Entry], costs: bool) -> Vec<String> {
     notes
 }
 
-fn whisker(canvas: &Canvas, panel: &Panel, (y, height): (f64, f64), (planned, row): &Entry) -> Result<(), DrawError> {
-    let margin = panel.x.at(planned.margin);
+fn whisker(canvas: &Canvas, panel: &Panel, (y, height): (f64, f64), line: &Line) -> Result<(), DrawError> {
+    let margin = panel.x.at(line.margin);
     let dashes = Stroke { ink: Ink::BLACK, width: 0.8, dash: &[1.6, 1.2] };
     canvas.line(&[(margin, y - height / 2.0), (margin, y + height / 2.0)], dashes)?;
-    let decision = &row.decision;
-    if row.missing.is_none() && !has_place(decision.effect) {
-        return panel.beyond_x(canvas, y, decision.effect, Ink::BLACK);
+    if !line.missing && !has_place(line.effect) {
+        return panel.beyond_x(canvas, y, line.effect, Ink::BLACK);
     }
-    if !decision.effect.is_finite() {
+    if !line.effect.is_finite() {
         return canvas.text(
             (panel.x.at(0.0) - 3.0, y),
             "not run",
             Text::new(TICK_TEXT).ink(Ink::GREY).align(Align::End),
         );
     }
-    let look = style::verdict(decision.verdict);
+    let look = style::verdict(line.verdict);
     // An interval without end reaches the border, with an arrow.
-    let Interval { low, high } = decision.interval;
+    let Interval { low, high } = line.interval;
     let ends = (panel.x.at(low.max(panel.x.low)), panel.x.at(high.min(panel.x.high)));
-    if planned.quantity.is_cost() {
+    if line.is_range {
         // A range over tasks is no interval: its ends alone are marked.
         for x in [ends.0, ends.1] {
             canvas.line(&[(x, y - 2.4), (x, y + 2.4)], Stroke::solid(look.ink, 0.8))?;
@@ -172,19 +294,22 @@ fn whisker(canvas: &Canvas, panel: &Panel, (y, height): (f64, f64), (planned, ro
         }
     }
     let (low, high) = ends;
-    canvas.marker((panel.x.at(decision.effect), y), look.marker, 2.4, look.ink)?;
-    if row.terms != Terms::Unequal {
+    canvas.marker((panel.x.at(line.effect), y), look.marker, 2.4, look.ink)?;
+    if !line.is_unequal {
         return Ok(());
     }
     let (x, align) = if high + 6.0 < panel.right() { (high + 2.0, Align::Start) } else { (low - 2.0, Align::End) };
     canvas.text((x, y), &MARK.to_string(), Text::new(TICK_TEXT).align(align))
 }
 
-/// Every number that must be in sight.
-fn shown((planned, row): &Entry) -> Vec<f64> {
-    let Interval { low, high } = row.decision.interval;
+/// Numbers that must be in sight. An interval that is far wider than all effects would hide them: its arrow says that it goes on.
+fn shown(line: &Line, all: &[Line]) -> Vec<f64> {
+    let Interval { low, high } = line.interval;
+    let largest = all.iter().flat_map(|line| [line.effect.abs(), line.margin.abs()]).filter(|x| x.is_finite());
+    let most = 2.5 * largest.fold(0.0, f64::max);
     // `padded` leaves out what is not finite.
-    vec![low, high, row.decision.effect, planned.margin, 0.0]
+    let end = |x: f64| if x.abs() > most { f64::NAN } else { x };
+    vec![end(low), end(high), line.effect, line.margin, 0.0]
 }
 
 fn panel_of((planned, _): &Entry) -> String {
@@ -216,8 +341,8 @@ fn words_of((planned, _): &Entry, all: &[Entry]) -> Vec<String> {
         Some(name) if alone => name.clone(),
         _ => format!("{} \u{2212} {}", planned.higher.label, planned.lower.label),
     };
-    if planned.quantity == Quantity::Loss && !alone {
-        label = format!("loss of {label}");
+    if planned.quantity.is_lost() && !alone {
+        label = format!("lost by {label}");
     }
     let protocol = planned.protocol.as_deref().filter(|protocol| *protocol != "context");
     let setting =
@@ -237,25 +362,14 @@ fn distinct(values: impl Iterator<Item = String>) -> Vec<String> {
     all
 }
 
-fn csv(entries: &[Entry]) -> String {
-    let mut csv =
-        "comparison,lower,higher,model,protocol,setting,quantity,margin,effect,ci_low,ci_high,verdict,lower_flops_reduction_achieved,higher_flops_reduction_achieved,terms\n".to_owned();
-    for (planned, row) in entries {
-        let mut fields = vec![
-            planned.name.clone().unwrap_or_default(),
-            planned.lower.label.clone(),
-            planned.higher.label.clone(),
-            planned.model.clone().unwrap_or_default(),
-            planned.protocol.clone().unwrap_or_default(),
-            planned.setting.clone(),
-            planned.what().to_owned(),
-            number(planned.margin),
-            number(row.decision.effect),
-        ];
-        fields.extend(interval_fields(Some(row.decision.interval)));
-        fields.push(row.decision.verdict.name().to_owned());
-        fields.extend(row.achieved.map(number));
-        fields.push(row.terms.name().to_owned());
+fn csv(lines: &[Line], unit: &str) -> String {
+    let mut csv = "model,comparison,unit,margin,effect,ci_low,ci_high,verdict,unequal_reduction\n".to_owned();
+    for line in lines {
+        let mut fields =
+            vec![line.panel.clone(), line.label.clone(), unit.to_owned(), number(line.margin), number(line.effect)];
+        fields.extend(interval_fields(Some(line.interval)));
+        fields.push(line.verdict.name().to_owned());
+        fields.push(line.is_unequal.to_string());
         csv += &csv_line(&fields);
     }
     csv

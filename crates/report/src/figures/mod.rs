@@ -69,8 +69,9 @@ impl Drawn {
 pub(super) fn draw_all(study: &Study, view: &View) -> Drawn {
     let mut drawn = Drawn::default();
     if let Some(result) = &study.claim {
-        drawn.add(claim::points(study, result, view.sheet));
-        drawn.add(claim::costs(study, result, view.sheet));
+        for figure in claim::draw_all(study, result, view.sheet) {
+            drawn.add(figure);
+        }
     }
     for scene in &view.scenes {
         drawn.add(accuracy_vs_flops::mean(view, scene));

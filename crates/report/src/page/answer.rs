@@ -28,8 +28,8 @@ pub(super) fn answer(study: &Study, view: &View, figures: &[Figure]) -> Answer {
     let named = |start: &str| figures.iter().position(|figure| figure.name.starts_with(start));
     let scene = main_scene(view);
     let (mut sentences, first) = if let Some(result) = &study.claim {
-        let verdict = format!("**{}**: {}", result.verdict.name(), markdown(&result.claim.expect));
-        (std::iter::once(verdict).chain(claim::effects(result)).collect(), named("claim"))
+        let claimed = format!("Claimed: {}", markdown(&result.claim.expect));
+        (std::iter::once(claimed).chain(claim::effects(result)).collect(), named("claim"))
     } else if let Some(scene) = scene {
         if !scene.sweeps.is_empty() {
             (layers(view, baseline), named("layer_ratio"))

@@ -113,7 +113,7 @@ pub(super) fn page(
     let warnings = markdown::warnings(study, analysis, view) + &markdown::failed_figures(failed);
     let headline = (!study.plan.cells.is_empty()).then(|| html::block(&markdown::headline(view, baseline)));
     let verdict = study.claim.as_ref().map(|result| html::block(&claim::text(result)));
-    let tabled = tables.iter().filter(|table| table.name != claim::TABLE).map(|table| Tabled {
+    let tabled = tables.iter().filter(|table| !claim::is_table(&table.name)).map(|table| Tabled {
         name: &table.name,
         body: html::block(&table.markdown()),
         caption: html::block(&crate::text::markdown(&table.caption)),

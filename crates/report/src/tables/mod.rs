@@ -14,7 +14,7 @@ use super::select::Select;
 use super::view::View;
 
 use analysis::Study;
-pub(super) use claim::table as claim_table;
+pub(super) use claim::{effects as claim_effects_table, table as claim_table};
 pub(super) use format::{Row, Table, TableCell};
 pub(super) use latex::captions;
 pub(super) use paper::named;
@@ -52,6 +52,6 @@ pub(super) fn all(study: &Study, view: &View) -> Vec<Table> {
     tables.extend(losses::tables(view, &study.plan.baseline));
     tables.extend(protocols::table(view, &study.plan.baseline));
     tables.extend(paper::table(study, view));
-    tables.extend(study.claim.as_ref().map(claim::table));
+    tables.extend(study.claim.iter().flat_map(|result| [claim::effects(result), claim::table(result)]));
     tables
 }

@@ -3,6 +3,7 @@
 mod bench;
 mod changes;
 mod children;
+mod claims;
 mod compare;
 mod completions;
 mod data;
@@ -43,6 +44,7 @@ use crate::run::{Interrupt, RunOptions};
 use crate::say::{say_coloured, say_text};
 use bench::BenchArgs;
 use changes::Changes;
+use claims::ClaimsArgs;
 use compare::CompareArgs;
 use data::DataArgs;
 use device::DeviceArgs;
@@ -166,6 +168,8 @@ enum Command {
     New(NewArgs),
     /// Rank the rules of a results folder over models, tasks and reductions, and show one against each other
     Rank(RankArgs),
+    /// Put the claims of several results folders into one table: effects over models and on each
+    Claims(ClaimsArgs),
     /// Show items under two arms: text with its removed tokens struck out, and the log-likelihood of every choice
     Items(ItemsArgs),
     /// Print the JSON Schema of experiment files, by which editors complete and check them
@@ -297,6 +301,7 @@ fn run_command(command: Command, host: Option<&Host>) -> Result<u8, Failure> {
         Command::Compare(args) => compare::run(&args),
         Command::New(args) => new::run(&args, host),
         Command::Rank(args) => rank::run(&args),
+        Command::Claims(args) => claims::run(&args),
         Command::Items(args) => items::run(args),
         Command::Schema { rules } => {
             rules.load(host)?;

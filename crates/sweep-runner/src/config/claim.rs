@@ -3,7 +3,7 @@
 //! The sides of a comparison are selectors like those of `exclude`; the plan finds the trials that they select.
 
 use evaluation::probes::{Key, Measure, Probe};
-use records::claim::{Quantity, Share};
+use records::claim::{Quantity, Status};
 
 use super::selector::Selector;
 
@@ -14,8 +14,14 @@ pub struct Claim {
     pub expect: String,
     /// What of the data its author had seen before the comparisons and margins were fixed, in words.
     pub seen: Option<String>,
-    /// How many of the comparisons must hold.
-    pub share: Share,
+    /// Whether comparisons and margins were fixed before the data were looked at.
+    pub status: Status,
+    /// The quantity that is estimated, in words.
+    pub estimand: Option<String>,
+    /// What the estimate is meant to hold for, in words.
+    pub population: Option<String>,
+    /// Why the margins are what they are, in words.
+    pub margin_reason: Option<String>,
     /// What decides it, in file order.
     pub decide: Vec<Entry>,
 }
@@ -40,7 +46,7 @@ pub struct Comparison {
     pub higher: Selector,
     /// What is compared.
     pub quantity: Quantity,
-    /// Smallest difference that counts; percentage points for accuracies, per cent for costs.
+    /// Smallest difference that counts; percentage points for accuracies, nats for log-likelihoods, per cent for costs.
     pub margin: f64,
 }
 

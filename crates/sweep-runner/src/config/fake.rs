@@ -108,7 +108,10 @@ impl Catalog for FakeCatalog {
     }
 
     fn task(&self, task: &TaskRef, _prompting: Prompting) -> Result<PlannedTask, CatalogError> {
-        let name = task.source.as_str();
+        // A file of fresh items is taken for the task that it is more of.
+        let path = task.source.as_str();
+        let name = path.rsplit('/').next().and_then(|file| file.split('.').next()).unwrap_or(path);
+        let name = if path == name { name } else { name.trim_start_matches("fresh_") };
         let known = TASKS.iter().find(|(known, _)| *known == name);
         let (_, choices) = known.ok_or_else(|| unknown("task", name, TASKS.iter().map(|(name, _)| *name)))?;
         let kind =

@@ -7,7 +7,7 @@
 use evaluation::probes;
 use evaluation::tasks::{SPLITS, benchmarks, books_tasks, builtin_tasks};
 use evaluation::{POSITIONS, SIGNAL_FROM, protocol};
-use records::claim::{QUANTITIES, SHARES};
+use records::claim::{QUANTITIES, STATUSES};
 use records::schema::FIRST_PLANS;
 use reduction_strategies::options::{OptionInfo, OptionKind, OptionValue};
 use reduction_strategies::registry;
@@ -298,7 +298,7 @@ fn selector(more: &[(&str, Value)]) -> Value {
 fn claim() -> Value {
     let side = json!({ "$ref": "#/definitions/selector" });
     let margin = json!({ "type": "number", "minimum": -100, "maximum": 100 });
-    let quantities = QUANTITIES[..4].iter().map(|(word, _)| *word);
+    let quantities = QUANTITIES[..6].iter().map(|(word, _)| *word);
     let trials = map(
         &[
             ("name", text()),
@@ -327,9 +327,15 @@ fn claim() -> Value {
         &[
             ("expect", described(text(), "What is claimed, in words")),
             ("seen", described(text(), "What of the data was known when the comparisons were fixed")),
+            ("estimand", described(text(), "The quantity that is estimated")),
+            ("population", described(text(), "What the estimate is meant to hold for")),
+            ("margin_reason", described(text(), "Why the margins are what they are")),
             (
-                "share",
-                described(words(SHARES.map(|(word, _)| word)), "How many of the comparisons must hold (default all)"),
+                "status",
+                described(
+                    words(STATUSES.map(|(word, _)| word)),
+                    "Whether comparisons and margins were fixed before the data were looked at (default exploratory)",
+                ),
             ),
             ("decide", described(list(&one_of([trials, rows])), "The comparisons that decide")),
         ],

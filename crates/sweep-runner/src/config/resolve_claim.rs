@@ -38,7 +38,10 @@ pub(super) fn resolve(
     Ok(Claim {
         expect: written.expect.clone(),
         seen: written.seen.clone(),
-        share: written.share,
+        status: written.status,
+        estimand: written.estimand.clone(),
+        population: written.population.clone(),
+        margin_reason: written.margin_reason.clone(),
         decide: gather(decide)?,
     })
 }

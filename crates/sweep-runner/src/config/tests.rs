@@ -469,8 +469,8 @@ fn refusals_of_claims() {
     let sides = "lower: { strategy: top_k }, higher: { strategy: dense }";
     snapshot!(refusals(&[
         edit("no words", "claim: { decide: [] }"),
-        edit("nothing to decide by", &claim("share: all")),
-        edit("another share", &claim("share: some\n  decide: []")),
+        edit("nothing to decide by", &claim("status: exploratory")),
+        edit("another status", &claim("status: some\n  decide: []")),
         edit("no margin", &decide(sides)),
         edit("a margin in words", &decide(&format!("{sides}, margin: large"))),
         edit("a margin beyond all", &decide(&format!("{sides}, margin: 200"))),

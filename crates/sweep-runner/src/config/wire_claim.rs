@@ -1,6 +1,6 @@
 //! `claim` as written: every key typed.
 
-use records::claim::{QUANTITIES, Quantity, SHARES, Share};
+use records::claim::{QUANTITIES, Quantity, STATUSES, Status};
 use reduction_strategies::spelling::nearest;
 
 use super::error::{Fault, gather};
@@ -12,7 +12,10 @@ use super::wire_selector::WireSelector;
 pub(super) struct WireClaim {
     pub(super) expect: String,
     pub(super) seen: Option<String>,
-    pub(super) share: Share,
+    pub(super) status: Status,
+    pub(super) estimand: Option<String>,
+    pub(super) population: Option<String>,
+    pub(super) margin_reason: Option<String>,
     pub(super) decide: Vec<WireEntry>,
 }
 
@@ -33,18 +36,23 @@ pub(super) struct WireComparison {
 
 impl WireClaim {
     pub(super) fn read(node: &Node) -> Result<Self, Fault> {
-        let fields = node.fields("`claim`", &["expect", "seen", "share", "decide"])?;
+        let known = ["expect", "estimand", "population", "margin_reason", "seen", "status", "decide"];
+        let fields = node.fields("`claim`", &known)?;
         let expect = fields.need("expect", "write what is claimed, in words")?.text("`expect`")?.value;
         let decide = fields.need("decide", "list the comparisons: `- { lower: .., higher: .., margin: 2 }`")?;
+        let words = |key: &str| {
+            let text = |node: &Node| node.text(&format!("`{key}`")).map(|text| text.value.trim().to_owned());
+            fields.get(key).map(text).transpose()
+        };
         Ok(Self {
             expect: expect.trim().to_owned(),
-            seen: fields
-                .get("seen")
-                .map(|node| node.text("`seen`").map(|text| text.value.trim().to_owned()))
-                .transpose()?,
-            share: match fields.get("share") {
-                Some(node) => word(node, "`share`", &SHARES)?,
-                None => Share::All,
+            estimand: words("estimand")?,
+            population: words("population")?,
+            margin_reason: words("margin_reason")?,
+            seen: words("seen")?,
+            status: match fields.get("status") {
+                Some(node) => word(node, "`status`", &STATUSES)?,
+                None => Status::default(),
             },
             decide: gather(decide.list("`decide`")?.iter().map(WireEntry::read))?,
         })
@@ -71,7 +79,7 @@ impl WireComparison {
             lower: side("lower")?,
             higher: side("higher")?,
             quantity: match fields.get("quantity") {
-                Some(node) => word(node, "`quantity`", &QUANTITIES[..4])?,
+                Some(node) => word(node, "`quantity`", &QUANTITIES[..6])?,
                 None => Quantity::Accuracy,
             },
             margin,

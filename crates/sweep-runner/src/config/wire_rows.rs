@@ -9,7 +9,7 @@ use super::error::{Fault, Span};
 use super::experiment::ProbeVariant;
 use super::node::{Node, Value};
 
-pub(super) const MARGIN: &str = "the smallest difference that counts, in percentage points (per cent for costs): for example `margin: 2`; a \
+pub(super) const MARGIN: &str = "the smallest difference that counts, in percentage points (nats for log-likelihoods, per cent for costs): for example `margin: 2`; a \
                       negative one lets `higher` be worse by that much";
 
 /// [`RowComparison`] as written, with where.

@@ -91,10 +91,18 @@ impl Yaml {
 
     fn claim(&mut self, claim: &Claim) {
         let _ = writeln!(self.0, "claim:\n  expect: {}", json(&claim.expect));
-        if let Some(seen) = &claim.seen {
-            let _ = writeln!(self.0, "  seen: {}", json(seen));
+        let words = [
+            ("estimand", &claim.estimand),
+            ("population", &claim.population),
+            ("margin_reason", &claim.margin_reason),
+            ("seen", &claim.seen),
+        ];
+        for (key, text) in words {
+            if let Some(text) = text {
+                let _ = writeln!(self.0, "  {key}: {}", json(text));
+            }
         }
-        let _ = writeln!(self.0, "  share: {}\n  decide:", claim.share.name());
+        let _ = writeln!(self.0, "  status: {}\n  decide:", claim.status.name());
         for entry in &claim.decide {
             let entry = match entry {
                 Entry::Trials(entry) => comparison(entry),
@@ -315,8 +323,8 @@ mod tests {
              exclude: [{ strategy: utrc, q: 0.25, flops_reduction: 0.1, reason: 'too: slow' }, { sites: [3, 5], model: builtin:mamba-world }, \
              { keep_ratio: 0.9, task: world_piqa }, { flops_reduction: { achieved: 0.15 }, task: world_piqa }, { protocol: [upstream], seed: 1 }, { sites: paper, strategy: uniform }, { sites: { after: mamba, start: 2, every: 3, count: 2 }, strategy: uniform }]\n\
              zip: [{ model: builtin:mamba2-world }, { model: builtin:mamba-world, flops_reduction: 0.2 }]\n\
-             claim: { expect: 'a: \"b\"', seen: 'all of it', share: most, decide: [{ lower: { strategy: top_k, importance: clip }, \
-             higher: { strategy: utrc, q: [0, 1] }, margin: -1.5, quantity: loss }, { name: one, lower: { strategy: random }, \
+             claim: { expect: 'a: \"b\"', estimand: e, population: p, margin_reason: m, seen: 'all of it', status: confirmatory, decide: [{ lower: { strategy: top_k, importance: clip }, \
+             higher: { strategy: utrc, q: [0, 1] }, margin: -1.5, quantity: log_likelihood_lost }, { name: one, lower: { strategy: random }, \
              higher: { strategy: dense }, margin: 2 }] }\n\
              sample: { count: 200, seed: 3 }\nsplit: held_out\nlimit: 7\nrecord_plans: lost\nfewshot: 3\nfewshot_seed: 9\nmax_length: 512\nbaseline: dense\nseed: 5\nupstream_batch_size: 8",
         );

@@ -88,7 +88,8 @@ pub fn build(experiment: &Experiment, setting: &Setting, catalog: &dyn Catalog) 
     probes::add(experiment, &mut plan);
     check_baseline(&plan)?;
     check_signals(&plan)?;
-    plan.claim = experiment.claim.as_ref().map(|claim| claim::resolve(claim, &plan)).transpose()?;
+    let digest = || blake3::hash(experiment.to_yaml().as_bytes()).to_hex().to_string();
+    plan.claim = experiment.claim.as_ref().map(|claim| claim::resolve(claim, digest(), &plan)).transpose()?;
     Ok(plan)
 }
 

@@ -25,18 +25,20 @@ enum Axis {
     Amount,
 }
 
-pub(super) fn resolve(claim: &Claim, plan: &ExperimentPlan) -> Result<PlannedClaim, GridError> {
+/// `digest` is that of the file that holds the claim.
+pub(super) fn resolve(claim: &Claim, digest: String, plan: &ExperimentPlan) -> Result<PlannedClaim, GridError> {
     let arms = arms(plan);
-    let mut comparisons = Vec::new();
-    for entry in &claim.decide {
+    let mut comparisons: Vec<PlannedComparison> = Vec::new();
+    for (index, entry) in claim.decide.iter().enumerate() {
+        let before = comparisons.len();
         let entry = match entry {
             Entry::Trials(entry) => entry,
             Entry::Rows(entry) => {
                 comparisons.extend(claim_rows::resolve(entry, plan)?);
+                comparisons[before..].iter_mut().for_each(|own| own.entry = index);
                 continue;
             }
         };
-        let before = comparisons.len();
         for lower in arms.iter().filter(|arm| is_on(arm, &entry.lower, plan)) {
             for higher in arms.iter().filter(|arm| is_on(arm, &entry.higher, plan)) {
                 comparisons.extend(meet(entry, lower, higher, plan));
@@ -45,11 +47,21 @@ pub(super) fn resolve(claim: &Claim, plan: &ExperimentPlan) -> Result<PlannedCla
         if comparisons.len() == before {
             return Err(nothing(entry, &arms, plan));
         }
+        comparisons[before..].iter_mut().for_each(|own| own.entry = index);
     }
     if comparisons.len() > MOST_COMPARISONS {
         return Err(GridError::ClaimTooWide(comparisons.len()));
     }
-    Ok(PlannedClaim { expect: claim.expect.clone(), seen: claim.seen.clone(), share: claim.share, comparisons })
+    Ok(PlannedClaim {
+        expect: claim.expect.clone(),
+        estimand: claim.estimand.clone(),
+        population: claim.population.clone(),
+        margin_reason: claim.margin_reason.clone(),
+        seen: claim.seen.clone(),
+        status: claim.status,
+        digest,
+        comparisons,
+    })
 }
 
 fn arms(plan: &ExperimentPlan) -> Vec<Arm> {
@@ -113,6 +125,7 @@ fn meet(entry: &Comparison, lower: &Arm, higher: &Arm, plan: &ExperimentPlan) ->
         trials: trials(arm, &tasks, plan),
     };
     Some(PlannedComparison {
+        entry: 0,
         name: entry.name.clone(),
         model: common(Axis::Model),
         protocol: common(Axis::Protocol),
@@ -140,7 +153,7 @@ fn tasks(entry: &Comparison, lower: &Arm, higher: &Arm, plan: &ExperimentPlan) -
         own.peek().is_some() && own.all(|&trial| plan.cells.iter().any(|cell| cell.trial == trial && cell.task == task))
     };
     let tasks = plan.tasks.iter().filter(|task| {
-        (entry.quantity.is_cost() || task.kind != Scoring::RunningText)
+        (!entry.quantity.is_accuracy() || task.kind != Scoring::RunningText)
             && [(lower, &entry.lower), (higher, &entry.higher)].into_iter().all(|(arm, side)| {
                 matching::matches(side, &plan.trials[arm.0[0]], task, false) && runs(arm, &task.name)
             })
@@ -286,6 +299,6 @@ mod tests {
             assert!(claim.comparisons.len() >= 4, "{}", path.display());
             files += 1;
         }
-        assert_eq!(files, 13);
+        assert_eq!(files, 21);
     }
 }

@@ -22,6 +22,7 @@ pub(super) fn resolve(entry: &RowComparison, plan: &ExperimentPlan) -> Result<Ve
             };
             let side = |side: &[(String, Key)]| ArmName { label: words(side), trials: Vec::new() };
             comparisons.push(PlannedComparison {
+                entry: 0,
                 name: entry.name.clone(),
                 model: Some(model.reference.clone()),
                 protocol: None,

@@ -1,0 +1,93 @@
+//! The claims of several results folders in one table: the effect of each entry over models, and on each model.
+
+use analysis::{Decision, Interval, Pooled, Study, Verdict, model_name};
+
+use crate::tables::{Row, Table, TableCell};
+
+/// A table in two forms.
+pub struct Overview {
+    /// With its caption.
+    pub markdown: String,
+    /// Without it.
+    pub csv: String,
+}
+
+/// One row per entry and protocol of every claim; a column per model. `None` where no study has a claim.
+#[must_use]
+pub fn overview(studies: &[Study]) -> Option<Overview> {
+    let table = table(studies)?;
+    Some(Overview { markdown: format!("{}\n*{}*\n", table.markdown(), table.caption), csv: table.csv() })
+}
+
+fn table(studies: &[Study]) -> Option<Table> {
+    let claims: Vec<_> = studies.iter().filter_map(|study| Some((study, study.claim.as_ref()?))).collect();
+    let mut models: Vec<String> = Vec::new();
+    for (model, _) in claims.iter().flat_map(|(_, claim)| &claim.pooled).flat_map(|own| &own.models) {
+        let name = named(model);
+        if !models.contains(&name) {
+            models.push(name);
+        }
+    }
+    if models.is_empty() {
+        return None;
+    }
+    let header = ["claim", "comparison", "margin", "all models"].map(str::to_owned);
+    let rows = claims.iter().enumerate().flat_map(|(block, (study, claim))| {
+        claim.pooled.iter().map(|own| Row { block, cells: cells(study, own, &models) }).collect::<Vec<_>>()
+    });
+    Some(Table {
+        name: "claims".to_owned(),
+        caption: "Effects with intervals in points of accuracy, nats of log-likelihood or per cent, as the margin says: all models together over models and tasks \
+                  (crossed random effects, 95 % for all rows of a claim), and on each model over items (max-t, 95 % for all models and rows of a \
+                  claim). ✓ supported: above the margin; < smaller than the margin; ✗ opposite: below zero; ? undecided."
+            .to_owned(),
+        header: header.into_iter().chain(models.iter().cloned()).collect(),
+        rows: rows.collect(),
+        keys: vec![0, 1],
+        ..Table::default()
+    })
+}
+
+/// A model, or a side that names one.
+fn named(model: &str) -> String {
+    match model.split_once('(') {
+        Some((_, inside)) => model_name(inside.trim_end_matches(')').split(", ").next().unwrap_or(inside)),
+        None => model_name(model),
+    }
+}
+
+fn cells(study: &Study, own: &Pooled, models: &[String]) -> Vec<TableCell> {
+    let on = |name: &String| {
+        let of_model = own.models.iter().find(|(model, _)| named(model) == *name);
+        of_model.map_or(TableCell::Missing, |(_, Decision { effect, interval, verdict, .. })| {
+            effect_cell(own, *effect, *interval, *verdict)
+        })
+    };
+    let name = own.name.as_deref().unwrap_or(&own.what);
+    let protocol = own.protocol.as_deref().filter(|protocol| *protocol != "context");
+    let whole = match &own.effect {
+        Ok(whole) => effect_cell(own, whole.effect, whole.interval, whole.verdict),
+        Err(_) => TableCell::Missing,
+    };
+    let first = [
+        TableCell::Text(study.plan.experiment.clone()),
+        TableCell::Text(protocol.map_or(name.to_owned(), |protocol| format!("{name}, {protocol}"))),
+        TableCell::Text(format!("{} {}", crate::text::number(own.margin), own.quantity.unit())),
+        whole,
+    ];
+    first.into_iter().chain(models.iter().map(on)).collect()
+}
+
+fn effect_cell(own: &Pooled, effect: f64, Interval { low, high }: Interval, verdict: Verdict) -> TableCell {
+    if effect.is_nan() {
+        return TableCell::Missing;
+    }
+    let decimals = own.quantity.decimals().min(2);
+    let mark = match verdict {
+        Verdict::Supported => '✓',
+        Verdict::Smaller => '<',
+        Verdict::Opposite => '✗',
+        Verdict::Undecided => '?',
+    };
+    TableCell::Text(format!("{effect:.decimals$} ({low:.decimals$} to {high:.decimals$}) {mark}"))
+}
