@@ -124,7 +124,7 @@ impl Catalog for FakeCatalog {
             mean_choice_tokens: 5.0,
             choices: *choices,
             kind,
-            metrics: vec!["acc", "loss"],
+            metrics: if path == name { vec!["acc", "loss"] } else { vec!["acc", "acc_norm", "token_acc", "loss"] },
             primary_metric: "acc",
             data_digest: format!("{name}-{}", self.data),
         })
