@@ -55,6 +55,7 @@
 //! ```
 
 mod arms;
+mod bridge;
 mod claim;
 pub mod compare;
 mod error;
@@ -75,6 +76,7 @@ mod terms;
 use std::path::{Path, PathBuf};
 
 pub use arms::{Arm, ArmTask, NoValue, TaskMean, arms, comparable};
+pub use bridge::{BridgeArm, BridgePanel, BridgeResult, BridgeScore, bridges};
 pub use claim::{ClaimResult, ComparisonResult};
 pub use error::AnalyseError;
 pub use frames::{Frame, frames};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::Family;
+use crate::bridge::PlannedBridge;
 use crate::claim::PlannedClaim;
 use crate::identity::Digests;
 
@@ -19,6 +20,9 @@ pub struct PlanIndex {
     /// A claim to decide, with its comparisons.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<PlannedClaim>,
+    /// Bridges to draw, with their arms.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bridges: Vec<PlannedBridge>,
     /// Strategy that every other one is compared to.
     #[serde(default = "dense")]
     pub baseline: String,

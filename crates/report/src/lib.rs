@@ -141,7 +141,7 @@ pub fn reference_tags() -> impl Iterator<Item = &'static str> {
 /// [`ReportError::NoFamily`]: the plan is from before strategies had families.
 pub fn draw(study: &Study) -> Result<Drawn, ReportError> {
     canvas::register_fonts();
-    Ok(figures::draw_all(study, &view::view(study, paper::Sheet::of(None))?))
+    Ok(figures::draw_all(study, &view::view(study, paper::Sheet::of(None))?, &analysis::bridges(study)))
 }
 
 /// How a report is made.
@@ -173,10 +173,11 @@ pub fn run_as(dir: &Path, wishes: &Wishes) -> Result<ReportSummary, ReportError>
     let view = view::view(&study, paper::Sheet::of(wishes.paper))?;
     let earlier = made::read(dir);
     let mut folder = Folder { dir, made: made::Made::new() };
-    let figures::Drawn { mut figures, mut failed } = figures::draw_all(&study, &view);
+    let bridges = analysis::bridges(&study);
+    let figures::Drawn { mut figures, mut failed } = figures::draw_all(&study, &view, &bridges);
     distinct(figures.iter_mut().map(|figure| &mut figure.name));
     let figure_files = folder.write_figures(&mut figures, &mut failed)?;
-    let mut tables = tables::all(&study, &view);
+    let mut tables = tables::all(&study, &view, &bridges);
     distinct(tables.iter_mut().map(|table| &mut table.name));
     let unknown = wishes.select.unknown(&tables);
     if !unknown.is_empty() {

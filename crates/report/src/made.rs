@@ -65,7 +65,9 @@ fn is_ours(name: &str) -> bool {
 
 /// Files of the results folder itself that not every report makes.
 pub(super) fn may_go_stale(name: &str) -> bool {
-    let frame = name.strip_suffix(".parquet").is_some_and(|frame| frame == "claims" || frame.starts_with("probe_"));
+    let frame = name
+        .strip_suffix(".parquet")
+        .is_some_and(|frame| frame == "claims" || frame == "bridges" || frame.starts_with("probe_"));
     frame || name == "verdict.md" || name == claim::SUMMARY
 }
 

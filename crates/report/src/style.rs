@@ -76,7 +76,7 @@ const STATE_AWARE: &[f64] = DASH_DOT;
 const RELEASED: &[f64] = LONG;
 
 /// Fixed looks.
-const LOOKS: [(&str, Style); 22] = [
+const LOOKS: [(&str, Style); 23] = [
     ("dense", Style { ink: BLACK, marker: Marker::Circle, dash: SOLID }),
     ("random", Style { ink: GREY, marker: Marker::Circle, dash: CONTROL }),
     ("uniform", Style { ink: ORANGE, marker: Marker::Square, dash: CONTROL }),
@@ -87,6 +87,7 @@ const LOOKS: [(&str, Style); 22] = [
     ("ltmp", Style { ink: YELLOW, marker: Marker::OpenUp, dash: PRUNING }),
     ("tome", Style { ink: BLUE, marker: Marker::Square, dash: MERGING }),
     ("pumer", Style { ink: SKY, marker: Marker::Down, dash: MERGING }),
+    ("utrc_steps", Style { ink: VERMILLION, marker: Marker::OpenSquare, dash: MERGING }),
     ("utrc", Style { ink: VERMILLION, marker: Marker::Circle, dash: MERGING }),
     ("local_merge", Style { ink: GREEN, marker: Marker::Up, dash: MERGING }),
     ("block_causal", Style { ink: PURPLE, marker: Marker::Diamond, dash: MERGING }),
@@ -150,6 +151,15 @@ pub(super) fn protocol(name: &str, index: usize) -> Style {
         "aligned" => Style { ink: GREEN, marker: Marker::Square, dash: DOTTED },
         "causal" => Style { ink: PURPLE, marker: Marker::Up, dash: DASH_DOT },
         _ => cycle(index),
+    }
+}
+
+/// Colour of a change: 1 for better, -1 for worse, anything else where that is open.
+pub(super) fn change(direction: i8) -> Ink {
+    match direction {
+        1 => BLUE,
+        -1 => VERMILLION,
+        _ => GREY,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The frames of an experiment, one file each; their columns are a contract with everybody who reads Parquet.
 
+mod bridges;
 mod claims;
 mod items;
 mod plans;
@@ -14,6 +15,7 @@ use std::rc::Rc;
 use polars::prelude::*;
 use records::files::{self, Durability};
 
+use super::bridge;
 use super::error::AnalyseError;
 use super::overlaps::{mean_overlaps, overlaps};
 use super::study::Study;
@@ -90,6 +92,9 @@ fn builders(study: &Study) -> Vec<Builder<'_>> {
     if let Some(claim) = &study.claim {
         all.push(Builder::new("claims", || claims::frame(study, claim)));
         all.push(Builder::new("claim_effects", || claims::effects(study, claim)));
+    }
+    if !study.plan.bridges.is_empty() {
+        all.push(Builder::new("bridges", || bridges::frame(study, &bridge::bridges(study))));
     }
     all.extend(
         probes::sets(&study.probes).into_iter().map(|(name, sets)| Builder::new(name, move || probes::frame(&sets))),

@@ -4,7 +4,7 @@ pub mod combine;
 pub mod importance;
 pub mod matching;
 pub mod online;
-mod pairing;
+pub(crate) mod pairing;
 pub mod partition;
 pub mod random;
 pub mod rank;

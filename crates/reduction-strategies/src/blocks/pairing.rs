@@ -34,9 +34,7 @@ impl PairRule {
             })?;
             let chosen = strongest(&edges, candidates.len() - n_keep)?;
             for (fates, combine) in [(&mut hidden, self.hidden), (&mut residual, self.residual)] {
-                for (edge, merging) in chosen.iter().zip(combine.merging(view, &chosen)?) {
-                    fates.0[edge.source as usize] = if merging { Fate::Into(edge.target) } else { Fate::Dropped };
-                }
+                fates.settle(&chosen, &combine.merging(view, &chosen)?);
             }
             for edge in &chosen {
                 removed[edge.source as usize] = true;
@@ -99,11 +97,18 @@ enum Fate {
 }
 
 /// Fate of each token on one branch.
-struct Fates(Vec<Fate>);
+pub(crate) struct Fates(Vec<Fate>);
 
 impl Fates {
-    fn new(n: usize) -> Self {
+    pub(crate) fn new(n: usize) -> Self {
         Self(vec![Fate::Kept; n])
+    }
+
+    /// The sources of these edges are removed: merged into the target where `merging` says so, dropped otherwise.
+    pub(crate) fn settle(&mut self, edges: &[Edge], merging: &[bool]) {
+        for (edge, merging) in edges.iter().zip(merging) {
+            self.0[edge.source as usize] = if *merging { Fate::Into(edge.target) } else { Fate::Dropped };
+        }
     }
 
     /// The kept token in which `row` ends, if it is not lost on the way. Edges of a later round start at survivors of the
@@ -118,7 +123,7 @@ impl Fates {
         }
     }
 
-    fn merges(&self, view: &SequenceView<'_>, combine: Combine) -> BranchMerges {
+    pub(crate) fn merges(&self, view: &SequenceView<'_>, combine: Combine) -> BranchMerges {
         let mut sources: Vec<Vec<(u32, f32)>> = vec![Vec::new(); self.0.len()];
         for row in 0..self.0.len() as u32 {
             if let Some(end) = self.end(row).filter(|end| *end != row) {

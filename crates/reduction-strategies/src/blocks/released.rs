@@ -19,7 +19,7 @@ use crate::error::PlanError;
 use crate::options::{OptionDefault, OptionInfo, OptionKind, ResolvedOptions};
 use crate::plan::{BranchMerges, Plan};
 use crate::rule::{Count, DeviceRule, HostRule};
-use crate::view::{SequenceView, Stop, remember};
+use crate::view::{Matrix, SequenceView, Stop, remember};
 
 /// The option `metric` of the released variants.
 pub const METRIC_OPTION: OptionInfo = OptionInfo {
@@ -70,9 +70,25 @@ pub fn token_edges(view: &SequenceView<'_>, candidates: &[u32], clip: bool) -> R
 /// # Errors
 /// Of the tensor library.
 pub fn rank_edges(view: &SequenceView<'_>, candidates: &[u32], clip: bool) -> Result<ReleasedEdges, PlanError> {
-    let columns = view.hidden.columns;
-    let units = unit_rows(view.hidden, candidates, clip);
     let n = candidates.len();
+    rank_edges_of(view.hidden, candidates, n - n / 2, clip, view.stop)
+}
+
+/// [`rank_edges`] on any tensor, with any number of ranks as sources: the lowest ones.
+///
+/// # Errors
+/// Of the tensor library.
+pub(crate) fn rank_edges_of(
+    matrix: Matrix<'_>,
+    candidates: &[u32],
+    n_sources: usize,
+    clip: bool,
+    stop: Stop<'_>,
+) -> Result<ReleasedEdges, PlanError> {
+    let columns = matrix.columns;
+    let units = unit_rows(matrix, candidates, clip);
+    let n = candidates.len();
+    let n_targets = n - n_sources;
     let channels: Vec<Vec<f32>> = (0..columns)
         .into_par_iter()
         .map(|channel| {
@@ -84,7 +100,7 @@ pub fn rank_edges(view: &SequenceView<'_>, candidates: &[u32], clip: bool) -> Re
     let ranks = |range: std::ops::Range<usize>| -> Vec<f32> {
         range.flat_map(|rank| channels.iter().map(move |channel| channel[rank])).collect()
     };
-    edges(&ranks(n / 2..n), &ranks(0..n / 2), columns, view.stop)
+    edges(&ranks(n_targets..n), &ranks(0..n_targets), columns, stop)
 }
 
 fn edges(sources: &[f32], targets: &[f32], columns: usize, stop: Stop<'_>) -> Result<ReleasedEdges, PlanError> {

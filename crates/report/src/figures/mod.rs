@@ -2,6 +2,7 @@
 
 mod accuracy_vs_flops;
 mod added_loss;
+mod bridge;
 mod claim;
 mod differences;
 mod dots;
@@ -15,7 +16,7 @@ mod protocol_comparison;
 mod query;
 mod token_map;
 
-use analysis::{Estimate, Interval, MARK, NOT_COMPARED, Study};
+use analysis::{BridgeResult, Estimate, Interval, MARK, NOT_COMPARED, Study};
 
 use records::schema::{Asked, Reduction};
 
@@ -66,12 +67,15 @@ impl Drawn {
 }
 
 /// Draws every figure the experiment has data for, in reading order.
-pub(super) fn draw_all(study: &Study, view: &View) -> Drawn {
+pub(super) fn draw_all(study: &Study, view: &View, bridges: &[BridgeResult]) -> Drawn {
     let mut drawn = Drawn::default();
     if let Some(result) = &study.claim {
         for figure in claim::draw_all(study, result, view.sheet) {
             drawn.add(figure);
         }
+    }
+    for figure in bridges.iter().flat_map(|own| bridge::draw(own, &study.plan.baseline, view.sheet)) {
+        drawn.add(figure);
     }
     for scene in &view.scenes {
         drawn.add(accuracy_vs_flops::mean(view, scene));

@@ -91,6 +91,12 @@ impl Query {
         Self { frame: "claims.parquet".to_owned(), rows, trials: trials.collect(), probes: probes.collect() }
     }
 
+    /// The arms of a bridge, with the trials behind them.
+    pub(super) fn of_bridge(name: &str, trials: impl Iterator<Item = String>) -> Self {
+        let rows = json!({ "bridge": name }).as_object().cloned().into_iter().collect();
+        Self { frame: "bridges.parquet".to_owned(), rows, trials: trials.collect(), probes: BTreeSet::new() }
+    }
+
     /// The file beside a figure.
     pub(super) fn json(&self, figure: &str) -> String {
         let content = json!({

@@ -1,5 +1,6 @@
 //! Tables for papers, one file each, in Markdown, CSV and LaTeX.
 
+mod bridge;
 mod claim;
 mod effects;
 mod format;
@@ -13,7 +14,7 @@ use super::paper::Wide;
 use super::select::Select;
 use super::view::View;
 
-use analysis::Study;
+use analysis::{BridgeResult, Study};
 pub(super) use claim::{effects as claim_effects_table, table as claim_table};
 pub(super) use format::{Row, Table, TableCell};
 pub(super) use latex::captions;
@@ -46,8 +47,9 @@ pub(super) fn rules(tables: &[Table]) -> Vec<String> {
 }
 
 /// Every table the experiment has data for, in reading order.
-pub(super) fn all(study: &Study, view: &View) -> Vec<Table> {
+pub(super) fn all(study: &Study, view: &View, bridges: &[BridgeResult]) -> Vec<Table> {
     let mut tables: Vec<Table> = view.scenes.iter().filter_map(|scene| main_table::table(view, scene)).collect();
+    tables.extend(bridge::tables(bridges));
     tables.extend(effects::tables(view, &study.plan.baseline));
     tables.extend(losses::tables(view, &study.plan.baseline));
     tables.extend(protocols::table(view, &study.plan.baseline));

@@ -105,6 +105,7 @@ fn measure_rates(
     experiment.strategies = vec![Variant { strategy: dense, seeds: Vec::new() }];
     "dense".clone_into(&mut experiment.baseline);
     (experiment.claim, experiment.sample) = (None, None);
+    experiment.bridges.clear();
     experiment.probes.clear();
     experiment.schedules.clear();
     // What is excluded by model, task or protocol may not be possible at all.

@@ -11,6 +11,7 @@ use reduction_strategies::schedule::{AfterKind, ScheduleError, Sites};
 use serde::Serialize;
 use ssm_model::LayerKind;
 
+use super::bridge::Bridge;
 use super::catalog::{ModelFacts, PlannedTask};
 use super::claim::Claim;
 use super::items::ItemChoice;
@@ -28,6 +29,8 @@ pub struct Experiment {
     pub expect: Option<String>,
     /// A claim with the comparisons that decide it.
     pub claim: Option<Claim>,
+    /// Arms to compare one after the other.
+    pub bridges: Vec<Bridge>,
     /// Models, in file order.
     pub models: Vec<ModelFacts>,
     /// Tasks, in file order.

@@ -60,6 +60,7 @@ fn keys() -> Vec<(&'static str, &'static str, Value)> {
         ("question", "What the experiment asks; heads the report", text()),
         ("expect", "What its author expects, recorded beforehand", text()),
         ("claim", "A claim, and the comparisons that decide it", claim()),
+        ("bridges", "Arms to compare one after the other, each with the one before it", bridges()),
         ("models", "Models, as references or with a tokenizer", list(&model())),
         ("tasks", "What is scored: known tasks, files of items, folders of files", list(&task())),
         ("protocols", "How scores are read from shortened sequences (default [context])", list(&protocols())),
@@ -293,6 +294,15 @@ fn selector(more: &[(&str, Value)]) -> Value {
     let mut selector = map(&conditions, &[]);
     selector["minProperties"] = json!(1);
     selector
+}
+
+fn bridges() -> Value {
+    let selector = json!({ "$ref": "#/definitions/selector" });
+    let factor = described(text(), "What the step changes, in words; what the first arm is");
+    let first = map(&[("factor", factor.clone()), ("from", selector.clone())], &["factor", "from"]);
+    let step = map(&[("factor", factor), ("change", selector)], &["factor", "change"]);
+    let name = json!({ "type": "string", "pattern": "^[a-z0-9_-]+$" });
+    list(&map(&[("name", name), ("steps", list(&one_of([first, step])))], &["name", "steps"]))
 }
 
 fn claim() -> Value {

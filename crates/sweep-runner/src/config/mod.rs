@@ -8,6 +8,7 @@
 //! `docs/experiment-format.md`.
 
 mod added;
+mod bridge;
 mod catalog;
 mod claim;
 mod counts;
@@ -23,6 +24,7 @@ mod probes;
 mod random;
 mod record_plans;
 mod resolve;
+mod resolve_bridge;
 mod resolve_claim;
 mod resolve_tasks;
 mod schedules;
@@ -32,6 +34,7 @@ mod strategies;
 #[cfg(test)]
 mod tests;
 mod wire;
+mod wire_bridge;
 mod wire_claim;
 mod wire_rows;
 mod wire_selector;
@@ -41,6 +44,7 @@ mod write;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+pub use bridge::{Bridge, Step};
 pub use catalog::{Catalog, CatalogError, LayerFacts, ModelFacts, PlannedTask, Scoring, UNUSABLE_TOKENIZER};
 pub use claim::{Claim, Comparison, Entry, RowComparison};
 pub use error::{ConfigError, render_plain};

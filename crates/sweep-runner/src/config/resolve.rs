@@ -14,7 +14,7 @@ use super::schedules;
 use super::selectors::{self, Axes, find_positions};
 use super::strategies;
 use super::wire::{WireExperiment, WireModel, WireSchedule, WireStrategy};
-use super::{counts, resolve_claim, resolve_tasks};
+use super::{counts, resolve_bridge, resolve_claim, resolve_tasks};
 
 impl WireExperiment {
     /// The experiment, if nothing is wrong with it. Each key is checked as far as those on which it depends are right.
@@ -73,8 +73,9 @@ impl WireExperiment {
         let exclude = self.exclude.and_then(|list| noted.note(selectors::resolve(&list, &axes, text)));
         let zip = self.zip.and_then(|list| noted.note(selectors::resolve(&list, &axes, text)));
         let claim = self.claim.and_then(|claim| noted.note(resolve_claim::resolve(&claim, &axes, &probes, text)));
-        let (Some(name), Some(exclude), Some(zip), Some(baseline), Some(primary), Some(prompting)) =
-            (self.name, exclude, zip, baseline, primary, self.prompting)
+        let bridges = self.bridges.and_then(|list| noted.note(resolve_bridge::resolve(&list, &axes, text)));
+        let (Some(name), Some(exclude), Some(zip), Some(bridges), Some(baseline), Some(primary), Some(prompting)) =
+            (self.name, exclude, zip, bridges, baseline, primary, self.prompting)
         else {
             return faults.refused();
         };
@@ -88,6 +89,7 @@ impl WireExperiment {
             question: self.question,
             expect: self.expect,
             claim,
+            bridges,
             models,
             tasks,
             protocols,

@@ -494,6 +494,35 @@ fn refusals_of_claims() {
 }
 
 #[test]
+fn refusals_of_bridges() {
+    let steps = |name: &str, steps: &str| format!("bridges: [{{ name: {name}, steps: [{steps}] }}]");
+    let first = "{ factor: first, from: { strategy: top_k } }";
+    let then = |change: &str| steps("b", &format!("{first}, {{ factor: then, change: {change} }}"));
+    snapshot!(refusals(&[
+        edit("no name", &format!("bridges: [{{ steps: [{first}] }}]")),
+        edit("a name that is no file", &steps("a/b", first)),
+        edit("one arm", &steps("b", first)),
+        edit(
+            "no first arm",
+            &steps(
+                "b",
+                "{ factor: first, change: { strategy: top_k } }, { factor: then, change: { strategy: dense } }"
+            )
+        ),
+        edit("no factor", &steps("b", &format!("{first}, {{ change: {{ strategy: dense }} }}"))),
+        edit("two changes", &then("{ strategy: dense, protocol: context }")),
+        edit("two values", &then("{ strategy: [dense, top_k] }")),
+        edit("another model", &then("{ model: builtin:mamba2-world }")),
+        edit("an unknown strategy", &then("{ strategy: topk }")),
+        edit(
+            "two of one name",
+            "bridges:\n  - { name: b, steps: [{ factor: f, from: { strategy: top_k } }, { factor: g, change: { strategy: dense } }] }\n  \
+             - { name: b, steps: [{ factor: f, from: { strategy: top_k } }, { factor: g, change: { strategy: dense } }] }"
+        ),
+    ]));
+}
+
+#[test]
 fn refusals_of_claims_about_probes() {
     let claim = |probes: &str, entry: &str| format!("{probes}claim:\n  expect: it grows\n  decide: [{{ {entry} }}]");
     let listed = |entry: &str| claim("probes: [state_divergence]\n", entry);

@@ -10,6 +10,7 @@ use ssm_model::LayerKind;
 use super::error::{Fault, Faults, Span, gather};
 use super::node::{Fields, Located, Node, Value, unknown_key};
 use super::record_plans::RecordPlans;
+use super::wire_bridge::WireBridge;
 use super::wire_claim::WireClaim;
 use super::wire_selector::WireSelector;
 use super::wire_task::{WirePrimary, WireTask};
@@ -20,6 +21,7 @@ pub(super) struct WireExperiment {
     pub(super) question: Option<String>,
     pub(super) expect: Option<String>,
     pub(super) claim: Option<WireClaim>,
+    pub(super) bridges: Option<Vec<WireBridge>>,
     pub(super) models: Option<Vec<WireModel>>,
     pub(super) tasks: Option<Vec<WireTask>>,
     pub(super) protocols: Option<Vec<Located<String>>>,
@@ -108,6 +110,7 @@ pub(super) const KEYS: &[&str] = &[
     "question",
     "expect",
     "claim",
+    "bridges",
     "models",
     "tasks",
     "protocols",
@@ -168,6 +171,8 @@ impl WireExperiment {
             question: reader.optional("question", |node| trimmed(node, "`question`")),
             expect: reader.optional("expect", |node| trimmed(node, "`expect`")),
             claim: reader.optional("claim", WireClaim::read),
+            bridges: reader
+                .or("bridges", Vec::new, |node| gather(node.list("`bridges`")?.iter().map(WireBridge::read))),
             models: reader.need("models", "for example `models: [builtin:mamba2-world]`", |node| {
                 gather(node.list("`models`")?.iter().map(WireModel::read))
             }),

@@ -12,6 +12,7 @@ use reduction_strategies::options::OptionValue;
 use reduction_strategies::schedule::{AfterKind, Sites};
 use serde::Serialize;
 
+use super::bridge::Bridge;
 use super::catalog::ModelFacts;
 use super::claim::{Claim, Comparison, Entry, RowComparison};
 use super::experiment::{Amount, Experiment, ProbeVariant, Schedule, SiteAxis, Variant};
@@ -25,6 +26,9 @@ pub(super) fn to_yaml(experiment: &Experiment) -> String {
     yaml.optional("expect", experiment.expect.as_ref());
     if let Some(claim) = &experiment.claim {
         yaml.claim(claim);
+    }
+    for (index, bridge) in experiment.bridges.iter().enumerate() {
+        yaml.bridge(index == 0, bridge);
     }
     yaml.models(&experiment.models);
     yaml.list("tasks", experiment.tasks.iter().map(|task| entry(&task.reference)));
@@ -109,6 +113,18 @@ impl Yaml {
                 Entry::Rows(entry) => row_comparison(entry),
             };
             let _ = writeln!(self.0, "    - {entry}");
+        }
+    }
+
+    fn bridge(&mut self, is_first: bool, bridge: &Bridge) {
+        if is_first {
+            self.0 += "bridges:\n";
+        }
+        let _ = writeln!(self.0, "  - name: {}\n    steps:", json(&bridge.name));
+        for (index, step) in bridge.steps.iter().enumerate() {
+            let key = if index == 0 { "from" } else { "change" };
+            let step = map(&[("factor", json(&step.factor)), (key, selector(&step.selector))]);
+            let _ = writeln!(self.0, "      - {step}");
         }
     }
 
@@ -273,7 +289,9 @@ mod tests {
             Entry::Trials(comparison) => vec![&mut comparison.lower, &mut comparison.higher],
             Entry::Rows(_) => Vec::new(),
         });
-        for selector in experiment.exclude.iter_mut().chain(&mut experiment.zip).chain(claimed) {
+        let steps = experiment.bridges.iter_mut().flat_map(|bridge| &mut bridge.steps);
+        let bridged = steps.map(|step| &mut step.selector);
+        for selector in experiment.exclude.iter_mut().chain(&mut experiment.zip).chain(claimed).chain(bridged) {
             selector.line = 0;
         }
         let mut plan = build(&experiment, &Setting::default(), &CATALOG).unwrap();
@@ -326,6 +344,9 @@ mod tests {
              claim: { expect: 'a: \"b\"', estimand: e, population: p, margin_reason: m, seen: 'all of it', status: confirmatory, decide: [{ lower: { strategy: top_k, importance: clip }, \
              higher: { strategy: utrc, q: [0, 1] }, margin: -1.5, quantity: log_likelihood_lost }, { name: one, lower: { strategy: random }, \
              higher: { strategy: dense }, margin: 2 }] }\n\
+             bridges: [{ name: a, steps: [{ factor: 'first: \"b\"', from: { strategy: top_k, importance: clip, protocol: context, \
+             sites: paper, flops_reduction: 0.2, model: builtin:mamba2-world } }, \
+             { factor: metric, change: { importance: dt_mean } }, { factor: scoring, change: { protocol: upstream } }] }]\n\
              sample: { count: 200, seed: 3 }\nsplit: held_out\nlimit: 7\nrecord_plans: lost\nfewshot: 3\nfewshot_seed: 9\nmax_length: 512\nbaseline: dense\nseed: 5\nupstream_batch_size: 8",
         );
         assert_round_trip(&load_str("x.yaml", &all, &CATALOG).unwrap_or_else(|error| panic!("{}", error.render())));

@@ -6,7 +6,8 @@ use records::schema::{TrialKey, in_words};
 use ssm_model::SignalSet;
 
 use super::{
-    Cell, Estimate, Excluded, ExperimentPlan, GridError, Reason, Setting, claim, grid, ids, matching, probes, sample,
+    Cell, Estimate, Excluded, ExperimentPlan, GridError, Reason, Setting, bridge, claim, grid, ids, matching, probes,
+    sample,
 };
 use crate::config::{Catalog, Experiment, Scoring};
 
@@ -21,6 +22,7 @@ pub fn build(experiment: &Experiment, setting: &Setting, catalog: &dyn Catalog) 
         experiment: experiment.name.clone(),
         question: experiment.question.clone(),
         claim: None,
+        bridges: Vec::new(),
         baseline: experiment.baseline.clone(),
         primary: experiment.primary.clone(),
         seed: experiment.seed,
@@ -90,6 +92,7 @@ pub fn build(experiment: &Experiment, setting: &Setting, catalog: &dyn Catalog) 
     check_signals(&plan)?;
     let digest = || blake3::hash(experiment.to_yaml().as_bytes()).to_hex().to_string();
     plan.claim = experiment.claim.as_ref().map(|claim| claim::resolve(claim, digest(), &plan)).transpose()?;
+    plan.bridges = experiment.bridges.iter().map(|own| bridge::resolve(own, &plan)).collect::<Result<_, _>>()?;
     Ok(plan)
 }
 

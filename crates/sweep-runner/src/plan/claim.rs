@@ -13,11 +13,11 @@ use super::{ExperimentPlan, GridError, PlannedTrial, matching};
 use crate::config::{Amount, Claim, Comparison, Condition, Entry, Scoring, Selector};
 
 /// Trials of the plan, by index, that differ by their seed alone, or by their task where a reduction is achieved on each.
-struct Arm(Vec<usize>);
+pub(super) struct Arm(pub(super) Vec<usize>);
 
 /// An axis of the grid that two sides may share.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Axis {
+pub(super) enum Axis {
     Model,
     Protocol,
     Positions,
@@ -64,7 +64,7 @@ pub(super) fn resolve(claim: &Claim, digest: String, plan: &ExperimentPlan) -> R
     })
 }
 
-fn arms(plan: &ExperimentPlan) -> Vec<Arm> {
+pub(super) fn arms(plan: &ExperimentPlan) -> Vec<Arm> {
     let mut arms: Vec<Arm> = Vec::new();
     for (index, trial) in plan.trials.iter().enumerate() {
         match arms.iter_mut().find(|arm| plan.trials[arm.0[0]].is_of_arm(trial)) {
@@ -75,7 +75,7 @@ fn arms(plan: &ExperimentPlan) -> Vec<Arm> {
     arms
 }
 
-fn is_on(arm: &Arm, side: &Selector, plan: &ExperimentPlan) -> bool {
+pub(super) fn is_on(arm: &Arm, side: &Selector, plan: &ExperimentPlan) -> bool {
     plan.tasks.iter().any(|task| matching::matches(side, &plan.trials[arm.0[0]], task, false))
 }
 
@@ -140,7 +140,7 @@ fn meet(entry: &Comparison, lower: &Arm, higher: &Arm, plan: &ExperimentPlan) ->
 }
 
 /// Ids of the trials of an arm that run some of the tasks.
-fn trials(arm: &Arm, tasks: &[String], plan: &ExperimentPlan) -> Vec<String> {
+pub(super) fn trials(arm: &Arm, tasks: &[String], plan: &ExperimentPlan) -> Vec<String> {
     let all = arm.0.iter().map(|&index| &plan.trials[index]);
     let own = all.filter(|trial| tasks.iter().any(|task| trial.has_task(task)));
     own.map(|trial| trial.key.trial_id.clone()).collect()
@@ -175,7 +175,7 @@ fn names(side: &Selector, axis: Axis) -> bool {
 }
 
 /// A trial on an axis, in words; none where it has no such thing.
-fn value(trial: &PlannedTrial, axis: Axis) -> Option<String> {
+pub(super) fn value(trial: &PlannedTrial, axis: Axis) -> Option<String> {
     match axis {
         Axis::Model => Some(trial.key.model.clone()),
         Axis::Protocol => Some(trial.key.protocol.clone()),

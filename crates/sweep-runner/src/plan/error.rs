@@ -102,6 +102,19 @@ pub enum GridError {
         /// What to do.
         help: &'static str,
     },
+    /// A bridge whose arms the grid does not hold.
+    #[error("the bridge `{name}` breaks on line {line}: {problem}")]
+    #[diagnostic(help("{help}"))]
+    Bridge {
+        /// The bridge.
+        name: String,
+        /// 1-based line of the step.
+        line: usize,
+        /// What is missing.
+        problem: String,
+        /// What to do.
+        help: &'static str,
+    },
     /// A comparison of rows of a probe that looks at no model of the experiment.
     #[error("the claim compares rows of the probe `{0}`, which looks at no model of this experiment")]
     #[diagnostic(help("the notes of the plan say why it leaves them out"))]

@@ -5,6 +5,7 @@
 //! a result and nothing else: neither the experiment's name nor the order of its lists.
 
 mod achieved;
+mod bridge;
 mod build;
 mod calibrated;
 mod claim;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use evaluation::{Positions, SignalFrom};
+use records::bridge::PlannedBridge;
 use records::claim::PlannedClaim;
 use records::code::Code;
 use records::identity::Digests;
@@ -41,6 +42,9 @@ pub struct ExperimentPlan {
     /// A claim to decide, with its comparisons.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub claim: Option<PlannedClaim>,
+    /// Bridges to draw, with their arms.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bridges: Vec<PlannedBridge>,
     /// Strategy that every other one is compared to.
     pub baseline: String,
     /// The metric by which figures and tables show every task, in place of the tasks' own.
@@ -209,6 +213,7 @@ impl ExperimentPlan {
             experiment: self.experiment.clone(),
             question: self.question.clone(),
             claim: self.claim.clone(),
+            bridges: self.bridges.clone(),
             baseline: self.baseline.clone(),
             primary: self.primary.clone(),
             seed: self.seed,
