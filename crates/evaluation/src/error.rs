@@ -35,6 +35,9 @@ pub enum EvaluationError {
         "running text scored per token after a reduction leaks the future: later tokens decide which earlier ones stay"
     )]
     LeaksFuture,
+    /// A reduction that does more than remove tokens, where a probe asks what of removed tokens is missed.
+    #[error("the probe `removed_split` looks at rules that remove tokens and change nothing else: {0}")]
+    NotSplit(&'static str),
     /// A sequence that is too long to leave out one token after the other.
     #[error("importance `oracle` runs the model once per token; a sequence of {tokens} tokens exceeds {most}")]
     OracleLength {
@@ -121,6 +124,7 @@ impl Hint for EvaluationError {
             Self::Plan(error) => return error.hint(),
             Self::Memory { .. } => "grant more with --memory",
             Self::OracleLength { .. } => "exclude the task for `oracle`, or choose one of shorter contexts",
+            Self::NotSplit(_) => "run it in an experiment without this probe, with original positions",
             Self::NotCausal => "use `aligned` and read its coverage, or `context`",
             Self::LostProtected { .. } => "the rule must keep protected tokens: work on `view.reducible()` only",
             Self::NotFinite { .. }

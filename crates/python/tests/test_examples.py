@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from nbclient import NotebookClient
 
-from ssm_reduce import Results
+from ssm_reduce import Model, Results
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 NOTEBOOKS = sorted(path.name for path in EXAMPLES.glob("*.ipynb"))
@@ -53,3 +53,19 @@ def test_frames_redraws_a_figure(results: Results, tmp_path: Path, monkeypatch: 
     assert points["flops_reduction_achieved"].to_list() == pytest.approx(
         drawn["flops_reduction_achieved"].to_list(), abs=1e-6
     )
+
+
+def test_mechanism_finds_a_word_in_its_own_row_and_not_before_it(capsys: pytest.CaptureFixture[str]) -> None:
+    script = runpy.run_path(str(EXAMPLES / "mechanism.py"))
+    script["table"](Model("builtin:mamba2-world"), "world_lambada", 40, 4)
+    lines = [line.split("|") for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    found = {(cells[1].strip(), cells[2].strip()): cells[4:-1] for cells in lines[2:]}
+
+    def share(cell: str) -> int:
+        return int(cell.split("(")[0])
+
+    assert all(share(cell) > 50 for cell in found["0", "whole"])
+    assert all(share(cell) < 30 for cell in found["-1", "whole"])
+    # Before the removal both runs are the same, and a removed row is gone after it.
+    assert ("0", "removed") not in found
+    assert found["1", "removed"][0].strip() == "–"

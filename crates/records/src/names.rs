@@ -18,7 +18,7 @@ pub fn is_share(metric: &str) -> bool {
 pub const RANDOM: &str = "random:";
 
 /// Probes, in the order in which they are listed and reported.
-pub const PROBES: [&str; 11] = [
+pub const PROBES: [&str; 12] = [
     "necessary_tokens",
     "implicit_attention",
     "state_divergence",
@@ -30,6 +30,7 @@ pub const PROBES: [&str; 11] = [
     "leak",
     "loss_split",
     "layer_kind",
+    "removed_split",
 ];
 
 /// Benchmarks: tasks of published data, which may have solved examples in front of each question.

@@ -117,6 +117,9 @@ const METRICS_OF_THE_HOST: [&str; 4] = ["write_norm", "hidden_attention", "hidde
 /// What `utrc_steps` does as the release does it; without them it is data for the interpreter.
 const STEPS_OF_THE_HOST: [&str; 4] = ["mixed", "ranks", "channels", "half"];
 
+/// Values of options that are controls, for which there is no kernel.
+const CONTROLS_OF_THE_HOST: [&str; 2] = ["write_swapped", "read_swapped"];
+
 /// No GPU is needed: a strategy that falls back to the host is noticed wherever this compiles.
 #[test]
 fn every_other_strategy_plans_on_the_gpu() {
@@ -125,6 +128,7 @@ fn every_other_strategy_plans_on_the_gpu() {
             || strategy.options.iter().any(|(_, value)| {
                 let value = value.to_string();
                 METRICS_OF_THE_HOST.contains(&value.as_str())
+                    || CONTROLS_OF_THE_HOST.contains(&value.as_str())
                     || (strategy.registration.name == "utrc_steps" && STEPS_OF_THE_HOST.contains(&value.as_str()))
             });
         assert_eq!(gpu::plans_on_gpu(&strategy.rule(), 0.9), !of_the_host, "{strategy:?}");

@@ -17,7 +17,7 @@
 use ssm_kernels::Segments;
 use ssm_model::{LanguageModel, LayerConfig, LayerKind};
 
-use super::passes::{Observation, answer_loss, answer_readings, embed, in_groups, rows_of, score, through};
+use super::passes::{Observation, answer_readings, answers, embed, in_groups, rows_of, through};
 use super::questions::{Question, Removed, questions};
 use super::table::{Key, ProbeTable};
 use super::{Column, Measure, Needs, Probe, ProbeSetup, SITE_DEPTH, Subject, items};
@@ -188,14 +188,7 @@ fn look(
         readings.push(answer_readings(&group[copy.question], first, 0));
         first += arriving.segments.length(copy.question);
     }
-    let scores = score(model, &activations, &readings.concat())?;
-    let mut scores = scores.as_slice();
-    let mut answers = Vec::with_capacity(copies.len());
-    for readings in &readings {
-        let (own, rest) = scores.split_at(readings.len());
-        answers.push(answer_loss(own, readings));
-        scores = rest;
-    }
+    let answers = answers(model, &activations, &readings)?;
     let mut seen: Vec<Observation> = Vec::new();
     let mut whole = answers[0];
     for (copy, answer) in copies.iter().zip(&answers) {
@@ -385,7 +378,7 @@ mod tests {
                 behind.activations = run_layer(&model, layer, input, Wanted::default()).unwrap().activations;
             }
             let readings = answer_readings(question, 0, position + 1);
-            answer_loss(&score(&model, &behind.activations, &readings).unwrap(), &readings).loss
+            answers(&model, &behind.activations, &[readings]).unwrap()[0].loss
         };
         let whole = loss(Arm::Nothing);
         for arm in HIDING {

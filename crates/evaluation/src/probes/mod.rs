@@ -12,11 +12,13 @@ mod kept_tokens;
 mod layer_kind;
 mod leak;
 mod loss_split;
+mod missed;
 mod necessary_tokens;
 mod passes;
 mod position;
 mod questions;
 mod ranking;
+mod removed_split;
 mod scores;
 mod similarity;
 mod state_divergence;
@@ -146,6 +148,7 @@ static PROBES: &[&Probe] = &[
     &leak::PROBE,
     &loss_split::PROBE,
     &layer_kind::PROBE,
+    &removed_split::PROBE,
 ];
 
 /// All probes.

@@ -98,6 +98,17 @@ where
     }
 }
 
+/// The rows of several streams, one after the other.
+pub(super) fn joined(streams: &[&Activations]) -> Result<Activations, EvaluationError> {
+    let join = |part: fn(&Activations) -> Option<&Tensor>| -> Result<Option<Tensor>, EvaluationError> {
+        let parts: Option<Vec<&Tensor>> = streams.iter().map(|stream| part(stream)).collect();
+        Ok(parts.map(|parts| Tensor::cat(&parts, 0)).transpose()?)
+    };
+    let hidden = join(|stream| Some(&stream.hidden))?.unwrap_or_else(|| unreachable!("every stream has hidden states"));
+    let (residual, embeddings) = (join(|stream| stream.residual.as_ref())?, join(|stream| stream.embeddings.as_ref())?);
+    Ok(Activations { hidden, residual, embeddings })
+}
+
 /// Rows of a stream.
 pub(super) fn rows_of(activations: &Activations, rows: &[u32]) -> Result<Activations, EvaluationError> {
     Ok(activations.map(|tensor| gather_rows(tensor, rows))?)
@@ -118,7 +129,7 @@ pub(super) fn host(tensor: &Tensor) -> Result<Tensor, EvaluationError> {
 }
 
 /// Log-probabilities of targets at rows of the last layer.
-pub(super) fn score(
+fn score(
     model: &LanguageModel,
     activations: &Activations,
     readings: &[(usize, u32)],
@@ -147,8 +158,24 @@ pub(super) fn answer_readings(question: &Question<'_>, first: usize, removed: us
     question.readings().into_iter().map(|(row, target)| (first + row - removed, target)).collect()
 }
 
+/// How well each copy of a question gives its answer, from the readings of each.
+pub(super) fn answers(
+    model: &LanguageModel,
+    activations: &Activations,
+    readings: &[Vec<(usize, u32)>],
+) -> Result<Vec<AnswerLoss>, EvaluationError> {
+    let scores = score(model, activations, &readings.concat())?;
+    let mut scores = scores.as_slice();
+    let answer = |readings: &Vec<(usize, u32)>| {
+        let (own, rest) = scores.split_at(readings.len());
+        scores = rest;
+        answer_loss(own, readings)
+    };
+    Ok(readings.iter().map(answer).collect())
+}
+
 /// From the scores of the answer's tokens.
-pub(super) fn answer_loss(scores: &[TokenScore], readings: &[(usize, u32)]) -> AnswerLoss {
+fn answer_loss(scores: &[TokenScore], readings: &[(usize, u32)]) -> AnswerLoss {
     let loss = scores.iter().map(|score| -f64::from(score.log_prob)).sum::<f64>() / scores.len().max(1) as f64;
     let right = scores.iter().zip(readings).all(|(score, (_, target))| score.greedy == *target);
     AnswerLoss { loss, right }

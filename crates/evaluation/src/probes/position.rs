@@ -6,7 +6,7 @@
 use ssm_kernels::Segments;
 use ssm_model::LanguageModel;
 
-use super::passes::{Observation, answer_loss, answer_readings, embed, in_groups, rows_of, score, through};
+use super::passes::{Observation, answer_readings, answers, embed, in_groups, rows_of, through};
 use super::questions::{Question, questions};
 use super::table::{Key, ProbeTable};
 use super::{Column, Measure, Needs, Probe, ProbeSetup, SITE_DEPTH, Subject, items};
@@ -95,14 +95,7 @@ fn look(
     let activations = rows_of(&arriving.activations, &rows)?;
     let stream = PackedStream::new(activations, Segments::independent(&lengths), RowTokens::at(model, positions));
     let stream = through(model, stream, site + 1..model.config().n_layer())?;
-    let scores = score(model, &stream.activations, &readings.concat())?;
-    let mut scores = scores.as_slice();
-    let answers = readings.iter().map(|readings| {
-        let (own, rest) = scores.split_at(readings.len());
-        scores = rest;
-        answer_loss(own, readings)
-    });
-    let answers: Vec<_> = answers.collect();
+    let answers = answers(model, &stream.activations, &readings)?;
     let mut seen = Vec::new();
     for (question, answers) in group.iter().zip(answers.chunks(places + 1)) {
         let marks = question.marks();

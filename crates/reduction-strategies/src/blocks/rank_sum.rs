@@ -21,6 +21,18 @@ pub struct Term {
     pub keep: Extreme,
     /// How much its rank counts; finite, not negative.
     pub weight: f64,
+    /// Whose rank counts.
+    pub ranks: Ranks,
+}
+
+/// Whose rank of a term a candidate has. Kernels know [`Ranks::Own`] alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ranks {
+    /// Its own.
+    Own,
+    /// That of its neighbour: of candidates `0, 1, 2, ..` in order of position, `2k` and `2k + 1` exchange theirs, and of an odd number the
+    /// last keeps its own. Which ranks occur around a place stays almost the same, and what they say of a token goes.
+    Swapped,
 }
 
 /// What layers must show for all terms.
@@ -39,7 +51,11 @@ pub fn scores(terms: &[Term], view: &SequenceView<'_>, candidates: &[u32]) -> Re
     for term in terms {
         let all = term.importance.scores(view)?;
         let own: Vec<f32> = candidates.iter().map(|row| all[*row as usize]).collect();
-        for (sum, place) in sums.iter_mut().zip(places(&own)?) {
+        let mut places = places(&own)?;
+        if term.ranks == Ranks::Swapped {
+            places.chunks_exact_mut(2).for_each(|pair| pair.swap(0, 1));
+        }
+        for (sum, place) in sums.iter_mut().zip(places) {
             *sum += term.weight * if term.keep == Extreme::Highest { place } else { last - place };
         }
     }
@@ -84,8 +100,12 @@ mod tests {
     #[test]
     fn terms_add_up_by_their_weights_and_ends_over_candidates_alone() {
         let sequence = Sequence::of_rows(&[[4.0, 4.0], [1.0, -1.0], [2.0, -10.0], [3.0, 3.0]]);
-        let term =
-            |metric, keep, weight| Term { importance: Importance::new(metric, Source::BlockOutput), keep, weight };
+        let term = |metric, keep, weight| Term {
+            importance: Importance::new(metric, Source::BlockOutput),
+            keep,
+            weight,
+            ranks: Ranks::Own,
+        };
         let terms = [term(&CLIP, Extreme::Highest, 1.0), term(&SUM, Extreme::Lowest, 0.5)];
         // Of rows 1, 2 and 3: clipped means 0.5, 1, 3, shares below 0, 0.5, 1; means 0, -4, 3, from the other end 0.5, 1, 0.
         let got = scores(&terms, &sequence.view(), &[1, 2, 3]).unwrap();
@@ -96,5 +116,11 @@ mod tests {
         assert!(scores(&terms, &sequence.view(), &[]).unwrap().is_empty());
         assert_eq!(scores(&terms, &sequence.view(), &[2]).unwrap().len(), 1);
         assert_eq!(signals(&terms), SignalSet::default());
+        // Clipped means of rows 1 and 2 exchange their ranks, row 3 has no neighbour: 0.5, 0, 1.
+        let swapped = [Term { ranks: Ranks::Swapped, ..terms[0] }, terms[1]];
+        let got = scores(&swapped, &sequence.view(), &[1, 2, 3]).unwrap();
+        for (got, want) in got.iter().zip([0.75, 0.5, 1.0]) {
+            assert!((got - want).abs() < 1e-7, "{got} {want}");
+        }
     }
 }

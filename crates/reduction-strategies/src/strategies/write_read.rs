@@ -15,6 +15,10 @@
 //! with `r` the share of tokens below, `dt` the step sizes and `h` the output of the block before the site. Ties go to the lower
 //! index. Costs two sums over rows and two sorts; no token is compared with another, nothing is learned.
 //!
+//! `ranks: write_swapped` (`read_swapped`) is a control for what the ranks say of single tokens: over the unprotected tokens that arrive at
+//! a site, counted 0, 1, 2, .. in order of position, the tokens 2k and 2k + 1 exchange their ranks of the writing (of the reading);
+//! of an odd number the last keeps its own. The ranks that occur, and where in the sequence they occur, stay.
+//!
 //! **Differs from its sources in**: MTR merges and `DeciMamba` prunes inside one layer, both by the step size alone. The
 //! released code of Zhan et al. keeps the lowest clipped block outputs (`evit_released`), there by mistake.
 
@@ -28,7 +32,7 @@ use crate::blocks::online::{REMOVED_OPTION, into_next, removed};
 use crate::options::{OptionDefault, OptionInfo, OptionKind};
 use crate::plan::{BranchMerges, Plan};
 use crate::blocks::rank;
-use crate::blocks::rank_sum::{self, Term};
+use crate::blocks::rank_sum::{self, Ranks, Term};
 use crate::registry::{Family, Registration};
 use crate::rule::{DeviceRule, Extreme, HostRule, Removed, Rule};
 use crate::view::SequenceView;
@@ -54,6 +58,13 @@ const WEIGHT_OPTION: OptionInfo = OptionInfo {
     help: "how much the rank of the reading counts beside that of the writing",
 };
 
+const RANKS_OPTION: OptionInfo = OptionInfo {
+    name: "ranks",
+    kind: OptionKind::Choice(&["own", "write_swapped", "read_swapped"]),
+    default: OptionDefault::Word("own"),
+    help: "own: each token has its ranks; write_swapped, read_swapped: neighbours (tokens 2k and 2k + 1) exchange that rank, as a control",
+};
+
 #[derive(Debug)]
 struct WriteRead {
     terms: [Term; 2],
@@ -66,7 +77,9 @@ impl HostRule for WriteRead {
     }
 
     fn on_device(&self) -> Option<DeviceRule> {
-        Some(DeviceRule::RankSum { terms: self.terms.to_vec(), removed: self.removed })
+        // Exchanged ranks are a control, and no kernel knows them.
+        let own = self.terms.iter().all(|term| term.ranks == Ranks::Own);
+        own.then(|| DeviceRule::RankSum { terms: self.terms.to_vec(), removed: self.removed })
     }
 
     fn plan(&self, view: &SequenceView<'_>, n_keep: usize) -> Result<Plan, PlanError> {
@@ -95,15 +108,18 @@ inventory::submit! {
         formula: "S_t = r((1/D) sum_d dt_td) - weight r((1/D) sum_d max(0, h_td)), r = share of tokens below; \
                   keep = the n_keep highest S_t",
         differs: "MTR and DeciMamba rank by the step size alone; the released EViT keeps low block outputs by mistake.",
-        options: &[WRITE_OPTION, READ_OPTION, WEIGHT_OPTION, REMOVED_OPTION],
+        options: &[WRITE_OPTION, READ_OPTION, WEIGHT_OPTION, RANKS_OPTION, REMOVED_OPTION],
         seeded: false,
         build: &|options| {
             let (write, read) = (metric(options.word("write")), metric(options.word("read")));
-            let term = |metric, source, keep, weight| Term { importance: Importance::new(metric, source), keep, weight };
+            let term = |metric, source, keep, weight, swapped| {
+                let ranks = if options.word("ranks") == swapped { Ranks::Swapped } else { Ranks::Own };
+                Term { importance: Importance::new(metric, source), keep, weight, ranks }
+            };
             Rule::Host(Arc::new(WriteRead {
                 terms: [
-                    term(write, Source::Dt, Extreme::Highest, 1.0),
-                    term(read, Source::BlockOutput, Extreme::Lowest, options.number("weight")),
+                    term(write, Source::Dt, Extreme::Highest, 1.0, "write_swapped"),
+                    term(read, Source::BlockOutput, Extreme::Lowest, options.number("weight"), "read_swapped"),
                 ],
                 removed: removed(options),
             }))
@@ -148,6 +164,17 @@ mod tests {
         // Without the reading the step size decides; at four times the weight the differences are 0, -13, -8, 1, -10.
         assert_eq!(plan(&[("weight", OptionValue::Number(0.0))], 0.4).keep(), [0, 1, 5]);
         assert_eq!(plan(&[("weight", OptionValue::Number(4.0))], 0.6).keep(), [0, 2, 3, 5]);
+    }
+
+    #[test]
+    fn neighbours_exchange_ranks_by_hand() {
+        let swapped = |word: &str| vec![("ranks", OptionValue::Word(word.to_owned()))];
+        // Places in writing 3, 4, 1, 0, 2: differences 2, 0, -1, 0, -1.
+        assert_eq!(plan(&swapped("write_swapped"), 0.4).keep(), [0, 1, 5]);
+        assert_eq!(plan(&swapped("write_swapped"), 0.6).keep(), [0, 1, 3, 5]);
+        // Places in reading 4, 1, 0, 2, 3: differences 0, 2, 0, -1, -1.
+        assert_eq!(plan(&swapped("read_swapped"), 0.4).keep(), [0, 1, 5]);
+        assert_eq!(plan(&swapped("read_swapped"), 0.6).keep(), [0, 1, 2, 5]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::figures::lines::{Axis, Line, LinePanel, Lines, Share};
 use crate::style::{self, Style};
 
 const COLUMNS: [&str; 3] = ["variant", "removed", "layer"];
-const VARIANTS: [(&str, &str); 5] = [
+pub(super) const VARIANTS: [(&str, &str); 5] = [
     ("write", "write"),
     ("decay", "decay"),
     ("write_and_decay", "write and decay"),

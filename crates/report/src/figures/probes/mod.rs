@@ -10,6 +10,7 @@ mod leak;
 mod loss_split;
 mod metrics;
 mod position;
+mod removed_split;
 mod similarity;
 mod state_divergence;
 
@@ -42,6 +43,7 @@ pub(super) fn draw_all(study: &Study, sheet: Sheet) -> Vec<Result<Vec<Figure>, F
                 "leak" => leak::draw(&seen),
                 "loss_split" => loss_split::draw(&seen),
                 "layer_kind" => layer_kind::draw(&seen),
+                "removed_split" => removed_split::draw(&seen),
                 // A probe without a figure still has its frame.
                 _ => Ok(Vec::new()),
             };
