@@ -57,14 +57,15 @@ def test_frames_redraws_a_figure(results: Results, tmp_path: Path, monkeypatch: 
 
 def test_mechanism_finds_a_word_in_its_own_row_and_not_before_it(capsys: pytest.CaptureFixture[str]) -> None:
     script = runpy.run_path(str(EXAMPLES / "mechanism.py"))
-    script["table"](Model("builtin:mamba2-world"), "world_lambada", 40, 4)
+    script["table"](Model("builtin:mamba2-world"), "world_lambada", 60, 4)
     lines = [line.split("|") for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     found = {(cells[1].strip(), cells[2].strip()): cells[4:-1] for cells in lines[2:]}
 
     def share(cell: str) -> int:
         return int(cell.split("(")[0])
 
-    assert all(share(cell) > 50 for cell in found["0", "whole"])
+    # The last layers turn a row to the word that comes next.
+    assert all(share(cell) > 60 for cell in found["0", "whole"][:-1])
     assert all(share(cell) < 30 for cell in found["-1", "whole"])
     # Before the removal both runs are the same, and a removed row is gone after it.
     assert ("0", "removed") not in found
