@@ -128,7 +128,9 @@ fn removed(driven: &Driven, sequences: usize) -> Result<Vec<Vec<(usize, usize)>>
             removed.extend(gone.map(|(_, position)| (*position as usize, site.site + 1)));
         }
     }
-    removed.iter_mut().for_each(|removed| removed.sort_unstable());
+    for removed in &mut removed {
+        removed.sort_unstable();
+    }
     Ok(removed)
 }
 
