@@ -344,12 +344,17 @@ mod tests {
              claim: { expect: 'a: \"b\"', estimand: e, population: p, margin_reason: m, seen: 'all of it', status: confirmatory, decide: [{ lower: { strategy: top_k, importance: clip }, \
              higher: { strategy: utrc, q: [0, 1] }, margin: -1.5, quantity: log_likelihood_lost }, { name: one, lower: { strategy: random }, \
              higher: { strategy: dense }, margin: 2 }] }\n\
-             bridges: [{ name: a, steps: [{ factor: 'first: \"b\"', from: { strategy: top_k, importance: clip, protocol: context, \
-             sites: paper, flops_reduction: 0.2, model: builtin:mamba2-world } }, \
-             { factor: metric, change: { importance: dt_mean } }, { factor: scoring, change: { protocol: upstream } }] }]\n\
              sample: { count: 200, seed: 3 }\nsplit: held_out\nlimit: 7\nrecord_plans: lost\nfewshot: 3\nfewshot_seed: 9\nmax_length: 512\nbaseline: dense\nseed: 5\nupstream_batch_size: 8",
         );
         assert_round_trip(&load_str("x.yaml", &all, &CATALOG).unwrap_or_else(|error| panic!("{}", error.render())));
+        // No sample, which could draw every arm but one.
+        let bridges = edited(
+            "protocols: [context, upstream]\nstrategies: [dense, { top_k: { importance: [clip, dt_mean] } }]\n\
+             bridges: [{ name: a, steps: [{ factor: 'first: \"b\"', from: { strategy: top_k, importance: clip, protocol: context, \
+             sites: paper, flops_reduction: 0.2 } }, { factor: metric, change: { importance: dt_mean } }, \
+             { factor: scoring, change: { protocol: upstream } }] }]",
+        );
+        assert_round_trip(&load_str("x.yaml", &bridges, &CATALOG).unwrap_or_else(|error| panic!("{}", error.render())));
     }
 
     #[test]
