@@ -13,7 +13,7 @@ use crate::text;
 
 const ROW: f64 = 13.0;
 /// A panel that is narrower has no room for its label.
-const LEAST: f64 = 62.0;
+const LEAST: f64 = 54.0;
 /// Room for the number of a step.
 const NUMBERS: f64 = 49.0;
 /// Room above a panel.
@@ -62,7 +62,7 @@ fn draw_part(
             let corner = (columns.at(column), line as f64 * step + TOP);
             let range = range(own, panels);
             let panel = Panel::new(corner, columns.width, names.height, range, (1.0, 0.0));
-            panel.axes(canvas, &ticks(range, ticks_wanted(panel.width), 1.0, ""), &[])?;
+            panel.axes(canvas, &ticks(range, ticks_wanted(panel.width) + 1, 1.0, ""), &[])?;
             heads(canvas, &panel, own, panels)?;
             names.stripes(canvas, corner, panel.width + NUMBERS)?;
             if column == 0 {
@@ -86,7 +86,7 @@ fn draw_part(
     });
     let part = if index == 0 { String::new() } else { format!("_{}", index + 1) };
     let name = format!("bridge_{}{part}", text::file_name(&bridge.name));
-    let beyond = panels.iter().flat_map(|panel| scores(panel)).any(|value| !has_place(value));
+    let beyond = panels.iter().flat_map(|panel| scores(panel, |_| true)).any(|value| !has_place(value));
     let caption = format!(
         "From top to bottom every arm differs from the one above it by the one thing that its row names. Points: {}, with 95 % intervals over items. \
          Bars and numbers: the difference to the arm above, paired over the same items, ± half the width of its 95 % interval (grey where the \
@@ -108,7 +108,10 @@ fn heads(canvas: &Canvas, panel: &Panel, own: &BridgePanel, all: &[&BridgePanel]
     canvas.text((panel.left, panel.top - 25.0), &title, Text::new(TITLE_TEXT).bold())?;
     let mut words: Vec<String> = Vec::new();
     if all.iter().any(|other| other.tasks != own.tasks) {
-        words.push(own.tasks.join(", "));
+        words.push(match own.tasks.as_slice() {
+            [task] => task.clone(),
+            tasks => format!("{} tasks", tasks.len()),
+        });
     }
     if all.iter().any(|other| other.setting != own.setting) {
         words.push(own.setting.replace(" FLOPs reduction", ""));
@@ -137,7 +140,9 @@ fn mark(
     if !has_place(value) {
         return panel.beyond_x(canvas, y, value, look.ink);
     }
-    let x = panel.x.at(value);
+    // A value beyond the axis has its bar up to the border.
+    let is_beyond = !(panel.x.low..=panel.x.high).contains(&value);
+    let x = panel.x.at(value.clamp(panel.x.low, panel.x.high));
     if let Some(step) = score.step {
         if let Some(from) = before.filter(|from| has_place(*from)).map(|from| panel.x.at(from)) {
             let half = height / 2.0 - 2.0;
@@ -157,11 +162,30 @@ fn mark(
         let style = if sure { style } else { style.ink(Ink::GREY) };
         canvas.text((panel.right() + 3.0 + NUMBERS / 2.0, y), &words, style)?;
     }
+    if is_beyond {
+        return beyond(canvas, panel, (x, y), value, (decimals(own), look.ink));
+    }
     let interval = score.estimate.interval;
     if interval.low.is_finite() && interval.high.is_finite() {
-        canvas.line(&[(panel.x.at(interval.low), y), (panel.x.at(interval.high), y)], Stroke::solid(look.ink, 1.0))?;
+        let ends = [interval.low.max(panel.x.low), interval.high.min(panel.x.high)];
+        canvas.line(&ends.map(|end| (panel.x.at(end), y)), Stroke::solid(look.ink, 1.0))?;
     }
     canvas.marker((x, y), look.marker, 2.3, look.ink)
+}
+
+/// A value that the axis leaves out, with an arrow at the border.
+fn beyond(
+    canvas: &Canvas,
+    panel: &Panel,
+    (x, y): (f64, f64),
+    value: f64,
+    (decimals, ink): (usize, Ink),
+) -> Result<(), DrawError> {
+    let is_high = x > panel.left + panel.width / 2.0;
+    let (inward, align) = if is_high { (-1.0, Align::End) } else { (1.0, Align::Start) };
+    let tip = [(x + 3.5 * inward, y - 2.2), (x, y), (x + 3.5 * inward, y + 2.2)];
+    canvas.line(&tip, Stroke::solid(ink, 1.0))?;
+    canvas.text((x + 6.0 * inward, y), &format!("{value:.decimals$}"), Text::new(TICK_TEXT).ink(ink).align(align))
 }
 
 /// 1 for better, -1 for worse, 0 where the interval holds zero.
@@ -191,14 +215,30 @@ fn look_of(protocol: &str, looks: &[(String, Style)]) -> Style {
     looks.iter().find(|(known, _)| known == protocol).map_or(style::REFERENCE, |(_, look)| *look)
 }
 
+/// Another protocol may make the range of the axis this many times as wide; what is further away has an arrow at the border, so that the
+/// other steps stay in sight.
+const WIDEST: f64 = 2.5;
+
 /// One range for all panels of the same tasks, so that they can be compared.
 fn range(own: &BridgePanel, all: &[&BridgePanel]) -> (f64, f64) {
-    padded(all.iter().filter(|other| other.tasks == own.tasks).flat_map(|panel| scores(panel)), 0.05)
+    let alike = || all.iter().filter(|other| other.tasks == own.tasks).copied();
+    let every = padded(alike().flat_map(|panel| scores(panel, |_| true)), 0.05);
+    let first = padded(alike().flat_map(|panel| scores(panel, |protocol| protocol == panel.arms[0].protocol)), 0.05);
+    if every.1 - every.0 > WIDEST * (first.1 - first.0) { first } else { every }
 }
 
-/// Every number that must be in sight.
-fn scores(panel: &BridgePanel) -> impl Iterator<Item = f64> + '_ {
-    panel.arms.iter().filter_map(|arm| arm.result.as_ref()).flat_map(|score| {
+/// Whether a point of the panels is beyond its axis.
+fn leaves_out(panels: &[&BridgePanel]) -> bool {
+    panels.iter().any(|own| {
+        let (low, high) = range(own, panels);
+        own.arms.iter().filter_map(|arm| arm.result.as_ref()).any(|score| !(low..=high).contains(&score.estimate.value))
+    })
+}
+
+/// Every number of the chosen protocols that must be in sight.
+fn scores<'a>(panel: &'a BridgePanel, of: impl Fn(&str) -> bool + 'a) -> impl Iterator<Item = f64> + 'a {
+    let arms = panel.arms.iter().filter(move |arm| of(&arm.protocol));
+    arms.filter_map(|arm| arm.result.as_ref()).flat_map(|score| {
         let estimate = score.estimate;
         [estimate.value, estimate.interval.low, estimate.interval.high, score.baseline.unwrap_or(estimate.value)]
     })
@@ -243,6 +283,9 @@ fn notes(panels: &[&BridgePanel], baseline: &str) -> Vec<String> {
     let mut notes = vec![format!(
         "{setting}{tasks}n = {n} items. Step: minus the row above ± half its paired 95 % interval. Dashes: {baseline}."
     )];
+    notes.extend(
+        leaves_out(panels).then(|| "An arrow at the border: a score beyond the axis, with its value.".to_owned()),
+    );
     notes.extend(
         arms()
             .any(|score| score.terms == Terms::Unequal)

@@ -1,66 +1,73 @@
-//! `bridge_*`: the arms of a bridge with their scores and steps, one block per panel of the figure.
+//! `bridge_*`: the arms of a bridge from top to bottom, and for each panel of its figure their scores and steps.
 
-use analysis::{BridgeArm, BridgePanel, BridgeResult, MARK, Terms};
+use analysis::{BridgePanel, BridgeResult, BridgeScore, MARK, Terms, model_name};
 
-use super::format::{Number, Row, Table, TableCell};
+use super::format::{Number, PAIRED, Rank, Row, Table, TableCell};
 use crate::text;
 
 /// One table per bridge that has a finished arm.
 pub(super) fn tables(bridges: &[BridgeResult]) -> Vec<Table> {
-    bridges.iter().filter(|bridge| !bridge.panels.is_empty()).map(table).collect()
+    bridges.iter().filter_map(table).collect()
 }
 
-fn table(bridge: &BridgeResult) -> Table {
-    let header =
-        ["model", "where", "step", "rule", "protocol", "score", "minus the row above", "minus the first", "achieved %"];
-    let rows = bridge
-        .panels
-        .iter()
-        .enumerate()
-        .flat_map(|(block, panel)| panel.arms.iter().map(move |arm| Row { block, cells: cells(panel, arm) }));
-    Table {
+fn table(bridge: &BridgeResult) -> Option<Table> {
+    let first = bridge.panels.first()?;
+    let (mut header, mut intervals) = (vec!["step".to_owned()], vec![""]);
+    for panel in &bridge.panels {
+        let place = place(panel, &bridge.panels);
+        header.extend([place.clone(), format!("{place}: step")]);
+        intervals.extend(["", PAIRED]);
+    }
+    let rows = first.arms.iter().enumerate().map(|(index, arm)| {
+        let cells = bridge.panels.iter().flat_map(|panel| cells(panel, panel.arms[index].result.as_ref()));
+        Row { block: 0, cells: std::iter::once(TableCell::Text(arm.factor.clone())).chain(cells).collect() }
+    });
+    Some(Table {
         name: format!("bridge_{}", text::file_name(&bridge.name)),
         caption: format!(
             "Bridge `{}`: every row differs from the one above it by the one thing that it names. Accuracies are means over tasks, in per cent, \
-             differences in percentage points; losses are in nats, where lower is better. ± half the width of the 95 % interval over items; \
-             differences are paired over the same items and not corrected for their number. Effects of later steps depend on the earlier \
-             ones. {MARK} marks a row whose achieved reduction differs from that of the row above by more than half a point.",
+             steps in percentage points; losses are in nats per token, where lower is better. A step is the difference to the row above, paired over \
+             the same items. ± half the width of the 95 % interval over items, not corrected for the number of steps; in brackets the achieved \
+             reduction in percent. Effects of later steps depend on the earlier ones. {MARK} marks a step between rows whose achieved reductions \
+             differ by more than half a point.",
             text::in_caption(&bridge.name)
         ),
-        header: header.map(str::to_owned).to_vec(),
         rows: rows.collect(),
-        keys: vec![0, 1, 2],
-        intervals: ["", "", "", "", "", "", super::format::PAIRED, super::format::PAIRED, ""].to_vec(),
+        achieved_in_cells: true,
+        keys: vec![0],
+        header,
+        intervals,
         ..Table::default()
-    }
+    })
 }
 
-fn cells(panel: &BridgePanel, arm: &BridgeArm) -> Vec<TableCell> {
-    let decimals = if panel.unit() == "points" { 1 } else { 3 };
-    let number = |value: f64, half: f64| {
-        let half_width = Some(half).filter(|half| half.is_finite());
-        TableCell::Number(Number { value, half_width, decimals, ..Number::default() })
-    };
-    let place = match panel.tasks.as_slice() {
-        [task] => format!("{task}, {}", panel.setting),
-        tasks => format!("{} tasks, {}", tasks.len(), panel.setting),
-    };
-    let mut cells = vec![
-        TableCell::Name(panel.model.clone()),
-        TableCell::Text(place),
-        TableCell::Text(arm.factor.clone()),
-        TableCell::Name(arm.rule.clone()),
-        TableCell::Text(arm.protocol.clone()),
-    ];
-    let Some(score) = &arm.result else {
-        cells.extend([const { TableCell::Missing }; 4]);
-        return cells;
-    };
-    cells.push(number(score.estimate.value, score.estimate.interval.half_width()));
-    for difference in [score.step, score.from_first] {
-        cells.push(difference.map_or(TableCell::Missing, |own| number(own.value, own.interval.half_width())));
+/// The model, and what else tells a panel from the others.
+fn place(own: &BridgePanel, all: &[BridgePanel]) -> String {
+    let mut words = vec![model_name(&own.model)];
+    if all.iter().any(|other| other.tasks != own.tasks) {
+        words.push(match own.tasks.as_slice() {
+            [task] => task.clone(),
+            tasks => format!("{} tasks", tasks.len()),
+        });
     }
-    let mark = if score.terms == Terms::Unequal { format!(" {MARK}") } else { String::new() };
-    cells.push(TableCell::Text(format!("{:.1}{mark}", score.flops_reduction_achieved * 100.0)));
-    cells
+    if all.iter().any(|other| other.setting != own.setting) {
+        words.push(own.setting.replace(" FLOPs reduction", ""));
+    }
+    words.join(" ")
+}
+
+fn cells(panel: &BridgePanel, score: Option<&BridgeScore>) -> [TableCell; 2] {
+    let decimals = if panel.unit() == "points" { 1 } else { 2 };
+    let number = |value: f64, half: f64, achieved: Option<f64>, rank: Rank| {
+        let half_width = Some(half).filter(|half| half.is_finite());
+        TableCell::Number(Number { value, half_width, decimals, rank, achieved })
+    };
+    let Some(score) = score else { return [TableCell::Missing, TableCell::Missing] };
+    let achieved = Some(score.flops_reduction_achieved * 100.0);
+    let rank = if score.terms == Terms::Unequal { Rank::Apart } else { Rank::Plain };
+    let step = score.step.map(|step| number(step.value, step.interval.half_width(), None, rank));
+    [
+        number(score.estimate.value, score.estimate.interval.half_width(), achieved, Rank::Plain),
+        step.unwrap_or(TableCell::Missing),
+    ]
 }
