@@ -526,6 +526,65 @@ fn what_is_made_no_more_goes_and_what_is_foreign_stays() {
     assert!(report::run(dir.path()).expect("again").removed.is_empty());
 }
 
+/// Adds a bridge over the trials of the context protocol, one of `upstream`, and one that never ran.
+fn plan_bridge(dir: &Path, cells: &[records::schema::CellRecord]) {
+    let arm = |importance: &str, protocol: &str| {
+        let is_it = |cell: &&records::schema::CellRecord| {
+            let trial = &cell.trial;
+            let nominal = trial.flops_reduction_nominal.is_some_and(|share| (share - 0.2).abs() < 1e-9);
+            let of_bridge = trial.strategy == "top_k" && trial.importance.as_deref() == Some(importance);
+            of_bridge && nominal && trial.protocol == protocol && trial.sites.len() > 1
+        };
+        let trials: BTreeSet<&str> = cells.iter().filter(is_it).map(|cell| cell.trial.trial_id.as_str()).collect();
+        assert!(!trials.is_empty(), "{importance} {protocol}");
+        serde_json::json!({ "factor": format!("{importance} {protocol}"), "label": importance, "trials": trials })
+    };
+    let missing = serde_json::json!({ "factor": "no such", "label": "x", "trials": ["no-such-trial"] });
+    let chain = serde_json::json!({
+        "model": "builtin:mamba2-world", "setting": "20 % nominal FLOPs reduction", "tasks": ["world_lambada", "world_piqa"],
+        "steps": [arm("clip", "context"), arm("l1", "context"), arm("l1", "upstream"), missing],
+    });
+    let path = dir.join("plan.json");
+    let mut plan: serde_json::Value = serde_json::from_slice(&fs::read(&path).expect("a plan")).expect("JSON");
+    plan["bridges"] = serde_json::json!([{ "name": "a", "chains": [chain] }]);
+    fs::write(&path, plan.to_string()).expect("writable");
+}
+
+#[test]
+fn a_bridge_shows_what_each_step_changes() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let cells = support::write(dir.path(), &Shape::small());
+    plan_bridge(dir.path(), &cells);
+    let summary = report::run(dir.path()).expect("a complete experiment");
+    assert!(names(&summary.figures, "svg").contains("bridge_a") && names(&summary.tables, "tex").contains("bridge_a"));
+    assert!(dir.path().join("bridges.parquet").exists());
+    let read = |name: &str| fs::read_to_string(dir.path().join(name)).expect("written");
+    let csv = read("figures/bridge_a.csv");
+    let header: Vec<&str> = csv.lines().next().expect("a header").split(',').collect();
+    let rows: Vec<Vec<&str>> = csv.lines().skip(1).map(|line| line.split(',').collect()).collect();
+    let field = |row: usize, name: &str| rows[row][header.iter().position(|head| *head == name).expect(name)];
+    let number = |row: usize, name: &str| field(row, name).parse::<f64>().expect("a number");
+    assert_eq!(rows.len(), 4);
+    assert!(rows.iter().all(|row| row.len() == header.len()), "{csv}");
+    assert_eq!((field(0, "diff"), field(0, "from_first"), field(0, "unit")), ("", "", "points"));
+    for row in [1, 2] {
+        let step = number(row, "value") - number(row - 1, "value");
+        assert!((number(row, "diff") - step).abs() < 1e-5, "{csv}");
+        assert!(number(row, "diff_ci_low") <= step + 1e-5 && step - 1e-5 <= number(row, "diff_ci_high"), "{csv}");
+        assert!((number(row, "from_first") - (number(row, "value") - number(0, "value"))).abs() < 1e-5);
+    }
+    assert_eq!((field(2, "protocol"), field(3, "value"), field(3, "factor")), ("upstream", "", "no such"));
+    assert!(read("figures/bridge_a.svg").contains("not run"));
+    let query: serde_json::Value = serde_json::from_str(&read("figures/bridge_a.json")).expect("JSON");
+    assert_eq!(query["frame"], "bridges.parquet");
+    assert_eq!(query["rows"][0]["bridge"], "a");
+    assert!(read("tables/bridge_a.md").lines().count() >= 6);
+    // A report without the bridge removes what it made.
+    support::write(dir.path(), &Shape::small());
+    report::run(dir.path()).expect("a complete experiment");
+    assert!(!dir.path().join("bridges.parquet").exists() && !dir.path().join("figures/bridge_a.svg").exists());
+}
+
 #[test]
 fn a_plan_without_families_is_refused() {
     let dir = tempfile::tempdir().expect("a temporary folder");
