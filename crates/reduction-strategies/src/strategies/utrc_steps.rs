@@ -103,6 +103,7 @@ fn build(options: &ResolvedOptions) -> Rule {
 
 /// What a [`PairRule`] does not do.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option by itself, and any of them may be set")]
 struct Steps {
     partition: Partition,
     features: Features,
