@@ -31,14 +31,14 @@ fn table(studies: &[Study]) -> Option<Table> {
     if models.is_empty() {
         return None;
     }
-    let header = ["claim", "comparison", "margin", "all models"].map(str::to_owned);
+    let header = ["claim", "comparison", "margin", "models like these"].map(str::to_owned);
     let rows = claims.iter().enumerate().flat_map(|(block, (study, claim))| {
         claim.pooled.iter().map(|own| Row { block, cells: cells(study, own, &models) }).collect::<Vec<_>>()
     });
     Some(Table {
         name: "claims".to_owned(),
-        caption: "Effects with intervals in points of accuracy, nats of log-likelihood or per cent, as the margin says: all models together over models and tasks \
-                  (crossed random effects, 95 % for all rows of a claim), and on each model over items (max-t, 95 % for all models and rows of a \
+        caption: "Effects with intervals in points of accuracy, nats of log-likelihood or per cent, as the margin says: for models and tasks like these \
+                  (crossed random effects, 95 % each), and on each model over items (max-t, 95 % for all models and rows of a \
                   claim). ✓ supported: above the margin; < smaller than the margin; ✗ opposite: below zero; ? undecided."
             .to_owned(),
         header: header.into_iter().chain(models.iter().cloned()).collect(),

@@ -56,7 +56,7 @@ fn a_claim_ends_in_a_verdict() {
     assert_eq!(effects.column("model").unwrap().str().unwrap().iter().flatten().count(), 2, "two of four rows");
     assert!((pooled("effect", 0).unwrap() - effect.get(0).unwrap()).abs() < 1e-9);
     assert_eq!(pooled("effect", 0), pooled("effect", 1));
-    assert!(pooled("ci_low", 0).unwrap() <= low && (pooled("level", 0).unwrap() - 0.975).abs() < 1e-12);
+    assert!(pooled("ci_low", 0).unwrap() <= low && (pooled("level", 0).unwrap() - 0.95).abs() < 1e-12);
     assert_eq!(pooled("between_models", 0), None);
     assert!((column("smallest_effect").f64().unwrap().get(0).unwrap() - (high - low) / 2.0).abs() < 1e-9);
 

@@ -86,10 +86,10 @@ fn effects(study: &Study, result: &ClaimResult, unit: &str, sheet: Sheet) -> Res
         name: format!("claim_effects{}", suffix(unit)),
         unit: own.first().map_or("points", |pooled| pooled.quantity.unit()),
         notes: vec![
-            "All models: 95 % over models and tasks, for all entries together. One model: joint 95 % intervals over items. Dashes: margins."
+            "All models: 95 % over models and tasks, each entry by itself. One model: joint 95 % intervals over items. Dashes: margins."
                 .to_owned(),
         ],
-        caption: "Every entry of the claim: over models and tasks (crossed random effects, Bonferroni over entries), and on each model \
+        caption: "Every entry of the claim: over models and tasks (crossed random effects, 95 % each), and on each model \
                   (bootstrap over items, max-t), with the margin beyond which an effect counts. Colours are verdicts."
             .to_owned(),
     };

@@ -18,9 +18,8 @@ pub(crate) fn effects(result: &ClaimResult) -> Table {
     });
     Table {
         name: crate::claim::EFFECTS.to_owned(),
-        caption: "Every model, task and setting weighs the same. All models: interval of a crossed random-effects analysis over models and tasks, \
-                  never narrower than that of the items, at 95 % for all pooled effects of the claim together (Bonferroni); between: standard deviation \
-                  of the effect. One model: max-t interval over items, 95 % for all models and entries together, verdict by Holm's procedure. \
+        caption: "Every model, task and setting weighs the same. All models: 95 % interval of a crossed random-effects analysis for models and tasks like these, each by itself, with the noise of the items added; between: \
+                  standard deviation of the effect. One model: max-t interval over items, 95 % for all models and entries together, verdict by Holm's procedure. \
                   Costs of one model: median and range over tasks."
             .to_owned(),
         header: header.map(str::to_owned).to_vec(),

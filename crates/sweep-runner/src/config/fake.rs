@@ -109,13 +109,13 @@ impl Catalog for FakeCatalog {
 
     fn task(&self, task: &TaskRef, _prompting: Prompting) -> Result<PlannedTask, CatalogError> {
         // A file of fresh items is taken for the task that it is more of.
-        let path = task.source.as_str();
-        let name = path.rsplit('/').next().and_then(|file| file.split('.').next()).unwrap_or(path);
-        let name = if path == name { name } else { name.trim_start_matches("fresh_") };
-        let known = TASKS.iter().find(|(known, _)| *known == name);
-        let (_, choices) = known.ok_or_else(|| unknown("task", name, TASKS.iter().map(|(name, _)| *name)))?;
+        let source = task.source.as_str();
+        let fresh = source.rsplit('/').next().and_then(|file| file.split('.').next()?.strip_prefix("fresh_"));
+        let is_meant = |known: &str| fresh.map_or(known == source, |fresh| known.trim_start_matches("books_") == fresh);
+        let known = TASKS.iter().find(|(known, _)| is_meant(known));
+        let (name, choices) = known.ok_or_else(|| unknown("task", source, TASKS.iter().map(|(name, _)| *name)))?;
         let kind =
-            if matches!(name, "world_text" | "books_long") { Scoring::RunningText } else { Scoring::LogLikelihood };
+            if matches!(*name, "world_text" | "books_long") { Scoring::RunningText } else { Scoring::LogLikelihood };
         Ok(PlannedTask {
             name: task.name(),
             reference: task.clone(),
@@ -124,7 +124,7 @@ impl Catalog for FakeCatalog {
             mean_choice_tokens: 5.0,
             choices: *choices,
             kind,
-            metrics: if path == name { vec!["acc", "loss"] } else { vec!["acc", "acc_norm", "token_acc", "loss"] },
+            metrics: if fresh.is_none() { vec!["acc", "loss"] } else { vec!["acc", "acc_norm", "token_acc", "loss"] },
             primary_metric: "acc",
             data_digest: format!("{name}-{}", self.data),
         })
