@@ -79,7 +79,7 @@ pub(super) fn pool(
             quantity: first.quantity,
             what: first.what().to_owned(),
             margin: first.margin,
-            effect: cells.and_then(|cells| over_models(&cells, first.margin)),
+            effect: cells.map(|cells| over_models(&cells, first.margin)),
             tasks,
             models: Vec::new(),
         });
@@ -94,15 +94,12 @@ pub(super) fn pool(
 fn groups(comparisons: &[PlannedComparison]) -> Vec<Group<'_>> {
     let mut groups: Vec<Group> = Vec::new();
     for comparison in comparisons {
-        let of_group =
-            |group: &&mut Group| group.first.entry == comparison.entry && group.first.protocol == comparison.protocol;
-        let index = match groups.iter_mut().position(|mut group| of_group(&&mut group)) {
-            Some(index) => index,
-            None => {
-                groups.push(Group { first: comparison, models: Vec::new() });
-                groups.len() - 1
-            }
-        };
+        let is_own =
+            |group: &Group| group.first.entry == comparison.entry && group.first.protocol == comparison.protocol;
+        let index = groups.iter().position(is_own).unwrap_or_else(|| {
+            groups.push(Group { first: comparison, models: Vec::new() });
+            groups.len() - 1
+        });
         // Where models are compared with each other, the higher side tells which.
         let model = comparison.model.as_ref().unwrap_or(&comparison.higher.label);
         let models = &mut groups[index].models;
@@ -127,7 +124,7 @@ fn mean(parts: &[Evidence]) -> Evidence {
     Evidence::mean(&parts.iter().collect::<Vec<_>>())
 }
 
-fn over_models(cells: &[Vec<Evidence>], margin: f64) -> Result<PooledEffect, String> {
+fn over_models(cells: &[Vec<Evidence>], margin: f64) -> PooledEffect {
     let effects: Vec<Vec<f64>> = cells.iter().map(|row| row.iter().map(Evidence::mean_value).collect()).collect();
     let whole = mean(&cells.iter().map(|row| mean(row)).collect::<Vec<_>>());
     let pooled = crossed(&effects, whole.standard_error(), ALPHA).unwrap_or_else(|| Crossed {
@@ -136,11 +133,11 @@ fn over_models(cells: &[Vec<Evidence>], margin: f64) -> Result<PooledEffect, Str
         between_models: f64::NAN,
         between_tasks: f64::NAN,
     });
-    Ok(PooledEffect {
+    PooledEffect {
         effect: pooled.effect,
         interval: pooled.interval,
         level: 1.0 - ALPHA,
         between: [pooled.between_models, pooled.between_tasks],
         verdict: Verdict::of(pooled.interval, margin),
-    })
+    }
 }

@@ -48,7 +48,7 @@ pub(super) fn frame(study: &Study, result: &ClaimResult) -> PolarsResult<DataFra
 struct Effect<'a> {
     of: &'a Pooled,
     model: Option<&'a str>,
-    effect: f64,
+    mean: f64,
     interval: Interval,
     level: f64,
     between: [f64; 2],
@@ -62,10 +62,10 @@ pub(super) fn effects(study: &Study, result: &ClaimResult) -> PolarsResult<DataF
         .pooled
         .iter()
         .flat_map(|of| {
-            let row = |model, effect, interval, level, between, verdict, missing| Effect {
+            let row = |model, mean, interval, level, between, verdict, missing| Effect {
                 of,
                 model,
-                effect,
+                mean,
                 interval,
                 level,
                 between,
@@ -100,7 +100,7 @@ pub(super) fn effects(study: &Study, result: &ClaimResult) -> PolarsResult<DataF
         text("quantity", &|row| Some(row.of.what.clone())),
         Column::new("tasks".into(), rows.iter().map(|row| row.of.tasks.len() as u64).collect::<Vec<_>>()),
         number("margin", &|row| row.of.margin),
-        number("effect", &|row| row.effect),
+        number("effect", &|row| row.mean),
         number("ci_low", &|row| row.interval.low),
         number("ci_high", &|row| row.interval.high),
         number("level", &|row| row.level),

@@ -3,9 +3,10 @@
 //! Every model meets every task once, with the effect `y_mt = mu + a_m + b_t + e_mt`; `e` holds what a model does on one task alone and
 //! the sampling of items. With `M` models, `T` tasks and the mean squares of a two-way table, the variance of the plain mean is
 //! `(MS_models + MS_tasks - MS_rest) / (M T)`, where a component that would be negative counts as zero, and its degrees of freedom are
-//! Satterthwaite's (*An approximate distribution of estimates of variance components*, Biometrics Bulletin 2, 1946; Searle, Casella and
-//! McCulloch, *Variance Components*, 1992, chapter 4). All models read the same items, whose luck does not show in the table: the interval adds the
-//! squares of Student's half width and of the half width over items, so that it is never narrower than either. Every table has one cell per pair, so weights are equal. Two models that disagree leave
+//! Satterthwaite's (*An approximate distribution of estimates of variance components*, Biometrics Bulletin 2, 1946; Searle et al.,
+//! *Variance Components*, 1992, chapter 4). All models read the same items, so what the items leave open is common to all cells and does not
+//! show in the table: the interval adds the squares of Student's half width and of the half width over items, so that it is never narrower
+//! than either. Every table has one cell per pair, so weights are equal. Two models that disagree leave
 //! one degree of freedom, and an interval that says nothing: nothing can be said of models in general from them.
 
 use statrs::distribution::{ContinuousCDF, Normal, StudentsT};

@@ -91,39 +91,53 @@ fn build(options: &ResolvedOptions) -> Rule {
         partition,
         features,
         mixed: is("pairs", "mixed"),
-        by_rank: is("matched", "ranks"),
-        channels: is("pruned", "channels"),
+        matched: if is("matched", "ranks") { Matched::Ranks } else { Matched::Tokens },
+        lost: if is("pruned", "channels") { Lost::Channels } else { Lost::Tokens },
         at_most_half: is("at_most", "half"),
     };
-    if steps.mixed || steps.by_rank || steps.channels || steps.at_most_half {
+    if steps.mixed || steps.matched == Matched::Ranks || steps.lost == Lost::Channels || steps.at_most_half {
         return Rule::Host(Arc::new(steps));
     }
     Rule::Pair(PairRule { partition, features, hidden: hybrid, residual: Combine::Mean })
 }
 
+/// What is compared with each other at a site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Matched {
+    Tokens,
+    /// Per channel the values of one rank.
+    Ranks,
+}
+
+/// What the hidden branch loses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lost {
+    /// The removed tokens of the more similar half of the edges.
+    Tokens,
+    /// Per channel half of the removed values.
+    Channels,
+}
+
 /// What a [`PairRule`] does not do.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an option by itself, and any of them may be set")]
 struct Steps {
     partition: Partition,
     features: Features,
     /// Whether sources by place are paired with targets by strength.
     mixed: bool,
-    /// Whether ranks per channel are matched instead of tokens.
-    by_rank: bool,
-    /// Whether the hidden branch loses values per channel instead of tokens.
-    channels: bool,
+    matched: Matched,
+    lost: Lost,
     /// Whether one round must do.
     at_most_half: bool,
 }
 
 /// Memo key: the edges among these candidates.
 #[derive(PartialEq)]
-struct Edges(Partition, Features, bool, Vec<u32>);
+struct Edges(Partition, Features, Matched, Vec<u32>);
 
 impl Steps {
     fn edges(&self, view: &SequenceView<'_>, split: &Split, candidates: &[u32]) -> Result<Vec<Edge>, PlanError> {
-        if !self.by_rank {
+        if self.matched == Matched::Tokens {
             return self.features.match_up(view, split);
         }
         let matrix = self.features.source.of(view)?;
@@ -173,13 +187,12 @@ impl HostRule for Steps {
         let n_keep = self.kept(n_keep, candidates.len());
         let mut removed = vec![false; n];
         let (mut hidden, mut residual) = (Fates::new(n), Fates::new(n));
-        let pruning = if self.channels {
-            Combine::Mean
-        } else {
-            Combine::Hybrid { q: 0.5, pruned: Pruned::MostSimilar }
+        let combine = match self.lost {
+            Lost::Tokens => Combine::Hybrid { q: 0.5, pruned: Pruned::MostSimilar },
+            Lost::Channels => Combine::Mean,
         };
         while candidates.len() > n_keep && candidates.len() > 1 {
-            let key = || Edges(self.partition, self.features, self.by_rank, candidates.clone());
+            let key = || Edges(self.partition, self.features, self.matched, candidates.clone());
             let edges = remember(view.memo, key, || {
                 let split = self.partition.split(view, &candidates)?;
                 self.edges(view, &split, &candidates)
@@ -188,7 +201,7 @@ impl HostRule for Steps {
             if self.mixed {
                 chosen = Self::mix(&chosen)?;
             }
-            hidden.settle(&chosen, &pruning.merging(view, &chosen)?);
+            hidden.settle(&chosen, &combine.merging(view, &chosen)?);
             residual.settle(&chosen, &vec![true; chosen.len()]);
             for edge in &chosen {
                 removed[edge.source as usize] = true;
@@ -197,7 +210,7 @@ impl HostRule for Steps {
         }
         let keep = (0..n as u32).filter(|row| !removed[*row as usize]).collect();
         let mut hidden = hidden.merges(view, Combine::Mean);
-        if self.channels {
+        if self.lost == Lost::Channels {
             halve(&mut hidden, &removed);
         }
         Plan::new(n, keep, hidden, residual.merges(view, Combine::Mean))
