@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use analysis::{ClaimResult, Decision, Interval, JOINT_LEVEL, MARK, Pooled, Terms, Verdict};
+use analysis::{ClaimResult, Decision, Interval, JOINT_LEVEL, MARK, Pooled, Terms, Verdict, model_name};
 use records::claim::{Quantity, Status};
 
 use super::tables;
@@ -114,6 +114,15 @@ fn effect(pooled: &Pooled) -> String {
 fn on_model(pooled: &Pooled, model: &str, own: &Decision) -> String {
     let effect = with_interval(own.effect, own.interval, pooled.quantity);
     format!("{} {effect}, {}", text::markdown_code(model), own.verdict.name())
+}
+
+/// What figures and tables call the model of an effect. Where models are compared with each other, its label is that of a side, which names
+/// the model within brackets.
+pub(super) fn model(label: &str) -> String {
+    match label.split_once('(') {
+        Some((_, inside)) => model_name(inside.trim_end_matches(')').split(", ").next().unwrap_or(inside)),
+        None => model_name(label),
+    }
 }
 
 /// The entry in words: its name, or what it compares; and the protocol.

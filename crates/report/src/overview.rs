@@ -1,7 +1,8 @@
 //! The claims of several results folders in one table: the effect of each entry over models, and on each model.
 
-use analysis::{Decision, Interval, Pooled, Study, Verdict, model_name};
+use analysis::{Decision, Interval, Pooled, Study, Verdict};
 
+use crate::claim;
 use crate::tables::{Row, Table, TableCell};
 
 /// A table in two forms.
@@ -23,7 +24,7 @@ fn table(studies: &[Study]) -> Option<Table> {
     let claims: Vec<_> = studies.iter().filter_map(|study| Some((study, study.claim.as_ref()?))).collect();
     let mut models: Vec<String> = Vec::new();
     for (model, _) in claims.iter().flat_map(|(_, claim)| &claim.pooled).flat_map(|own| &own.models) {
-        let name = named(model);
+        let name = claim::model(model);
         if !models.contains(&name) {
             models.push(name);
         }
@@ -48,17 +49,9 @@ fn table(studies: &[Study]) -> Option<Table> {
     })
 }
 
-/// A model, or a side that names one.
-fn named(model: &str) -> String {
-    match model.split_once('(') {
-        Some((_, inside)) => model_name(inside.trim_end_matches(')').split(", ").next().unwrap_or(inside)),
-        None => model_name(model),
-    }
-}
-
 fn cells(study: &Study, own: &Pooled, models: &[String]) -> Vec<TableCell> {
     let on = |name: &String| {
-        let of_model = own.models.iter().find(|(model, _)| named(model) == *name);
+        let of_model = own.models.iter().find(|(model, _)| claim::model(model) == *name);
         of_model.map_or(TableCell::Missing, |(_, Decision { effect, interval, verdict, .. })| {
             effect_cell(own, *effect, *interval, *verdict)
         })

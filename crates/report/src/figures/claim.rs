@@ -7,6 +7,7 @@ use super::layout::{Columns, Rows, page, ticks_wanted};
 use super::{Failed, Figure, Query, csv_line, figure, interval_fields, number};
 use crate::axes::{Panel, has_place, padded, ticks};
 use crate::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text};
+use crate::claim;
 use crate::figures::legend;
 use crate::paper::{LABEL_TEXT, Sheet, TICK_TEXT, TITLE_TEXT};
 use crate::style;
@@ -79,7 +80,7 @@ fn effects(study: &Study, result: &ClaimResult, unit: &str, sheet: Sheet) -> Res
                 .map(|whole| line("All models".to_owned(), whole.effect, whole.interval, whole.verdict, false)),
         );
         lines.extend(pooled.models.iter().map(|(model, decision)| {
-            line(panel_name(model), decision.effect, decision.interval, decision.verdict, pooled.quantity.is_cost())
+            line(claim::model(model), decision.effect, decision.interval, decision.verdict, pooled.quantity.is_cost())
         }));
     }
     let about = About {
@@ -212,14 +213,6 @@ fn plain_title(pooled: &Pooled) -> String {
     match pooled.protocol.as_deref() {
         Some(protocol) if protocol != "context" => format!("{name}, {protocol}"),
         _ => name.to_owned(),
-    }
-}
-
-/// A model, or a side that names one.
-fn panel_name(model: &str) -> String {
-    match model.split_once('(') {
-        Some((_, inside)) => model_name(inside.trim_end_matches(')').split(", ").next().unwrap_or(inside)),
-        None => model_name(model),
     }
 }
 
