@@ -96,15 +96,35 @@ books *ARGS:
     cp results/books/figures/tasks_vs_flops_hybrid-books_context.svg docs/figures/books-hybrid-tasks.svg
     cp results/books-length/figures/loss_vs_length_books_long_context_achieved_20.svg docs/figures/books-length.svg
 
-# Decide the claims of experiments/claims and put verdicts and figures into docs/findings.md (some minutes each on two cores)
+# The claims of experiments/claims, in the order of the pages
+claims_world := "c01 c02 c03 c04 c05 c06 c07 c08 c09 c10"
+claims_books := "c01-books c02-books c03-books c04-books c05-books c06-books c08-books c09-books c10-books c12 c13"
+
+# Run the claims and put effects, tables and figures into docs/findings.md and docs/claims.md (on a GPU, or some hours on two cores)
 claims *ARGS:
-    for claim in c01 c02 c03 c04 c05 c06 c07 c08 c09 c10 c12 c13; do cargo run --release --bin sweep -- run experiments/claims/$claim.yaml {{ARGS}}; done
-    cargo run --release --bin sweep -- run experiments/claims/c11.yaml --no-sharing {{ARGS}}
-    cargo run --release --bin sweep -- run experiments/probes.yaml
-    for claim in c01 c02 c03 c04 c05 c06 c07 c08 c09 c10 c11 c12 c13 probes; do cargo run --release --bin sweep -- report results/$claim --splice docs/findings.md; done
+    for claim in {{claims_world}} {{claims_books}}; do cargo run --release --bin sweep -- run experiments/claims/$claim.yaml {{ARGS}}; done
+    cargo run --release --bin sweep -- run experiments/fresh/recent.yaml {{ARGS}}
+    for claim in {{claims_world}} {{claims_books}} recent; do cargo run --release --bin sweep -- report results/$claim --splice docs/claims.md; done
+    for claim in c12 c13 recent; do cargo run --release --bin sweep -- report results/$claim --splice docs/findings.md; done
+    cargo run --release --bin sweep -- report results/recent --splice docs/better-rule.md
+    cargo run --release --bin sweep -- claims $(for claim in {{claims_world}}; do echo results/$claim; done) --out results/claims-world --splice docs/findings.md
+    cargo run --release --bin sweep -- claims $(for claim in {{claims_books}}; do echo results/$claim; done) --out results/claims-books --splice docs/findings.md
     mkdir -p docs/figures/claims
-    for claim in c01 c02 c03 c04 c05 c06 c07 c08 c09 c10 c12 c13; do cp results/$claim/figures/claim.svg docs/figures/claims/$claim.svg; done
-    cp results/c11/figures/claim_costs.svg docs/figures/claims/c11.svg
+    for claim in {{claims_world}} c02-books c12 c13; do cp results/$claim/figures/claim_effects.svg docs/figures/claims/$claim.svg; done
+    for claim in c01-books c03-books c04-books c05-books c06-books c08-books c09-books c10-books recent; do cp results/$claim/figures/claim_effects_nats.svg docs/figures/claims/$claim.svg; done
+    cp results/recent/figures/claim_effects_nats.svg docs/figures/recent.svg
+
+# Walk from the described rules to the released ones, and put the bridges into docs/findings.md (minutes on a GPU, half an hour on two cores)
+bridges *ARGS:
+    cargo run --release --bin sweep -- run experiments/bridge.yaml {{ARGS}}
+    cargo run --release --bin sweep -- report results/bridge --splice docs/findings.md
+    for chain in evit utrc; do cp results/bridge/figures/bridge_$chain.svg docs/figures/bridge-$chain.svg; done
+
+# Compare rules over several trainings, which are expected in target/models (docs/models-and-data.md has the recipe)
+seeds *ARGS:
+    for name in seeds-mamba2 seeds-mamba; do cargo run --release --bin sweep -- run experiments/fresh/$name.yaml {{ARGS}}; done
+    for name in seeds-mamba2 seeds-mamba; do for page in findings claims; do cargo run --release --bin sweep -- report results/$name --splice docs/$page.md; done; done
+    for name in seeds-mamba2 seeds-mamba; do cp results/$name/figures/claim_effects_nats.svg docs/figures/claims/$name.svg; done
 
 # Compare the models of one family, look inside the hybrid, and put tables and figures into docs/findings.md (some minutes on two cores)
 families *ARGS:

@@ -40,7 +40,7 @@ fn table(studies: &[Study]) -> Option<Table> {
         name: "claims".to_owned(),
         caption: "Effects with intervals in points of accuracy, nats of log-likelihood or per cent, as the margin says: for models and tasks like these \
                   (crossed random effects, 95 % each), and on each model over items (max-t, 95 % for all models and rows of a \
-                  claim). ✓ supported: above the margin; < smaller than the margin; ✗ opposite: below zero; ? undecided."
+                  claim). ✓ supported: above the margin; ≤ smaller than the margin; ✗ opposite: below zero; ? undecided."
             .to_owned(),
         header: header.into_iter().chain(models.iter().cloned()).collect(),
         rows: rows.collect(),
@@ -78,7 +78,7 @@ fn effect_cell(own: &Pooled, effect: f64, Interval { low, high }: Interval, verd
     let decimals = own.quantity.decimals().min(2);
     let mark = match verdict {
         Verdict::Supported => '✓',
-        Verdict::Smaller => '<',
+        Verdict::Smaller => '≤',
         Verdict::Opposite => '✗',
         Verdict::Undecided => '?',
     };

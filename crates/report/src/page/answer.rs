@@ -116,13 +116,14 @@ fn best_of(scene: &Scene, asked: Reduction, baseline: &str) -> Option<String> {
         points(difference),
         markdown_code(baseline),
     );
-    let random = scene.series.iter().find(|series| series.strategy == "random").and_then(|series| series.at(asked));
-    if let Some(random) = random.and_then(|point| point.mean.as_ref())
-        && are_equal(random.flops_reduction_achieved, mean.flops_reduction_achieved)
-    {
+    // A rule has to beat the best control, which need not be chance: a shorter prompt often is.
+    let controls = scene.series.iter().filter(|own| own.family == Family::Control && own.label != series.label);
+    let controls = controls.filter_map(|own| Some((own, own.at(asked)?.mean.as_ref()?)));
+    let fair = controls.filter(|(_, own)| are_equal(own.flops_reduction_achieved, mean.flops_reduction_achieved));
+    if let Some((control, own)) = fair.max_by(|a, b| a.1.estimate.value.total_cmp(&b.1.estimate.value)) {
         words += ", ";
-        words += &points(mean.minus(random));
-        words += " to the control `random`";
+        words += &points(mean.minus(own));
+        words += &format!(" to the best control, {}", markdown_code(&control.label));
     }
     Some(words)
 }
