@@ -16,7 +16,10 @@ pub(super) static PROBE: Probe = Probe {
     version: 1,
     question: "Are answers lost because a necessary token was removed, or although all of them were kept?",
     formula: "loss and right answers of items, split by whether every necessary context token is alive after the last layer",
-    columns: &[Column { name: "necessary", help: "kept: all of them; dropped: at least one was removed; any: both together" }],
+    columns: &[Column {
+        name: "necessary",
+        help: "kept: all of them; dropped: at least one was removed; any: both together",
+    }],
     measures: &[
         Measure { name: "items", unit: "share", help: "items of this kind" },
         Measure { name: "loss", unit: "nats per scored token", help: "of the right answer" },

@@ -123,7 +123,8 @@ fn best_of(scene: &Scene, asked: Reduction, baseline: &str) -> Option<String> {
     if let Some((control, own)) = fair.max_by(|a, b| a.1.estimate.value.total_cmp(&b.1.estimate.value)) {
         words += ", ";
         words += &points(mean.minus(own));
-        words += &format!(" to the best control, {}", markdown_code(&control.label));
+        words += " to the best control, ";
+        words += &markdown_code(&control.label);
     }
     Some(words)
 }
