@@ -49,6 +49,12 @@ pub(super) fn draw_all(study: &Study, result: &ClaimResult, sheet: Sheet) -> Vec
     units.iter().flat_map(of_unit).collect()
 }
 
+/// The comparisons of a unit.
+fn entries<'a>(result: &'a ClaimResult, unit: &str) -> Vec<Entry<'a>> {
+    let all = result.claim.comparisons.iter().zip(&result.rows);
+    all.filter(|(planned, _)| planned.quantity.unit() == unit).collect()
+}
+
 /// The end of a figure's name.
 fn suffix(unit: &str) -> &'static str {
     match unit {
@@ -94,24 +100,12 @@ fn effects(study: &Study, result: &ClaimResult, unit: &str, sheet: Sheet) -> Res
                   (bootstrap over items, max-t), with the margin beyond which an effect counts. Colours are verdicts."
             .to_owned(),
     };
-    let entries: Vec<Entry> = result
-        .claim
-        .comparisons
-        .iter()
-        .zip(&result.rows)
-        .filter(|(planned, _)| planned.quantity.unit() == unit)
-        .collect();
+    let entries = entries(result, unit);
     draw(study, &about, &lines, &entries, sheet)
 }
 
 fn comparisons(study: &Study, result: &ClaimResult, unit: &str, sheet: Sheet) -> Result<Option<Figure>, Failed> {
-    let entries: Vec<Entry> = result
-        .claim
-        .comparisons
-        .iter()
-        .zip(&result.rows)
-        .filter(|(planned, _)| planned.quantity.unit() == unit)
-        .collect();
+    let entries = entries(result, unit);
     let lines: Vec<Line> = entries
         .iter()
         .zip(labels(&entries, sheet))
