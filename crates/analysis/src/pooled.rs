@@ -63,11 +63,14 @@ pub(super) fn pool(
         let first = group.first;
         let shared = |task: &&String| group.models.iter().flat_map(|(_, own)| own).all(|own| own.tasks.contains(task));
         let tasks: Vec<String> = first.tasks.iter().filter(shared).cloned().collect();
-        let cells: Result<Vec<Vec<Evidence>>, String> = group
-            .models
-            .iter()
-            .map(|(_, own)| tasks.iter().map(|task| mean_of(own, |comparison| find(comparison, task))).collect())
-            .collect();
+        let on_tasks = |own: &Vec<&PlannedComparison>| {
+            tasks.iter().map(|task| mean_of(own, |comparison| find(comparison, task))).collect::<Result<Vec<_>, _>>()
+        };
+        let cells: Result<Vec<Vec<Evidence>>, String> = if tasks.is_empty() {
+            Err("no task is in all of its comparisons".to_owned())
+        } else {
+            group.models.iter().map(|(_, own)| on_tasks(own)).collect()
+        };
         let by_model = cells.as_ref().map(|cells| cells.iter().map(|row| mean(row)).collect::<Vec<_>>());
         evidence.extend((0..group.models.len()).map(|model| {
             (by_model.as_ref().map_or(Evidence::Missing, |by_model| by_model[model].clone()), first.margin)
@@ -139,5 +142,42 @@ fn over_models(cells: &[Vec<Evidence>], margin: f64) -> PooledEffect {
         level: 1.0 - ALPHA,
         between: [pooled.between_models, pooled.between_tasks],
         verdict: Verdict::of(pooled.interval, margin),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use records::claim::ArmName;
+
+    use super::*;
+
+    fn comparison(tasks: &[&str]) -> PlannedComparison {
+        let side = || ArmName { label: "top_k".to_owned(), trials: Vec::new() };
+        PlannedComparison {
+            entry: 0,
+            name: None,
+            model: Some("m".to_owned()),
+            protocol: None,
+            setting: String::new(),
+            lower: side(),
+            higher: side(),
+            quantity: Quantity::Accuracy,
+            margin: 1.0,
+            tasks: tasks.iter().map(|task| (*task).to_owned()).collect(),
+            rows: None,
+        }
+    }
+
+    #[test]
+    fn settings_without_a_common_task_have_no_pooled_effect() {
+        let find = |_: &PlannedComparison, _: &String| Ok(Evidence::Replicates(2.0, vec![1.0, 2.0, 3.0]));
+        let apart = pool(&[comparison(&["a"]), comparison(&["b"])], find);
+        assert_eq!(apart[0].effect.as_ref().err().map(String::as_str), Some("no task is in all of its comparisons"));
+        assert_eq!(apart[0].models[0].1.verdict, Verdict::Undecided);
+        let together = pool(&[comparison(&["a", "b"]), comparison(&["b"])], find);
+        assert_eq!(
+            (together[0].tasks.as_slice(), together[0].effect.as_ref().unwrap().effect),
+            (&["b".to_owned()][..], 2.0)
+        );
     }
 }
