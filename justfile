@@ -51,7 +51,7 @@ test-without-hub:
 
 # Kill a sweep at fifty random moments and compare its frames with those of an undisturbed one; some minutes
 test-survival:
-    cargo test --release --workspace --test survival -- --ignored --nocapture
+    cargo test --release --workspace --test command survival -- --ignored --nocapture
 
 # Compare the benchmarks with what lm-evaluation-harness makes of them; SWEEP_DATA_DIR names their files; minutes on two cores
 test-data:

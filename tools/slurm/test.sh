@@ -3,5 +3,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 # Built first: a node that waits for a compiler may be taken for dead.
-cargo test --release --locked --workspace --test slurm --no-run
-exec tools/slurm/cluster.sh cargo test --release --locked --workspace --test slurm -- --ignored --test-threads 1 "$@"
+cargo test --release --locked --workspace --test command --no-run
+exec tools/slurm/cluster.sh cargo test --release --locked --workspace --test command slurm -- --ignored --test-threads 1 "$@"

@@ -1,4 +1,4 @@
-//! The form of the files of lm-evaluation-harness over a fake experiment; their numbers: `sweep-runner/tests/lm_eval.rs`.
+//! The form of the files of lm-evaluation-harness over a fake experiment; their numbers: `sweep-runner/tests/command/lm_eval.rs`.
 
 mod support;
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use crate::tokens::significant;
+use super::tokens::significant;
 
 /// The crates whose code makes results.
 const COMPUTING: [&str; 4] = ["ssm-kernels", "ssm-model", "reduction-strategies", "evaluation"];

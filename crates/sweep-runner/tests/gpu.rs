@@ -4,6 +4,7 @@
 #![cfg(feature = "cuda")]
 #![allow(unsafe_code, reason = "launches a kernel of its own")]
 
+#[path = "command/desk.rs"]
 mod desk;
 
 use std::fs;

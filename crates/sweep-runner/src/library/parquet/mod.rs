@@ -1,5 +1,5 @@
 //! Parquet files as lines of JSON, the form in which benchmarks read their rows. The one place that reads such files; they come from
-//! elsewhere, and none may end the program or ask for more memory than is given. Tests: `tests/datasets/`.
+//! elsewhere, and none may end the program or ask for more memory than is given. Tests: `tests/command/datasets/`.
 
 mod inspect;
 mod thrift;

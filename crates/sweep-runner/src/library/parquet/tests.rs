@@ -13,7 +13,7 @@ use super::inspect::Refused;
 use super::{LIMITS, Limits, PATIENCE, json_lines, json_lines_of, walled};
 
 fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/datasets").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/command/datasets").join(name)
 }
 
 /// The files of a folder with their bytes, by name.

@@ -1,12 +1,10 @@
 //! Nobody reads what the program says: work and exit codes stay what they are. Data that is lost is an error.
 
-mod desk;
-
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::process::{Command, Stdio};
 
-use desk::{Desk, TINY, text};
+use crate::desk::{Desk, TINY, text};
 
 /// The writing end of a pipe that nobody reads any more.
 fn unread() -> Stdio {

@@ -1,10 +1,8 @@
 //! A claim from its file to its verdict, and two rules compared, as users of the binary meet them.
 
-mod desk;
-
 use std::fs;
 
-use desk::{Desk, TINY, parquet, text};
+use crate::desk::{Desk, TINY, parquet, text};
 
 const CLAIM: &str = "\
 claim:

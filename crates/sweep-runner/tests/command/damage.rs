@@ -1,12 +1,10 @@
 //! What a run finds in its folder is looked at before it is believed: damage, records of something else, results of other code.
 
-mod desk;
-
 use std::fs;
 use std::path::PathBuf;
 use std::process::Output;
 
-use desk::{Desk, TINY, text};
+use crate::desk::{Desk, TINY, text};
 use serde_json::{Value, json};
 use sweep_runner::record::lease::{Leases, Taken};
 

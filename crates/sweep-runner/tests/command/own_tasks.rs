@@ -1,14 +1,12 @@
 //! Tasks of a user: the example of the documentation, from the file to the figure, and what is refused before a run.
 
-mod desk;
-
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use desk::{Desk, text};
+use crate::desk::{Desk, text};
 
 /// The first block of this language on a page.
 fn block(page: &str, language: &str) -> String {

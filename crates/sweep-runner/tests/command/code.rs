@@ -1,11 +1,10 @@
 //! Digests of code: what changes them, and what does not. The functions under test belong to the build script.
 
-#[path = "../build/code.rs"]
+#[path = "../../build/code.rs"]
 mod code;
-mod desk;
-#[path = "../build/git.rs"]
+#[path = "../../build/git.rs"]
 mod git;
-#[path = "../build/tokens.rs"]
+#[path = "../../build/tokens.rs"]
 mod tokens;
 
 use std::collections::BTreeMap;
@@ -13,8 +12,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::desk::{self, Desk};
 use code::Code;
-use desk::Desk;
 use reduction_strategies::registry::Strategy;
 use tempfile::TempDir;
 

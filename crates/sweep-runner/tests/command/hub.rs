@@ -1,10 +1,6 @@
 //! Models of a hub, from their name in an experiment to a report, and what is refused on the way. The hub is a local one.
 #![cfg(feature = "hub")]
 
-mod desk;
-#[path = "../../hub/tests/server/mod.rs"]
-mod server;
-
 use std::collections::HashMap;
 use std::fs;
 use std::process::{Command, Output, Stdio};
@@ -12,8 +8,8 @@ use std::process::{Command, Output, Stdio};
 use polars::prelude::*;
 use safetensors::SafeTensors;
 
-use desk::{Desk, TINY, parquet, text};
-use server::{COMMIT, Fault, Repo, Server};
+use crate::desk::{Desk, TINY, parquet, text};
+use crate::server::{COMMIT, Fault, Repo, Server};
 
 /// The smaller Mamba-2 as a repository: its configuration, weights and tokenizer.
 fn model(id: &str) -> Repo {

@@ -1,12 +1,10 @@
 //! A run in several processes on one folder, and shares of one.
 
-mod desk;
-
 use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use desk::{Desk, TINY, text};
+use crate::desk::{Desk, TINY, text};
 
 /// Long enough to meet a process at work.
 fn longer() -> String {

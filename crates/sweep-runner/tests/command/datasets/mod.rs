@@ -2,28 +2,23 @@
 //! `make.py` made the files beside this one. The hub is a local one.
 #![cfg(feature = "hub")]
 
-#[path = "../desk/mod.rs"]
-mod desk;
-#[path = "../../../hub/tests/server/mod.rs"]
-mod server;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use desk::{Desk, parquet, text};
+use crate::desk::{Desk, parquet, text};
+use crate::server::{COMMIT, Repo, Server};
 use evaluation::tasks::{
     Benchmark, Data, DatasetError, Datasets, Document, HubSplit, Prompting, Source, Split, benchmarks, documents,
 };
 use insta::assert_snapshot;
 use polars::prelude::DataFrame;
-use server::{COMMIT, Repo, Server};
 use sweep_runner::library::json_lines;
 
 fn file(folder: &str, split: &str) -> PathBuf {
     let name = format!("{}.parquet", split.replace('/', "--"));
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/datasets").join(folder).join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/command/datasets").join(folder).join(name)
 }
 
 /// The data sets of this folder in place of a hub.

@@ -1,7 +1,5 @@
 //! A sweep survives: kills, signals, full disks, other processes on its folder, and changes of what it is asked.
 
-mod desk;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
@@ -9,7 +7,7 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use desk::{Desk, TINY, text};
+use crate::desk::{Desk, TINY, text};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
@@ -55,7 +53,7 @@ impl Desk {
     }
 
     /// Groups that each process finished.
-    fn finished(&self) -> Vec<u64> {
+    fn groups_by_process(&self) -> Vec<u64> {
         let manifests = self.names("out/manifests");
         let groups = |name: &String| self.json(&format!("out/manifests/{name}"))["groups"].as_u64().unwrap();
         manifests.iter().filter(|name| !name.starts_with('.')).map(groups).collect()
@@ -164,7 +162,7 @@ fn kill_at_random_moments(kills: usize, seed: u64) {
             desk.assert_whole();
         }
         // No finished group was run again (a process may have been killed before it counted its last one).
-        let finished: u64 = desk.finished().iter().sum();
+        let finished: u64 = desk.groups_by_process().iter().sum();
         assert!(finished <= desk.groups(), "{finished} groups were finished, there are {}", desk.groups());
         assert!(desk.run("out").starts_with("0 cells run"));
         assert_eq!(desk.frames("out"), frames, "after {killed} kills");
@@ -192,7 +190,7 @@ fn two_processes_share_the_work_and_run_nothing_twice() {
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success());
     }
-    let finished = desk.finished();
+    let finished = desk.groups_by_process();
     assert_eq!(finished.len(), 3);
     assert_eq!(finished.iter().sum::<u64>(), desk.groups(), "{finished:?}");
     assert!(finished.iter().filter(|groups| **groups > 0).count() > 1, "several took part: {finished:?}");

@@ -1,11 +1,9 @@
 //! `--random`: an experiment on models of the hub runs with random weights of their sizes, and says so everywhere.
 
-mod desk;
-
 use std::fs;
 use std::process::Output;
 
-use desk::{Desk, TINY, text};
+use crate::desk::{Desk, TINY, text};
 
 /// The smallest published model.
 fn experiment() -> String {

@@ -1,16 +1,14 @@
 //! `sweep submit slurm` on a real SLURM. `just test-slurm` starts a cluster of one node for it; any cluster does whose nodes
 //! see the temporary folder and have two GPUs (devices of any kind: nothing computes on them).
 
-mod desk;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use desk::{Desk, TINY, text};
+use crate::desk::{Desk, TINY, text};
 
-const TEMPLATE: &str = include_str!("../../../experiments/templates/slurm.sbatch");
+const TEMPLATE: &str = include_str!("../../../../experiments/templates/slurm.sbatch");
 const PATIENCE: Duration = Duration::from_mins(6);
 
 /// Long enough to meet a task at work.

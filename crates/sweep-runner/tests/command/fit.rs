@@ -1,10 +1,8 @@
 //! Tasks that have no place in a model: said by the plan, and no end of the other tasks.
 
-mod desk;
-
 use std::fs;
 
-use desk::{Desk, TINY, text};
+use crate::desk::{Desk, TINY, text};
 use insta::assert_snapshot;
 
 /// ARC rows in words of the reference models; `long` has an answer of eight words.

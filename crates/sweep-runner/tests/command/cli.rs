@@ -1,7 +1,5 @@
 //! The binary `sweep` as its users meet it: what it refuses, and that a run can be repeated. How it survives: `survival.rs`.
 
-mod desk;
-
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -13,7 +11,7 @@ use sweep_runner::library::Library;
 use sweep_runner::plan::{self, ExperimentPlan, Setting};
 use sweep_runner::run::{self, RunError, RunOptions};
 
-use desk::{Desk, TINY, parquet, text};
+use crate::desk::{Desk, TINY, parquet, text};
 
 fn folder_experiment() -> String {
     TINY.replace("builtin:mamba2-world", "model")
@@ -75,7 +73,7 @@ fn refuses_a_pickle_that_names_a_command_and_does_not_run_it() {
     let desk = Desk::new(&folder_experiment());
     let folder = desk.model_folder();
     fs::remove_file(folder.join("model.safetensors")).unwrap();
-    let hostile = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hostile/pytorch_model.bin");
+    let hostile = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/command/hostile/pytorch_model.bin");
     fs::copy(hostile, folder.join("pytorch_model.bin")).unwrap();
     let stderr = desk.refused();
     assert!(stderr.contains("os") && stderr.contains("system"), "{stderr}");

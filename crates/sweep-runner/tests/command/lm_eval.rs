@@ -1,7 +1,5 @@
 //! The files of lm-evaluation-harness over the builtin models: their numbers are the harness's. Their form: `analysis/tests/lm_eval.rs`.
 
-mod desk;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -10,7 +8,7 @@ use insta::assert_snapshot;
 use serde::Deserialize;
 use serde_json::Value;
 
-use desk::{Desk, TINY, text};
+use crate::desk::{Desk, TINY, text};
 
 fn json(path: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()

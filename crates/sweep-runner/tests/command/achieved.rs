@@ -1,10 +1,8 @@
 //! Reductions that are asked for as achieved: what the records hold is what was asked for, on every task.
 
-mod desk;
-
 use std::fs;
 
-use desk::{Desk, text};
+use crate::desk::{self, Desk, text};
 use records::schema::CellRecord;
 
 const ACHIEVED: &str = "\

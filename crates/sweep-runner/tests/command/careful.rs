@@ -1,14 +1,12 @@
 //! Files of the user's: what the program writes over, what it refuses, and that nothing else is touched.
 
-mod desk;
-
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use desk::{Desk, TINY, text};
+use crate::desk::{Desk, TINY, text};
 
 const TABLE: &str = "tables/main_mamba2-world_context.md";
 

@@ -15,7 +15,7 @@ use sweep_runner::library::Library;
 use sweep_runner::run::Interrupt;
 use sweep_runner::{cli, config};
 
-use markdown::{At, Page, code_in, files, root};
+use self::markdown::{At, Page, code_in, files, root};
 
 /// Endings of files that are written by hand: a page that names one names one that is there.
 const SOURCES: [&str; 9] = ["rs", "cu", "cuh", "py", "sh", "toml", "yaml", "md", "sbatch"];
@@ -420,7 +420,7 @@ fn columns_of_the_frames_are_on_their_page() {
     }
 }
 
-#[path = "../../../analysis/tests/support/mod.rs"]
+#[path = "../../../../analysis/tests/support/mod.rs"]
 #[allow(dead_code, reason = "each test file uses its part")]
 mod support;
 

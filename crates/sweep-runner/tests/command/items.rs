@@ -1,10 +1,8 @@
 //! What the items say, what became of their tokens, and `sweep items`, which shows both.
 
-mod desk;
-
 use std::fs;
 
-use desk::{Desk, TINY, parquet, text};
+use crate::desk::{Desk, TINY, parquet, text};
 use polars::prelude::*;
 
 const RUN: [&str; 4] = ["run", "tiny.yaml", "--out", "out"];

@@ -1,7 +1,5 @@
 //! `sweep submit` with stand-ins for the programs of a cluster, and the scripts and templates themselves. A real SLURM:
-//! `tests/slurm.rs`.
-
-mod desk;
+//! `slurm.rs`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,11 +7,11 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use desk::{Desk, TINY, text};
+use crate::desk::{Desk, TINY, text};
 
-const TEMPLATE: &str = include_str!("../../../experiments/templates/slurm.sbatch");
-const KUBERNETES: &str = include_str!("../../../experiments/templates/kubernetes-job.yaml");
-const HYPERQUEUE: &str = include_str!("../../../experiments/templates/hyperqueue.sh");
+const TEMPLATE: &str = include_str!("../../../../experiments/templates/slurm.sbatch");
+const KUBERNETES: &str = include_str!("../../../../experiments/templates/kubernetes-job.yaml");
+const HYPERQUEUE: &str = include_str!("../../../../experiments/templates/hyperqueue.sh");
 
 /// Writes down what it is given; the first call is job 41 on a cluster with a name.
 const SBATCH: &str = r#"

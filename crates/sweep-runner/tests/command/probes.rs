@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Output};
 
 use polars::prelude::*;
-use tempfile::TempDir;
+
+use crate::desk::{Desk, parquet, text};
 
 const ALONE: &str = "\
 name: tiny
@@ -27,39 +27,10 @@ probes: [leak, kept_tokens, loss_split]
 limit: 2
 ";
 
-struct Desk(TempDir);
-
 impl Desk {
-    fn new(experiment: &str) -> Self {
-        let desk = Self(TempDir::new().unwrap());
-        fs::write(desk.path("tiny.yaml"), experiment).unwrap();
-        desk
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn sweep(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("sweep"));
-        command.args(arguments).current_dir(self.0.path()).env_remove("SWEEP_LOG").output().unwrap()
-    }
-
-    fn run(&self) -> String {
-        let output = self.sweep(&["run", "tiny.yaml", "--out", "out"]);
-        let stderr = text(&output.stderr);
-        assert!(output.status.success(), "{stderr}");
-        stderr
-    }
-
     fn frame(&self, name: &str) -> DataFrame {
-        let file = fs::File::open(self.path("out").join(name)).unwrap();
-        ParquetReader::new(file).finish().unwrap()
+        parquet(&self.path("out").join(name))
     }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn names(frame: &DataFrame) -> Vec<String> {
@@ -71,7 +42,7 @@ fn probes_alone_run_resume_and_are_drawn() {
     let desk = Desk::new(ALONE);
     let plan = text(&desk.sweep(&["plan", "tiny.yaml"]).stdout);
     assert!(plan.contains("2 probe cells") && plan.contains("similarity every=5 items=3"), "{plan}");
-    assert!(desk.run().contains("2 probes run, 0 already there, 0 failed"));
+    assert!(desk.run("out").contains("2 probes run, 0 already there, 0 failed"));
     let frame = desk.frame("probe_similarity.parquet");
     let expected =
         ["probe_id", "model", "task", "options", "layer", "source", "measure", "n", "value", "stderr", "ci_low"];
@@ -90,7 +61,7 @@ fn probes_alone_run_resume_and_are_drawn() {
     assert_eq!(records.len(), 2);
     let before = fs::read(&records[0]).unwrap();
     fs::write(&records[0], &before[..before.len() / 2]).unwrap();
-    assert!(desk.run().contains("1 probes run, 1 already there, 0 failed"));
+    assert!(desk.run("out").contains("1 probes run, 1 already there, 0 failed"));
     let rows = |bytes: &[u8]| {
         let record: serde_json::Value = serde_json::from_slice(bytes).unwrap();
         record["rows"].clone()
@@ -101,7 +72,7 @@ fn probes_alone_run_resume_and_are_drawn() {
 #[test]
 fn probes_of_strategies_run_beside_them() {
     let desk = Desk::new(BESIDE);
-    let stderr = desk.run();
+    let stderr = desk.run("out");
     assert!(stderr.contains("2 cells run") && stderr.contains("6 probes run"), "{stderr}");
     let frame = desk.frame("probe_leak.parquet");
     assert!(names(&frame).contains(&"strategy".to_owned()));

@@ -1,10 +1,8 @@
 //! Benchmarks on the command line: own rows in the words of the reference models, from the data directory to the records.
 
-mod desk;
-
 use std::fs;
 
-use desk::{Desk, text};
+use crate::desk::{Desk, text};
 use insta::assert_snapshot;
 use serde_json::Value;
 
