@@ -79,7 +79,11 @@ mod tests {
             let key = text.split(['{', ',']).nth(1).unwrap();
             assert!(keys.insert(key), "{key} is there twice");
             assert_eq!(text.matches('{').count(), text.matches('}').count(), "{key}");
-            assert!(["title = {", "year = {"].iter().all(|field| text.contains(field)), "{key}");
+            assert!(
+                ["author = {", "title = {", "year = {", "url = {"].iter().all(|field| text.contains(field)),
+                "{key}"
+            );
+            assert!(!text.contains("and others}"), "{key}: all authors are named");
             for tag in tags {
                 let kind = tag.split_once(':').map(|(kind, _)| kind);
                 assert!(matches!(kind, Some("strategy" | "importance" | "task" | "model")), "{key}: {tag}");

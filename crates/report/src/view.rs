@@ -98,7 +98,7 @@ impl Scene {
 
     /// `model, protocol` for captions.
     pub(super) fn title(&self) -> String {
-        format!("{}, protocol `{}`", text::in_caption(&self.model), text::in_caption(&self.protocol))
+        format!("{}, protocol `{}`", text::in_caption(&self.model_name()), text::in_caption(&self.protocol))
     }
 
     /// Its model, as figures and tables name it.

@@ -32,7 +32,7 @@ fn table(view: &View, scenes: &[&Scene], asked: Reduction, baseline: &str) -> Op
     let mut with_losses = false;
     for scene in scenes {
         let accuracy = scene.series.iter().filter_map(|series| Some((series.label.as_str(), cell(series.at(asked)?)?)));
-        header.push(format!("{} {}", scene.model, scene.protocol));
+        header.push(format!("{} {}", scene.model_name(), scene.protocol));
         short.push(format!("{} {}", scene.model_name(), scene.protocol));
         columns.push(accuracy.collect());
         for task in losses::tasks(scene) {
@@ -42,7 +42,7 @@ fn table(view: &View, scenes: &[&Scene], asked: Reduction, baseline: &str) -> Op
             // A protocol may refuse running text after a reduction.
             if !cells.is_empty() {
                 with_losses = true;
-                header.push(format!("{} {} {} {}", scene.model, scene.protocol, task.name, task.metric));
+                header.push(format!("{} {} {} {}", scene.model_name(), scene.protocol, task.name, task.metric));
                 short.push(format!("{} {} {}", scene.model_name(), scene.protocol, task.name));
                 columns.push(cells);
             }

@@ -3,6 +3,7 @@
 use records::schema::Reduction;
 
 use super::format::{Number, PAIRED, Rank, Row, Table, TableCell};
+use super::main_table::ranks;
 use crate::losses::{self, Loss};
 use crate::view::{Scene, View, asked_phrase, asked_slug, distinct};
 
@@ -41,10 +42,11 @@ fn table(view: &View, scenes: &[&Scene], asked: Reduction, baseline: &str) -> Op
     if columns.is_empty() || labels.is_empty() {
         return None;
     }
+    let columns: Vec<_> = columns.into_iter().map(|losses| (ranked(&losses), losses)).collect();
     let rows = labels.iter().map(|label| {
-        let cells = columns.iter().map(|losses| {
-            let loss = losses.iter().find(|loss| loss.series.label == *label);
-            loss.and_then(|loss| cell(loss, losses)).unwrap_or(TableCell::Missing)
+        let cells = columns.iter().map(|(ranks, losses)| {
+            let place = losses.iter().position(|loss| loss.series.label == *label);
+            place.and_then(|place| added(&losses[place], ranks[place])).unwrap_or(TableCell::Missing)
         });
         Row { block: 0, cells: std::iter::once(TableCell::Name((*label).to_owned())).chain(cells).collect() }
     });
@@ -55,8 +57,8 @@ fn table(view: &View, scenes: &[&Scene], asked: Reduction, baseline: &str) -> Op
         caption: format!(
             "What each rule adds to the primary metric of {baseline}, task by task, at {phrase}, \
              protocol `{}`; ± half the width of the paired 95 % bootstrap interval over items; in brackets the achieved reduction in percent. \
-             Lower is better; the lowest of a column at the same achieved reduction (within half a point) is bold. Not corrected for the \
-             number of comparisons.",
+             Lower is better; the lowest of a column at the same achieved reduction (within half a point) is bold, tied with it underlined. \
+             Not corrected for the number of comparisons.",
             scene.protocol
         ),
         intervals: header.iter().enumerate().map(|(index, _)| if index == 0 { "" } else { PAIRED }).collect(),
@@ -70,16 +72,14 @@ fn table(view: &View, scenes: &[&Scene], asked: Reduction, baseline: &str) -> Op
     })
 }
 
-fn cell(loss: &Loss<'_>, column: &[Loss<'_>]) -> Option<TableCell> {
-    let difference = loss.result.difference.as_ref()?;
-    let others = column.iter().filter(|other| other.compared).filter_map(|other| other.result.difference.as_ref());
-    let lowest = others.map(|other| other.value).fold(f64::INFINITY, f64::min);
-    let rank = match (loss.compared, difference.value <= lowest) {
-        (false, _) => Rank::Apart,
-        (true, true) => Rank::Best,
-        (true, false) => Rank::Plain,
-    };
-    added(loss, rank)
+/// The lowest of a column, and what is tied with it.
+fn ranked(column: &[Loss<'_>]) -> Vec<Rank> {
+    let less: Vec<Option<f64>> = column.iter().map(|loss| loss.result.difference.map(|added| -added.value)).collect();
+    let compared: Vec<bool> = column.iter().map(|loss| loss.compared).collect();
+    ranks(&less, &compared, |best, other| {
+        let difference = column[best].result.minus(column[other].result);
+        difference.is_some_and(|difference| difference.interval.contains(0.0))
+    })
 }
 
 /// What a rule adds to a loss.

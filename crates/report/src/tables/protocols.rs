@@ -16,7 +16,7 @@ pub(super) fn table(view: &View, baseline: &str) -> Option<Table> {
     }
     let reductions = distinct(scenes.iter().flat_map(|scene| scene.reductions()));
     let mut header = vec![asked_head(&reductions).to_owned(), "strategy".to_owned()];
-    header.extend(scenes.iter().map(|scene| format!("{} {}", scene.model, scene.protocol)));
+    header.extend(scenes.iter().map(|scene| format!("{} {}", scene.model_name(), scene.protocol)));
     let dense = scenes.iter().map(|scene| scene.baseline_mean().map(|mean| cell(mean, Rank::Plain)));
     let mut rows = vec![row(0, Number::plain(0.0, 1), baseline, dense)];
     for (block, &asked) in reductions.iter().enumerate() {
