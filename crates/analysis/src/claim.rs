@@ -77,6 +77,8 @@ pub(super) fn decide(study: &Study, claim: PlannedClaim) -> ClaimResult {
             (evidence, comparison.margin)
         })
         .collect();
+    let whole: Vec<Result<Evidence, String>> =
+        found.iter().map(|found| found.as_ref().map(|found| found.evidence.clone()).map_err(Clone::clone)).collect();
     let rows: Vec<ComparisonResult> = decide_all(&evidence)
         .into_iter()
         .zip(found)
@@ -91,7 +93,7 @@ pub(super) fn decide(study: &Study, claim: PlannedClaim) -> ClaimResult {
             },
         })
         .collect();
-    let pooled = pool(&claim.comparisons, |comparison, task| {
+    let pooled = pool(&claim.comparisons, &whole, |comparison, task| {
         find(comparison, std::slice::from_ref(task)).map(|found| found.evidence)
     });
     ClaimResult { claim, rows, pooled }
@@ -130,7 +132,8 @@ fn scores(arms: &[Arm], comparison: &PlannedComparison, tasks: &[String]) -> Res
     // A log-likelihood is the loss with its sign turned.
     let unit = if quantity.is_accuracy() { 100.0 } else { -1.0 };
     let replicates = replicates.into_iter().map(|x: f64| x * unit).collect();
-    Ok(Found { evidence: Evidence::Replicates(value * unit, replicates), n, achieved, terms })
+    let range = Some(quantity.range()).filter(|(_, most)| most.is_finite());
+    Ok(Found { evidence: Evidence::new(value * unit, replicates, n, range), n, achieved, terms })
 }
 
 fn minus(a: &TaskMean, b: &TaskMean) -> (f64, Vec<f64>) {
@@ -165,7 +168,7 @@ fn probed(
     let Some(model) = &comparison.model else { unreachable!("rows are compared within a model") };
     let pairs = study.probes.pairs(model, tasks, rows, study.plan.seed)?;
     let points: Vec<f64> = pairs.replicates.into_iter().map(|x| x * 100.0).collect();
-    let evidence = Evidence::Replicates(pairs.difference * 100.0, points);
+    let evidence = Evidence::new(pairs.difference * 100.0, points, pairs.n, Some((-100.0, 100.0)));
     Ok(Found { evidence, n: pairs.n, achieved: [f64::NAN; 2], terms: Terms::Unknown })
 }
 

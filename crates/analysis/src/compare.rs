@@ -196,6 +196,12 @@ pub fn compare(first: &Path, second: &Path, a: Option<&Pick>, b: &[Pick]) -> Res
     if let Some(change) = changes(&first.plan.digests, &second.plan.digests).first() {
         return Err(CompareError::Changed { what: change.to_string() });
     }
+    if let Some(twice) = b.iter().enumerate().find_map(|(index, pick)| b[..index].contains(pick).then_some(pick)) {
+        return Err(CompareError::Pairs {
+            problem: format!("`{twice}` is given twice"),
+            hint: "every comparison is corrected for all others: name each strategy once".to_owned(),
+        });
+    }
     let mut pairs = Vec::new();
     match b {
         [] => pairs = pairs_of(&first, &second, a, None)?,
@@ -308,7 +314,15 @@ fn arms<'a>(recorded: &'a Recorded, pick: Option<&Pick>) -> Result<Vec<SideArm<'
         order[place].1.tasks.entry(&cell.task).or_default().push(cell);
     }
     if order.is_empty() {
-        let strategies: BTreeSet<&str> = recorded.cells.iter().map(|cell| cell.trial.strategy.as_str()).collect();
+        // Of the same strategy its options are what was missed.
+        let is_known = |cell: &CellRecord| pick.is_some_and(|pick| pick.strategy == cell.trial.strategy);
+        let of_strategy = recorded.cells.iter().any(is_known);
+        let named = |cell: &CellRecord| {
+            let trial = &cell.trial;
+            if of_strategy { in_words(&trial.strategy, &trial.strategy_params) } else { trial.strategy.clone() }
+        };
+        let shown = recorded.cells.iter().filter(|cell| !of_strategy || is_known(cell));
+        let strategies: BTreeSet<String> = shown.map(named).collect();
         let wanted = pick.map_or("a strategy besides the baseline".to_owned(), |pick| format!("`{pick}`"));
         return Err(CompareError::Pairs {
             problem: format!("`{}` has no finished trial of {wanted}", recorded.plan.experiment),

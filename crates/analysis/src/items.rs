@@ -141,9 +141,13 @@ pub fn items(dir: &Path, wanted: &ItemsWanted) -> Result<Vec<ItemPairs>, ItemsEr
             return Err(nothing(pick, &recorded.cells, &done));
         }
     }
-    let asked = |cell: &&&CellRecord| {
-        wanted.reduction.is_none_or(|wanted| (cell.trial.reduction().value - wanted).abs() < 1e-6)
-    };
+    let asked = |cell: &&&CellRecord| wanted.reduction.is_none_or(|wanted| cell.trial.reduction().is_written(wanted));
+    if let Some(value) = wanted.reduction.filter(|_| !right.iter().any(|cell| asked(&cell))) {
+        return Err(ItemsError::Pairs {
+            problem: format!("`{}` has no cell at a reduction of {:.1} %", wanted.b, value * 100.0),
+            hint: format!("it has {}", distinct(right.iter().map(|cell| cell.trial.reduction().in_words(1)))),
+        });
+    }
     let mut all = Vec::new();
     for b in right.iter().filter(asked) {
         let Some(a) = partner(&left, b) else { continue };
@@ -241,23 +245,25 @@ pub fn fates(cell: &CellRecord, item: usize) -> (Option<BTreeMap<u32, Fate>>, us
     (found.then_some(fates), tokens)
 }
 
-fn nothing(pick: &Pick, cells: &[CellRecord], done: &[&CellRecord]) -> ItemsError {
-    let distinct = |names: Vec<&str>| {
-        let mut all: Vec<&str> = Vec::new();
-        for name in names {
-            if !all.contains(&name) {
-                all.push(name);
-            }
+/// Each name once, in order.
+fn distinct(names: impl Iterator<Item = String>) -> String {
+    let mut all: Vec<String> = Vec::new();
+    for name in names {
+        if !all.contains(&name) {
+            all.push(name);
         }
-        all.join(", ")
-    };
+    }
+    all.join(", ")
+}
+
+fn nothing(pick: &Pick, cells: &[CellRecord], done: &[&CellRecord]) -> ItemsError {
     let hint = if done.is_empty() {
-        let models = distinct(cells.iter().map(|cell| cell.trial.model.as_str()).collect());
-        let protocols = distinct(cells.iter().map(|cell| cell.trial.protocol.as_str()).collect());
-        let tasks = distinct(cells.iter().map(|cell| cell.task.as_str()).collect());
+        let models = distinct(cells.iter().map(|cell| cell.trial.model.clone()));
+        let protocols = distinct(cells.iter().map(|cell| cell.trial.protocol.clone()));
+        let tasks = distinct(cells.iter().map(|cell| cell.task.clone()));
         format!("there are the models {models}; the protocols {protocols}; the tasks {tasks}")
     } else {
-        format!("it has {}", distinct(done.iter().map(|cell| cell.trial.strategy.as_str()).collect()))
+        format!("it has {}", distinct(done.iter().map(|cell| cell.trial.strategy.clone())))
     };
     ItemsError::Pairs { problem: format!("there is no finished cell of `{pick}`"), hint }
 }

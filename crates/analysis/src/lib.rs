@@ -81,7 +81,7 @@ pub use claim::{ClaimResult, ComparisonResult};
 pub use error::AnalyseError;
 pub use frames::{Frame, frames};
 pub use labels::{Labels, model_name, rule, task_names};
-pub use pooled::{Pooled, PooledEffect};
+pub use pooled::{OnModel, Pooled, PooledEffect};
 pub use probes::{PooledRow, ProbeSet, Probes};
 pub use statistics::{Decision, Difference, Estimate, Interval, JOINT_LEVEL, Verdict, difference_of_replicates};
 pub use study::{Cell, MetricEstimate, Study, study};

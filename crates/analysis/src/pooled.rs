@@ -22,9 +22,20 @@ pub struct Pooled {
     pub tasks: Vec<String>,
     /// Over models and tasks, both taken as a sample; or why there is none.
     pub effect: Result<PooledEffect, String>,
-    /// The mean of each model's comparisons over tasks and settings, decided together with those of all entries: Holm's procedure, max-t
-    /// intervals over items.
-    pub models: Vec<(String, Decision)>,
+    /// What each model shows.
+    pub models: Vec<OnModel>,
+}
+
+/// The mean of a model's comparisons over its tasks and settings, decided together with those of all entries: Holm's procedure, max-t
+/// intervals over items.
+#[derive(Clone, Debug)]
+pub struct OnModel {
+    /// Its reference.
+    pub model: String,
+    /// Effect, interval and verdict.
+    pub decision: Decision,
+    /// Why there is no effect.
+    pub missing: Option<String>,
 }
 
 /// A mean effect over models, tasks and settings.
@@ -45,15 +56,16 @@ pub struct PooledEffect {
 /// What a pooled interval leaves outside. Each is read by itself: with two or three models a correction would leave nothing to read.
 const ALPHA: f64 = 0.05;
 
-/// The comparisons of an entry under a protocol: by model, then by setting.
+/// The comparisons of an entry under a protocol, by their indices: by model, then by setting.
 struct Group<'a> {
     first: &'a PlannedComparison,
-    models: Vec<(String, Vec<&'a PlannedComparison>)>,
+    models: Vec<(String, Vec<usize>)>,
 }
 
-/// Pools comparisons entry by entry and protocol by protocol. `find` gives the effect of a comparison on a task.
+/// Pools comparisons entry by entry and protocol by protocol. `whole` is what each comparison rests on, `find` gives its effect on a task.
 pub(super) fn pool(
     comparisons: &[PlannedComparison],
+    whole: &[Result<Evidence, String>],
     find: impl Fn(&PlannedComparison, &String) -> Result<Evidence, String>,
 ) -> Vec<Pooled> {
     let groups = groups(comparisons);
@@ -61,65 +73,73 @@ pub(super) fn pool(
     let mut evidence: Vec<(Evidence, f64)> = Vec::new();
     for group in &groups {
         let first = group.first;
-        let shared = |task: &&String| group.models.iter().flat_map(|(_, own)| own).all(|own| own.tasks.contains(task));
+        let of_model: Vec<Result<Evidence, String>> =
+            group.models.iter().map(|(_, own)| mean_of(own, |index| whole[index].clone())).collect();
+        let known = of_model.iter().map(|own| (own.clone().unwrap_or(Evidence::Missing), first.margin));
+        evidence.extend(known);
+        let all = || group.models.iter().flat_map(|(_, own)| own).map(|&index| &comparisons[index]);
+        let shared = |task: &&String| all().all(|own| own.tasks.contains(task));
         let tasks: Vec<String> = first.tasks.iter().filter(shared).cloned().collect();
-        let on_tasks = |own: &Vec<&PlannedComparison>| {
-            tasks.iter().map(|task| mean_of(own, |comparison| find(comparison, task))).collect::<Result<Vec<_>, _>>()
+        let on_tasks = |own: &Vec<usize>| {
+            let on_task = |task| mean_of(own, |index| find(&comparisons[index], task));
+            tasks.iter().map(on_task).collect::<Result<Vec<_>, _>>()
         };
-        let cells: Result<Vec<Vec<Evidence>>, String> = if tasks.is_empty() {
+        let effect = if tasks.is_empty() {
             Err("no task is in all of its comparisons".to_owned())
         } else {
-            group.models.iter().map(|(_, own)| on_tasks(own)).collect()
+            let cells: Result<Vec<Vec<Evidence>>, String> = group.models.iter().map(|(_, own)| on_tasks(own)).collect();
+            cells.and_then(|cells| over_models(&cells, first))
         };
-        let by_model = cells.as_ref().map(|cells| cells.iter().map(|row| mean(row)).collect::<Vec<_>>());
-        evidence.extend((0..group.models.len()).map(|model| {
-            (by_model.as_ref().map_or(Evidence::Missing, |by_model| by_model[model].clone()), first.margin)
-        }));
-        pooled.push(Pooled {
-            entry: first.entry,
-            name: first.name.clone(),
-            protocol: first.protocol.clone(),
-            quantity: first.quantity,
-            what: first.what().to_owned(),
-            margin: first.margin,
-            effect: cells.map(|cells| over_models(&cells, first.margin)),
-            tasks,
-            models: Vec::new(),
-        });
+        let on_model =
+            |((model, _), own): (&(String, Vec<usize>), Result<Evidence, String>)| (model.clone(), own.err());
+        let models: Vec<_> = group.models.iter().zip(of_model).map(on_model).collect();
+        pooled.push((
+            Pooled {
+                entry: first.entry,
+                name: first.name.clone(),
+                protocol: first.protocol.clone(),
+                quantity: first.quantity,
+                what: first.what().to_owned(),
+                margin: first.margin,
+                tasks,
+                effect,
+                models: Vec::new(),
+            },
+            models,
+        ));
     }
     let mut decisions = decide(&evidence).into_iter();
-    for (own, group) in pooled.iter_mut().zip(&groups) {
-        own.models = group.models.iter().map(|(model, _)| model.clone()).zip(decisions.by_ref()).collect();
-    }
-    pooled
+    let decided = pooled.into_iter().map(|(own, models)| {
+        let models = models.into_iter().zip(decisions.by_ref());
+        let models = models.map(|((model, missing), decision)| OnModel { model, decision, missing }).collect();
+        Pooled { models, ..own }
+    });
+    decided.collect()
 }
 
 fn groups(comparisons: &[PlannedComparison]) -> Vec<Group<'_>> {
     let mut groups: Vec<Group> = Vec::new();
-    for comparison in comparisons {
+    for (index, comparison) in comparisons.iter().enumerate() {
         let is_own =
             |group: &Group| group.first.entry == comparison.entry && group.first.protocol == comparison.protocol;
-        let index = groups.iter().position(is_own).unwrap_or_else(|| {
+        let place = groups.iter().position(is_own).unwrap_or_else(|| {
             groups.push(Group { first: comparison, models: Vec::new() });
             groups.len() - 1
         });
         // Where models are compared with each other, the higher side tells which.
         let model = comparison.model.as_ref().unwrap_or(&comparison.higher.label);
-        let models = &mut groups[index].models;
+        let models = &mut groups[place].models;
         match models.iter_mut().find(|(known, _)| known == model) {
-            Some((_, own)) => own.push(comparison),
-            None => models.push((model.clone(), vec![comparison])),
+            Some((_, own)) => own.push(index),
+            None => models.push((model.clone(), vec![index])),
         }
     }
     groups
 }
 
-/// The mean over settings.
-fn mean_of<'a>(
-    comparisons: &[&'a PlannedComparison],
-    find: impl Fn(&'a PlannedComparison) -> Result<Evidence, String>,
-) -> Result<Evidence, String> {
-    let parts = comparisons.iter().map(|comparison| find(comparison)).collect::<Result<Vec<_>, _>>()?;
+/// The mean over settings, by the indices of their comparisons.
+fn mean_of(own: &[usize], find: impl Fn(usize) -> Result<Evidence, String>) -> Result<Evidence, String> {
+    let parts = own.iter().map(|&index| find(index)).collect::<Result<Vec<_>, _>>()?;
     Ok(mean(&parts))
 }
 
@@ -127,22 +147,18 @@ fn mean(parts: &[Evidence]) -> Evidence {
     Evidence::mean(&parts.iter().collect::<Vec<_>>())
 }
 
-fn over_models(cells: &[Vec<Evidence>], margin: f64) -> PooledEffect {
+fn over_models(cells: &[Vec<Evidence>], first: &PlannedComparison) -> Result<PooledEffect, String> {
+    if cells.len() < 2 {
+        return Err("one model, which says nothing of others like it".to_owned());
+    }
     let effects: Vec<Vec<f64>> = cells.iter().map(|row| row.iter().map(Evidence::mean_value).collect()).collect();
     let whole = mean(&cells.iter().map(|row| mean(row)).collect::<Vec<_>>());
-    let pooled = crossed(&effects, whole.standard_error(), ALPHA).unwrap_or_else(|| Crossed {
-        effect: effects[0][0],
-        interval: whole.interval(ALPHA),
-        between_models: f64::NAN,
-        between_tasks: f64::NAN,
-    });
-    PooledEffect {
-        effect: pooled.effect,
-        interval: pooled.interval,
-        level: 1.0 - ALPHA,
-        between: [pooled.between_models, pooled.between_tasks],
-        verdict: Verdict::of(pooled.interval, margin),
-    }
+    let Crossed { effect, interval, between_models, between_tasks } = crossed(&effects, whole.standard_error(), ALPHA);
+    // Effects outside the range cannot be, so the part of the interval inside holds them as often.
+    let (least, most) = first.quantity.range();
+    let interval = Interval { low: interval.low.max(least), high: interval.high.min(most) };
+    let verdict = Verdict::of(interval, first.margin);
+    Ok(PooledEffect { effect, interval, level: 1.0 - ALPHA, between: [between_models, between_tasks], verdict })
 }
 
 #[cfg(test)]
@@ -151,12 +167,12 @@ mod tests {
 
     use super::*;
 
-    fn comparison(tasks: &[&str]) -> PlannedComparison {
+    fn comparison(model: &str, tasks: &[&str]) -> PlannedComparison {
         let side = || ArmName { label: "top_k".to_owned(), trials: Vec::new() };
         PlannedComparison {
             entry: 0,
             name: None,
-            model: Some("m".to_owned()),
+            model: Some(model.to_owned()),
             protocol: None,
             setting: String::new(),
             lower: side(),
@@ -170,14 +186,46 @@ mod tests {
 
     #[test]
     fn settings_without_a_common_task_have_no_pooled_effect() {
-        let find = |_: &PlannedComparison, _: &String| Ok(Evidence::Replicates(2.0, vec![1.0, 2.0, 3.0]));
-        let apart = pool(&[comparison(&["a"]), comparison(&["b"])], find);
+        let found = || Ok(Evidence::Replicates(2.0, vec![1.0, 2.0, 3.0]));
+        let find = |_: &PlannedComparison, _: &String| found();
+        let apart = pool(&[comparison("m", &["a"]), comparison("n", &["b"])], &[found(), found()], find);
         assert_eq!(apart[0].effect.as_ref().err().map(String::as_str), Some("no task is in all of its comparisons"));
-        assert_eq!(apart[0].models[0].1.verdict, Verdict::Undecided);
-        let together = pool(&[comparison(&["a", "b"]), comparison(&["b"])], find);
+        assert!(apart[0].models.iter().all(|own| own.decision.effect > 1.9 && own.missing.is_none()));
+        let together = pool(&[comparison("m", &["a", "b"]), comparison("n", &["b"])], &[found(), found()], find);
         assert_eq!(
             (together[0].tasks.as_slice(), together[0].effect.as_ref().unwrap().effect),
             (&["b".to_owned()][..], 2.0)
         );
+    }
+
+    #[test]
+    fn one_model_is_no_sample_of_models_and_accuracies_end_at_a_hundred() {
+        let find = |own: &PlannedComparison, _: &String| {
+            let sign = if own.model.as_deref() == Some("m") { 1.0 } else { -1.0 };
+            Ok(Evidence::Replicates(sign * 40.0, vec![sign * 39.0, sign * 41.0]))
+        };
+        let both = ["m", "n"].map(|model| comparison(model, &["a", "b"]));
+        let whole = both.each_ref().map(|own| find(own, &own.tasks[0]));
+        let alone = pool(&both[..1], &whole[..1], find);
+        assert!(alone[0].effect.as_ref().is_err_and(|reason| reason.contains("one model")));
+        assert!((alone[0].models[0].decision.effect - 40.0).abs() < 1e-9);
+        let apart = pool(&both, &whole, find);
+        let Interval { low, high } = apart[0].effect.as_ref().unwrap().interval;
+        assert_eq!((low, high), (-100.0, 100.0));
+    }
+
+    /// A model that failed takes nothing from the others but the mean over models.
+    #[test]
+    fn a_model_that_did_not_finish_is_missing_alone() {
+        let find = |own: &PlannedComparison, _: &String| match own.model.as_deref() {
+            Some("m") => Ok(Evidence::Replicates(2.0, vec![1.0, 2.0, 3.0])),
+            _ => Err("`dense` did not finish".to_owned()),
+        };
+        let both = ["m", "n"].map(|model| comparison(model, &["a"]));
+        let whole = both.each_ref().map(|own| find(own, &own.tasks[0]));
+        let pooled = &pool(&both, &whole, find)[0];
+        assert_eq!(pooled.effect.as_ref().err().map(String::as_str), Some("`dense` did not finish"));
+        assert_eq!((pooled.models[0].decision.effect, pooled.models[0].missing.as_deref()), (2.0, None));
+        assert_eq!(pooled.models[1].missing.as_deref(), Some("`dense` did not finish"));
     }
 }

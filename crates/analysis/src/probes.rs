@@ -149,7 +149,7 @@ impl Probes {
             }
             let row = |keys: &[Key]| {
                 let found = set.record.rows.iter().find(|row| row.measure == rows.measure && row.keys == keys);
-                found.ok_or_else(|| format!("{task} has no row {keys:?} of `{}`", rows.measure))
+                found.ok_or_else(|| no_row(&set.record, &rows.measure, keys, task))
             };
             let (low, high) = (row(&rows.lower)?, row(&rows.higher)?);
             let items = common_items(low, high);
@@ -227,6 +227,25 @@ fn contributions(of_items: &[Contribution]) -> Contributions {
 }
 
 /// Items that both rows observed, ascending.
+/// That a probe has no row of such keys, and which values there are in the columns where none fits.
+fn no_row(record: &ProbeRecord, measure: &str, keys: &[Key], task: &str) -> String {
+    let unknown = record.columns.iter().zip(keys).enumerate().filter_map(|(column, (name, key))| {
+        let mut known: Vec<String> = Vec::new();
+        for row in record.rows.iter().filter(|row| row.measure == measure) {
+            let value = row.keys[column].to_string();
+            if !known.contains(&value) {
+                known.push(value);
+            }
+        }
+        let is_unknown = !known.contains(&key.to_string());
+        is_unknown.then(|| format!("{name} {key} (there are {})", known.join(", ")))
+    });
+    let unknown: Vec<String> = unknown.collect();
+    let asked = record.columns.iter().zip(keys).map(|(name, key)| format!("{name} {key}")).collect::<Vec<_>>();
+    let asked = if unknown.is_empty() { asked.join(", ") } else { unknown.join(", ") };
+    format!("`{}` has no row of `{measure}` on {task} with {asked}", record.probe)
+}
+
 fn common_items(a: &ProbeRow, b: &ProbeRow) -> BTreeSet<u32> {
     let items = |row: &ProbeRow| row.contributions.iter().map(|(item, ..)| *item).collect::<BTreeSet<u32>>();
     items(a).intersection(&items(b)).copied().collect()

@@ -165,6 +165,15 @@ impl Quantity {
         matches!(self, Self::AccuracyLost | Self::LogLikelihoodLost)
     }
 
+    /// Between what differences lie.
+    pub fn range(self) -> (f64, f64) {
+        match self {
+            Self::Accuracy => (-100.0, 100.0),
+            Self::AccuracyLost => (-200.0, 200.0),
+            _ => (f64::NEG_INFINITY, f64::INFINITY),
+        }
+    }
+
     /// Decimals that differences are written with.
     pub fn decimals(self) -> usize {
         if self.unit() == "nats" { 3 } else { 1 }

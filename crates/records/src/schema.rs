@@ -126,6 +126,24 @@ pub enum Asked {
 const SAME_REDUCTION: f64 = 1e-4;
 
 impl Reduction {
+    /// The value that a user writes, as a share of 1: `20`, `20 %` and `0.2` are a fifth. Numbers below 1 are shares.
+    ///
+    /// # Errors
+    /// It is no number from 0 to 100.
+    pub fn value_from_text(text: &str) -> Result<f64, String> {
+        let (number, is_percent) =
+            text.trim().strip_suffix('%').map_or((text.trim(), false), |text| (text.trim(), true));
+        let value = number.parse::<f64>().ok().filter(|value| (0.0..=100.0).contains(value));
+        let value = value
+            .ok_or_else(|| format!("`{text}` is no FLOPs reduction; write per cent or a share: 20, 20% or 0.2"))?;
+        Ok(if value < 1.0 && !is_percent { value } else { value / 100.0 })
+    }
+
+    /// Whether its value is what a user wrote: to the tenth of a per cent that is shown.
+    pub fn is_written(self, value: f64) -> bool {
+        self.asked != Asked::Nothing && (self.value - value).abs() < 5e-4
+    }
+
     /// Whether it was asked for as achieved.
     pub fn is_achieved(self) -> bool {
         self.asked == Asked::Achieved
@@ -373,5 +391,23 @@ impl CellRecord {
     /// Why it failed, where it did.
     pub fn failure(&self) -> Failure {
         Failure::of_record(self.error.as_deref(), self.hint.as_deref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reductions_are_written_in_per_cent_or_as_shares() {
+        for text in ["20", "20%", " 20 % ", "0.2"] {
+            assert_eq!(Reduction::value_from_text(text), Ok(0.2), "{text}");
+        }
+        assert_eq!(Reduction::value_from_text("0.5%"), Ok(0.005));
+        for text in ["", "much", "-3", "120", "NaN"] {
+            assert!(Reduction::value_from_text(text).unwrap_err().contains("20%"), "{text}");
+        }
+        let fifth = Reduction { value: 0.2, asked: Asked::Achieved };
+        assert!(fifth.is_written(0.2001) && !fifth.is_written(0.21));
     }
 }

@@ -1,11 +1,41 @@
 //! What a misspelt name was likely meant to be.
 
-/// The candidate closest to `word`, if any is close enough to be a likely typo.
+/// The candidate that `word` is in other letters or begins, or the closest one, if any is close enough to be a likely typo. Options behind
+/// the name, as in `top_k(importance=clip)`, are left aside.
 #[must_use]
 pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    candidates
-        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len().max(word.len()) / 3)
-        .min()
-        .map(|(_, candidate)| candidate)
+    let word = word.split(['(', '{', ':', ' ']).next().unwrap_or(word).to_lowercase();
+    let candidates: Vec<&str> = candidates.collect();
+    let same = candidates.iter().find(|candidate| candidate.to_lowercase() == word);
+    let begun = || {
+        let longer = candidates.iter().filter(|candidate| word.len() >= 3 && candidate.starts_with(&word));
+        longer.min_by_key(|candidate| candidate.len())
+    };
+    let close = || {
+        let distance = |candidate: &&&str| strsim::damerau_levenshtein(&word, candidate);
+        let near = |candidate: &&&str| distance(candidate) <= 1 + candidate.len().max(word.len()) / 3;
+        candidates.iter().filter(near).min_by_key(|candidate| (distance(candidate), **candidate))
+    };
+    same.or_else(close).or_else(begun).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn typos_other_letters_beginnings_and_options_are_seen_through() {
+        let names = || ["top_k", "utrc", "utrc_released", "evit_released", "random"].into_iter();
+        for (word, meant) in [
+            ("utcr", Some("utrc")),
+            ("UTRC", Some("utrc")),
+            ("evit", Some("evit_released")),
+            ("top_k(importance=clip)", Some("top_k")),
+            ("top_k: { importance: clip }", Some("top_k")),
+            ("something else", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(word, names()), meant, "{word}");
+        }
+    }
 }

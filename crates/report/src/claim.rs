@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use analysis::{ClaimResult, Decision, Interval, JOINT_LEVEL, MARK, Pooled, Terms, Verdict, model_name};
+use analysis::{ClaimResult, Interval, JOINT_LEVEL, MARK, OnModel, Pooled, Terms, Verdict, model_name};
 use records::claim::{Quantity, Status};
 
 use super::tables;
@@ -99,21 +99,32 @@ pub(super) fn effects(result: &ClaimResult) -> Vec<String> {
 }
 
 fn effect(pooled: &Pooled) -> String {
-    let models: Vec<String> = pooled.models.iter().map(|(model, own)| on_model(pooled, model, own)).collect();
+    let models: Vec<String> = pooled.models.iter().map(|own| on_model(pooled, own)).collect();
     let whole = match &pooled.effect {
-        Err(reason) => format!("not known, {}", text::markdown(reason)),
-        // With one model and one task the pooled effect is that of the model.
-        Ok(_) if pooled.models.len() == 1 && pooled.tasks.len() == 1 => {
+        // The effect is that of the model.
+        Err(_) if pooled.models.len() == 1 => {
             return format!("{}, margin {}: {}.", title(pooled), margin(pooled), models.join("; "));
         }
+        Err(reason) => format!("not known, {}", text::markdown(reason)),
         Ok(own) => format!("**{}**, {}", with_interval(own.effect, own.interval, pooled.quantity), own.verdict.name()),
     };
     format!("{}, margin {}: {whole}. {}.", title(pooled), margin(pooled), models.join("; "))
 }
 
-fn on_model(pooled: &Pooled, model: &str, own: &Decision) -> String {
-    let effect = with_interval(own.effect, own.interval, pooled.quantity);
-    format!("{} {effect}, {}", text::markdown_code(model), own.verdict.name())
+fn on_model(pooled: &Pooled, OnModel { model, decision, missing }: &OnModel) -> String {
+    let name = text::markdown_code(model);
+    if let Some(reason) = missing {
+        return format!("{name} not known, {}", text::markdown(reason));
+    }
+    let effect = with_interval(decision.effect, decision.interval, pooled.quantity);
+    let by_holm = if decision.is_by_holm(pooled.margin) {
+        let Interval { low, high } = decision.deciding;
+        let decimals = pooled.quantity.decimals();
+        format!(" by Holm's interval, {low:.decimals$} to {high:.decimals$}")
+    } else {
+        String::new()
+    };
+    format!("{name} {effect}, {}{by_holm}", decision.verdict.name())
 }
 
 /// What figures and tables call the model of an effect. Where models are compared with each other, its label is that of a side, which names

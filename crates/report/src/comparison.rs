@@ -30,7 +30,7 @@ fn summary(out: &mut String, pairs: &[Pair]) -> fmt::Result {
          |---|---|---|---|---|---|---:|---|---:|---:|"
     )?;
     for (pair, row) in &verdicts {
-        let (scale, decimals) = if row.lower_is_better { (1.0, 3) } else { (100.0, 1) };
+        let (scale, decimals) = unit(row);
         let holm = row.p_holm.map_or_else(|| format!("{MARK}"), p_value);
         let [a, b] = pair.labels.each_ref().map(|label| markdown_cell(label));
         writeln!(
@@ -64,11 +64,11 @@ fn write(out: &mut String, pair: &Pair) -> fmt::Result {
          |---|---|---:|---:|---:|---:|---|---:|---:|---:|"
     )?;
     for row in pair.rows.iter().chain(&pair.mean) {
-        let scale = if row.lower_is_better { 1.0 } else { 100.0 };
+        let (scale, decimals) = unit(row);
         let mark = if row.is_on_equal_terms() { String::new() } else { format!(" {MARK}") };
         writeln!(
             out,
-            "| {} | {} | {} | {:.1} | {:.1} | {:+.1} | {:+.1} to {:+.1} | {} / {} | {} | {:.1} % / {:.1} %{mark} |",
+            "| {} | {} | {} | {:.decimals$} | {:.decimals$} | {:+.decimals$} | {:+.decimals$} to {:+.decimals$} | {} / {} | {} | {:.1} % / {:.1} %{mark} |",
             markdown_cell(&row.task),
             markdown_cell(&row.metric),
             row.n,
@@ -99,8 +99,14 @@ fn write(out: &mut String, pair: &Pair) -> fmt::Result {
     writeln!(out, "\n{}\n", pair.verdict().map_or_else(|| "No task has finished on both sides.".to_owned(), conclusion))
 }
 
+/// What a value is multiplied by, and its decimals: accuracies are shown in per cent, losses as they are.
+fn unit(row: &Row) -> (f64, usize) {
+    if row.lower_is_better { (1.0, 3) } else { (100.0, 1) }
+}
+
 fn conclusion(row: &Row) -> String {
-    let basis = format!("Paired over {} items; accuracies in per cent.", row.n);
+    let scale = if row.lower_is_better { "lower is better" } else { "accuracies in per cent" };
+    let basis = format!("Paired over {} items; {scale}.", row.n);
     let task = markdown(&row.task);
     if !row.is_on_equal_terms() {
         let [a, b] = row.achieved.map(|share| share * 100.0);
@@ -110,14 +116,23 @@ fn conclusion(row: &Row) -> String {
              B {b:.1} %). {basis}"
         );
     }
+    // What is decided together is corrected together.
+    let is_told = row.p_holm.is_none_or(|p| p <= 0.05);
     let [low, high] = row.interval;
     let (up, down) = if row.lower_is_better { ("worse", "better") } else { ("better", "worse") };
-    let verdict = if low > 0.0 {
+    let verdict = if !is_told {
+        "B and A are not told apart".to_owned()
+    } else if low > 0.0 {
         format!("B is {up} than A")
     } else if high < 0.0 {
         format!("B is {down} than A")
     } else {
         "B and A are not told apart".to_owned()
     };
-    format!("**{verdict}** ({task}), at an equal achieved reduction. {basis}")
+    let corrected = if !is_told && (low > 0.0 || high < 0.0) {
+        " The interval alone would tell them apart; with Holm's correction over all pairs it does not."
+    } else {
+        ""
+    };
+    format!("**{verdict}** ({task}), at an equal achieved reduction.{corrected} {basis}")
 }

@@ -52,6 +52,14 @@ pub enum ReportError {
         /// Names of the rules that there are.
         known: Vec<String>,
     },
+    /// A reduction was chosen that the experiment does not have.
+    #[error("no table has rows at a reduction of {}", .unknown.join(", "))]
+    NoReduction {
+        /// What was chosen.
+        unknown: Vec<String>,
+        /// Reductions that there are.
+        known: Vec<String>,
+    },
     /// The page could not be filled in.
     #[error("cannot make report.html: {reason}")]
     Page {
@@ -82,6 +90,7 @@ impl Hint for ReportError {
                     .to_owned(),
             ),
             Self::NoRule { known, .. } => Some(format!("there are {}", quoted(known))),
+            Self::NoReduction { known, .. } => Some(format!("there are {}; `--select` takes per cent or shares: @20 or @0.2", known.join(", "))),
             Self::Splice { .. } => {
                 Some("a block is `<!-- BEGIN: tables/<name>.md -->` ... `<!-- END -->`, a value `<!-- VALUE: figures/<name>.csv; <column> \
                       .<decimals>; <column>=<value> -->` ... `<!-- /VALUE -->`".to_owned())

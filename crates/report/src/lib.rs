@@ -91,7 +91,7 @@ pub use overview::{Overview, overview};
 pub use paper::Paper;
 pub use ranking::ranking;
 pub use select::Select;
-pub use splice::{check_document, splice};
+pub use splice::{check_block, check_document, splice};
 
 /// What [`run`] read and wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -182,6 +182,10 @@ pub fn run_as(dir: &Path, wishes: &Wishes) -> Result<ReportSummary, ReportError>
     let unknown = wishes.select.unknown(&tables);
     if !unknown.is_empty() {
         return Err(ReportError::NoRule { unknown, known: tables::rules(&tables) });
+    }
+    let unknown = wishes.select.unknown_reductions(&tables);
+    if !unknown.is_empty() {
+        return Err(ReportError::NoReduction { unknown, known: tables::reductions(&tables) });
     }
     let page = markdown::page(&study, &analysis, &view, (&figures, &failed), &tables);
     let table_files = folder.write_tables(&tables, wishes)?;

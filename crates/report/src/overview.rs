@@ -1,6 +1,6 @@
 //! The claims of several results folders in one table: the effect of each entry over models, and on each model.
 
-use analysis::{Decision, Interval, Pooled, Study, Verdict};
+use analysis::{Interval, OnModel, Pooled, Study, Verdict};
 
 use crate::claim;
 use crate::tables::{Row, Table, TableCell};
@@ -23,8 +23,8 @@ pub fn overview(studies: &[Study]) -> Option<Overview> {
 fn table(studies: &[Study]) -> Option<Table> {
     let claims: Vec<_> = studies.iter().filter_map(|study| Some((study, study.claim.as_ref()?))).collect();
     let mut models: Vec<String> = Vec::new();
-    for (model, _) in claims.iter().flat_map(|(_, claim)| &claim.pooled).flat_map(|own| &own.models) {
-        let name = claim::model(model);
+    for own in claims.iter().flat_map(|(_, claim)| &claim.pooled).flat_map(|own| &own.models) {
+        let name = claim::model(&own.model);
         if !models.contains(&name) {
             models.push(name);
         }
@@ -40,7 +40,8 @@ fn table(studies: &[Study]) -> Option<Table> {
         name: "claims".to_owned(),
         caption: "Effects with intervals in points of accuracy, nats of log-likelihood or per cent, as the margin says: for models and tasks like these \
                   (crossed random effects, 95 % each), and on each model over items (max-t, 95 % for all models and rows of a \
-                  claim). ✓ supported: above the margin; ≤ smaller than the margin; ✗ opposite: below zero; ? undecided."
+                  claim). ✓ supported: above the margin; ≤ smaller than the margin; ✗ opposite: below zero; ? undecided; ‡ by Holm's \
+                  interval, which is another one than the shown one."
             .to_owned(),
         header: header.into_iter().chain(models.iter().cloned()).collect(),
         rows: rows.collect(),
@@ -51,15 +52,16 @@ fn table(studies: &[Study]) -> Option<Table> {
 
 fn cells(study: &Study, own: &Pooled, models: &[String]) -> Vec<TableCell> {
     let on = |name: &String| {
-        let of_model = own.models.iter().find(|(model, _)| claim::model(model) == *name);
-        of_model.map_or(TableCell::Missing, |(_, Decision { effect, interval, verdict, .. })| {
-            effect_cell(own, *effect, *interval, *verdict)
+        let of_model = own.models.iter().find(|own| claim::model(&own.model) == *name);
+        of_model.map_or(TableCell::Missing, |OnModel { decision, .. }| {
+            let mark = if decision.is_by_holm(own.margin) { BY_HOLM } else { "" };
+            effect_cell(own, decision.effect, decision.interval, decision.verdict, mark)
         })
     };
     let name = own.name.as_deref().unwrap_or(&own.what);
     let protocol = own.protocol.as_deref().filter(|protocol| *protocol != "context");
     let whole = match &own.effect {
-        Ok(whole) => effect_cell(own, whole.effect, whole.interval, whole.verdict),
+        Ok(whole) => effect_cell(own, whole.effect, whole.interval, whole.verdict, ""),
         Err(_) => TableCell::Missing,
     };
     let first = [
@@ -71,7 +73,16 @@ fn cells(study: &Study, own: &Pooled, models: &[String]) -> Vec<TableCell> {
     first.into_iter().chain(models.iter().map(on)).collect()
 }
 
-fn effect_cell(own: &Pooled, effect: f64, Interval { low, high }: Interval, verdict: Verdict) -> TableCell {
+/// Behind verdicts that the shown interval alone would not give.
+const BY_HOLM: &str = "‡";
+
+fn effect_cell(
+    own: &Pooled,
+    effect: f64,
+    Interval { low, high }: Interval,
+    verdict: Verdict,
+    by_holm: &str,
+) -> TableCell {
     if effect.is_nan() {
         return TableCell::Missing;
     }
@@ -82,5 +93,5 @@ fn effect_cell(own: &Pooled, effect: f64, Interval { low, high }: Interval, verd
         Verdict::Opposite => '✗',
         Verdict::Undecided => '?',
     };
-    TableCell::Text(format!("{effect:.decimals$} ({low:.decimals$} to {high:.decimals$}) {mark}"))
+    TableCell::Text(format!("{effect:.decimals$} ({low:.decimals$} to {high:.decimals$}) {mark}{by_holm}"))
 }

@@ -1,5 +1,7 @@
 //! Which rules and reductions the LaTeX tables show.
 
+use records::schema::Reduction;
+
 use super::tables::{Row, Table, TableCell};
 
 /// A choice of rules and reductions; the empty one takes all.
@@ -7,26 +9,24 @@ use super::tables::{Row, Table, TableCell};
 pub struct Select {
     /// Strategies, or labels of rules.
     rules: Vec<String>,
-    /// In percent, as they were asked for.
+    /// Shares of 1, as they were asked for.
     reductions: Vec<f64>,
 }
 
 impl Select {
-    /// `dense,random,utrc@10,20`: rules, and after `@` reductions in percent. Either may be left out.
+    /// `dense,random,utrc@10,20`: rules, and after `@` reductions. Either may be left out.
     ///
     /// # Errors
-    /// A reduction is no number of percent.
+    /// A reduction is no reduction.
     pub fn parse(words: &str) -> Result<Self, String> {
         let (rules, reductions) = words.split_once('@').unwrap_or((words, ""));
-        let reduction = |word: &str| {
-            let percent = word.trim_end_matches('%').trim().parse::<f64>().ok();
-            percent.filter(|percent| (0.0..=100.0).contains(percent)).ok_or_else(|| {
-                format!("`{word}` is no reduction in percent; write rules, `@` and reductions: dense,random,utrc@10,20")
-            })
-        };
         Ok(Self {
             rules: split(rules),
-            reductions: split(reductions).iter().map(|word| reduction(word)).collect::<Result<_, _>>()?,
+            reductions: split(reductions)
+                .iter()
+                .map(|word| Reduction::value_from_text(word))
+                .collect::<Result<_, _>>()
+                .map_err(|problem| format!("{problem}; rules stand before the `@`: dense,random,utrc@10,20"))?,
         })
     }
 
@@ -36,11 +36,18 @@ impl Select {
         self.rules.iter().filter(|rule| !known(rule)).cloned().collect()
     }
 
+    /// Reductions, in per cent, that none of the tables has.
+    pub(super) fn unknown_reductions(&self, tables: &[Table]) -> Vec<String> {
+        let known =
+            |value: &&f64| tables.iter().flat_map(|table| &table.asked).flatten().any(|own| own.is_written(**value));
+        self.reductions.iter().filter(|value| !known(value)).map(|value| format!("{:.1} %", value * 100.0)).collect()
+    }
+
     /// Whether a row is shown.
     pub(super) fn takes(&self, table: &Table, row: &Row) -> bool {
         let rule = self.rules.is_empty() || !table.has_rules || self.rules.iter().any(|rule| has(table, row, rule));
         let reduction = self.reductions.is_empty()
-            || table.reduction_of(row).is_none_or(|own| self.reductions.iter().any(|r| (r - own).abs() < 0.05));
+            || table.reduction_of(row).is_none_or(|own| self.reductions.iter().any(|value| own.is_written(*value)));
         rule && reduction
     }
 }
@@ -77,8 +84,8 @@ mod tests {
     fn rules_and_reductions_are_told_apart() {
         let select = Select::parse("dense, top_k (clip, of ssm_output),utrc@10,20%").unwrap();
         assert_eq!(select.rules, ["dense", "top_k (clip, of ssm_output)", "utrc"]);
-        assert_eq!(select.reductions, [10.0, 20.0]);
-        assert_eq!(Select::parse("@20").unwrap(), Select { rules: Vec::new(), reductions: vec![20.0] });
+        assert_eq!(select.reductions, [0.1, 0.2]);
+        assert_eq!(Select::parse("@20").unwrap(), Select { rules: Vec::new(), reductions: vec![0.2] });
         assert!(Select::parse("utrc@much").unwrap_err().contains("`much`"));
         assert_eq!(Select::parse("").unwrap(), Select::default());
     }

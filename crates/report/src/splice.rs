@@ -41,6 +41,19 @@ pub fn check_document(document: &Path) -> Result<(), ReportError> {
     files::check(document).map_err(|source| ReportError::Write { path: document.to_owned(), source })
 }
 
+/// As [`check_document`], for a document that must have one block.
+///
+/// # Errors
+/// As there; or the block is missing.
+pub fn check_block(document: &Path, block: &str) -> Result<(), ReportError> {
+    check_document(document)?;
+    if blocks(&read(document)?, document)?.iter().any(|own| own.name == block) {
+        return Ok(());
+    }
+    let problem = format!("no line says `{BEGIN}{block}{CLOSE}`");
+    Err(ReportError::Splice { document: document.display().to_string(), problem })
+}
+
 /// Replaces every block of `document` that names a file of the results folder by that file's content.
 ///
 /// # Errors

@@ -5,7 +5,7 @@ use records::claim::PlannedComparison;
 
 use super::known;
 use crate::claim::{ClaimResult, ComparisonResult};
-use crate::pooled::Pooled;
+use crate::pooled::{OnModel, Pooled};
 use crate::statistics::{Interval, Verdict};
 use crate::study::Study;
 
@@ -78,8 +78,9 @@ pub(super) fn effects(study: &Study, result: &ClaimResult) -> PolarsResult<DataF
                     row(None, f64::NAN, none, f64::NAN, [f64::NAN; 2], Verdict::Undecided, Some(reason.as_str()))
                 }
             };
-            let models = of.models.iter().map(move |(model, own)| {
-                row(Some(model.as_str()), own.effect, own.interval, own.level, [f64::NAN; 2], own.verdict, None)
+            let models = of.models.iter().map(move |OnModel { model, decision: own, missing }| {
+                let missing = missing.as_deref();
+                row(Some(model.as_str()), own.effect, own.interval, own.level, [f64::NAN; 2], own.verdict, missing)
             });
             std::iter::once(whole).chain(models)
         })

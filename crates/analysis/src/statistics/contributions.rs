@@ -42,9 +42,9 @@ impl Contributions {
         self.weights.iter().all(|&w| is_one(w))
     }
 
-    /// Whether this is a share of items: right answers of items that count the same.
+    /// Whether this is a share of items: right answers of items that count the same. The mean over seeds is none: an item is partly right.
     pub(crate) fn is_share(&self) -> bool {
-        self.counts && self.is_plain_mean()
+        self.counts && self.is_plain_mean() && self.values.iter().all(|&value| value == 0.0 || is_one(value))
     }
 
     /// Whether this is a mean in which every item counts the same.
@@ -109,6 +109,7 @@ pub(super) mod tests {
             assert!(!named("loss", Aggregate::Mean, &pairs).is_share());
             assert!(named("acc_norm", Aggregate::Mean, &pairs).is_share());
         }
+        assert!(!named("acc", Aggregate::Mean, &[(1.0, 1.0), (1.0 / 3.0, 1.0)]).is_share(), "a mean over seeds");
         // Tokens of items that have several.
         assert!(!named("token_acc", Aggregate::Mean, &[(0.0, 3.0), (0.0, 3.0)]).is_share());
     }

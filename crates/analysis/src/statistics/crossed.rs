@@ -20,16 +20,20 @@ pub(crate) struct Crossed {
     pub(crate) effect: f64,
     /// Where the mean over models and tasks like these lies.
     pub(crate) interval: Interval,
-    /// Standard deviation of the effect between models, over tasks; NaN for one model.
+    /// Standard deviation of the effect between models, over tasks.
     pub(crate) between_models: f64,
     /// The same between tasks, over models; NaN for one task.
     pub(crate) between_tasks: f64,
 }
 
 /// Pools `effects[model][task]`. `sampling` is the standard error of the plain mean over resamples of items alone; `alpha` is what the interval
-/// leaves outside. None for a single effect, whose interval is that of its items.
-pub(crate) fn crossed(effects: &[Vec<f64>], sampling: f64, alpha: f64) -> Option<Crossed> {
-    let (models, tasks) = (effects.len() as f64, effects.first()?.len() as f64);
+/// leaves outside.
+///
+/// # Panics
+/// There are fewer than two models, which say nothing of others, or no tasks.
+pub(crate) fn crossed(effects: &[Vec<f64>], sampling: f64, alpha: f64) -> Crossed {
+    assert!(effects.len() > 1 && !effects[0].is_empty(), "several models, and tasks");
+    let (models, tasks) = (effects.len() as f64, effects[0].len() as f64);
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     let by_model: Vec<f64> = effects.iter().map(|row| mean(row)).collect();
     let by_task: Vec<f64> =
@@ -43,30 +47,22 @@ pub(crate) fn crossed(effects: &[Vec<f64>], sampling: f64, alpha: f64) -> Option
     });
     let freedom = (models - 1.0) * (tasks - 1.0);
     let rest = Square { mean: rest.sum::<f64>() / freedom, freedom };
-    let (variance, freedom) = match (models > 1.0, tasks > 1.0) {
-        (false, false) => return None,
-        (true, false) => (of_models.mean / models, of_models.freedom),
-        (false, true) => (of_tasks.mean / tasks, of_tasks.freedom),
-        (true, true) => both(of_models, of_tasks, rest, models * tasks),
+    let several_tasks = tasks > 1.0;
+    let (variance, freedom) = if several_tasks {
+        both(of_models, of_tasks, rest, models * tasks)
+    } else {
+        (of_models.mean / models, of_models.freedom)
     };
     let level = 1.0 - alpha / 2.0;
     let over_items = Normal::standard().inverse_cdf(level) * sampling;
     let half = (quantile(freedom, level) * variance.sqrt()).hypot(over_items);
     let component = |own: Square, share: f64| ((own.mean - rest.mean).max(0.0) / share).sqrt();
-    Some(Crossed {
+    Crossed {
         effect,
         interval: Interval { low: effect - half, high: effect + half },
-        between_models: match (models > 1.0, tasks > 1.0) {
-            (true, true) => component(of_models, tasks),
-            (true, false) => of_models.mean.sqrt(),
-            (false, _) => f64::NAN,
-        },
-        between_tasks: match (tasks > 1.0, models > 1.0) {
-            (true, true) => component(of_tasks, models),
-            (true, false) => of_tasks.mean.sqrt(),
-            (false, _) => f64::NAN,
-        },
-    })
+        between_models: if several_tasks { component(of_models, tasks) } else { of_models.mean.sqrt() },
+        between_tasks: if several_tasks { component(of_tasks, models) } else { f64::NAN },
+    }
 }
 
 /// A mean square with its degrees of freedom.
@@ -109,27 +105,25 @@ mod tests {
 
     /// Worked out with R: `t.test(c(1, 2, 4))`, 95 %.
     #[test]
-    fn one_model_is_a_t_interval_over_tasks() {
-        let one = crossed(&[vec![1.0, 2.0, 4.0]], 0.0, 0.05).unwrap();
+    fn one_task_is_a_t_interval_over_models() {
+        let models = [vec![1.0], vec![2.0], vec![4.0]];
+        let one = crossed(&models, 0.0, 0.05);
         close(one.effect, 7.0 / 3.0);
         close(one.interval.low, -1.461_250);
         close(one.interval.high, 6.127_917);
-        close(one.between_tasks, (7.0_f64 / 3.0).sqrt());
-        assert!(one.between_models.is_nan() && crossed(&[vec![1.0]], 0.1, 0.05).is_none());
-        // The same over models.
-        let turned = crossed(&[vec![1.0], vec![2.0], vec![4.0]], 0.0, 0.05).unwrap();
-        close(turned.interval.low, one.interval.low);
+        close(one.between_models, (7.0_f64 / 3.0).sqrt());
+        assert!(one.between_tasks.is_nan());
         // What items say is added: 1.959964 standard errors.
-        let noisy = crossed(&[vec![1.0, 2.0, 4.0]], 2.0, 0.05).unwrap().interval.high;
+        let noisy = crossed(&models, 2.0, 0.05).interval.high;
         close(noisy, 7.0 / 3.0 + 3.794_583_f64.hypot(1.959_964 * 2.0));
     }
 
     #[test]
     fn models_that_disagree_say_nothing_of_others() {
-        let disagree = crossed(&[vec![10.0, 11.0, 9.0], vec![-10.0, -9.0, -11.0]], 0.0, 0.05).unwrap();
+        let disagree = crossed(&[vec![10.0, 11.0, 9.0], vec![-10.0, -9.0, -11.0]], 0.0, 0.05);
         close(disagree.effect, 0.0);
         assert!(disagree.interval.half_width() > 100.0, "{:?}", disagree.interval);
-        let agree = crossed(&[vec![10.0, 11.0, 9.0], vec![10.0, 9.5, 10.5]], 0.0, 0.05).unwrap();
+        let agree = crossed(&[vec![10.0, 11.0, 9.0], vec![10.0, 9.5, 10.5]], 0.0, 0.05);
         assert!(agree.interval.half_width() < 2.0, "{:?}", agree.interval);
     }
 
@@ -144,7 +138,7 @@ mod tests {
             let tasks: Vec<f64> = (0..6).map(|_| normal()).collect();
             let effects: Vec<Vec<f64>> =
                 models.iter().map(|model| tasks.iter().map(|task| 5.0 + model + task + normal()).collect()).collect();
-            covered += usize::from(crossed(&effects, 0.0, 0.05).unwrap().interval.contains(5.0));
+            covered += usize::from(crossed(&effects, 0.0, 0.05).interval.contains(5.0));
         }
         assert!((1_840..=1_980).contains(&covered), "{covered} of 2000");
     }
@@ -159,7 +153,7 @@ mod tests {
             for _ in 0..1_000 {
                 let luck = shared * normal();
                 let effects: Vec<Vec<f64>> = (0..3).map(|_| vec![5.0 + luck + between * normal()]).collect();
-                covered += usize::from(crossed(&effects, shared, 0.05).unwrap().interval.contains(5.0));
+                covered += usize::from(crossed(&effects, shared, 0.05).interval.contains(5.0));
             }
             assert!(covered >= 935, "{covered} of 1000 with {between} and {shared}");
         }

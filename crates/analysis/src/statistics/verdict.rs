@@ -20,11 +20,23 @@ const ALPHA: f64 = 0.05;
 pub(crate) enum Evidence {
     /// Its value, and its values over the resamples of items.
     Replicates(f64, Vec<f64>),
+    /// Its value, the same in every resample of so many items: resampling cannot say how far off it may be.
+    Constant {
+        /// The value.
+        value: f64,
+        /// Items that it rests on.
+        items: usize,
+        /// Between what the effect lies on any item; none where nothing bounds it.
+        range: Option<(f64, f64)>,
+    },
     /// One value per task, counted or measured and not sampled: the effect is their median, and all of them must agree.
     Tasks(Vec<f64>),
     /// Nothing: something did not finish.
     Missing,
 }
+
+/// Effects closer than this to a margin lie at it: replicates of scores are kept in single precision.
+const ROUNDING: f64 = 1e-5;
 
 /// How a comparison ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,10 +67,10 @@ impl Verdict {
 
     /// What an interval says of a margin.
     pub(crate) fn of(interval: Interval, margin: f64) -> Self {
-        if interval.low > margin {
+        if interval.low > margin + ROUNDING {
             Self::Supported
-        } else if interval.high <= margin {
-            if interval.high < 0.0 { Self::Opposite } else { Self::Smaller }
+        } else if interval.high <= margin + ROUNDING {
+            if interval.high < -ROUNDING { Self::Opposite } else { Self::Smaller }
         } else {
             Self::Undecided
         }
@@ -82,6 +94,14 @@ pub struct Decision {
     pub p_value: f64,
     /// What the deciding interval says of the margin.
     pub verdict: Verdict,
+}
+
+impl Decision {
+    /// Whether the shown interval alone would say something else: Holm's asks less of a comparison once clearer ones are decided, and follows the
+    /// skew of the replicates.
+    pub fn is_by_holm(&self, margin: f64) -> bool {
+        Verdict::of(self.interval, margin) != self.verdict
+    }
 }
 
 /// Decides every `(evidence, margin)`.
@@ -117,8 +137,14 @@ pub(crate) fn decide(comparisons: &[(Evidence, f64)]) -> Vec<Decision> {
 
 /// Gives every sampled effect the interval that holds together with the others.
 fn show_jointly(comparisons: &[(Evidence, f64)], decisions: &mut [Decision]) {
+    let sampled = comparisons.iter().filter(|(evidence, _)| !matches!(evidence, Evidence::Tasks(_))).count();
     let known = comparisons.iter().zip(decisions).filter_map(|((evidence, _), decision)| match evidence {
         Evidence::Replicates(value, replicates) => Some((decision, (*value, replicates.as_slice()))),
+        Evidence::Constant { .. } => {
+            // Bonferroni's share, since no resample says how it moves with the others.
+            decision.interval = evidence.interval((1.0 - JOINT_LEVEL) / sampled as f64);
+            None
+        }
         Evidence::Tasks(_) | Evidence::Missing => None,
     });
     let (shown, effects): (Vec<&mut Decision>, Vec<(f64, &[f64])>) = known.unzip();
@@ -128,13 +154,26 @@ fn show_jointly(comparisons: &[(Evidence, f64)], decisions: &mut [Decision]) {
 }
 
 impl Evidence {
+    /// An effect with its values over the resamples of `items` items.
+    pub(crate) fn new(value: f64, replicates: Vec<f64>, items: usize, range: Option<(f64, f64)>) -> Self {
+        let is_constant = replicates.iter().all(|replicate| (replicate - value).abs() <= ROUNDING);
+        if is_constant { Self::Constant { value, items, range } } else { Self::Replicates(value, replicates) }
+    }
+
     /// The mean of several effects, by their values over the same resamples; costs keep their values side by side.
     pub(crate) fn mean(parts: &[&Self]) -> Self {
         let (mut value, mut replicates, mut tasks): (f64, Vec<f64>, Vec<f64>) = (0.0, Vec::new(), Vec::new());
+        // The smallest number of items bounds the mean, too.
+        let (mut constant, mut fewest, mut widest) = (0.0, usize::MAX, Some((f64::INFINITY, f64::NEG_INFINITY)));
         let share = 1.0 / parts.len() as f64;
         for part in parts {
             match part {
                 Self::Missing => return Self::Missing,
+                Self::Constant { value: own, items, range } => {
+                    constant += share * own;
+                    fewest = fewest.min(*items);
+                    widest = widest.zip(*range).map(|(all, own)| (own.0.min(all.0), own.1.max(all.1)));
+                }
                 Self::Tasks(values) => tasks.extend(values),
                 Self::Replicates(own, of_own) => {
                     value += share * own;
@@ -145,10 +184,15 @@ impl Evidence {
         }
         if !tasks.is_empty() {
             Self::Tasks(tasks)
-        } else if replicates.is_empty() {
-            Self::Missing
+        } else if !replicates.is_empty() {
+            for replicate in &mut replicates {
+                *replicate += constant;
+            }
+            Self::Replicates(value + constant, replicates)
+        } else if fewest < usize::MAX {
+            Self::Constant { value: constant, items: fewest, range: widest }
         } else {
-            Self::Replicates(value, replicates)
+            Self::Missing
         }
     }
 
@@ -162,7 +206,7 @@ impl Evidence {
 
     fn effect(&self) -> f64 {
         match self {
-            Self::Replicates(value, _) => *value,
+            Self::Replicates(value, _) | Self::Constant { value, .. } => *value,
             Self::Tasks(values) => median(values),
             Self::Missing => f64::NAN,
         }
@@ -173,9 +217,18 @@ impl Evidence {
         match self {
             Self::Replicates(_, replicates) => {
                 let known = replicates.iter().filter(|x| !x.is_nan()).count();
-                let above = replicates.iter().filter(|&&x| x > margin).count();
+                let above = replicates.iter().filter(|&&x| x > margin + ROUNDING).count();
                 (2.0 * (above.min(known - above) + 1) as f64 / (known + 1) as f64).min(1.0)
             }
+            Self::Constant { value, items, range } => match range {
+                // The share of other items that would bring the effect to the margin.
+                Some((least, most)) => {
+                    let end = if margin < *value { least } else { most };
+                    let share = (margin - value) / (end - value);
+                    (1.0 - share.clamp(0.0, 1.0)).powi(*items as i32)
+                }
+                None => f64::from(u8::from(*items < 2)),
+            },
             Self::Tasks(_) => f64::NAN,
             Self::Missing => 1.0,
         }
@@ -185,7 +238,7 @@ impl Evidence {
     pub(crate) fn mean_value(&self) -> f64 {
         match self {
             Self::Tasks(values) => values.iter().sum::<f64>() / values.len() as f64,
-            Self::Replicates(..) | Self::Missing => self.effect(),
+            Self::Replicates(..) | Self::Constant { .. } | Self::Missing => self.effect(),
         }
     }
 
@@ -193,6 +246,8 @@ impl Evidence {
     pub(crate) fn standard_error(&self) -> f64 {
         match self {
             Self::Replicates(_, replicates) => spread(replicates),
+            // As if the interval of a single effect were a normal one.
+            Self::Constant { .. } => self.interval(ALPHA).half_width() / 1.96,
             Self::Tasks(_) | Self::Missing => 0.0,
         }
     }
@@ -200,7 +255,7 @@ impl Evidence {
     /// Distance from the margin in standard errors.
     fn distance(&self, margin: f64) -> f64 {
         let error = match self {
-            Self::Replicates(..) => self.standard_error(),
+            Self::Replicates(..) | Self::Constant { .. } => self.standard_error(),
             Self::Tasks(_) | Self::Missing => return 0.0,
         };
         let distance = (self.effect() - margin).abs();
@@ -210,6 +265,16 @@ impl Evidence {
     pub(crate) fn interval(&self, alpha: f64) -> Interval {
         match self {
             Self::Replicates(_, replicates) => percentile_interval_at(replicates, alpha),
+            // Items that differ from all that were seen are, with this probability, no larger share than `1 - alpha^(1/n)`: the bound of
+            // zero events in `n` draws (Hanley and Lippman-Hand, JAMA 249, 1983).
+            Self::Constant { value, items, range } => match range {
+                Some((least, most)) => {
+                    let share = 1.0 - alpha.powf(1.0 / *items as f64);
+                    Interval { low: value - share * (value - least), high: value + share * (most - value) }
+                }
+                None if *items < 2 => Interval { low: f64::NEG_INFINITY, high: f64::INFINITY },
+                None => Interval { low: *value, high: *value },
+            },
             Self::Tasks(values) => Interval {
                 low: values.iter().copied().fold(f64::INFINITY, f64::min),
                 high: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
@@ -239,6 +304,9 @@ mod tests {
         Evidence::Replicates(centre, replicates)
     }
 
+    /// Differences of shares, in points.
+    const SHARES: Option<(f64, f64)> = Some((-100.0, 100.0));
+
     fn verdicts(comparisons: &[(Evidence, f64)]) -> Vec<Verdict> {
         decide(comparisons).iter().map(|decision| decision.verdict).collect()
     }
@@ -256,6 +324,34 @@ mod tests {
         assert_eq!(verdicts(&[(even(-4.0, 1.0), -2.0)]), [Verdict::Opposite]);
         // Two arms that do the same are no different, whatever the margin.
         assert_eq!(verdicts(&[(even(0.0, 0.0), 0.0)]), [Verdict::Smaller]);
+    }
+
+    #[test]
+    fn what_does_not_vary_is_no_certainty() {
+        let constant = |value, items, most| Evidence::new(value, vec![value; 100], items, most);
+        // One right answer in place of one right answer says nothing of margins of ten points, nor do four right ones in place of four wrong
+        // ones of zero: with gains and losses equally often they come once in sixteen times.
+        assert_eq!(verdicts(&[(constant(0.0, 1, SHARES), -10.0)]), [Verdict::Undecided]);
+        assert_eq!(verdicts(&[(constant(100.0, 4, SHARES), 0.0)]), [Verdict::Undecided]);
+        assert_eq!(verdicts(&[(constant(0.0, 1, None), -10.0)]), [Verdict::Undecided]);
+        // Of 500 items none differs: fewer than one of a hundred does.
+        let decision = decide(&[(constant(0.0, 500, SHARES), -1.0)])[0];
+        assert_eq!(decision.verdict, Verdict::Supported);
+        assert!((decision.interval.high - 100.0 * (1.0 - 0.05_f64.powf(1.0 / 500.0))).abs() < 1e-9);
+        let mean = Evidence::mean(&[&constant(2.0, 500, SHARES), &even(4.0, 1.0)]);
+        assert!(
+            matches!(&mean, Evidence::Replicates(value, replicates) if (value - 3.0).abs() < 1e-9 && replicates.len() == 10_000)
+        );
+        let mean = Evidence::mean(&[&constant(2.0, 500, SHARES), &constant(4.0, 20, Some((-200.0, 50.0)))]);
+        assert!(matches!(mean, Evidence::Constant { value: 3.0, items: 20, range: Some((-200.0, 100.0)) }));
+    }
+
+    /// Shares at the margin are at it, whatever single precision makes of them.
+    #[test]
+    fn rounding_is_no_evidence() {
+        let lattice: Vec<f64> =
+            (0..1_000).map(|i| f64::from(20.0_f32 * 1.000_000_1) + 10.0 * f64::from(i % 5)).collect();
+        assert_eq!(verdicts(&[(Evidence::new(40.0, lattice, 10, SHARES), 20.0)]), [Verdict::Undecided]);
     }
 
     #[test]

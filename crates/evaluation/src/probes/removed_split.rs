@@ -54,7 +54,7 @@ fn run(setup: &ProbeSetup<'_>) -> Result<ProbeTable, EvaluationError> {
     let Some(site) = reduction.sites.first() else { return Ok(ProbeTable::default()) };
     if reduction.positions == Positions::Compacted && model.config().uses_positions() {
         return Err(EvaluationError::NotSplit(
-            "positions are compacted, and tokens of which a part is kept have theirs",
+            "with `positions: compacted` a removed token has no position, and it needs one while a part of it is kept",
         ));
     }
     in_groups(model, &questions(setup.items), COPIES, |group| look(model, reduction, site + 1, group))

@@ -1,6 +1,6 @@
 //! Forest plots of a claim: its effects over models and on each, and every comparison, with intervals and margins.
 
-use analysis::{ClaimResult, ComparisonResult, Interval, MARK, Pooled, Study, Terms, Verdict, model_name};
+use analysis::{ClaimResult, ComparisonResult, Interval, MARK, OnModel, Pooled, Study, Terms, Verdict, model_name};
 use records::claim::PlannedComparison;
 
 use super::layout::{Columns, Rows, page, ticks_wanted};
@@ -85,7 +85,7 @@ fn effects(study: &Study, result: &ClaimResult, unit: &str, sheet: Sheet) -> Res
                 .iter()
                 .map(|whole| line("All models".to_owned(), whole.effect, whole.interval, whole.verdict, false)),
         );
-        lines.extend(pooled.models.iter().map(|(model, decision)| {
+        lines.extend(pooled.models.iter().map(|OnModel { model, decision, .. }| {
             line(claim::model(model), decision.effect, decision.interval, decision.verdict, pooled.quantity.is_cost())
         }));
     }

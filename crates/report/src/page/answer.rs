@@ -296,12 +296,25 @@ fn loss_rules(view: &View, scene: &Scene, baseline: &str) -> Vec<String> {
     let of = |task: &crate::view::SceneTask| {
         let all = losses::of_task(view, scene, asked, task);
         let (best, added) = least(&all)?;
+        let is_control = |loss: &&losses::Loss<'_>| loss.series.family == Family::Control;
+        // A rule has to beat the best control, which on text is often a shorter prompt.
+        let controls = all.iter().filter(is_control).filter(|loss| loss.compared);
+        let least_control = controls.min_by(|a, b| a.result.estimate.value.total_cmp(&b.result.estimate.value));
+        let beside = match least_control {
+            Some(control) if control.series.label != best.series.label => {
+                let name = markdown_code(&control.series.label);
+                best.result.minus(control.result).map(|d| format!(", {} to the best control, {name}", nats(d)))
+            }
+            Some(_) => Some(", a control".to_owned()),
+            None => None,
+        };
         Some(format!(
-            "{} on {} ({:.1} % achieved): {}",
+            "{} on {} ({:.1} % achieved): {}{}",
             markdown_code(&best.series.label),
             markdown(&task.name),
             best.result.flops_reduction_achieved * 100.0,
-            nats(added)
+            nats(added),
+            beside.unwrap_or_default()
         ))
     };
     let tasks: Vec<String> = losses::tasks(scene).take(LISTED).filter_map(of).collect();

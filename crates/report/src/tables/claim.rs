@@ -1,6 +1,6 @@
 //! The effects of a claim, pooled and on each model, and its comparisons with their verdicts.
 
-use analysis::{ClaimResult, ComparisonResult, Interval, MARK, Pooled, Terms, Verdict};
+use analysis::{ClaimResult, ComparisonResult, Interval, MARK, OnModel, Pooled, Terms, Verdict};
 use records::claim::{PlannedComparison, Quantity};
 
 use super::format::{Number, Row, Table, TableCell};
@@ -10,23 +10,32 @@ pub(crate) fn effects(result: &ClaimResult) -> Table {
     let header =
         ["comparison", "model", "margin", "higher − lower", "interval", "between models", "between tasks", "verdict"];
     let rows = result.pooled.iter().enumerate().flat_map(|(block, own)| {
-        let cells = std::iter::once(whole(own)).chain(own.models.iter().map(|(model, decision)| {
-            let number = (decision.effect, decision.interval, [f64::NAN; 2], decision.verdict);
-            of_effect(own, TableCell::Name(model.clone()), number)
-        }));
+        let cells = std::iter::once(whole(own)).chain(own.models.iter().map(|on_model| of_model(own, on_model)));
         cells.map(move |cells| Row { block, cells }).collect::<Vec<_>>()
     });
     Table {
         name: crate::claim::EFFECTS.to_owned(),
         caption: "Every model, task and setting weighs the same. All models: 95 % interval of a crossed random-effects analysis for models and tasks like these, each by itself, with the noise of the items added; between: \
-                  standard deviation of the effect. One model: max-t interval over items, 95 % for all models and entries together, verdict by Holm's procedure. \
-                  Costs of one model: median and range over tasks."
+                  standard deviation of the effect. One model: max-t interval over items, 95 % for all models and entries together, verdict by Holm's procedure, whose interval \
+                  is given where it is what decides (`by`). Costs of one model: median and range over tasks."
             .to_owned(),
         header: header.map(str::to_owned).to_vec(),
         rows: rows.collect(),
         keys: vec![0, 1],
         ..Table::default()
     }
+}
+
+fn of_model(own: &Pooled, OnModel { model, decision, missing }: &OnModel) -> Vec<TableCell> {
+    let number = (decision.effect, decision.interval, [f64::NAN; 2], decision.verdict);
+    let mut cells = of_effect(own, TableCell::Name(model.clone()), number);
+    if let Some(reason) = missing {
+        cells[4] = TableCell::Text(reason.clone());
+    } else if decision.is_by_holm(own.margin) {
+        let verdict = decision.verdict.name();
+        cells[7] = TableCell::Text(format!("{verdict}, by {}", ends(decision.deciding, own.quantity)));
+    }
+    cells
 }
 
 fn whole(own: &Pooled) -> Vec<TableCell> {

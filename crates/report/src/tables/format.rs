@@ -219,8 +219,8 @@ impl Table {
     }
 
     /// The reduction, in percent, that was asked for in the block of a row.
-    pub(crate) fn reduction_of(&self, row: &Row) -> Option<f64> {
-        self.asked.get(row.block).copied().flatten().map(|asked| in_percent(asked.value))
+    pub(crate) fn reduction_of(&self, row: &Row) -> Option<Reduction> {
+        self.asked.get(row.block).copied().flatten()
     }
 
     fn is_numeric(&self, column: usize) -> bool {

@@ -57,7 +57,7 @@ fn table(view: &View, scenes: &[&Scene], asked: Reduction, baseline: &str) -> Op
         caption: format!(
             "What each rule adds to the primary metric of {baseline}, task by task, at {phrase}, \
              protocol `{}`; ± half the width of the paired 95 % bootstrap interval over items; in brackets the achieved reduction in percent. \
-             Lower is better; the lowest of a column at the same achieved reduction (within half a point) is bold, tied with it underlined. \
+             Lower is better; the lowest of a column at the same achieved reduction (within half a point) is bold, those not told apart from it are underlined. \
              Not corrected for the number of comparisons.",
             scene.protocol
         ),

@@ -46,8 +46,8 @@ pub(super) fn table(view: &View, scene: &Scene) -> Option<Table> {
     let caption = format!(
         "Primary metric of each task; {}. {units}, ± half the width of the 95 % interval over items ({interval}). Per {per} \
          and column, of the values at the same achieved reduction (within half a point), the best is \
-         bold, and those whose paired 95 % difference to it holds zero are underlined. The achieved FLOPs reduction is a mean over \
-         tasks; that of each task is in the CSV.{counts}{}",
+         bold, and those for which the 95 % interval of the paired difference to it contains zero are underlined. The achieved FLOPs reduction is a mean over \
+         tasks.{counts}{}",
         scene.title(),
         scene.without_value.iter().map(missing).collect::<String>(),
     );

@@ -46,6 +46,18 @@ pub(super) fn rules(tables: &[Table]) -> Vec<String> {
     names
 }
 
+/// Reductions that were asked for, in words, each once.
+pub(super) fn reductions(tables: &[Table]) -> Vec<String> {
+    let asked = tables.iter().flat_map(|table| &table.asked).flatten().map(|asked| asked.in_words(1));
+    let mut words: Vec<String> = Vec::new();
+    for word in asked {
+        if !words.contains(&word) {
+            words.push(word);
+        }
+    }
+    words
+}
+
 /// Every table the experiment has data for, in reading order.
 pub(super) fn all(study: &Study, view: &View, bridges: &[BridgeResult]) -> Vec<Table> {
     let mut tables: Vec<Table> = view.scenes.iter().filter_map(|scene| main_table::table(view, scene)).collect();

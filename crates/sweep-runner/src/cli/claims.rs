@@ -25,8 +25,11 @@ pub(super) struct ClaimsArgs {
 }
 
 pub(super) fn run(args: &ClaimsArgs) -> Result<u8, Failure> {
+    let name = args.out.as_ref().and_then(|out| out.file_name()).map(|name| name.to_string_lossy().into_owned());
+    let name = name.unwrap_or_default();
     if let Some(document) = &args.splice {
-        report::check_document(document).map_err(|error| refused(hinted(&error.to_string(), &error)))?;
+        report::check_block(document, &format!("{name}:claims.md"))
+            .map_err(|error| refused(hinted(&error.to_string(), &error)))?;
     }
     let mut studies = Vec::new();
     for folder in &args.folders {
@@ -36,6 +39,15 @@ pub(super) fn run(args: &ClaimsArgs) -> Result<u8, Failure> {
             return Err(refused(miette!(
                 help = "name results folders of experiments with a `claim`",
                 "{} makes no claim",
+                folder.display()
+            )));
+        }
+        let name = &study.plan.experiment;
+        if let Some(index) = studies.iter().position(|other: &analysis::Study| other.plan.experiment == *name) {
+            return Err(refused(miette!(
+                help = "rows are told apart by the names of their experiments",
+                "{} and {} both hold `{name}`",
+                args.folders[index].display(),
                 folder.display()
             )));
         }
@@ -51,12 +63,17 @@ pub(super) fn run(args: &ClaimsArgs) -> Result<u8, Failure> {
         ignore_closed_pipe(io::stdout().lock().write_all(table.markdown.as_bytes()))?;
         return Ok(DONE);
     };
-    let cannot = |error: io::Error| failed(miette!("cannot write {}: {error}", out.display()));
+    let cannot = |error: io::Error| {
+        failed(miette!(
+            help = "--out names a folder; it is made where it is missing",
+            "cannot write {}: {error}",
+            out.display()
+        ))
+    };
     fs::create_dir_all(out).map_err(cannot)?;
     fs::write(out.join("claims.md"), table.markdown).map_err(cannot)?;
     fs::write(out.join("claims.csv"), table.csv).map_err(cannot)?;
     if let Some(document) = &args.splice {
-        let name = out.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         report::splice(out, &name, document).map_err(|error| failed(hinted(&error.to_string(), &error)))?;
     }
     Ok(DONE)

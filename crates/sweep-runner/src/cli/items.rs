@@ -35,8 +35,8 @@ pub(super) struct ItemsArgs {
     /// Only this task
     #[arg(long, value_name = "TASK")]
     task: Option<String>,
-    /// Only this reduction, as the experiment asks for it: 0.2
-    #[arg(long, value_name = "SHARE")]
+    /// Only this reduction, as the experiment asks for it: 20, 20% or 0.2
+    #[arg(long, value_name = "REDUCTION", value_parser = records::schema::Reduction::value_from_text)]
     reduction: Option<f64>,
     /// Only this item
     #[arg(long, value_name = "ITEM")]

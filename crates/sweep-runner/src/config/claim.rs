@@ -35,6 +35,34 @@ pub enum Entry {
     Rows(RowComparison),
 }
 
+impl Entry {
+    /// The name that it is given.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Trials(entry) => entry.name.as_deref(),
+            Self::Rows(entry) => entry.name.as_deref(),
+        }
+    }
+
+    /// Whether it has the same name as another, or says the same.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let says = match (self, other) {
+            (Self::Trials(own), Self::Trials(other)) => {
+                (&own.lower.conditions, &own.higher.conditions) == (&other.lower.conditions, &other.higher.conditions)
+                    && own.quantity == other.quantity
+                    && own.margin.to_bits() == other.margin.to_bits()
+            }
+            (Self::Rows(own), Self::Rows(other)) => {
+                (own.probe.name, own.measure.name) == (other.probe.name, other.measure.name)
+                    && (&own.lower, &own.higher, &own.rows) == (&other.lower, &other.higher, &other.rows)
+                    && own.margin.to_bits() == other.margin.to_bits()
+            }
+            _ => false,
+        };
+        says || (self.name().is_some() && self.name() == other.name())
+    }
+}
+
 /// An entry about trials: on `quantity`, `higher` is above `lower` by more than `margin`.
 #[derive(Clone, Debug)]
 pub struct Comparison {

@@ -101,6 +101,14 @@ impl Node {
                     .label("too small")
                     .hint(format!("write {min} or more, or leave the key out"))),
             },
+            Value::Number(number) if number.fract() == 0.0 && number.abs() < 1e15 => Err(self
+                .fault(format!("{what} must be a whole number, without a point or an exponent"))
+                .label("written as a fraction")
+                .hint(format!("write {number:.0}"))),
+            Value::Text(text) if text.trim().parse::<u64>().is_ok() => Err(self
+                .fault(format!("{what} must be a whole number, not text"))
+                .label("text, because of the quotes")
+                .hint(format!("write it without quotes: {}", text.trim()))),
             _ => Err(self.wrong(what, "a whole number")),
         }
     }

@@ -35,6 +35,15 @@ pub(super) fn resolve(
             margin: wire.margin,
         }))
     });
+    let decide = gather(decide)?;
+    for (index, entry) in decide.iter().enumerate() {
+        if let Some(first) = decide[..index].iter().position(|other| entry.is_same(other)) {
+            let problem = format!("entry {} of `decide` is entry {} again", index + 1, first + 1);
+            return Err(Fault::new(written.decide[index].span(), problem)
+                .label("here")
+                .hint("each entry is corrected for all others: write one, and give entries names of their own"));
+        }
+    }
     Ok(Claim {
         expect: written.expect.clone(),
         seen: written.seen.clone(),
@@ -42,7 +51,7 @@ pub(super) fn resolve(
         estimand: written.estimand.clone(),
         population: written.population.clone(),
         margin_reason: written.margin_reason.clone(),
-        decide: gather(decide)?,
+        decide,
     })
 }
 

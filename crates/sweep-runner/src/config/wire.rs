@@ -367,6 +367,12 @@ impl WireSchedule {
                 Some(values) => WireAmounts::AchievedReduction(numbers(values, "`achieved`")?),
                 None => WireAmounts::FlopsReduction(numbers(node, "`flops_reduction`")?),
             },
+            (None, Some(node)) if matches!(node.value, Value::Map(_)) => {
+                return Err(node
+                    .fault("`keep_ratio` is the share of tokens that a site keeps, a number or a list of them")
+                    .label("a map")
+                    .hint("`achieved` belongs to `flops_reduction`: flops_reduction: { achieved: 0.2 }"));
+            }
             (None, Some(node)) => WireAmounts::KeepRatio(numbers(node, "`keep_ratio`")?),
             (Some(_), Some(_)) => {
                 let second = fields.key("keep_ratio").unwrap_or(fields.span);

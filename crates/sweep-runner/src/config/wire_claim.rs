@@ -3,7 +3,7 @@
 use records::claim::{QUANTITIES, Quantity, STATUSES, Status};
 use reduction_strategies::spelling::nearest;
 
-use super::error::{Fault, gather};
+use super::error::{Fault, Span, gather};
 use super::node::{Located, Node};
 use super::wire_rows::{MARGIN, WireRows, margin};
 use super::wire_selector::WireSelector;
@@ -23,6 +23,16 @@ pub(super) struct WireClaim {
 pub(super) enum WireEntry {
     Trials(WireComparison),
     Rows(WireRows),
+}
+
+impl WireEntry {
+    /// Where it is written.
+    pub(super) fn span(&self) -> Span {
+        match self {
+            Self::Trials(entry) => entry.lower.span,
+            Self::Rows(entry) => entry.span(),
+        }
+    }
 }
 
 /// An entry about trials.

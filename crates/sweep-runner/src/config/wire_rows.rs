@@ -64,6 +64,11 @@ impl WireRows {
                 .label("here")
                 .hint("name the same columns, in the same order, on both"));
         }
+        if lower == higher {
+            return Err(Fault::new(fields.span, "`lower` and `higher` are the same rows")
+                .label("here")
+                .hint("give a column different values on the two sides"));
+        }
         let rows = fields.get("rows").map(|node| columns(node, probe, "rows")).transpose()?.unwrap_or_default();
         let rows: Vec<(String, Vec<Key>)> = rows.into_iter().map(|(column, _, keys)| (column, keys)).collect();
         for column in probe.columns {
@@ -90,6 +95,11 @@ impl WireRows {
             margin: margin(fields.need("margin", MARGIN)?)?,
         };
         Ok(Self { span: fields.span, comparison })
+    }
+
+    /// Where it is written.
+    pub(super) fn span(&self) -> Span {
+        self.span
     }
 
     /// The comparison, if the experiment runs its probe in one variant.

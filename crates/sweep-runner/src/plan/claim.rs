@@ -4,13 +4,17 @@
 //! differ between them, every other one is the same on both. What a trial does not have (sites of `dense`, positions of a recurrence)
 //! meets everything.
 
-use records::claim::{ArmName, PlannedClaim, PlannedComparison};
+use records::claim::{ArmName, PlannedClaim, PlannedComparison, Quantity};
+use records::names::is_loss;
 use reduction_strategies::options::OptionValue;
 
 use super::claim_rows;
 use super::error::MOST_COMPARISONS;
 use super::{ExperimentPlan, GridError, PlannedTrial, matching};
-use crate::config::{Amount, Claim, Comparison, Condition, Entry, Scoring, Selector};
+use crate::config::{Amount, Claim, Comparison, Condition, Entry, PlannedTask, Scoring, Selector};
+
+/// The metric that log-likelihoods are read from.
+const LOSS: &str = "loss";
 
 /// Trials of the plan, by index, that differ by their seed alone, or by their task where a reduction is achieved on each.
 pub(super) struct Arm(pub(super) Vec<usize>);
@@ -82,11 +86,29 @@ pub(super) fn is_on(arm: &Arm, side: &Selector, plan: &ExperimentPlan) -> bool {
 fn nothing(entry: &Comparison, arms: &[Arm], plan: &ExperimentPlan) -> GridError {
     let empty = [&entry.lower, &entry.higher].into_iter().find(|side| !arms.iter().any(|arm| is_on(arm, side, plan)));
     let line = entry.lower.line;
+    let is_unmeasured = |task: &&PlannedTask| !is_measured(entry.quantity, task, plan);
     match empty {
         Some(side) => GridError::Claim {
             line,
             problem: format!("no trial that runs is {side}"),
             help: "add it to the grid, or take it out of `exclude`, `zip` and `sample`",
+        },
+        None if plan.tasks.iter().all(|task| is_unmeasured(&task)) => {
+            let tasks: Vec<&str> = plan.tasks.iter().map(|task| task.name.as_str()).collect();
+            GridError::Claim {
+                line,
+                problem: format!("no task has `{}` from its primary metric: {}", entry.quantity, tasks.join(", ")),
+                help: if entry.quantity.is_accuracy() {
+                    "running text and `primary: loss` have no accuracy: write `quantity: log_likelihood` and `primary: loss`"
+                } else {
+                    "write `primary: loss`, or `quantity: accuracy`"
+                },
+            }
+        }
+        None if entry.lower.conditions == entry.higher.conditions => GridError::Claim {
+            line,
+            problem: format!("both sides are {}", entry.lower),
+            help: "name what differs on both sides: an option, a protocol, a reduction",
         },
         None => GridError::Claim {
             line,
@@ -146,14 +168,26 @@ pub(super) fn trials(arm: &Arm, tasks: &[String], plan: &ExperimentPlan) -> Vec<
     own.map(|trial| trial.key.trial_id.clone()).collect()
 }
 
-/// Tasks that run on both sides and that both sides select; running text has no accuracy.
+/// Whether the primary metric of a task is what a quantity is read from.
+fn is_measured(quantity: Quantity, task: &PlannedTask, plan: &ExperimentPlan) -> bool {
+    let own = || plan.cells.iter().find(|cell| cell.task == task.name).map_or("", |cell| cell.primary_metric);
+    let primary = plan.primary.get(&task.name).map_or_else(own, String::as_str);
+    match quantity {
+        // Running text has no right answers.
+        quantity if quantity.is_accuracy() => task.kind != Scoring::RunningText && !is_loss(primary),
+        Quantity::LogLikelihood | Quantity::LogLikelihoodLost => primary == LOSS,
+        _ => true,
+    }
+}
+
+/// Tasks that run on both sides, that both sides select and whose primary metric is what is compared.
 fn tasks(entry: &Comparison, lower: &Arm, higher: &Arm, plan: &ExperimentPlan) -> Vec<String> {
     let runs = |arm: &Arm, task: &str| {
         let mut own = arm.0.iter().filter(|&&trial| plan.trials[trial].has_task(task)).peekable();
         own.peek().is_some() && own.all(|&trial| plan.cells.iter().any(|cell| cell.trial == trial && cell.task == task))
     };
     let tasks = plan.tasks.iter().filter(|task| {
-        (!entry.quantity.is_accuracy() || task.kind != Scoring::RunningText)
+        is_measured(entry.quantity, task, plan)
             && [(lower, &entry.lower), (higher, &entry.higher)].into_iter().all(|(arm, side)| {
                 matching::matches(side, &plan.trials[arm.0[0]], task, false) && runs(arm, &task.name)
             })

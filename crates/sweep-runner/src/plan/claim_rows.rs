@@ -61,10 +61,8 @@ fn product(columns: &[(String, Vec<Key>)]) -> Vec<Vec<(String, Key)>> {
 /// `distance 32, half_life all`
 fn words(columns: &[(String, Key)]) -> String {
     let word = |(column, key): &(String, Key)| match key {
-        Key::Text(text) => format!("{column} {text}"),
-        Key::Whole(number) => format!("{column} {number}"),
-        Key::Number(number) => format!("{column} {number}"),
         Key::None => column.clone(),
+        key => format!("{column} {key}"),
     };
     columns.iter().map(word).collect::<Vec<_>>().join(", ")
 }
