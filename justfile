@@ -70,10 +70,11 @@ doc:
 ci:
     bash .ci/run
 
-# Run the experiment of the README and put its table there (about twenty minutes on two cores)
+# Run the experiment of the README and put its figure and table there (some minutes on two cores)
 readme:
     cargo run --release --bin sweep -- run experiments/readme.yaml
     cargo run --release --bin sweep -- report results/readme --splice README.md
+    cp results/readme/figures/protocol_comparison_20_achieved.svg docs/figures/readme.svg
 
 # Run the ablation over all items and put its figures and tables into docs/findings.md
 findings:
@@ -119,6 +120,12 @@ bridges *ARGS:
     cargo run --release --bin sweep -- run experiments/bridge.yaml {{ARGS}}
     cargo run --release --bin sweep -- report results/bridge --splice docs/findings.md
     for chain in evit utrc; do cp results/bridge/figures/bridge_$chain.svg docs/figures/bridge-$chain.svg; done
+
+# Ask which part of removed tokens is missed, and put the values and the figure into the pages (half an hour on two cores)
+mechanism *ARGS:
+    cargo run --release --bin sweep -- run experiments/mechanism.yaml {{ARGS}}
+    for page in findings better-rule; do cargo run --release --bin sweep -- report results/mechanism --splice docs/$page.md; done
+    cp results/mechanism/figures/probe_removed_split.svg docs/figures/mechanism.svg
 
 # Compare rules over several trainings, which are expected in target/models (docs/models-and-data.md has the recipe)
 seeds *ARGS:
