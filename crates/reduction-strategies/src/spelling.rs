@@ -4,12 +4,14 @@
 /// the name, as in `top_k(importance=clip)`, are left aside.
 #[must_use]
 pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let word = word.split(['(', '{', ':', ' ']).next().unwrap_or(word).to_lowercase();
+    let word = word.split(['(', '{', ' ']).next().unwrap_or(word).trim_end_matches(':').to_lowercase();
     let candidates: Vec<&str> = candidates.collect();
     let same = candidates.iter().find(|candidate| candidate.to_lowercase() == word);
     let begun = || {
-        let longer = candidates.iter().filter(|candidate| word.len() >= 3 && candidate.starts_with(&word));
-        longer.min_by_key(|candidate| candidate.len())
+        // Where it is a part of others, too, nothing says which is meant.
+        let longer: Vec<&&str> = candidates.iter().filter(|candidate| candidate.contains(&word)).collect();
+        let all_begin = word.len() >= 3 && longer.iter().all(|candidate| candidate.starts_with(&word));
+        longer.into_iter().filter(|_| all_begin).min_by_key(|candidate| candidate.len())
     };
     let close = || {
         let distance = |candidate: &&&str| strsim::damerau_levenshtein(&word, candidate);
@@ -25,7 +27,9 @@ mod tests {
 
     #[test]
     fn typos_other_letters_beginnings_and_options_are_seen_through() {
-        let names = || ["top_k", "utrc", "utrc_released", "evit_released", "random"].into_iter();
+        let names = || {
+            ["top_k", "utrc", "utrc_released", "evit_released", "random", "lambada_openai", "world_lambada"].into_iter()
+        };
         for (word, meant) in [
             ("utcr", Some("utrc")),
             ("UTRC", Some("utrc")),
@@ -33,6 +37,7 @@ mod tests {
             ("top_k(importance=clip)", Some("top_k")),
             ("top_k: { importance: clip }", Some("top_k")),
             ("something else", None),
+            ("lambada", None),
             ("", None),
         ] {
             assert_eq!(nearest(word, names()), meant, "{word}");

@@ -22,6 +22,9 @@ pub fn items(all: &[ItemPairs], most: usize, marks: Marks) -> String {
     let mut out = String::new();
     // A string takes every text.
     let _ = all.iter().try_for_each(|pairs| write(&mut out, pairs, most, marks));
+    if all.iter().any(|pairs| !pairs.pairs.is_empty()) {
+        let _ = writeln!(out, "{}", marks.legend());
+    }
     out
 }
 
@@ -180,6 +183,15 @@ impl Marks {
                 self.wrapped(colour, word) + &if arrow.is_empty() { arrow } else { self.wrapped("2", &arrow) }
             }
         }
+    }
+
+    /// What the marks mean.
+    fn legend(self) -> String {
+        let (removed, merged) = (self.removed("word", None), self.removed("word", Some(7)));
+        let (place, necessary) = (self.place(7), self.necessary("word"));
+        format!(
+            "{removed} removed; {merged} merged into the token before {place}; {necessary} needed for the answer; * the right choice; < chosen"
+        )
     }
 
     /// The position of a token that others were merged into.

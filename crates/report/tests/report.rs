@@ -449,10 +449,7 @@ fn a_primary_metric_without_a_value_is_shown_as_missing() {
     let page = page_of(dir.path());
     let reason = "no token that is scored counts for `recall_loss`";
     let headline = page.split("## Figures").next().unwrap_or_default();
-    assert!(
-        headline.contains("**No value.** `world_lambada` (builtin:mamba2-world, protocol `context`)"),
-        "{headline}"
-    );
+    assert!(headline.contains("**No value.** `world_lambada` (mamba2-world, protocol `context`)"), "{headline}");
     assert!(headline.contains(reason), "{headline}");
     assert!(page.contains(&format!("world_lambada has no value: {reason}.")), "{page}");
     // With nothing else to show, it is not said that nothing has finished.

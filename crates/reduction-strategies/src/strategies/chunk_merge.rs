@@ -88,7 +88,7 @@ inventory::submit! {
         family: Family::Merging,
         version: 1,
         summary: "The sequence is cut into n_keep contiguous chunks of equal importance; each becomes one token.",
-        source: "V-CoLA 2026 (no code found)",
+        source: "V-CoLA 2026 (known from secondary notes; neither paper nor code was found)",
         formula: "w_t = S_t - min(0, min S); chunk(t) = floor(n_keep (w_1 + .. + w_t - w_t/2) / sum w); \
                   x_last <- sum_{t in chunk} s_t x_t / sum s_t",
         differs: "Any importance instead of recall from the final state and uniqueness; size-weighted means at the chunk's last token; \

@@ -342,7 +342,7 @@ mod tests {
              { keep_ratio: 0.9, task: world_piqa }, { flops_reduction: { achieved: 0.15 }, task: world_piqa }, { protocol: [upstream], seed: 1 }, { sites: paper, strategy: uniform }, { sites: { after: mamba, start: 2, every: 3, count: 2 }, strategy: uniform }]\n\
              zip: [{ model: builtin:mamba2-world }, { model: builtin:mamba-world, flops_reduction: 0.2 }]\n\
              claim: { expect: 'a: \"b\"', estimand: e, population: p, margin_reason: m, seen: 'all of it', status: confirmatory, decide: [{ lower: { strategy: top_k, importance: clip }, \
-             higher: { strategy: utrc, q: [0, 1] }, margin: -1.5, quantity: log_likelihood_lost }, { name: one, lower: { strategy: random }, \
+             higher: { strategy: utrc, q: [0, 1] }, margin: -1.5, quantity: accuracy_lost }, { name: one, lower: { strategy: random }, \
              higher: { strategy: dense }, margin: 2 }] }\n\
              sample: { count: 200, seed: 3 }\nsplit: held_out\nlimit: 7\nrecord_plans: lost\nfewshot: 3\nfewshot_seed: 9\nmax_length: 512\nbaseline: dense\nseed: 5\nupstream_batch_size: 8",
         );

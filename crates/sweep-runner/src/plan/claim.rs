@@ -323,6 +323,34 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_decided_is_refused_with_its_reason() {
+        let sides = "lower: { strategy: random }, higher: { strategy: dense }";
+        let error = claim(GRID, &format!("{sides}, quantity: log_likelihood")).unwrap_err();
+        assert!(error.to_string().contains("no task has `log_likelihood` from its primary metric"), "{error}");
+        let losses = format!("{GRID}\nprimary: loss");
+        let error = claim(&losses, sides).unwrap_err();
+        assert!(error.to_string().contains("no task has `accuracy` from its primary metric"), "{error}");
+        assert!(claim(&losses, &format!("{sides}, quantity: log_likelihood")).is_ok());
+        let error = claim(GRID, "lower: { strategy: random }, higher: { strategy: random }").unwrap_err();
+        assert!(error.to_string().contains("both sides are {strategy: random}"), "{error}");
+    }
+
+    #[test]
+    fn the_same_entry_twice_is_refused() {
+        let entry = "lower: { strategy: random }, higher: { strategy: dense }";
+        let twice = |second: &str| {
+            let text = edited(&format!(
+                "{GRID}\nclaim:\n  expect: something\n  decide: [{{ {entry}, margin: 2, name: a }}, {{ {second} }}]"
+            ));
+            load_str("x.yaml", &text, &CATALOG).map_err(|error| error.render())
+        };
+        for second in [format!("{entry}, margin: 2, name: b"), format!("{entry}, margin: 5, name: a")] {
+            assert!(twice(&second).unwrap_err().contains("entry 2 of `decide` is entry 1 again"), "{second}");
+        }
+        assert!(twice(&format!("{entry}, margin: -1, name: b")).is_ok(), "another margin is another question");
+    }
+
+    #[test]
     fn every_committed_claim_has_its_comparisons() {
         let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../experiments/claims");
         let mut files = 0;

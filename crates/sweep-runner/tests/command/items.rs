@@ -105,6 +105,8 @@ fn items_are_shown_with_what_was_removed() {
         (&["--b", "randm"][..], "there is no finished cell of `randm`"),
         (&["--b", "random", "--task", "none"], "the protocols context; the tasks world_lambada"),
         (&["--a", "random", "--b", "dense"], "no cell of `dense` has a partner"),
+        (&["--b", "random", "--reduction", "50"], "it has 20.7 % nominal FLOPs reduction"),
+        (&["--b", "random", "--reduction", "much"], "write per cent or a share: 20, 20% or 0.2"),
     ] {
         let (code, stdout, stderr) = of(words);
         assert_eq!((code, stdout.as_str()), (Some(2), ""), "{stderr}");

@@ -23,9 +23,11 @@ fn what_is_from_a_paper_has_a_reference() {
     // Own ones say where they come from in words; those of the program's own tasks have no paper.
     let is_own =
         |source: &str| ["control", "this program's", "causal counterpart"].iter().any(|own| source.starts_with(own));
+    // A reference that nobody could look up is none.
+    let is_unfound = |source: &str| source.contains("neither paper nor code was found");
     for strategy in reduction_strategies::registry::all() {
         let tag = format!("strategy:{}", strategy.name);
-        let needs = !strategy.source.is_empty() && !is_own(strategy.source);
+        let needs = !strategy.source.is_empty() && !is_own(strategy.source) && !is_unfound(strategy.source);
         assert!(!needs || tags.contains(tag.as_str()), "{tag}: {}", strategy.source);
     }
     for name in BENCHMARKS.iter().filter(|name| !name.starts_with("longdocs")) {
