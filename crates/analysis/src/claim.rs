@@ -2,15 +2,13 @@
 
 use records::claim::Quantity;
 use records::claim::{ArmName, PlannedClaim, PlannedComparison, PlannedRows};
+use records::names::LOSS;
 
 use super::arms::{Arm, TaskMean, arms, comparable};
 use super::pooled::{Pooled, pool};
 use super::statistics::{Decision, Evidence, Verdict, decide as decide_all};
 use super::study::{Cell, Study};
 use super::terms::{Terms, terms};
-
-/// The metric that log-likelihoods are read from.
-const LOSS: &str = "loss";
 
 /// A claim with what was found.
 pub struct ClaimResult {
@@ -69,16 +67,11 @@ pub(super) fn decide(study: &Study, claim: PlannedClaim) -> ClaimResult {
     };
     let found: Vec<Result<Found, String>> =
         claim.comparisons.iter().map(|comparison| find(comparison, &comparison.tasks)).collect();
-    let evidence: Vec<(Evidence, f64)> = found
-        .iter()
-        .zip(&claim.comparisons)
-        .map(|(found, comparison)| {
-            let evidence = found.as_ref().map_or(Evidence::Missing, |found| found.evidence.clone());
-            (evidence, comparison.margin)
-        })
-        .collect();
     let whole: Vec<Result<Evidence, String>> =
         found.iter().map(|found| found.as_ref().map(|found| found.evidence.clone()).map_err(Clone::clone)).collect();
+    let known = whole.iter().map(|own| own.clone().unwrap_or(Evidence::Missing));
+    let evidence: Vec<(Evidence, f64)> =
+        known.zip(&claim.comparisons).map(|(own, comparison)| (own, comparison.margin)).collect();
     let rows: Vec<ComparisonResult> = decide_all(&evidence)
         .into_iter()
         .zip(found)
@@ -118,6 +111,8 @@ fn scores(arms: &[Arm], comparison: &PlannedComparison, tasks: &[String]) -> Res
     let achieved = [low.1.flops_reduction_achieved, high.1.flops_reduction_achieved];
     let terms = terms((achieved[0], low.0.reduces()), (achieved[1], high.0.reduces()));
     let n = low.1.estimate.n;
+    // Tasks weigh the same, so the smallest says how much is known.
+    let fewest = tasks.iter().filter_map(|task| low.0.task(task)).map(|task| task.estimate.n).min().unwrap_or(n);
     let (value, replicates) = if quantity.is_lost() {
         let lost = |side: &(&Arm, TaskMean)| {
             let baseline = arms.iter().find(|arm| arm.is_baseline && comparable(&arm.trial, &side.0.trial));
@@ -133,7 +128,7 @@ fn scores(arms: &[Arm], comparison: &PlannedComparison, tasks: &[String]) -> Res
     let unit = if quantity.is_accuracy() { 100.0 } else { -1.0 };
     let replicates = replicates.into_iter().map(|x: f64| x * unit).collect();
     let range = Some(quantity.range()).filter(|(_, most)| most.is_finite());
-    Ok(Found { evidence: Evidence::new(value * unit, replicates, n, range), n, achieved, terms })
+    Ok(Found { evidence: Evidence::new(value * unit, replicates, fewest * tasks.len(), range), n, achieved, terms })
 }
 
 fn minus(a: &TaskMean, b: &TaskMean) -> (f64, Vec<f64>) {
@@ -168,7 +163,7 @@ fn probed(
     let Some(model) = &comparison.model else { unreachable!("rows are compared within a model") };
     let pairs = study.probes.pairs(model, tasks, rows, study.plan.seed)?;
     let points: Vec<f64> = pairs.replicates.into_iter().map(|x| x * 100.0).collect();
-    let evidence = Evidence::new(pairs.difference * 100.0, points, pairs.n, Some((-100.0, 100.0)));
+    let evidence = Evidence::new(pairs.difference * 100.0, points, pairs.fewest * tasks.len(), Some((-100.0, 100.0)));
     Ok(Found { evidence, n: pairs.n, achieved: [f64::NAN; 2], terms: Terms::Unknown })
 }
 

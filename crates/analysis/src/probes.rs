@@ -55,6 +55,8 @@ pub struct PooledRow {
 pub struct RowPairs {
     /// Items of all tasks that both rows have.
     pub n: usize,
+    /// Items of the task that has fewest.
+    pub fewest: usize,
     /// Higher minus lower.
     pub difference: f64,
     /// The same over the resamples of items.
@@ -132,7 +134,8 @@ impl Probes {
     /// # Errors
     /// A task without a finished record, or without one of the rows, in words.
     pub fn pairs(&self, model: &str, tasks: &[String], rows: &PlannedRows, seed: u64) -> Result<RowPairs, String> {
-        let mut pairs = RowPairs { n: 0, difference: 0.0, replicates: vec![0.0; statistics::RESAMPLES] };
+        let mut pairs =
+            RowPairs { n: 0, fewest: usize::MAX, difference: 0.0, replicates: vec![0.0; statistics::RESAMPLES] };
         let share = 1.0 / tasks.len() as f64;
         for task in tasks {
             let of_task = |set: &&ProbeSet| {
@@ -163,6 +166,7 @@ impl Probes {
             };
             let (low, high) = (side(low), side(high));
             pairs.n += items.len();
+            pairs.fewest = pairs.fewest.min(items.len());
             pairs.difference += share * (high.value() - low.value());
             let both = high.replicates(&bank).into_iter().zip(low.replicates(&bank));
             for (sum, (high, low)) in pairs.replicates.iter_mut().zip(both) {
@@ -226,7 +230,6 @@ fn contributions(of_items: &[Contribution]) -> Contributions {
     Contributions::of_items(&metric, 0..of_items.len())
 }
 
-/// Items that both rows observed, ascending.
 /// That a probe has no row of such keys, and which values there are in the columns where none fits.
 fn no_row(record: &ProbeRecord, measure: &str, keys: &[Key], task: &str) -> String {
     let unknown = record.columns.iter().zip(keys).enumerate().filter_map(|(column, (name, key))| {
@@ -246,6 +249,7 @@ fn no_row(record: &ProbeRecord, measure: &str, keys: &[Key], task: &str) -> Stri
     format!("`{}` has no row of `{measure}` on {task} with {asked}", record.probe)
 }
 
+/// Items that both rows observed, ascending.
 fn common_items(a: &ProbeRow, b: &ProbeRow) -> BTreeSet<u32> {
     let items = |row: &ProbeRow| row.contributions.iter().map(|(item, ..)| *item).collect::<BTreeSet<u32>>();
     items(a).intersection(&items(b)).copied().collect()

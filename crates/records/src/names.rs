@@ -1,10 +1,13 @@
 //! Names that readers of results know without the engine. The engine's own tables decide; a test of `sweep-runner` compares these with
 //! them.
 
+/// The loss per scored token, in nats: the log-likelihood with its sign turned.
+pub const LOSS: &str = "loss";
+
 /// Whether a metric is a mean of nats or bits per something, where less is better and a value may be above 1.
 #[must_use]
 pub fn is_loss(metric: &str) -> bool {
-    matches!(metric, "loss" | "bits_per_byte") || metric.ends_with("_loss") || metric.starts_with("recall_loss_")
+    matches!(metric, LOSS | "bits_per_byte") || metric.ends_with("_loss") || metric.starts_with("recall_loss_")
 }
 
 /// Whether a metric counts right answers: each adds 0 to the weight of its item, or all of it. It is declared so; the values that a

@@ -1,7 +1,7 @@
 //! What a misspelt name was likely meant to be.
 
-/// The candidate that `word` is in other letters or begins, or the closest one, if any is close enough to be a likely typo. Options behind
-/// the name, as in `top_k(importance=clip)`, are left aside.
+/// The candidate that `word` is but for upper and lower case; else the closest one, if any is close enough to be a likely typo; else the one that it
+/// begins. Options behind the name, as in `top_k(importance=clip)`, are left aside.
 #[must_use]
 pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.split(['(', '{', ' ']).next().unwrap_or(word).trim_end_matches(':').to_lowercase();

@@ -145,14 +145,20 @@ pub(super) fn title(pooled: &Pooled) -> String {
     }
 }
 
+/// An entry in words without marks of Markdown; `context` goes without saying.
+pub(super) fn plain_title(pooled: &Pooled) -> String {
+    let name = pooled.name.as_deref().unwrap_or(&pooled.what);
+    match pooled.protocol.as_deref() {
+        Some(protocol) if protocol != "context" => format!("{name}, {protocol}"),
+        _ => name.to_owned(),
+    }
+}
+
 fn margin(pooled: &Pooled) -> String {
     format!("{} {}", text::number(pooled.margin), pooled.quantity.unit())
 }
 
 fn with_interval(effect: f64, Interval { low, high }: Interval, quantity: Quantity) -> String {
     let decimals = quantity.decimals();
-    if effect.is_nan() {
-        return "nothing finished".to_owned();
-    }
     format!("{effect:.decimals$} ({low:.decimals$} to {high:.decimals$}) {}", quantity.unit())
 }

@@ -130,7 +130,7 @@ fn conclusion(row: &Row) -> String {
         "B and A are not told apart".to_owned()
     };
     let corrected = if !is_told && (low > 0.0 || high < 0.0) {
-        " The interval alone would tell them apart; with Holm's correction over all pairs it does not."
+        " The interval alone would tell them apart; the p-value, corrected for the number of pairs, does not."
     } else {
         ""
     };

@@ -58,15 +58,13 @@ fn cells(study: &Study, own: &Pooled, models: &[String]) -> Vec<TableCell> {
             effect_cell(own, decision.effect, decision.interval, decision.verdict, mark)
         })
     };
-    let name = own.name.as_deref().unwrap_or(&own.what);
-    let protocol = own.protocol.as_deref().filter(|protocol| *protocol != "context");
     let whole = match &own.effect {
         Ok(whole) => effect_cell(own, whole.effect, whole.interval, whole.verdict, ""),
         Err(_) => TableCell::Missing,
     };
     let first = [
         TableCell::Text(study.plan.experiment.clone()),
-        TableCell::Text(protocol.map_or(name.to_owned(), |protocol| format!("{name}, {protocol}"))),
+        TableCell::Text(claim::plain_title(own)),
         TableCell::Text(format!("{} {}", crate::text::number(own.margin), own.quantity.unit())),
         whole,
     ];

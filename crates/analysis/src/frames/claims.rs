@@ -52,7 +52,7 @@ struct Effect<'a> {
     interval: Interval,
     level: f64,
     between: [f64; 2],
-    verdict: Verdict,
+    verdict: Option<Verdict>,
     missing: Option<&'a str>,
 }
 
@@ -73,14 +73,20 @@ pub(super) fn effects(study: &Study, result: &ClaimResult) -> PolarsResult<DataF
                 missing,
             };
             let whole = match &of.effect {
-                Ok(own) => row(None, own.effect, own.interval, own.level, own.between, own.verdict, None),
-                Err(reason) => {
-                    row(None, f64::NAN, none, f64::NAN, [f64::NAN; 2], Verdict::Undecided, Some(reason.as_str()))
-                }
+                Ok(own) => row(None, own.effect, own.interval, own.level, own.between, Some(own.verdict), None),
+                Err(reason) => row(None, f64::NAN, none, f64::NAN, [f64::NAN; 2], None, Some(reason.as_str())),
             };
             let models = of.models.iter().map(move |OnModel { model, decision: own, missing }| {
                 let missing = missing.as_deref();
-                row(Some(model.as_str()), own.effect, own.interval, own.level, [f64::NAN; 2], own.verdict, missing)
+                row(
+                    Some(model.as_str()),
+                    own.effect,
+                    own.interval,
+                    own.level,
+                    [f64::NAN; 2],
+                    Some(own.verdict),
+                    missing,
+                )
             });
             std::iter::once(whole).chain(models)
         })
@@ -107,7 +113,7 @@ pub(super) fn effects(study: &Study, result: &ClaimResult) -> PolarsResult<DataF
         number("level", &|row| row.level),
         number("between_models", &|row| row.between[0]),
         number("between_tasks", &|row| row.between[1]),
-        text("verdict", &|row| Some(row.verdict.name().to_owned())),
+        text("verdict", &|row| row.verdict.map(|verdict| verdict.name().to_owned())),
         text("missing", &|row| row.missing.map(str::to_owned)),
     ];
     DataFrame::new(rows.len(), columns)

@@ -9,8 +9,8 @@ use super::percentile::{Interval, spread};
 /// Joint level: all intervals hold their effects in so many of a hundred repetitions.
 pub const JOINT_LEVEL: f64 = 0.95;
 
-/// The intervals of some effects, each given by its value and its values over the same resamples.
-pub(crate) fn simultaneous(effects: &[(f64, &[f64])]) -> Vec<Interval> {
+/// The intervals of some effects, each given by its value and its values over the same resamples, that hold all at once at a level.
+pub(crate) fn simultaneous(effects: &[(f64, &[f64])], level: f64) -> Vec<Interval> {
     let errors: Vec<f64> = effects.iter().map(|(_, replicates)| spread(replicates)).collect();
     let draws = effects.iter().map(|(_, replicates)| replicates.len()).max().unwrap_or(0);
     let mut worst = vec![0.0_f64; draws];
@@ -23,7 +23,7 @@ pub(crate) fn simultaneous(effects: &[(f64, &[f64])]) -> Vec<Interval> {
             }
         }
     }
-    let factor = order_statistic(&mut worst, JOINT_LEVEL);
+    let factor = order_statistic(&mut worst, level);
     let of_effect = |((value, _), error): (&(f64, &[f64]), &f64)| {
         if error.is_nan() {
             // Fewer than two resamples with a value.
@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn one_effect_has_the_interval_of_a_normal() {
         let replicates: Vec<f64> = (0..10_000).map(|i| f64::from(i) / 9_999.0).collect();
-        let interval = simultaneous(&[(0.5, &replicates)])[0];
+        let interval = simultaneous(&[(0.5, &replicates)], JOINT_LEVEL)[0];
         // |x - 1/2| is at most 0.475 in 95 % of the cases.
         assert!((interval.low - 0.025).abs() < 1e-3 && (interval.high - 0.975).abs() < 1e-3, "{interval:?}");
     }
@@ -68,11 +68,11 @@ mod tests {
     #[test]
     fn equal_effects_cost_nothing_and_constants_have_no_width() {
         let replicates: Vec<f64> = (0..1_000).map(|i| f64::from(i) / 999.0).collect();
-        let alone = simultaneous(&[(0.5, &replicates)])[0];
+        let alone = simultaneous(&[(0.5, &replicates)], JOINT_LEVEL)[0];
         let constant = vec![0.25; 1_000];
-        let all = simultaneous(&[(0.5, &replicates), (0.5, &replicates), (0.25, &constant)]);
+        let all = simultaneous(&[(0.5, &replicates), (0.5, &replicates), (0.25, &constant)], JOINT_LEVEL);
         assert_eq!(all, [alone, alone, Interval { low: 0.25, high: 0.25 }]);
-        let unknown = simultaneous(&[(f64::NAN, &[f64::NAN; 5])])[0];
+        let unknown = simultaneous(&[(f64::NAN, &[f64::NAN; 5])], JOINT_LEVEL)[0];
         assert!(unknown.low < f64::MIN && unknown.high > f64::MAX);
     }
 

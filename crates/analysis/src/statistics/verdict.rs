@@ -141,14 +141,15 @@ fn show_jointly(comparisons: &[(Evidence, f64)], decisions: &mut [Decision]) {
     let known = comparisons.iter().zip(decisions).filter_map(|((evidence, _), decision)| match evidence {
         Evidence::Replicates(value, replicates) => Some((decision, (*value, replicates.as_slice()))),
         Evidence::Constant { .. } => {
-            // Bonferroni's share, since no resample says how it moves with the others.
+            // Bonferroni's share, since no resample says how it moves with the others, which share the rest.
             decision.interval = evidence.interval((1.0 - JOINT_LEVEL) / sampled as f64);
             None
         }
         Evidence::Tasks(_) | Evidence::Missing => None,
     });
     let (shown, effects): (Vec<&mut Decision>, Vec<(f64, &[f64])>) = known.unzip();
-    for (decision, interval) in shown.into_iter().zip(simultaneous(&effects)) {
+    let beyond = (1.0 - JOINT_LEVEL) * effects.len() as f64 / sampled.max(1) as f64;
+    for (decision, interval) in shown.into_iter().zip(simultaneous(&effects, 1.0 - beyond)) {
         decision.interval = interval;
     }
 }
@@ -220,6 +221,7 @@ impl Evidence {
                 let above = replicates.iter().filter(|&&x| x > margin + ROUNDING).count();
                 (2.0 * (above.min(known - above) + 1) as f64 / (known + 1) as f64).min(1.0)
             }
+            Self::Constant { value, .. } if (value - margin).abs() <= ROUNDING => 1.0,
             Self::Constant { value, items, range } => match range {
                 // The share of other items that would bring the effect to the margin.
                 Some((least, most)) => {

@@ -70,7 +70,7 @@ fn effects(study: &Study, result: &ClaimResult, unit: &str, sheet: Sheet) -> Res
     for pooled in &own {
         let line = |panel: String, effect, interval, verdict, is_range| Line {
             panel,
-            label: plain_title(pooled),
+            label: claim::plain_title(pooled),
             margin: pooled.margin,
             effect,
             interval,
@@ -199,15 +199,6 @@ fn draw(
     let probes = entries.iter().flat_map(|(planned, _)| probes(study, planned));
     let query = Query::of_claim(&serde_json::json!({ "quantity": quantities }), trials, probes);
     figure(about.name.clone(), svg, csv(lines, about.unit), about.caption.clone(), &query)
-}
-
-/// An entry in words without marks of Markdown.
-fn plain_title(pooled: &Pooled) -> String {
-    let name = pooled.name.as_deref().unwrap_or(&pooled.what);
-    match pooled.protocol.as_deref() {
-        Some(protocol) if protocol != "context" => format!("{name}, {protocol}"),
-        _ => name.to_owned(),
-    }
 }
 
 /// Ids of the probes whose rows a comparison compares.

@@ -49,6 +49,8 @@ fn whole(own: &Pooled) -> Vec<TableCell> {
                 (f64::NAN, Interval { low: f64::NAN, high: f64::NAN }, [f64::NAN; 2], Verdict::Undecided),
             );
             cells[4] = TableCell::Text(reason.clone());
+            // No effect, no verdict.
+            cells[7] = TableCell::Missing;
             cells
         }
     }

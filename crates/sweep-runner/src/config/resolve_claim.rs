@@ -38,7 +38,12 @@ pub(super) fn resolve(
     let decide = gather(decide)?;
     for (index, entry) in decide.iter().enumerate() {
         if let Some(first) = decide[..index].iter().position(|other| entry.is_same(other)) {
-            let problem = format!("entry {} of `decide` is entry {} again", index + 1, first + 1);
+            let (own, first) = (index + 1, first + 1);
+            let problem = if entry.name().is_some() && entry.name() == decide[first - 1].name() {
+                format!("entry {own} of `decide` has the name of entry {first}")
+            } else {
+                format!("entry {own} of `decide` is entry {first} again")
+            };
             return Err(Fault::new(written.decide[index].span(), problem)
                 .label("here")
                 .hint("each entry is corrected for all others: write one, and give entries names of their own"));

@@ -5,16 +5,13 @@
 //! meets everything.
 
 use records::claim::{ArmName, PlannedClaim, PlannedComparison, Quantity};
-use records::names::is_loss;
+use records::names::{LOSS, is_loss};
 use reduction_strategies::options::OptionValue;
 
 use super::claim_rows;
 use super::error::MOST_COMPARISONS;
 use super::{ExperimentPlan, GridError, PlannedTrial, matching};
 use crate::config::{Amount, Claim, Comparison, Condition, Entry, PlannedTask, Scoring, Selector};
-
-/// The metric that log-likelihoods are read from.
-const LOSS: &str = "loss";
 
 /// Trials of the plan, by index, that differ by their seed alone, or by their task where a reduction is achieved on each.
 pub(super) struct Arm(pub(super) Vec<usize>);
@@ -344,9 +341,10 @@ mod tests {
             ));
             load_str("x.yaml", &text, &CATALOG).map_err(|error| error.render())
         };
-        for second in [format!("{entry}, margin: 2, name: b"), format!("{entry}, margin: 5, name: a")] {
-            assert!(twice(&second).unwrap_err().contains("entry 2 of `decide` is entry 1 again"), "{second}");
-        }
+        let again = twice(&format!("{entry}, margin: 2, name: b")).unwrap_err();
+        assert!(again.contains("entry 2 of `decide` is entry 1 again"), "{again}");
+        let named = twice(&format!("{entry}, margin: 5, name: a")).unwrap_err();
+        assert!(named.contains("entry 2 of `decide` has the name of entry 1"), "{named}");
         assert!(twice(&format!("{entry}, margin: -1, name: b")).is_ok(), "another margin is another question");
     }
 
