@@ -97,13 +97,14 @@ fn plans_equal_those_of_the_host() {
 /// What is planned on the host, whatever its options: places and chance, which need no values; free counts, which nobody knows before the values;
 /// an experiment that keeps other rows on each branch; time factors, which no kernel plans; and a rule around
 /// another one.
-const ON_THE_HOST: [&str; 11] = [
+const ON_THE_HOST: [&str; 12] = [
     "block_causal_random",
     "dense",
     "drop_prefix",
     "drop_suffix",
     "ltmp_thresholds",
     "random",
+    "random_runs",
     "recent",
     "split_branches",
     "state_merge",
