@@ -121,11 +121,13 @@ bridges *ARGS:
     cargo run --release --bin sweep -- report results/bridge --splice docs/findings.md
     for chain in evit utrc; do cp results/bridge/figures/bridge_$chain.svg docs/figures/bridge-$chain.svg; done
 
-# Ask which part of removed tokens is missed, and put the values and the figure into the pages (half an hour on two cores)
+# Ask which part of removed tokens is missed and whether gaps are to blame, and put values, tables and the figure into the pages (half an hour on two cores)
 mechanism *ARGS:
     cargo run --release --bin sweep -- run experiments/mechanism.yaml {{ARGS}}
     for page in findings better-rule; do cargo run --release --bin sweep -- report results/mechanism --splice docs/$page.md; done
     cp results/mechanism/figures/probe_removed_split.svg docs/figures/mechanism.svg
+    cargo run --release --bin sweep -- run experiments/gaps.yaml {{ARGS}}
+    for page in findings better-rule; do cargo run --release --bin sweep -- report results/gaps --splice docs/$page.md; done
 
 # Compare rules over several trainings, which are expected in target/models (docs/models-and-data.md has the recipe)
 seeds *ARGS:

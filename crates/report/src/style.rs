@@ -76,14 +76,19 @@ const STATE_AWARE: &[f64] = DASH_DOT;
 const RELEASED: &[f64] = LONG;
 
 /// Fixed looks.
-const LOOKS: [(&str, Style); 23] = [
+const LOOKS: [(&str, Style); 28] = [
     ("dense", Style { ink: BLACK, marker: Marker::Circle, dash: SOLID }),
     ("random", Style { ink: GREY, marker: Marker::Circle, dash: CONTROL }),
+    ("random_runs", Style { ink: YELLOW, marker: Marker::Diamond, dash: CONTROL }),
+    ("block_causal_random", Style { ink: PURPLE, marker: Marker::OpenDiamond, dash: CONTROL }),
     ("uniform", Style { ink: ORANGE, marker: Marker::Square, dash: CONTROL }),
     ("drop_prefix", Style { ink: SKY, marker: Marker::Up, dash: CONTROL }),
     ("drop_suffix", Style { ink: PURPLE, marker: Marker::Down, dash: CONTROL }),
     ("inverted_top_k", Style { ink: BLACK, marker: Marker::Cross, dash: CONTROL }),
     ("split_branches", Style { ink: GREEN, marker: Marker::Plus, dash: CONTROL }),
+    ("recent", Style { ink: BLUE, marker: Marker::OpenDiamond, dash: PRUNING }),
+    ("top_p", Style { ink: GREEN, marker: Marker::OpenSquare, dash: PRUNING }),
+    ("ltmp_thresholds", Style { ink: ORANGE, marker: Marker::OpenDown, dash: PRUNING }),
     ("ltmp", Style { ink: YELLOW, marker: Marker::OpenUp, dash: PRUNING }),
     ("tome", Style { ink: BLUE, marker: Marker::Square, dash: MERGING }),
     ("pumer", Style { ink: SKY, marker: Marker::Down, dash: MERGING }),
@@ -201,8 +206,18 @@ mod tests {
 
     #[test]
     fn strategies_of_one_family_look_different() {
-        let families: [&[&str]; 4] = [
-            &["random", "uniform", "drop_prefix", "drop_suffix", "inverted_top_k", "split_branches"],
+        let families: [&[&str]; 5] = [
+            &[
+                "random",
+                "random_runs",
+                "block_causal_random",
+                "uniform",
+                "drop_prefix",
+                "drop_suffix",
+                "inverted_top_k",
+                "split_branches",
+            ],
+            &["recent", "top_p", "ltmp", "ltmp_thresholds"],
             &["tome", "pumer", "utrc", "local_merge", "block_causal", "chunk_merge"],
             &["state_merge", "hold_state", "mtr", "decimate", "write_read"],
             &["utrc_released", "evit_released", "pumer_released"],

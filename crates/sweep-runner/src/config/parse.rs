@@ -37,7 +37,9 @@ fn syntax_fault(error: &serde_saphyr::Error, text: &str) -> Fault {
     // The library appends the position that the snippet shows anyway.
     let message = message.split(" at line ").next().unwrap_or(&message);
     let message = message.split(", set DuplicateKeyPolicy").next().unwrap_or(message);
-    let (message, hint) = if message.contains("Documents {") {
+    let (message, hint) = if indent_of(span, text).contains('\t') {
+        ("a tab indents this line", "indent with spaces")
+    } else if message.contains("Documents {") {
         ("the file holds more than one YAML document", "write one experiment per file, without `---` between parts")
     } else if message.contains("budget breached") {
         ("the file expands to far more values than any experiment has", "check its anchors (`&`) and aliases (`*`)")
@@ -51,6 +53,12 @@ fn syntax_fault(error: &serde_saphyr::Error, text: &str) -> Fault {
         (message, "keys of a list entry are indented more than its `- `, and all `- ` of one list equally")
     } else if message.contains("did not find expected key") && is_entry(span, text) {
         (message, "indent all `- ` of one list equally")
+    } else if message.contains("did not find expected key") && !indent_of(span, text).is_empty() {
+        ("this line is indented more than the key above it, which has its value", "keys of one map begin in one column")
+    } else if message.contains("mapping values are not allowed") {
+        ("a second `: ` in one line", "put text that holds `: ` in quotes")
+    } else if message.contains("simple key expected") {
+        ("a key without a value", "write `key: value`, with a space after the colon")
     } else {
         (message, "check indentation, brackets and quotes around here")
     };
@@ -60,6 +68,12 @@ fn syntax_fault(error: &serde_saphyr::Error, text: &str) -> Fault {
 /// Whether an entry of a list begins there.
 fn is_entry(span: Span, text: &str) -> bool {
     text.get(span.start..).is_some_and(|rest| rest.starts_with("- "))
+}
+
+/// The white space before a place at which a line begins; empty at other places.
+fn indent_of(span: Span, text: &str) -> &str {
+    let before = text.get(..span.start).unwrap_or_default();
+    before.rsplit('\n').next().filter(|line| line.trim().is_empty()).unwrap_or_default()
 }
 
 /// Byte span of a location; a location without bytes is found from its line and column.

@@ -11,9 +11,14 @@ fn probes_and_benchmarks_are_those_of_the_engine() {
 }
 
 #[test]
-fn strategies_that_reports_name_are_registered() {
-    for name in report::named_strategies() {
+fn every_strategy_has_a_look_and_no_other() {
+    let named: std::collections::BTreeSet<&str> = report::named_strategies().collect();
+    for name in &named {
         assert!(reduction_strategies::registry::find(name).is_ok(), "{name}");
+    }
+    // `top_k` looks like the importance that it ranks by.
+    for strategy in reduction_strategies::registry::all().into_iter().filter(|strategy| strategy.name != "top_k") {
+        assert!(named.contains(strategy.name), "{}", strategy.name);
     }
 }
 
