@@ -121,6 +121,11 @@ bridges *ARGS:
     cargo run --release --bin sweep -- report results/bridge --splice docs/findings.md
     for chain in evit utrc; do cp results/bridge/figures/bridge_$chain.svg docs/figures/bridge-$chain.svg; done
 
+# Measure what a window of matching costs in loss, and put the table into docs/performance.md (half an hour on two cores)
+match-window *ARGS:
+    cargo run --release --bin sweep -- run experiments/match-window.yaml {{ARGS}}
+    cargo run --release --bin sweep -- report results/match-window --splice docs/performance.md
+
 # Ask which part of removed tokens is missed and whether gaps are to blame, and put values, tables and the figure into the pages (half an hour on two cores)
 mechanism *ARGS:
     cargo run --release --bin sweep -- run experiments/mechanism.yaml {{ARGS}}
