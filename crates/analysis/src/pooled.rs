@@ -69,14 +69,17 @@ pub(super) fn pool(
     find: impl Fn(&PlannedComparison, &String) -> Result<Evidence, String>,
 ) -> Vec<Pooled> {
     let groups = groups(comparisons);
+    let on_models = |group: &Group| -> Vec<Result<Evidence, String>> {
+        group.models.iter().map(|(_, own)| mean_of(own, |index| whole[index].clone())).collect()
+    };
+    let of_models: Vec<_> = groups.iter().map(on_models).collect();
+    let evidence = groups.iter().zip(&of_models).flat_map(|(group, of_model)| {
+        of_model.iter().map(|own| (own.clone().unwrap_or(Evidence::Missing), group.first.margin))
+    });
+    let mut decisions = decide(&evidence.collect::<Vec<_>>()).into_iter();
     let mut pooled = Vec::new();
-    let mut evidence: Vec<(Evidence, f64)> = Vec::new();
-    for group in &groups {
+    for (group, of_model) in groups.into_iter().zip(of_models) {
         let first = group.first;
-        let of_model: Vec<Result<Evidence, String>> =
-            group.models.iter().map(|(_, own)| mean_of(own, |index| whole[index].clone())).collect();
-        let known = of_model.iter().map(|own| (own.clone().unwrap_or(Evidence::Missing), first.margin));
-        evidence.extend(known);
         let all = || group.models.iter().flat_map(|(_, own)| own).map(|&index| &comparisons[index]);
         let shared = |task: &&String| all().all(|own| own.tasks.contains(task));
         let tasks: Vec<String> = first.tasks.iter().filter(shared).cloned().collect();
@@ -90,31 +93,22 @@ pub(super) fn pool(
             let cells: Result<Vec<Vec<Evidence>>, String> = group.models.iter().map(|(_, own)| on_tasks(own)).collect();
             cells.and_then(|cells| over_models(&cells, first))
         };
-        let on_model =
-            |((model, _), own): (&(String, Vec<usize>), Result<Evidence, String>)| (model.clone(), own.err());
-        let models: Vec<_> = group.models.iter().zip(of_model).map(on_model).collect();
-        pooled.push((
-            Pooled {
-                entry: first.entry,
-                name: first.name.clone(),
-                protocol: first.protocol.clone(),
-                quantity: first.quantity,
-                what: first.what().to_owned(),
-                margin: first.margin,
-                tasks,
-                effect,
-                models: Vec::new(),
-            },
-            models,
-        ));
+        let models = group.models.into_iter().zip(of_model).zip(decisions.by_ref());
+        pooled.push(Pooled {
+            entry: first.entry,
+            name: first.name.clone(),
+            protocol: first.protocol.clone(),
+            quantity: first.quantity,
+            what: first.what().to_owned(),
+            margin: first.margin,
+            tasks,
+            effect,
+            models: models
+                .map(|(((model, _), own), decision)| OnModel { model, decision, missing: own.err() })
+                .collect(),
+        });
     }
-    let mut decisions = decide(&evidence).into_iter();
-    let decided = pooled.into_iter().map(|(own, models)| {
-        let models = models.into_iter().zip(decisions.by_ref());
-        let models = models.map(|((model, missing), decision)| OnModel { model, decision, missing }).collect();
-        Pooled { models, ..own }
-    });
-    decided.collect()
+    pooled
 }
 
 fn groups(comparisons: &[PlannedComparison]) -> Vec<Group<'_>> {

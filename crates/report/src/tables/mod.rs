@@ -12,7 +12,7 @@ mod protocols;
 
 use super::paper::Wide;
 use super::select::Select;
-use super::view::View;
+use super::view::{View, distinct};
 
 use analysis::{BridgeResult, Study};
 pub(super) use claim::{effects as claim_effects_table, table as claim_table};
@@ -48,14 +48,8 @@ pub(super) fn rules(tables: &[Table]) -> Vec<String> {
 
 /// Reductions that were asked for, in words, each once.
 pub(super) fn reductions(tables: &[Table]) -> Vec<String> {
-    let asked = tables.iter().flat_map(|table| &table.asked).flatten().map(|asked| asked.in_words(1));
-    let mut words: Vec<String> = Vec::new();
-    for word in asked {
-        if !words.contains(&word) {
-            words.push(word);
-        }
-    }
-    words
+    let asked = distinct(tables.iter().flat_map(|table| table.asked.iter().flatten().copied()));
+    asked.into_iter().map(|asked| asked.in_words(1)).collect()
 }
 
 /// Every table the experiment has data for, in reading order.
