@@ -134,6 +134,12 @@ mechanism *ARGS:
     cargo run --release --bin sweep -- run experiments/gaps.yaml {{ARGS}}
     for page in findings better-rule; do cargo run --release --bin sweep -- report results/gaps --splice docs/$page.md; done
 
+# The same on English novels and a hybrid (three minutes on 32 cores)
+mechanism-books *ARGS:
+    cargo run --release --bin sweep -- run experiments/mechanism-books.yaml {{ARGS}}
+    for page in findings better-rule; do cargo run --release --bin sweep -- report results/mechanism-books --splice docs/$page.md; done
+    cp results/mechanism-books/figures/probe_removed_split_books_lastword.svg docs/figures/mechanism-books.svg
+
 # Compare rules over several trainings, which are expected in target/models (docs/models-and-data.md has the recipe)
 seeds *ARGS:
     for name in seeds-mamba2 seeds-mamba; do cargo run --release --bin sweep -- run experiments/fresh/$name.yaml {{ARGS}}; done

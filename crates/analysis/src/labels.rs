@@ -7,6 +7,7 @@ use records::schema::{TrialKey, options_as_text};
 use super::study::Study;
 
 /// Names of all rules of an experiment.
+#[derive(Clone, Debug)]
 pub struct Labels {
     /// Rules of each strategy, in order of appearance.
     variants: BTreeMap<String, Vec<TrialKey>>,

@@ -137,6 +137,15 @@ impl Seen<'_> {
         tasks
     }
 
+    /// The same of one task alone.
+    fn of_task(&self, task: &str) -> Seen<'_> {
+        let of = |(model, sets): &(_, Vec<_>)| {
+            (*model, sets.iter().copied().filter(|set: &&ProbeSet| set.record.task == task).collect())
+        };
+        let models = self.models.iter().map(of).collect();
+        Seen { probes: self.probes, name: self.name, models, sheet: self.sheet, labels: self.labels.clone() }
+    }
+
     /// What a caption says of items, tasks and intervals.
     fn basis(&self) -> String {
         let tasks = self.tasks();

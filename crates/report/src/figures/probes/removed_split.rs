@@ -1,4 +1,5 @@
-//! Figures of `removed_split`: which part of the tokens that a strategy removes the answer misses.
+//! Figures of `removed_split`: which part of the tokens that a strategy removes the answer misses, in the mean over tasks and, where there
+//! are several, in each: one may miss the write and another the place in the convolution.
 
 use analysis::{PooledRow, ProbeSet};
 use records::probes::{Key, ProbeRow};
@@ -15,6 +16,18 @@ const MEASURES: [(&str, &[&str]); 2] = [
 ];
 
 pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
+    let mut figures = of_tasks(seen, "")?;
+    let tasks = seen.tasks();
+    if tasks.len() > 1 {
+        for (task, _) in tasks {
+            figures.extend(of_tasks(&seen.of_task(task), &crate::text::file_name(task))?);
+        }
+    }
+    Ok(figures)
+}
+
+/// All items, and those that lose a token which the answer needs.
+fn of_tasks(seen: &Seen<'_>, task: &str) -> Result<Vec<Figure>, Failed> {
     let items = [
         ("", "any", "All items."),
         (
@@ -28,8 +41,9 @@ pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
         let own = |set: &ProbeSet, row: &ProbeRow| *key(set, row, "necessary") == Key::from(necessary);
         let tables: Vec<(&str, Vec<PooledRow>)> =
             seen.models.iter().map(|(model, sets)| (*model, seen.pooled(sets, &COLUMNS, own))).collect();
+        let part = [task, part].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("_");
         if tables.iter().any(|(_, rows)| !rows.is_empty()) {
-            figures.extend(of_items(seen, &tables, (part, necessary, which))?);
+            figures.extend(of_items(seen, &tables, (&part, necessary, which))?);
         }
     }
     Ok(figures)
