@@ -74,6 +74,17 @@ impl BridgePanel {
             ""
         }
     }
+
+    /// What tells it from the other panels of the bridge besides its model, in words: tasks and setting, where they differ.
+    pub fn apart_from(&self, all: &[&Self]) -> Vec<String> {
+        let tasks = all.iter().any(|other| other.tasks != self.tasks).then(|| match self.tasks.as_slice() {
+            [task] => task.clone(),
+            tasks => format!("{} tasks", tasks.len()),
+        });
+        let differs = all.iter().any(|other| other.setting != self.setting);
+        let setting = differs.then(|| self.setting.replace(" FLOPs reduction", ""));
+        tasks.into_iter().chain(setting).collect()
+    }
 }
 
 /// The bridges of a study, in the order of its file.

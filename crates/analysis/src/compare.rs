@@ -1,11 +1,10 @@
 //! Two rules side by side, item by item: from two results folders, or two strategies of one.
 
+mod pick;
 mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::path::Path;
-use std::str::FromStr;
 
 use hint::Hint;
 use records::identity::changes;
@@ -20,51 +19,8 @@ use super::partners::Places;
 use super::statistics::{Contributions, Difference, ResampleBank, difference_of_replicates, holm, paired_difference};
 use super::terms::are_equal;
 
+pub use pick::Pick;
 pub use rows::{CompareRow, frame, rows};
-
-/// A strategy with some of its options: `utrc`, or `utrc:q=0.5,importance=clip`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pick {
-    strategy: String,
-    options: Vec<(String, String)>,
-}
-
-impl FromStr for Pick {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (strategy, options) = text.split_once(':').unwrap_or((text, ""));
-        let options = options.split(',').filter(|option| !option.is_empty()).map(|option| {
-            let pair = option.split_once('=').ok_or_else(|| format!("`{option}` is no option: write name=value"))?;
-            Ok((pair.0.trim().to_owned(), pair.1.trim().to_owned()))
-        });
-        Ok(Self { strategy: strategy.trim().to_owned(), options: options.collect::<Result<_, String>>()? })
-    }
-}
-
-impl Pick {
-    pub(crate) fn takes(&self, trial: &TrialKey) -> bool {
-        let params: BTreeMap<String, serde_json::Value> =
-            serde_json::from_str(&trial.strategy_params).unwrap_or_default();
-        let says = |value: &serde_json::Value, wanted: &str| {
-            let number = |text: &str| text.parse::<f64>().ok();
-            let written = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            written == *wanted || number(&written).zip(number(wanted)).is_some_and(|(a, b)| a.total_cmp(&b).is_eq())
-        };
-        trial.strategy == self.strategy
-            && self.options.iter().all(|(name, wanted)| params.get(name).is_some_and(|value| says(value, wanted)))
-    }
-}
-
-impl fmt::Display for Pick {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.strategy)?;
-        for (index, (name, value)) in self.options.iter().enumerate() {
-            write!(f, "{}{name}={value}", if index == 0 { ':' } else { ',' })?;
-        }
-        Ok(())
-    }
-}
 
 /// Why two rules cannot be compared.
 #[derive(Debug, Error)]
@@ -315,7 +271,7 @@ fn arms<'a>(recorded: &'a Recorded, pick: Option<&Pick>) -> Result<Vec<SideArm<'
     }
     if order.is_empty() {
         // Of the same strategy its options are what was missed.
-        let is_known = |cell: &CellRecord| pick.is_some_and(|pick| pick.strategy == cell.trial.strategy);
+        let is_known = |cell: &CellRecord| pick.is_some_and(|pick| pick.strategy() == cell.trial.strategy);
         let of_strategy = recorded.cells.iter().any(is_known);
         let named = |cell: &CellRecord| {
             let trial = &cell.trial;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use hint::Hint;
+use records::each_once;
 use records::schema::{CellRecord, ItemRecord, Status, TrialKey};
 use records::task_items::TaskItem;
 use thiserror::Error;
@@ -145,7 +146,7 @@ pub fn items(dir: &Path, wanted: &ItemsWanted) -> Result<Vec<ItemPairs>, ItemsEr
     if let Some(value) = wanted.reduction.filter(|_| !right.iter().any(|cell| asked(&cell))) {
         return Err(ItemsError::Pairs {
             problem: format!("`{}` has no cell at a reduction of {:.1} %", wanted.b, value * 100.0),
-            hint: format!("it has {}", distinct(right.iter().map(|cell| cell.trial.reduction().in_words(1)))),
+            hint: format!("it has {}", listed(right.iter().map(|cell| cell.trial.reduction().in_words(1)))),
         });
     }
     let mut all = Vec::new();
@@ -245,25 +246,19 @@ pub fn fates(cell: &CellRecord, item: usize) -> (Option<BTreeMap<u32, Fate>>, us
     (found.then_some(fates), tokens)
 }
 
-/// Each name once, in order.
-fn distinct(names: impl Iterator<Item = String>) -> String {
-    let mut all: Vec<String> = Vec::new();
-    for name in names {
-        if !all.contains(&name) {
-            all.push(name);
-        }
-    }
-    all.join(", ")
+/// Each name once, in words.
+fn listed(names: impl Iterator<Item = String>) -> String {
+    each_once(names).join(", ")
 }
 
 fn nothing(pick: &Pick, cells: &[CellRecord], done: &[&CellRecord]) -> ItemsError {
     let hint = if done.is_empty() {
-        let models = distinct(cells.iter().map(|cell| cell.trial.model.clone()));
-        let protocols = distinct(cells.iter().map(|cell| cell.trial.protocol.clone()));
-        let tasks = distinct(cells.iter().map(|cell| cell.task.clone()));
+        let models = listed(cells.iter().map(|cell| cell.trial.model.clone()));
+        let protocols = listed(cells.iter().map(|cell| cell.trial.protocol.clone()));
+        let tasks = listed(cells.iter().map(|cell| cell.task.clone()));
         format!("there are the models {models}; the protocols {protocols}; the tasks {tasks}")
     } else {
-        format!("it has {}", distinct(done.iter().map(|cell| cell.trial.strategy.clone())))
+        format!("it has {}", listed(done.iter().map(|cell| cell.trial.strategy.clone())))
     };
     ItemsError::Pairs { problem: format!("there is no finished cell of `{pick}`"), hint }
 }

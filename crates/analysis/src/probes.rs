@@ -6,6 +6,7 @@ use std::path::Path;
 use rayon::prelude::*;
 use records::check;
 use records::claim::PlannedRows;
+use records::each_once;
 use records::probes::{Contribution, Key, ProbeRow};
 use records::probes::{PROBE_SCHEMA_VERSION, ProbeRecord, index_path, record_path};
 use records::schema::{Aggregate, MetricRecord, Status};
@@ -233,13 +234,8 @@ fn contributions(of_items: &[Contribution]) -> Contributions {
 /// That a probe has no row of such keys, and which values there are in the columns where none fits.
 fn no_row(record: &ProbeRecord, measure: &str, keys: &[Key], task: &str) -> String {
     let unknown = record.columns.iter().zip(keys).enumerate().filter_map(|(column, (name, key))| {
-        let mut known: Vec<String> = Vec::new();
-        for row in record.rows.iter().filter(|row| row.measure == measure) {
-            let value = row.keys[column].to_string();
-            if !known.contains(&value) {
-                known.push(value);
-            }
-        }
+        let of_measure = record.rows.iter().filter(|row| row.measure == measure);
+        let known = each_once(of_measure.map(|row| row.keys[column].to_string()));
         let is_unknown = !known.contains(&key.to_string());
         is_unknown.then(|| format!("{name} {key} (there are {})", known.join(", ")))
     });

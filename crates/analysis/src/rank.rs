@@ -4,10 +4,14 @@
 //! reduction are ranked by their primary metric; ties share their mean rank. Intervals come from the resamples of items that all
 //! statistics share: each resample ranks every contest anew. Contests of one task use the same resamples, so what they share is kept.
 
+mod basis;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 use serde::Serialize;
+
+use records::each_once;
 
 use crate::arms::{Arm, ArmTask, arms};
 use crate::compare::{Pick, point};
@@ -15,6 +19,8 @@ use crate::labels::Labels;
 use crate::statistics::{difference_of_replicates, holm, percentile_interval};
 use crate::study::Study;
 use crate::terms::comparable_set;
+
+pub use basis::Basis;
 
 /// The rules of an experiment, ranked.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -25,6 +31,8 @@ pub struct Ranking {
     pub seed: u64,
     /// Resamples of items.
     pub resamples: usize,
+    /// What the Pareto fronts are about besides the score.
+    pub cost: Basis,
     /// One ranking per protocol: scores of different protocols are no two views of one thing.
     pub protocols: Vec<ProtocolRanking>,
 }
@@ -117,10 +125,8 @@ pub struct Cost {
     pub wall_s: f64,
     /// FLOPs executed for these tasks, mean over seeds.
     pub flops: f64,
-    /// Whether nothing of this model is as good in less time, or better in the same.
-    pub on_time_front: bool,
-    /// The same with FLOPs in place of time.
-    pub on_flops_front: bool,
+    /// Whether nothing of this model is as good at a lower cost, or better at the same ([`Ranking::cost`]).
+    pub on_front: bool,
 }
 
 /// An arm in a contest: its rule, and its result with better values higher.
@@ -138,20 +144,16 @@ struct Contest<'a> {
     replicates: Vec<Vec<f32>>,
 }
 
-/// Ranks the rules of a study. `rule`: the one that is shown against all others; the best one if none is given.
+/// Ranks the rules of a study. `rule`: the one that is shown against all others; the best one if none is given. `cost`: what the
+/// costs are compared by.
 ///
 /// # Errors
 /// In words: no rule is the one asked for, or several are.
-pub fn rank(study: &Study, rule: Option<&Pick>) -> Result<Ranking, String> {
+pub fn rank(study: &Study, rule: Option<&Pick>, cost: Basis) -> Result<Ranking, String> {
     let (labels, all) = (Labels::of(study), arms(study));
     let named: Vec<(String, &Arm)> = all.iter().map(|arm| (labels.label(&arm.trial), arm)).collect();
     let focus = rule.map(|pick| find(pick, &named)).transpose()?;
-    let mut order: Vec<&str> = Vec::new();
-    for (_, arm) in &named {
-        if !order.contains(&arm.trial.protocol.as_str()) {
-            order.push(&arm.trial.protocol);
-        }
-    }
+    let order = each_once(named.iter().map(|(_, arm)| arm.trial.protocol.as_str()));
     let protocols = order.into_iter().map(|protocol| {
         let own: Vec<&(String, &Arm)> = named.iter().filter(|(_, arm)| arm.trial.protocol == protocol).collect();
         let (contests, unequal) = contests(&own);
@@ -164,12 +166,12 @@ pub fn rank(study: &Study, rule: Option<&Pick>) -> Result<Ranking, String> {
             unequal,
             rules,
             against,
-            costs: costs(study, &own),
+            costs: costs(study, &own, cost),
         }
     });
     let protocols = protocols.collect();
     let resamples = all.iter().flat_map(|arm| &arm.tasks).map(|task| task.replicates.len()).max().unwrap_or(0);
-    Ok(Ranking { experiment: study.plan.experiment.clone(), seed: study.plan.seed, resamples, protocols })
+    Ok(Ranking { experiment: study.plan.experiment.clone(), seed: study.plan.seed, resamples, cost, protocols })
 }
 
 fn find(pick: &Pick, named: &[(String, &Arm)]) -> Result<String, String> {
@@ -343,13 +345,8 @@ fn against_one(focus: &str, other: &str, contests: &[Contest<'_>]) -> Option<Aga
 }
 
 /// What each arm reaches and costs, over the tasks that every arm of its model has.
-fn costs(study: &Study, named: &[&(String, &Arm)]) -> Vec<Cost> {
-    let mut models: Vec<&str> = Vec::new();
-    for (_, arm) in named {
-        if !models.contains(&arm.trial.model.as_str()) {
-            models.push(&arm.trial.model);
-        }
-    }
+fn costs(study: &Study, named: &[&(String, &Arm)], basis: Basis) -> Vec<Cost> {
+    let models = each_once(named.iter().map(|(_, arm)| arm.trial.model.as_str()));
     let mut all = Vec::new();
     for model in models {
         let own: Vec<&&(String, &Arm)> = named.iter().filter(|(_, arm)| arm.trial.model == model).collect();
@@ -362,11 +359,13 @@ fn costs(study: &Study, named: &[&(String, &Arm)]) -> Vec<Cost> {
         let mut costs: Vec<Cost> =
             own.iter().filter_map(|(label, arm)| cost(study, label, arm, &tasks, counts)).collect();
         let sign = if counts { 1.0 } else { -1.0 };
-        let points =
-            |of: &dyn Fn(&Cost) -> f64| costs.iter().map(|cost| (sign * cost.value, of(cost))).collect::<Vec<_>>();
-        let (time, flops) = (front(&points(&|cost| cost.wall_s)), front(&points(&|cost| cost.flops)));
-        for ((cost, time), flops) in costs.iter_mut().zip(time).zip(flops) {
-            (cost.on_time_front, cost.on_flops_front) = (time, flops);
+        let paid = |cost: &Cost| match basis {
+            Basis::Time => cost.wall_s,
+            Basis::Flops => cost.flops,
+        };
+        let points: Vec<(f64, f64)> = costs.iter().map(|cost| (sign * cost.value, paid(cost))).collect();
+        for (cost, on_front) in costs.iter_mut().zip(front(&points)) {
+            cost.on_front = on_front;
         }
         all.extend(costs);
     }
@@ -394,8 +393,7 @@ fn cost(study: &Study, label: &str, arm: &Arm, tasks: &[String], counts: bool) -
         achieved: mean.flops_reduction_achieved,
         wall_s: wall_s / seeds,
         flops: flops / seeds,
-        on_time_front: false,
-        on_flops_front: false,
+        on_front: false,
     })
 }
 

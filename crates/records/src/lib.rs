@@ -37,6 +37,7 @@ pub mod files;
 pub mod guards;
 pub mod identity;
 pub mod names;
+mod once;
 pub mod owner;
 pub mod plan;
 pub mod probes;
@@ -46,4 +47,5 @@ mod split;
 pub mod task_items;
 
 pub use family::Family;
+pub use once::each_once;
 pub use split::{SPLITS, Split};

@@ -68,6 +68,7 @@ mod ranking;
 mod references;
 mod select;
 mod splice;
+mod spread;
 mod style;
 mod tables;
 pub mod text;

@@ -13,6 +13,7 @@ use super::guards;
 use super::losses;
 use super::tables::Table;
 use super::view::{Scene, Series, SeriesPoint, View, asked_head, asked_text, distinct};
+use crate::spread::{ENDS, PERCENT, Spread, scaled};
 use crate::text::{markdown, markdown_cell, markdown_code};
 
 /// The whole page.
@@ -197,7 +198,7 @@ pub(super) fn headline(view: &View, baseline: &str) -> String {
         shown("---:|"),
         shown("---:|"),
     );
-    let (mut rows, mut apart) = (0, false);
+    let (mut rows, mut apart, mut ends) = (0, false, false);
     for scene in &view.scenes {
         let Some(dense) = scene.baseline_mean() else {
             continue;
@@ -216,10 +217,13 @@ pub(super) fn headline(view: &View, baseline: &str) -> String {
             apart |= !others.is_empty();
             rows += 1;
             let none = || "–".to_owned();
-            let (value, half) = (
-                |mean: &TaskMean| mean.estimate.value * 100.0,
-                |mean: &TaskMean| mean.estimate.interval.half_width() * 100.0,
-            );
+            let value = |mean: &TaskMean| mean.estimate.value * 100.0;
+            let spread = |mean: &TaskMean| Spread::of(value(mean), scaled(mean.estimate.interval, 100.0), PERCENT);
+            let with_interval = |mean: &TaskMean| match spread(mean) {
+                Some(spread) => format!("{:.1} {}", value(mean), spread.words(|number| format!("{number:.1}"))),
+                None => format!("{:.1}", value(mean)),
+            };
+            ends |= best.and_then(|(.., mean)| spread(mean)).is_some_and(|spread| matches!(spread, Spread::Ends(..)));
             let mut cells = vec![
                 markdown_cell(&scene.model),
                 markdown_code(&scene.protocol),
@@ -228,7 +232,7 @@ pub(super) fn headline(view: &View, baseline: &str) -> String {
                 random.map_or_else(none, |random| format!("{:.1}", value(random))),
                 best.map_or_else(none, |(series, ..)| markdown_code(&series.label)),
                 best.map_or_else(none, |(.., mean)| format!("{:.1}", mean.flops_reduction_achieved * 100.0)),
-                best.map_or_else(none, |(.., mean)| format!("{:.1} ± {:.1}", value(mean), half(mean))),
+                best.map_or_else(none, |(.., mean)| with_interval(mean)),
                 best.and_then(|(_, point, _)| point.difference).map_or_else(none, points),
                 equal.map_or_else(none, |(random, (.., mean))| points(mean.minus(random))),
                 others,
@@ -248,6 +252,9 @@ pub(super) fn headline(view: &View, baseline: &str) -> String {
         return format!(
             "## Headline\n\nNothing to compare yet: neither {baseline} nor another strategy has finished.\n\n"
         );
+    }
+    if ends {
+        let _ = writeln!(text, "\n{ENDS}.");
     }
     if apart {
         let _ = writeln!(text, "\n{MARK} {NOT_COMPARED}.");

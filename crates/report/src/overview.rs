@@ -1,6 +1,7 @@
 //! The claims of several results folders in one table: the effect of each entry over models, and on each model.
 
 use analysis::{Interval, OnModel, Pooled, Study, Verdict};
+use records::each_once;
 
 use crate::claim;
 use crate::tables::{Row, Table, TableCell};
@@ -22,13 +23,8 @@ pub fn overview(studies: &[Study]) -> Option<Overview> {
 
 fn table(studies: &[Study]) -> Option<Table> {
     let claims: Vec<_> = studies.iter().filter_map(|study| Some((study, study.claim.as_ref()?))).collect();
-    let mut models: Vec<String> = Vec::new();
-    for own in claims.iter().flat_map(|(_, claim)| &claim.pooled).flat_map(|own| &own.models) {
-        let name = claim::model(&own.model);
-        if !models.contains(&name) {
-            models.push(name);
-        }
-    }
+    let pooled = claims.iter().flat_map(|(_, claim)| &claim.pooled).flat_map(|own| &own.models);
+    let models: Vec<String> = each_once(pooled.map(|own| claim::model(&own.model)));
     if models.is_empty() {
         return None;
     }

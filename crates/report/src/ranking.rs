@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use analysis::rank::{Cost, ProtocolRanking, Ranking};
+use analysis::rank::{Basis, Cost, ProtocolRanking, Ranking};
 
 use crate::text::{markdown, markdown_cell, markdown_code, p_value};
 
@@ -23,10 +23,10 @@ fn write(out: &mut String, ranking: &Ranking) -> fmt::Result {
          primary metric, 1 is the best. Intervals: 95 %, {} resamples of items, seed {}.\n",
         ranking.resamples, ranking.seed
     )?;
-    ranking.protocols.iter().try_for_each(|protocol| write_protocol(out, protocol))
+    ranking.protocols.iter().try_for_each(|protocol| write_protocol(out, protocol, ranking.cost))
 }
 
-fn write_protocol(out: &mut String, own: &ProtocolRanking) -> fmt::Result {
+fn write_protocol(out: &mut String, own: &ProtocolRanking, basis: Basis) -> fmt::Result {
     writeln!(out, "## {}, {} contests\n", markdown_code(&own.protocol), own.contests)?;
     if own.rules.is_empty() {
         writeln!(out, "No two rules meet at an equal achieved reduction.\n")?;
@@ -92,42 +92,47 @@ fn write_protocol(out: &mut String, own: &ProtocolRanking) -> fmt::Result {
             "\nClearly: the 95 % interval of the paired difference in that contest is on one side of 0, not corrected for the number of contests."
         )?;
     }
-    write_front(out, &own.costs)
+    write_front(out, &own.costs, basis)
 }
 
-fn write_front(out: &mut String, costs: &[Cost]) -> fmt::Result {
-    let mut front: Vec<&Cost> = costs.iter().filter(|cost| cost.on_time_front || cost.on_flops_front).collect();
+fn write_front(out: &mut String, costs: &[Cost], basis: Basis) -> fmt::Result {
+    let mut front: Vec<&Cost> = costs.iter().filter(|cost| cost.on_front).collect();
     if front.is_empty() {
         return writeln!(out);
     }
     front.sort_by(|a, b| a.model.cmp(&b.model).then(a.flops.total_cmp(&b.flops)));
-    writeln!(out, "\n### Pareto front\n")?;
-    writeln!(
-        out,
-        "| model | rule | setting | mean | achieved | time | FLOPs | front of |\n|---|---|---|---:|---:|---:|---:|---|"
-    )?;
+    let (name, head) = match basis {
+        Basis::Time => ("time", "time"),
+        Basis::Flops => ("FLOPs", "share of time"),
+    };
+    writeln!(out, "\n### Pareto front of score and {name}\n")?;
+    writeln!(out, "| model | rule | setting | mean | achieved | {head} | FLOPs |\n|---|---|---|---:|---:|---:|---:|")?;
     for cost in front {
         let value = if cost.metric == "accuracy" {
             format!("{:.1} %", cost.value * 100.0)
         } else {
             format!("{:.3} {}", cost.value, cost.metric)
         };
-        let fronts = [("time", cost.on_time_front), ("FLOPs", cost.on_flops_front)];
-        let fronts: Vec<&str> = fronts.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
         writeln!(
             out,
-            "| {} | {} | {} | {value} | {:.1} % | {:.2} s | {:.1} G | {} |",
+            "| {} | {} | {} | {value} | {:.1} % | {:.2} s | {:.1} G |",
             markdown_cell(&cost.model),
             markdown_cell(&cost.rule),
             markdown_cell(cost.setting.as_deref().unwrap_or("")),
             cost.achieved * 100.0,
             cost.wall_s,
-            cost.flops / 1e9,
-            fronts.join(", ")
+            cost.flops / 1e9
         )?;
     }
+    let why = match basis {
+        Basis::Time => "less time. Every cell ran alone (`--no-sharing`), so its time is its own",
+        Basis::Flops => {
+            "fewer FLOPs. Cells shared work, so the time of a cell depends on what ran beside it; a run with `--no-sharing` \
+             measures times"
+        }
+    };
     writeln!(
         out,
-        "\nNothing of the same model is as good at a lower cost. Times are shares of common work unless the run had `--no-sharing`; FLOPs are counted from what ran, the rule included.\n"
+        "\nNothing of the same model is as good with {why}. FLOPs are counted from what ran, the rule included.\n"
     )
 }

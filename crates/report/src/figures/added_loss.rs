@@ -1,5 +1,6 @@
 //! What each rule adds to the loss of each task in several models at the same achieved reduction: families of models side by side.
 
+use records::each_once;
 use std::collections::BTreeSet;
 
 use analysis::{Arm, Estimate};
@@ -55,12 +56,8 @@ fn draw(view: &View, scenes: &[&Scene], asked: Reduction, baseline: &str) -> Res
         return Ok(None);
     }
     let all = || columns.iter().flat_map(|column| column.models.iter().flatten());
-    let mut rows: Vec<&str> = Vec::new();
-    for loss in all() {
-        if loss.result.difference.is_some() && !rows.contains(&loss.series.label.as_str()) {
-            rows.push(&loss.series.label);
-        }
-    }
+    let rows = all().filter(|loss| loss.result.difference.is_some()).map(|loss| loss.series.label.as_str());
+    let rows: Vec<&str> = each_once(rows);
     if rows.is_empty() {
         return Ok(None);
     }

@@ -8,6 +8,7 @@ use crate::axes::{BEYOND, Panel, has_place, padded, ticks};
 use crate::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text};
 use crate::figures::legend;
 use crate::paper::{LABEL_TEXT, Sheet, TICK_TEXT, TITLE_TEXT};
+use crate::spread::{ANY, POINTS, Spread};
 use crate::style::{self, Style};
 use crate::text;
 
@@ -106,17 +107,8 @@ fn heads(canvas: &Canvas, panel: &Panel, own: &BridgePanel, all: &[&BridgePanel]
     let room = panel.width + NUMBERS;
     let title = sheet.fitted(&model_name(&own.model), TITLE_TEXT, true, room);
     canvas.text((panel.left, panel.top - 25.0), &title, Text::new(TITLE_TEXT).bold())?;
-    let mut words: Vec<String> = Vec::new();
-    if all.iter().any(|other| other.tasks != own.tasks) {
-        words.push(match own.tasks.as_slice() {
-            [task] => task.clone(),
-            tasks => format!("{} tasks", tasks.len()),
-        });
-    }
-    if all.iter().any(|other| other.setting != own.setting) {
-        words.push(own.setting.replace(" FLOPs reduction", ""));
-    }
-    let words = sheet.fitted(&words.join(", "), LABEL_TEXT, false, room);
+    let words = own.apart_from(all).join(", ");
+    let words = sheet.fitted(&words, LABEL_TEXT, false, room);
     canvas.text((panel.left, panel.top - 15.5), &words, Text::new(LABEL_TEXT))?;
     let head = Text::new(TICK_TEXT).align(Align::Middle).ink(Ink::GREY);
     canvas.text((panel.right() + 3.0 + NUMBERS / 2.0, panel.top - 5.5), "step", head)
@@ -156,8 +148,11 @@ fn mark(
         let sure = !step.interval.contains(0.0);
         let mark = if score.terms == Terms::Unequal { format!(" {MARK}") } else { String::new() };
         let decimals = decimals(own);
-        let half = step.interval.half_width();
-        let words = format!("{} ± {half:.decimals$}{mark}", signed(step.value, decimals));
+        let range = if own.unit() == "points" { POINTS } else { ANY };
+        let spread = Spread::of(step.value, step.interval, range);
+        let spread = spread
+            .map_or_else(String::new, |spread| format!(" {}", spread.words(|number| format!("{number:.decimals$}"))));
+        let words = format!("{}{spread}{mark}", signed(step.value, decimals));
         let style = Text::new(TICK_TEXT).align(Align::Middle);
         let style = if sure { style } else { style.ink(Ink::GREY) };
         canvas.text((panel.right() + 3.0 + NUMBERS / 2.0, y), &words, style)?;

@@ -2,6 +2,7 @@
 
 use analysis::{ClaimResult, ComparisonResult, Interval, MARK, OnModel, Pooled, Study, Terms, Verdict, model_name};
 use records::claim::PlannedComparison;
+use records::each_once;
 
 use super::layout::{Columns, Rows, page, ticks_wanted};
 use super::{Failed, Figure, Query, csv_line, figure, interval_fields, number};
@@ -43,7 +44,7 @@ struct About {
 
 /// Effects over models and on each, then all comparisons; a figure of each for every unit.
 pub(super) fn draw_all(study: &Study, result: &ClaimResult, sheet: Sheet) -> Vec<Result<Option<Figure>, Failed>> {
-    let units = distinct(result.claim.comparisons.iter().map(|planned| planned.quantity.unit().to_owned()));
+    let units = each_once(result.claim.comparisons.iter().map(|planned| planned.quantity.unit().to_owned()));
     let of_unit =
         |unit: &String| [effects(study, result, unit, sheet), comparisons(study, result, unit, sheet)].into_iter();
     units.iter().flat_map(of_unit).collect()
@@ -152,8 +153,8 @@ fn draw(
     if lines.iter().all(|line| !line.effect.is_finite()) {
         return Ok(None);
     }
-    let panels = distinct(lines.iter().map(|line| line.panel.clone()));
-    let rows = distinct(lines.iter().map(|line| line.label.clone()));
+    let panels = each_once(lines.iter().map(|line| line.panel.clone()));
+    let rows = each_once(lines.iter().map(|line| line.label.clone()));
     let range = padded(lines.iter().flat_map(|line| shown(line, lines)), 0.05);
     let names = Rows::new(sheet, &rows.iter().map(String::as_str).collect::<Vec<_>>(), ROW, &[]);
     let columns = Columns::fit(sheet, panels.len(), LEAST, names.left, (0.0, 9.0));
@@ -195,7 +196,7 @@ fn draw(
     });
     let sides = entries.iter().flat_map(|(planned, _)| [&planned.lower, &planned.higher]);
     let trials = sides.flat_map(|side| side.trials.iter().cloned());
-    let quantities = distinct(entries.iter().map(|(planned, _)| planned.what().to_owned()));
+    let quantities = each_once(entries.iter().map(|(planned, _)| planned.what().to_owned()));
     let probes = entries.iter().flat_map(|(planned, _)| probes(study, planned));
     let query = Query::of_claim(&serde_json::json!({ "quantity": quantities }), trials, probes);
     figure(about.name.clone(), svg, csv(lines, about.unit), about.caption.clone(), &query)
@@ -232,7 +233,7 @@ fn notes(entries: &[Entry], costs: bool) -> Vec<String> {
         [low, .., high] => format!("n = {low} to {high}"),
     };
     let what = if costs { "tasks. | |: range over them, no interval" } else { "items. Bars: joint 95 % intervals" };
-    let protocols = distinct(entries.iter().filter_map(|(planned, _)| planned.protocol.clone()));
+    let protocols = each_once(entries.iter().filter_map(|(planned, _)| planned.protocol.clone()));
     let protocols = if protocols.is_empty() { String::new() } else { format!("Protocol {}, ", protocols.join(", ")) };
     let mut notes = vec![format!("{protocols}{n} {what}. Dashes: margins.")];
     let unequal = entries.iter().any(|(_, row)| row.terms == Terms::Unequal);
@@ -330,16 +331,6 @@ fn words_of((planned, _): &Entry, all: &[Entry]) -> Vec<String> {
 }
 
 /// In order of appearance.
-fn distinct(values: impl Iterator<Item = String>) -> Vec<String> {
-    let mut all: Vec<String> = Vec::new();
-    for value in values {
-        if !all.contains(&value) {
-            all.push(value);
-        }
-    }
-    all
-}
-
 fn csv(lines: &[Line], unit: &str) -> String {
     let mut csv = "model,comparison,unit,margin,effect,ci_low,ci_high,verdict,unequal_reduction\n".to_owned();
     for line in lines {

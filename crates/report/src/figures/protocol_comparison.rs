@@ -1,6 +1,7 @@
 //! The same rules under several protocols: how much of a loss is the rule, how much the scoring.
 
 use analysis::{Difference, MARK, TaskMean, are_equal, difference_of_replicates};
+use records::each_once;
 use records::schema::{Asked, Reduction};
 
 use super::differences::{family_gaps, mark_apart, spread_out};
@@ -12,6 +13,7 @@ use super::{
 use crate::axes::{BEYOND, BROKEN, Panel, has_place, padded, ticks};
 use crate::canvas::{Align, Canvas, DrawError, Ink, Stroke, Text};
 use crate::paper::{TICK_TEXT, TITLE_TEXT};
+use crate::spread::{POINTS, Spread, scaled};
 use crate::style::{self, Style};
 use crate::text;
 use crate::view::{Scene, Series, SeriesPoint, View, asked_phrase, asked_slug, distinct, in_percent};
@@ -100,9 +102,13 @@ pub(super) fn draw(view: &View, asked: Reduction, baseline: &str) -> Result<Opti
                 if let Some(loss) = upstream_loss(model, &series.label, asked) {
                     let UpstreamLoss { difference, equal } = loss;
                     let sure = !difference.interval.contains(0.0);
-                    let half = difference.interval.half_width() * 100.0;
+                    let value = difference.value * 100.0;
+                    let spread = Spread::of(value, scaled(difference.interval, 100.0), POINTS);
+                    let spread = spread.map_or_else(String::new, |spread| {
+                        format!(" {}", spread.words(|number| format!("{number:.1}")))
+                    });
                     let mark = if equal { String::new() } else { format!(" {MARK}") };
-                    let text = format!("{} ± {half:.1}{mark}", signed(difference.value * 100.0));
+                    let text = format!("{}{spread}{mark}", signed(value));
                     let style = Text::new(TICK_TEXT).align(Align::Middle);
                     let style = if sure { style } else { style.ink(Ink::GREY) };
                     canvas.text((panel.right() + 4.0 + NUMBERS / 2.0, y), &text, style)?;
@@ -174,13 +180,7 @@ fn models(view: &View) -> Vec<ModelScenes<'_>> {
 }
 
 fn protocols(models: &[ModelScenes]) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for scene in models.iter().flat_map(|model| &model.scenes) {
-        if !names.contains(&scene.protocol) {
-            names.push(scene.protocol.clone());
-        }
-    }
-    names
+    each_once(models.iter().flat_map(|model| &model.scenes).map(|scene| scene.protocol.clone()))
 }
 
 /// Rules with a mean under at least one protocol, in the order of the first scene that has them.

@@ -1,5 +1,6 @@
 //! One item, token by token: what each strategy keeps, drops and merges, and where.
 
+use records::each_once;
 use std::collections::BTreeMap;
 
 use analysis::{Cell, Study};
@@ -61,12 +62,7 @@ pub(super) fn draw_all(study: &Study, view: &View) -> Vec<Result<Option<Figure>,
         .filter(|cell| cell.is_done())
         .map(|cell| ((cell.record.trial.trial_id.as_str(), cell.record.task.as_str()), cell))
         .collect();
-    let mut tasks: Vec<&str> = Vec::new();
-    for cell in &study.cells {
-        if !tasks.contains(&cell.record.task.as_str()) {
-            tasks.push(&cell.record.task);
-        }
-    }
+    let tasks = each_once(study.cells.iter().map(|cell| cell.record.task.as_str()));
     let maps = tasks.into_iter().filter_map(|task| scenes.iter().find_map(|scene| choose(view, scene, task, &cells)));
     maps.map(|map| draw(view, &map)).collect()
 }

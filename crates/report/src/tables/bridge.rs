@@ -3,6 +3,7 @@
 use analysis::{BridgePanel, BridgeResult, BridgeScore, MARK, Terms, model_name};
 
 use super::format::{Number, PAIRED, Rank, Row, Table, TableCell};
+use crate::spread::{ANY, PERCENT, POINTS, POSITIVE, Spread};
 use crate::text;
 
 /// One table per bridge that has a finished arm.
@@ -43,31 +44,24 @@ fn table(bridge: &BridgeResult) -> Option<Table> {
 
 /// The model, and what else tells a panel from the others.
 fn place(own: &BridgePanel, all: &[BridgePanel]) -> String {
-    let mut words = vec![model_name(&own.model)];
-    if all.iter().any(|other| other.tasks != own.tasks) {
-        words.push(match own.tasks.as_slice() {
-            [task] => task.clone(),
-            tasks => format!("{} tasks", tasks.len()),
-        });
-    }
-    if all.iter().any(|other| other.setting != own.setting) {
-        words.push(own.setting.replace(" FLOPs reduction", ""));
-    }
-    words.join(" ")
+    std::iter::once(model_name(&own.model))
+        .chain(own.apart_from(&all.iter().collect::<Vec<_>>()))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn cells(panel: &BridgePanel, score: Option<&BridgeScore>) -> [TableCell; 2] {
-    let decimals = if panel.unit() == "points" { 1 } else { 2 };
-    let number = |value: f64, half: f64, achieved: Option<f64>, rank: Rank| {
-        let half_width = Some(half).filter(|half| half.is_finite());
-        TableCell::Number(Number { value, half_width, decimals, rank, achieved })
+    let (decimals, range, change) = if panel.unit() == "points" { (1, PERCENT, POINTS) } else { (2, POSITIVE, ANY) };
+    let number = |value: f64, spread: Option<Spread>, achieved: Option<f64>, rank: Rank| {
+        TableCell::Number(Number { value, spread, decimals, rank, achieved })
     };
     let Some(score) = score else { return [TableCell::Missing, TableCell::Missing] };
     let achieved = Some(score.flops_reduction_achieved * 100.0);
     let rank = if score.terms == Terms::Unequal { Rank::Apart } else { Rank::Plain };
-    let step = score.step.map(|step| number(step.value, step.interval.half_width(), None, rank));
+    let step = score.step.map(|step| number(step.value, Spread::of(step.value, step.interval, change), None, rank));
+    let value = score.estimate.value;
     [
-        number(score.estimate.value, score.estimate.interval.half_width(), achieved, Rank::Plain),
+        number(value, Spread::of(value, score.estimate.interval, range), achieved, Rank::Plain),
         step.unwrap_or(TableCell::Missing),
     ]
 }

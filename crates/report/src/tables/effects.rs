@@ -1,12 +1,14 @@
 //! `effects_<reduction>`: what every rule changes against the baseline, all models and protocols side by side: the mean accuracy over
 //! tasks, and beside it each loss, since a mean over both would mix recall with fluency.
 
+use records::each_once;
 use records::schema::Reduction;
 
 use super::format::{Number, PAIRED, Rank, Row, Table, TableCell};
 use super::losses::added;
 use crate::losses::{self, Loss};
-use crate::view::{Scene, SeriesPoint, View, asked_phrase, asked_slug, distinct};
+use crate::spread::{POINTS, Spread, scaled};
+use crate::view::{Scene, Series, SeriesPoint, View, asked_phrase, asked_slug, distinct};
 
 /// One table per reduction that was asked for.
 pub(super) fn tables(view: &View, baseline: &str) -> Vec<Table> {
@@ -16,13 +18,9 @@ pub(super) fn tables(view: &View, baseline: &str) -> Vec<Table> {
 }
 
 fn table(view: &View, scenes: &[&Scene], asked: Reduction, baseline: &str) -> Option<Table> {
-    let mut labels: Vec<&str> = Vec::new();
-    for series in scenes.iter().flat_map(|scene| &scene.series) {
-        let known = series.at(asked).is_some_and(|point| point.difference.is_some());
-        if known && !labels.contains(&series.label.as_str()) {
-            labels.push(&series.label);
-        }
-    }
+    let is_known = |series: &&Series| series.at(asked).is_some_and(|point| point.difference.is_some());
+    let series = scenes.iter().flat_map(|scene| &scene.series).filter(is_known);
+    let labels = each_once(series.map(|series| series.label.as_str()));
     if labels.is_empty() {
         return None;
     }
@@ -83,9 +81,10 @@ fn loss_cell(loss: &Loss<'_>) -> Option<TableCell> {
 
 fn cell(point: &SeriesPoint) -> Option<TableCell> {
     let (difference, mean) = (point.difference?, point.mean.as_ref()?);
+    let value = difference.value * 100.0;
     Some(TableCell::Number(Number {
-        value: difference.value * 100.0,
-        half_width: Some(difference.interval.half_width() * 100.0).filter(|half| half.is_finite()),
+        value,
+        spread: Spread::of(value, scaled(difference.interval, 100.0), POINTS),
         decimals: 1,
         rank: if point.compared { Rank::Plain } else { Rank::Apart },
         achieved: Some(mean.flops_reduction_achieved * 100.0),

@@ -6,6 +6,7 @@ use analysis::{MARK, NOT_COMPARED};
 
 use records::schema::{Asked, Reduction};
 
+use crate::spread::{ENDS, Spread};
 use crate::text;
 use crate::view::in_percent;
 
@@ -22,7 +23,7 @@ pub(crate) enum Rank {
     Apart,
 }
 
-/// One cell: a name, or a number with the half-width of its interval.
+/// One cell: a name, or a number with its interval.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum TableCell {
     /// Strategy or option names, set in typewriter type.
@@ -47,7 +48,7 @@ pub(super) const NO_VALUE: &str = "no value";
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Number {
     pub(crate) value: f64,
-    pub(crate) half_width: Option<f64>,
+    pub(crate) spread: Option<Spread>,
     pub(crate) decimals: usize,
     pub(crate) rank: Rank,
     /// FLOPs reduction, in percent, at which it was measured, where that differs from column to column.
@@ -147,7 +148,9 @@ impl Table {
         };
         let apart = numbers().any(|number| number.rank == Rank::Apart);
         let infinite = numbers().any(|number| !number.value.is_finite());
+        let ends = numbers().any(|number| matches!(number.spread, Some(Spread::Ends(..))));
         let notes = [
+            ends.then(|| format!("{ENDS}.")),
             apart.then(|| format!("{MARK} {NOT_COMPARED}.")),
             infinite
                 .then(|| "∞ or NaN: a value that is no finite number; it takes no part in any comparison.".to_owned()),
@@ -155,20 +158,16 @@ impl Table {
         notes.into_iter().flatten().collect()
     }
 
-    /// Plain numbers; each number column is followed by its half-width, and by its achieved reduction and whether it was compared.
+    /// Plain numbers; each number column is followed by the ends of its interval, and by its achieved reduction and whether it was compared.
     pub(crate) fn csv(&self) -> String {
         let columns = 0..self.header.len();
-        let further: Vec<[bool; 2]> = columns.map(|i| [self.has_half_width(i), self.has_achieved(i)]).collect();
+        let further: Vec<[bool; 2]> = columns.map(|i| [self.has_interval(i), self.has_achieved(i)]).collect();
         let mut header = Vec::new();
         for (name, [wide, achieved]) in self.header.iter().zip(&further) {
             header.push(text::csv(name));
-            header.extend(wide.then(|| text::csv(&format!("{name} ±"))));
-            header.extend(
-                [" achieved %", " compared"]
-                    .iter()
-                    .filter(|_| *achieved)
-                    .map(|word| text::csv(&format!("{name}{word}"))),
-            );
+            let further = [(*wide, [" low", " high"]), (*achieved, [" achieved %", " compared"])];
+            let words = further.iter().filter(|(is_there, _)| *is_there).flat_map(|(_, words)| words);
+            header.extend(words.map(|word| text::csv(&format!("{name}{word}"))));
         }
         let mut lines = header.join(",") + "\n";
         for row in &self.rows {
@@ -184,8 +183,9 @@ impl Table {
                     TableCell::Number(number) => format!("{:.4}", number.value),
                 });
                 if *wide {
-                    fields
-                        .push(number.and_then(|n| n.half_width).map_or_else(String::new, |half| format!("{half:.4}")));
+                    let ends = number.and_then(|n| Some((n.value, n.spread?.ways())));
+                    let ends = ends.map(|(value, (up, down))| [value - down, value + up]);
+                    fields.extend(ends.map_or_else(Default::default, |ends| ends.map(|end| format!("{end:.4}"))));
                 }
                 if *achieved {
                     fields
@@ -227,8 +227,8 @@ impl Table {
         self.numbers(column).next().is_some()
     }
 
-    fn has_half_width(&self, column: usize) -> bool {
-        self.numbers(column).any(|number| number.half_width.is_some())
+    fn has_interval(&self, column: usize) -> bool {
+        self.numbers(column).any(|number| number.spread.is_some())
     }
 
     fn has_achieved(&self, column: usize) -> bool {
@@ -244,11 +244,19 @@ impl Table {
 }
 
 impl Number {
-    /// With its half-width, rounded once here for all formats that people read.
+    /// Half the width of its interval, where it is told so.
+    pub(super) fn half(&self) -> Option<f64> {
+        match self.spread? {
+            Spread::Half(half) => Some(half),
+            Spread::Ends(..) => None,
+        }
+    }
+
+    /// With its interval, rounded once here for all formats that people read.
     fn plain_text(&self) -> String {
         let value = digits(self.value, self.decimals);
-        match self.half_width {
-            Some(half) => format!("{value} ± {}", digits(half, self.decimals)),
+        match self.spread {
+            Some(spread) => format!("{value} {}", spread.words(|number| digits(number, self.decimals))),
             None => value,
         }
     }
@@ -274,7 +282,7 @@ mod tests {
 
     fn table() -> Table {
         let number = |value, rank| {
-            TableCell::Number(Number { value, half_width: Some(1.25), decimals: 1, rank, achieved: None })
+            TableCell::Number(Number { value, spread: Some(Spread::Half(1.25)), decimals: 1, rank, achieved: None })
         };
         Table {
             name: "main_x".to_owned(),
@@ -311,11 +319,11 @@ mod tests {
     }
 
     #[test]
-    fn csv_splits_number_and_half_width() {
+    fn csv_holds_the_ends_of_intervals() {
         let text = table().csv();
-        assert_eq!(text.lines().next(), Some("strategy,\"task, one\",\"task, one ±\""));
-        assert_eq!(text.lines().nth(2), Some("top_k,71.2600,1.2500"));
-        assert_eq!(text.lines().nth(3), Some("tome,,"));
+        assert_eq!(text.lines().next(), Some("strategy,\"task, one\",\"task, one low\",\"task, one high\""));
+        assert_eq!(text.lines().nth(2), Some("top_k,71.2600,70.0100,72.5100"));
+        assert_eq!(text.lines().nth(3), Some("tome,,,"));
     }
 
     #[test]
@@ -323,8 +331,8 @@ mod tests {
         let text = latex(&table());
         assert!(text.starts_with("% Needs"));
         assert!(text.contains("% \\caption{\\sweepcaption{main_x}}\n% \\label{tab:main-x}"));
-        assert!(text.contains("\\midrule\ntop\\_k & \\bfseries 71.3 & 1.2 \\\\"), "{text}");
-        assert!(text.contains("tome & \\multicolumn{2}{c}{--} \\\\"), "{text}");
+        assert!(text.contains("\\midrule\ntop\\_k & \\bfseries 71.3 & $\\pm$ & 1.2 \\\\"), "{text}");
+        assert!(text.contains("tome & \\multicolumn{3}{c}{--} \\\\"), "{text}");
         assert!(!text.contains("documentclass") && text.ends_with("\\endgroup\n"));
         let captions = crate::tables::captions([("main_x", "50 % of `a_b`")].into_iter());
         assert!(captions.contains("sweepcaption@main_x\\endcsname{50 \\% of a\\_b}"), "{captions}");
@@ -333,26 +341,47 @@ mod tests {
     fn what_is_not_compared_is_marked_in_every_format() {
         let mut table = table();
         table.achieved_in_cells = true;
-        let apart = Number { value: 90.9, half_width: Some(0.9), decimals: 1, rank: Rank::Apart, achieved: Some(5.2) };
+        let apart = Number {
+            value: 90.9,
+            spread: Some(Spread::Half(0.9)),
+            decimals: 1,
+            rank: Rank::Apart,
+            achieved: Some(5.2),
+        };
         table.rows[1].cells[1] = TableCell::Number(apart);
         assert!(table.markdown().contains("| 90.9 ± 0.9 (5.2) † |"), "{}", table.markdown());
         assert!(
             table.markdown().ends_with("\n\n† achieved reduction differs by more than half a point: not compared.\n")
         );
-        assert!(latex(&table).contains("90.9 & 0.9 & $^\\dagger$ & 5.2 \\\\"), "{}", latex(&table));
+        assert!(latex(&table).contains("90.9 & $\\pm$ & 0.9 & $^\\dagger$ & 5.2 \\\\"), "{}", latex(&table));
         assert!(latex(&table).contains("$^\\dagger$ achieved"));
         let csv = table.csv();
         assert_eq!(
             csv.lines().next(),
-            Some("strategy,\"task, one\",\"task, one ±\",\"task, one achieved %\",\"task, one compared\"")
+            Some(
+                "strategy,\"task, one\",\"task, one low\",\"task, one high\",\"task, one achieved %\",\"task, one compared\""
+            )
         );
-        assert_eq!(csv.lines().nth(2), Some("top_k,90.9000,0.9000,5.2000,no"));
+        assert_eq!(csv.lines().nth(2), Some("top_k,90.9000,90.0000,91.8000,5.2000,no"));
+    }
+
+    #[test]
+    fn an_interval_does_not_leave_what_the_value_can_be() {
+        let mut table = table();
+        let all = Number { value: 100.0, spread: Some(Spread::Ends(0.0, 3.6)), decimals: 1, ..Number::default() };
+        table.rows[0].cells[1] = TableCell::Number(all);
+        assert!(table.markdown().contains("| 100.0 +0.0 \u{2212}3.6 |"), "{}", table.markdown());
+        assert!(table.markdown().ends_with(&format!("\n\n{ENDS}.\n")));
+        let latex = latex(&table);
+        assert!(latex.contains("& 100.0 & \\multicolumn{2}{l}{$^{+0.0}_{-3.6}$} \\\\"), "{latex}");
+        assert!(latex.contains("+ and $-$: the way"), "{latex}");
+        assert_eq!(table.csv().lines().nth(1), Some("dense,100.0000,96.4000,100.0000"));
     }
 
     #[test]
     fn values_without_end_are_marked() {
         let mut table = table();
-        let infinite = Number { value: f64::INFINITY, half_width: None, decimals: 2, ..Number::default() };
+        let infinite = Number { value: f64::INFINITY, spread: None, decimals: 2, ..Number::default() };
         table.rows[1].cells[1] = TableCell::Number(infinite);
         assert!(table.markdown().contains("| ∞ |") && table.markdown().contains("∞ or NaN: a value"));
         assert!(latex(&table).contains("{$\\infty$} \\\\"));

@@ -7,6 +7,7 @@ use analysis::{MARK, NOT_COMPARED};
 use super::format::{NO_VALUE, Number, Rank, Row, Table, TableCell, digits};
 use crate::paper::Wide;
 use crate::select::Select;
+use crate::spread::{ENDS, Spread};
 use crate::text;
 
 /// Width of a character of `\footnotesize` Computer Modern in points, none of which is narrower than its digits on average.
@@ -148,8 +149,8 @@ impl<'a> Column<'a> {
         self.numbers().next().is_some()
     }
 
-    fn has_half(&self) -> bool {
-        self.numbers().any(|number| number.half_width.is_some())
+    fn has_interval(&self) -> bool {
+        self.numbers().any(|number| number.spread.is_some())
     }
 
     fn has_mark(&self) -> bool {
@@ -169,7 +170,7 @@ impl<'a> Column<'a> {
     }
 
     fn halves(&self) -> (usize, usize, bool) {
-        Self::format(self.numbers().filter_map(|number| Some((number.half_width?, number.decimals))))
+        Self::format(self.numbers().filter_map(|number| Some((number.half()?, number.decimals))))
     }
 
     fn achieved(&self) -> (usize, usize, bool) {
@@ -178,7 +179,7 @@ impl<'a> Column<'a> {
 
     /// Columns of LaTeX.
     fn count(&self) -> usize {
-        1 + usize::from(self.has_half()) + usize::from(self.has_mark()) + usize::from(self.achieved)
+        1 + 2 * usize::from(self.has_interval()) + usize::from(self.has_mark()) + usize::from(self.achieved)
     }
 
     fn spec(&self) -> String {
@@ -186,8 +187,8 @@ impl<'a> Column<'a> {
             return "l".to_owned();
         }
         let mut spec = s_column(self.values());
-        if self.has_half() {
-            let _ = write!(spec, "@{{\\,$\\pm$\\,}}{}", s_column(self.halves()));
+        if self.has_interval() {
+            let _ = write!(spec, "@{{\\,}}c@{{\\,}}{}", s_column(self.halves()));
         }
         if self.has_mark() {
             spec += "@{\\,}l";
@@ -210,11 +211,33 @@ impl<'a> Column<'a> {
             _ => 0.0,
         });
         let mut own = number(self.values());
-        own += if self.has_half() { 10.0 + number(self.halves()) } else { 0.0 };
+        own += if self.has_interval() { (10.0 + number(self.halves())).max(self.ends()) } else { 0.0 };
         own += if self.has_mark() { 6.5 } else { 0.0 };
         own += if self.achieved { 4.0 + number(self.achieved()).max(ACHIEVED_HEAD) } else { 0.0 };
         let head = self.head.split(' ').map(|word| word.chars().count()).max().unwrap_or(0) as f64 * CHARACTER;
         words.fold(own, f64::max).max(head) + SEPARATION
+    }
+
+    /// About how wide the widest pair of ends is printed, one above the other and small.
+    fn ends(&self) -> f64 {
+        let ends = self.numbers().filter_map(|number| match number.spread? {
+            Spread::Ends(up, down) => Some([up, down].map(|end| digits(end, number.decimals).len())),
+            Spread::Half(_) => None,
+        });
+        ends.flatten().max().map_or(0.0, |longest| (1 + longest) as f64 * CHARACTER)
+    }
+
+    /// The cells of sign and half width; of both ends, as one.
+    fn interval_cells(&self, number: &Number) -> String {
+        let write = |value: f64| text::latex(&digits(value, number.decimals)).replace('$', "");
+        match number.spread {
+            Some(Spread::Half(half)) if in_digits(half) => format!("$\\pm$ & {}", digits(half, number.decimals)),
+            Some(Spread::Ends(up, down)) => {
+                let after = if self.has_mark() || self.achieved { "@{\\,}" } else { "" };
+                format!("\\multicolumn{{2}}{{l{after}}}{{$^{{+{}}}_{{-{}}}$}}", write(up), write(down))
+            }
+            _ => "$\\pm$ & {--}".to_owned(),
+        }
     }
 
     fn cell(&self, row: &Row) -> String {
@@ -236,9 +259,9 @@ impl<'a> Column<'a> {
         }
         let bold = if number.rank == Rank::Best { "\\bfseries " } else { "" };
         let mut cell = format!("{bold}{}", digits(number.value, number.decimals));
-        if self.has_half() {
-            let half = number.half_width.filter(|half| in_digits(*half)).map(|half| digits(half, number.decimals));
-            let _ = write!(cell, " & {}", half.unwrap_or_else(|| "{--}".to_owned()));
+        if self.has_interval() {
+            cell += " & ";
+            cell += &self.interval_cells(number);
         }
         if self.has_mark() {
             let _ = write!(cell, " & {mark}");
@@ -308,7 +331,7 @@ fn notes(rows: &[&Row], columns: &[Column]) -> Vec<String> {
         })
     };
     let mut methods: Vec<(&str, Vec<String>)> = Vec::new();
-    for column in columns.iter().filter(|column| column.has_half() && !column.interval.is_empty()) {
+    for column in columns.iter().filter(|column| column.has_interval() && !column.interval.is_empty()) {
         match methods.iter_mut().find(|(method, _)| *method == column.interval) {
             Some((_, heads)) => heads.push(text::latex(&column.head)),
             None => methods.push((column.interval, vec![text::latex(&column.head)])),
@@ -322,6 +345,9 @@ fn notes(rows: &[&Row], columns: &[Column]) -> Vec<String> {
     let mut marks = Vec::new();
     if !methods.is_empty() {
         marks.push(format!("$\\pm$: half the 95\\,\\% interval over items ({}).", methods.join("; ")));
+    }
+    if numbers().any(|number| matches!(number.spread, Some(Spread::Ends(..)))) {
+        marks.push(text::latex(&format!("{ENDS}.")));
     }
     if numbers().any(|number| number.rank == Rank::Best) {
         let tied = if numbers().any(|number| number.rank == Rank::Tied) {

@@ -1,10 +1,12 @@
 //! `losses`: what each rule adds to the loss of each task, all models side by side, recall next to fluency.
 
+use records::each_once;
 use records::schema::Reduction;
 
 use super::format::{Number, PAIRED, Rank, Row, Table, TableCell};
 use super::main_table::ranks;
 use crate::losses::{self, Loss};
+use crate::spread::{ANY, Spread};
 use crate::view::{Scene, View, asked_phrase, asked_slug, distinct};
 
 /// One table per protocol and reduction that was asked for.
@@ -26,19 +28,13 @@ pub(super) fn tables(view: &View, baseline: &str) -> Vec<Table> {
 fn table(view: &View, scenes: &[&Scene], asked: Reduction, baseline: &str) -> Option<Table> {
     let mut header = vec!["strategy".to_owned()];
     let mut columns: Vec<Vec<Loss<'_>>> = Vec::new();
-    let mut labels: Vec<&str> = Vec::new();
     for scene in scenes {
         for task in losses::tasks(scene) {
             header.push(format!("{} {}", scene.model_name(), task.name));
-            let losses = losses::of_task(view, scene, asked, task);
-            for loss in &losses {
-                if !labels.contains(&loss.series.label.as_str()) {
-                    labels.push(&loss.series.label);
-                }
-            }
-            columns.push(losses);
+            columns.push(losses::of_task(view, scene, asked, task));
         }
     }
+    let labels = each_once(columns.iter().flatten().map(|loss| loss.series.label.as_str()));
     if columns.is_empty() || labels.is_empty() {
         return None;
     }
@@ -87,7 +83,7 @@ pub(super) fn added(loss: &Loss<'_>, rank: Rank) -> Option<TableCell> {
     let difference = loss.result.difference.as_ref()?;
     Some(TableCell::Number(Number {
         value: difference.value,
-        half_width: Some(difference.interval.half_width()).filter(|half| half.is_finite()),
+        spread: Spread::of(difference.value, difference.interval, ANY),
         decimals: 2,
         rank,
         achieved: Some(loss.result.flops_reduction_achieved * 100.0),

@@ -5,6 +5,7 @@ use records::names::is_share;
 use records::schema::{Asked, Reduction};
 
 use super::format::{BOOTSTRAP, Number, Rank, Row, Table, TableCell, WILSON};
+use crate::spread::{PERCENT, POSITIVE, Spread, scaled};
 use crate::view::{Scene, SceneTask, SeriesPoint, View, asked_head, asked_text};
 
 /// The table of one scene.
@@ -199,11 +200,10 @@ fn percent(share: f64) -> TableCell {
 /// Accuracies in percent; perplexities as they are.
 pub(super) fn value(estimate: &Estimate, lower_is_better: bool, rank: Rank, achieved: f64) -> TableCell {
     let (unit, decimals) = if lower_is_better { (1.0, 2) } else { (100.0, 1) };
-    // Without a finite value there is nothing to stand around; the upper end alone may be infinite.
-    let half_width =
-        Some(estimate.interval.half_width() * unit).filter(|half| estimate.value.is_finite() && !half.is_nan());
-    let achieved = Some(achieved * 100.0);
-    TableCell::Number(Number { value: estimate.value * unit, half_width, decimals, rank, achieved })
+    let range = if lower_is_better { POSITIVE } else { PERCENT };
+    let value = estimate.value * unit;
+    let spread = Spread::of(value, scaled(estimate.interval, unit), range);
+    TableCell::Number(Number { value, spread, decimals, rank, achieved: Some(achieved * 100.0) })
 }
 
 #[cfg(test)]

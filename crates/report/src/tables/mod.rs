@@ -13,6 +13,7 @@ mod protocols;
 use super::paper::Wide;
 use super::select::Select;
 use super::view::{View, distinct};
+use records::each_once;
 
 use analysis::{BridgeResult, Study};
 pub(super) use claim::{effects as claim_effects_table, table as claim_table};
@@ -35,15 +36,11 @@ impl Table {
 
 /// Names of all rules of the tables, each once.
 pub(super) fn rules(tables: &[Table]) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
     let cells = tables.iter().filter(|table| table.has_rules).flat_map(|table| &table.rows).flat_map(|row| &row.cells);
-    for cell in cells {
-        match cell {
-            TableCell::Name(name) if !names.contains(name) => names.push(name.clone()),
-            _ => {}
-        }
-    }
-    names
+    each_once(cells.filter_map(|cell| match cell {
+        TableCell::Name(name) => Some(name.clone()),
+        _ => None,
+    }))
 }
 
 /// Reductions that were asked for, in words, each once.

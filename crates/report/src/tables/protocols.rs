@@ -1,6 +1,7 @@
 //! `protocols`: mean over tasks of every strategy, protocols side by side.
 
 use analysis::TaskMean;
+use records::each_once;
 use records::schema::Reduction;
 
 use super::format::{Number, Rank, Row, Table, TableCell, WILSON};
@@ -20,12 +21,8 @@ pub(super) fn table(view: &View, baseline: &str) -> Option<Table> {
     let dense = scenes.iter().map(|scene| scene.baseline_mean().map(|mean| cell(mean, Rank::Plain)));
     let mut rows = vec![row(0, Number::plain(0.0, 1), baseline, dense)];
     for (block, &asked) in reductions.iter().enumerate() {
-        let mut labels: Vec<&str> = Vec::new();
-        for series in scenes.iter().flat_map(|scene| &scene.series).filter(|series| series.at(asked).is_some()) {
-            if !labels.contains(&series.label.as_str()) {
-                labels.push(&series.label);
-            }
-        }
+        let series = scenes.iter().flat_map(|scene| &scene.series).filter(|series| series.at(asked).is_some());
+        let labels = each_once(series.map(|series| series.label.as_str()));
         let points: Vec<Vec<Option<&SeriesPoint>>> =
             labels.iter().map(|label| scenes.iter().map(|scene| find(scene, label, asked)).collect()).collect();
         let ranks: Vec<Vec<Rank>> = (0..scenes.len()).map(|column| column_ranks(&points, column)).collect();

@@ -15,6 +15,7 @@ mod shapes;
 
 use std::path::Path;
 
+use analysis::compare::Pick;
 use candle_core::DType;
 use evaluation::{EvaluationError, Reduction};
 use hint::Hint;
@@ -40,7 +41,7 @@ pub struct Bench {
     /// Sequences of a call.
     pub shapes: Vec<Shape>,
     /// Strategies besides dense.
-    pub strategies: Vec<String>,
+    pub strategies: Vec<Pick>,
     /// Share of the tokens that is kept at each site.
     pub keep_ratio: f64,
     /// Rows that pass through the head, one case each.
@@ -161,7 +162,7 @@ impl Bench {
         let reductions = self
             .strategies
             .iter()
-            .map(|name| Ok((name.clone(), strategy(name)?)))
+            .map(|pick| Ok((pick.to_string(), strategy(pick)?)))
             .collect::<Result<Vec<_>, BenchError>>()?;
         if self.peer && !(cfg!(feature = "peer") && placement.device.is_cpu()) {
             return Err(BenchError::Peer);
@@ -257,23 +258,17 @@ fn find(name: &str) -> Result<Published, BenchError> {
     })
 }
 
-/// A strategy as `name`, or `name:option=value:option=value`.
-fn strategy(text: &str) -> Result<Strategy, BenchError> {
-    let mut parts = text.split(':');
-    let name = parts.next().unwrap_or_default();
-    let option = |part: &str| {
-        let Some((option, value)) = part.split_once('=') else {
-            return Err(BenchError::Name(format!("`{part}` of `{text}` is no option: write option=value")));
-        };
+/// The strategy with the options that were picked.
+fn strategy(pick: &Pick) -> Result<Strategy, BenchError> {
+    let option = |(option, value): &(String, String)| {
         let value = match (value.parse::<i64>(), value.parse::<f64>()) {
             (Ok(whole), _) => OptionValue::Integer(whole),
             (_, Ok(number)) => OptionValue::Number(number),
             _ => OptionValue::Word(value.to_owned()),
         };
-        Ok((option.to_owned(), value))
+        (option.clone(), value)
     };
-    let options = parts.map(option).collect::<Result<_, _>>()?;
-    Strategy::new(name, &options).map_err(BenchError::Strategy)
+    Strategy::new(pick.strategy(), &pick.options().iter().map(option).collect()).map_err(BenchError::Strategy)
 }
 
 #[cfg(test)]
@@ -282,12 +277,13 @@ mod tests {
 
     #[test]
     fn strategies_take_options() {
+        let strategy = |text: &str| strategy(&text.parse().unwrap());
         let plain = strategy("utrc").unwrap();
         assert_eq!(plain.options.integer("match_window"), 0);
-        let near = strategy("utrc:match_window=256:q=0.25:match_on=residual").unwrap();
+        let near = strategy("utrc:match_window=256,q=0.25,match_on=residual").unwrap();
         assert_eq!((near.options.integer("match_window"), near.options.word("match_on")), (256, "residual"));
         assert!((near.options.number("q") - 0.25).abs() < 1e-12);
-        for (text, said) in [("utrc:q", "write option=value"), ("utrc:q=2", "q"), ("utrk", "utrc")] {
+        for (text, said) in [("utrc:q=2", "q"), ("utrk", "utrc")] {
             let error = format!("{:?}", strategy(text).unwrap_err());
             assert!(error.contains(said), "{text}: {error}");
         }

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use analysis::compare::Pick;
 use miette::miette;
 use records::files;
 
@@ -26,9 +27,9 @@ pub(super) struct BenchArgs {
     /// time to the first token
     #[arg(long, value_name = "PROMPTS+TOKENS", value_delimiter = ',')]
     generate: Vec<Generate>,
-    /// Strategies besides dense: `utrc`, or with options `utrc:match_window=256`; several with commas
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    strategy: Vec<String>,
+    /// A strategy besides dense: a name, or name:option=value,option=value; once for each
+    #[arg(long, value_name = "STRATEGY")]
+    strategy: Vec<Pick>,
     /// Share of the tokens that is kept at each site of the paper's schedule; 0.905 is 29.8 % fewer FLOPs at 64 layers
     #[arg(long, default_value_t = 0.905)]
     keep_ratio: f64,

@@ -62,6 +62,8 @@ fn what_cannot_be_measured_is_refused() {
         (["--generate", "2x16"], "write 16x2048+100 for 100 tokens after 16 prompts of 2048"),
         (["--shape", "16"], "`16` is not a shape"),
         (["--logits", "some"], "[possible values: all, all-at-once, last]"),
+        (["--strategy", "utrc:q=0.5:match_window=8"], "write name=value, and a comma before the next one"),
+        (["--strategy", "utrc,tome"], "name each strategy by itself"),
         (["--random", "mamba3-9b"], "no published model is called `mamba3-9b`"),
     ] {
         let refused = bench(&arguments).code(2);

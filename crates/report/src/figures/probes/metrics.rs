@@ -1,6 +1,7 @@
 //! Figures of `necessary_tokens` and `implicit_attention`: every importance metric at every layer.
 
 use analysis::{Estimate, PooledRow, ProbeSet};
+use records::each_once;
 use records::probes::{Key, ProbeRow};
 
 use super::heat_map::HeatMap;
@@ -83,13 +84,7 @@ fn draw(
     caption: String,
 ) -> Result<Option<Figure>, Failed> {
     let rows = tables.iter().flat_map(|(_, rows)| rows).filter(|row| row.measure == shown.measure);
-    let mut metrics: Vec<[Key; 2]> = Vec::new();
-    for row in rows {
-        let metric = [row.keys[1].clone(), row.keys[2].clone()];
-        if !metrics.contains(&metric) {
-            metrics.push(metric);
-        }
-    }
+    let metrics = each_once(rows.map(|row| [row.keys[1].clone(), row.keys[2].clone()]));
     let Some((_, first)) = tables.first().filter(|_| !metrics.is_empty()) else { return Ok(None) };
     let mut layers = values(first, 0);
     for (_, rows) in tables {

@@ -15,6 +15,7 @@ mod similarity;
 mod state_divergence;
 
 use analysis::{Estimate, Labels, PooledRow, ProbeSet, Probes, Study, model_name};
+use records::each_once;
 use records::names::PROBES;
 use records::probes::{Key, ProbeRow};
 
@@ -268,11 +269,5 @@ fn find(rows: &[PooledRow], measure: &str, keys: &[Key]) -> Option<Estimate> {
 
 /// Distinct values of key `index` in order of appearance.
 fn values(rows: &[PooledRow], index: usize) -> Vec<Key> {
-    let mut values: Vec<Key> = Vec::new();
-    for row in rows {
-        if !values.contains(&row.keys[index]) {
-            values.push(row.keys[index].clone());
-        }
-    }
-    values
+    each_once(rows.iter().map(|row| row.keys[index].clone()))
 }

@@ -1,6 +1,7 @@
 //! Figure of `position`: the cost of a removed block by its place in the context.
 
 use analysis::PooledRow;
+use records::each_once;
 
 use super::{FEWEST_ITEMS, Failed, Figure, Seen, csv, number, short, text};
 use crate::figures::lines::{Axis, Line, LinePanel, Lines, Share};
@@ -12,12 +13,8 @@ const KINDS: [(&str, &str); 3] =
 
 pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
     // Not every kind occurs in every task at every place, and tasks differ in level: one row of panels per task.
-    let mut tasks: Vec<&str> = Vec::new();
-    for set in seen.models.iter().flat_map(|(_, sets)| sets) {
-        if !tasks.contains(&set.record.task.as_str()) {
-            tasks.push(&set.record.task);
-        }
-    }
+    let sets = seen.models.iter().flat_map(|(_, sets)| sets);
+    let tasks: Vec<&str> = each_once(sets.map(|set| set.record.task.as_str()));
     let mut tables: Vec<(&str, Vec<PooledRow>)> = Vec::new();
     let mut grid: Vec<(String, Vec<LinePanel>)> = Vec::new();
     for task in &tasks {
