@@ -37,7 +37,7 @@ pub enum EvaluationError {
     LeaksFuture,
     /// A reduction that does more than remove tokens, where a probe asks what of removed tokens is missed.
     #[error("the probe `removed_split` looks at rules that remove tokens and change nothing else: {0}")]
-    NotSplit(&'static str),
+    NotSplit(String),
     /// A sequence that is too long to leave out one token after the other.
     #[error("importance `oracle` runs the model once per token; a sequence of {tokens} tokens exceeds {most}")]
     OracleLength {

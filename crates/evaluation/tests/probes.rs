@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Tensor};
 use common::{model, reduction, task};
 use evaluation::Reduction;
-use evaluation::probes::{self, Key, Probe, ProbeSetup, ProbeTable, Subject};
+use evaluation::probes::{self, Facts, Key, Probe, ProbeSetup, ProbeTable, Subject};
 use evaluation::tasks::{Context, Item, Request, TaskKind};
 use reduction_strategies::options::{OptionValue, ResolvedOptions};
 use ssm_model::checkpoint::CheckpointError;
-use ssm_model::{LanguageModel, ModelConfig, Placement, RandomWeights, WeightSource};
+use ssm_model::{LanguageModel, ModelConfig, Placement, RandomWeights, SignalSet, WeightSource};
 
 fn options(probe: &Probe, given: &[(&str, OptionValue)]) -> ResolvedOptions {
     let given: BTreeMap<String, OptionValue> =
@@ -30,10 +30,15 @@ fn value(table: &ProbeTable, measure: &str, keys: &[Key]) -> f64 {
 }
 
 /// Every declared row, and nothing else.
-fn check_shape(probe: &Probe, table: &ProbeTable) {
+fn check_shape(probe: &Probe, table: &ProbeTable, layers: &[SignalSet]) {
     assert!(!table.rows.is_empty(), "{}", probe.name);
     for row in &table.rows {
         assert_eq!(row.keys.len(), probe.columns.len(), "{}", probe.name);
+        let options = options(probe, &[]);
+        let facts = Facts { layers, marks: true, options: &options, measure: &row.measure };
+        for (column, key) in probe.columns.iter().zip(&row.keys) {
+            assert_eq!(column.find(key, &facts).as_ref(), Ok(key), "{} {} {}", probe.name, column.name, row.measure);
+        }
         assert!(probe.measures.iter().any(|measure| measure.name == row.measure), "{} {}", probe.name, row.measure);
         assert!(row.contributions.windows(2).all(|pair| pair[0].0 < pair[1].0), "{}: items ascend", probe.name);
         assert!(row.contributions.iter().all(|(_, sum, weight)| sum.is_finite() && *weight > 0.0));
@@ -52,7 +57,9 @@ fn every_probe_measures_what_it_declares_and_twice_the_same() {
         for probe in probes::all() {
             let of = (probe.subject == Subject::Reduction).then_some(&top_k);
             let table = run(probe.name, &model, &task.items, task.kind, of);
-            check_shape(probe, &table);
+            let config = model.config();
+            let layers: Vec<SignalSet> = (0..config.n_layer()).map(|layer| config.signals([layer])).collect();
+            check_shape(probe, &table, &layers);
             assert_eq!(table, run(probe.name, &model, &task.items, task.kind, of), "{}", probe.name);
         }
     }

@@ -292,6 +292,12 @@ pub trait HostRule: Send + Sync + Debug {
         Causality::None
     }
 
+    /// What a plan changes besides removing tokens (dropping them, or merging them into kept ones), in words that follow "this one";
+    /// none where it changes nothing else. The laws hold a rule to it.
+    fn also_changes(&self) -> Option<&'static str> {
+        None
+    }
+
     /// FLOPs of comparing tokens with each other when `n_kept` of `n` reducible tokens remain, one multiply-add counting
     /// as two. 0 for a rule that compares none, which is the default; scores, norms and sorting count nothing anywhere.
     /// Where every token is kept it is called for a free count alone: such a rule compares before it knows.
@@ -329,6 +335,15 @@ impl Rule {
             // Data that code shared by all rules interprets.
             Self::Identity | Self::Prune(_) | Self::Pair(_) | Self::Online(_) => None,
             Self::Host(rule) => rule.code(),
+        }
+    }
+
+    /// What a plan changes besides removing tokens ([`HostRule::also_changes`]).
+    #[must_use]
+    pub fn also_changes(&self) -> Option<&'static str> {
+        match self {
+            Self::Identity | Self::Prune(_) | Self::Pair(_) | Self::Online(_) => None,
+            Self::Host(rule) => rule.also_changes(),
         }
     }
 

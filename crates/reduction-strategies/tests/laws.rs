@@ -120,6 +120,18 @@ fn a_count_of_its_own_is_one() {
     }
 }
 
+/// What a rule declares to change besides removing tokens, some plan of it changes.
+#[test]
+fn what_is_declared_to_change_changes() {
+    for strategy in strategies() {
+        let rule = strategy.rule();
+        let declared = rule.also_changes().is_some();
+        let plan = |item: u64| plan_sequence(&rule, &Sequence::new(item, 40, Kind::Plain).view(7), 0.5).unwrap();
+        let changes = (0..4).map(plan).any(|plan| plan.residual_of() != plan.keep() || !plan.times().is_empty());
+        assert_eq!(changes, declared, "{strategy:?}");
+    }
+}
+
 /// A count is free only if it follows from the data: sequences of one length keep different numbers of tokens. Its threshold, where it
 /// has one, is a number among its options.
 #[test]

@@ -16,7 +16,7 @@ use super::passes::{Observation, host, in_groups, parts};
 use super::questions::{Question, questions};
 use super::state_divergence::relative;
 use super::table::{Key, ProbeTable};
-use super::{Column, Measure, Needs, Probe, ProbeSetup, Recurrence, Subject, items};
+use super::{Column, Measure, Needs, Probe, ProbeSetup, Recurrence, Subject, Values, items};
 use crate::batch::Positions;
 use crate::error::EvaluationError;
 use crate::run::{Check, PackedStream, RowTokens, SiteObserver, Wanted, drive_observed, run_layer};
@@ -27,8 +27,12 @@ pub(super) static PROBE: Probe = Probe {
     question: "How much does the input of the scan change for kept tokens whose neighbours left the window of the convolution?",
     formula: "||u - u'|| / ||u|| of what the layer behind the site gives its scan (x; dt), original against new neighbours",
     columns: &[
-        Column { name: "site", help: "0-based layer after which tokens leave" },
-        Column { name: "lost", help: "tokens of the row's original convolution window that left, 0 to d_conv - 1" },
+        Column { name: "site", help: "0-based layer after which tokens leave", values: Values::Open },
+        Column {
+            name: "lost",
+            help: "tokens of the row's original convolution window that left, 0 to d_conv - 1",
+            values: Values::Open,
+        },
     ],
     measures: &[
         Measure { name: "x_change", unit: "share", help: "of the scan's input x" },

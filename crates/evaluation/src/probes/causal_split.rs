@@ -6,11 +6,12 @@
 use candle_core::{Device, Tensor};
 use ssm_model::LanguageModel;
 
+use super::columns::{Facts, REMOVED, keys};
 use super::missed::{self, Case, PARTS};
 use super::passes::{Observation, embed, in_groups, through};
 use super::questions::{Question, Removed, questions};
 use super::table::{Key, ProbeTable};
-use super::{Column, Measure, Needs, Probe, ProbeSetup, Recurrence, SITE_DEPTH, Subject, items};
+use super::{Column, Measure, Needs, Probe, ProbeSetup, Recurrence, SITE_DEPTH, Subject, Values, items};
 use crate::error::EvaluationError;
 use reduction_strategies::options::{OptionDefault, OptionInfo, OptionKind};
 
@@ -30,9 +31,14 @@ pub(super) static PROBE: Probe = Probe {
         Column {
             name: "variant",
             help: "what is taken away: write, decay, write_and_decay, conv, all; whole: nothing",
+            values: Values::Follow(variants),
         },
-        Column { name: "removed", help: "necessary: a token that the answer needs; other" },
-        Column { name: "layer", help: "0-based, of state_divergence; none for what concerns the answer" },
+        Column { name: "removed", help: "necessary: a token that the answer needs; other", values: REMOVED },
+        Column {
+            name: "layer",
+            help: "0-based, of state_divergence; none for what concerns the answer",
+            values: Values::Follow(end_layers),
+        },
     ],
     measures: &[
         Measure { name: "loss_increase", unit: "nats per scored token", help: "of the answer" },
@@ -86,6 +92,16 @@ fn look(
         }
     }
     Ok(seen)
+}
+
+/// What is taken away: the states are compared with those of the whole.
+fn variants(facts: &Facts<'_>) -> Vec<Key> {
+    PARTS[usize::from(facts.measure == "state_divergence")..].iter().map(|part| Key::from(part.name())).collect()
+}
+
+/// Layers with a state; the answer has none.
+fn end_layers(facts: &Facts<'_>) -> Vec<Key> {
+    if facts.measure == "state_divergence" { keys(&facts.scans()) } else { vec![Key::None] }
 }
 
 /// How far the states at the end of a case are from those of the whole sequence.

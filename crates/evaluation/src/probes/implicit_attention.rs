@@ -3,12 +3,13 @@
 //! The influence of a token is the column sum of the implicit attention of the layer's scan
 //! ([`reduction_strategies::blocks::importance::HIDDEN_ATTENTION`]).
 
+use super::columns::keys;
 use super::passes::{Observation, in_groups};
 use super::questions::questions;
 use super::ranking::spearman;
 use super::scores::{all_metrics, scores};
 use super::table::{Key, ProbeTable};
-use super::{Column, Measure, Needs, Probe, ProbeSetup, Recurrence, Subject, every, items, layers};
+use super::{Column, Measure, Needs, Probe, ProbeSetup, Recurrence, Subject, Values, every, items, layers};
 use crate::error::EvaluationError;
 
 pub(super) static PROBE: Probe = Probe {
@@ -17,12 +18,17 @@ pub(super) static PROBE: Probe = Probe {
     question: "Which importance metrics agree with the influence that a token has on later outputs of the scan?",
     formula: "Spearman, per item, of the scores with the column sums sum_{i >= t} mean_h |a_h(i, t)| of the implicit attention",
     columns: &[
-        Column { name: "layer", help: "0-based" },
-        Column { name: "importance", help: "metric, or the controls position (later = more important) and random" },
-        Column { name: "importance_source", help: "tensor that the metric reads" },
+        Column { name: "layer", help: "0-based", values: Values::Follow(|facts| keys(&facts.every())) },
+        Column {
+            name: "importance",
+            help: "metric, or the controls position (later = more important) and random",
+            values: Values::Open,
+        },
+        Column { name: "importance_source", help: "tensor that the metric reads", values: Values::Open },
         Column {
             name: "decay",
             help: "whether the decay between two tokens counts in the implicit attention: with or without",
+            values: Values::Words(&["with", "without"]),
         },
     ],
     measures: &[Measure {

@@ -8,7 +8,7 @@ use super::half_life::{half_life, mean_row};
 use super::passes::{Observation, host, in_groups};
 use super::questions::{Question, questions};
 use super::table::{Key, ProbeTable};
-use super::{Column, Measure, Needs, Probe, ProbeSetup, Recurrence, Subject, items};
+use super::{Column, Measure, Needs, Probe, ProbeSetup, Recurrence, Subject, Values, items};
 use crate::batch::Batch;
 use crate::error::EvaluationError;
 use crate::run::{SiteObserver, drive_observed};
@@ -21,8 +21,12 @@ pub(super) static PROBE: Probe = Probe {
     question: "Are the tokens that a strategy removes those that write little, decay little and are read little?",
     formula: "means over kept and over removed tokens of the context at each site; half-life ln 2 / (dt |A|), dt and A averaged over heads (channels)",
     columns: &[
-        Column { name: "site", help: "0-based layer after which tokens leave" },
-        Column { name: "fate", help: "kept or removed (dropped or merged)" },
+        Column { name: "site", help: "0-based layer after which tokens leave", values: Values::Open },
+        Column {
+            name: "fate",
+            help: "kept or removed (dropped or merged)",
+            values: Values::Words(&["kept", "removed"]),
+        },
     ],
     measures: &[
         Measure { name: "dt_mean", unit: "step size", help: "mean over heads (channels)" },

@@ -17,10 +17,11 @@
 use ssm_kernels::Segments;
 use ssm_model::{LanguageModel, LayerConfig, LayerKind};
 
+use super::columns::REMOVED;
 use super::passes::{Observation, answer_readings, answers, embed, in_groups, rows_of, through};
 use super::questions::{Question, Removed, questions};
 use super::table::{Key, ProbeTable};
-use super::{Column, Measure, Needs, Probe, ProbeSetup, SITE_DEPTH, Subject, items};
+use super::{Column, Measure, Needs, Probe, ProbeSetup, SITE_DEPTH, Subject, Values, items};
 use crate::error::EvaluationError;
 use crate::run::{Check, LayerInput, RowTokens, Wanted, run_layer};
 use reduction_strategies::options::{OptionDefault, OptionInfo, OptionKind};
@@ -38,10 +39,15 @@ pub(super) static PROBE: Probe = Probe {
     question: "Of removed tokens, what is missed: that attention layers read them, or that the states of scans hold them?",
     formula: "the answer with some tokens hidden from one kind of layers after the site; loss_increase: its loss minus that of the whole sequence",
     columns: &[
-        Column { name: "hidden_from", help: "attention, ssm (scans and their convolutions), both (pruning), nothing" },
+        Column {
+            name: "hidden_from",
+            help: "attention, ssm (scans and their convolutions), both (pruning), nothing",
+            values: Values::Words(&["nothing", "attention", "ssm", "both"]),
+        },
         Column {
             name: "removed",
             help: "necessary: all tokens that the answer needs; other: as many others, by chance",
+            values: REMOVED,
         },
     ],
     measures: &[

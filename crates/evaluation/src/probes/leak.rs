@@ -11,7 +11,7 @@ use ssm_model::Activations;
 use super::passes::{Observation, host, in_groups};
 use super::questions::{Question, questions};
 use super::table::{Key, ProbeTable};
-use super::{Column, Measure, Needs, Probe, ProbeSetup, Subject, items};
+use super::{Column, Measure, Needs, Probe, ProbeSetup, Subject, Values, items};
 use crate::batch::Batch;
 use crate::error::EvaluationError;
 use crate::finite::check_logits;
@@ -25,7 +25,11 @@ pub(super) static PROBE: Probe = Probe {
     version: 1,
     question: "How much of what is predicted at a position changes when only later tokens change?",
     formula: "total variation (1/2) sum_v |p(v) - p'(v)| of the predictions at positions of the first half when the second half is reversed",
-    columns: &[Column { name: "distance", help: "tokens from the position to the first changed token, or all" }],
+    columns: &[Column {
+        name: "distance",
+        help: "tokens from the position to the first changed token, or all",
+        values: Values::Open,
+    }],
     measures: &[
         Measure {
             name: "total_variation",

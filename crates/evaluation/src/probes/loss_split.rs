@@ -3,7 +3,7 @@
 //! Protocol `context`. A token that was merged into another one counts as dropped: its row is gone.
 
 use super::table::{Gather, Key, ProbeTable};
-use super::{Column, Measure, Needs, Probe, ProbeSetup, Subject, items};
+use super::{Column, Measure, Needs, Probe, ProbeSetup, Subject, Values, items};
 use crate::error::EvaluationError;
 use crate::protocol::CONTEXT;
 use crate::run::{Reduction, Settings, Setup, evaluate};
@@ -19,6 +19,7 @@ pub(super) static PROBE: Probe = Probe {
     columns: &[Column {
         name: "necessary",
         help: "kept: all of them; dropped: at least one was removed; any: both together",
+        values: Values::Words(&["kept", "dropped", "any"]),
     }],
     measures: &[
         Measure { name: "items", unit: "share", help: "items of this kind" },

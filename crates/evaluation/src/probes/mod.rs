@@ -6,6 +6,7 @@
 
 mod adjacency;
 mod causal_split;
+mod columns;
 mod half_life;
 mod implicit_attention;
 mod kept_tokens;
@@ -25,15 +26,18 @@ mod state_divergence;
 mod table;
 
 use hint::Hint;
+use reduction_strategies::Rule;
 use reduction_strategies::options::{OptionDefault, OptionInfo, OptionKind, ResolvedOptions};
 use reduction_strategies::spelling::nearest;
 use ssm_model::LanguageModel;
 use thiserror::Error;
 
+use crate::batch::Positions;
 use crate::error::EvaluationError;
 use crate::run::Reduction;
 use crate::tasks::{Item, TaskKind};
 
+pub use columns::{Column, Facts, Values};
 pub use ranking::{auroc, average_precision, spearman};
 pub use table::{Contribution, Key, ProbeRow, ProbeTable};
 
@@ -60,15 +64,6 @@ pub struct Probe {
     /// What it costs, in words.
     pub cost: &'static str,
     pub(crate) run: fn(&ProbeSetup<'_>) -> Result<ProbeTable, EvaluationError>,
-}
-
-/// A column of the rows of a probe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Column {
-    /// Name in frames.
-    pub name: &'static str,
-    /// What it holds, with its unit.
-    pub help: &'static str,
 }
 
 /// One quantity that a probe measures.
@@ -100,11 +95,14 @@ pub struct Needs {
     pub necessary_tokens: bool,
     /// Layers of one kind each: no attention beside a scan in the same layer.
     pub separate_kinds: bool,
+    /// Strategies that remove tokens and change nothing else, of which removed tokens keep their positions.
+    pub removal_alone: bool,
 }
 
 impl Needs {
     /// Any model and any items.
-    const NOTHING: Self = Self { recurrence: Recurrence::None, necessary_tokens: false, separate_kinds: false };
+    const NOTHING: Self =
+        Self { recurrence: Recurrence::None, necessary_tokens: false, separate_kinds: false, removal_alone: false };
 }
 
 /// Which layers of a model must have a recurrence.
@@ -199,6 +197,19 @@ impl Probe {
         (self.run)(setup)
     }
 
+    /// Why it cannot look at a strategy; `positions` are those that the model reads, if it reads any.
+    #[must_use]
+    pub fn refuses(&self, rule: &Rule, positions: Option<Positions>) -> Option<String> {
+        if !self.needs.removal_alone {
+            return None;
+        }
+        let compacted = (positions == Some(Positions::Compacted)).then_some(
+            "with `positions: compacted` a removed token has no position, and it needs one while a part of it is kept",
+        );
+        let other = || rule.also_changes().map(|change| format!("this one {change}"));
+        compacted.map(str::to_owned).or_else(other)
+    }
+
     /// Items that it looks at, of `n` there are.
     #[must_use]
     pub fn items(options: &ResolvedOptions, n: usize) -> usize {
@@ -215,9 +226,7 @@ impl std::fmt::Debug for Probe {
 impl ProbeSetup<'_> {
     /// The layer after which the probe removes tokens.
     fn site(&self) -> usize {
-        let last = self.model.config().n_layer() - 1;
-        // Something must be left to look at behind it.
-        ((self.options.number("site_depth") * last as f64).round() as usize).min(last.saturating_sub(1))
+        columns::site(self.options, self.model.config().n_layer())
     }
 
     fn reduction(&self) -> &Reduction {

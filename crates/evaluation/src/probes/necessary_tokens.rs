@@ -3,13 +3,15 @@
 //! Ground truth are the marks of the reference tasks. The metrics are read as a strategy would read them at that layer, on a context that
 //! nothing was removed from, without its protected last token.
 
+use super::columns::{Facts, keys};
 use super::passes::{Observation, in_groups};
 use super::questions::questions;
 use super::ranking::{auroc, average_precision, spearman};
-use super::scores::{all_metrics, scores};
+use super::scores::{Named, all_metrics, scores};
 use super::table::{Key, ProbeTable};
-use super::{Column, Measure, Needs, Probe, ProbeSetup, Subject, every, items, layers};
+use super::{Column, Measure, Needs, Probe, ProbeSetup, Subject, Values, every, items, layers};
 use crate::error::EvaluationError;
+use records::each_once;
 use reduction_strategies::options::{OptionDefault, OptionInfo, OptionKind};
 
 const ORACLE: OptionInfo = OptionInfo {
@@ -25,9 +27,21 @@ pub(super) static PROBE: Probe = Probe {
     question: "Does an importance metric rank the tokens that the answer needs above the others, and do its layers agree?",
     formula: "per item: average precision and AUROC of the scores against the marks of the task; Spearman of the scores at two layers",
     columns: &[
-        Column { name: "layer", help: "0-based; scores are read after this block" },
-        Column { name: "importance", help: "metric, or the controls position (later = more important) and random" },
-        Column { name: "importance_source", help: "tensor that the metric reads" },
+        Column {
+            name: "layer",
+            help: "0-based; scores are read after this block",
+            values: Values::Follow(|facts| keys(&facts.every())),
+        },
+        Column {
+            name: "importance",
+            help: "metric, or the controls position (later = more important) and random",
+            values: Values::Follow(|facts| names(facts, |metric| metric.importance)),
+        },
+        Column {
+            name: "importance_source",
+            help: "tensor that the metric reads",
+            values: Values::Follow(|facts| names(facts, |metric| metric.source)),
+        },
     ],
     measures: &[
         Measure {
@@ -58,6 +72,12 @@ pub(super) static PROBE: Probe = Probe {
     cost: "one pass over each context; hidden attention is quadratic in its length",
     run,
 };
+
+/// What the metrics are called that are looked at.
+fn names(facts: &Facts<'_>, name: impl Fn(&Named) -> &'static str) -> Vec<Key> {
+    let oracle = facts.options.word("oracle") == "yes";
+    each_once(all_metrics(facts.shown(&facts.every()), oracle).iter().map(|metric| Key::from(name(metric))))
+}
 
 fn run(setup: &ProbeSetup<'_>) -> Result<ProbeTable, EvaluationError> {
     let model = setup.model;

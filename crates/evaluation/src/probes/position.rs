@@ -9,10 +9,10 @@ use ssm_model::LanguageModel;
 use super::passes::{Observation, answer_readings, answers, embed, in_groups, rows_of, through};
 use super::questions::{Question, questions};
 use super::table::{Key, ProbeTable};
-use super::{Column, Measure, Needs, Probe, ProbeSetup, SITE_DEPTH, Subject, items};
+use super::{Column, Measure, Needs, Probe, ProbeSetup, SITE_DEPTH, Subject, Values, items};
 use crate::error::EvaluationError;
 use crate::run::{PackedStream, RowTokens};
-use reduction_strategies::options::{OptionDefault, OptionInfo, OptionKind};
+use reduction_strategies::options::{OptionDefault, OptionInfo, OptionKind, ResolvedOptions};
 
 const BLOCK: OptionInfo = OptionInfo {
     name: "block",
@@ -34,10 +34,18 @@ pub(super) static PROBE: Probe = Probe {
     question: "At which place of the context does a removed block of tokens cost the answer most, and is it more than the tokens' content?",
     formula: "loss of the answer without the block minus the loss of the whole sequence, by place = start / (n - block)",
     columns: &[
-        Column { name: "place", help: "0 the block at the start of the context, 1 at its end (the last token stays)" },
+        Column {
+            name: "place",
+            help: "0 the block at the start of the context, 1 at its end (the last token stays)",
+            values: Values::Follow(|facts| places(facts.options).map(Key::from).collect()),
+        },
         Column {
             name: "necessary",
             help: "removed: the block holds a token that the answer needs; kept; any: both together",
+            values: Values::Follow(|facts| {
+                let words: &[&str] = if facts.marks { &["removed", "kept", "any"] } else { &["kept", "any"] };
+                words.iter().map(|word| Key::from(*word)).collect()
+            }),
         },
     ],
     measures: &[
@@ -55,6 +63,16 @@ fn run(setup: &ProbeSetup<'_>) -> Result<ProbeTable, EvaluationError> {
     let (model, site) = (setup.model, setup.site());
     let (share, places) = (setup.options.number("block"), setup.options.integer("places") as usize);
     in_groups(model, &questions(setup.items), places + 1, |group| look(model, site, share, places, group))
+}
+
+/// The places of the block, from 0 at the start of the context to 1 at its end.
+fn places(options: &ResolvedOptions) -> impl Iterator<Item = f64> {
+    let places = options.integer("places") as usize;
+    (0..places).map(move |place| at(place, places))
+}
+
+fn at(place: usize, places: usize) -> f64 {
+    place as f64 / (places - 1) as f64
 }
 
 /// Start and length of the block at `place` of `places` in `n` removable tokens.
@@ -104,7 +122,7 @@ fn look(
             let (start, length) = block(marks.len(), share, place, places);
             let necessary = if marks[start..start + length].contains(&true) { "removed" } else { "kept" };
             for necessary in [necessary, "any"] {
-                let keys = vec![Key::from(place as f64 / (places - 1) as f64), Key::from(necessary)];
+                let keys = vec![Key::from(at(place, places)), Key::from(necessary)];
                 seen.push((question.item, "loss_increase", answer.loss - dense.loss, keys.clone()));
                 if dense.right {
                     seen.push((question.item, "answer_lost", f64::from(u8::from(!answer.right)), keys));

@@ -5,7 +5,6 @@
 //! `whole` nothing is taken away, `all` is what the strategy does. A token that was merged into another one counts as removed, and
 //! `all` drops it.
 
-use reduction_strategies::Plan;
 use ssm_model::LanguageModel;
 
 use super::kept_tokens::contexts;
@@ -13,8 +12,7 @@ use super::missed::{self, Case, PARTS, Part};
 use super::passes::{AnswerLoss, Observation, embed, in_groups, through};
 use super::questions::{Question, questions};
 use super::table::{Key, ProbeTable};
-use super::{Column, Measure, Needs, Probe, ProbeSetup, Recurrence, Subject, items};
-use crate::batch::Positions;
+use super::{Column, Measure, Needs, Probe, ProbeSetup, Recurrence, Subject, Values, items};
 use crate::error::EvaluationError;
 use crate::run::{Driven, Reduction, drive, located};
 
@@ -27,10 +25,12 @@ pub(super) static PROBE: Probe = Probe {
         Column {
             name: "variant",
             help: "what is taken away: write, decay, write_and_decay, conv, all (pruning); whole: nothing",
+            values: Values::Words(&["whole", "write", "decay", "write_and_decay", "conv", "all"]),
         },
         Column {
             name: "necessary",
             help: "kept: items of which every token that the answer needs is kept; dropped: at least one is removed; any: both together",
+            values: Values::Words(&["kept", "dropped", "any"]),
         },
     ],
     measures: &[
@@ -41,7 +41,7 @@ pub(super) static PROBE: Probe = Probe {
     ],
     options: &[items(200)],
     subject: Subject::Reduction,
-    needs: Needs { recurrence: Recurrence::SomeLayer, separate_kinds: true, ..Needs::NOTHING },
+    needs: Needs { recurrence: Recurrence::SomeLayer, separate_kinds: true, removal_alone: true, ..Needs::NOTHING },
     cost: "one reduced pass and seven passes of each item through the layers after the first site, in short calls",
     run,
 };
@@ -52,10 +52,9 @@ const COPIES: usize = 2;
 fn run(setup: &ProbeSetup<'_>) -> Result<ProbeTable, EvaluationError> {
     let (model, reduction) = (setup.model, setup.reduction());
     let Some(site) = reduction.sites.first() else { return Ok(ProbeTable::default()) };
-    if reduction.positions == Positions::Compacted && model.config().uses_positions() {
-        return Err(EvaluationError::NotSplit(
-            "with `positions: compacted` a removed token has no position, and it needs one while a part of it is kept",
-        ));
+    let positions = model.config().uses_positions().then_some(reduction.positions);
+    if let Some(reason) = PROBE.refuses(&reduction.rule, positions) {
+        return Err(EvaluationError::NotSplit(reason));
     }
     in_groups(model, &questions(setup.items), COPIES, |group| look(model, reduction, site + 1, group))
 }
@@ -72,7 +71,7 @@ fn answered<'q, 'a>(
     let batch = contexts(group);
     let (_, driven) =
         drive(model, &batch, reduction).map_err(|error| located(model, &batch, reduction, &error).unwrap_or(error))?;
-    let removed = removed(&driven, group.len())?;
+    let removed = removed(&driven, group.len());
     let cases = group.iter().zip(removed).enumerate();
     let cases: Vec<Case<'_, '_>> =
         cases.map(|(sequence, (question, removed))| Case { question, sequence, removed }).collect();
@@ -116,13 +115,12 @@ fn look(
 }
 
 /// Of each sequence: the positions of the tokens that were removed, ascending, with the first layer that ran without them.
-fn removed(driven: &Driven, sequences: usize) -> Result<Vec<Vec<(usize, usize)>>, EvaluationError> {
+fn removed(driven: &Driven, sequences: usize) -> Vec<Vec<(usize, usize)>> {
     let mut removed = vec![Vec::new(); sequences];
     for site in &driven.sites {
         let own = removed.iter_mut().zip(&site.plan.plans).zip(&site.arriving.segments);
         for ((removed, plan), tokens) in own {
             let Some(plan) = plan else { continue };
-            check(plan)?;
             let gone = tokens.positions.iter().enumerate();
             let gone = gone.filter(|(row, _)| plan.keep().binary_search(&(*row as u32)).is_err());
             removed.extend(gone.map(|(_, position)| (*position as usize, site.site + 1)));
@@ -131,18 +129,7 @@ fn removed(driven: &Driven, sequences: usize) -> Result<Vec<Vec<(usize, usize)>>
     for removed in &mut removed {
         removed.sort_unstable();
     }
-    Ok(removed)
-}
-
-/// Refuses what is no removal.
-fn check(plan: &Plan) -> Result<(), EvaluationError> {
-    if plan.residual_of() != plan.keep() {
-        return Err(EvaluationError::NotSplit("this one keeps other tokens on the residual than on the hidden states"));
-    }
-    if !plan.times().is_empty() {
-        return Err(EvaluationError::NotSplit("this one lets kept tokens last longer"));
-    }
-    Ok(())
+    removed
 }
 
 #[cfg(test)]
@@ -150,6 +137,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use reduction_strategies::Rule;
+    use reduction_strategies::options::ResolvedOptions;
     use reduction_strategies::registry::Strategy;
     use ssm_model::{ModelConfig, Placement, RandomWeights, catalog};
 
@@ -240,7 +228,11 @@ mod tests {
     fn what_is_no_removal_is_refused() {
         let (items, model) = (some_items(), builtin("mamba2-world"));
         for rule in ["split_branches", "state_merge"] {
-            let error = look(&model, &reduction(rule, 0.6, vec![1]), 2, &questions(&items)).unwrap_err();
+            let (reduction, options) =
+                (reduction(rule, 0.6, vec![1]), ResolvedOptions::resolve(PROBE.options, &BTreeMap::new()).unwrap());
+            let (kind, reduction) = (TaskKind::Target, Some(&reduction));
+            let setup = ProbeSetup { model: &model, kind, items: &items, options: &options, seed: 0, reduction };
+            let error = run(&setup).unwrap_err();
             assert!(matches!(error, EvaluationError::NotSplit(_)), "{rule}: {error}");
         }
     }

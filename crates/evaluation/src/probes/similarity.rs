@@ -8,10 +8,11 @@ use reduction_strategies::vectors::{dot, norm};
 use reduction_strategies::{Matrix, Reads, SiteStream, TokenTable, map_sequences};
 use ssm_model::{Signal, SignalSet};
 
+use super::columns::keys;
 use super::passes::{Observation, embed, forward, in_groups};
 use super::questions::{Question, questions};
 use super::table::{Key, ProbeTable};
-use super::{Column, Measure, Needs, Probe, ProbeSetup, Subject, every, items, layers};
+use super::{Column, Measure, Needs, Probe, ProbeSetup, Subject, Values, every, items, layers};
 use crate::error::EvaluationError;
 use crate::run::Wanted;
 
@@ -24,8 +25,12 @@ pub(super) static PROBE: Probe = Probe {
     question: "Do tokens become alike with depth, and does merging the most similar ones become cheaper?",
     formula: "cosines of rows; effective rank (sum l)^2 / sum l^2 of the Gram matrix of centred rows; |a - b| / (|a| + |b|) of merged pairs",
     columns: &[
-        Column { name: "layer", help: "0-based; read after this block" },
-        Column { name: "source", help: "tensor: block_output, residual or ssm_output" },
+        Column {
+            name: "layer",
+            help: "0-based; read after this block",
+            values: Values::Follow(|facts| keys(&facts.every())),
+        },
+        Column { name: "source", help: "tensor: block_output, residual or ssm_output", values: Values::Open },
     ],
     measures: &[
         Measure { name: "mean_cosine", unit: "cosine", help: "over all pairs of tokens" },

@@ -8,15 +8,17 @@
 //! What decays and what does not can be told apart by the half-lives of the parts of a state, taken at the mean step sizes of the
 //! whole sequence ([`super::half_life`]).
 
+use reduction_strategies::options::ResolvedOptions;
 use ssm_kernels::Segments;
 use ssm_kernels::host::{F32View, matrix};
 use ssm_model::{LanguageModel, Signal, SignalSet};
 
+use super::columns::{Facts, REMOVED, keys, thinned};
 use super::half_life::{CLASSES, class, half_lives, mean_row};
 use super::passes::{Observation, embed, forward, host, in_groups, parts, residual_stream, rows_of, through};
 use super::questions::{Question, Removed, questions};
 use super::table::{Key, ProbeTable};
-use super::{Column, Measure, Needs, Probe, ProbeSetup, Recurrence, SITE_DEPTH, Subject, every, items, layers};
+use super::{Column, Measure, Needs, Probe, ProbeSetup, Recurrence, SITE_DEPTH, Subject, Values, every, items};
 use crate::error::EvaluationError;
 use crate::run::{PackedStream, RowTokens, Shown, Wanted};
 
@@ -26,10 +28,18 @@ pub(super) static PROBE: Probe = Probe {
     question: "After a token was removed, do the states return to those of the whole sequence, and how fast?",
     formula: "||h_t - h'_t|| / ||h_t|| over the parts of a state with half-life ln 2 / (mean_t dt |A|) in a class, t = distance behind the token",
     columns: &[
-        Column { name: "layer", help: "0-based, of those with a scan" },
-        Column { name: "distance", help: "tokens behind the removed one" },
-        Column { name: "half_life", help: "class of half-lives in tokens, or all" },
-        Column { name: "removed", help: "necessary: a token that the answer needs; other" },
+        Column {
+            name: "layer",
+            help: "0-based, of those with a scan",
+            values: Values::Follow(|facts| keys(&shown(&facts.scans(), facts.options))),
+        },
+        Column { name: "distance", help: "tokens behind the removed one", values: Values::PowersOfTwo },
+        Column {
+            name: "half_life",
+            help: "class of half-lives in tokens, or all",
+            values: Values::Follow(half_life_keys),
+        },
+        Column { name: "removed", help: "necessary: a token that the answer needs; other", values: REMOVED },
     ],
     measures: &[
         Measure {
@@ -65,10 +75,20 @@ fn run(setup: &ProbeSetup<'_>) -> Result<ProbeTable, EvaluationError> {
     // In a hybrid the layers between them are run through and not looked at.
     let config = model.config();
     let scans: Vec<usize> = (site + 1..config.n_layer()).filter(|layer| config.layers[*layer].has_scan()).collect();
-    let every = setup.options.integer("every") as usize;
-    let shown: Vec<usize> = layers(0, scans.len(), every).into_iter().map(|index| scans[index]).collect();
+    let shown = shown(&scans, setup.options);
     // Two tokens, each with a whole and a shortened stream.
     in_groups(model, &questions(setup.items), 4, |group| look(model, site, &shown, setup.seed, group))
+}
+
+/// Those of the layers with a scan that are looked at.
+fn shown(scans: &[usize], options: &ResolvedOptions) -> Vec<usize> {
+    thinned(scans, options.integer("every") as usize)
+}
+
+/// The classes, and all of them together; the stream has no half-life.
+fn half_life_keys(facts: &Facts<'_>) -> Vec<Key> {
+    let classes = CLASSES.iter().map(|(name, _)| *name).filter(|_| facts.measure != "stream_divergence");
+    classes.chain((facts.measure != "weight").then_some("all")).map(Key::from).collect()
 }
 
 /// 1, 2, 4, .. up to what fits behind `position` in `n` rows.

@@ -33,7 +33,7 @@ pub enum Law {
     Count,
     /// Kept tokens keep their order.
     Order,
-    /// Every token is kept, merged or dropped, and no two of them.
+    /// Every token is kept, merged or dropped, and no two of them; what else changes is declared.
     Fate,
     /// A plan is the same after it was written and read back.
     Record,
@@ -180,6 +180,11 @@ fn check_fates(case: &Case<'_>, plan: &Plan) -> Result<(), Breach> {
     let wrong = fates.iter().position(|count| *count != 1);
     case.hold(Law::Fate, wrong.is_none(), || {
         format!("token {} has {} fates", wrong.unwrap_or(0), fates[wrong.unwrap_or(0)])
+    })?;
+    let changes_more = plan.residual_of() != plan.keep() || !plan.times().is_empty();
+    let declared = case.strategy.rule().also_changes();
+    case.hold(Law::Fate, !changes_more || declared.is_some(), || {
+        "the plan changes more than which tokens are kept, and `also_changes` does not say so".to_owned()
     })
 }
 

@@ -46,6 +46,10 @@ impl HostRule for SplitBranches {
         self.hidden.signals()
     }
 
+    fn also_changes(&self) -> Option<&'static str> {
+        (self.hidden != self.residual).then_some("keeps other tokens on the residual than on the hidden states")
+    }
+
     fn plan(&self, view: &SequenceView<'_>, n_keep: usize) -> Result<Plan, PlanError> {
         let candidates = view.reducible();
         let of_candidates = |importance: Importance| {

@@ -126,6 +126,10 @@ impl HostRule for StateMerge {
         SignalSet::of(&[Signal::Dt, Signal::Scan])
     }
 
+    fn also_changes(&self) -> Option<&'static str> {
+        Some("lets kept tokens last longer")
+    }
+
     fn matching_flops(&self, n: usize, n_kept: usize, widths: Widths) -> f64 {
         PAIRS.matching_flops(n, n_kept, widths)
     }

@@ -164,7 +164,7 @@ enum Command {
     },
     /// Compare rules item by item: two results folders, or strategies of one
     Compare(CompareArgs),
-    /// Write a first experiment about a rule: against the baselines, over layers, protocols, novels or lengths
+    /// Write a first experiment about a rule (`--template`): compare, layers, protocols, books or long-context
     New(NewArgs),
     /// Rank the rules of a results folder over models, tasks and reductions, and show one against each other
     Rank(RankArgs),
@@ -323,13 +323,13 @@ struct Failure {
     code: u8,
 }
 
-/// Before anything was written: exit code 2.
 /// The names of papers, and the paper of a name.
 fn paper_argument() -> impl TypedValueParser<Value = ::report::Paper> {
     let names = ::report::Paper::ALL.map(|(name, _)| name);
     PossibleValuesParser::new(names).try_map(|name| ::report::Paper::named(&name).ok_or("no paper has this name"))
 }
 
+/// Before anything was written: exit code 2.
 fn refused(error: impl Into<miette::Report>) -> Failure {
     Failure { report: error.into(), code: REFUSED }
 }
@@ -357,7 +357,7 @@ fn answer(words: &clap::Error) -> u8 {
 fn show(report: &miette::Report) {
     // The graphical form is for people at a terminal; logs and tests get plain text.
     if std::io::stderr().is_terminal() {
-        say_coloured(&format!("{report:?}"));
+        say_coloured(&format!("{}{report:?}", crate::config::heading(report.as_ref())));
     } else {
         say_text(&crate::config::render_plain(report.as_ref()));
     }

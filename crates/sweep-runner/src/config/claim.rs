@@ -95,4 +95,6 @@ pub struct RowComparison {
     pub higher: Vec<(String, Key)>,
     /// Smallest difference that counts, in percentage points.
     pub margin: f64,
+    /// 1-based line in the file.
+    pub line: usize,
 }

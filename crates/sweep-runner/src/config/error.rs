@@ -83,7 +83,7 @@ impl Problem {
     fn in_file(self, file: &str, text: &str) -> ConfigError {
         let span = first_line_of(self.span, text);
         let before = &text[..span.start];
-        let line = before.matches('\n').count() + 1;
+        let line = line_of(span, text);
         let column = before.rsplit('\n').next().map_or(0, |tail| tail.chars().count()) + 1;
         ConfigError(Box::new(Inner {
             message: self.message,
@@ -137,6 +137,11 @@ pub(super) fn gather<T>(results: impl IntoIterator<Item = Result<T, Fault>>) -> 
     let mut faults = Faults::default();
     let values = results.into_iter().filter_map(|result| faults.note(result)).collect();
     faults.done(values)
+}
+
+/// 1-based line on which a place begins.
+pub(super) fn line_of(span: Span, text: &str) -> usize {
+    text.char_indices().take_while(|(at, _)| *at < span.start).filter(|(_, c)| *c == '\n').count() + 1
 }
 
 /// A mark that runs over several lines hides the text it marks: only the first line of a block is underlined.
@@ -211,9 +216,14 @@ impl Hint for ConfigError {
     }
 }
 
+/// What stands before the first of several problems, as the renderer writes it before each of the others.
+pub(crate) fn heading(diagnostic: &dyn Diagnostic) -> &'static str {
+    if diagnostic.related().is_some_and(|mut others| others.next().is_some()) { "Error: \n" } else { "" }
+}
+
 /// Any diagnostic as plain text without colour: for logs, tests and terminals that have none.
 pub fn render_plain(diagnostic: &dyn Diagnostic) -> String {
-    let mut out = String::new();
+    let mut out = heading(diagnostic).to_owned();
     let handler =
         GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor()).with_width(110).with_links(false);
     // Writing to a string cannot fail; what could be rendered is still worth showing.

@@ -136,6 +136,8 @@ pub struct ProbeVariant {
     pub probe: &'static Probe,
     /// Options, defaults filled in.
     pub options: ResolvedOptions,
+    /// 1-based line in the file.
+    pub line: usize,
 }
 
 impl PartialEq for ProbeVariant {

@@ -22,7 +22,7 @@ pub(crate) const CATALOG: FakeCatalog = FakeCatalog { weights: "w", data: "d" };
 
 const MODELS: [(&str, usize); 7] = [
     ("builtin:mamba2-world", 16),
-    ("builtin:mamba-world", 12),
+    ("builtin:mamba-world", 16),
     ("builtin:neox-world", 8),
     ("builtin:mamba2-books", 16),
     ("builtin:mamba-books", 16),

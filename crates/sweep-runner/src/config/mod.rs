@@ -47,6 +47,7 @@ use std::path::{Path, PathBuf};
 pub use bridge::{Bridge, Step};
 pub use catalog::{Catalog, CatalogError, LayerFacts, ModelFacts, PlannedTask, Scoring, UNUSABLE_TOKENIZER};
 pub use claim::{Claim, Comparison, Entry, RowComparison};
+pub(crate) use error::heading;
 pub use error::{ConfigError, render_plain};
 pub use experiment::{Amount, Experiment, Override, ProbeVariant, Sample, Schedule, SchedulePoint, SiteAxis, Variant};
 pub use items::ItemChoice;

@@ -4,12 +4,16 @@ use evaluation::probes::{self, Subject};
 use hint::Hint;
 use reduction_strategies::options::ResolvedOptions;
 
-use super::error::{Fault, gather};
+use super::error::{Fault, gather, line_of};
 use super::experiment::ProbeVariant;
 use super::strategies::{Declared, check_option, product};
 use super::wire::WireStrategy;
 
-pub(super) fn resolve(entries: &[WireStrategy], lists_strategies: bool) -> Result<Vec<ProbeVariant>, Fault> {
+pub(super) fn resolve(
+    entries: &[WireStrategy],
+    lists_strategies: bool,
+    text: &str,
+) -> Result<Vec<ProbeVariant>, Fault> {
     let mut variants: Vec<ProbeVariant> = Vec::new();
     let resolve_entry = |entry: &WireStrategy| {
         let probe = probes::find(&entry.name.value)
@@ -32,7 +36,8 @@ pub(super) fn resolve(entries: &[WireStrategy], lists_strategies: bool) -> Resul
             let options = ResolvedOptions::resolve(probe.options, &given).map_err(|error| {
                 entry.name.fault(format!("probe `{}`: {error}", probe.name)).maybe_hint(error.hint())
             })?;
-            let variant = ProbeVariant { probe, options };
+            let line = line_of(entry.name.span, text);
+            let variant = ProbeVariant { probe, options, line };
             if variants.contains(&variant) {
                 return Err(entry
                     .name

@@ -25,7 +25,7 @@ impl WireExperiment {
         let variants = self.strategies.as_ref().and_then(|list| noted.note(strategies::resolve(&list.value)));
         let probes = self.probes.as_ref().and_then(|probes| {
             let lists_strategies = self.strategies.as_ref().is_none_or(|list| !list.value.is_empty());
-            noted.note(probes::resolve(probes, lists_strategies))
+            noted.note(probes::resolve(probes, lists_strategies, text))
         });
         let list = self.strategies.as_ref().filter(|_| variants.is_some());
         let baseline = list.and_then(|list| noted.note(baseline(list, self.baseline.as_ref())));

@@ -19,7 +19,7 @@ pub(super) fn resolve(
     let decide = written.decide.iter().map(|entry| {
         let wire = match entry {
             WireEntry::Trials(wire) => wire,
-            WireEntry::Rows(wire) => return Ok(Entry::Rows(wire.resolve(probes)?)),
+            WireEntry::Rows(wire) => return Ok(Entry::Rows(wire.resolve(probes, text)?)),
         };
         let side = |side: &WireSelector| {
             let mut resolved = selectors::resolve(std::slice::from_ref(side), axes, text)?;

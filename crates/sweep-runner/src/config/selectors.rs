@@ -4,7 +4,7 @@ use evaluation::{POSITIONS, Positions, Protocol, protocol};
 use reduction_strategies::spelling::nearest;
 
 use super::catalog::{ModelFacts, PlannedTask};
-use super::error::{Fault, gather};
+use super::error::{Fault, gather, line_of};
 use super::experiment::{Amount, Schedule, SiteAxis, Variant};
 use super::node::{Located, Node, Value, unknown_key};
 use super::selector::{Condition, Selector};
@@ -33,7 +33,7 @@ const KEYS: [&str; 9] =
 pub(super) fn resolve(selectors: &[WireSelector], axes: &Axes<'_>, text: &str) -> Result<Vec<Selector>, Fault> {
     gather(selectors.iter().map(|wire| {
         let conditions = gather(wire.conditions.iter().map(|(key, value)| axes.condition(key, value)))?;
-        let line = text[..wire.span.start.min(text.len())].matches('\n').count() + 1;
+        let line = line_of(wire.span, text);
         Ok(Selector { conditions, line, reason: wire.reason.clone() })
     }))
 }

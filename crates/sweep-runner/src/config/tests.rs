@@ -200,7 +200,7 @@ fn refusals_of_schedules() {
         edit("none at all", "schedule:"),
         edit(
             "beyond one model",
-            "models: [builtin:mamba2-world, builtin:mamba-world]\nschedule: { sites: [3, 13], keep_ratio: 0.9 }"
+            "models: [builtin:mamba2-world, builtin:neox-world]\nschedule: { sites: [3, 13], keep_ratio: 0.9 }"
         ),
         edit("single site beyond", "schedule: { sites: { single: [2, 16] }, keep_ratio: 0.9 }"),
         edit("out of order", "schedule: { sites: [5, 3], keep_ratio: 0.9 }"),

@@ -5,7 +5,7 @@ use hint::Hint;
 use reduction_strategies::spelling::nearest;
 
 use super::claim::RowComparison;
-use super::error::{Fault, Span};
+use super::error::{Fault, Span, line_of};
 use super::experiment::ProbeVariant;
 use super::node::{Node, Value};
 
@@ -93,6 +93,7 @@ impl WireRows {
             lower,
             higher,
             margin: margin(fields.need("margin", MARGIN)?)?,
+            line: 0,
         };
         Ok(Self { span: fields.span, comparison })
     }
@@ -103,10 +104,10 @@ impl WireRows {
     }
 
     /// The comparison, if the experiment runs its probe in one variant.
-    pub(super) fn resolve(&self, probes: &[ProbeVariant]) -> Result<RowComparison, Fault> {
+    pub(super) fn resolve(&self, probes: &[ProbeVariant], text: &str) -> Result<RowComparison, Fault> {
         let name = self.comparison.probe.name;
         let problem = match probes.iter().filter(|variant| variant.probe.name == name).count() {
-            1 => return Ok(self.comparison.clone()),
+            1 => return Ok(RowComparison { line: line_of(self.span, text), ..self.comparison.clone() }),
             0 => format!("the probe `{name}` is not listed"),
             several => format!("the probe `{name}` is listed with {several} sets of options"),
         };
@@ -145,6 +146,7 @@ fn key(node: &Node) -> Result<Key, Fault> {
     match &node.value {
         Value::Integer(whole) if *whole >= 0 => Ok(Key::Whole(*whole as u64)),
         Value::Number(number) => Ok(Key::Number(*number)),
+        Value::Text(text) if text == "none" => Ok(Key::None),
         Value::Text(text) => Ok(Key::Text(text.clone())),
         _ => Err(node.wrong("a column of a probe", "a number of at least 0 or a word")),
     }

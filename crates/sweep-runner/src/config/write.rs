@@ -157,9 +157,10 @@ fn comparison(comparison: &Comparison) -> String {
 
 fn row_comparison(comparison: &RowComparison) -> String {
     let columns = |columns: &[(String, Key)]| {
-        map(&columns.iter().map(|(column, key)| (column.as_str(), json(key))).collect::<Vec<_>>())
+        map(&columns.iter().map(|(column, key)| (column.as_str(), row_key(key))).collect::<Vec<_>>())
     };
-    let rows: Vec<_> = comparison.rows.iter().map(|(column, keys)| (column.as_str(), json(keys))).collect();
+    let list = |keys: &[Key]| format!("[{}]", keys.iter().map(row_key).collect::<Vec<_>>().join(", "));
+    let rows: Vec<_> = comparison.rows.iter().map(|(column, keys)| (column.as_str(), list(keys))).collect();
     let name = comparison.name.iter().map(|name| ("name", json(name)));
     let rows = (!rows.is_empty()).then(|| ("rows", map(&rows)));
     let rest = [
@@ -169,6 +170,11 @@ fn row_comparison(comparison: &RowComparison) -> String {
     ];
     let what = [("probe", comparison.probe.name.to_owned()), ("measure", comparison.measure.name.to_owned())];
     map(&name.chain(what).chain(rows).chain(rest).collect::<Vec<_>>())
+}
+
+/// `none` is the key of a row that has nothing in a column.
+fn row_key(key: &Key) -> String {
+    if *key == Key::None { "none".to_owned() } else { json(key) }
 }
 
 fn json<T: Serialize>(value: &T) -> String {

@@ -87,7 +87,7 @@ pub fn build(experiment: &Experiment, setting: &Setting, catalog: &dyn Catalog) 
         ));
     }
     plan.guards = guards(experiment, &plan);
-    probes::add(experiment, &mut plan);
+    probes::add(experiment, &mut plan)?;
     check_baseline(&plan)?;
     check_signals(&plan)?;
     let digest = || blake3::hash(experiment.to_yaml().as_bytes()).to_hex().to_string();

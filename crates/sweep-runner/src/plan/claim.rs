@@ -88,24 +88,24 @@ fn nothing(entry: &Comparison, arms: &[Arm], plan: &ExperimentPlan) -> GridError
         Some(side) => GridError::Claim {
             line,
             problem: format!("no trial that runs is {side}"),
-            help: "add it to the grid, or take it out of `exclude`, `zip` and `sample`",
+            help: "add it to the grid, or take it out of `exclude`, `zip` and `sample`".to_owned(),
         },
         None if plan.tasks.iter().all(|task| is_unmeasured(&task)) => {
             let tasks: Vec<&str> = plan.tasks.iter().map(|task| task.name.as_str()).collect();
             GridError::Claim {
                 line,
                 problem: format!("no task has `{}` from its primary metric: {}", entry.quantity, tasks.join(", ")),
-                help: if entry.quantity.is_accuracy() {
+                help: String::from(if entry.quantity.is_accuracy() {
                     "running text and `primary: loss` have no accuracy: write `quantity: log_likelihood` and `primary: loss`"
                 } else {
                     "write `primary: loss`, or `quantity: accuracy`"
-                },
+                }),
             }
         }
         None if entry.lower.conditions == entry.higher.conditions => GridError::Claim {
             line,
             problem: format!("both sides are {}", entry.lower),
-            help: "name what differs on both sides: an option, a protocol, a reduction",
+            help: "name what differs on both sides: an option, a protocol, a reduction".to_owned(),
         },
         None => GridError::Claim {
             line,
@@ -113,7 +113,7 @@ fn nothing(entry: &Comparison, arms: &[Arm], plan: &ExperimentPlan) -> GridError
                 "{} and {} have no model, protocol, reduction and task in common",
                 entry.lower, entry.higher
             ),
-            help: "an axis on which the sides shall differ must be named on both of them",
+            help: "an axis on which the sides shall differ must be named on both of them".to_owned(),
         },
     }
 }

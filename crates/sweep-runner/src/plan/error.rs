@@ -100,7 +100,7 @@ pub enum GridError {
         /// What is missing.
         problem: String,
         /// What to do.
-        help: &'static str,
+        help: String,
     },
     /// A bridge whose arms the grid does not hold.
     #[error("the bridge `{name}` breaks on line {line}: {problem}")]
@@ -116,9 +116,33 @@ pub enum GridError {
         help: &'static str,
     },
     /// A comparison of rows of a probe that looks at no model of the experiment.
-    #[error("the claim compares rows of the probe `{0}`, which looks at no model of this experiment")]
+    #[error(
+        "the comparison on line {line} is about rows of the probe `{probe}`, which looks at no model of this experiment"
+    )]
     #[diagnostic(help("the notes of the plan say why it leaves them out"))]
-    ClaimWithoutRows(&'static str),
+    ClaimWithoutRows {
+        /// The probe.
+        probe: &'static str,
+        /// 1-based line of the comparison.
+        line: usize,
+    },
+    /// A probe that cannot look at a strategy of the experiment.
+    #[error("the probe `{probe}` on line {line} cannot look at `{strategy}`: {reason}")]
+    #[diagnostic(help(
+        "it looks at rules that remove tokens and change nothing else: leave {leave} out of this experiment, or the probe"
+    ))]
+    ProbeRefuses {
+        /// The probe.
+        probe: &'static str,
+        /// 1-based line of the probe.
+        line: usize,
+        /// The strategy with its options.
+        strategy: Box<str>,
+        /// Why.
+        reason: Box<str>,
+        /// What to leave out.
+        leave: Box<str>,
+    },
     /// More comparisons than the resamples can tell apart after a correction.
     #[error("the claim makes {0} comparisons, more than {most}", most = MOST_COMPARISONS)]
     #[diagnostic(help(

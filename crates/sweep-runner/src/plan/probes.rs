@@ -4,12 +4,13 @@ use evaluation::probes::{Needs, Probe, Recurrence, Subject};
 use evaluation::{Positions, SignalFrom};
 use records::code::Code;
 use records::probes::PROBE_SCHEMA_VERSION;
+use records::schema::in_words;
 use reduction_strategies::options::ResolvedOptions;
 use serde::{Serialize, Serializer};
 use serde_json::json;
 use ssm_model::Signal;
 
-use super::{ExperimentPlan, PlannedTrial, ids};
+use super::{ExperimentPlan, GridError, PlannedTrial, ids};
 use crate::code;
 use crate::config::{Experiment, LayerFacts, PlannedTask, ProbeVariant, Scoring};
 
@@ -46,7 +47,10 @@ fn name<S: Serializer>(probe: &&'static Probe, serializer: S) -> Result<S::Ok, S
 }
 
 /// Adds the cells of all probes, and a note for what a probe cannot look at.
-pub(super) fn add(experiment: &Experiment, plan: &mut ExperimentPlan) {
+///
+/// # Errors
+/// A probe that cannot look at one of the strategies.
+pub(super) fn add(experiment: &Experiment, plan: &mut ExperimentPlan) -> Result<(), GridError> {
     for model in 0..plan.models.len() {
         for variant in &experiment.probes {
             for task in &experiment.tasks {
@@ -72,12 +76,30 @@ pub(super) fn add(experiment: &Experiment, plan: &mut ExperimentPlan) {
                     Subject::Model => vec![None],
                     Subject::Reduction => distinct(plan, model, &task.name).into_iter().map(Some).collect(),
                 };
+                for trial in trials.iter().flatten() {
+                    check(variant, &plan.trials[*trial])?;
+                }
                 let cells = trials.into_iter().map(|trial| cell(experiment, plan, variant, model, task, trial));
                 let cells: Vec<ProbeCell> = cells.collect();
                 plan.probes.extend(cells);
             }
         }
     }
+    Ok(())
+}
+
+/// Refuses a strategy that the probe cannot look at.
+fn check(variant: &ProbeVariant, trial: &PlannedTrial) -> Result<(), GridError> {
+    let Some(reason) = variant.probe.refuses(&trial.strategy.rule(), trial.positions) else { return Ok(()) };
+    let compacted = trial.positions == Some(Positions::Compacted);
+    let leave = if compacted { "`positions: compacted`".to_owned() } else { format!("`{}`", trial.key.strategy) };
+    Err(GridError::ProbeRefuses {
+        probe: variant.probe.name,
+        line: variant.line,
+        strategy: in_words(&trial.key.strategy, &trial.key.strategy_params).into(),
+        reason: reason.into(),
+        leave: leave.into(),
+    })
 }
 
 /// Why a probe cannot look at a model with these layers.
@@ -224,6 +246,29 @@ mod tests {
         let needs = |name: &str| probes::find(name).unwrap().needs;
         assert!(lacks(needs("layer_kind"), &beside).unwrap().contains("beside a scan"));
         assert_eq!(lacks(needs("state_divergence"), &beside), None);
+    }
+
+    #[test]
+    fn a_probe_of_removals_refuses_what_does_more_before_the_run() {
+        let refused = |lines: &str| {
+            let text = edited(&format!("probes:\n  - kept_tokens\n  - removed_split\n{lines}"));
+            let line = 1 + text.lines().position(|line| line.contains("removed_split")).unwrap();
+            let experiment = load_str("t.yaml", &text, &CATALOG).unwrap_or_else(|error| panic!("{}", error.render()));
+            let problem = build(&experiment, &Setting::default(), &CATALOG).map_err(|error| error.to_string());
+            problem.map(|_| ()).map_err(|problem| problem.replace(&format!("on line {line} "), "here "))
+        };
+        let starts = |lines: &str, begins: &str, ends: &str| {
+            let problem = refused(lines).unwrap_err();
+            assert!(problem.starts_with(begins) && problem.contains(ends), "{problem}");
+        };
+        let begins = "the probe `removed_split` here cannot look at `";
+        starts("strategies: [dense, state_merge]", begins, "this one lets kept tokens last longer");
+        starts("strategies: [dense, split_branches]", begins, "this one keeps other tokens on the residual");
+        let hybrid = "models: [builtin:hybrid-books]\ntasks: [books_lastword]\npositions: [original, compacted]";
+        starts(hybrid, begins, "with `positions: compacted` a removed token has no position");
+        // What is excluded is not looked at, and a recurrence reads no positions.
+        assert_eq!(refused("strategies: [dense, top_k, state_merge]\nexclude: [{ strategy: state_merge }]"), Ok(()));
+        assert_eq!(refused(&hybrid.replace("original, compacted", "original")), Ok(()));
     }
 
     #[test]

@@ -105,7 +105,7 @@ fn a_trial_key_is_filled_completely() {
 
 #[test]
 fn one_target_gives_each_depth_its_own_ratio() {
-    let plan = plan(BOTH);
+    let plan = plan(&BOTH.replace("builtin:mamba-world", "builtin:neox-world"));
     let ratios: Vec<_> = plan.trials.iter().filter(|trial| trial.amount.is_some()).map(|trial| &trial.key).collect();
     assert!((ratios[0].keep_ratio.unwrap() - ratios[1].keep_ratio.unwrap()).abs() > 1e-4);
     assert!(ratios.iter().all(|key| (key.flops_reduction_nominal.unwrap() - 0.2).abs() < 1e-9));

@@ -111,6 +111,7 @@ fn refusal(desk: &Desk, arguments: &[&str]) -> String {
 fn what_is_missing_is_named_before_anything_runs() {
     let desk = with_data(EXPERIMENT);
     assert_snapshot!(refusal(&desk, &["plan", "tiny.yaml"]), @"
+    Error: 
       × `lambada_openai`: EleutherAI/lambada_openai/default/test is not in the cache
        ╭─[tiny.yaml:3:9]
      2 │ models: [builtin:mamba2-world]
