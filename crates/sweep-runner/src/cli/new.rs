@@ -19,8 +19,8 @@ use crate::config;
 pub(super) struct NewArgs {
     /// Name of the experiment, of a-z, 0-9, - and _; the file is NAME.yaml
     name: String,
-    /// What it asks
-    #[arg(long, value_enum, default_value_t = Template::Compare)]
+    /// What it asks; each template also answers to the word in brackets
+    #[arg(long, value_name = "TEMPLATE", value_enum, default_value_t = Template::Compare)]
     template: Template,
     /// The strategy that it is about
     #[arg(long, value_name = "STRATEGY", default_value = "write_read")]
@@ -35,15 +35,20 @@ pub(super) struct NewArgs {
 /// What an experiment may ask of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Template {
-    /// The rule against controls and published rules, at equal achieved reductions
+    /// Is the rule better than controls and published rules at equal achieved reductions? [baselines]
+    #[value(alias = "baselines")]
     Compare,
-    /// One site at a time, over keep ratios
+    /// Which layers bear a loss of tokens? One site at a time, over keep ratios [sites]
+    #[value(alias = "sites")]
     Layers,
-    /// How scores are read
+    /// How much of a loss is the rule, and how much how scores are read? [scoring]
+    #[value(alias = "scoring")]
     Protocols,
-    /// Recall and fluency of English novels
+    /// Does it keep recall and fluency on English novels? [novels]
+    #[value(alias = "novels")]
     Books,
-    /// The length of the context
+    /// How does its damage change with the length of the context? [lengths]
+    #[value(alias = "lengths")]
     LongContext,
 }
 
@@ -131,6 +136,17 @@ mod tests {
     fn the_shipped_experiment_is_what_the_first_template_writes() {
         let shipped = include_str!("../../../../experiments/new-strategy.yaml");
         assert_eq!(Template::Compare.filled("new-strategy", "write_read", false), shipped);
+    }
+
+    #[test]
+    fn the_word_in_brackets_names_the_template_too() {
+        for template in Template::value_variants() {
+            let value = template.to_possible_value().unwrap();
+            let help = value.get_help().unwrap().to_string();
+            let word = help.rsplit_once('[').unwrap().1.trim_end_matches(']');
+            assert_eq!(Template::from_str(word, false).as_ref(), Ok(template), "{help}");
+            assert_eq!(value.get_name_and_aliases().collect::<Vec<_>>(), [value.get_name(), word]);
+        }
     }
 
     #[test]
