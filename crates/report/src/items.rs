@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 
 use analysis::items::{ItemPair, ItemPairs, ItemSide};
 
-use crate::text::terminal;
+use crate::text::{fixed, terminal};
 
 /// How marks are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +111,7 @@ fn scores(out: &mut String, pair: &ItemPair, marks: Marks) -> fmt::Result {
             } else {
                 side.record.predicted == Some(index as u32)
             };
-            format!("{value:>10.3}{}", if chosen { "<" } else { " " })
+            format!("{:>10}{}", fixed(value, 3), if chosen { "<" } else { " " })
         };
         let is_right = !text.choices.is_empty() && text.gold == Some(index as u32);
         let short: String = crate::text::shortened(name, width);

@@ -220,6 +220,13 @@ pub fn shortened(text: &str, most: usize) -> String {
     text.chars().take(head).chain(['\u{2026}']).chain(text.chars().skip(count - tail)).collect()
 }
 
+/// With so many decimals; what rounds to zero has no sign.
+pub(crate) fn fixed(value: f64, decimals: usize) -> String {
+    let text = format!("{value:.decimals$}");
+    let is_zero = text.bytes().all(|byte| matches!(byte, b'-' | b'0' | b'.'));
+    if is_zero { text.trim_start_matches('-').to_owned() } else { text }
+}
+
 /// A number in few characters, whatever its size: `0.9`, `1e-300`.
 pub fn number(value: f64) -> String {
     let plain = value == 0.0 || (1e-5..1e7).contains(&value.abs()) || !value.is_finite();
@@ -302,6 +309,12 @@ mod tests {
         assert!(!file_name("模型").is_empty() && file_name("模型") != file_name("模"));
         assert_eq!(shortened("abcdefgh", 5), "ab\u{2026}gh");
         assert_eq!(shortened("abc", 5), "abc");
+    }
+
+    #[test]
+    fn zero_has_no_sign() {
+        assert_eq!([fixed(-0.0, 2), fixed(-0.0004, 3), fixed(-0.0006, 3)], ["0.00", "0.000", "-0.001"]);
+        assert_eq!([fixed(-10.0, 0), fixed(0.05, 1)], ["-10", "0.1"]);
     }
 
     #[test]

@@ -270,10 +270,8 @@ pub(super) fn digits(value: f64, decimals: usize) -> String {
     if value.is_infinite() {
         return if value > 0.0 { "∞" } else { "-∞" }.to_owned();
     }
-    // No minus before a zero.
-    let value = value + 0.0;
     // Perplexities may have hundreds of digits.
-    if value.abs() >= 1e7 { format!("{value:.2e}") } else { format!("{value:.decimals$}") }
+    if value.abs() >= 1e7 { format!("{value:.2e}") } else { text::fixed(value, decimals) }
 }
 
 #[cfg(test)]
@@ -316,6 +314,7 @@ mod tests {
     fn zero_has_no_sign() {
         assert_eq!(digits(-0.0, 2), "0.00");
         assert_eq!(digits(-0.25, 2), "-0.25");
+        assert_eq!(digits(-0.04, 1), "0.0");
     }
 
     #[test]
