@@ -5,7 +5,6 @@ use evaluation::Reduction;
 use reduction_strategies::registry::Strategy;
 use reduction_strategies::{SegmentTokens, TokenTable};
 use ssm_kernels::{Placement, Segments, host};
-use ssm_model::catalog::{Architecture, Published};
 use ssm_model::{LanguageModel, ModelConfig, RandomWeights};
 
 use super::BenchError;
@@ -13,22 +12,21 @@ use super::BenchError;
 /// Lengths with every edge of the kernels: one token, a chunk less one, a chunk, one more, several pieces.
 const LENGTHS: [usize; 7] = [1, 63, 64, 65, 200, 2048, 2500];
 
-/// Runs the check of one architecture: the dense model, and every strategy at one site.
+/// Runs the check on a small model: dense, and every strategy at one site.
 ///
 /// A reduction is compared with itself on the CPU only as far as tokens go through: the same number of them, and finite. Two
 /// devices may disagree where scores are closer than their rounding.
 pub(super) fn run(
-    published: &Published,
+    config: &ModelConfig,
     placement: &Placement,
     strategies: &[(String, Strategy)],
 ) -> Result<(), BenchError> {
     if placement.device.is_cpu() {
         return Ok(());
     }
-    let config = small(published)?;
     let weights = || RandomWeights { seed: 1 };
-    let reference = LanguageModel::load(&config, &mut weights(), &Placement::cpu())?;
-    let model = LanguageModel::load(&config, &mut weights(), placement)?;
+    let reference = LanguageModel::load(config, &mut weights(), &Placement::cpu())?;
+    let model = LanguageModel::load(config, &mut weights(), placement)?;
     let name = config.architecture;
     let limit = if placement.dtype == DType::BF16 { 3e-2 } else { 1e-4 };
     let dense = Reduction::dense();
@@ -50,25 +48,14 @@ fn refuse(what: String, error: f64, limit: f64) -> Result<(), BenchError> {
     if error <= limit { Ok(()) } else { Err(BenchError::Check { what, error, limit }) }
 }
 
-/// Two layers in the shapes that the fast kernels are made for: of width 256, or with four heads as wide as the model's own.
-fn small(published: &Published) -> Result<ModelConfig, BenchError> {
-    let (d_model, architecture) = match published.architecture {
-        Architecture::Pythia { heads } => (4 * published.d_model / heads, Architecture::Pythia { heads: 4 }),
-        Architecture::Mamba2Attention { .. } => (256, Architecture::Mamba2Attention { heads: 4, layers: &[1] }),
-        Architecture::TransformerPlusPlus { .. } => (256, Architecture::TransformerPlusPlus { heads: 4 }),
-        other => (256, other),
-    };
-    let small = Published { d_model, architecture, n_layer: 2, ..*published };
-    small.config().map_err(BenchError::Config)
-}
-
 /// Hidden states after the last layer, on the host, and the segments that are left.
 fn last_hidden(model: &LanguageModel, reduction: &Reduction) -> Result<(Tensor, Segments), BenchError> {
     let segments = Segments::independent(&LENGTHS);
     let table = TokenTable::new(
         LENGTHS.iter().enumerate().map(|(item, n)| SegmentTokens::reducible(item as u64, *n)).collect(),
     );
-    let tokens = (0..segments.n_tokens()).map(|index| (index * 7919 % 50_000) as u32).collect();
+    let vocab = model.config().vocab_size.min(50_000);
+    let tokens = (0..segments.n_tokens()).map(|index| (index * 7919 % vocab) as u32).collect();
     let (activations, segments) = evaluation::forward(model, tokens, segments, table, reduction)?;
     Ok((host::copy(&activations.hidden)?, segments))
 }

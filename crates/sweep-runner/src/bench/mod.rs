@@ -1,6 +1,6 @@
 //! `bench`: speed and memory of prefill and generation with and without reduction, against ceilings measured in the same run.
 //!
-//! Weights are random and of the published sizes; tokens are random. A speed is shown only after the same code, on a small
+//! Weights are random and of published sizes, or those of a checkpoint; tokens are random. A speed is shown only after the same code, on a small
 //! model of the same kind, agreed with the reference on the CPU.
 
 mod ceilings;
@@ -12,6 +12,7 @@ mod memory;
 mod peer;
 mod render;
 mod shapes;
+mod sizes;
 
 use std::path::Path;
 
@@ -23,7 +24,6 @@ use reduction_strategies::options::OptionValue;
 use reduction_strategies::registry::{RegistryError, Strategy};
 use reduction_strategies::schedule::{ScheduleError, Sites};
 use ssm_kernels::{KernelError, Placement};
-use ssm_model::catalog::{self, Published};
 use ssm_model::{ConfigError, LanguageModel, ModelConfig, ModelError, RandomWeights};
 use thiserror::Error;
 
@@ -32,11 +32,12 @@ pub use generate::Generation;
 pub use measure::Measurement;
 pub use memory::Memory;
 pub use shapes::{Generate, Shape};
+use sizes::Sizes;
 
 /// What to measure.
 #[derive(Clone, Debug)]
 pub struct Bench {
-    /// Published models by short name, `mamba2-2.7b` for instance.
+    /// Published models by short name, `mamba2-2.7b` for instance, or folders with a `config.json`.
     pub models: Vec<String>,
     /// Sequences of a call.
     pub shapes: Vec<Shape>,
@@ -89,7 +90,9 @@ pub enum BenchError {
     #[error("{0}")]
     Name(String),
     /// candle-transformers was asked for where it cannot be measured.
-    #[error("candle-transformers is measured on the CPU, by a program that was built with the feature `peer`")]
+    #[error(
+        "candle-transformers is measured on the CPU, with published sizes, by a program that was built with the feature `peer`"
+    )]
     Peer,
     /// The check before the timing failed.
     #[error("{what}: off by {error:.2e} from the reference, at most {limit:.0e} is right; no speed is shown")]
@@ -158,7 +161,7 @@ impl Bench {
     /// # Errors
     /// An unknown name, a failed check, or an error of the device.
     pub fn run(&self, placement: &Placement, mut say: impl FnMut(&str)) -> Result<Report, BenchError> {
-        let models = self.models.iter().map(|name| find(name)).collect::<Result<Vec<_>, _>>()?;
+        let models = self.models.iter().map(|name| Sizes::find(name)).collect::<Result<Vec<_>, _>>()?;
         let reductions = self
             .strategies
             .iter()
@@ -168,21 +171,19 @@ impl Bench {
             return Err(BenchError::Peer);
         }
         say("checking against the reference on the CPU");
-        let kind = |published: &Published| std::mem::discriminant(&published.architecture);
-        for (index, published) in models.iter().enumerate() {
-            if models[..index].iter().all(|earlier| kind(earlier) != kind(published)) {
-                check::run(published, placement, &reductions)?;
+        for (index, sizes) in models.iter().enumerate() {
+            if models[..index].iter().all(|earlier| earlier.small != sizes.small) {
+                check::run(&sizes.small, placement, &reductions)?;
             }
         }
         say("measuring the ceilings");
         let ceilings = Ceilings::measure(placement)?;
         let (mut measurements, mut generations) = (Vec::new(), Vec::new());
-        for published in models {
-            say(&format!("{}: making weights", published.short_name()));
-            let config = published.config().map_err(BenchError::Config)?;
-            let model = LanguageModel::load(&config, &mut RandomWeights { seed: self.seed }, placement)?;
-            let short_name = published.short_name();
-            let cases = self.cases(&reductions, &config)?;
+        for sizes in &models {
+            let (short_name, config) = (sizes.name.as_str(), &sizes.config);
+            say(&format!("{short_name}: making weights"));
+            let model = LanguageModel::load(config, &mut RandomWeights { seed: self.seed }, placement)?;
+            let cases = self.cases(&reductions, config)?;
             for shape in &self.shapes {
                 for logits in &self.logits {
                     for (name, reduction) in &cases {
@@ -193,7 +194,8 @@ impl Bench {
                 #[cfg(feature = "peer")]
                 if self.peer {
                     say(&format!("{short_name} {shape} {}", peer::NAME));
-                    measurements.push(peer::case(&published, &config, shape)?);
+                    let published = sizes.published.as_ref().ok_or(BenchError::Peer)?;
+                    measurements.push(peer::case(published, config, shape)?);
                 }
             }
             for generate in &self.generate {
@@ -249,13 +251,6 @@ impl Report {
     pub fn write_parquet(&self, path: &Path) -> Result<(), BenchError> {
         render::parquet(self, path)
     }
-}
-
-fn find(name: &str) -> Result<Published, BenchError> {
-    catalog::published().iter().copied().find(|published| published.short_name() == name).ok_or_else(|| {
-        let known: Vec<_> = catalog::published().iter().map(Published::short_name).collect();
-        BenchError::Name(format!("no published model is called `{name}`; there are {}", known.join(", ")))
-    })
 }
 
 /// The strategy with the options that were picked.

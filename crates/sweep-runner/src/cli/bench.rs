@@ -16,7 +16,8 @@ use crate::say::say;
 /// What to measure.
 #[derive(clap::Args)]
 pub(super) struct BenchArgs {
-    /// Published sizes to run with random weights, e.g. mamba2-2.7b; several with commas
+    /// Sizes to run with random weights: a published model, e.g. mamba2-2.7b, or a folder with a config.json; several with
+    /// commas
     #[arg(long, value_name = "MODEL", value_delimiter = ',', default_value = "mamba2-130m")]
     random: Vec<String>,
     /// Sequences of a call, e.g. 16x2048, or 300x40-180 for lengths from 40 to 180; several with commas. 1x512 where nothing

@@ -194,7 +194,7 @@ enum Command {
         #[command(flatten)]
         data: DataArgs,
     },
-    /// Measure speed and memory of prefill and generation with random weights of the published sizes, against ceilings of the same run
+    /// Measure speed and memory of prefill and generation with random weights, against ceilings of the same run
     Bench(BenchArgs),
     /// Write the logits of given token ids, for comparison with other implementations
     Logits {
