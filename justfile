@@ -146,6 +146,11 @@ seeds *ARGS:
     for name in seeds-mamba2 seeds-mamba; do for page in findings claims; do cargo run --release --bin sweep -- report results/$name --splice docs/$page.md; done; done
     for name in seeds-mamba2 seeds-mamba; do cp results/$name/figures/claim_effects_nats.svg docs/figures/claims/$name.svg; done
 
+# Compare rules with a model of half the layers, which is expected in target/models (some minutes on two cores)
+smaller-model *ARGS:
+    cargo run --release --bin sweep -- run experiments/fresh/pareto-2k.yaml {{ARGS}}
+    cargo run --release --bin sweep -- report results/pareto-2k --splice docs/findings.md
+
 # Compare the models of one family, look inside the hybrid, and put tables and figures into docs/findings.md (some minutes on two cores)
 families *ARGS:
     for name in families hybrid-probes; do cargo run --release --bin sweep -- run experiments/$name.yaml {{ARGS}}; done
