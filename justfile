@@ -40,7 +40,7 @@ test-page *ARGS:
 paper RESULTS PAPER OUT *SELECT:
     tools/paper/build.sh {{RESULTS}} {{PAPER}} {{OUT}} {{SELECT}}
 
-# Put figures, drawn with `sweep report --paper acl`, side by side at the size of print (needs Python 3 and rsvg-convert)
+# Put figures, drawn with `sweep report --paper acl`, side by side at the size of print (needs Python 3, rsvg-convert and the font Liberation Sans)
 contact-sheet *FIGURES:
     tools/figures/contact-sheet.py target/contact-sheet.svg {{FIGURES}}
     rsvg-convert -d 90 -p 90 target/contact-sheet.svg -o docs/figures/contact-sheet.png
