@@ -124,11 +124,14 @@ def test_a_wrong_name_is_an_error_that_offers_the_nearest(results: Results, kind
 def test_tables_are_shown_as_markdown_and_html(results: Results) -> None:
     table = results.table("main_mamba2-world_context")
     assert table._repr_markdown_() == (results.folder / "tables/main_mamba2-world_context.md").read_text()
-    rows = len(table.markdown.strip().splitlines())
+    grid = [line for line in table.markdown.splitlines() if line.startswith("|")]
     html = table._repr_html_()
-    assert html.count("<tr>") == rows - 1, "the rule below the head is no row"
+    assert html.count("<tr>") == len(grid) - 1, "the rule below the head is no row"
     assert "<code>dense</code>" in html and "|" not in html and "`" not in html
-    assert table.numbers.height == rows - 2
+    assert table.numbers.height == len(grid) - 2
+    note = table.markdown.strip().splitlines()[-1]
+    assert note.startswith("+ and −"), "intervals of few items end where a share does"
+    assert f"<p>{note}</p>" in html
 
 
 def test_a_comparison_has_the_numbers_of_the_program(results: Results) -> None:
