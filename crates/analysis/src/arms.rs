@@ -63,6 +63,21 @@ pub struct ArmTask {
     pub replicates: Arc<Vec<f32>>,
     /// Hash of the items in the order of the resamples; equal hashes make replicates paired.
     pub items_key: u64,
+    /// What it took, mean over seeds.
+    pub cost: ArmCost,
+}
+
+/// What an arm took on a task.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ArmCost {
+    /// Seconds, the median where it was repeated; a share of common work where cells ran together ([`Basis`](crate::Basis)).
+    pub wall_s: f64,
+    /// Repeats that were timed, the fewest of a seed; 0 where a cell ran once.
+    pub repeats: usize,
+    /// Seconds of the fastest and of the slowest repeat.
+    pub repeats_s: (f64, f64),
+    /// FLOPs executed.
+    pub flops: f64,
 }
 
 /// The mean of an arm over tasks.
@@ -243,7 +258,21 @@ fn pool_task(cells: &[&Cell]) -> Option<ArmTask> {
         difference,
         replicates,
         items_key: first.items_key,
+        cost: cost(cells),
     })
+}
+
+fn cost(cells: &[&Cell]) -> ArmCost {
+    let repeats = cells.iter().map(|cell| cell.record.cost.repeats_s.len()).min().unwrap_or(0);
+    let mut mean = ArmCost { repeats, ..ArmCost::default() };
+    for cost in cells.iter().map(|cell| &cell.record.cost) {
+        let share = |value: f64| value / cells.len() as f64;
+        let (low, high) = cost.repeats_s.iter().fold((cost.wall_s, cost.wall_s), |(l, h), s| (l.min(*s), h.max(*s)));
+        mean.wall_s += share(cost.wall_s);
+        mean.repeats_s = (mean.repeats_s.0 + share(low), mean.repeats_s.1 + share(high));
+        mean.flops += share(cost.flops_executed);
+    }
+    mean
 }
 
 /// Fills in the differences that pooling over seeds left open.
@@ -309,6 +338,7 @@ mod tests {
             difference: None,
             replicates: Arc::new(replicates.to_vec()),
             items_key: 1,
+            cost: ArmCost::default(),
         }
     }
 

@@ -5,6 +5,7 @@ use records::claim::{ArmName, PlannedClaim, PlannedComparison, PlannedRows};
 use records::names::LOSS;
 
 use super::arms::{Arm, TaskMean, arms, comparable};
+use super::basis::Basis;
 use super::pooled::{Pooled, pool};
 use super::statistics::{Decision, Evidence, Verdict, decide as decide_all};
 use super::study::{Cell, Study};
@@ -169,6 +170,9 @@ fn probed(
 
 /// One relative difference per task, in per cent of the lower side; seeds are averaged.
 fn costs(study: &Study, comparison: &PlannedComparison, tasks: &[String]) -> Result<Found, String> {
+    if comparison.quantity == Quantity::TokensPerS && study.basis != Basis::Time {
+        return Err("cells shared work, so that none has a speed of its own: run with `--repeats 5`".to_owned());
+    }
     let cells = |name: &ArmName, task: &str| -> Result<Vec<&Cell>, String> {
         let of_arm = |cell: &&Cell| cell.record.task == task && name.trials.contains(&cell.record.trial.trial_id);
         let done = || study.cells.iter().filter(|cell| cell.is_done());

@@ -55,6 +55,7 @@
 //! ```
 
 mod arms;
+mod basis;
 mod bridge;
 mod claim;
 pub mod compare;
@@ -75,7 +76,8 @@ mod terms;
 
 use std::path::{Path, PathBuf};
 
-pub use arms::{Arm, ArmTask, NoValue, TaskMean, arms, comparable};
+pub use arms::{Arm, ArmCost, ArmTask, NoValue, TaskMean, arms, comparable};
+pub use basis::Basis;
 pub use bridge::{BridgeArm, BridgePanel, BridgeResult, BridgeScore, bridges};
 pub use claim::{ClaimResult, ComparisonResult};
 pub use error::AnalyseError;

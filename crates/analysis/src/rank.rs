@@ -4,8 +4,6 @@
 //! reduction are ranked by their primary metric; ties share their mean rank. Intervals come from the resamples of items that all
 //! statistics share: each resample ranks every contest anew. Contests of one task use the same resamples, so what they share is kept.
 
-mod basis;
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
@@ -14,13 +12,12 @@ use serde::Serialize;
 use records::each_once;
 
 use crate::arms::{Arm, ArmTask, arms};
+use crate::basis::Basis;
 use crate::compare::{Pick, point};
 use crate::labels::Labels;
 use crate::statistics::{difference_of_replicates, holm, percentile_interval};
 use crate::study::Study;
 use crate::terms::comparable_set;
-
-pub use basis::Basis;
 
 /// The rules of an experiment, ranked.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -144,12 +141,11 @@ struct Contest<'a> {
     replicates: Vec<Vec<f32>>,
 }
 
-/// Ranks the rules of a study. `rule`: the one that is shown against all others; the best one if none is given. `cost`: what the
-/// costs are compared by.
+/// Ranks the rules of a study. `rule`: the one that is shown against all others; the best one if none is given.
 ///
 /// # Errors
 /// In words: no rule is the one asked for, or several are.
-pub fn rank(study: &Study, rule: Option<&Pick>, cost: Basis) -> Result<Ranking, String> {
+pub fn rank(study: &Study, rule: Option<&Pick>) -> Result<Ranking, String> {
     let (labels, all) = (Labels::of(study), arms(study));
     let named: Vec<(String, &Arm)> = all.iter().map(|arm| (labels.label(&arm.trial), arm)).collect();
     let focus = rule.map(|pick| find(pick, &named)).transpose()?;
@@ -166,12 +162,18 @@ pub fn rank(study: &Study, rule: Option<&Pick>, cost: Basis) -> Result<Ranking, 
             unequal,
             rules,
             against,
-            costs: costs(study, &own, cost),
+            costs: costs(&own, study.basis),
         }
     });
     let protocols = protocols.collect();
     let resamples = all.iter().flat_map(|arm| &arm.tasks).map(|task| task.replicates.len()).max().unwrap_or(0);
-    Ok(Ranking { experiment: study.plan.experiment.clone(), seed: study.plan.seed, resamples, cost, protocols })
+    Ok(Ranking {
+        experiment: study.plan.experiment.clone(),
+        seed: study.plan.seed,
+        resamples,
+        cost: study.basis,
+        protocols,
+    })
 }
 
 fn find(pick: &Pick, named: &[(String, &Arm)]) -> Result<String, String> {
@@ -345,7 +347,7 @@ fn against_one(focus: &str, other: &str, contests: &[Contest<'_>]) -> Option<Aga
 }
 
 /// What each arm reaches and costs, over the tasks that every arm of its model has.
-fn costs(study: &Study, named: &[&(String, &Arm)], basis: Basis) -> Vec<Cost> {
+fn costs(named: &[&(String, &Arm)], basis: Basis) -> Vec<Cost> {
     let models = each_once(named.iter().map(|(_, arm)| arm.trial.model.as_str()));
     let mut all = Vec::new();
     for model in models {
@@ -356,8 +358,7 @@ fn costs(study: &Study, named: &[&(String, &Arm)], basis: Basis) -> Vec<Cost> {
         let counts = first.iter().any(|task| !task.lower_is_better);
         let tasks: Vec<String> =
             first.iter().filter(|task| task.lower_is_better != counts).map(|task| task.task.clone()).collect();
-        let mut costs: Vec<Cost> =
-            own.iter().filter_map(|(label, arm)| cost(study, label, arm, &tasks, counts)).collect();
+        let mut costs: Vec<Cost> = own.iter().filter_map(|(label, arm)| cost(label, arm, &tasks, counts)).collect();
         let sign = if counts { 1.0 } else { -1.0 };
         let paid = |cost: &Cost| match basis {
             Basis::Time => cost.wall_s,
@@ -372,16 +373,9 @@ fn costs(study: &Study, named: &[&(String, &Arm)], basis: Basis) -> Vec<Cost> {
     all
 }
 
-fn cost(study: &Study, label: &str, arm: &Arm, tasks: &[String], counts: bool) -> Option<Cost> {
+fn cost(label: &str, arm: &Arm, tasks: &[String], counts: bool) -> Option<Cost> {
     let mean = arm.mean_over(tasks)?;
-    let cells = study.cells.iter().filter(|cell| {
-        let record = &cell.record;
-        cell.is_done() && arm.trials.contains(&record.trial.trial_id) && tasks.contains(&record.task)
-    });
-    let (wall_s, flops) = cells.fold((0.0, 0.0), |(wall_s, flops), cell| {
-        (wall_s + cell.record.cost.wall_s, flops + cell.record.cost.flops_executed)
-    });
-    let seeds = arm.seeds.len() as f64;
+    let paid = || tasks.iter().filter_map(|task| arm.task(task)).map(|task| &task.cost);
     let setting = || format!("{}, {}", arm.trial.schedule, arm.trial.reduction().in_words(1));
     Some(Cost {
         model: arm.trial.model.clone(),
@@ -391,8 +385,8 @@ fn cost(study: &Study, label: &str, arm: &Arm, tasks: &[String], counts: bool) -
         metric: if counts { "accuracy" } else { "loss" },
         tasks: tasks.len(),
         achieved: mean.flops_reduction_achieved,
-        wall_s: wall_s / seeds,
-        flops: flops / seeds,
+        wall_s: paid().map(|cost| cost.wall_s).sum(),
+        flops: paid().map(|cost| cost.flops).sum(),
         on_front: false,
     })
 }

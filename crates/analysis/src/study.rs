@@ -11,6 +11,7 @@ use records::plan::PlanIndex;
 use records::schema::{CellRecord, ItemRecord, MetricRecord, Status};
 use records::task_items::TaskItems;
 
+use super::basis::Basis;
 use super::claim::{self, ClaimResult};
 use super::error::AnalyseError;
 use super::input;
@@ -22,6 +23,8 @@ use super::statistics::{Contributions, Difference, Estimate, ResampleBank, Rule,
 pub struct Study {
     /// What was planned.
     pub plan: PlanIndex,
+    /// What its cells cost: their own time, or FLOPs where they shared work.
+    pub basis: Basis,
     /// Recorded cells in the order of the plan.
     pub cells: Vec<Cell>,
     /// Outcome of the guards.
@@ -104,7 +107,7 @@ pub fn study(dir: &Path) -> Result<Study, AnalyseError> {
         .collect();
     let probes = Probes::read(dir, plan.seed)?;
     let task_items = input::task_items(dir, &plan)?;
-    let mut study = Study { plan, cells, guards, probes, task_items, unfinished, claim: None };
+    let mut study = Study { plan, basis: Basis::of(dir), cells, guards, probes, task_items, unfinished, claim: None };
     study.claim = study.plan.claim.clone().map(|claim| claim::decide(&study, claim));
     Ok(study)
 }

@@ -59,6 +59,9 @@ pub fn cell(record: &CellRecord, id: &str) -> Result<(), String> {
     {
         ensure(value.is_finite() && value >= 0.0, || format!("{what} is {value}"))?;
     }
+    for value in &cost.repeats_s {
+        ensure(value.is_finite() && *value >= 0.0, || format!("a repeat took {value} seconds"))?;
+    }
     share("flops_reduction_achieved", cost.flops_reduction_achieved)
 }
 

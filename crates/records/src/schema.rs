@@ -345,6 +345,9 @@ pub struct CostRecord {
     /// Wall time of the cell. Where cells ran together, its share: the time of each micro-batch is divided by the rows
     /// executed, and a row executed for several cells counts in equal parts for each.
     pub wall_s: f64,
+    /// Wall time of each repeat of a cell that was run several times for its time; `wall_s` is their median. Empty where it ran once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repeats_s: Vec<f64>,
 }
 
 /// One finished cell: everything the analysis needs, and nothing of how it came about.

@@ -2,7 +2,8 @@
 
 use std::fmt::{self, Write};
 
-use analysis::rank::{Basis, Cost, ProtocolRanking, Ranking};
+use analysis::Basis;
+use analysis::rank::{Cost, ProtocolRanking, Ranking};
 
 use crate::text::{markdown, markdown_cell, markdown_code, p_value};
 
@@ -125,9 +126,9 @@ fn write_front(out: &mut String, costs: &[Cost], basis: Basis) -> fmt::Result {
         )?;
     }
     let why = match basis {
-        Basis::Time => "less time. Every cell ran alone (`--no-sharing`), so its time is its own",
+        Basis::Time => "less time. Every cell ran alone, so its time is its own",
         Basis::Flops => {
-            "fewer FLOPs. Cells shared work, so the time of a cell depends on what ran beside it; a run with `--no-sharing` \
+            "fewer FLOPs. Cells shared work, so the time of a cell depends on what ran beside it; a run with `--repeats 5` \
              measures times"
         }
     };

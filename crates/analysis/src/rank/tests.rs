@@ -16,6 +16,7 @@ fn result(task: &str, value: f64, replicates: Vec<f32>) -> ArmTask {
         difference: None,
         replicates: Arc::new(replicates),
         items_key: 1,
+        cost: crate::ArmCost::default(),
     }
 }
 

@@ -271,6 +271,7 @@ fn cell(shape: &Shape, trial: &TrialKey, task: &str, task_index: usize, loss: f6
                 tokens_per_s: 5_000.0,
                 peak_mem_bytes: 1 << 28,
                 wall_s: 1.5,
+                repeats_s: Vec::new(),
             }
         },
         metrics: if failed { vec![] } else { metrics },

@@ -43,6 +43,13 @@ pub(super) enum Share {
     Rows,
 }
 
+/// How intervals are drawn: as a band along the line, or where points lie in no order of the level axis as a bar each.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spread {
+    Band,
+    Bars,
+}
+
 pub(super) struct Lines {
     /// Rows of panels, each with a name above it (none where it is empty).
     pub(super) grid: Vec<(String, Vec<LinePanel>)>,
@@ -54,6 +61,8 @@ pub(super) struct Lines {
     pub(super) share: Share,
     /// A value that has a line of its own.
     pub(super) zero: Option<f64>,
+    /// How intervals are drawn.
+    pub(super) spread: Spread,
     pub(super) notes: Vec<String>,
     pub(super) sheet: Sheet,
 }
@@ -239,8 +248,17 @@ impl Lines {
             }
             let seen: Vec<_> = line.points.iter().filter(|(_, e)| inside(e)).collect();
             let upper = seen.iter().map(|(x, e)| at(*x, e.interval.high));
-            let lower = seen.iter().rev().map(|(x, e)| at(*x, e.interval.low));
-            canvas.polygon(&upper.chain(lower).collect::<Vec<_>>(), style.ink.alpha(0.16))?;
+            let lower = seen.iter().map(|(x, e)| at(*x, e.interval.low));
+            match self.spread {
+                Spread::Band => {
+                    canvas.polygon(&upper.chain(lower.rev()).collect::<Vec<_>>(), style.ink.alpha(0.16))?;
+                }
+                Spread::Bars => {
+                    for (high, low) in upper.zip(lower) {
+                        canvas.line(&[low, high], Stroke::solid(style.ink.alpha(0.5), 0.8))?;
+                    }
+                }
+            }
             let points: Vec<_> = seen.iter().map(|(x, e)| at(*x, e.value)).collect();
             canvas.line(&points, Stroke { ink: style.ink, width: 1.1, dash: style.dash })?;
             for point in points {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use analysis::{Arm, Estimate};
 use records::schema::Reduction;
 
-use super::lines::{Axis, Line, LinePanel, Lines, Share};
+use super::lines::{Axis, Line, LinePanel, Lines, Share, Spread};
 use super::{Failed, Figure, Query, asked_fields, asked_header, csv_line, figure, interval_fields, number, seeds_note};
 use crate::style::Style;
 use crate::text;
@@ -83,6 +83,7 @@ fn draw(
         y: (&["Added loss (nats)"], Axis::Linear),
         share: Share::All,
         zero: Some(0.0),
+        spread: Spread::Band,
         legend: legend.clone(),
         notes: vec![format!(
             "{source}, protocol {}, {}; n = {n} texts. Bands: paired 95 % intervals.",

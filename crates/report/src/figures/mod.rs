@@ -15,6 +15,7 @@ mod probes;
 mod protocol_comparison;
 mod query;
 mod token_map;
+mod value_vs_time;
 
 use analysis::{BridgeResult, Estimate, Interval, MARK, NOT_COMPARED, Study};
 
@@ -90,6 +91,9 @@ pub(super) fn draw_all(study: &Study, view: &View, bridges: &[BridgeResult]) -> 
         drawn.add(figure);
     }
     for figure in loss_vs_length::draw_all(view, &study.plan.baseline) {
+        drawn.add(figure);
+    }
+    for figure in value_vs_time::draw_all(view, &study.plan.baseline) {
         drawn.add(figure);
     }
     for asked in protocol_comparison::reductions(view) {

@@ -154,7 +154,7 @@ fn token(seed: u64, index: u64) -> u64 {
 }
 
 /// The middle value; the mean of the two middle ones for an even count.
-pub(super) fn median(values: &[f64]) -> f64 {
+pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;

@@ -4,7 +4,6 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use analysis::compare::Pick;
-use analysis::rank::Basis;
 use clap::Args;
 use miette::miette;
 
@@ -28,7 +27,7 @@ pub(super) struct RankArgs {
 pub(super) fn run(args: &RankArgs) -> Result<u8, Failure> {
     results::expect(&args.folder)?;
     let study = analysis::study(&args.folder).map_err(|error| refused(hinted(&error.to_string(), &error)))?;
-    let ranking = analysis::rank::rank(&study, args.rule.as_ref(), Basis::of(&args.folder)).map_err(|problem| {
+    let ranking = analysis::rank::rank(&study, args.rule.as_ref()).map_err(|problem| {
         refused(miette!(help = "name one rule of the folder, with options where it has several variants", "{problem}"))
     })?;
     let said = if args.json {

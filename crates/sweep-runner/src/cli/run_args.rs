@@ -26,8 +26,11 @@ pub(super) struct RunArgs {
     /// Run cell by cell, without sharing work among them
     #[arg(long)]
     pub(super) no_sharing: bool,
+    /// Time each cell: run cell by cell, each once before the clock starts and then N times (2 or more); its time is the median
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=1000))]
+    repeats: Option<u32>,
     /// Memory that activations may use, for example 4GiB; half of what is available if left out
-    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, conflicts_with = "no_sharing")]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, conflicts_with_all = ["no_sharing", "repeats"])]
     pub(super) memory: Option<u64>,
 }
 
@@ -37,11 +40,17 @@ impl RunArgs {
         let max_failures = if self.fail_fast { Some(1) } else { self.max_failures.map(|count| count as usize) };
         RunOptions {
             max_failures,
-            no_sharing: self.no_sharing,
+            no_sharing: self.runs_alone(),
+            repeats: self.repeats.map(|count| count as usize),
             memory_bytes: self.memory,
             consent: self.consent(),
             ..RunOptions::default()
         }
+    }
+
+    /// Whether cells run one by one.
+    pub(super) fn runs_alone(&self) -> bool {
+        self.no_sharing || self.repeats.is_some()
     }
 
     /// What it may do with a folder that holds something already.
@@ -59,6 +68,7 @@ impl RunArgs {
         ];
         let values = [
             ("--max-failures", self.max_failures.map(|count| count.to_string())),
+            ("--repeats", self.repeats.map(|count| count.to_string())),
             ("--memory", memory.map(|bytes| format!("{}K", (bytes / 1024).max(1)))),
         ];
         let flags = flags.into_iter().filter(|(_, given)| *given).map(|(flag, _)| flag.to_owned());

@@ -60,8 +60,9 @@ impl PartHead {
     }
 }
 
-/// What one cell got: its share of the time in seconds, and its outcome; none where it failed.
-pub type Outcome = (f64, Option<Partial>);
+/// What one cell got: the seconds of each time that it ran, or its share of them where cells ran together, and its outcome; none where
+/// it failed.
+pub type Outcome = (Vec<f64>, Option<Partial>);
 
 /// The folder of parts.
 #[derive(Debug)]
@@ -236,7 +237,7 @@ mod tests {
     fn a_part_is_read_as_it_was_written_or_not_at_all() {
         let folder = tempfile::tempdir().unwrap();
         let parts = Parts::open(folder.path());
-        let outcomes = vec![(0.25, Some(Partial::default())), (0.5, None)];
+        let outcomes = vec![(vec![0.25], Some(Partial::default())), (vec![0.5], None)];
         let name = parts.write(&head(&["two"]), &outcomes).unwrap();
         assert_eq!(parts.names().unwrap(), std::slice::from_ref(&name));
         let (read, there) = parts.outcomes(&name).unwrap().unwrap().unwrap();
@@ -259,12 +260,12 @@ mod tests {
     fn failures_are_forgotten_alone() {
         let folder = tempfile::tempdir().unwrap();
         let parts = Parts::open(folder.path());
-        let name = parts.write(&head(&["two"]), &[(0.25, Some(Partial::default())), (0.5, None)]).unwrap();
+        let name = parts.write(&head(&["two"]), &[(vec![0.25], Some(Partial::default())), (vec![0.5], None)]).unwrap();
         parts.forget_failures(&name).unwrap();
         let names = parts.names().unwrap();
         assert!(names.len() == 1 && names[0] != name, "{names:?}");
         assert_eq!(parts.head(&names[0]).unwrap().unwrap().unwrap().cells, ["one"]);
-        let all = parts.write(&head(&["one", "two"]), &[(0.5, None), (0.5, None)]).unwrap();
+        let all = parts.write(&head(&["one", "two"]), &[(vec![0.5], None), (vec![0.5], None)]).unwrap();
         parts.forget_failures(&all).unwrap();
         assert_eq!(parts.names().unwrap(), names);
     }
@@ -275,7 +276,7 @@ mod tests {
         let folder = results.path().join("parts");
         fs::create_dir(&folder).unwrap();
         let parts = Parts::open(&folder);
-        let name = parts.write(&head(&[]), &[(0.25, Some(Partial::default())), (0.5, None)]).unwrap();
+        let name = parts.write(&head(&[]), &[(vec![0.25], Some(Partial::default())), (vec![0.5], None)]).unwrap();
         let (same, other) = (code("a"), code("c"));
         let now = |cell: &str| Some(if cell == "one" { &same } else { &other });
         let head = parts.head(&name).unwrap().unwrap().unwrap();
@@ -284,7 +285,10 @@ mod tests {
         let names = parts.names().unwrap();
         assert!(names.len() == 1 && names[0] != name, "{names:?}");
         let (head, outcomes) = parts.outcomes(&names[0]).unwrap().unwrap().unwrap();
-        assert_eq!((head.cells, head.code, outcomes[0].0), (vec!["one".to_owned()], vec![same.clone()], 0.25));
+        assert_eq!(
+            (head.cells, head.code, outcomes[0].0.clone()),
+            (vec!["one".to_owned()], vec![same.clone()], vec![0.25])
+        );
         assert!(results.path().join("other-code/parts").join(&name).exists());
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use evaluation::EvaluationError;
+use evaluation::{EvaluationError, Partial};
+use records::schema::Failure;
 
 use super::batch::BatchRows;
 use super::recorder::{GroupOutcome, Recorder};
@@ -28,18 +29,77 @@ pub(super) fn run(loaded: &Loaded<'_>, recorder: &mut Recorder<'_>) -> Result<()
             if recorder.options.stop.requested().is_some() {
                 return Ok(());
             }
-            let started = Instant::now();
             let (span, reduction) = (cohort.spans[group.index].clone(), loaded.reduction(*cell));
-            let result = batch.evaluate(loaded.model, layout, span, &reduction, plans);
-            if result.as_ref().is_err_and(EvaluationError::is_stop) {
-                return Ok(());
-            }
-            let result = result.map_err(|error| error::failure(&error));
-            outcomes.push(GroupOutcome { result, seconds: started.elapsed().as_secs_f64() });
+            let once = || batch.evaluate(loaded.model, layout, span.clone(), &reduction, plans);
+            let Some(outcome) = timed(once, recorder.options.repeats) else { return Ok(()) };
+            outcomes.push(outcome);
             lost::check(device, outcomes[index..].iter().map(|outcome| outcome.result.is_err()))?;
             recorder.progress.underway((index + 1) as f64 * cohort.share(group.index));
         }
         recorder.finish(held, outcomes, memory::peak_bytes_of(device), None, layout, loaded.tasks)?;
     }
     Ok(())
+}
+
+/// Runs some units of a cell; with `repeats`, once before the clock starts and then so many times. Nothing where it was told to stop.
+fn timed(once: impl Fn() -> Result<Partial, EvaluationError>, repeats: Option<usize>) -> Option<GroupOutcome> {
+    let mut outcome: Option<Result<Partial, Failure>> = None;
+    let mut seconds = Vec::new();
+    for run in 0..=repeats.unwrap_or(0) {
+        let started = Instant::now();
+        let result = once();
+        // What is loaded or compiled at its first use does not count.
+        if run > 0 || repeats.is_none() {
+            seconds.push(started.elapsed().as_secs_f64());
+        }
+        if result.as_ref().is_err_and(EvaluationError::is_stop) {
+            return None;
+        }
+        let result = result.map_err(|error| error::failure(&error));
+        if outcome.as_ref().is_some_and(|before| *before != result) {
+            outcome = Some(Err(Failure {
+                error: "the cell gave other results when it was repeated".to_owned(),
+                hint: Some("report it with the experiment: the same input should give the same bits".to_owned()),
+            }));
+            break;
+        }
+        let failed = result.is_err();
+        outcome = Some(result);
+        if failed {
+            break;
+        }
+    }
+    outcome.map(|result| GroupOutcome { result, seconds })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn the_first_of_several_runs_is_not_timed() {
+        for (repeats, runs, timed_runs) in [(None, 1, 1), (Some(1), 2, 1), (Some(3), 4, 3)] {
+            let count = Cell::new(0);
+            let once = || {
+                count.set(count.get() + 1);
+                Ok(Partial::default())
+            };
+            let outcome = timed(once, repeats).unwrap();
+            assert_eq!((count.get(), outcome.seconds.len()), (runs, timed_runs));
+            assert_eq!(outcome.result.unwrap(), Partial::default());
+        }
+    }
+
+    #[test]
+    fn a_cell_that_fails_is_not_repeated() {
+        let count = Cell::new(0);
+        let once = || {
+            count.set(count.get() + 1);
+            Err(EvaluationError::NotCausal)
+        };
+        assert!(timed(once, Some(3)).unwrap().result.is_err());
+        assert_eq!(count.get(), 1);
+    }
 }

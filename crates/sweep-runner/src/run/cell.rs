@@ -11,6 +11,7 @@ use records::schema::{
     SiteRecord, Status,
 };
 
+use crate::bench::median;
 use crate::config::{Experiment, ModelFacts};
 use crate::library::Library;
 use crate::plan::{Cell, PlannedTrial};
@@ -34,7 +35,7 @@ pub(crate) fn reduction(trial: &PlannedTrial) -> Reduction {
     }
 }
 
-/// The record of a cell that was scored. `cost`: the time that it took, or its share where cells were run together, and the peak
+/// The record of a cell that was scored. `cost`: the time of each repeat, or its share where cells were run together, and the peak
 /// memory meanwhile.
 pub(super) fn record(
     trial: &PlannedTrial,
@@ -43,9 +44,10 @@ pub(super) fn record(
     model: &ModelFacts,
     library: &Library,
     evaluation: &Evaluation,
-    (wall_s, peak_mem_bytes): (f64, u64),
+    (repeats_s, peak_mem_bytes): (&[f64], u64),
 ) -> CellRecord {
     let work = &evaluation.work;
+    let wall_s = median(repeats_s);
     let mut record = empty(trial, cell, task.truncated);
     record.cost = CostRecord {
         flops_reduction_achieved: work.flops_reduction(model.n_layer()),
@@ -54,6 +56,7 @@ pub(super) fn record(
         tokens_per_s: work.tokens_in as f64 / wall_s.max(1e-9),
         peak_mem_bytes,
         wall_s,
+        repeats_s: if repeats_s.len() > 1 { repeats_s.to_vec() } else { Vec::new() },
     };
     record.metrics = metrics::measured(task.measures, task.kind, &task.items, &evaluation.items)
         .into_iter()

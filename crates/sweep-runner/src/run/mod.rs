@@ -61,6 +61,8 @@ pub struct RunOptions {
     pub max_failures: Option<usize>,
     /// Run cell by cell.
     pub no_sharing: bool,
+    /// Times that a cell runs for its time, after once without a clock; only cell by cell. Once, and not before, if not given.
+    pub repeats: Option<usize>,
     /// Bytes that activations may use where cells share work; half of what is available if not given.
     pub memory_bytes: Option<u64>,
     /// Where models compute; the plan says the same in its setting.
@@ -83,6 +85,7 @@ impl Default for RunOptions {
         Self {
             max_failures: None,
             no_sharing: false,
+            repeats: None,
             memory_bytes: None,
             placement: Placement::cpu(),
             shard: None,

@@ -40,7 +40,8 @@ pub(super) struct Recorder<'a> {
 /// What a group gave one of its cells.
 pub(super) struct GroupOutcome {
     pub(super) result: Result<Partial, Failure>,
-    pub(super) seconds: f64,
+    /// Of each time that it ran.
+    pub(super) seconds: Vec<f64>,
 }
 
 impl<'a> Recorder<'a> {
@@ -131,8 +132,8 @@ impl Recorder<'_> {
         let plan = self.ledger.plan;
         let facts = &self.ledger.cohorts[cohort];
         let ids: BTreeSet<&str> = cells.iter().map(|cell| plan.cells[*cell].cell_id.as_str()).collect();
-        // Time, peak memory, and parts in the order of the groups.
-        let mut gathered: BTreeMap<String, (f64, u64, Vec<Partial>)> = BTreeMap::new();
+        // Time of each repeat, peak memory, and parts in the order of the groups.
+        let mut gathered: BTreeMap<String, (Vec<f64>, u64, Vec<Partial>)> = BTreeMap::new();
         for index in 0..facts.spans.len() {
             for name in self.ledger.parts(Group { cohort, index }, &ids) {
                 let (head, outcomes) = match self.ledger.store.parts().outcomes(&name)? {
@@ -148,7 +149,8 @@ impl Recorder<'_> {
                     let cell = gathered.entry(cell).or_default();
                     // Two processes may have run the same group where one was believed dead; they agree.
                     if cell.2.len() == index {
-                        (cell.0, cell.1) = (cell.0 + seconds, cell.1.max(head.peak_mem_bytes));
+                        cell.0 = if index == 0 { seconds } else { added(&cell.0, &seconds) };
+                        cell.1 = cell.1.max(head.peak_mem_bytes);
                         cell.2.push(partial);
                     }
                 }
@@ -163,7 +165,7 @@ impl Recorder<'_> {
             let task = tasks.loaded(&trial.key.model, &cell.task)?;
             let evaluation = layout.evaluation(parts);
             let model = &plan.models[trial.model];
-            let record = cell::record(trial, cell, task, model, self.library, &evaluation, (seconds, peak));
+            let record = cell::record(trial, cell, task, model, self.library, &evaluation, (&seconds, peak));
             // What could not be believed when it is read is not written as a result.
             Some(match check::cell(&record, &cell.cell_id) {
                 Ok(()) => record,
@@ -295,4 +297,9 @@ impl Recorder<'_> {
         let (trial, task) = (plan.trial_of(last).describe(), last.task.clone());
         Err(RunError::Failures { failures: self.failed.len(), trial, task, error })
     }
+}
+
+/// Times of the same repeats of two groups, added; of a repeat that one of them lacks, nothing.
+fn added(all: &[f64], more: &[f64]) -> Vec<f64> {
+    all.iter().zip(more).map(|(all, more)| all + more).collect()
 }

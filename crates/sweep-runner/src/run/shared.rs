@@ -93,7 +93,7 @@ pub(super) fn run(loaded: &Loaded<'_>, recorder: &mut Recorder<'_>) -> Result<()
                 let layout = &loaded.layouts[&held.group.cohort];
                 let outcome = |cell: evaluation::executor::CellOutcome| GroupOutcome {
                     result: cell.result.map_err(|error| error::failure(&error)),
-                    seconds: cell.seconds,
+                    seconds: vec![cell.seconds],
                 };
                 let outcomes: Vec<GroupOutcome> = cells.into_iter().map(outcome).collect();
                 lost::check(device, outcomes.iter().map(|outcome| outcome.result.is_err())).and_then(|()| {

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use records::schema::CellRecord;
 use ssm_model::Placement;
 use sweep_runner::config::{self, Experiment};
 use sweep_runner::library::Library;
@@ -195,6 +196,34 @@ fn sharing_changes_no_record() {
     let refused = desk.sweep(&["run", "tiny.yaml", "--memory", "lots"]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(text(&refused.stderr).contains("800M or 4GiB"), "{}", text(&refused.stderr));
+}
+
+/// Cells that are repeated for their time are recorded as those that ran once, with the time of each repeat.
+#[test]
+fn repeats_change_no_result() {
+    let desk = Desk::new(TINY);
+    desk.run("once");
+    let timed = desk.sweep(&["run", "tiny.yaml", "--out", "timed", "--repeats", "3"]);
+    assert!(timed.status.success(), "{}", text(&timed.stderr));
+    assert_eq!(desk.frames("once"), desk.frames("timed"));
+    let repeats = |out: &str| -> Vec<(f64, Vec<f64>)> {
+        let cost = |path: &PathBuf| {
+            let cell: CellRecord = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+            (cell.cost.wall_s, cell.cost.repeats_s)
+        };
+        desk.cells(out).iter().map(cost).collect()
+    };
+    assert!(repeats("once").iter().all(|(_, repeats)| repeats.is_empty()));
+    for (wall_s, mut repeats) in repeats("timed") {
+        repeats.sort_by(f64::total_cmp);
+        assert_eq!(repeats.len(), 3);
+        assert_eq!(wall_s.to_bits(), repeats[1].to_bits());
+    }
+    let figures = fs::read_dir(desk.path("timed/figures")).unwrap();
+    assert!(figures.flatten().any(|file| file.file_name().to_string_lossy().contains("_vs_time_")));
+    let refused = desk.sweep(&["run", "tiny.yaml", "--repeats", "3", "--memory", "1GiB"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("cannot be used with"), "{}", text(&refused.stderr));
 }
 
 /// What guards found belongs to sites, data and options as much as to the model: only equal guards are kept.

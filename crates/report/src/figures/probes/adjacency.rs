@@ -3,7 +3,7 @@
 use analysis::PooledRow;
 
 use super::{FEWEST_ITEMS, Failed, Figure, Seen, csv, number, short, strategies, text};
-use crate::figures::lines::{Axis, Line, LinePanel, Lines, Share};
+use crate::figures::lines::{Axis, Line, LinePanel, Lines, Share, Spread};
 
 const COLUMNS: [&str; 2] = ["strategy", "lost"];
 
@@ -34,6 +34,7 @@ pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
         y: (&["Relative change"], Axis::Linear),
         share: Share::All,
         zero: Some(0.0),
+        spread: Spread::Band,
         notes: seen.notes("Bands: 95 % intervals."),
         sheet: seen.sheet,
     };

@@ -5,7 +5,7 @@ use records::probes::Key;
 
 use super::{Failed, Figure, Seen, csv, find, number, short, text, words};
 use crate::figures::dots::{DotPanel, Dots};
-use crate::figures::lines::{Axis, Line, LinePanel, Lines, Share};
+use crate::figures::lines::{Axis, Line, LinePanel, Lines, Share, Spread};
 use crate::style::{self, Style};
 
 const COLUMNS: [&str; 3] = ["variant", "removed", "layer"];
@@ -80,6 +80,7 @@ fn states(seen: &Seen<'_>, tables: &[(&str, Vec<PooledRow>)]) -> Result<Option<F
         y: (&["Relative divergence"], Axis::Log10),
         share: Share::All,
         zero: None,
+        spread: Spread::Band,
         notes: seen.notes("Bands: 95 % intervals."),
         sheet: seen.sheet,
     };

@@ -4,7 +4,7 @@ use analysis::PooledRow;
 use records::each_once;
 
 use super::{FEWEST_ITEMS, Failed, Figure, Seen, csv, number, short, text};
-use crate::figures::lines::{Axis, Line, LinePanel, Lines, Share};
+use crate::figures::lines::{Axis, Line, LinePanel, Lines, Share, Spread};
 use crate::style;
 
 const COLUMNS: [&str; 2] = ["place", "necessary"];
@@ -37,6 +37,7 @@ pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
         y: (&["Loss increase (nats)", "Loss (nats)"], Axis::Linear),
         share: Share::Rows,
         zero: Some(0.0),
+        spread: Spread::Band,
         notes: seen.notes("Bands: 95 % intervals."),
         sheet: seen.sheet,
     };

@@ -3,7 +3,7 @@
 use analysis::PooledRow;
 
 use super::{Failed, Figure, Seen, csv, number, short, text, values};
-use crate::figures::lines::{Axis, Line, LinePanel, Lines, Share};
+use crate::figures::lines::{Axis, Line, LinePanel, Lines, Share, Spread};
 use crate::style;
 
 const COLUMNS: [&str; 2] = ["layer", "source"];
@@ -36,6 +36,7 @@ pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
         y: (&[], Axis::Linear),
         share: Share::Columns,
         zero: None,
+        spread: Spread::Band,
         notes: seen.notes("Bands: 95 % intervals."),
         sheet: seen.sheet,
     };

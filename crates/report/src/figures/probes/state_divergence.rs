@@ -4,7 +4,7 @@ use analysis::PooledRow;
 use records::probes::Key;
 
 use super::{Failed, Figure, Seen, csv, number, short, text, values};
-use crate::figures::lines::{Axis, Line, LinePanel, Lines, Share};
+use crate::figures::lines::{Axis, Line, LinePanel, Lines, Share, Spread};
 use crate::style;
 
 const COLUMNS: [&str; 4] = ["layer", "distance", "half_life", "removed"];
@@ -33,6 +33,7 @@ pub(super) fn draw(seen: &Seen<'_>) -> Result<Vec<Figure>, Failed> {
             y: (&["Relative divergence"], Axis::Log10),
             share: Share::All,
             zero: None,
+            spread: Spread::Band,
             notes: seen.notes("Bands: 95 % intervals."),
             sheet: seen.sheet,
         };
