@@ -151,6 +151,10 @@ smaller-model *ARGS:
     cargo run --release --bin sweep -- run experiments/fresh/pareto-2k.yaml {{ARGS}}
     cargo run --release --bin sweep -- report results/pareto-2k --splice docs/findings.md
 
+# The same against measured time on a GPU (a build with CUDA)
+pareto *ARGS:
+    sweep run experiments/fresh/pareto.yaml --repeats 5 {{ARGS}}
+
 # Compare the models of one family, look inside the hybrid, and put tables and figures into docs/findings.md (some minutes on two cores)
 families *ARGS:
     for name in families hybrid-probes; do cargo run --release --bin sweep -- run experiments/$name.yaml {{ARGS}}; done
