@@ -297,6 +297,7 @@ fn refusals_of_common_slips() {
         edit("options as deep as their strategy", "strategies:\n  - dense\n  - top_k:\n    importance: clip"),
         edit("sites all", "schedule: { sites: all, keep_ratio: 0.9 }"),
         edit("one protocol", "protocols: context"),
+        edit("one model, without its scheme", "models: mamba2-world"),
         edit("one seed", "strategies: [dense, { random: { seeds: 3 } }]"),
         edit("one layer", "schedule: { sites: 5, keep_ratio: 0.9 }"),
     ]));

@@ -173,12 +173,8 @@ impl WireExperiment {
             claim: reader.optional("claim", WireClaim::read),
             bridges: reader
                 .or("bridges", Vec::new, |node| gather(node.list("`bridges`")?.iter().map(WireBridge::read))),
-            models: reader.need("models", "for example `models: [builtin:mamba2-world]`", |node| {
-                gather(node.list("`models`")?.iter().map(WireModel::read))
-            }),
-            tasks: reader.need("tasks", "for example `tasks: [world_lambada]`", |node| {
-                gather(node.list("`tasks`")?.iter().map(WireTask::read))
-            }),
+            models: reader.named("models", "for example `models: [builtin:mamba2-world]`", WireModel::read),
+            tasks: reader.named("tasks", "for example `tasks: [world_lambada]`", WireTask::read),
             protocols: reader.or("protocols", Vec::new, |node| texts(node, "`protocols`")),
             strategies,
             probes,
@@ -226,6 +222,14 @@ impl Reader<'_, '_> {
         }
         let read = self.fields.need(key, hint).and_then(read);
         self.faults.note(read)
+    }
+
+    /// A list of names. A name outside a list is refused, and still read: it may be wrong itself.
+    fn named<T>(&mut self, key: &str, hint: &str, read: impl Fn(&Node) -> Result<T, Fault>) -> Option<Vec<T>> {
+        let entries = |node: &Node| gather(node.list(&format!("`{key}`"))?.iter().map(&read));
+        let lone = self.fields.get(key).filter(|node| matches!(node.value, Value::Text(_)));
+        let listed = self.need(key, hint, entries);
+        listed.or_else(|| Some(vec![self.faults.note(read(lone?))?]))
     }
 
     fn or<T>(
