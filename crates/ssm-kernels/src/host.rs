@@ -3,6 +3,8 @@
 use std::ops::{Deref, Range};
 
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
+use half::bf16;
+use rayon::prelude::*;
 
 use crate::error::KernelError;
 
@@ -58,6 +60,32 @@ pub fn copy(tensor: &Tensor) -> Result<Tensor, KernelError> {
     Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?)
 }
 
+/// A contiguous tensor in host memory in another dtype, as [`Tensor::to_dtype`] gives it, on all threads: weights of billions of values
+/// are rounded while a model is loaded.
+///
+/// # Errors
+/// Of the tensor library.
+pub fn cast(tensor: &Tensor, dtype: DType) -> Result<Tensor, KernelError> {
+    let shape = tensor.shape().clone();
+    let (storage, layout) = tensor.storage_and_layout();
+    let Some((start, end)) = layout.contiguous_offsets() else { return Ok(tensor.to_dtype(dtype)?) };
+    match (&*storage, dtype) {
+        (Storage::Cpu(CpuStorage::F32(values)), DType::BF16) => {
+            let cast: Vec<bf16> = values[start..end].par_iter().map(|value| bf16::from_f32(*value)).collect();
+            Ok(Tensor::from_vec(cast, shape, &Device::Cpu)?)
+        }
+        (Storage::Cpu(CpuStorage::BF16(values)), DType::F32) => {
+            let cast: Vec<f32> = values[start..end].par_iter().map(|value| value.to_f32()).collect();
+            Ok(Tensor::from_vec(cast, shape, &Device::Cpu)?)
+        }
+        (Storage::Cpu(CpuStorage::F16(values)), DType::F32) => {
+            let cast: Vec<f32> = values[start..end].par_iter().map(|value| value.to_f32()).collect();
+            Ok(Tensor::from_vec(cast, shape, &Device::Cpu)?)
+        }
+        _ => Ok(tensor.to_dtype(dtype)?),
+    }
+}
+
 /// Several contiguous tensors of 4-byte values of one GPU, in one wait for it: the words that they are made of.
 ///
 /// # Errors
@@ -83,4 +111,30 @@ pub fn matrix<'a>(
         got: tensor.dims().to_vec(),
     })?;
     Ok((F32View::new(tensor, op, name)?, rows, columns))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cast_on_all_threads_is_that_of_the_tensor_library() {
+        let mut values: Vec<f32> = (0..70_001_u32).map(|n| f32::from_bits(n.wrapping_mul(0x9E37_79B9))).collect();
+        values.extend([0.0, -0.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN_POSITIVE / 3.0]);
+        let bits = |tensor: &Tensor| -> Vec<u32> {
+            let wide = tensor.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            wide.into_iter().map(f32::to_bits).collect()
+        };
+        let all = Tensor::new(values, &Device::Cpu).unwrap();
+        // Whole, a part with an offset, nothing, and one that is not contiguous.
+        let matrix = all.narrow(0, 5, 70_000).unwrap().reshape((700, 100)).unwrap();
+        for wide in [all.clone(), matrix.clone(), all.narrow(0, 0, 0).unwrap(), matrix.t().unwrap()] {
+            for narrow in [DType::BF16, DType::F16, DType::F64] {
+                let (own, theirs) = (cast(&wide, narrow).unwrap(), wide.to_dtype(narrow).unwrap());
+                assert_eq!((own.dtype(), own.dims()), (narrow, wide.dims()));
+                assert_eq!(bits(&own), bits(&theirs), "{narrow:?}");
+                assert_eq!(bits(&cast(&theirs, DType::F32).unwrap()), bits(&theirs), "{narrow:?} to float32");
+            }
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Brings weights to where a model computes.
 
 use candle_core::{DType, Tensor};
-use ssm_kernels::{Placement, finite};
+use ssm_kernels::{Placement, finite, host};
 
 use crate::checkpoint::error::CheckpointError;
 
@@ -36,7 +36,7 @@ impl<'a> Loader<'a> {
         if self.placement.dtype == DType::F32 {
             return Ok(weight.to_device(&self.placement.device)?);
         }
-        let weight = weight.to_dtype(self.placement.dtype)?;
+        let weight = host::cast(weight, self.placement.dtype)?;
         // Rounding can overflow.
         if let Some((index, _)) = finite::first_non_finite_value(&weight, false)? {
             let place = CheckpointError::place(index, weight.dims());

@@ -19,42 +19,63 @@ impl WeightSource for RandomWeights {
     fn take(&mut self, canonical_name: &str, shape: &[usize]) -> Result<Tensor, CheckpointError> {
         let stream = canonical_name.bytes().fold(self.seed, |stream, byte| mix(stream ^ u64::from(byte)));
         let fan_in = shape[1..].iter().product::<usize>().max(1) as f32;
-        let count: usize = shape.iter().product();
-        let last = shape.last().copied().unwrap_or(1);
-        let value = spread(canonical_name, fan_in);
-        let values: Vec<f32> =
-            (0..count).into_par_iter().map(|index| value(uniform(stream, index), index % last)).collect();
+        let values = spread(canonical_name, fan_in, Draws { stream, shape });
         Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
     }
 }
 
-/// How a weight of this name is spread: from a uniform number in 0..1 and the column.
-fn spread(name: &str, fan_in: f32) -> Box<dyn Fn(f32, usize) -> f32 + Sync> {
+/// The uniform numbers of a weight.
+#[derive(Clone, Copy)]
+struct Draws<'a> {
+    stream: u64,
+    shape: &'a [usize],
+}
+
+impl Draws<'_> {
+    /// Values made of a uniform number in 0..1 and the column each.
+    fn by_column(&self, value: impl Fn(f32, usize) -> f32 + Sync + Send) -> Vec<f32> {
+        let last = self.shape.last().copied().unwrap_or(1);
+        self.indexed(|index| value(uniform(self.stream, index), index % last))
+    }
+
+    /// Values made of a uniform number in 0..1 each.
+    fn each(&self, value: impl Fn(f32) -> f32 + Sync + Send) -> Vec<f32> {
+        self.indexed(|index| value(uniform(self.stream, index)))
+    }
+
+    fn indexed(&self, value: impl Fn(usize) -> f32 + Sync + Send) -> Vec<f32> {
+        let count: usize = self.shape.iter().product();
+        (0..count).into_par_iter().map(value).collect()
+    }
+}
+
+/// The values of a weight of this name.
+fn spread(name: &str, fan_in: f32, draws: Draws) -> Vec<f32> {
     let bound = fan_in.sqrt().recip();
     if name.ends_with("A_log") {
         // Mamba: ln(1), ln(2), ... over the states; Mamba-2: between ln(1) and ln(16), one per head.
         if fan_in > 1.0 {
-            Box::new(|_, column| ((column + 1) as f32).ln())
+            draws.by_column(|_, column| ((column + 1) as f32).ln())
         } else {
-            Box::new(|u, _| (1.0 + 15.0 * u).ln())
+            draws.each(|u| (1.0 + 15.0 * u).ln())
         }
     } else if name.ends_with("dt_bias") || name.ends_with("dt_proj.bias") {
         // The inverse softplus of step sizes between 0.001 and 0.1, evenly on a log scale.
-        Box::new(|u, _| (0.001_f32 * 100.0_f32.powf(u)).exp_m1().ln())
+        draws.each(|u| (0.001_f32 * 100.0_f32.powf(u)).exp_m1().ln())
     } else if (name.starts_with("gpt_neox.") && name.rsplit('.').next() == Some("bias"))
         || name.ends_with("in_proj.bias")
         || name.ends_with("out_proj.bias")
     {
-        Box::new(|u, _| 0.04 * (u - 0.5))
+        draws.each(|u| 0.04 * (u - 0.5))
     } else if name.rsplit('.').next() == Some("D") || name.contains("norm") {
-        Box::new(|u, _| 0.9 + 0.2 * u)
+        draws.each(|u| 0.9 + 0.2 * u)
     } else if ["embedding.weight", "lm_head.weight", "embed_in.weight", "embed_out.weight"]
         .iter()
         .any(|end| name.ends_with(end))
     {
-        Box::new(|u, _| 0.04 * (u - 0.5))
+        draws.each(|u| 0.04 * (u - 0.5))
     } else {
-        Box::new(move |u, _| bound * (2.0 * u - 1.0))
+        draws.each(|u| bound * (2.0 * u - 1.0))
     }
 }
 

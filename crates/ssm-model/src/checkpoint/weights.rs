@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use candle_core::{DType, Device, Tensor};
-use ssm_kernels::finite;
+use ssm_kernels::{finite, host};
 
 use super::{CheckpointError, FLOATS, names};
 use crate::config::ModelConfig;
@@ -162,7 +162,7 @@ impl Weights {
         match tensor.dtype() {
             DType::F32 | DType::F16 | DType::BF16 | DType::F64 => {
                 let stored = tensor.to_device(&Device::Cpu)?.contiguous()?;
-                let converted = stored.to_dtype(DType::F32)?;
+                let converted = host::cast(&stored, DType::F32)?;
                 // As stored, where that takes fewer bytes; a float64 may overflow when it is converted.
                 let checked = if stored.dtype() == DType::F64 { &converted } else { &stored };
                 if let Some((index, value)) = finite::first_non_finite_value(checked, may_be_infinite(canonical))? {
