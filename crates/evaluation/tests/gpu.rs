@@ -1,5 +1,6 @@
 //! Evaluations on a GPU against the CPU: every strategy and protocol. Needs a GPU: `just test-gpu`.
 #![cfg(feature = "cuda")]
+#![expect(clippy::print_stderr, reason = "shown with --nocapture: how alike plans and scores are")]
 
 mod common;
 

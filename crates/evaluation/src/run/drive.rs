@@ -167,7 +167,7 @@ pub(crate) enum SiteDecision {
     Made(PlannedSite),
     /// On a GPU, which may still be at it.
     #[cfg(feature = "cuda")]
-    Queued(on_gpu::QueuedSite),
+    Queued(Box<on_gpu::QueuedSite>),
 }
 
 impl SiteDecision {
@@ -191,7 +191,7 @@ pub(crate) fn decide_stream(
 ) -> Result<SiteDecision, EvaluationError> {
     #[cfg(feature = "cuda")]
     if on_gpu::takes(model, reduction) {
-        return Ok(SiteDecision::Queued(on_gpu::QueuedSite::new(reduction, stream)?));
+        return Ok(SiteDecision::Queued(Box::new(on_gpu::QueuedSite::new(reduction, stream)?)));
     }
     let Reduction { rule, keep_ratio, seed, .. } = reduction;
     let stop = || model.is_stopped();

@@ -13,6 +13,9 @@ use super::differential::reference::reduction as reference;
 use super::differential::{Bench, awkward_segments};
 use super::{DTYPES, on_gpu};
 
+/// A score of a row by its definition.
+type RowScore = fn(&[f32]) -> f64;
+
 /// What a float64 sum may differ by after it is rounded to float32: the neighbouring number.
 const ONE_ROUNDING: f64 = 2e-7;
 /// Similarities closer than this are equal on one side: float32 sums over up to 768 products of numbers below 1.
@@ -37,7 +40,7 @@ fn token_scores() {
                     assert!(close, "{what} {rows}x{width}+{start} {dtype:?}: {got}, reference {want}");
                 }
             };
-            let metrics: [(ScoreMetric, fn(&[f32]) -> f64); 6] = [
+            let metrics: [(ScoreMetric, RowScore); 6] = [
                 (ScoreMetric::Clip, reference::clip),
                 (ScoreMetric::L1, reference::l1),
                 (ScoreMetric::L2, reference::l2),
@@ -345,6 +348,7 @@ impl Case<'_> {
     }
 
     /// Weights, and the sizes of the rows that come out: summed in order of rows, as far as either branch takes them in.
+    #[expect(clippy::float_cmp, reason = "sums of whole numbers, in the same order")]
     fn check_rows(&self, kept: &[usize], edges: &[(usize, usize)], branches: &[Weights; 2], sizes: &[f32]) {
         let sizes_in = &self.state.sizes;
         for (carry, weights) in self.carry.iter().zip(branches) {
