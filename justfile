@@ -153,7 +153,7 @@ smaller-model *ARGS:
 
 # The same against measured time on a GPU (a build with CUDA)
 pareto *ARGS:
-    sweep run experiments/fresh/pareto.yaml --repeats 5 {{ARGS}}
+    cargo run --release --features cuda --bin sweep -- run experiments/fresh/pareto.yaml --repeats 5 {{ARGS}}
 
 # Compare the models of one family, look inside the hybrid, and put tables and figures into docs/findings.md (some minutes on two cores)
 families *ARGS:

@@ -78,6 +78,8 @@ pub struct ArmCost {
     pub repeats_s: (f64, f64),
     /// FLOPs executed.
     pub flops: f64,
+    /// Tokens that entered.
+    pub tokens_in: u64,
 }
 
 /// The mean of an arm over tasks.
@@ -271,6 +273,7 @@ fn cost(cells: &[&Cell]) -> ArmCost {
         mean.wall_s += share(cost.wall_s);
         mean.repeats_s = (mean.repeats_s.0 + share(low), mean.repeats_s.1 + share(high));
         mean.flops += share(cost.flops_executed);
+        mean.tokens_in = mean.tokens_in.max(cost.tokens_in);
     }
     mean
 }

@@ -5,7 +5,7 @@ use records::claim::{ArmName, PlannedClaim, PlannedComparison, PlannedRows};
 use records::names::LOSS;
 
 use super::arms::{Arm, TaskMean, arms, comparable};
-use super::basis::Basis;
+use super::basis::is_timed;
 use super::pooled::{Pooled, pool};
 use super::statistics::{Decision, Evidence, Verdict, decide as decide_all};
 use super::study::{Cell, Study};
@@ -170,9 +170,6 @@ fn probed(
 
 /// One relative difference per task, in per cent of the lower side; seeds are averaged.
 fn costs(study: &Study, comparison: &PlannedComparison, tasks: &[String]) -> Result<Found, String> {
-    if comparison.quantity == Quantity::TokensPerS && study.basis != Basis::Time {
-        return Err("cells shared work, so that none has a speed of its own: run with `--repeats 5`".to_owned());
-    }
     let cells = |name: &ArmName, task: &str| -> Result<Vec<&Cell>, String> {
         let of_arm = |cell: &&Cell| cell.record.task == task && name.trials.contains(&cell.record.trial.trial_id);
         let done = || study.cells.iter().filter(|cell| cell.is_done());
@@ -183,6 +180,9 @@ fn costs(study: &Study, comparison: &PlannedComparison, tasks: &[String]) -> Res
             own.any(|cell| cell.record.task == task || cell.record.trial.flops_reduction_asked.is_some())
         };
         let complete = !cells.is_empty() && name.trials.iter().all(finished);
+        if comparison.quantity == Quantity::TokensPerS && !cells.iter().all(|cell| is_timed(&cell.record)) {
+            return Err(format!("`{}` was not timed on {task}: run with `--repeats 5` into a new folder", name.label));
+        }
         complete.then_some(cells).ok_or_else(|| format!("`{}` did not finish on {task}", name.label))
     };
     let mean =

@@ -23,7 +23,7 @@ use super::statistics::{Contributions, Difference, Estimate, ResampleBank, Rule,
 pub struct Study {
     /// What was planned.
     pub plan: PlanIndex,
-    /// What its cells cost: their own time, or FLOPs where they shared work.
+    /// What its cells cost: their own time where all were timed, or FLOPs.
     pub basis: Basis,
     /// Recorded cells in the order of the plan.
     pub cells: Vec<Cell>,
@@ -97,7 +97,7 @@ pub fn study(dir: &Path) -> Result<Study, AnalyseError> {
             }
         }
     }
-    let cells = cells
+    let cells: Vec<Cell> = cells
         .into_iter()
         .zip(results)
         .map(|(record, result)| {
@@ -107,7 +107,8 @@ pub fn study(dir: &Path) -> Result<Study, AnalyseError> {
         .collect();
     let probes = Probes::read(dir, plan.seed)?;
     let task_items = input::task_items(dir, &plan)?;
-    let mut study = Study { plan, basis: Basis::of(dir), cells, guards, probes, task_items, unfinished, claim: None };
+    let basis = Basis::of(cells.iter().filter(|cell| cell.is_done()).map(|cell| &cell.record));
+    let mut study = Study { plan, basis, cells, guards, probes, task_items, unfinished, claim: None };
     study.claim = study.plan.claim.clone().map(|claim| claim::decide(&study, claim));
     Ok(study)
 }

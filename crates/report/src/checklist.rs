@@ -86,7 +86,7 @@ fn write(out: &mut String, dir: &Path, study: &Study, analysis: &Analysis) -> fm
     writeln!(out, "* Guards of the scoring: {} run, {guards} not passed.\n\n## Computing\n", study.guards.len())?;
     writeln!(out, "* Device and precision: {}.", set(&|trial| format!("{} {}", trial.device, trial.dtype)))?;
     let costs: Vec<_> = study.cells.iter().filter(|cell| cell.is_done()).map(|cell| &cell.record.cost).collect();
-    let seconds: f64 = costs.iter().map(|cost| cost.wall_s).sum();
+    let seconds: f64 = costs.iter().map(|cost| cost.repeats_s.iter().sum::<f64>().max(cost.wall_s)).sum();
     let peak = costs.iter().map(|cost| cost.peak_mem_bytes).max().unwrap_or(0);
     let flops: f64 = costs.iter().map(|cost| cost.flops_executed).sum();
     writeln!(

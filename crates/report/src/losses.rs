@@ -2,6 +2,7 @@
 //! recall with fluency.
 
 use analysis::{ArmTask, comparable_set};
+use records::names::is_loss;
 use records::schema::Reduction;
 
 use crate::view::{Scene, SceneTask, Series, View};
@@ -12,6 +13,15 @@ pub(crate) struct Loss<'a> {
     pub(crate) result: &'a ArmTask,
     /// Whether its achieved reduction is that of the others.
     pub(crate) compared: bool,
+}
+
+/// Unit of a metric that is better when lower; none of a perplexity.
+pub(crate) fn unit(metric: &str) -> Option<&'static str> {
+    match metric {
+        "bits_per_byte" => Some("bits per byte"),
+        metric if is_loss(metric) => Some("nats"),
+        _ => None,
+    }
 }
 
 /// The tasks of a scene that are better when lower.

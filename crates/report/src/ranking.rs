@@ -126,10 +126,10 @@ fn write_front(out: &mut String, costs: &[Cost], basis: Basis) -> fmt::Result {
         )?;
     }
     let why = match basis {
-        Basis::Time => "less time. Every cell ran alone, so its time is its own",
+        Basis::Time => "less time. Every cell was timed by itself",
         Basis::Flops => {
-            "fewer FLOPs. Cells shared work, so the time of a cell depends on what ran beside it; a run with `--repeats 5` \
-             measures times"
+            "fewer FLOPs. Times are those of one run each, or shares of common work; a run with `--repeats 5` into a new folder \
+             measures them"
         }
     };
     writeln!(

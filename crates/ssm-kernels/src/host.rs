@@ -68,7 +68,10 @@ pub fn copy(tensor: &Tensor) -> Result<Tensor, KernelError> {
 pub fn cast(tensor: &Tensor, dtype: DType) -> Result<Tensor, KernelError> {
     let shape = tensor.shape().clone();
     let (storage, layout) = tensor.storage_and_layout();
-    let Some((start, end)) = layout.contiguous_offsets() else { return Ok(tensor.to_dtype(dtype)?) };
+    let Some((start, end)) = layout.contiguous_offsets() else {
+        drop(storage);
+        return Ok(tensor.to_dtype(dtype)?);
+    };
     match (&*storage, dtype) {
         (Storage::Cpu(CpuStorage::F32(values)), DType::BF16) => {
             let cast: Vec<bf16> = values[start..end].par_iter().map(|value| bf16::from_f32(*value)).collect();
@@ -82,7 +85,11 @@ pub fn cast(tensor: &Tensor, dtype: DType) -> Result<Tensor, KernelError> {
             let cast: Vec<f32> = values[start..end].par_iter().map(|value| value.to_f32()).collect();
             Ok(Tensor::from_vec(cast, shape, &Device::Cpu)?)
         }
-        _ => Ok(tensor.to_dtype(dtype)?),
+        _ => {
+            // The tensor library takes the lock again.
+            drop(storage);
+            Ok(tensor.to_dtype(dtype)?)
+        }
     }
 }
 

@@ -118,7 +118,7 @@ fn draw(view: &View, scenes: &[&Scene], asked: Reduction, baseline: &str) -> Res
 
 /// Label of an axis: losses are nats per what they count, a perplexity has no unit.
 fn added_to(metric: &str) -> Vec<String> {
-    let unit = if metric == "loss" || metric.ends_with("_loss") { " (nats)" } else { "" };
+    let unit = losses::unit(metric).filter(|unit| *unit == "nats").map_or("", |_| " (nats)");
     vec![format!("Added to {metric}{unit}"), format!("Added{unit}")]
 }
 

@@ -7,6 +7,7 @@ use records::schema::Reduction;
 
 use super::lines::{Axis, Line, LinePanel, Lines, Share, Spread};
 use super::{Failed, Figure, Query, asked_fields, asked_header, csv_line, figure, interval_fields, number, seeds_note};
+use crate::losses;
 use crate::style::Style;
 use crate::text;
 use crate::view::{Scene, SceneTask, Series, View, distinct};
@@ -80,7 +81,7 @@ fn draw(
     let lines = Lines {
         grid: vec![(String::new(), models.iter().map(panel).collect())],
         x: (&["Tokens of the context", "Context (tokens)"], Axis::Measured),
-        y: (&["Added loss (nats)"], Axis::Linear),
+        y: (added(&metric), Axis::Linear),
         share: Share::All,
         zero: Some(0.0),
         spread: Spread::Band,
@@ -160,4 +161,13 @@ fn csv(view: &View, models: &[(&Scene, Vec<Sample>)], asked: Reduction) -> Strin
         }
     }
     csv
+}
+
+/// Label of the upright axis.
+fn added(metric: &str) -> &'static [&'static str] {
+    match losses::unit(metric) {
+        Some("nats") => &["Added loss (nats)"],
+        Some(_) => &["Added bits per byte"],
+        None => &["Added perplexity"],
+    }
 }

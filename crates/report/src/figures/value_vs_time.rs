@@ -1,9 +1,13 @@
-//! What each rule changes against the time that was measured, one panel per task. Other models without a rule compete.
+//! What each rule adds to the loss or the accuracy against the time that was measured, one panel per task. Other models are shown without
+//! a rule.
 
 use analysis::{ArmTask, Difference, Estimate, Interval};
+use records::names::is_share;
 
 use super::lines::{Axis, Line, LinePanel, Lines, Share, Spread};
 use super::{Failed, Figure, Query, csv_line, figure, interval_fields, number, seeds_note};
+use crate::canvas::Marker;
+use crate::losses;
 use crate::style::{self, Style};
 use crate::text;
 use crate::view::{Scene, SceneTask, View};
@@ -11,31 +15,35 @@ use crate::view::{Scene, SceneTask, View};
 /// Tasks that are shown together: their values have the same unit.
 #[derive(Clone, Copy)]
 struct Kind {
-    lower_is_better: bool,
+    takes: fn(&str) -> bool,
     name: &'static str,
     says: &'static str,
     axis: &'static [&'static str],
+    unit: &'static str,
     factor: f64,
 }
 
+/// Perplexities and bits are not drawn: their differences have no unit in common.
 const KINDS: [Kind; 2] = [
     Kind {
-        lower_is_better: true,
+        takes: |metric| losses::unit(metric) == Some("nats"),
         name: "added_loss",
-        says: "Difference of the loss",
+        says: "Loss in nats per token added",
         axis: &["Added loss (nats)"],
+        unit: "nats",
         factor: 1.0,
     },
     Kind {
-        lower_is_better: false,
+        takes: is_share,
         name: "accuracy",
-        says: "Difference of accuracy in percentage points",
-        axis: &["Accuracy, difference (points)", "Difference (points)"],
+        says: "Accuracy in percentage points added",
+        axis: &["Added accuracy (points)", "Accuracy (points)"],
+        unit: "points",
         factor: 100.0,
     },
 ];
 
-/// Where the cycle of looks has a ring.
+/// Where the cycle of looks has a ring, which no rule has in its colour.
 const RING: usize = 7;
 
 /// A point: an arm, what it took, and its difference to the baseline of the model that the figure is about.
@@ -43,102 +51,109 @@ struct Sample {
     entry: usize,
     arm: usize,
     task: String,
-    /// Milliseconds an item: the median over repeats, the fastest and the slowest.
+    /// Milliseconds per item: the median of the repeats, the fastest and the slowest.
     ms: [f64; 3],
+    repeats: usize,
     difference: Difference,
     achieved: f64,
     n: usize,
 }
 
-/// One figure per model, protocol and kind of value, where every cell was repeated for its time.
+/// One figure per model, protocol and kind of value, of the tasks on which every arm of the model was timed.
 pub(super) fn draw_all(view: &View, baseline: &str) -> Vec<Result<Option<Figure>, Failed>> {
-    let scenes = view.scenes.iter().filter(|scene| !scene.series.is_empty());
-    scenes.flat_map(|scene| KINDS.map(|kind| draw(view, scene, kind, baseline))).collect()
+    view.scenes.iter().flat_map(|scene| KINDS.map(|kind| draw(view, scene, kind, baseline))).collect()
 }
 
 fn draw(view: &View, scene: &Scene, kind: Kind, baseline: &str) -> Result<Option<Figure>, Failed> {
-    let tasks: Vec<&SceneTask> =
-        scene.tasks.iter().filter(|task| task.lower_is_better == kind.lower_is_better).collect();
     let Some((reference, _)) = scene.baseline else { return Ok(None) };
-    let mut legend: Vec<(String, Style)> =
-        scene.series.iter().map(|series| (series.label.clone(), series.style)).collect();
-    let mut samples = Vec::new();
-    for task in &tasks {
-        let Some(base) = view.arms[reference].task(&task.name) else { continue };
-        let mut add = |entry: usize, arm: usize| samples.extend(sample(view, entry, arm, base, kind));
-        for (entry, series) in scene.series.iter().enumerate() {
-            add(entry, reference);
-            series.points.iter().for_each(|point| add(entry, point.arm));
-        }
-    }
-    if !samples.iter().any(|sample: &Sample| sample.arm != reference) {
+    let points = || scene.series.iter().flat_map(|series| &series.points).map(|point| point.arm);
+    let is_timed = |task: &&SceneTask| {
+        let timed = |arm: usize| view.arms[arm].task(&task.name).is_some_and(|task| task.cost.repeats > 0);
+        (kind.takes)(&task.metric) && points().chain([reference]).all(timed)
+    };
+    let tasks: Vec<&SceneTask> = scene.tasks.iter().filter(is_timed).collect();
+    if tasks.is_empty() || points().next().is_none() {
         return Ok(None);
     }
-    let own = samples.len();
-    for (index, other) in view.scenes.iter().filter(|other| is_rival(other, scene)).enumerate() {
-        let Some((arm, _)) = other.baseline else { continue };
-        // A ring first, which no rule has by itself.
-        let look = style::cycle(RING + index);
-        let entry = legend.len();
-        legend.push((format!("{} without a rule", other.model_name()), Style { ink: style::REFERENCE.ink, ..look }));
-        for task in &tasks {
-            let base = view.arms[reference].task(&task.name);
-            samples.extend(base.and_then(|base| sample(view, entry, arm, base, kind)));
+    let mut legend: Vec<(String, Style)> =
+        scene.series.iter().map(|series| (series.label.clone(), series.style)).collect();
+    let mut samples: Vec<Sample> = Vec::new();
+    for base in tasks.iter().filter_map(|task| view.arms[reference].task(&task.name)) {
+        for (entry, series) in scene.series.iter().enumerate() {
+            // Every curve starts at the baseline.
+            let arms = [reference].into_iter().chain(series.points.iter().map(|point| point.arm));
+            samples.extend(arms.filter_map(|arm| sample(view, entry, arm, base, kind)));
         }
     }
-    let rivals = samples.len() > own;
+    let own = samples.len();
+    let rivals = view.scenes.iter().filter(|other| other.model != scene.model && other.protocol == scene.protocol);
+    let mut shown = Vec::new();
+    for (rival, arm) in rivals.filter_map(|rival| Some((rival, rival.baseline.as_ref()?.0))) {
+        let bases = tasks.iter().filter_map(|task| view.arms[reference].task(&task.name));
+        let of_rival: Vec<Sample> = bases.filter_map(|base| sample(view, legend.len(), arm, base, kind)).collect();
+        if !of_rival.is_empty() {
+            let look = Style { ink: style::REFERENCE.ink, ..style::cycle(RING + shown.len()) };
+            legend.push((format!("{} ({baseline})", rival.model_name()), look));
+            samples.extend(of_rival);
+            shown.push(rival);
+        }
+    }
+    // On top of the curves that start there.
+    let start = legend.len();
+    let bases = tasks.iter().filter_map(|task| view.arms[reference].task(&task.name));
+    samples.extend(bases.filter_map(|base| sample(view, start, reference, base, kind)));
+    legend.push((baseline.to_owned(), Style { marker: Marker::Square, ..style::REFERENCE }));
     let panel = |task: &&SceneTask| {
         let line = |entry: usize| {
             let of_line = samples.iter().filter(|sample| sample.entry == entry && sample.task == task.name);
-            let mut points: Vec<(f64, Estimate)> = of_line.map(|sample| (sample.ms[0], estimate(sample))).collect();
-            // From the baseline, which is slowest, to what removes most.
-            points.reverse();
-            Line { entry, points }
+            Line { entry, points: of_line.map(|sample| (sample.ms[0], estimate(sample))).collect() }
         };
-        LinePanel { title: format!("{}, n = {}", task.name, task.n), lines: (0..legend.len()).map(line).collect() }
+        LinePanel { title: task.name.clone(), lines: (0..legend.len()).map(line).collect() }
     };
-    let repeats = samples.iter().map(|sample| repeats(view, sample)).min().unwrap_or(0);
-    let spread = samples.iter().map(|sample| (sample.ms[2] - sample.ms[1]) / sample.ms[0]).fold(0.0, f64::max);
+    let counts: Vec<String> = tasks.iter().map(|task| task.n.to_string()).collect();
     let lines = Lines {
         grid: vec![(String::new(), tasks.iter().map(panel).collect())],
-        x: (&["Measured time an item (ms)", "Time an item (ms)", "ms an item"], Axis::Linear),
+        x: (&["Measured time per item (ms)", "Time per item (ms)", "ms per item"], Axis::Linear),
         y: (kind.axis, Axis::Linear),
         share: Share::Columns,
         zero: Some(0.0),
         spread: Spread::Bars,
         legend: legend.clone(),
-        notes: vec![format!("{}. Bars: paired 95 % intervals.", scene.note())],
+        notes: vec![format!("{}; n = {} items. Bars: paired 95 % intervals.", scene.note(), counts.join(", "))],
         sheet: view.sheet,
     };
+    let repeats: Vec<usize> = samples.iter().map(|sample| sample.repeats).collect();
+    let (fewest, most) = (repeats.iter().min().unwrap_or(&0), repeats.iter().max().unwrap_or(&0));
+    let repeats = if fewest == most { most.to_string() } else { format!("{fewest} to {most}") };
+    let spread = samples.iter().map(|sample| (sample.ms[2] - sample.ms[1]) / sample.ms[0]).fold(0.0, f64::max);
+    let baseline = text::in_caption(baseline);
     let caption = format!(
-        "{} to {} without a rule, paired over items, against the measured time an item; {}. Every curve starts at the model without a rule. \
-         {}Times are medians over {repeats} repeats, each cell by itself; fastest and slowest differ by at most {:.0} %. Bars are 95 % \
-         intervals over items. {}",
+        "{} to `{baseline}`, paired over items, against the measured time per item; {}. Every curve starts at `{baseline}`. {}Times are medians of {repeats} \
+         repeats; the fastest and the slowest differ by at most {:.0} %. Bars are 95 % intervals over items. {}",
         kind.says,
-        text::in_caption(&scene.model_name()),
         scene.title(),
-        if rivals { "Other models compete without a rule. " } else { "" },
+        if shown.is_empty() { "" } else { "Other models are shown without a rule. " },
         spread * 100.0,
-        seeds_note(view, samples.iter().map(|sample| sample.arm)),
+        seeds_note(view, samples[..own].iter().map(|sample| sample.arm)),
     );
     let names: Vec<String> = tasks.iter().map(|task| task.name.clone()).collect();
     let mut query = Query::of_scene(view, scene, &names, samples[..own].iter().map(|sample| sample.arm));
-    for other in view.scenes.iter().filter(|other| is_rival(other, scene)) {
-        query.add(view, other, &names, []);
+    for rival in shown {
+        query.add(view, rival, &names, []);
     }
     let name = format!("{}_vs_time_{}", kind.name, scene.slug());
-    figure(name, lines.draw(), csv(view, &legend, &samples, kind, baseline), caption, &query)
+    // The baseline is written once, not with every curve.
+    let written = samples.iter().filter(|sample| sample.arm != reference || sample.entry == start);
+    figure(name, lines.draw(), csv(view, &legend, written, kind), caption, &query)
 }
 
-/// Whether the model of a scene without a rule competes with the rules of another.
-fn is_rival(other: &Scene, scene: &Scene) -> bool {
-    other.model != scene.model && other.protocol == scene.protocol
-}
-
-/// Nothing where the arm was not repeated for its time, or saw other items.
+/// Nothing where the arm was not timed, saw other items, or reads the items in other tokens, over which a loss is another mean.
 fn sample(view: &View, entry: usize, arm: usize, base: &ArmTask, kind: Kind) -> Option<Sample> {
     let task = view.arms[arm].task(&base.task).filter(|task| task.cost.repeats > 0)?;
     let difference = if std::ptr::eq(task, base) { nothing() } else { task.minus(base)? };
+    if kind.unit == "nats" && task.cost.tokens_in != base.cost.tokens_in {
+        return None;
+    }
     let (low, high) = task.cost.repeats_s;
     let scaled = |value: f64| value * kind.factor;
     Some(Sample {
@@ -146,6 +161,7 @@ fn sample(view: &View, entry: usize, arm: usize, base: &ArmTask, kind: Kind) -> 
         arm,
         task: base.task.clone(),
         ms: [task.cost.wall_s, low, high].map(|seconds| seconds * 1_000.0 / task.estimate.n.max(1) as f64),
+        repeats: task.cost.repeats,
         difference: Difference {
             value: scaled(difference.value),
             interval: Interval { low: scaled(difference.interval.low), high: scaled(difference.interval.high) },
@@ -161,34 +177,25 @@ fn nothing() -> Difference {
     Difference { value: 0.0, interval: Interval { low: 0.0, high: 0.0 }, p_value: 1.0 }
 }
 
-fn repeats(view: &View, sample: &Sample) -> usize {
-    view.arms[sample.arm].task(&sample.task).map_or(0, |task| task.cost.repeats)
-}
-
 fn estimate(sample: &Sample) -> Estimate {
     let Difference { value, interval, .. } = sample.difference;
     Estimate { n: sample.n, value, stderr: f64::NAN, interval }
 }
 
-fn csv(view: &View, legend: &[(String, Style)], samples: &[Sample], kind: Kind, baseline: &str) -> String {
-    let unit = if kind.lower_is_better { "nats" } else { "points" };
-    let mut csv = "model,protocol,series,task,unit,ms_an_item,ms_fastest,ms_slowest,repeats,n,diff,ci_low,ci_high,\
+fn csv<'a>(view: &View, legend: &[(String, Style)], samples: impl Iterator<Item = &'a Sample>, kind: Kind) -> String {
+    let mut csv = "model,protocol,series,task,unit,ms_per_item,ms_fastest,ms_slowest,repeats,n,diff,ci_low,ci_high,\
                    flops_reduction_achieved\n"
         .to_owned();
     for sample in samples {
         let arm = &view.arms[sample.arm].trial;
-        let series = if arm.strategy == baseline { baseline } else { legend[sample.entry].0.as_str() };
+        let series = legend[sample.entry].0.clone();
         let mut fields =
-            vec![arm.model.clone(), arm.protocol.clone(), series.to_owned(), sample.task.clone(), unit.to_owned()];
+            vec![arm.model.clone(), arm.protocol.clone(), series, sample.task.clone(), kind.unit.to_owned()];
         fields.extend(sample.ms.map(number));
-        fields.extend([repeats(view, sample).to_string(), sample.n.to_string(), number(sample.difference.value)]);
+        fields.extend([sample.repeats.to_string(), sample.n.to_string(), number(sample.difference.value)]);
         fields.extend(interval_fields(Some(sample.difference.interval)));
         fields.push(number(sample.achieved));
-        let line = csv_line(&fields);
-        // The baseline starts every curve and is written once.
-        if !csv.contains(&line) {
-            csv += &line;
-        }
+        csv += &csv_line(&fields);
     }
     csv
 }

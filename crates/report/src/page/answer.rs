@@ -270,11 +270,17 @@ fn lengths(view: &View, scene: &Scene, baseline: &str) -> Vec<String> {
             .collect();
         let undecided =
             if tied.is_empty() { String::new() } else { format!(" Undecided: {} not told apart from it.", are(&tied)) };
+        let unit = match losses::unit(&last.metric) {
+            Some("nats") => " nats per token",
+            Some(unit) => &format!(" {unit}"),
+            None => "",
+        };
         Some(format!(
-            "On {}, {} adds least to the loss of {} after {long} tokens at {} ({:.1} % achieved): {} nats per token; after {short} \
-             tokens it adds {}.{undecided}",
+            "On {}, {} adds least to the {} of {} after {long} tokens at {} ({:.1} % achieved): {}{unit}; after {short} tokens \
+             it adds {}.{undecided}",
             place(scene),
             markdown_code(&best.series.label),
+            markdown(&last.metric),
             markdown_code(baseline),
             asked_phrase(asked),
             best.result.flops_reduction_achieved * 100.0,

@@ -26,9 +26,9 @@ pub(super) struct RunArgs {
     /// Run cell by cell, without sharing work among them
     #[arg(long)]
     pub(super) no_sharing: bool,
-    /// Time each cell: run cell by cell, each once before the clock starts and then N times (2 or more); its time is the median
+    /// Time each cell: run cell by cell, each once untimed and then N times (2 or more); its time is the median
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=1000))]
-    repeats: Option<u32>,
+    pub(super) repeats: Option<u32>,
     /// Memory that activations may use, for example 4GiB; half of what is available if left out
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes, conflicts_with_all = ["no_sharing", "repeats"])]
     pub(super) memory: Option<u64>,

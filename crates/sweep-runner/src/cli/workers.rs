@@ -57,6 +57,10 @@ pub(super) fn team(args: &RunCommand) -> Result<Option<Team>, Failure> {
         Some(0) => return Err(refused(miette!(help = "leave --workers out for one", "--workers must be at least 1"))),
         Some(count) => count,
     };
+    if args.how.repeats.is_some() {
+        let help = "leave --workers out: one process times one cell after the other";
+        return Err(refused(miette!(help = help, "--repeats times cells, and workers would slow each other down")));
+    }
     let cores = threads::cores();
     let most = (cores * WORKERS_PER_CORE).max(FEWEST_ALLOWED);
     if count > most {

@@ -227,7 +227,10 @@ impl Reader<'_, '_> {
     /// A list of names. A name outside a list is refused, and still read: it may be wrong itself.
     fn named<T>(&mut self, key: &str, hint: &str, read: impl Fn(&Node) -> Result<T, Fault>) -> Option<Vec<T>> {
         let entries = |node: &Node| gather(node.list(&format!("`{key}`"))?.iter().map(&read));
-        let lone = self.fields.get(key).filter(|node| matches!(node.value, Value::Text(_)));
+        let lone = self
+            .fields
+            .get(key)
+            .filter(|node| matches!(&node.value, Value::Text(text) if text.split([',', ' ']).count() == 1));
         let listed = self.need(key, hint, entries);
         listed.or_else(|| Some(vec![self.faults.note(read(lone?))?]))
     }

@@ -41,7 +41,7 @@ pub(super) fn run(loaded: &Loaded<'_>, recorder: &mut Recorder<'_>) -> Result<()
     Ok(())
 }
 
-/// Runs some units of a cell; with `repeats`, once before the clock starts and then so many times. Nothing where it was told to stop.
+/// Runs some units of a cell; with `repeats`, once untimed and then so many times. Nothing where it was told to stop.
 fn timed(once: impl Fn() -> Result<Partial, EvaluationError>, repeats: Option<usize>) -> Option<GroupOutcome> {
     let mut outcome: Option<Result<Partial, Failure>> = None;
     let mut seconds = Vec::new();

@@ -33,6 +33,7 @@ use std::path::{Path, PathBuf};
 
 use records::schema::{Failure, Status};
 use ssm_model::Placement;
+use tracing::warn;
 
 use crate::config::Experiment;
 use crate::library::Library;
@@ -61,7 +62,7 @@ pub struct RunOptions {
     pub max_failures: Option<usize>,
     /// Run cell by cell.
     pub no_sharing: bool,
-    /// Times that a cell runs for its time, after once without a clock; only cell by cell. Once, and not before, if not given.
+    /// Timed runs of a cell, after an untimed first one; only cell by cell. One run, which is timed, if not given.
     pub repeats: Option<usize>,
     /// Bytes that activations may use where cells share work; half of what is available if not given.
     pub memory_bytes: Option<u64>,
@@ -141,6 +142,9 @@ pub fn run(
     let endings = endings(plan, &store, options)?;
     let count = |status: Option<Status>| endings.iter().filter(|ending| **ending == status).count();
     let (missing, left_failed) = (count(None), count(Some(Status::Failed)));
+    if options.repeats.is_some() {
+        warn_of_untimed(plan, &store)?;
+    }
     let mut guards = Guards::read(&store, plan, options.consent.keep_other_code)?;
     let mut summary = RunSummary {
         folder: folder.to_owned(),
@@ -192,6 +196,23 @@ pub fn run(
     summary.unfinished = (0..plan.cells.len()).filter(|cell| !ledger.is_recorded(*cell)).count();
     summary.sharing = recorder.manifest.sharing;
     Ok(summary)
+}
+
+/// Says how many cells of earlier runs have no time of their own: they are not run again for it.
+fn warn_of_untimed(plan: &ExperimentPlan, store: &Store) -> Result<(), RunError> {
+    let mut untimed = 0;
+    for cell in &plan.cells {
+        let record = store.look(&cell.cell_id)?.and_then(Result::ok);
+        untimed +=
+            usize::from(record.is_some_and(|record| record.status == Status::Done && record.cost.repeats_s.is_empty()));
+    }
+    if untimed > 0 {
+        warn!(
+            cells = untimed,
+            "they were recorded without repeats and stay untimed; choose a new folder with --out to time all"
+        );
+    }
+    Ok(())
 }
 
 /// How each cell ended in earlier runs, from the records that can be reused. Those that failed are made to run again by a retry.

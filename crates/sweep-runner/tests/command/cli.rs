@@ -224,6 +224,11 @@ fn repeats_change_no_result() {
     let refused = desk.sweep(&["run", "tiny.yaml", "--repeats", "3", "--memory", "1GiB"]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(text(&refused.stderr).contains("cannot be used with"), "{}", text(&refused.stderr));
+    let refused = desk.sweep(&["run", "tiny.yaml", "--repeats", "3", "--workers", "2"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("would slow each other down"), "{}", text(&refused.stderr));
+    let again = desk.sweep(&["run", "tiny.yaml", "--out", "once", "--repeats", "3"]);
+    assert!(again.status.success() && text(&again.stderr).contains("stay untimed"), "{}", text(&again.stderr));
 }
 
 /// What guards found belongs to sites, data and options as much as to the model: only equal guards are kept.
