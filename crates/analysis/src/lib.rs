@@ -85,7 +85,9 @@ pub use frames::{Frame, frames};
 pub use labels::{Labels, model_name, rule, task_names};
 pub use pooled::{OnModel, Pooled, PooledEffect};
 pub use probes::{PooledRow, ProbeSet, Probes};
-pub use statistics::{Decision, Difference, Estimate, Interval, JOINT_LEVEL, Verdict, difference_of_replicates};
+pub use statistics::{
+    Decision, Difference, Estimate, Interval, JOINT_LEVEL, Verdict, difference_of_replicates, median,
+};
 pub use study::{Cell, MetricEstimate, Study, study};
 pub use terms::{MARK, NOT_COMPARED, Terms, are_equal, comparable_set};
 

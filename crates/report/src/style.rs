@@ -148,6 +148,11 @@ pub(super) fn cycle(index: usize) -> Style {
     CYCLE[index % CYCLE.len()]
 }
 
+/// Look number `index` of other models without a rule: that of the baseline, with a ring first, which no rule has in black.
+pub(super) fn rival(index: usize) -> Style {
+    Style { ink: REFERENCE.ink, ..cycle(CYCLE.len() - 1 + index) }
+}
+
 /// Colours of the protocols, where they are shown side by side.
 pub(super) fn protocol(name: &str, index: usize) -> Style {
     match name {

@@ -2,8 +2,8 @@
 
 use std::ops::{Deref, Range};
 
-use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
-use half::bf16;
+use candle_core::{CpuStorage, DType, Device, Shape, Storage, Tensor, WithDType};
+use half::{bf16, f16};
 use rayon::prelude::*;
 
 use crate::error::KernelError;
@@ -73,24 +73,24 @@ pub fn cast(tensor: &Tensor, dtype: DType) -> Result<Tensor, KernelError> {
         return Ok(tensor.to_dtype(dtype)?);
     };
     match (&*storage, dtype) {
-        (Storage::Cpu(CpuStorage::F32(values)), DType::BF16) => {
-            let cast: Vec<bf16> = values[start..end].par_iter().map(|value| bf16::from_f32(*value)).collect();
-            Ok(Tensor::from_vec(cast, shape, &Device::Cpu)?)
-        }
-        (Storage::Cpu(CpuStorage::BF16(values)), DType::F32) => {
-            let cast: Vec<f32> = values[start..end].par_iter().map(|value| value.to_f32()).collect();
-            Ok(Tensor::from_vec(cast, shape, &Device::Cpu)?)
-        }
-        (Storage::Cpu(CpuStorage::F16(values)), DType::F32) => {
-            let cast: Vec<f32> = values[start..end].par_iter().map(|value| value.to_f32()).collect();
-            Ok(Tensor::from_vec(cast, shape, &Device::Cpu)?)
-        }
+        (Storage::Cpu(CpuStorage::F32(values)), DType::BF16) => each(&values[start..end], shape, bf16::from_f32),
+        (Storage::Cpu(CpuStorage::BF16(values)), DType::F32) => each(&values[start..end], shape, bf16::to_f32),
+        (Storage::Cpu(CpuStorage::F16(values)), DType::F32) => each(&values[start..end], shape, f16::to_f32),
         _ => {
             // The tensor library takes the lock again.
             drop(storage);
             Ok(tensor.to_dtype(dtype)?)
         }
     }
+}
+
+fn each<T: Copy + Sync, U: WithDType>(
+    values: &[T],
+    shape: Shape,
+    cast: impl Fn(T) -> U + Sync + Send,
+) -> Result<Tensor, KernelError> {
+    let values: Vec<U> = values.par_iter().map(|value| cast(*value)).collect();
+    Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
 }
 
 /// Several contiguous tensors of 4-byte values of one GPU, in one wait for it: the words that they are made of.

@@ -1,6 +1,7 @@
 //! Paired differences to a baseline.
 
 use super::contributions::Contributions;
+use super::estimate::Estimate;
 use super::mcnemar::mcnemar;
 use super::percentile::{Interval, percentile_interval};
 use super::resample::Resamples;
@@ -14,6 +15,13 @@ pub struct Difference {
     pub interval: Interval,
     /// Two-sided, not corrected for the number of comparisons.
     pub p_value: f64,
+}
+
+impl Difference {
+    /// What figures draw: the difference over `n` items as a value with its interval.
+    pub fn as_estimate(&self, n: usize) -> Estimate {
+        Estimate { n, value: self.value, stderr: f64::NAN, interval: self.interval }
+    }
 }
 
 /// Difference of two trials over the same items in the same order.

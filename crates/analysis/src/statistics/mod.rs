@@ -27,7 +27,7 @@ pub(crate) use percentile::percentile_interval;
 pub(crate) use resample::{RESAMPLES, ResampleBank};
 pub(crate) use score::{mean_of_shares, share_of_seeds};
 pub use simultaneous::JOINT_LEVEL;
-pub use verdict::{Decision, Verdict};
+pub use verdict::{Decision, Verdict, median};
 pub(crate) use verdict::{Evidence, decide};
 
 /// `ln(k!)` for k = 0..=n, by summation: exact enough for the counts of an evaluation.

@@ -286,7 +286,8 @@ impl Evidence {
     }
 }
 
-fn median(values: &[f64]) -> f64 {
+/// The middle value; the mean of the two middle ones for an even count, and NaN of none.
+pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     match sorted.len() {

@@ -5,7 +5,6 @@
 
 use analysis::{Estimate, Interval};
 use records::Family;
-use records::names::is_loss;
 
 use super::layout::{Columns, notes_height, page, room_for_legend, ticks_wanted};
 use super::{
@@ -14,6 +13,7 @@ use super::{
 };
 use crate::axes::{BEYOND, BROKEN, Panel, has_place, padded, ticks};
 use crate::canvas::{Canvas, DrawError, Ink, Stroke, Text};
+use crate::losses;
 use crate::paper::{Sheet, TITLE_TEXT};
 use crate::style::{self, Style};
 use crate::text;
@@ -378,11 +378,11 @@ fn paint(
 /// A metric with its unit.
 fn with_unit(task: &SceneTask) -> String {
     let metric = &task.metric;
-    match metric.as_str() {
+    match losses::unit(metric) {
         _ if !task.lower_is_better => format!("{metric} (%)"),
-        "bits_per_byte" => "bits per byte".to_owned(),
-        metric if is_loss(metric) => format!("{metric} (nats)"),
-        metric => metric.to_owned(),
+        Some("nats") => format!("{metric} (nats)"),
+        Some(unit) => unit.to_owned(),
+        None => metric.clone(),
     }
 }
 

@@ -123,9 +123,7 @@ fn added_to(metric: &str) -> Vec<String> {
 }
 
 fn estimate(loss: &Loss<'_>) -> Option<Estimate> {
-    let difference = loss.result.difference.as_ref()?;
-    let (n, value, interval) = (loss.result.estimate.n, difference.value, difference.interval);
-    Some(Estimate { n, value, stderr: f64::NAN, interval })
+    Some(loss.result.difference?.as_estimate(loss.result.estimate.n))
 }
 
 /// The arms of all models at the reduction.

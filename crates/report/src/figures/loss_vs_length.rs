@@ -131,12 +131,7 @@ fn samples(view: &View, scene: &Scene, wanted: &str, asked: Reduction) -> Vec<Sa
                 label: series.label.clone(),
                 arm: point.arm,
                 length,
-                difference: Estimate {
-                    n: task.estimate.n,
-                    value: difference.value,
-                    stderr: f64::NAN,
-                    interval: difference.interval,
-                },
+                difference: difference.as_estimate(task.estimate.n),
                 achieved: task.flops_reduction_achieved,
             });
         }

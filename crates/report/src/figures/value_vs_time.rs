@@ -1,7 +1,7 @@
 //! What each rule adds to the loss or the accuracy against the time that was measured, one panel per task. Other models are shown without
 //! a rule.
 
-use analysis::{ArmTask, Difference, Estimate, Interval};
+use analysis::{ArmTask, Difference, Interval};
 use records::names::is_share;
 
 use super::lines::{Axis, Line, LinePanel, Lines, Share, Spread};
@@ -43,9 +43,6 @@ const KINDS: [Kind; 2] = [
     },
 ];
 
-/// Where the cycle of looks has a ring, which no rule has in its colour.
-const RING: usize = 7;
-
 /// A point: an arm, what it took, and its difference to the baseline of the model that the figure is about.
 struct Sample {
     entry: usize,
@@ -78,7 +75,8 @@ fn draw(view: &View, scene: &Scene, kind: Kind, baseline: &str) -> Result<Option
     let mut legend: Vec<(String, Style)> =
         scene.series.iter().map(|series| (series.label.clone(), series.style)).collect();
     let mut samples: Vec<Sample> = Vec::new();
-    for base in tasks.iter().filter_map(|task| view.arms[reference].task(&task.name)) {
+    let bases: Vec<&ArmTask> = tasks.iter().filter_map(|task| view.arms[reference].task(&task.name)).collect();
+    for base in &bases {
         for (entry, series) in scene.series.iter().enumerate() {
             // Every curve starts at the baseline.
             let arms = [reference].into_iter().chain(series.points.iter().map(|point| point.arm));
@@ -89,24 +87,25 @@ fn draw(view: &View, scene: &Scene, kind: Kind, baseline: &str) -> Result<Option
     let rivals = view.scenes.iter().filter(|other| other.model != scene.model && other.protocol == scene.protocol);
     let mut shown = Vec::new();
     for (rival, arm) in rivals.filter_map(|rival| Some((rival, rival.baseline.as_ref()?.0))) {
-        let bases = tasks.iter().filter_map(|task| view.arms[reference].task(&task.name));
-        let of_rival: Vec<Sample> = bases.filter_map(|base| sample(view, legend.len(), arm, base, kind)).collect();
+        let of_rival: Vec<Sample> =
+            bases.iter().filter_map(|base| sample(view, legend.len(), arm, base, kind)).collect();
         if !of_rival.is_empty() {
-            let look = Style { ink: style::REFERENCE.ink, ..style::cycle(RING + shown.len()) };
-            legend.push((format!("{} ({baseline})", rival.model_name()), look));
+            legend.push((format!("{} ({baseline})", rival.model_name()), style::rival(shown.len())));
             samples.extend(of_rival);
             shown.push(rival);
         }
     }
     // On top of the curves that start there.
     let start = legend.len();
-    let bases = tasks.iter().filter_map(|task| view.arms[reference].task(&task.name));
-    samples.extend(bases.filter_map(|base| sample(view, start, reference, base, kind)));
+    samples.extend(bases.iter().filter_map(|base| sample(view, start, reference, base, kind)));
     legend.push((baseline.to_owned(), Style { marker: Marker::Square, ..style::REFERENCE }));
     let panel = |task: &&SceneTask| {
         let line = |entry: usize| {
             let of_line = samples.iter().filter(|sample| sample.entry == entry && sample.task == task.name);
-            Line { entry, points: of_line.map(|sample| (sample.ms[0], estimate(sample))).collect() }
+            Line {
+                entry,
+                points: of_line.map(|sample| (sample.ms[0], sample.difference.as_estimate(sample.n))).collect(),
+            }
         };
         LinePanel { title: task.name.clone(), lines: (0..legend.len()).map(line).collect() }
     };
@@ -175,11 +174,6 @@ fn sample(view: &View, entry: usize, arm: usize, base: &ArmTask, kind: Kind) -> 
 /// The baseline minus itself.
 fn nothing() -> Difference {
     Difference { value: 0.0, interval: Interval { low: 0.0, high: 0.0 }, p_value: 1.0 }
-}
-
-fn estimate(sample: &Sample) -> Estimate {
-    let Difference { value, interval, .. } = sample.difference;
-    Estimate { n: sample.n, value, stderr: f64::NAN, interval }
 }
 
 fn csv<'a>(view: &View, legend: &[(String, Style)], samples: impl Iterator<Item = &'a Sample>, kind: Kind) -> String {

@@ -1,10 +1,10 @@
 use std::time::Instant;
 
+use analysis::median;
 use candle_core::{Device, Tensor};
 use ssm_kernels::{Placement, device, ops};
 
 use super::BenchError;
-use super::measure::median;
 
 /// What the device reaches in this run; every share is of these.
 #[derive(Clone, Copy, Debug, PartialEq)]

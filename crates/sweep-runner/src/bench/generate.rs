@@ -1,11 +1,12 @@
 use std::time::Instant;
 
+use analysis::median;
 use evaluation::{Prefilled, Reduction};
 use reduction_strategies::{SegmentTokens, TokenTable};
 use ssm_kernels::{Segments, device};
 use ssm_model::{LanguageModel, most_likely};
 
-use super::measure::{last_rows, median, tokens};
+use super::measure::{last_rows, tokens};
 use super::{Bench, BenchError, Generate, Memory, Shape};
 
 /// Greedy generation after some prompts.

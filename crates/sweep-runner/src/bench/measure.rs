@@ -1,5 +1,6 @@
 use std::time::Instant;
 
+use analysis::median;
 use evaluation::Reduction;
 use reduction_strategies::{SegmentTokens, TokenTable};
 use ssm_kernels::Segments;
@@ -151,12 +152,4 @@ pub(super) fn tokens(seed: u64, shape: &Shape, vocab_size: usize) -> Vec<u32> {
 fn token(seed: u64, index: u64) -> u64 {
     let value = (seed ^ index.wrapping_mul(0x9E37_79B9_7F4A_7C15)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     value >> 33
-}
-
-/// The middle value; the mean of the two middle ones for an even count.
-pub(crate) fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    if sorted.len() % 2 == 1 { sorted[middle] } else { f64::midpoint(sorted[middle - 1], sorted[middle]) }
 }

@@ -30,7 +30,6 @@ use thiserror::Error;
 pub use ceilings::Ceilings;
 pub use generate::Generation;
 pub use measure::Measurement;
-pub(crate) use measure::median;
 pub use memory::Memory;
 pub use shapes::{Generate, Shape};
 use sizes::Sizes;

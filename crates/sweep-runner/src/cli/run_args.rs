@@ -40,17 +40,12 @@ impl RunArgs {
         let max_failures = if self.fail_fast { Some(1) } else { self.max_failures.map(|count| count as usize) };
         RunOptions {
             max_failures,
-            no_sharing: self.runs_alone(),
+            no_sharing: self.no_sharing,
             repeats: self.repeats.map(|count| count as usize),
             memory_bytes: self.memory,
             consent: self.consent(),
             ..RunOptions::default()
         }
-    }
-
-    /// Whether cells run one by one.
-    pub(super) fn runs_alone(&self) -> bool {
-        self.no_sharing || self.repeats.is_some()
     }
 
     /// What it may do with a folder that holds something already.

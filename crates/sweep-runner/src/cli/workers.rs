@@ -73,7 +73,7 @@ pub(super) fn team(args: &RunCommand) -> Result<Option<Team>, Failure> {
         return Err(refused(miette!(help = help, "--workers divides a CPU, and this run is on a GPU")));
     }
     let worker = |index| Worker { name: format!("worker {index}"), device: "cpu".to_owned() };
-    let memory = (!args.how.runs_alone())
+    let memory = (!args.how.no_sharing)
         .then(|| args.how.memory.unwrap_or_else(|| default_budget(&placement.device)) / count as u64);
     Ok(Some(Team { workers: (1..=count).map(worker).collect(), setting, memory }))
 }

@@ -1,5 +1,6 @@
 //! One cell: a trial on a task, from model and items to its record.
 
+use analysis::median;
 use std::collections::{BTreeMap, BTreeSet};
 
 use evaluation::metrics;
@@ -11,7 +12,6 @@ use records::schema::{
     SiteRecord, Status,
 };
 
-use crate::bench::median;
 use crate::config::{Experiment, ModelFacts};
 use crate::library::Library;
 use crate::plan::{Cell, PlannedTrial};

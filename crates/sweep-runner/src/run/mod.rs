@@ -62,7 +62,7 @@ pub struct RunOptions {
     pub max_failures: Option<usize>,
     /// Run cell by cell.
     pub no_sharing: bool,
-    /// Timed runs of a cell, after an untimed first one; only cell by cell. One run, which is timed, if not given.
+    /// Timed runs of a cell, after an untimed first one, cell by cell. One run, which is timed, if not given.
     pub repeats: Option<usize>,
     /// Bytes that activations may use where cells share work; half of what is available if not given.
     pub memory_bytes: Option<u64>,
@@ -95,6 +95,13 @@ impl Default for RunOptions {
             quiet: false,
             stop: Stop::default(),
         }
+    }
+}
+
+impl RunOptions {
+    /// Whether cells run one by one, as those do that are timed.
+    fn runs_alone(&self) -> bool {
+        self.no_sharing || self.repeats.is_some()
     }
 }
 

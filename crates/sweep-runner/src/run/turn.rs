@@ -80,7 +80,7 @@ pub(super) fn run(
         let model = model.stopping_when(move || stop.requested().is_some());
         guard::run(experiment, index, &model, recorder, tasks, guards)?;
         let loaded = Loaded { plan, model: &model, tasks, layouts: &layouts, groups: open };
-        if recorder.options.no_sharing {
+        if recorder.options.runs_alone() {
             alone::run(&loaded, recorder)?;
         } else {
             shared::run(&loaded, recorder)?;
