@@ -198,7 +198,7 @@ pub enum Pruned {
 }
 
 /// What kernels know of host rules: the interpreter on a GPU (`interpret/gpu.rs`) makes the plans of these without the host.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum DeviceRule {
     /// The highest sums of ranks are kept ([`crate::blocks::rank_sum`]).
     RankSum {
@@ -239,17 +239,33 @@ pub enum DeviceRule {
         /// Whether negative values count as zero.
         clip: bool,
     },
+    /// The last tokens are kept, as many as [`crate::schedule::n_last`] says; something else chooses among the others.
+    KeepLast {
+        /// Share of the kept tokens that are the last ones.
+        share: f64,
+        /// What chooses among the others.
+        older: Older,
+    },
+}
+
+/// What chooses among the tokens before the last ones, which are kept.
+#[derive(Clone, Debug)]
+pub enum Older {
+    /// A token is removed the sooner the more it resembles a later one of the sequence; the tensor that is compared.
+    Repeats(Source),
+    /// A rule, for which the last tokens are protected.
+    Rule(Box<Rule>),
 }
 
 impl DeviceRule {
-    /// Every importance that it reads.
+    /// Every importance that it reads, but for those of a rule in it.
     pub fn importances(&self) -> impl Iterator<Item = Importance> {
         let (one, terms): (Option<Importance>, &[Term]) = match self {
             Self::RankSum { terms, .. } => (None, terms),
             Self::Chunks(importance)
             | Self::LowestIntoNext { importance, .. }
             | Self::MergeThenDrop { importance, .. } => (Some(*importance), &[]),
-            Self::ReleasedPairs { .. } | Self::ReleasedLowest { .. } => (None, &[]),
+            Self::ReleasedPairs { .. } | Self::ReleasedLowest { .. } | Self::KeepLast { .. } => (None, &[]),
         };
         one.into_iter().chain(terms.iter().map(|term| term.importance))
     }

@@ -231,6 +231,12 @@ pub fn n_keep(keep_ratio: f64, n: usize) -> usize {
     ((exact * (1.0 - 1e-9)).ceil() as usize).min(n)
 }
 
+/// How many of `n_keep` kept tokens are the last ones where a share of them is: one at least is left to whatever chooses the others.
+#[must_use]
+pub fn n_last(share: f64, n_keep: usize) -> usize {
+    ((share * n_keep as f64).floor() as usize).min(n_keep.saturating_sub(1))
+}
+
 /// Nominal FLOPs reduction of one common `keep_ratio` at `sites` of `n_layer` layers: 1 - mean running keep ratio.
 #[must_use]
 pub fn nominal_flops_reduction(sites: &[usize], n_layer: usize, keep_ratio: f64) -> f64 {
@@ -340,6 +346,13 @@ mod tests {
         assert_eq!(n_keep(0.905, 64), 58);
         assert_eq!(n_keep(0.001, 5), 1);
         assert_eq!(n_keep(0.5, 0), 0);
+    }
+
+    #[test]
+    fn a_share_is_the_last_ones_but_never_all() {
+        let of_ten = [0.0, 0.29, 0.5, 0.99, 1.0].map(|share| n_last(share, 10));
+        assert_eq!(of_ten, [0, 2, 5, 9, 9]);
+        assert_eq!([n_last(1.0, 1), n_last(1.0, 0)], [0, 0]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub struct KernelTime {
 }
 
 /// How the names of the kernels begin that decide a reduction and carry it out.
-pub const REDUCTION_KERNELS: [&str; 17] = [
+pub const REDUCTION_KERNELS: [&str; 21] = [
     "candidate_rows",
     "channel_top",
     "chunk_ends",
@@ -18,14 +18,18 @@ pub const REDUCTION_KERNELS: [&str; 17] = [
     "earlier_ranks",
     "edge_similarity",
     "gather_tokens",
+    "later_rows",
     "merge_",
+    "newness",
     "novelty",
     "partition",
+    "protect_last",
     "rank_",
     "released_pairs",
     "select_",
     "sim_argmax",
     "sort_columns",
+    "split_rows",
     "token_scores",
     "unit_columns",
 ];

@@ -16,7 +16,8 @@ use crate::error::PlanError;
 use crate::plan::SitePlan;
 use crate::plan::{BranchMerges, Plan};
 use crate::rule::{
-    Combine, DeviceRule, Extreme, Features, OnlineRule, OnlineScore, PairRule, Partition, Pruned, Removed, Rule, Score,
+    Combine, DeviceRule, Extreme, Features, Older, OnlineRule, OnlineScore, PairRule, Partition, Pruned, Removed, Rule,
+    Score,
 };
 use crate::schedule;
 use crate::view::SiteStream;
@@ -68,7 +69,7 @@ impl GpuTokens {
 
 /// Whether the GPU can plan this rule at this ratio: rules of the blocks whose plan depends on activations, and host rules that kernels
 /// know ([`crate::HostRule::on_device`]). Places and chance need no activations, metrics of the scan read several tensors, and pairing in
-/// several rounds and free counts run on the host.
+/// several rounds and free counts run on the host. A rule around another one plans where that one does.
 #[must_use]
 pub fn plans_on_gpu(rule: &Rule, keep_ratio: f64) -> bool {
     let known = |importance: Importance| importance.metric().kernel().is_some();
@@ -81,7 +82,13 @@ pub fn plans_on_gpu(rule: &Rule, keep_ratio: f64) -> bool {
             OnlineScore::Novelty(_) => true,
             OnlineScore::Random => false,
         },
-        Rule::Host(rule) => rule.on_device().is_some_and(|rule| rule.importances().all(known)),
+        Rule::Host(rule) => rule.on_device().is_some_and(|rule| match &rule {
+            // How many of the older tokens are kept follows from the length too, so that no ratio bounds the rounds of pairing.
+            DeviceRule::KeepLast { older: Older::Rule(older), .. } => {
+                !matches!(**older, Rule::Pair(_)) && plans_on_gpu(older, keep_ratio)
+            }
+            rule => rule.importances().all(known),
+        }),
         _ => false,
     }
 }
@@ -100,21 +107,25 @@ pub fn reduce(rule: &Rule, keep_ratio: f64, stream: &GpuStream<'_>) -> Result<Op
     if lengths.iter().sum::<usize>() == stream.segments.n_tokens() {
         return Ok(None);
     }
-    let reduced = match rule {
+    let lengths = Lengths { kept: &lengths, candidates: &candidates };
+    Ok(Some(match rule {
+        Rule::Online(rule) => online(rule, keep_ratio, stream, lengths.kept)?,
+        rule => shortened(rule, stream, &lengths)?,
+    }))
+}
+
+/// The reduction of a rule that is told how many tokens are kept, whatever ratio that is.
+fn shortened(rule: &Rule, stream: &GpuStream<'_>, lengths: &Lengths<'_>) -> Result<Reduced, PlanError> {
+    match rule {
         Rule::Prune(Score::Importance { importance, keep }) => {
             let scores = scores(stream, *importance)?;
             let highest = *keep == Extreme::Highest;
-            reduction::select_tokens(&scores, &stream.tokens.rows, stream.segments, &lengths, highest)?
+            Ok(reduction::select_tokens(&scores, &stream.tokens.rows, stream.segments, lengths.kept, highest)?)
         }
-        Rule::Pair(rule) => pair(rule, stream, &lengths, &candidates)?,
-        Rule::Online(rule) => online(rule, keep_ratio, stream, &lengths)?,
-        Rule::Host(rule) => {
-            let known = rule.on_device().ok_or(PlanError::NotOnGpu)?;
-            on_device(&known, stream, &Lengths { kept: &lengths, candidates: &candidates })?
-        }
-        Rule::Identity | Rule::Prune(_) => return Err(PlanError::NotOnGpu),
-    };
-    Ok(Some(reduced))
+        Rule::Pair(rule) => pair(rule, stream, lengths.kept, lengths.candidates),
+        Rule::Host(rule) => on_device(&rule.on_device().ok_or(PlanError::NotOnGpu)?, stream, lengths),
+        Rule::Identity | Rule::Prune(_) | Rule::Online(_) => Err(PlanError::NotOnGpu),
+    }
 }
 
 /// Rows that each segment keeps, and how many take part.
@@ -229,7 +240,41 @@ fn on_device(rule: &DeviceRule, stream: &GpuStream<'_>, lengths: &Lengths<'_>) -
             let scores = scores.ok_or(PlanError::NotOnGpu)?;
             Ok(reduction::select_tokens(&scores, tokens, stream.segments, lengths.kept, false)?)
         }
+        DeviceRule::KeepLast { share, older } => keep_last(*share, older, stream, lengths),
     }
+}
+
+/// The last candidates are protected, and `older` chooses among the others.
+fn keep_last(share: f64, older: &Older, stream: &GpuStream<'_>, lengths: &Lengths<'_>) -> Result<Reduced, PlanError> {
+    let arriving = stream.tokens;
+    let last = |(index, protected): (usize, &Protected)| {
+        protected.map_or(0, |protected| schedule::n_last(share, lengths.kept[index] - protected))
+    };
+    let last: Vec<usize> = arriving.protected.iter().enumerate().map(last).collect();
+    let tokens = GpuTokens {
+        rows: reduction::protect_last(&arriving.rows, stream.segments, &last)?,
+        protected: arriving.protected.iter().zip(&last).map(|(protected, last)| Some((*protected)? + last)).collect(),
+    };
+    let candidates: Vec<usize> = lengths.candidates.iter().zip(&last).map(|(all, last)| all - last).collect();
+    let reduced = match older {
+        Older::Repeats(source) => {
+            let features = Features { source: *source, clip: false, window: None };
+            let (x, norms) = features_of(stream, features)?;
+            // No candidate is among as many rows at the end as candidates are kept there.
+            let scored = |(index, last): (usize, &usize)| {
+                let n = stream.segments.length(index);
+                if lengths.kept[index] == n { 0 } else { n - last }
+            };
+            let scored: Vec<usize> = last.iter().enumerate().map(scored).collect();
+            let scores = reduction::newness(x, &norms, stream.segments, &scored)?;
+            reduction::select_tokens(&scores, &tokens.rows, stream.segments, lengths.kept, true)?
+        }
+        Older::Rule(rule) => {
+            let lengths = Lengths { kept: lengths.kept, candidates: &candidates };
+            shortened(rule, &stream.with_tokens(&tokens), &lengths)?
+        }
+    };
+    Ok(reduction::protect_as(reduced, &arriving.rows)?)
 }
 
 /// The tensor that tokens are compared by, and the inverse norms of its rows.

@@ -32,7 +32,8 @@ use crate::interpret::plan_of;
 use crate::options::{OptionDefault, OptionInfo, OptionKind, ResolvedOptions};
 use crate::plan::Plan;
 use crate::registry::{Family, Registration, Strategy};
-use crate::rule::{HostRule, Rule};
+use crate::rule::{DeviceRule, HostRule, Older, Rule};
+use crate::schedule;
 use crate::vectors::dot;
 use crate::view::SequenceView;
 
@@ -60,12 +61,6 @@ const MATCH_ON: OptionInfo = OptionInfo {
 };
 
 #[derive(Debug)]
-enum Older {
-    Repeats(Source),
-    Rule(Rule),
-}
-
-#[derive(Debug)]
 struct Recent {
     recent: f64,
     older: Older,
@@ -74,7 +69,7 @@ struct Recent {
 impl Recent {
     /// How many of the last of the kept tokens are kept whatever they hold; one at least is the other rule's.
     fn last(&self, n_keep: usize) -> usize {
-        ((self.recent * n_keep as f64).floor() as usize).min(n_keep.saturating_sub(1))
+        schedule::n_last(self.recent, n_keep)
     }
 }
 
@@ -101,6 +96,21 @@ impl HostRule for Recent {
             Older::Repeats(source) => source.signals(),
             Older::Rule(rule) => rule.signals(),
         }
+    }
+
+    fn reads_residual(&self) -> bool {
+        match &self.older {
+            Older::Repeats(source) => *source == Source::Residual,
+            Older::Rule(rule) => rule.reads_residual(),
+        }
+    }
+
+    fn is_blind(&self) -> bool {
+        matches!(&self.older, Older::Rule(rule) if rule.is_blind())
+    }
+
+    fn on_device(&self) -> Option<DeviceRule> {
+        Some(DeviceRule::KeepLast { share: self.recent, older: self.older.clone() })
     }
 
     fn matching_flops(&self, n: usize, n_kept: usize, widths: Widths) -> f64 {
@@ -137,7 +147,9 @@ fn build(options: &ResolvedOptions) -> Rule {
         REPEATS => Older::Repeats(Source::from_word(options.word("match_on"))),
         name => {
             let strategy = Strategy::new(name, &BTreeMap::new());
-            Older::Rule(strategy.unwrap_or_else(|error| unreachable!("a registered strategy: {error}")).rule())
+            Older::Rule(Box::new(
+                strategy.unwrap_or_else(|error| unreachable!("a registered strategy: {error}")).rule(),
+            ))
         }
     };
     Rule::Host(Arc::new(Recent { recent: options.number("recent"), older }))
@@ -171,7 +183,7 @@ mod tests {
         let sequence = Sequence::of_rows(&[[1.0], [5.0], [2.0], [4.0], [0.0], [0.0]]);
         let by_sum = || {
             let importance = Importance::new(&SUM, Source::BlockOutput);
-            Older::Rule(Rule::Prune(Score::Importance { importance, keep: Extreme::Highest }))
+            Older::Rule(Box::new(Rule::Prune(Score::Importance { importance, keep: Extreme::Highest })))
         };
         let keep = |recent, n_keep| Recent { recent, older: by_sum() }.plan(&sequence.view(), n_keep).unwrap().keep().to_vec();
         assert_eq!(keep(0.5, 4), [1, 3, 4, 5]);

@@ -1,7 +1,7 @@
 use candle_core::cuda_backend::cudarc::driver::CudaSlice;
 use candle_core::{DType, Tensor};
 
-use super::pairs::{Counts, Lists, Sides, Similarity};
+use super::pairs::{Compared, Counts, Lists, Sides, Similarity};
 use super::{NO_FAULT, TokenState};
 use crate::cuda::{Arg, Gpu, Grid, Image, image, rows_of, suffix};
 use crate::error::{KernelError, expect_shape};
@@ -194,5 +194,5 @@ fn match_ranks(edges: &Edges<'_>, at: &Matched) -> Result<(), KernelError> {
     gpu.launch(&RANKS, "rank_rows", transpose, &args)?;
     let ones = Tensor::ones(candidates, DType::F32, x.device())?;
     let similarity = Similarity { x: &ranks, inverse_norms: &ones, clip: false, window: None };
-    lists.match_lists(gpu, similarity, counts, [&sources, &targets])
+    lists.match_lists(gpu, Compared::new(gpu, similarity)?, counts, [&sources, &targets])
 }

@@ -181,12 +181,47 @@ pub fn pair_tokens(input: &Pairing<'_>) -> Result<Reduced, KernelError> {
     out.reduced(rows_in, shortened)
 }
 
+/// Which targets a source is compared with; places are those in the lists of its segment.
+#[derive(Clone, Copy, Debug)]
+enum Reach {
+    /// All.
+    All,
+    /// Those less than so many places away.
+    Near(usize),
+    /// Those at later places.
+    Later,
+}
+
+impl Reach {
+    /// As the kernels take it (`window` of `sim_tile.cuh`).
+    fn arg(self) -> Arg {
+        match self {
+            Self::All => Arg::Int(0),
+            Self::Near(window) => Arg::int(window),
+            Self::Later => Arg::Int(-1),
+        }
+    }
+
+    /// Units of so many sources by so many targets in tiles of `tile` sources and targets; as `find_unit` of `sim_tile.cuh` deals them out.
+    fn units(self, sources: usize, targets: usize, tile: (usize, usize)) -> usize {
+        let (source_tiles, target_tiles) = (sources.div_ceil(tile.0), targets.div_ceil(tile.1));
+        match self {
+            Self::All => source_tiles * target_tiles,
+            Self::Near(window) => source_tiles * target_tiles.min((tile.0 + 2 * window - 2).div_ceil(tile.1) + 1),
+            Self::Later => {
+                let ratio = tile.1 / tile.0;
+                (1..=target_tiles).map(|target| source_tiles.min(target * ratio)).sum()
+            }
+        }
+    }
+}
+
 /// What the host knows of every segment beforehand.
 pub(super) struct Counts {
     pub(super) sources: Vec<i32>,
     pub(super) targets: Vec<i32>,
     pub(super) removed: Vec<usize>,
-    window: usize,
+    reach: Reach,
     /// Shared memory that the largest segment of the selection wants, in units of 4 bytes.
     shared: usize,
 }
@@ -218,26 +253,62 @@ impl Counts {
             removed.push(loses);
             shared = shared.max(n + 3 * loses);
         }
-        let window = window.unwrap_or(0);
-        Ok(Self { sources: offsets(counts.0), targets: offsets(counts.1), removed, window, shared })
+        let reach = window.map_or(Reach::All, Reach::Near);
+        Ok(Self { sources: offsets(counts.0), targets: offsets(counts.1), removed, reach, shared })
+    }
+
+    /// So many sources and targets per segment, each source to be compared with the targets at later places.
+    pub(super) fn later(sources: Vec<usize>, targets: Vec<usize>) -> Self {
+        let offsets = (offsets(sources.iter().copied()), offsets(targets));
+        Self { sources: offsets.0, targets: offsets.1, removed: sources, reach: Reach::Later, shared: 0 }
     }
 
     pub(super) fn total(&self, offsets: &[i32]) -> usize {
         offsets[self.removed.len()] as usize
     }
 
-    /// Offsets of the units of the similarity kernels: tiles of so many sources by so many targets.
-    fn units(&self, sources: usize, targets: usize) -> Vec<i32> {
+    /// Offsets of the units of the similarity kernels, tiles of so many sources and targets.
+    fn units(&self, tile: (usize, usize)) -> Vec<i32> {
         let count = |offsets: &[i32], index: usize| (offsets[index + 1] - offsets[index]) as usize;
-        // As `target_tiles` of sim_tile.cuh.
-        let reach = match self.window {
-            0 => usize::MAX,
-            window => (sources + 2 * window - 2).div_ceil(targets) + 1,
-        };
-        offsets((0..self.removed.len()).map(|index| {
-            let tiles = count(&self.targets, index).div_ceil(targets).min(reach);
-            count(&self.sources, index).div_ceil(sources) * tiles
-        }))
+        let units = |index| self.reach.units(count(&self.sources, index), count(&self.targets, index), tile);
+        offsets((0..self.removed.len()).map(units))
+    }
+}
+
+/// What the features of a comparison are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Elements {
+    F32,
+    Bf16,
+    /// Rows that begin at multiples of 16 bytes.
+    F16,
+}
+
+/// Rows as the similarity kernels read them; `x` and `inverse_norms` are addresses.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Compared {
+    /// Row `r` begins at element `r * ld` and has `width` elements.
+    pub(super) x: Arg,
+    pub(super) ld: usize,
+    pub(super) width: usize,
+    pub(super) elements: Elements,
+    /// Float32, one per row.
+    pub(super) inverse_norms: Arg,
+    /// Whether negative features count as zero.
+    pub(super) clip: bool,
+}
+
+impl Compared {
+    pub(super) fn new(gpu: &Gpu, features: Similarity<'_>) -> Result<Self, KernelError> {
+        let (_, width, ld) = rows_of(features.x, OP, "x")?;
+        Ok(Self {
+            x: gpu.tensor(features.x)?,
+            ld,
+            width,
+            elements: if features.x.dtype() == DType::BF16 { Elements::Bf16 } else { Elements::F32 },
+            inverse_norms: gpu.float32(features.inverse_norms, OP, "inverse_norms")?,
+            clip: features.clip,
+        })
     }
 }
 
@@ -288,52 +359,55 @@ impl Lists {
 
     /// For every source its most similar target.
     pub(super) fn match_up(&self, gpu: &Gpu, features: Similarity<'_>, counts: &Counts) -> Result<(), KernelError> {
-        self.match_lists(gpu, features, counts, [&self.sources, &self.targets])
+        self.match_lists(gpu, Compared::new(gpu, features)?, counts, [&self.sources, &self.targets])
     }
 
     /// The same where sources and targets are other rows than those of the lists.
     pub(super) fn match_lists(
         &self,
         gpu: &Gpu,
-        features: Similarity<'_>,
+        features: Compared,
         counts: &Counts,
         [sources, targets]: [&CudaSlice<i32>; 2],
     ) -> Result<(), KernelError> {
-        let (_, width, ld) = rows_of(features.x, OP, "x")?;
-        let x = gpu.tensor(features.x)?;
+        let Compared { x, ld, width, elements, inverse_norms, clip } = features;
         let beside = multiprocessors(gpu.device());
-        let bf16 = features.x.dtype() == DType::BF16;
         let hopper = gpu.capability() == (9, 0);
-        let small = counts.units(64, 128);
+        let small = counts.units((64, 128));
         let n_segments = counts.removed.len();
         let active = counts.removed.iter().filter(|removed| **removed > 0).count();
         // Few or short segments: small tiles fill the device better.
         let few = (small[n_segments] as usize) < beside || counts.total(&counts.sources) <= 128 * active;
-        // Those that may run on bf16 give the same bits; they differ in speed. Sources and targets of a tile come last.
-        let (image, name, shared, blocks, tile) = match (bf16, is_wide(&[width, ld], &[x])) {
-            (true, true) if hopper && few => (&WGMMA, "sim_argmax_wgmma_small_bf16", 197_632, beside, (64, 128)),
-            (true, true) if hopper => (&WGMMA, "sim_argmax_wgmma_bf16", 197_632, beside, (128, 256)),
-            (true, true) => (&MMA, "sim_argmax_bf16", 98_304, 2 * beside, (128, 128)),
-            (true, false) => (&PLAIN, "sim_argmax_any_bf16", 0, 2 * beside, (128, 128)),
-            (false, true) => (&PLAIN, "sim_argmax_f32", 0, 2 * beside, (128, 128)),
-            (false, false) => (&PLAIN, "sim_argmax_any_f32", 0, 2 * beside, (128, 128)),
+        // Those that may run on one kind of elements give the same bits; they differ in speed. Sources and targets of a tile come last.
+        let (image, name, shared, blocks, tile) = match (elements, is_wide(&[width, ld], &[x])) {
+            (Elements::Bf16, true) if hopper && few => {
+                (&WGMMA, "sim_argmax_wgmma_small_bf16", 197_632, beside, (64, 128))
+            }
+            (Elements::Bf16, true) if hopper => (&WGMMA, "sim_argmax_wgmma_bf16", 197_632, beside, (128, 256)),
+            (Elements::Bf16, true) => (&MMA, "sim_argmax_bf16", 98_304, 2 * beside, (128, 128)),
+            (Elements::Bf16, false) => (&PLAIN, "sim_argmax_any_bf16", 0, 2 * beside, (128, 128)),
+            (Elements::F16, _) if hopper && few => (&WGMMA, "sim_argmax_wgmma_small_f16", 197_632, beside, (64, 128)),
+            (Elements::F16, _) if hopper => (&WGMMA, "sim_argmax_wgmma_f16", 197_632, beside, (128, 256)),
+            (Elements::F16, _) => (&MMA, "sim_argmax_f16", 98_304, 2 * beside, (128, 128)),
+            (Elements::F32, true) => (&PLAIN, "sim_argmax_f32", 0, 2 * beside, (128, 128)),
+            (Elements::F32, false) => (&PLAIN, "sim_argmax_any_f32", 0, 2 * beside, (128, 128)),
         };
-        let units = counts.units(tile.0, tile.1);
+        let units = counts.units(tile);
         let n_units = units[n_segments] as usize;
         let unit_off = gpu.upload(&units)?;
         let args = [
             x,
             Arg::long(ld),
             Arg::int(width),
-            gpu.float32(features.inverse_norms, OP, "inverse_norms")?,
-            Arg::int(usize::from(features.clip)),
+            inverse_norms,
+            Arg::int(usize::from(clip)),
             gpu.address(sources),
             gpu.address(targets),
             gpu.address(&self.src_off),
             gpu.address(&self.tgt_off),
             gpu.address(&unit_off),
             Arg::int(n_segments),
-            Arg::int(counts.window),
+            counts.reach.arg(),
             gpu.address(&self.edges),
         ];
         gpu.launch(image, name, Grid { blocks: (n_units.min(blocks), 1, 1), threads: (256, 1), shared }, &args)

@@ -135,6 +135,25 @@ pub(crate) fn match_sources(
     edges
 }
 
+/// Minus the largest cosine similarity of each row with the rows after it, which counts as -1 at least; 1 for the last row, and for all rows
+/// from number `scored` on.
+pub(crate) fn newness(rows: &[Vec<f32>], scored: usize) -> Vec<f64> {
+    let units: Vec<Vec<f64>> = rows.iter().map(|row| unit(row, false)).collect();
+    let later = |row: usize| units[row + 1..].iter().map(move |other| (row, other));
+    let of = |row: usize| later(row).map(|(row, other)| dot(&units[row], other)).fold(-1.0, f64::max);
+    (0..rows.len()).map(|row| if row < scored { -of(row) } else { 1.0 }).collect()
+}
+
+/// Protection with which the last `count` unprotected rows are protected too.
+pub(crate) fn protect_last(protected: &[bool], count: usize) -> Vec<bool> {
+    let mut all = protected.to_vec();
+    let candidates: Vec<usize> = (0..protected.len()).filter(|row| !protected[*row]).collect();
+    for row in candidates.into_iter().rev().take(count) {
+        all[row] = true;
+    }
+    all
+}
+
 /// The `count` edges with the highest rank, in order of their sources; the lower source among equals.
 pub(crate) fn strongest(edges: &[Edge], count: usize, rank: impl Fn(&Edge) -> f64) -> Vec<Edge> {
     let ranks: Vec<f64> = edges.iter().map(rank).collect();
@@ -178,6 +197,16 @@ mod tests {
         assert_eq!([of(l_inf, &[1.0, -3.0, 2.0]), of(l_inf, &[0.0])], [3.0, 0.0_f64].map(f64::to_bits));
         let (ranked, zero) = (of(released_mean, &[1.0, -3.0]), of(released_mean, &[2.0, -2.0]));
         assert_eq!([ranked, zero], [-1.0, f64::from(f32::MIN)].map(f64::to_bits));
+    }
+
+    #[test]
+    fn hand_computed_newness_and_protection() {
+        let rows = [vec![1.0, 0.0], vec![0.0, 1.0], vec![2.0, 0.0], vec![0.0, 0.0], vec![-1.0, 0.0]];
+        assert_eq!(newness(&rows, 5), [-1.0, 0.0, 0.0, 0.0, 1.0], "a zero row resembles nothing");
+        assert_eq!(newness(&rows, 1), [-1.0, 1.0, 1.0, 1.0, 1.0]);
+        assert_eq!(newness(&[vec![1.0], vec![-1.0]], 2), [1.0, 1.0], "the opposite of a row is as new as can be");
+        assert_eq!(protect_last(&[false, true, false, false, true], 2), [false, true, true, true, true]);
+        assert_eq!(protect_last(&[true, false], 0), [true, false]);
     }
 
     #[test]

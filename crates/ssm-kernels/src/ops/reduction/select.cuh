@@ -20,6 +20,11 @@ __device__ __forceinline__ uint32_t score_key(float score) {
     return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
 }
 
+// The score of a key.
+__device__ __forceinline__ float key_score(uint32_t key) {
+    return __uint_as_float(key & 0x80000000u ? key & 0x7fffffffu : ~key);
+}
+
 // An edge from a source as one number: similarity first, then the lower target. 0 is less than any edge.
 __device__ __forceinline__ unsigned long long edge_key(float similarity, uint32_t target) {
     return (unsigned long long)score_key(similarity) << 32 | (0xffffffffu - target);

@@ -70,7 +70,7 @@ extern "C" __global__ void __launch_bounds__(SELECT_THREADS, 1)
     }
 }
 
-// `gather_tokens`: sizes and protection of the kept rows of a plan that the host made.
+// `gather_tokens`: sizes and protection of the kept rows of a plan that something else made.
 //
 // - keep int32 [rows_out]; the rest as above
 //

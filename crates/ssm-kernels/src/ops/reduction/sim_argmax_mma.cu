@@ -14,6 +14,7 @@
 // STAGES * (128 + BN) * 128 bytes:
 // - `sim_argmax_bf16`: BN 128, 3 stages, 98304 bytes, two blocks per multiprocessor
 // - `sim_argmax_wide_bf16`: BN 256, 3 stages, 147456 bytes, one block
+// - `sim_argmax_f16`: as the first, over float16 features, without `clip`
 // Needs sm_80. Alignment: x 16 bytes, width and ld multiples of 8; else `sim_argmax_any_bf16`.
 // Bound by FLOPs: 86 GFLOP for 16 x 1024 x 1024 x 2560, 0.09 ms at the dense peak of an H100 (which mma.sync does not
 // reach) and by reads of L2: 1.0 (BN 256) to 1.3 GB (BN 128).
@@ -26,15 +27,21 @@ __device__ __forceinline__ void load_matrices(uint32_t (&r)[4], uint32_t address
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                  : "r"(address));
 }
+#define MULTIPLY_ADD(TYPE)                                                                                             \
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32." TYPE "." TYPE ".f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "     \
+                 "{%8, %9}, {%0, %1, %2, %3};"                                                                         \
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])                                                      \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1))
+template <bool HALF>
 __device__ __forceinline__ void multiply_add(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-                 "{%0, %1, %2, %3};"
-                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+    if constexpr (HALF) MULTIPLY_ADD("f16");
+    else MULTIPLY_ADD("bf16");
 }
+#undef MULTIPLY_ADD
 
 // Eight warps, 2 x 4; each computes 64 sources x BN / 4 targets.
-template <int BN, int STAGES> __device__ __forceinline__ void sim_argmax(const SimArgs<bf16> &args, bool clip) {
+template <int BN, int STAGES, bool HALF>
+__device__ __forceinline__ void sim_argmax(const SimArgs<bf16> &args, bool clip) {
     using Loader = TileLoader<BM, BN, THREADS>;
     constexpr int M_TILES = 4, N_TILES = BN / 32;
     extern __shared__ __align__(1024) unsigned char stages[];
@@ -80,8 +87,8 @@ template <int BN, int STAGES> __device__ __forceinline__ void sim_argmax(const S
                     load_matrices(b, at + (b_row + n * 8) * TILE_ROW_BYTES + ((k * 2 + b_chunk) ^ b_row % 8) * 16);
 #pragma unroll
                     for (int m = 0; m < M_TILES; m++) {
-                        multiply_add(sums[m][n], a[m], b[0], b[1]);
-                        multiply_add(sums[m][n + 1], a[m], b[2], b[3]);
+                        multiply_add<HALF>(sums[m][n], a[m], b[0], b[1]);
+                        multiply_add<HALF>(sums[m][n + 1], a[m], b[2], b[3]);
                     }
                 }
             }
@@ -103,9 +110,13 @@ template <int BN, int STAGES> __device__ __forceinline__ void sim_argmax(const S
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2) sim_argmax_bf16(SIM_ARGMAX_PARAMETERS(bf16)) {
     wait_for_inputs();
-    sim_argmax<128, 3>(SIM_ARGS(bf16), clip != 0);
+    sim_argmax<128, 3, false>(SIM_ARGS(bf16), clip != 0);
 }
 extern "C" __global__ void __launch_bounds__(THREADS, 1) sim_argmax_wide_bf16(SIM_ARGMAX_PARAMETERS(bf16)) {
     wait_for_inputs();
-    sim_argmax<256, 3>(SIM_ARGS(bf16), clip != 0);
+    sim_argmax<256, 3, false>(SIM_ARGS(bf16), clip != 0);
+}
+extern "C" __global__ void __launch_bounds__(THREADS, 2) sim_argmax_f16(SIM_ARGMAX_PARAMETERS(bf16)) {
+    wait_for_inputs();
+    sim_argmax<128, 3, true>(SIM_ARGS(bf16), clip != 0);
 }

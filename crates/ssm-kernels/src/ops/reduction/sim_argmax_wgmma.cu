@@ -5,6 +5,7 @@
 // over the ends of a block's units. Dynamic shared memory 197632 bytes (all three). Units of BM x BN:
 // - `sim_argmax_wgmma_bf16`: 128 x 256, for full streams
 // - `sim_argmax_wgmma_narrow_bf16`: 128 x 128, and `sim_argmax_wgmma_small_bf16`: 64 x 128, for few or short segments
+// - `sim_argmax_wgmma_f16` and `sim_argmax_wgmma_small_f16`: the same over float16 features, without `clip`
 // Needs sm_90a; elsewhere the kernels are empty and must not be launched. Alignment as in sim_argmax_mma.cu.
 // Bound by the way from L2 to shared memory: 1.0 GB for 16 x 1024 x 1024 x 2560 in units of 128 x 256. All threads
 // load, since the rate of gathered 16-byte copies grows with the number of threads that issue them.
@@ -16,7 +17,8 @@ constexpr int THREADS = 256;
 
 // Two warpgroups: each multiplies 64 sources with all targets of a unit (BM 128), or all sources with half of the
 // targets (BM 64).
-template <int BM, int BN, int STAGES> __device__ __forceinline__ void sim_argmax(const SimArgs<bf16> &args, bool clip) {
+template <int BM, int BN, int STAGES, bool HALF>
+__device__ __forceinline__ void sim_argmax(const SimArgs<bf16> &args, bool clip) {
     using Loader = TileLoader<BM, BN, THREADS>;
     // The products of the stage before the current one may still be reading theirs.
     constexpr int AHEAD = STAGES - 2;
@@ -51,7 +53,7 @@ template <int BM, int BN, int STAGES> __device__ __forceinline__ void sim_argmax
             uint64_t targets = tile_descriptor(at + (BM + group_target) * TILE_ROW_BYTES);
 #pragma unroll
             for (int k = 0; k < TILE_K / 16; k++)  // 32 bytes further along the rows
-                multiply_add(sums, sources + k * 2, targets + k * 2, step > 0 || k > 0);
+                multiply_add<HALF>(sums, sources + k * 2, targets + k * 2, step > 0 || k > 0);
             products_commit();
             loader.load(base + (count + AHEAD) % STAGES * Loader::STAGE_BYTES);
             products_wait<1>();
@@ -73,20 +75,28 @@ template <int BM, int BN, int STAGES> __device__ __forceinline__ void sim_argmax
     copy_async_wait<0>();
 }
 
-#define RUN(BM, BN, STAGES) sim_argmax<BM, BN, STAGES>(SIM_ARGS(bf16), clip != 0)
+#define RUN(BM, BN, STAGES, HALF) sim_argmax<BM, BN, STAGES, HALF>(SIM_ARGS(bf16), clip != 0)
 #else
-#define RUN(BM, BN, STAGES)
+#define RUN(BM, BN, STAGES, HALF)
 #endif
 
 extern "C" __global__ void __launch_bounds__(256, 1) sim_argmax_wgmma_bf16(SIM_ARGMAX_PARAMETERS(bf16)) {
     wait_for_inputs();
-    RUN(128, 256, 4);
+    RUN(128, 256, 4, false);
 }
 extern "C" __global__ void __launch_bounds__(256, 1) sim_argmax_wgmma_narrow_bf16(SIM_ARGMAX_PARAMETERS(bf16)) {
     wait_for_inputs();
-    RUN(128, 128, 6);
+    RUN(128, 128, 6, false);
 }
 extern "C" __global__ void __launch_bounds__(256, 1) sim_argmax_wgmma_small_bf16(SIM_ARGMAX_PARAMETERS(bf16)) {
     wait_for_inputs();
-    RUN(64, 128, 8);
+    RUN(64, 128, 8, false);
+}
+extern "C" __global__ void __launch_bounds__(256, 1) sim_argmax_wgmma_f16(SIM_ARGMAX_PARAMETERS(bf16)) {
+    wait_for_inputs();
+    RUN(128, 256, 4, true);
+}
+extern "C" __global__ void __launch_bounds__(256, 1) sim_argmax_wgmma_small_f16(SIM_ARGMAX_PARAMETERS(bf16)) {
+    wait_for_inputs();
+    RUN(64, 128, 8, true);
 }

@@ -7,8 +7,10 @@
 #include "select.cuh"
 
 // x T [tokens, ld], its inverse norms, and the sources and targets of S segments (`partition` made them).
-// unit_off int32 [S + 1]: segment s has ceil(sources / BM) * target_tiles<BM, BN>(targets, window) units.
-// window: source i of a segment is compared with its targets j of |i - j| < window alone; 0: with all.
+// unit_off int32 [S + 1]: segment s has ceil(sources / BM) * target_tiles<BM, BN>(targets, window) units, or where window is LATER
+// units_before<BN / BM>(ceil(targets / BN), ceil(sources / BM)).
+// window: source i of a segment is compared with its targets j of |i - j| < window alone; 0: with all; LATER: with those of j > i.
+constexpr int LATER = -1;
 template <typename T> struct SimArgs {
     const T *x;
     int64_t ld;
@@ -25,6 +27,7 @@ struct Unit {
     int source, n_sources, target, n_targets, ahead, window;
 
     __device__ __forceinline__ bool compares(int source, int target) const {
+        if (window == LATER) return target > ahead + source;
         return window == 0 || abs(ahead + source - target) < window;
     }
 };
@@ -33,6 +36,13 @@ struct Unit {
 template <int BM, int BN> __device__ __forceinline__ int target_tiles(int n_targets, int window) {
     const int all = (n_targets + BN - 1) / BN;
     return window == 0 ? all : min(all, (BM + 2 * window - 2 + BN - 1) / BN + 1);
+}
+
+// Units of the target tiles before tile `target` where sources are compared with later targets: the units of a tile are the source
+// tiles that begin before it ends, of `source_tiles` in all. A target tile is as long as RATIO source tiles.
+template <int RATIO> __device__ __forceinline__ int units_before(int target, int source_tiles) {
+    const int growing = min(target, source_tiles / RATIO);  // tiles that do not see all sources, and the first that does
+    return RATIO * (growing * (growing + 1) / 2) + (target - growing) * source_tiles;
 }
 
 template <int BM, int BN, typename T> __device__ __forceinline__ Unit find_unit(const SimArgs<T> &args, int index) {
@@ -46,6 +56,18 @@ template <int BM, int BN, typename T> __device__ __forceinline__ Unit find_unit(
     int tgt = args.tgt_off[segment], n_targets = args.tgt_off[segment + 1] - tgt;
     int source_tiles = (n_sources + BM - 1) / BM;
     int local = index - args.unit_off[segment];
+    if (args.window == LATER) {
+        static_assert(BN % BM == 0, "a target tile is as long as some source tiles");
+        int tile = 0, tiles = (n_targets + BN - 1) / BN;  // the last tile whose units start at or before `local`
+        while (tiles - tile > 1) {
+            int middle = (tile + tiles) / 2;
+            if (units_before<BN / BM>(middle, source_tiles) <= local) tile = middle;
+            else tiles = middle;
+        }
+        int first_source = (local - units_before<BN / BM>(tile, source_tiles)) * BM, first_target = tile * BN;
+        return {src + first_source, min(BM, n_sources - first_source), tgt + first_target,
+                min(BN, n_targets - first_target), first_source - first_target, args.window};
+    }
     int first_source = local % source_tiles * BM;
     int first_tile = args.window == 0 ? 0 : max(first_source - args.window + 1, 0) / BN;
     int first_target = (first_tile + local / source_tiles) * BN;
