@@ -10,7 +10,7 @@ pub struct KernelTime {
 }
 
 /// How the names of the kernels begin that decide a reduction and carry it out.
-pub const REDUCTION_KERNELS: [&str; 21] = [
+pub const REDUCTION_KERNELS: [&str; 23] = [
     "candidate_rows",
     "channel_top",
     "chunk_ends",
@@ -18,6 +18,7 @@ pub const REDUCTION_KERNELS: [&str; 21] = [
     "earlier_ranks",
     "edge_similarity",
     "gather_tokens",
+    "hidden_attention",
     "later_rows",
     "merge_",
     "newness",
@@ -32,6 +33,7 @@ pub const REDUCTION_KERNELS: [&str; 21] = [
     "split_rows",
     "token_scores",
     "unit_columns",
+    "write_norm",
 ];
 
 #[cfg(test)]

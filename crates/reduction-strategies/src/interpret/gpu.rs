@@ -5,11 +5,12 @@
 
 use candle_core::{Device, Tensor};
 use ssm_kernels::ops::reduction::{
-    self, Carry, Merging, NO_FAULT, Pairing, PruneOrder, RankTerm, Reduced, RowNorm, ScoreMetric, Sides, Similarity,
-    TokenState,
+    self, Carry, Merging, NO_FAULT, Pairing, PruneOrder, RankTerm, Reduced, RowNorm, ScanTensors, ScoreMetric, Sides,
+    Similarity, TokenState,
 };
 use ssm_kernels::ops::{BranchWeights, MergeGroup, MergeRule, RowPlan};
 use ssm_kernels::{KernelError, Segments, host};
+use ssm_model::Signal;
 
 use crate::blocks::importance::{Importance, Kernel, Source};
 use crate::error::PlanError;
@@ -68,7 +69,7 @@ impl GpuTokens {
 }
 
 /// Whether the GPU can plan this rule at this ratio: rules of the blocks whose plan depends on activations, and host rules that kernels
-/// know ([`crate::HostRule::on_device`]). Places and chance need no activations, metrics of the scan read several tensors, and pairing in
+/// know ([`crate::HostRule::on_device`]). Places and chance need no activations; pairing in
 /// several rounds and free counts run on the host. A rule around another one plans where that one does.
 #[must_use]
 pub fn plans_on_gpu(rule: &Rule, keep_ratio: f64) -> bool {
@@ -367,7 +368,7 @@ fn carry(combine: Combine) -> Carry {
     }
 }
 
-/// The kernel that computes an importance.
+/// The kernel that computes an importance of a row.
 fn kernel(importance: Importance) -> Result<ScoreMetric, PlanError> {
     match importance.metric().kernel() {
         Some(Kernel::Clip) => Ok(ScoreMetric::Clip),
@@ -375,19 +376,33 @@ fn kernel(importance: Importance) -> Result<ScoreMetric, PlanError> {
         Some(Kernel::L2) => Ok(ScoreMetric::L2),
         Some(Kernel::Mean) => Ok(ScoreMetric::Mean),
         Some(Kernel::LInf) => Ok(ScoreMetric::LInf),
-        None => Err(PlanError::NotOnGpu),
+        Some(Kernel::WriteNorm | Kernel::HiddenAttention { .. }) | None => Err(PlanError::NotOnGpu),
     }
 }
 
 fn tensor<'a>(stream: &GpuStream<'a>, source: Source) -> Result<&'a Tensor, PlanError> {
     match source.signal() {
-        Some(signal) => stream.signals.get(signal).ok_or(PlanError::MissingSignal(signal)),
+        Some(known) => signal(stream, known),
         None if source == Source::Residual => Ok(stream.residual),
         None => Ok(stream.hidden),
     }
 }
 
+fn signal<'a>(stream: &GpuStream<'a>, signal: Signal) -> Result<&'a Tensor, PlanError> {
+    stream.signals.get(signal).ok_or(PlanError::MissingSignal(signal))
+}
+
 fn scores(stream: &GpuStream<'_>, importance: Importance) -> Result<Tensor, PlanError> {
+    if let Some(kernel @ (Kernel::WriteNorm | Kernel::HiddenAttention { .. })) = importance.metric().kernel() {
+        let constants = stream.signals.scan().ok_or(PlanError::MissingSignal(Signal::Scan))?;
+        let (dt, b) = (signal(stream, Signal::Dt)?, signal(stream, Signal::B)?);
+        let scan = ScanTensors { dt, b, groups: constants.ngroups };
+        let Kernel::HiddenAttention { decay } = kernel else {
+            return Ok(reduction::write_norm(&scan, signal(stream, Signal::X)?)?);
+        };
+        let rates = decay.then_some(&constants.a);
+        return Ok(reduction::hidden_attention(&scan, signal(stream, Signal::C)?, rates, stream.segments)?);
+    }
     let source = importance.source().ok_or(PlanError::NotOnGpu)?;
     let (scores, _) = reduction::token_scores(tensor(stream, source)?, Some(kernel(importance)?), None)?;
     scores.ok_or(PlanError::NotOnGpu)

@@ -41,6 +41,8 @@ pub enum Compute {
         looks_ahead: bool,
         /// One score per token of a view.
         scores: fn(&SequenceView<'_>) -> Result<Vec<f32>, PlanError>,
+        /// As above.
+        kernel: Option<Kernel>,
     },
 }
 
@@ -53,7 +55,7 @@ pub enum RowOf {
     Fixed(Source),
 }
 
-/// Functions of a row that the GPU computes.
+/// Functions of tokens that the GPU computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kernel {
     /// Mean of the positive parts.
@@ -66,6 +68,13 @@ pub enum Kernel {
     Mean,
     /// Largest magnitude.
     LInf,
+    /// Norm of what a token writes into the state.
+    WriteNorm,
+    /// Influence on the outputs of the token itself and of all later ones.
+    HiddenAttention {
+        /// Whether it decays from token to token.
+        decay: bool,
+    },
 }
 
 impl Metric {
@@ -85,8 +94,7 @@ impl Metric {
     #[must_use]
     pub fn kernel(&self) -> Option<Kernel> {
         match self.compute {
-            Compute::Row { kernel, .. } => kernel,
-            Compute::View { .. } => None,
+            Compute::Row { kernel, .. } | Compute::View { kernel, .. } => kernel,
         }
     }
 

@@ -16,5 +16,6 @@ pub static ORACLE: Metric = Metric {
         source: Source::Dt.name(),
         looks_ahead: true,
         scores: |view| Ok(view.signal(Signal::Influence)?.values.to_vec()),
+        kernel: None,
     },
 };

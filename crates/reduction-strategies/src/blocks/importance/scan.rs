@@ -14,7 +14,7 @@
 
 use ssm_model::{Signal, SignalSet};
 
-use super::metric::{Compute, Metric};
+use super::metric::{Compute, Kernel, Metric};
 use super::source::Source;
 use crate::error::PlanError;
 use crate::vectors::{dot, norm};
@@ -30,6 +30,7 @@ pub static WRITE_NORM: Metric = Metric {
         source: Source::Dt.name(),
         looks_ahead: false,
         scores: write_norm,
+        kernel: Some(Kernel::WriteNorm),
     },
 };
 
@@ -43,6 +44,7 @@ pub static HIDDEN_ATTENTION: Metric = Metric {
         source: Source::Dt.name(),
         looks_ahead: true,
         scores: |view| hidden_attention(view, true),
+        kernel: Some(Kernel::HiddenAttention { decay: true }),
     },
 };
 
@@ -56,6 +58,7 @@ pub static HIDDEN_ATTENTION_NO_DECAY: Metric = Metric {
         source: Source::Dt.name(),
         looks_ahead: true,
         scores: |view| hidden_attention(view, false),
+        kernel: Some(Kernel::HiddenAttention { decay: false }),
     },
 };
 

@@ -154,6 +154,61 @@ pub(crate) fn protect_last(protected: &[bool], count: usize) -> Vec<bool> {
     all
 }
 
+/// What a scan is made of, segment by segment: rows of step sizes per head (or channel), and of input and output maps per group.
+pub(crate) struct Scan<'a> {
+    pub(crate) dt: &'a [Vec<f32>],
+    pub(crate) b: &'a [Vec<f32>],
+    pub(crate) c: &'a [Vec<f32>],
+    pub(crate) groups: usize,
+}
+
+impl Scan<'_> {
+    fn heads(&self) -> usize {
+        self.dt[0].len()
+    }
+
+    /// The part of a row of `b` or `c` that a head uses.
+    fn map<'a>(&self, row: &'a [f32], head: usize) -> &'a [f32] {
+        let (group, d_state) = (head * self.groups / self.heads(), row.len() / self.groups);
+        &row[group * d_state..(group + 1) * d_state]
+    }
+}
+
+/// `sqrt(sum_h dt_h^2 |b_h|^2 |x_h|^2)` of every row: the Frobenius norm of what it writes into the state.
+pub(crate) fn write_norm(scan: &Scan<'_>, x: &[Vec<f32>]) -> Vec<f64> {
+    let heads = scan.dt.first().map_or(0, Vec::len);
+    let of = |row: usize| {
+        let headdim = x[row].len() / heads;
+        let write = |head: usize| {
+            let x = &x[row][head * headdim..(head + 1) * headdim];
+            f64::from(scan.dt[row][head]) * l2(scan.map(&scan.b[row], head)) * l2(x)
+        };
+        (0..heads).map(|head| write(head).powi(2)).sum::<f64>().sqrt()
+    };
+    (0..x.len()).map(of).collect()
+}
+
+/// `sum_{i >= t} mean_h |sum_n c_in exp(sum_{k = t+1..i} dt_k A_n) dt_t b_tn|` of every row `t` (Ali, Zimerman & Wolf 2024,
+/// <https://arxiv.org/abs/2403.01590>, eq. 11-12). `a`: decay rates, one per head, or one per state and head with the heads in the last
+/// place; none: the exponential is 1.
+pub(crate) fn hidden_attention(scan: &Scan<'_>, a: Option<&[f32]>) -> Vec<f64> {
+    let n = scan.dt.len();
+    let pair = |t: usize, i: usize, head: usize| {
+        let (b, c) = (scan.map(&scan.b[t], head), scan.map(&scan.c[i], head));
+        let time: f64 = (t + 1..=i).map(|k| f64::from(scan.dt[k][head])).sum();
+        let rate = |state: usize| match a {
+            None => 0.0,
+            Some(a) if a.len() == scan.heads() => f64::from(a[head]),
+            Some(a) => f64::from(a[state * scan.heads() + head]),
+        };
+        let term = |state: usize| f64::from(c[state]) * (time * rate(state)).exp() * f64::from(b[state]);
+        f64::from(scan.dt[t][head]) * (0..b.len()).map(term).sum::<f64>()
+    };
+    let mean =
+        |t: usize, i: usize| (0..scan.heads()).map(|head| pair(t, i, head).abs()).sum::<f64>() / scan.heads() as f64;
+    (0..n).map(|t| (t..n).map(|i| mean(t, i)).sum()).collect()
+}
+
 /// The `count` edges with the highest rank, in order of their sources; the lower source among equals.
 pub(crate) fn strongest(edges: &[Edge], count: usize, rank: impl Fn(&Edge) -> f64) -> Vec<Edge> {
     let ranks: Vec<f64> = edges.iter().map(rank).collect();
@@ -207,6 +262,27 @@ mod tests {
         assert_eq!(newness(&[vec![1.0], vec![-1.0]], 2), [1.0, 1.0], "the opposite of a row is as new as can be");
         assert_eq!(protect_last(&[false, true, false, false, true], 2), [false, true, true, true, true]);
         assert_eq!(protect_last(&[true, false], 0), [true, false]);
+    }
+
+    #[test]
+    fn hand_computed_writes_and_influence() {
+        let (dt, b, c) =
+            ([vec![0.5, 1.0], vec![0.25, 2.0]], [vec![1.0, -2.0], vec![3.0, 4.0]], [vec![2.0, 1.0], vec![1.0, 1.0]]);
+        let x = [vec![2.0, 3.0], vec![-4.0, 1.0]];
+        let close = |got: &[f64], want: &[f64]| {
+            assert!(got.iter().zip(want).all(|(got, want)| (got - want).abs() < 1e-12), "{got:?} {want:?}");
+        };
+        let scan = |groups| Scan { dt: &dt, b: &b, c: &c, groups };
+        // |b| = sqrt 5 and 5; dt x = (1, 3) and (-1, 2).
+        close(&write_norm(&scan(1), &x), &[50.0_f64.sqrt(), 125.0_f64.sqrt()]);
+        close(&write_norm(&scan(2), &x), &[37.0_f64.sqrt(), 73.0_f64.sqrt()]);
+        // c_0 b_0 = 0, c_1 b_0 = -1, c_1 b_1 = 7; mean step sizes 0.75 and 1.125.
+        close(&hidden_attention(&scan(1), None), &[0.75, 7.0 * 1.125]);
+        let decayed = f64::midpoint(0.5 * (-0.25_f64).exp(), (-4.0_f64).exp());
+        close(&hidden_attention(&scan(1), Some(&[-1.0, -2.0])), &[decayed, 7.0 * 1.125]);
+        // Each state by itself: of head 0 the second does not decay, of head 1 the first.
+        let decayed = f64::midpoint(0.5 * (2.0 - (-0.25_f64).exp()), (2.0 * (-2.0_f64).exp() - 1.0).abs());
+        close(&hidden_attention(&scan(1), Some(&[-1.0, 0.0, 0.0, -1.0])), &[decayed, 7.0 * 1.125]);
     }
 
     #[test]
