@@ -10,7 +10,7 @@ pub struct KernelTime {
 }
 
 /// How the names of the kernels begin that decide a reduction and carry it out.
-pub const REDUCTION_KERNELS: [&str; 23] = [
+pub const REDUCTION_KERNELS: [&str; 24] = [
     "candidate_rows",
     "channel_top",
     "chunk_ends",
@@ -28,6 +28,7 @@ pub const REDUCTION_KERNELS: [&str; 23] = [
     "rank_",
     "released_pairs",
     "select_",
+    "settle_",
     "sim_argmax",
     "sort_columns",
     "split_rows",

@@ -78,7 +78,7 @@ impl Site {
 
 /// Whether rules of this kind are decided on the GPU where the model is there.
 pub(crate) fn takes(model: &LanguageModel, reduction: &Reduction) -> bool {
-    model.placement().device.is_cuda() && gpu::plans_on_gpu(&reduction.rule, reduction.keep_ratio)
+    model.placement().device.is_cuda() && gpu::plans_on_gpu(&reduction.rule)
 }
 
 /// Whether all layers are queued without a plan on the host. A model that reads positions needs the plan, since the positions of the

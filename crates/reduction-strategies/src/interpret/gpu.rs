@@ -68,26 +68,22 @@ impl GpuTokens {
     }
 }
 
-/// Whether the GPU can plan this rule at this ratio: rules of the blocks whose plan depends on activations, and host rules that kernels
-/// know ([`crate::HostRule::on_device`]). Places and chance need no activations; pairing in
-/// several rounds and free counts run on the host. A rule around another one plans where that one does.
+/// Whether the GPU can plan this rule: rules of the blocks whose plan depends on activations, and host rules that kernels know
+/// ([`crate::HostRule::on_device`]). Places and chance need no activations; free counts run on the host. A rule around another one plans
+/// where that one does.
 #[must_use]
-pub fn plans_on_gpu(rule: &Rule, keep_ratio: f64) -> bool {
+pub fn plans_on_gpu(rule: &Rule) -> bool {
     let known = |importance: Importance| importance.metric().kernel().is_some();
     match rule {
         Rule::Prune(Score::Importance { importance, .. }) => known(*importance),
-        // At least half of the tokens stay, so one round has enough sources whatever the length.
-        Rule::Pair(rule) => keep_ratio >= 0.5 && rule.importances().all(known),
+        Rule::Pair(rule) => rule.importances().all(known),
         Rule::Online(rule) => match rule.score {
             OnlineScore::Importance(importance) => known(importance),
             OnlineScore::Novelty(_) => true,
             OnlineScore::Random => false,
         },
         Rule::Host(rule) => rule.on_device().is_some_and(|rule| match &rule {
-            // How many of the older tokens are kept follows from the length too, so that no ratio bounds the rounds of pairing.
-            DeviceRule::KeepLast { older: Older::Rule(older), .. } => {
-                !matches!(**older, Rule::Pair(_)) && plans_on_gpu(older, keep_ratio)
-            }
+            DeviceRule::KeepLast { older: Older::Rule(older), .. } => plans_on_gpu(older),
             rule => rule.importances().all(known),
         }),
         _ => false,

@@ -10,6 +10,7 @@ mod laws;
 mod newness;
 mod non_finite;
 mod reduction;
+mod rounds;
 mod scan_scores;
 
 use candle_core::{DType, Tensor};

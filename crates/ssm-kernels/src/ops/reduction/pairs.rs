@@ -112,11 +112,8 @@ pub struct Pairing<'a> {
     pub lengths: &'a [usize],
 }
 
-/// One round of pairing: partition, match, select, combine. Every segment loses at most its sources.
-///
-/// # Errors
-/// More removals than sources, tensors that do not fit, or an error of the device.
-pub fn pair_tokens(input: &Pairing<'_>) -> Result<Reduced, KernelError> {
+/// One round of pairing. Every segment loses at most its sources.
+pub(super) fn in_one_round(input: &Pairing<'_>) -> Result<Reduced, KernelError> {
     let gpu = Gpu::of(input.similarity.x, OP)?;
     let segments = input.segments;
     let rows_in = segments.n_tokens();
@@ -131,20 +128,8 @@ pub fn pair_tokens(input: &Pairing<'_>) -> Result<Reduced, KernelError> {
     let lists = Lists::new(&gpu, &counts)?;
     lists.part(&gpu, input.sides, protected, segments, gpu.tensor(&out.faults)?)?;
     lists.match_up(&gpu, input.similarity, &counts)?;
-    let carry = |carry: Carry| -> Result<_, KernelError> {
-        let (rule, order, q) = match carry {
-            Carry::Drop => (0, 0, None),
-            Carry::Mean => (1, 0, None),
-            Carry::SizeWeightedMean => (2, 0, None),
-            Carry::Hybrid { q, order } => (3, order as usize, Some(q)),
-        };
-        let pruned = q.map(|q| {
-            let counts: Vec<i32> = counts.removed.iter().map(|removed| (q * *removed as f64).round() as i32).collect();
-            gpu.upload(&counts)
-        });
-        Ok((Arg::int(rule), Arg::int(order), pruned.transpose()?))
-    };
-    let (hidden, residual) = (carry(input.hidden)?, carry(input.residual)?);
+    let hidden = Carried::new(&gpu, input.hidden, &counts.removed)?;
+    let residual = Carried::new(&gpu, input.residual, &counts.removed)?;
     let shared = counts.shared.min(SELECT_SHARED);
     let scratch = if counts.shared > shared { Some(gpu.scratch::<i32>(3 * rows_in)?) } else { None };
     let prune_scores = input.prune_scores.map_or(Ok(Arg::NULL), |scores| gpu.float32(scores, OP, "scores"))?;
@@ -154,12 +139,12 @@ pub fn pair_tokens(input: &Pairing<'_>) -> Result<Reduced, KernelError> {
         seg_off,
         gpu.address(&lists.src_off),
         gpu.address(&shortened.on_device(&gpu)?.offsets),
-        hidden.0,
-        hidden.1,
-        hidden.2.as_ref().map_or(Arg::NULL, |table| gpu.address(table)),
-        residual.0,
-        residual.1,
-        residual.2.as_ref().map_or(Arg::NULL, |table| gpu.address(table)),
+        hidden.rule,
+        hidden.order,
+        hidden.pruned(&gpu),
+        residual.rule,
+        residual.order,
+        residual.pruned(&gpu),
         prune_scores,
         sizes,
         protected,
@@ -179,6 +164,63 @@ pub fn pair_tokens(input: &Pairing<'_>) -> Result<Reduced, KernelError> {
     let grid = Grid { blocks: (segments.len(), 1, 1), threads: (THREADS, 1), shared: 4 * shared };
     gpu.launch(&SELECT, "select_pairs", grid, &args)?;
     out.reduced(rows_in, shortened)
+}
+
+impl Pairing<'_> {
+    /// How many rows each segment loses in each round; one row at least stays.
+    pub(super) fn rounds(&self) -> Vec<Vec<usize>> {
+        let mut rounds: Vec<Vec<usize>> = Vec::new();
+        for (index, length) in self.lengths.iter().enumerate() {
+            let (mut candidates, mut loses) = (self.candidates[index], self.segments.length(index) - length);
+            for round in 0.. {
+                if loses == 0 || candidates < 2 {
+                    break;
+                }
+                let (sources, targets) = self.sides.counts(candidates, loses);
+                let removed = n_edges(sources, targets, self.similarity.window).min(loses);
+                if rounds.len() == round {
+                    rounds.push(vec![0; self.lengths.len()]);
+                }
+                rounds[round][index] = removed;
+                candidates -= removed;
+                loses -= removed;
+            }
+        }
+        rounds
+    }
+}
+
+/// Edges of so many sources and targets: the last sources may have no target in a window.
+fn n_edges(sources: usize, targets: usize, window: Option<usize>) -> usize {
+    if targets == 0 { 0 } else { window.map_or(sources, |window| sources.min(targets + window - 1)) }
+}
+
+/// A [`Carry`] as the kernels take it, for so many removed rows of each segment.
+pub(super) struct Carried {
+    pub(super) rule: Arg,
+    pub(super) order: Arg,
+    pruned: Option<CudaSlice<i32>>,
+}
+
+impl Carried {
+    pub(super) fn new(gpu: &Gpu, carry: Carry, removed: &[usize]) -> Result<Self, KernelError> {
+        let (rule, order, q) = match carry {
+            Carry::Drop => (0, 0, None),
+            Carry::Mean => (1, 0, None),
+            Carry::SizeWeightedMean => (2, 0, None),
+            Carry::Hybrid { q, order } => (3, order as usize, Some(q)),
+        };
+        let pruned = q.map(|q| {
+            let counts: Vec<i32> = removed.iter().map(|removed| (q * *removed as f64).round() as i32).collect();
+            gpu.upload(&counts)
+        });
+        Ok(Self { rule: Arg::int(rule), order: Arg::int(order), pruned: pruned.transpose()? })
+    }
+
+    /// How many edges of each segment prune.
+    pub(super) fn pruned(&self, gpu: &Gpu) -> Arg {
+        self.pruned.as_ref().map_or(Arg::NULL, |table| gpu.address(table))
+    }
 }
 
 /// Which targets a source is compared with; places are those in the lists of its segment.
@@ -240,9 +282,7 @@ impl Counts {
             let n = segments.length(index);
             let loses = n - length;
             let (sources, targets) = sides.counts(*candidates, loses);
-            // The last sources may have no target in a window.
-            let edges =
-                if targets == 0 { 0 } else { window.map_or(sources, |window| sources.min(targets + window - 1)) };
+            let edges = n_edges(sources, targets, window);
             if loses > edges {
                 return Err(KernelError::Segments(format!(
                     "segment {index} loses {loses} rows, but one round of pairing offers {edges}"

@@ -215,6 +215,48 @@ pub(crate) fn strongest(edges: &[Edge], count: usize, rank: impl Fn(&Edge) -> f6
     highest(&ranks, count).into_iter().map(|index| edges[index]).collect()
 }
 
+/// Where a row goes under pairing in rounds: on the way, whether it is still carried on the hidden and on the residual branch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Way {
+    pub(crate) end: usize,
+    pub(crate) carried: [bool; 2],
+}
+
+/// Pairing until `loses` unprotected rows are removed: each round splits and matches those that are left (by `scores` or at even places),
+/// uses the strongest edges, and removes their sources. `merging`: whether each of these edges carries its source, on either branch. `None`
+/// for a kept row.
+pub(crate) fn pair_in_rounds(
+    rows: &[Vec<f32>],
+    clipped: bool,
+    window: Option<usize>,
+    scores: Option<&[f64]>,
+    protected: &[bool],
+    mut loses: usize,
+    merging: impl Fn(&[Edge]) -> [Vec<bool>; 2],
+) -> Vec<Option<Way>> {
+    let mut gone = protected.to_vec();
+    let mut steps: Vec<Option<Way>> = vec![None; rows.len()];
+    while loses > 0 {
+        let (sources, targets) = partition(scores, &gone);
+        let edges = match_sources(rows, clipped, &sources, &targets, window);
+        let chosen = strongest(&edges, loses.min(edges.len()), |edge| edge.similarity);
+        let [hidden, residual] = merging(&chosen);
+        for ((edge, hidden), residual) in chosen.iter().zip(hidden).zip(residual) {
+            gone[edge.source] = true;
+            steps[edge.source] = Some(Way { end: edge.target, carried: [hidden, residual] });
+        }
+        loses -= chosen.len();
+    }
+    let follow = |step: &Option<Way>| {
+        let mut way = (*step)?;
+        while let Some(next) = steps[way.end] {
+            way = Way { end: next.end, carried: [0, 1].map(|branch| way.carried[branch] && next.carried[branch]) };
+        }
+        Some(way)
+    };
+    steps.iter().map(follow).collect()
+}
+
 /// How many edges prune under a hybrid of share `q`: rounded to the nearest.
 pub(crate) fn n_pruned(q: f64, edges: usize) -> usize {
     (q * edges as f64).round() as usize
@@ -283,6 +325,24 @@ mod tests {
         // Each state by itself: of head 0 the second does not decay, of head 1 the first.
         let decayed = f64::midpoint(0.5 * (2.0 - (-0.25_f64).exp()), (2.0 * (-2.0_f64).exp() - 1.0).abs());
         close(&hidden_attention(&scan(1), Some(&[-1.0, 0.0, 0.0, -1.0])), &[decayed, 7.0 * 1.125]);
+    }
+
+    #[test]
+    fn hand_computed_rounds() {
+        let rows = vec![vec![1.0]; 4];
+        let pair = |loses, hidden: bool| {
+            pair_in_rounds(&rows, false, None, None, &[false; 4], loses, |edges| {
+                [vec![hidden || edges.len() > 1; edges.len()], vec![true; edges.len()]]
+            })
+        };
+        let way = |end, hidden| Some(Way { end, carried: [hidden, true] });
+        assert_eq!(pair(2, true), [way(1, true), None, way(1, true), None], "ties go to the lowest target");
+        assert_eq!(pair(3, true), [way(3, true), way(3, true), way(3, true), None]);
+        assert_eq!(
+            pair(3, false),
+            [way(3, false), way(3, false), way(3, false), None],
+            "what is dropped later is lost"
+        );
     }
 
     #[test]

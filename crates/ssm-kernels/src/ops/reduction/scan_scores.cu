@@ -41,9 +41,8 @@ struct Rows {
 extern "C" __global__ void __launch_bounds__(THREADS)
     write_norm(ROWS(dt), ROWS(b), ROWS(x), int heads, int headdim, int groups, int d_state, float *__restrict__ scores) {
     wait_for_inputs();
-    extern __shared__ double dynamic[];
+    extern __shared__ double squares[];  // |b_g|^2
     __shared__ double sums[WARPS];
-    double *squares = dynamic;  // |b_g|^2
     const Rows dt_of = ROWS_OF(dt), b_of = ROWS_OF(b), x_of = ROWS_OF(x);
     const int row = blockIdx.x, lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
     for (int group = warp; group < groups; group += WARPS) {
