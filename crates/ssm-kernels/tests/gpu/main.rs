@@ -15,7 +15,7 @@ mod scan_scores;
 
 use candle_core::{DType, Tensor};
 use differential::Bench;
-use ssm_kernels::{device, host};
+use ssm_kernels::{Segments, device, host};
 
 const DTYPES: [DType; 2] = [DType::F32, DType::BF16];
 
@@ -45,4 +45,9 @@ fn bits(x: &Tensor) -> Vec<u32> {
 
 fn part(x: &Tensor, start: usize, rows: usize) -> Tensor {
     x.narrow(0, start, rows).unwrap().copy().unwrap()
+}
+
+/// Sequences around the lengths at which scans are cut, in one packed batch: too long for the comparisons of every operation.
+fn long_and_short() -> Segments {
+    Segments::independent(&[1, 2047, 2048, 2049, 5000, 32_768])
 }

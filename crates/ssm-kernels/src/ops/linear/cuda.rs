@@ -1,11 +1,10 @@
 //! The product by cuBLAS, with algorithms that give the same bits.
 //!
 //! The library's own choice of algorithm depends on the number of rows, and with it the order in which a row may be summed.
-//! Here the reference is the algorithm that it proposes first for many rows without splitting the sum. Others that it proposes
-//! are tried on the same weight; of those that give the bits of the reference the fastest is taken, by class of row counts. So
+//! Here the reference of a weight is the algorithm that it proposes first for many rows without splitting the sum. Others that it
+//! proposes are tried; of those that give the bits of the reference the fastest is taken, by class of row counts (`choice.rs`). So
 //! a row has the same bits alone and in any batch, and which algorithm won the timing shows nowhere.
 
-use std::collections::HashMap;
 use std::ffi::c_void;
 use std::mem::size_of_val;
 use std::sync::{Mutex, PoisonError};
@@ -15,44 +14,40 @@ use candle_core::cuda_backend::cudarc::cublas::sys::cublasOperation_t;
 use candle_core::cuda_backend::cudarc::cublaslt::{result, sys};
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
 use candle_core::cuda_backend::{DeviceId, WrapErr};
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
+use super::choice::{Choices, fastest};
 use crate::cuda::{Arg, Gpu, profile, rows_of};
 use crate::error::KernelError;
 
-/// Numbers of rows for which an algorithm is chosen; a product takes the first that is not smaller, or the last.
-const CLASSES: [usize; 5] = [128, 512, 1024, 2048, 8192];
 /// Algorithms that are tried for a class of row counts, and timed runs of each.
 const PROPOSALS: usize = 8;
 const TRIALS: usize = 5;
 /// Bytes that the library may use besides its arguments.
 const WORKSPACE: usize = 32 << 20;
 
-/// What an algorithm depends on.
+/// What the bits of a product may depend on, and so what has a reference of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Shape {
+struct Weight {
     n: usize,
     k: usize,
-    row_stride: usize,
     dtype: DType,
     out: DType,
-    /// Alignment of all addresses and strides in bytes, 16 at most.
+    /// Alignment of all addresses and strides in bytes, 16 at most: an algorithm may ask for it.
     alignment: u32,
+}
+
+/// What an algorithm is tuned for, by class of row counts: rows of `x` may be further apart than their length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Shape {
+    weight: Weight,
+    row_stride: usize,
 }
 
 struct Context {
     handle: sys::cublasLtHandle_t,
     workspace: CudaSlice<u8>,
-    algorithms: HashMap<Shape, Algorithms>,
-}
-
-/// What is known of a shape; filled as it is needed.
-#[derive(Clone, Copy, Default)]
-struct Algorithms {
-    /// Proposed first for many rows: the bits of all others are compared with its own.
-    reference: Option<sys::cublasLtMatmulAlgo_t>,
-    /// The fastest per class of rows.
-    fastest: [Option<sys::cublasLtMatmulAlgo_t>; CLASSES.len()],
+    choices: Choices<Weight, Shape, sys::cublasLtMatmulAlgo_t>,
 }
 
 // SAFETY: the library's handle may be used from any thread, one at a time; the mutex around the context sees to that.
@@ -84,7 +79,7 @@ pub(super) fn linear(x: &Tensor, weight: &Tensor, out: DType) -> Result<Tensor, 
         .into_iter()
         .chain([bytes(x.dtype(), k), bytes(x.dtype(), row_stride), bytes(out, n)])
         .fold(16, |alignment, value| alignment.min(1_u32 << value.trailing_zeros().min(4)));
-    let shape = Shape { n, k, row_stride, dtype: x.dtype(), out, alignment };
+    let shape = Shape { weight: Weight { n, k, dtype: x.dtype(), out, alignment }, row_stride };
     let mut contexts = CONTEXTS.lock().unwrap_or_else(PoisonError::into_inner);
     let id = gpu.device().id();
     if !contexts.iter().any(|(device, _)| *device == id) {
@@ -94,7 +89,7 @@ pub(super) fn linear(x: &Tensor, weight: &Tensor, out: DType) -> Result<Tensor, 
     let context = context.unwrap_or_else(|| unreachable!("pushed above"));
     // The library may count the elements of a matrix in 32 bits: all logits of a long batch are more than that.
     let rows_per_call = (i32::MAX as usize / n.max(row_stride)).max(1);
-    let algorithm = context.algorithm(&gpu, shape, rows.min(rows_per_call), weight)?;
+    let algorithm = context.algorithm(&gpu, shape, rows.min(rows_per_call))?;
     let [weight_at, x_at, y_at] = addresses;
     for first in (0..rows).step_by(rows_per_call) {
         let (x_at, y_at) = (x_at + bytes(x.dtype(), first * row_stride), y_at + bytes(out, first * n));
@@ -109,52 +104,61 @@ impl Context {
         Ok(Self {
             handle: result::create_handle().map_err(refused)?,
             workspace: gpu.scratch(WORKSPACE)?,
-            algorithms: HashMap::new(),
+            choices: Choices::default(),
         })
     }
 
     /// The algorithm for this number of rows.
-    fn algorithm(
-        &mut self,
-        gpu: &Gpu,
-        shape: Shape,
-        rows: usize,
-        weight: &Tensor,
-    ) -> Result<sys::cublasLtMatmulAlgo_t, KernelError> {
-        let last = CLASSES.len() - 1;
-        let class = CLASSES.iter().position(|most| rows <= *most).unwrap_or(last);
-        let mut known = self.algorithms.get(&shape).copied().unwrap_or_default();
-        if let Some(algorithm) = known.fastest[class] {
-            return Ok(algorithm);
-        }
-        let reference = match known.reference {
-            Some(reference) => reference,
-            None => Call::new(shape, CLASSES[last])?.proposals(self.handle, shape.alignment, 1)?[0],
-        };
-        let fastest = self.fastest(gpu, shape, CLASSES[class], weight, reference)?;
-        known.reference = Some(reference);
-        known.fastest[class] = Some(fastest);
-        self.algorithms.insert(shape, known);
-        Ok(fastest)
+    fn algorithm(&mut self, gpu: &Gpu, shape: Shape, rows: usize) -> Result<sys::cublasLtMatmulAlgo_t, KernelError> {
+        let mut choices = std::mem::take(&mut self.choices);
+        let chosen = choices.of(
+            shape.weight,
+            shape,
+            rows,
+            |rows| {
+                let packed = Shape { row_stride: shape.weight.k, ..shape };
+                Ok(Call::new(packed, rows)?.proposals(self.handle, shape.weight.alignment, 1)?[0])
+            },
+            |reference, rows| self.fastest(gpu, shape, rows, reference),
+        );
+        self.choices = choices;
+        chosen
     }
 
-    /// The fastest proposal for `rows` rows that agrees with the reference to the bit on random data.
+    /// The fastest proposal for `rows` rows that agrees with the reference to the bit.
+    ///
+    /// It is tried on numbers whose sums cancel: the second half of every row of `x` is the first one with its sign turned, and
+    /// the weight repeats itself. What is left of a sum is its errors of rounding, which another order of summation changes in
+    /// nearly every place; on sums that do not cancel, rounding to bfloat16 hides most of them.
     fn fastest(
         &self,
         gpu: &Gpu,
         shape: Shape,
         rows: usize,
-        weight: &Tensor,
         reference: sys::cublasLtMatmulAlgo_t,
     ) -> Result<sys::cublasLtMatmulAlgo_t, KernelError> {
-        let trial = Shape { row_stride: shape.k, ..shape };
-        let x = Tensor::rand(-1.0_f32, 1.0, (rows, shape.k), weight.device())?.to_dtype(shape.dtype)?;
-        let (want, y) = (gpu.empty((rows, shape.n), shape.out)?, gpu.empty((rows, shape.n), shape.out)?);
+        let Weight { n, k, dtype, out, alignment } = shape.weight;
+        let trial = Shape { row_stride: k, ..shape };
+        let device = Device::Cuda(gpu.device().clone());
+        let halves = |count: usize, sign: f64| -> Result<Tensor, KernelError> {
+            let half = Tensor::rand(-1.0_f32, 1.0, (count, (k / 2).max(1)), &device)?.to_dtype(dtype)?;
+            // An odd number of columns leaves one that counts for nothing.
+            let middle = if k % 2 == 1 { vec![Tensor::zeros((count, 1), dtype, &device)?] } else { Vec::new() };
+            let turned = (&half * sign)?;
+            let parts: Vec<Tensor> = [vec![half], middle, vec![turned]].concat();
+            Ok(Tensor::cat(&parts, 1)?.narrow(1, 0, k)?.contiguous()?)
+        };
+        let (x, weight) = (halves(rows, -1.0)?, halves(n, 1.0)?);
+        let (want, y) = (gpu.empty((rows, n), out)?, gpu.empty((rows, n), out)?);
         let run = |y: &Tensor, algorithm: &sys::cublasLtMatmulAlgo_t| {
-            let addresses = [gpu.tensor(weight)?, gpu.tensor(&x)?, gpu.tensor(y)?].map(Arg::address);
+            let addresses = [gpu.tensor(&weight)?, gpu.tensor(&x)?, gpu.tensor(y)?].map(Arg::address);
             self.product(gpu, trial, rows, addresses, algorithm)
         };
-        let time = |algorithm: &sys::cublasLtMatmulAlgo_t| -> Result<f64, KernelError> {
+        let agrees = |algorithm: &sys::cublasLtMatmulAlgo_t| -> Result<bool, KernelError> {
+            run(&y, algorithm)?;
+            Ok(want.ne(&y)?.to_dtype(DType::F32)?.sum_all()?.to_scalar::<f32>()? == 0.0)
+        };
+        let seconds = |algorithm: &sys::cublasLtMatmulAlgo_t| -> Result<f64, KernelError> {
             run(&y, algorithm)?;
             gpu.stream().synchronize().w()?;
             let start = Instant::now();
@@ -165,18 +169,8 @@ impl Context {
             Ok(start.elapsed().as_secs_f64())
         };
         run(&want, &reference)?;
-        let mut best = (time(&reference)?, reference);
-        for proposal in Call::new(shape, rows)?.proposals(self.handle, shape.alignment, PROPOSALS)? {
-            run(&y, &proposal)?;
-            let differing = want.ne(&y)?.to_dtype(DType::F32)?.sum_all()?.to_scalar::<f32>()?;
-            if differing == 0.0 {
-                let seconds = time(&proposal)?;
-                if seconds < best.0 {
-                    best = (seconds, proposal);
-                }
-            }
-        }
-        Ok(best.1)
+        let proposals = Call::new(shape, rows)?.proposals(self.handle, alignment, PROPOSALS)?;
+        fastest(reference, proposals, agrees, seconds)
     }
 
     fn product(
@@ -190,7 +184,7 @@ impl Context {
         let call = Call::new(shape, rows)?;
         let [weight, x, y] = addresses.map(|address| address as *mut c_void);
         let (one, zero) = (1.0_f32, 0.0_f32);
-        let name = || format!("gemm {}x{}", shape.k, shape.n);
+        let name = || format!("gemm {}x{}", shape.weight.k, shape.weight.n);
         // SAFETY: the layouts describe the three matrices, whose shapes the caller checked; all lie on this device, and the
         // stream orders this call after those that wrote them.
         let launch = || unsafe {
@@ -228,14 +222,16 @@ struct Call {
 
 impl Call {
     fn new(shape: Shape, rows: usize) -> Result<Self, KernelError> {
-        let (input, output) = (data_type(shape.dtype), data_type(shape.out));
+        let Shape { weight: Weight { n, k, dtype, out, .. }, row_stride } = shape;
+        let (input, output) = (data_type(dtype), data_type(out));
         let float32 = sys::cudaDataType_t::CUDA_R_32F;
-        let (n, k, rows) = (shape.n as u64, shape.k as u64, rows as u64);
+        let stride = row_stride.max(k) as i64;
+        let (n, k, rows) = (n as u64, k as u64, rows as u64);
         let call = Self {
             description: result::create_matmul_desc(sys::cublasComputeType_t::CUBLAS_COMPUTE_32F, float32)
                 .map_err(refused)?,
             weight: result::create_matrix_layout(input, k, n, k as i64).map_err(refused)?,
-            x: result::create_matrix_layout(input, k, rows, shape.row_stride.max(shape.k) as i64).map_err(refused)?,
+            x: result::create_matrix_layout(input, k, rows, stride).map_err(refused)?,
             y: result::create_matrix_layout(output, n, rows, n as i64).map_err(refused)?,
         };
         let transposed = cublasOperation_t::CUBLAS_OP_T;

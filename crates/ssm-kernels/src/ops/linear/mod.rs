@@ -1,5 +1,7 @@
 #[cfg(feature = "cuda")]
 mod bias;
+#[cfg(any(feature = "cuda", test))]
+mod choice;
 #[cfg(feature = "cuda")]
 mod cuda;
 
