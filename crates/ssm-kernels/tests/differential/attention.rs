@@ -1,7 +1,6 @@
 use ssm_kernels::ops::{self, AttentionInput, KeysValues};
 
-use super::bench::Pair;
-use super::{Bench, reference};
+use super::{Bench, Pair, reference};
 
 /// A float32 softmax over up to 4,600 keys.
 const TOLERANCE: f32 = 3e-6;

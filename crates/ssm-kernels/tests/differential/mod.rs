@@ -12,7 +12,7 @@ pub(crate) mod products;
 pub(crate) mod scans;
 pub(crate) mod values;
 
-pub(crate) use bench::{Bench, awkward_segments};
+pub(crate) use bench::{Bench, Pair, awkward_segments};
 
 /// The references, each in the folder of its operation.
 #[path = "../../src/ops"]

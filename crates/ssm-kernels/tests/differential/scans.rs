@@ -1,8 +1,7 @@
 use candle_core::{Device, Tensor};
 use ssm_kernels::ops::{self, SelectiveScanInput, SsdInput};
 
-use super::bench::Pair;
-use super::{Bench, reference};
+use super::{Bench, Pair, reference};
 
 /// A state is a sum over all tokens before it, each step rounded; decays shrink what was rounded before.
 const SCAN_TOLERANCE: f32 = 2e-6;

@@ -7,6 +7,7 @@
 mod differential;
 mod decode;
 mod laws;
+mod long;
 mod newness;
 mod non_finite;
 mod reduction;

@@ -17,7 +17,8 @@ const MAX_D_STATE: usize = 512;
 
 /// A schedule on the device.
 struct Uploaded {
-    states: Option<Launch>,
+    /// Pieces of long segments, their number, and heads of a block.
+    states: Option<(CudaSlice<i32>, usize, usize)>,
     /// A launch of the scan, and the segments whose states are combined before it.
     waves: Vec<(Launch, Option<Combined>)>,
     slots: usize,
@@ -46,11 +47,14 @@ struct Heads {
 
 impl Heads {
     fn new(gpu: &Gpu, nheads: usize, ngroups: usize, d_state: usize) -> Self {
-        let fits = |heads: usize, state_only: bool| {
-            (ngroups == 1 || (nheads / ngroups).is_multiple_of(heads))
-                && shared_bytes(heads, d_state, state_only) <= shared_limit(gpu.device())
-        };
-        Self { nheads, ngroups, scan: if fits(3, false) { 3 } else { 1 }, state: if fits(2, true) { 2 } else { 1 } }
+        let shares = |heads: usize| ngroups == 1 || (nheads / ngroups).is_multiple_of(heads);
+        let fits = |bytes: usize| bytes <= shared_limit(gpu.device());
+        Self {
+            nheads,
+            ngroups,
+            scan: if shares(3) && fits(scan_bytes(3, d_state)) { 3 } else { 1 },
+            state: if shares(2) && fits(state_bytes(2, d_state)) { 2 } else { 1 },
+        }
     }
 }
 
@@ -78,7 +82,9 @@ impl Uploaded {
             let per_block = if few { 1 } else { heads.scan };
             Ok::<_, KernelError>((Launch::new(&wave.items, gpu, heads, per_block)?, combine.transpose()?))
         };
-        let states = (schedule.states.len() > 0).then(|| Launch::new(&schedule.states, gpu, heads, heads.state));
+        let pieces = &schedule.states;
+        let states = (!pieces.is_empty())
+            .then(|| Ok::<_, KernelError>((gpu.upload(&pieces.concat())?, pieces.len(), heads.state)));
         Ok(Self {
             states: states.transpose()?,
             waves: schedule.waves.iter().map(wave).collect::<Result<_, _>>()?,
@@ -110,25 +116,17 @@ pub(super) fn ssd(input: &SsdInput<'_>) -> Result<SsdOutput, KernelError> {
     })?;
     let carries = input.want_states || (0..segments.len()).any(|index| segments.parent(index).is_some());
     let states = carries.then(|| gpu.empty(&state_shape[..], DType::F32)).transpose()?;
-    let slots = gpu.scratch::<f32>(schedule.slots * d_inner * d_state)?;
-    let decays = gpu.scratch::<f32>(schedule.slots * nheads)?;
+    let slots = gpu.empty((schedule.slots, d_inner, d_state), DType::F32)?;
+    let decays = gpu.empty((schedule.slots, nheads), DType::F32)?;
     let y = gpu.empty((rows, d_inner), input.xbc.dtype())?;
     let (initial, kept) = (
         input.initial.map_or(Ok(Arg::NULL), |initial| gpu.float32(initial, OP, "initial"))?,
         gpu.optional(states.as_ref())?,
     );
-    let common = [
-        xbc,
-        gpu.float32(input.dt, OP, "dt")?,
-        gpu.float32(input.a, OP, "a")?,
-        gpu.float32(input.d, OP, "d")?,
-        initial,
-        kept,
-        gpu.address(&slots),
-        gpu.address(&decays),
-        gpu.tensor(&y)?,
-    ];
-    let scan = |launch: &Launch, state_only: bool| -> Result<(), KernelError> {
+    let (dt, a) = (gpu.float32(input.dt, OP, "dt")?, gpu.float32(input.a, OP, "a")?);
+    let (slots, decays) = (gpu.tensor(&slots)?, gpu.tensor(&decays)?);
+    let common = [xbc, dt, a, gpu.float32(input.d, OP, "d")?, initial, kept, slots, gpu.tensor(&y)?];
+    let scan = |launch: &Launch| -> Result<(), KernelError> {
         let mut args = common.to_vec();
         args.push(gpu.address(&launch.chunks));
         let (name, grid) = if fast {
@@ -136,13 +134,8 @@ pub(super) fn ssd(input: &SsdInput<'_>) -> Result<SsdOutput, KernelError> {
             args.extend([gpu.address(works), Arg::int(*count)]);
             args.extend([ld, nheads, input.ngroups].map(Arg::int));
             // As many blocks beside each other as registers allow.
-            let beside = match (heads, state_only) {
-                (1, true) => 3,
-                (1, false) | (2, _) => 2,
-                _ => 1,
-            } * multiprocessors(gpu.device());
-            let shared = shared_bytes(*heads, d_state, state_only);
-            let name = format!("ssd_{}bf16_h{heads}_n{d_state}", if state_only { "state_" } else { "" });
+            let beside = if *heads == 1 { 2 } else { 1 } * multiprocessors(gpu.device());
+            let (name, shared) = (format!("ssd_bf16_h{heads}_n{d_state}"), scan_bytes(*heads, d_state));
             (name, Grid { blocks: (beside.min(*count), 1, 1), threads: (128 * heads, 1), shared })
         } else {
             args.push(gpu.address(&launch.offsets));
@@ -157,24 +150,21 @@ pub(super) fn ssd(input: &SsdInput<'_>) -> Result<SsdOutput, KernelError> {
         };
         gpu.launch(&KERNELS, &name, grid, &args)
     };
-    if let Some(states) = &schedule.states {
-        scan(states, true)?;
+    if let Some((pieces, count, heads)) = &schedule.states {
+        let mut args = vec![xbc, dt, a, slots, decays, gpu.address(pieces)];
+        args.extend([ld, nheads, input.ngroups].map(Arg::int));
+        let blocks = (count * nheads.div_ceil(*heads), 1, 1);
+        let grid = Grid { blocks, threads: (128 * heads, 1), shared: state_bytes(*heads, d_state) };
+        gpu.launch(&KERNELS, &format!("ssd_state_bf16_h{heads}_n{d_state}"), grid, &args)?;
     }
     for (launch, combine) in &schedule.waves {
         if let Some((table, count)) = combine {
-            let args = [
-                gpu.address(table),
-                initial,
-                kept,
-                gpu.address(&slots),
-                gpu.address(&decays),
-                Arg::int(nheads),
-                Arg::int(headdim * d_state),
-            ];
+            let args =
+                [gpu.address(table), initial, kept, slots, decays, Arg::int(nheads), Arg::int(headdim * d_state)];
             let blocks = (*count, nheads, (headdim * d_state).div_ceil(1024));
             gpu.launch(&KERNELS, "ssd_combine_f32", Grid { blocks, threads: (256, 1), shared: 0 }, &args)?;
         }
-        scan(launch, false)?;
+        scan(launch)?;
     }
     Ok(SsdOutput { y, states: states.filter(|_| input.want_states) })
 }
@@ -201,12 +191,19 @@ fn check(input: &SsdInput<'_>, rows: usize, width: usize, nheads: usize) -> Resu
     }
 }
 
-/// Shared memory of the tensor-core kernels: two stages of tiles, the rounded states, decays, flags.
-fn shared_bytes(heads: usize, d_state: usize, state_only: bool) -> usize {
-    const TILE: usize = 64 * 64 * 2;
+/// Bytes of a tile of 64 rows and channels in shared memory.
+const TILE: usize = 64 * 64 * 2;
+
+/// Shared memory of the tensor-core scan: two stages of x, B and C, the rounded states, decays, what comes next.
+fn scan_bytes(heads: usize, d_state: usize) -> usize {
     const DECAYS: usize = 1024;
-    const FLAGS: usize = 96;
+    const PIECES: usize = 96;
     let panels = d_state / 64;
-    let tiles = heads + panels * if state_only { 1 } else { 2 };
-    TILE * (2 * tiles + if state_only { 0 } else { heads * panels }) + 2 * heads * DECAYS + FLAGS
+    TILE * (2 * (heads + 2 * panels) + heads * panels) + 2 * heads * DECAYS + PIECES
+}
+
+/// Shared memory of the pass that finds states of pieces: three stages of x and B, weights and a flag of two chunks.
+fn state_bytes(heads: usize, d_state: usize) -> usize {
+    const WEIGHTS: usize = 64 * size_of::<f32>();
+    3 * TILE * (heads + d_state / 64) + 2 * heads * (WEIGHTS + size_of::<i32>())
 }

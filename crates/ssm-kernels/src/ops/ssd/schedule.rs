@@ -2,8 +2,9 @@
 //!
 //! A segment is cut into chunks of 64 tokens from its start. Chunks that follow each other form an item, which one block per
 //! head walks in order. A long segment is cut into pieces of [`PIECE`] tokens, which are items of their own: a first launch
-//! finds the state after each piece as if it began at zero, a small second one turns these into the true states, and the scan
-//! starts every piece from its own. Where the cuts lie follows from the segment's length alone, so its bits do too.
+//! finds the state after each piece as if it began at zero, from its end backwards until the decay leaves nothing; a small second one
+//! turns these into the true states, and the scan starts every piece from its own. Where the cuts lie follows from the segment's
+//! length alone, so its bits do too.
 //! Layout of the tables: `ssd_table.cuh`.
 
 use std::cmp::Reverse;
@@ -120,8 +121,8 @@ pub(super) struct Wave {
 /// All launches of one call.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Schedule {
-    /// Pieces whose states are found first.
-    pub(super) states: Items,
+    /// Pieces whose states are found first, whole chunks each: first row, rows, slot, 0.
+    pub(super) states: Vec<[i32; 4]>,
     /// Launches of the scan; a later one may start from states that an earlier one leaves.
     pub(super) waves: Vec<Wave>,
     /// States between pieces.
@@ -152,7 +153,6 @@ impl Schedule {
         }
         let mut schedule = builder.schedule;
         schedule.waves.retain(|wave| wave.items.len() > 0);
-        schedule.states.finish();
         schedule.waves.iter_mut().for_each(|wave| wave.items.finish());
         schedule
     }
@@ -235,8 +235,7 @@ impl Builder<'_> {
         let before = |k: usize| if k == 0 { start } else { Start::Slot(slots + k - 1) };
         for k in 0..inner {
             let first = rows.start + k * piece;
-            let states = chunks(first..first + piece, Start::Zero, Some(slots + k), false);
-            self.schedule.states.0.push(states);
+            self.schedule.states.push([first, piece, slots + k, 0].map(|value| value as i32));
             self.wave(wave).items.0.push(chunks(first..first + piece, before(k), None, false));
         }
         self.schedule.slots += inner;
@@ -309,7 +308,8 @@ mod tests {
     fn a_long_child_waits_for_its_parent() {
         let segments = Segments::new(&[5, 300], &[None, Some(0)]).unwrap();
         let schedule = Schedule::new(&segments, Some(128), true, true);
-        assert_eq!((schedule.states.len(), schedule.slots, schedule.waves.len()), (2, 2, 2));
+        assert_eq!((schedule.slots, schedule.waves.len()), (2, 2));
+        assert_eq!(schedule.states, [[5, 128, 0, 0], [133, 128, 1, 0]]);
         assert_eq!(schedule.waves[0].items.tables().0, [0, flags(5, 2, STORE | LAST), 0, 0]);
         assert_eq!(schedule.waves[1].combine, [[0, 2, 0, 3]]);
         // The pieces 5..133 from the parent, 133..261 from slot 0, 261..305 from slot 1.

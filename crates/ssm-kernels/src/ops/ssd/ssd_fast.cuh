@@ -10,20 +10,19 @@
 
 #include "ssd_work.cuh"
 
-template <int HEADS, int STATE, bool STATE_ONLY> struct Layout {
-    static constexpr int WIDE_PANELS = STATE / 64;                                         // of B, of C, of the state
-    static constexpr int TILES = HEADS + (STATE_ONLY ? 1 : 2) * WIDE_PANELS;               // x of each head, B, C
-    static constexpr int STAGE = TILES * PANEL;
-    static constexpr int STATES = 2 * STAGE;                                               // rounded states
-    static constexpr int DECAYS = STATES + (STATE_ONLY ? 0 : HEADS * WIDE_PANELS * PANEL); // [stage][head]
+template <int HEADS, int STATE> struct Layout {
+    static constexpr int WIDE_PANELS = STATE / 64;                      // of B, of C, of the state
+    static constexpr int STAGE = (HEADS + 2 * WIDE_PANELS) * PANEL;     // x of each head, B, C
+    static constexpr int STATES = 2 * STAGE;                            // rounded states
+    static constexpr int DECAYS = STATES + HEADS * WIDE_PANELS * PANEL; // [stage][head]
     static constexpr int PIECES = DECAYS + 2 * HEADS * int(sizeof(Decays));
     static constexpr int BYTES = PIECES + 3 * int(sizeof(Piece)); // dynamic shared memory to launch with
 };
 
 // Starts copying x, B and C of a chunk into a stage.
-template <int HEADS, int STATE, bool STATE_ONLY>
+template <int HEADS, int STATE>
 __device__ __forceinline__ void copy_tiles(const Ssd<bf16> &ssd, uint32_t stage, const Piece &what) {
-    constexpr int WIDE_PANELS = Layout<HEADS, STATE, STATE_ONLY>::WIDE_PANELS, ROW_STEP = HEADS * 128 / 8;
+    constexpr int WIDE_PANELS = Layout<HEADS, STATE>::WIDE_PANELS, ROW_STEP = HEADS * 128 / 8;
     const int piece = threadIdx.x % 8, first = what.chunk.x, rows = chunk_rows(what.chunk), head = what.work.y, heads = what.work.z;
     int row = threadIdx.x / 8;
     const uint32_t to = stage + piece_offset(row, piece); // also in the rows after it: their numbers agree modulo eight
@@ -44,7 +43,7 @@ __device__ __forceinline__ void copy_tiles(const Ssd<bf16> &ssd, uint32_t stage,
 #pragma unroll
         for (int panel = 0; panel < WIDE_PANELS; panel++) {
             copy_async(at + (HEADS + panel) * PANEL, from + to_b + panel * 64, valid);
-            if (!STATE_ONLY) copy_async(at + (HEADS + WIDE_PANELS + panel) * PANEL, from + to_c + panel * 64, valid);
+            copy_async(at + (HEADS + WIDE_PANELS + panel) * PANEL, from + to_c + panel * 64, valid);
         }
     }
 }
@@ -59,10 +58,9 @@ template <int N> __device__ __forceinline__ void publish_state(uint32_t tile, co
     publish_to_products();
 }
 
-template <int HEADS, int STATE, bool STATE_ONLY> __device__ __forceinline__ void ssd_scan(const Ssd<bf16> ssd) {
-    using Shared = Layout<HEADS, STATE, STATE_ONLY>;
-    // Who sends pieces: a warp which waits for others anyway (each warp has the same to do in the state pass).
-    constexpr int SENDER = STATE_ONLY ? 0 : WARP;
+template <int HEADS, int STATE> __device__ __forceinline__ void ssd_scan(const Ssd<bf16> ssd) {
+    using Shared = Layout<HEADS, STATE>;
+    constexpr int SENDER = WARP; // who sends pieces: of a warp which waits for others anyway
     constexpr int N = STATE / 8;
     extern __shared__ __align__(1024) unsigned char shared[];
     const int lane = threadIdx.x % WARP;
@@ -83,14 +81,13 @@ template <int HEADS, int STATE, bool STATE_ONLY> __device__ __forceinline__ void
     __syncthreads();
     if (pieces->work.z == 0) return;
     if (threadIdx.x == SENDER) cursor.send(ssd, pieces + 1, pieces->chunk.y & LAST);
-    copy_tiles<HEADS, STATE, STATE_ONLY>(ssd, base, *pieces);
+    copy_tiles<HEADS, STATE>(ssd, base, *pieces);
     copy_commit();
-    float exponent = 0.0f, exponent_next = 0.0f, exponent_sum = 0.0f; // of the chunks (first warp of a group only)
     if (warp == 0 && local < pieces->work.z) {
         float dt0, dt1;
         const int head = pieces->work.y + local;
         load_steps(ssd, pieces->chunk, head, dt0, dt1);
-        exponent = compute_decays(decays[0], dt0, dt1, ssd.a[head] * LOG2_E);
+        compute_decays(decays[0], dt0, dt1, ssd.a[head] * LOG2_E);
     }
     float state[N][4];
 #pragma unroll
@@ -104,15 +101,14 @@ template <int HEADS, int STATE, bool STATE_ONLY> __device__ __forceinline__ void
         const Piece &now = pieces[turn], &next = pieces[turn == 2 ? 0 : turn + 1];
         const bool more = next.work.z > 0, decays_next = warp == 0 && local < next.work.z;
         Piece *const after = pieces + (turn == 0 ? 2 : turn - 1);
-        if (STATE_ONLY && threadIdx.x == SENDER && more) cursor.send(ssd, after, next.chunk.y & LAST);
         if (local >= now.work.z) { // no head for these warps; they help copying
             if (!more) break;
-            copy_tiles<HEADS, STATE, STATE_ONLY>(ssd, base + (stage ^ 1) * Shared::STAGE, next);
+            copy_tiles<HEADS, STATE>(ssd, base + (stage ^ 1) * Shared::STAGE, next);
             copy_commit();
             if (decays_next) {
                 float dt0, dt1;
                 load_steps(ssd, next.chunk, next.work.y + local, dt0, dt1);
-                exponent = compute_decays(decays[(stage ^ 1) * HEADS], dt0, dt1, ssd.a[next.work.y + local] * LOG2_E);
+                compute_decays(decays[(stage ^ 1) * HEADS], dt0, dt1, ssd.a[next.work.y + local] * LOG2_E);
             }
             continue;
         }
@@ -125,7 +121,6 @@ template <int HEADS, int STATE, bool STATE_ONLY> __device__ __forceinline__ void
         const Decays &decay = decays[stage * HEADS];
 
         if (start != CONTINUE) {
-            exponent_sum = 0.0f;
             if (const float *from = start_state(ssd, chunk, head, PER_HEAD)) {
 #pragma unroll
                 for (int j = 0; j < N; j++) {
@@ -137,10 +132,8 @@ template <int HEADS, int STATE, bool STATE_ONLY> __device__ __forceinline__ void
 #pragma unroll
                 for (int j = 0; j < N; j++) state[j][0] = state[j][1] = state[j][2] = state[j][3] = 0.0f;
             }
-            if constexpr (!STATE_ONLY) {
-                publish_state(state_tile, state);
-                group_barrier();
-            }
+            publish_state(state_tile, state);
+            group_barrier();
         }
 
         // Here, before any product is in flight.
@@ -152,13 +145,11 @@ template <int HEADS, int STATE, bool STATE_ONLY> __device__ __forceinline__ void
         }
         pin(state);
         float scores[8][4], out[8][4];
-        if constexpr (!STATE_ONLY) {
-            products_begin();
-            product<STATE>(scores, c_tile, b_tile, min(16 * (warp + 1), rows));
-            products_commit();
-            product<STATE>(out, c_tile, state_tile, CHUNK);
-            products_commit();
-        }
+        products_begin();
+        product<STATE>(scores, c_tile, b_tile, min(16 * (warp + 1), rows));
+        products_commit();
+        product<STATE>(out, c_tile, state_tile, CHUNK);
+        products_commit();
 
         float dt0, dt1, a_next;
         if (decays_next) {
@@ -166,44 +157,42 @@ template <int HEADS, int STATE, bool STATE_ONLY> __device__ __forceinline__ void
             a_next = ssd.a[next.work.y + local];
         }
         if (more) {
-            copy_tiles<HEADS, STATE, STATE_ONLY>(ssd, base + (stage ^ 1) * Shared::STAGE, next);
-            if (!STATE_ONLY && threadIdx.x == SENDER) cursor.send(ssd, after, next.chunk.y & LAST);
+            copy_tiles<HEADS, STATE>(ssd, base + (stage ^ 1) * Shared::STAGE, next);
+            if (threadIdx.x == SENDER) cursor.send(ssd, after, next.chunk.y & LAST);
         }
         copy_commit();
 
         const bool own_rows = 16 * warp < rows; // of the outputs
-        if constexpr (!STATE_ONLY) {
-            uint32_t mixing[4][4];
-            products_wait<1>(scores);
-            const float running[2] = {decay.running[row], decay.running[row + 8]};
+        uint32_t mixing[4][4];
+        products_wait<1>(scores);
+        const float running[2] = {decay.running[row], decay.running[row + 8]};
 #pragma unroll
-            for (int k = 0; k < 4; k++) {
-                mixing[k][0] = mixing[k][1] = mixing[k][2] = mixing[k][3] = 0;
-                if (k > warp || !own_rows) continue;
+        for (int k = 0; k < 4; k++) {
+            mixing[k][0] = mixing[k][1] = mixing[k][2] = mixing[k][3] = 0;
+            if (k > warp || !own_rows) continue;
 #pragma unroll
-                for (int half = 0; half < 2; half++) {
-                    const int j = 2 * k + half, s = 8 * j + column;
-                    const float2 source = *reinterpret_cast<const float2 *>(decay.source + s);
-                    float value[4];
+            for (int half = 0; half < 2; half++) {
+                const int j = 2 * k + half, s = 8 * j + column;
+                const float2 source = *reinterpret_cast<const float2 *>(decay.source + s);
+                float value[4];
 #pragma unroll
-                    for (int i = 0; i < 4; i++) {
-                        value[i] = scores[j][i] * exp2_fast(running[i / 2] - (i % 2 ? source.y : source.x));
-                        if (k == warp && s + i % 2 > row + 8 * (i / 2)) value[i] = 0.0f;
-                    }
-                    mixing[k][2 * half] = pack(value[0], value[1]);
-                    mixing[k][2 * half + 1] = pack(value[2], value[3]);
+                for (int i = 0; i < 4; i++) {
+                    value[i] = scores[j][i] * exp2_fast(running[i / 2] - (i % 2 ? source.y : source.x));
+                    if (k == warp && s + i % 2 > row + 8 * (i / 2)) value[i] = 0.0f;
                 }
+                mixing[k][2 * half] = pack(value[0], value[1]);
+                mixing[k][2 * half + 1] = pack(value[2], value[3]);
             }
-            // The first warp, which had least to do above, prepares the next chunk.
-            if (decays_next) exponent_next = compute_decays(decays[(stage ^ 1) * HEADS], dt0, dt1, a_next * LOG2_E);
-            products_wait<0>(out);
-            const float top = decay.from_start[row], bottom = decay.from_start[row + 8];
-#pragma unroll
-            for (int j = 0; j < 8; j++) out[j][0] *= top, out[j][1] *= top, out[j][2] *= bottom, out[j][3] *= bottom;
-            products_begin();
-            product(out, mixing, x_tile, true, min(16 * (warp + 1), rows));
-            products_commit();
         }
+        // The first warp, which had least to do above, prepares the next chunk.
+        if (decays_next) compute_decays(decays[(stage ^ 1) * HEADS], dt0, dt1, a_next * LOG2_E);
+        products_wait<0>(out);
+        const float top = decay.from_start[row], bottom = decay.from_start[row + 8];
+#pragma unroll
+        for (int j = 0; j < 8; j++) out[j][0] *= top, out[j][1] *= top, out[j][2] *= bottom, out[j][3] *= bottom;
+        products_begin();
+        product(out, mixing, x_tile, true, min(16 * (warp + 1), rows));
+        products_commit();
 
         uint32_t weighted[4][4] = {}; // (to_end x)^T
         if (update) {
@@ -223,54 +212,45 @@ template <int HEADS, int STATE, bool STATE_ONLY> __device__ __forceinline__ void
         product(state, weighted, b_tile, true, rows);
         products_commit();
 
-        if (STATE_ONLY && decays_next) exponent_next = compute_decays(decays[(stage ^ 1) * HEADS], dt0, dt1, a_next * LOG2_E);
-        if constexpr (!STATE_ONLY) {
-            const float skip = ssd.d[head];
-            const uint32_t fragments = x_tile + piece_offset(16 * warp + (lane & 15), lane >> 4); // piece j: ^ (16 * j)
-            products_wait<1>(out);
+        const float skip = ssd.d[head];
+        const uint32_t fragments = x_tile + piece_offset(16 * warp + (lane & 15), lane >> 4); // piece j: ^ (16 * j)
+        products_wait<1>(out);
 #pragma unroll
-            for (int j = 0; j < 8; j += 2) {
-                uint32_t x[4];
-                load_matrices<false>(x, fragments ^ (16 * j));
+        for (int j = 0; j < 8; j += 2) {
+            uint32_t x[4];
+            load_matrices<false>(x, fragments ^ (16 * j));
 #pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    const float2 own = unpack(x[i]);
-                    float(&to)[4] = out[j + i / 2];
-                    to[i % 2 * 2] = fmaf(skip, own.x, to[i % 2 * 2]);
-                    to[i % 2 * 2 + 1] = fmaf(skip, own.y, to[i % 2 * 2 + 1]);
-                }
+            for (int i = 0; i < 4; i++) {
+                const float2 own = unpack(x[i]);
+                float(&to)[4] = out[j + i / 2];
+                to[i % 2 * 2] = fmaf(skip, own.x, to[i % 2 * 2]);
+                to[i % 2 * 2 + 1] = fmaf(skip, own.y, to[i % 2 * 2 + 1]);
             }
-            group_barrier(); // all have read x and the old state: y is staged in the tile of x
-            if (own_rows) {
+        }
+        group_barrier(); // all have read x and the old state: y is staged in the tile of x
+        if (own_rows) {
 #pragma unroll
-                for (int j = 0; j < 8; j += 2) store_fragments(x_tile, 16 * warp, j, out[j], out[j + 1]);
-                __syncwarp();
-                const int r = 16 * warp + lane / 8, piece = lane % 8, d_inner = ssd.nheads * HEADDIM;
-                const uint32_t staged = stage * Shared::STAGE + local * PANEL + piece_offset(r, piece);
-                bf16 *to = ssd.y + int64_t(chunk.x + r) * d_inner + head * HEADDIM + piece * 8;
+            for (int j = 0; j < 8; j += 2) store_fragments(x_tile, 16 * warp, j, out[j], out[j + 1]);
+            __syncwarp();
+            const int r = 16 * warp + lane / 8, piece = lane % 8, d_inner = ssd.nheads * HEADDIM;
+            const uint32_t staged = stage * Shared::STAGE + local * PANEL + piece_offset(r, piece);
+            bf16 *to = ssd.y + int64_t(chunk.x + r) * d_inner + head * HEADDIM + piece * 8;
 #pragma unroll
-                for (int step = 0; step < 4; step++, to += int64_t(4) * d_inner) { // four rows each; odd steps swap half panels
-                    const uint4 *const from = reinterpret_cast<const uint4 *>(shared + (staged ^ (step % 2 * 64)) + step * 512);
-                    if (r + 4 * step < rows) *reinterpret_cast<uint4 *>(to) = *from;
-                }
+            for (int step = 0; step < 4; step++, to += int64_t(4) * d_inner) { // four rows each; odd steps swap half panels
+                const uint4 *const from = reinterpret_cast<const uint4 *>(shared + (staged ^ (step % 2 * 64)) + step * 512);
+                if (r + 4 * step < rows) *reinterpret_cast<uint4 *>(to) = *from;
             }
         }
         products_wait<0>(state);
-        if constexpr (!STATE_ONLY) {
-            if (chunk.y & CARRY) publish_state(state_tile, state);
-        }
-        exponent_sum += exponent;
+        if (chunk.y & CARRY) publish_state(state_tile, state);
         if (chunk.y & STORE) {
-            float *const to = (STATE_ONLY ? ssd.slots : ssd.states) + (size_t(chunk.w) * ssd.nheads + head) * PER_HEAD;
+            float *const to = ssd.states + (size_t(chunk.w) * ssd.nheads + head) * PER_HEAD;
 #pragma unroll
             for (int j = 0; j < N; j++) {
                 *reinterpret_cast<float2 *>(to + row * STATE + 8 * j + column) = make_float2(state[j][0], state[j][1]);
                 *reinterpret_cast<float2 *>(to + (row + 8) * STATE + 8 * j + column) = make_float2(state[j][2], state[j][3]);
             }
-            if (STATE_ONLY && threadIdx.x % 128 == 0) ssd.slot_decay[size_t(chunk.w) * ssd.nheads + head] = exp2_fast(exponent_sum);
         }
-        exponent = exponent_next;
-
         if (!more) break;
     }
 }

@@ -5,12 +5,13 @@
 //   x  first row
 //   y  rows (0..64) | start << 8 | CARRY | STORE | LAST
 //   z  where the state comes from, see Start
-//   w  where the state goes to if STORE: index into `states` (into `slots` in the state pass)
+//   w  where the state goes to if STORE: index into `states`
 #pragma once
 
 #include "common.cuh"
 
 constexpr int CHUNK = 64;
+constexpr int HEADDIM = 64; // of the tensor core kernels
 
 // The state before a chunk.
 enum Start : int {
@@ -18,7 +19,7 @@ enum Start : int {
     ZERO = 1,
     INITIAL = 2, // initial[z]
     PARENT = 3,  // states[z], written by an earlier item of an earlier launch, or by this item
-    SLOT = 4,    // slots[z], written by ssd_combine
+    SLOT = 4,    // slots[z], the state after a piece
 };
 constexpr int CARRY = 1 << 11; // the next chunk continues from this one
 constexpr int STORE = 1 << 12; // keep the state after this chunk
@@ -35,8 +36,7 @@ template <typename T> struct Ssd {
     const float *d;  // [nheads]
     const float *initial; // [segments, nheads, headdim, d_state]
     float *states;        // [segments, nheads, headdim, d_state]
-    float *slots;         // [slots, nheads, headdim, d_state]
-    float *slot_decay;    // [slots, nheads], state pass only
+    const float *slots;   // [slots, nheads, headdim, d_state]
     T *y;                 // [tokens, nheads * headdim]
     const int4 *chunks;
     const int *item_off; // of ssd_any

@@ -8,8 +8,6 @@
 #include "ssd_table.cuh"
 #include "tile.cuh"
 
-constexpr int HEADDIM = 64;
-
 // What a block computes at a time: a chunk of some heads. No heads: nothing is left.
 struct Piece {
     int4 chunk;
@@ -54,8 +52,8 @@ struct alignas(16) Decays {
     float from_start[CHUNK]; // exp(cum_t)
 };
 
-// By one warp; lane l has the steps of tokens 2 l and 2 l + 1, zero behind the last token. Returns the exponent of the whole chunk.
-__device__ __forceinline__ float compute_decays(Decays &out, float dt0, float dt1, float a_log2) {
+// By one warp; lane l has the steps of tokens 2 l and 2 l + 1, zero behind the last token.
+__device__ __forceinline__ void compute_decays(Decays &out, float dt0, float dt1, float a_log2) {
     const int lane = threadIdx.x % WARP;
     const float first = dt0 * a_log2;
     float sum = first + dt1 * a_log2;
@@ -73,7 +71,6 @@ __device__ __forceinline__ float compute_decays(Decays &out, float dt0, float dt
     reinterpret_cast<float2 *>(out.source)[lane] = make_float2(source[0], source[1]);
     reinterpret_cast<float2 *>(out.to_end)[lane] = make_float2(exp2_fast(total - source[0]), exp2_fast(total - source[1]));
     reinterpret_cast<float2 *>(out.from_start)[lane] = make_float2(exp2_fast(running[0]), exp2_fast(running[1]));
-    return total;
 }
 
 // The steps of compute_decays.
