@@ -1,12 +1,15 @@
-"""Runs the released evaluation of Zhan et al. on a CPU with none of its files changed.
+"""Runs the released evaluation of Zhan et al. with none of its files changed.
 
-The release needs CUDA and Triton for the kernels of `mamba_ssm`. Here those kernels, and nothing else, are replaced by the plain
-PyTorch functions that `mamba_ssm` publishes next to them as references. Reduction, batching, padding, slicing and scoring are the
-release's own code.
+The release needs CUDA and Triton for the kernels of `mamba_ssm`, and two compiled extensions. On a GPU the Triton kernels (both
+norms and the state-space dual) are those of `mamba_ssm` 2.0.3, and an extension that is not installed (`causal_conv1d`,
+`selective_scan_cuda`) is replaced by a plain PyTorch function. On a CPU all those kernels are replaced by the functions that
+`mamba_ssm` publishes next to them as references. Reduction, batching, padding, slicing and scoring are the release's own code.
 """
 
 import importlib.machinery
+import importlib.util
 import json
+import os
 import subprocess
 import sys
 import types
@@ -19,6 +22,14 @@ import transformers
 RELEASE = "2e9fc6260e195a264c80e150868d60a45fb5ae3e"
 # The release asks for mamba_ssm 2.0.1, which lacks `ops/triton/k_activations.py` and so fails to import; 2.0.3 adds it and nothing else.
 MAMBA = "v2.0.3"
+# What lm-eval imports for other tasks and metrics. `evaluate` is replaced even if installed: importing lm-eval downloads a metric with it.
+UNUSED = {
+    "datasets": {"__version__": "2.16.0", "Dataset": object, "load_metric": None},
+    "sacrebleu": {},
+    "sklearn": {},
+    "sklearn.metrics": {},
+    "sqlitedict": {"SqliteDict": object},
+}
 
 
 def module(name: str, **members) -> types.ModuleType:
@@ -42,21 +53,66 @@ def unchanged(checkout: Path, revision: str) -> None:
         sys.exit(f"{checkout} differs from {revision}:\n{edits}")
 
 
+def installed(name: str) -> bool:
+    return name in sys.modules or importlib.util.find_spec(name) is not None
+
+
 def same(function=None, **_):
     """Stands for a decorator of Triton."""
     return function
 
 
 def convolve(x, weight, bias=None, activation=None, **_):
-    """The causal convolution of `causal_conv1d`. Shapes: x [batch, channels, length], weight [channels, width]."""
+    """The causal convolution of `causal_conv1d`: float32 inside, rounded once, in the memory layout of `x`. Shapes: x [batch, channels,
+    length], weight [channels, width]."""
     channels, width = weight.shape
-    out = F.conv1d(x, weight.unsqueeze(1), bias, padding=width - 1, groups=channels)[..., : x.shape[-1]]
-    return out if activation is None else F.silu(out)
+    bias = None if bias is None else bias.float()
+    out = F.conv1d(x.float(), weight.float().unsqueeze(1), bias, padding=width - 1, groups=channels)[..., : x.shape[-1]]
+    return torch.empty_like(x).copy_(out if activation is None else F.silu(out))
+
+
+def use_kernels(mamba: Path, dot: str) -> list[str]:
+    """Makes `mamba_ssm` importable with its Triton kernels, stands in for extensions that are not installed, and returns the names of
+    those. `dot` is the precision of products of float32 inside the kernels."""
+    os.environ["TRITON_F32_DEFAULT"] = dot
+    from triton.language import math
+
+    if not hasattr(math, "log1p"):
+        # Triton 3 moved the one function of Triton 2 that these kernels miss.
+        from triton.language.extra.cuda import libdevice
+
+        math.log1p = libdevice.log1p
+    replaced = []
+    if not installed("causal_conv1d_cuda"):
+        replaced += ["causal_conv1d"]
+
+        def forward(x, weight, bias, seq_idx, initial_states, final_states_out, silu):
+            assert seq_idx is initial_states is final_states_out is None
+            return convolve(x, weight, bias, "silu" if silu else None)
+
+        module("causal_conv1d_cuda", causal_conv1d_fwd=forward)
+        module("causal_conv1d", causal_conv1d_fn=convolve, causal_conv1d_update=None)
+        # Full float32, as in the kernel that this stands for.
+        torch.backends.cudnn.allow_tf32 = False
+    if not installed("selective_scan_cuda"):
+        replaced += ["selective_scan_cuda"]
+
+        def scan(*given):
+            """What the forward pass uses of the results: the first is kept for a backward pass, the last one is gated."""
+            out = interface.selective_scan_ref(*given)
+            return out, None, out
+
+        module("selective_scan_cuda", fwd=scan)
+    sys.path.insert(0, str(mamba))
+    from mamba_ssm.ops import selective_scan_interface as interface
+
+    return replaced
 
 
 def replace_kernels(mamba: Path) -> None:
     """Makes `mamba_ssm` importable without a GPU and points its kernels at its own references."""
-    language = module("triton.language", constexpr=object)
+    # Newer torch asks for `dtype`.
+    language = module("triton.language", constexpr=object, dtype=type("dtype", (), {}))
     module(
         "triton",
         __version__="2.2.0",
@@ -99,12 +155,22 @@ def replace_kernels(mamba: Path) -> None:
 class Release:
     """The release's model class for lm-eval, `MambaEvalWrapper`."""
 
-    def __init__(self, release: Path, mamba: Path):
+    def __init__(self, release: Path, mamba: Path, device: str = "cpu", dtype: str = "float32", dot: str = "ieee"):
         unchanged(release, RELEASE)
         unchanged(mamba, MAMBA)
-        replace_kernels(mamba)
-        # Importing lm-eval downloads a metric of generated text, which is not needed.
+        self.device, self.dtype = device, getattr(torch, dtype)
+        self.setting = {"mamba_ssm": MAMBA, "torch": torch.__version__, "device": device, "dtype": dtype}
+        if device == "cpu":
+            replace_kernels(mamba)
+        else:
+            import triton
+
+            replaced = use_kernels(mamba, dot)
+            self.setting |= {"triton": triton.__version__, "gpu": torch.cuda.get_device_name(), "dot": dot, "replaced": replaced}
         module("evaluate", load=lambda name: None)
+        missing = [name for name in UNUSED if not installed(name.split(".")[0])]
+        for name in missing:
+            module(name, **UNUSED[name])
         sys.path.insert(0, str(release / "src"))
         import mamba_eval
 
@@ -122,33 +188,34 @@ class Release:
         return self.module.MambaEvalWrapper(
             pretrained=str(model),
             batch_size=batch,
-            device="cpu",
+            device=self.device,
             hidden_state_strategy=hidden,
             residual_strategy=residual,
             reduce_ratio=keep_ratio if strategy else 1,
             reduce_anchor="-".join(map(str, sites)) or "0",
-            dtype=torch.float32,
+            dtype=self.dtype,
         )
 
     def score(self, wrapper, pairs: list[tuple[str, str]]):
-        """Log-likelihood and exact match of each pair of context and continuation, and the tokens that each site kept of each pair:
-        `kept[pair][site]` lists places in the padded input. Pairs of one call share batches."""
+        """Log-likelihood and exact match of each pair of context and continuation, the tokens that each site kept of it (`kept[pair]`
+        lists, site by site, places in the padded input), and its place in the order of evaluation. Pairs of one call share batches."""
         from lm_eval.api.instance import Instance
         from lm_eval.utils import Reorderer
 
-        batches: list[list[dict[int, list[int]]]] = []
+        batches: list[list[list[list[int] | None]]] = []
         handles = [
-            layer.register_forward_hook(lambda layer, given, made, site=site: watch(batches[-1], site, layer, given[0], made[0]))
-            for site, layer in enumerate(wrapper.model.backbone.layers)
+            layer.register_forward_hook(lambda layer, given, made: watch(batches[-1], layer, given[0], made[0]))
+            for layer in wrapper.model.backbone.layers
             if hasattr(layer, "residual_strategy")
         ]
-        begin = lambda _, given: batches.append([{} for _ in given[0]])
+        begin = lambda _, given: batches.append([[] for _ in given[0]])
         handles.append(wrapper.model.backbone.register_forward_pre_hook(begin))
         answers = wrapper.loglikelihood([Instance("loglikelihood", {}, pair, index) for index, pair in enumerate(pairs)])
         for handle in handles:
             handle.remove()
-        tokens = [wrapper._encode_pair(*pair) for pair in pairs]
-        return answers, Reorderer(tokens, order).get_original([row for batch in batches for row in batch]), tokens
+        sorted_pairs = Reorderer([wrapper._encode_pair(*pair) for pair in pairs], order)
+        kept = sorted_pairs.get_original([row for batch in batches for row in batch])
+        return answers, kept, sorted_pairs.get_original(list(range(len(pairs))))
 
 
 def order(pair: tuple[list[int], list[int]]):
@@ -157,14 +224,14 @@ def order(pair: tuple[list[int], list[int]]):
     return -len(tokens), tuple(tokens)
 
 
-def watch(rows, site, layer, before, after) -> None:
-    """Notes which tokens a site kept of each row. The release leaves its mask on the layer, except where nothing is removed."""
+def watch(rows, layer, before, after) -> None:
+    """Notes which tokens a site kept of each row. The release leaves its mask on the layer, except where nothing is removed. In that
+    mask a kept token with a zero among its values looks like a removed one; what was kept of such a row stays unknown."""
     keep = torch.ones(before.shape[:2], dtype=torch.bool)
     if after.shape[1] < before.shape[1]:
         keep = layer.score_mask[..., 0] != 0
         keep = ~keep if layer.residual_strategy == "evit" else keep
-        if not (keep.sum(1) == after.shape[1]).all():
-            raise RuntimeError("the mask that the release left on a layer is not that of its rows")
     for row, stays in zip(rows, keep.tolist(), strict=True):
-        places = list(row.values())[-1] if row else range(len(stays))
-        row[site] = [place for place, kept in zip(places, stays, strict=True) if kept]
+        places = row[-1] if row else range(len(stays))
+        known = places is not None and sum(stays) == after.shape[1]
+        row.append([place for place, kept in zip(places, stays, strict=True) if kept] if known else None)
