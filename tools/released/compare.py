@@ -45,8 +45,8 @@ STRATEGIES = {
 }
 # The dtype that this program takes beside one of the release. It has no float16.
 DTYPES = {"float32": "f32", "bfloat16": "bf16", "float16": "f32"}
-HEAD = """| model | keep ratio | strategy | task | items | largest difference of log-likelihood | median | items farther apart than {close} \
-| exact matches that differ | items whose kept rows differ | acc, released | acc, here |
+HEAD = """| model | keep ratio | strategy | task | items | largest difference of log-likelihood | median \
+| items farther apart than {close} | exact matches that differ | items whose kept rows differ | acc, released | acc, here |
 |---|---:|---|---|---:|---:|---:|---:|---:|---:|---:|---:|
 """
 
@@ -132,7 +132,8 @@ def run_here(args, results: Path) -> Path:
 
 
 def run_theirs(args) -> dict:
-    """Runs the release: by cell and task, what `Release.score` returns, or the words with which it stops."""
+    """Runs the release: by cell and task, what `Release.score` returns, or the words with which it stops. `--score-only` writes what
+    there is after each of them."""
     import theirs
     import torch
 
@@ -145,7 +146,8 @@ def run_theirs(args) -> dict:
             sites = args.sites if strategy else []
             wrapper = None
             for group in [tasks] if args.together else [[task] for task in tasks]:
-                cell = {"model": model.name, "strategy": name, "keep_ratio": keep_ratio, "sites": sites, "tasks": [task.name for task in group]}
+                cell = {"model": model.name, "strategy": name, "keep_ratio": keep_ratio, "sites": sites}
+                cell["tasks"] = [task.name for task in group]
                 try:
                     wrapper = wrapper or release.wrapper(model, strategy, keep_ratio, sites, args.batch)
                     answers, kept, order = release.score(wrapper, [pair for task in group for pair in task.pairs()])
@@ -156,6 +158,8 @@ def run_theirs(args) -> dict:
                         traceback.print_exc()
                     cell |= {"stopped": f"{stopped}" if isinstance(stopped, AssertionError) else f"{type(stopped).__name__}: {stopped}"}
                 cells.append(cell)
+                if args.score_only:
+                    write(args.score_only, {"setting": release.setting, "cells": cells})
     return {"setting": release.setting, "cells": cells}
 
 
@@ -167,8 +171,10 @@ def runs(args):
 
 
 def write(file: Path, value: dict) -> None:
-    with gzip.open(file, "wt") as out:
+    part = file.with_name(f"{file.name}.part")
+    with gzip.open(part, "wt", compresslevel=3) as out:
         json.dump(value, out)
+    part.replace(file)
 
 
 def read(file: Path) -> dict:
@@ -254,7 +260,7 @@ def main() -> None:
     parser.add_argument("--together", action="store_true", help="give the release all tasks in one call, as its script does")
     parser.add_argument("--close", type=float, default=1e-3, help="items whose log-likelihoods are farther apart are named")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--dtype", default="float32", choices=list(DTYPES), help="of the release; this program has no float16 and takes float32")
+    parser.add_argument("--dtype", default="float32", choices=list(DTYPES), help="of the release; this program has no float16: float32")
     dots = ["ieee", "tf32x3", "tf32"]
     parser.add_argument("--dot", default="ieee", choices=dots, help="products of float32 in the release's kernels; its own default is tf32")
     steps = parser.add_mutually_exclusive_group()
@@ -273,7 +279,7 @@ def main() -> None:
         run_here(args, args.sweep_only.resolve())
         return
     if args.score_only:
-        write(args.score_only, run_theirs(args))
+        run_theirs(args)
         return
     results = args.results or run_here(args, args.work / "results")
     ran = [read(file) for file in args.answers] if args.answers else [run_theirs(args)]
