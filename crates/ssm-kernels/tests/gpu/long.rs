@@ -25,7 +25,7 @@ struct Scan {
 impl Scan {
     /// Heads that forget within a chunk, within a piece, within some pieces, and hardly at all, in turn.
     fn new(bench: &mut Bench, rows: usize, nheads: usize, ngroups: usize, d_state: usize) -> Self {
-        let rates = [-16.0, -0.004, -1.0, -0.08, -60.0].into_iter().cycle().take(nheads).collect();
+        let rates = [-16.0_f32, -0.004, -1.0, -0.08, -60.0].into_iter().cycle().take(nheads).collect();
         Self {
             xbc: bench.activations(&[rows, nheads * HEADDIM + 2 * ngroups * d_state], -1.0, 1.0),
             dt: bench.parameters(&[rows, nheads], 0.001, 0.1),
