@@ -39,7 +39,7 @@ impl Partition {
                 let all = importance.scores(view)?;
                 let scores: Vec<f32> = candidates.iter().map(|row| all[*row as usize]).collect();
                 let mut is_source = vec![false; candidates.len()];
-                for index in rank::first(rank::ascending(&scores)?, candidates.len() / 2) {
+                for index in rank::lowest(&scores, candidates.len() / 2)? {
                     is_source[index as usize] = true;
                 }
                 let side = |wanted: bool| {

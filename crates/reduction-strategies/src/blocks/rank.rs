@@ -59,6 +59,45 @@ pub fn first(mut ranking: Vec<u32>, count: usize) -> Vec<u32> {
     ranking
 }
 
+/// The entries of the `count` highest scores, in ascending order of index; of equal scores the lower index: [`first`] of [`descending`],
+/// without sorting them all.
+///
+/// # Errors
+/// As [`check`].
+pub fn highest(scores: &[f32], count: usize) -> Result<Vec<u32>, PlanError> {
+    chosen(scores, count, |score| !ascending_bits(score))
+}
+
+/// The entries of the `count` lowest scores, in ascending order of index; of equal scores the lower index: [`first`] of [`ascending`],
+/// without sorting them all.
+///
+/// # Errors
+/// As [`check`].
+pub fn lowest(scores: &[f32], count: usize) -> Result<Vec<u32>, PlanError> {
+    chosen(scores, count, ascending_bits)
+}
+
+/// A number in the order in which [`compare`] orders its score.
+fn ascending_bits(score: f32) -> u32 {
+    let bits = canonical(score).to_bits();
+    if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
+}
+
+/// The `count` entries whose scores come first in the order of `bits`, ascending.
+fn chosen(scores: &[f32], count: usize, bits: impl Fn(f32) -> u32) -> Result<Vec<u32>, PlanError> {
+    check(scores)?;
+    if count == 0 || count >= scores.len() {
+        return Ok((0..count.min(scores.len()) as u32).collect());
+    }
+    // No two keys are equal: the index breaks ties.
+    let key = |(index, score): (usize, &f32)| u64::from(bits(*score)) << 32 | index as u64;
+    let mut keys: Vec<u64> = scores.iter().enumerate().map(key).collect();
+    let last = *keys.select_nth_unstable(count - 1).1;
+    let mut entries = Vec::with_capacity(count);
+    entries.extend(scores.iter().enumerate().map(key).filter(|key| *key <= last).map(|key| key as u32));
+    Ok(entries)
+}
+
 /// Index of the highest score and the score; the lowest index of equals. `None` for an empty list.
 ///
 /// # Errors
@@ -90,6 +129,22 @@ mod tests {
         assert_eq!(first(descending(&scores).unwrap(), 3), [1, 2, 3]);
         assert_eq!(argmax(&[1.0, 3.0, 3.0]).unwrap(), Some((1, 3.0)));
         assert_eq!(argmax(&[]).unwrap(), None);
+    }
+
+    #[test]
+    fn a_choice_is_the_start_of_the_ranking() {
+        let special =
+            [1.0, -1.0, 0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::MIN_POSITIVE / 4.0, -f32::MIN_POSITIVE];
+        for n in [0, 1, 7, 40, 300] {
+            // Many are equal.
+            let score = |i: u32| special[(i.wrapping_mul(2_654_435_761) >> 11) as usize % 8] * (1 + i % 3) as f32;
+            let scores: Vec<f32> = (0..n).map(score).map(|score| if score.is_nan() { 0.0 } else { score }).collect();
+            for count in 0..=scores.len() + 2 {
+                assert_eq!(highest(&scores, count).unwrap(), first(descending(&scores).unwrap(), count));
+                assert_eq!(lowest(&scores, count).unwrap(), first(ascending(&scores).unwrap(), count));
+            }
+        }
+        assert!(highest(&[1.0, f32::NAN], 0).is_err() && lowest(&[f32::NAN], 1).is_err());
     }
 
     #[test]

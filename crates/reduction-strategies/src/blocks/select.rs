@@ -12,7 +12,7 @@ use crate::error::PlanError;
 /// A similarity that is NaN.
 pub fn strongest(edges: &[Edge], count: usize) -> Result<Vec<Edge>, PlanError> {
     let similarities: Vec<f32> = edges.iter().map(|edge| edge.similarity).collect();
-    let chosen = rank::first(rank::descending(&similarities)?, count);
+    let chosen = rank::highest(&similarities, count)?;
     Ok(chosen.into_iter().map(|index| edges[index as usize]).collect())
 }
 

@@ -426,6 +426,18 @@ struct ReadBranch {
 }
 
 impl Decided {
+    /// Reads a reduction that only drops rows ([`Reduced::merges`]), in one wait for the GPU.
+    ///
+    /// # Errors
+    /// Of the device.
+    pub fn read_choice(rows: &RowPlan, faults: &Tensor) -> Result<Self, PlanError> {
+        let mut words = host::words(&[&rows.keep, faults])?.into_iter();
+        let (keep, faults) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let nothing = || ReadBranch { edge: Vec::new(), own: Vec::new(), tops: None };
+        let (edge_off, edge_src) = (Vec::new(), Vec::new());
+        Ok(Self { keep, edge_off, edge_src, hidden: nothing(), residual: nothing(), faults, similarity: None })
+    }
+
     /// Reads a reduction in one wait for the GPU. `similarity`: of its edges, where it is asked for.
     ///
     /// # Errors
@@ -449,6 +461,12 @@ impl Decided {
         let (hidden, residual) = (branch(&rows.hidden), branch(&rows.residual));
         let similarity = similarity.map(|_| floats(ids()));
         Ok(Self { keep, edge_off, edge_src, hidden, residual, faults, similarity })
+    }
+
+    /// The arriving rows that are kept, ascending.
+    #[must_use]
+    pub fn keep(&self) -> &[u32] {
+        &self.keep
     }
 
     /// Refuses a reduction ([`Reduced::faults`]) that ranked values which are no finite numbers: its plan means nothing. `position` of a
@@ -504,6 +522,9 @@ impl Decided {
         loses: bool,
         index: usize,
     ) -> BranchMerges {
+        if self.edge_src.is_empty() {
+            return BranchMerges::default();
+        }
         let ReadBranch { edge, own, tops } = branch;
         let group = |row: usize| {
             let edges = self.edge_off[row] as usize..self.edge_off[row + 1] as usize;

@@ -38,7 +38,7 @@ pub fn plan_sequence(rule: &Rule, view: &SequenceView<'_>, keep_ratio: f64) -> R
         return Err(PlanError::KeepRatio(keep_ratio));
     }
     view.check()?;
-    let n = view.reducible().len();
+    let n = view.protected.iter().filter(|protected| !**protected).count();
     let is_free = rule.count().is_free();
     let n_keep = if is_free { n } else { schedule::n_keep(keep_ratio, n) };
     let expected = n_kept(rule, keep_ratio, view.protected);
@@ -96,11 +96,10 @@ fn prune(score: Score, view: &SequenceView<'_>, candidates: &[u32], n_keep: usiz
     let chosen: Vec<u32> = match score {
         Score::Importance { importance, keep } => {
             let scores = among(&importance.scores(view)?);
-            let ranking = match keep {
-                Extreme::Highest => rank::descending(&scores)?,
-                Extreme::Lowest => rank::ascending(&scores)?,
-            };
-            rank::first(ranking, n_keep)
+            match keep {
+                Extreme::Highest => rank::highest(&scores, n_keep)?,
+                Extreme::Lowest => rank::lowest(&scores, n_keep)?,
+            }
         }
         Score::Position(Placement::First) => (0..n_keep as u32).collect(),
         Score::Position(Placement::Last) => ((n - n_keep) as u32..n as u32).collect(),
@@ -110,14 +109,16 @@ fn prune(score: Score, view: &SequenceView<'_>, candidates: &[u32], n_keep: usiz
         Score::Random => {
             // Protected tokens draw too, so that protecting one does not shift the numbers of the others.
             let scores = among(&random::uniform(view.draw, Purpose::Score, view.len()));
-            rank::first(rank::descending(&scores)?, n_keep)
+            rank::highest(&scores, n_keep)?
         }
     };
     let mut stays = view.protected.to_vec();
-    for index in chosen {
-        stays[candidates[index as usize] as usize] = true;
+    for index in &chosen {
+        stays[candidates[*index as usize] as usize] = true;
     }
-    Plan::prune(view.len(), (0..view.len() as u32).filter(|row| stays[*row as usize]).collect())
+    let mut keep = Vec::with_capacity(view.len() - candidates.len() + chosen.len());
+    keep.extend((0..view.len() as u32).filter(|row| stays[*row as usize]));
+    Plan::prune(view.len(), keep)
 }
 
 /// Indices of the `n_keep` of `positions` (ascending) that stand most evenly: the span is cut into `n_keep` equal stretches,

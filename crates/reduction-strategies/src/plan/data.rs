@@ -121,6 +121,9 @@ impl Plan {
         if times.len() != self.n_tokens {
             return Err(PlanError::Length { got: self.n_tokens, expected: times.len() });
         }
+        if self.times.is_empty() {
+            return Ok(self.keep.iter().map(|token| times[*token as usize]).collect());
+        }
         let after = |token: &u32| {
             let changed = self.times.binary_search_by_key(token, |(token, _)| *token);
             changed.map_or(times[*token as usize], |entry| self.times[entry].1)
@@ -172,19 +175,34 @@ impl Plan {
         self.keep.len() == self.n_tokens
     }
 
+    /// Whether nothing is merged on either branch and every kept token goes on with its own residual: rows are chosen and nothing else.
+    #[must_use]
+    pub fn only_chooses(&self) -> bool {
+        self.hidden.groups.is_empty() && self.residual.groups.is_empty() && self.residual_of.is_none()
+    }
+
     /// Tokens that are neither kept nor merged on the hidden branch, ascending.
     #[must_use]
     pub fn dropped(&self) -> Vec<u32> {
-        let target = self.targets(&self.hidden);
-        (0..self.n_tokens as u32).filter(|token| target[*token as usize].is_none()).collect()
+        let merged = self.merged();
+        let (mut keep, mut merged) = (self.keep.iter().peekable(), merged.iter().peekable());
+        let mut stays =
+            |token: &u32| keep.next_if_eq(&token).is_some() || merged.next_if(|pair| pair.0 == *token).is_some();
+        let mut dropped = Vec::with_capacity(self.n_tokens - self.keep.len());
+        dropped.extend((0..self.n_tokens as u32).filter(|token| !stays(token)));
+        dropped
     }
 
     /// `(token, kept token it goes into)` on the hidden branch, ascending by token.
     #[must_use]
     pub fn merged(&self) -> Vec<(u32, u32)> {
-        let target = self.targets(&self.hidden);
-        let pairs = target.into_iter().enumerate().map(|(token, into)| (token as u32, into));
-        pairs.filter_map(|(token, into)| into.filter(|into| *into != token).map(|into| (token, into))).collect()
+        let mut pairs = Vec::new();
+        for group in &self.hidden.groups {
+            pairs.extend(group.sources.iter().map(|(source, _)| (*source, group.into)));
+        }
+        // A token is a source once at most, so that no two pairs are equal.
+        pairs.sort_unstable();
+        pairs
     }
 
     /// Sizes after the plan: the size of a removed token goes to the token that it is merged into, on the hidden branch
@@ -196,32 +214,28 @@ impl Plan {
         if sizes.len() != self.n_tokens {
             return Err(PlanError::Length { got: self.n_tokens, expected: sizes.len() });
         }
-        let mut total = vec![0.0; self.n_tokens];
+        // Where each token's size goes, as the place of a kept token. The hidden branch, written last, comes first.
+        let mut place = vec![NOWHERE; self.n_tokens];
+        for (kept, token) in self.keep.iter().enumerate() {
+            place[*token as usize] = kept as u32;
+        }
+        for branch in [&self.residual, &self.hidden] {
+            for group in &branch.groups {
+                let into = place[group.into as usize];
+                group.sources.iter().for_each(|(source, _)| place[*source as usize] = into);
+            }
+        }
+        let mut kept = vec![0.0; self.keep.len()];
         let mut dropped = 0.0;
-        let targets = self.targets(&self.hidden).into_iter().zip(self.targets(&self.residual));
-        for (size, (hidden, residual)) in sizes.iter().zip(targets) {
-            match hidden.or(residual) {
-                Some(into) => total[into as usize] += size,
-                None => dropped += size,
-            }
+        for (size, place) in sizes.iter().zip(place) {
+            *kept.get_mut(place as usize).unwrap_or(&mut dropped) += size;
         }
-        Ok(SizesAfter { kept: self.keep.iter().map(|token| total[*token as usize]).collect(), dropped })
-    }
-
-    /// Where each token's content is afterwards: itself, the token it is merged into, or nowhere.
-    fn targets(&self, branch: &BranchMerges) -> Vec<Option<u32>> {
-        let mut target = vec![None; self.n_tokens];
-        for token in &self.keep {
-            target[*token as usize] = Some(*token);
-        }
-        for group in &branch.groups {
-            for (source, _) in &group.sources {
-                target[*source as usize] = Some(group.into);
-            }
-        }
-        target
+        Ok(SizesAfter { kept, dropped })
     }
 }
+
+/// The place of a token whose size goes to no kept one.
+const NOWHERE: u32 = u32::MAX;
 
 fn check_keep(keep: &[u32], n_tokens: usize) -> Result<(), PlanError> {
     for (entry, token) in keep.iter().enumerate() {
@@ -233,6 +247,9 @@ fn check_keep(keep: &[u32], n_tokens: usize) -> Result<(), PlanError> {
 }
 
 fn check_branch(branch: &'static str, merges: &BranchMerges, n_tokens: usize, keep: &[u32]) -> Result<(), PlanError> {
+    if merges.groups.is_empty() {
+        return Ok(());
+    }
     let mut used = vec![false; n_tokens];
     for token in keep {
         used[*token as usize] = true;

@@ -1,9 +1,9 @@
 //! One site of a packed stream: a plan per segment, and its application.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use ssm_kernels::Segments;
-use ssm_kernels::ops::{RowMerges, merge_rows};
+use ssm_kernels::ops::{RowChoice, RowMerges, merge_rows};
 use ssm_model::Activations;
 
 use super::data::{BranchMerges, Plan};
@@ -36,30 +36,10 @@ impl SitePlan {
         if self.is_identity() {
             return Ok((stream.activations(), segments.clone()));
         }
-        let identities: Vec<Plan> = (0..segments.len())
-            .map(|index| Plan::identity(if self.plans[index].is_none() { segments.length(index) } else { 0 }))
-            .collect();
-        let plans: Vec<&Plan> =
-            self.plans.iter().zip(&identities).map(|(plan, identity)| plan.as_ref().unwrap_or(identity)).collect();
-        let merge = |x: &Tensor, rows: fn(&Plan) -> &[u32], branch: fn(&Plan) -> &BranchMerges| {
-            let merges: Vec<RowMerges<'_>> = plans
-                .iter()
-                .enumerate()
-                .map(|(index, plan)| RowMerges {
-                    first_row: segments.rows(index).start,
-                    keep: rows(plan),
-                    groups: &branch(plan).groups,
-                    rule: branch(plan).rule,
-                })
-                .collect();
-            merge_rows(x, &merges)
-        };
-        let lengths: Vec<usize> = plans.iter().map(|plan| plan.keep().len()).collect();
-        let hidden = merge(stream.hidden, Plan::keep, Plan::hidden)?;
-        let as_residual = |tensor: &Tensor| merge(tensor, Plan::residual_of, Plan::residual);
-        let residual = Some(as_residual(stream.residual)?);
-        let embeddings = stream.embeddings.map(as_residual).transpose()?;
-        Ok((Activations { hidden, residual, embeddings }, segments.with_lengths(&lengths)))
+        let forks: Vec<Fork<'_>> = self.plans.iter().map(Option::as_ref).enumerate().collect();
+        let activations = apply_forks(&forks, segments, &stream.activations())?;
+        let length = |(segment, plan): &Fork<'_>| plan.map_or(segments.length(*segment), |plan| plan.keep().len());
+        Ok((activations, segments.with_lengths(&forks.iter().map(length).collect::<Vec<_>>())))
     }
 
     /// Mean cosine similarity of the pairs (removed token, token it is merged into) on the hidden branch, one entry per
@@ -70,7 +50,7 @@ impl SitePlan {
     pub fn merged_similarity<T>(&self, stream: &SiteStream<'_, T>) -> Result<Vec<Option<f64>>, PlanError> {
         let segments = stream.segments;
         self.check(segments)?;
-        if self.plans.iter().flatten().all(|plan| plan.merged().is_empty()) {
+        if self.plans.iter().flatten().all(|plan| plan.hidden().groups.is_empty()) {
             return Ok(vec![None; self.plans.len()]);
         }
         let hidden = HostMatrix::new(stream.hidden, "hidden", segments.n_tokens())?;
@@ -125,6 +105,12 @@ pub fn apply_forks(
     }
     let longest = forks.iter().map(|(segment, _)| segments.length(*segment)).max().unwrap_or(0);
     let all: Vec<u32> = (0..longest as u32).collect();
+    // On a GPU the tables of a merge are made and copied for each tensor, those of a choice of rows once for all.
+    if activations.hidden.device().is_cuda()
+        && let Some(rows) = chosen_rows(forks, segments, activations.hidden.device())?
+    {
+        return Ok(activations.map(|tensor| rows.of(tensor))?);
+    }
     let none = BranchMerges::default();
     let merge = |x: &Tensor, rows: fn(&Plan) -> &[u32], branch: fn(&Plan) -> &BranchMerges| {
         let merges: Vec<RowMerges<'_>> = forks
@@ -149,6 +135,25 @@ pub fn apply_forks(
     })
 }
 
+/// The rows that these plans keep, where there are any and nothing else happens to them.
+fn chosen_rows(forks: &[Fork<'_>], segments: &Segments, device: &Device) -> Result<Option<RowChoice>, PlanError> {
+    if !forks.iter().all(|(_, plan)| plan.is_none_or(Plan::only_chooses)) {
+        return Ok(None);
+    }
+    let mut rows = Vec::new();
+    for (segment, plan) in forks {
+        let own = segments.rows(*segment);
+        match plan {
+            Some(plan) => rows.extend(plan.keep().iter().map(|row| own.start as u32 + row)),
+            None => rows.extend(own.start as u32..own.end as u32),
+        }
+    }
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(RowChoice::new(segments.n_tokens(), rows, device)?))
+}
+
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let lengths = norm(a) * norm(b);
     // NaN stays NaN.
@@ -161,8 +166,16 @@ impl TokenTable {
     /// # Errors
     /// A plan for another stream.
     pub fn apply(&self, site: &SitePlan) -> Result<Self, PlanError> {
-        if site.plans.len() != self.segments.len() {
-            let (got, expected) = (site.plans.len(), self.segments.len());
+        Self::apply_to(&self.segments, site)
+    }
+
+    /// [`TokenTable::apply`] for tokens that are borrowed.
+    ///
+    /// # Errors
+    /// A plan for another stream.
+    pub fn apply_to(segments: &[SegmentTokens], site: &SitePlan) -> Result<Self, PlanError> {
+        if site.plans.len() != segments.len() {
+            let (got, expected) = (site.plans.len(), segments.len());
             return Err(PlanError::Stream { what: "segments of plan and token table", got, expected });
         }
         let after = |(segment, plan): (&SegmentTokens, &Option<Plan>)| {
@@ -179,7 +192,7 @@ impl TokenTable {
                 dropped: segment.dropped + sizes.dropped,
             })
         };
-        self.segments.iter().zip(&site.plans).map(after).collect::<Result<_, _>>().map(Self::new)
+        segments.iter().zip(&site.plans).map(after).collect::<Result<_, _>>().map(Self::new)
     }
 }
 
@@ -211,6 +224,31 @@ mod tests {
         assert_eq!(table.segments[1], SegmentTokens::fixed(4, 5, 2));
         assert_eq!(table.segments[1].positions, [5, 6]);
         assert!(table.apply(&SitePlan { plans: vec![None] }).is_err());
+    }
+
+    /// What a GPU does instead of merging: it must give the same rows.
+    #[test]
+    fn rows_that_are_chosen_are_those_of_a_merge_without_groups() {
+        let values: Vec<f32> = (0..24_u8).map(|value| f32::from(value).sqrt() - 2.0).collect();
+        let hidden = Tensor::from_vec(values, (8, 3), &Device::Cpu).unwrap();
+        let residual = Some((&hidden * 3.0).unwrap());
+        let activations = Activations { hidden, residual, embeddings: None };
+        let segments = Segments::independent(&[5, 3]);
+        let plan = Plan::prune(5, vec![0, 3, 4]).unwrap();
+        for forks in [vec![(0, Some(&plan)), (1, None)], vec![(1, None), (0, Some(&plan)), (0, None)]] {
+            let want = apply_forks(&forks, &segments, &activations).unwrap();
+            let rows = chosen_rows(&forks, &segments, &Device::Cpu).unwrap().unwrap();
+            let got = activations.map(|tensor| rows.of(tensor)).unwrap();
+            let values =
+                |x: &Activations| [&x.hidden, x.residual.as_ref().unwrap()].map(|x| x.to_vec2::<f32>().unwrap());
+            assert_eq!(values(&want), values(&got));
+        }
+        let moved = plan.with_residual_of(vec![0, 2, 4]).unwrap();
+        assert!(chosen_rows(&[(0, Some(&moved))], &segments, &Device::Cpu).unwrap().is_none());
+        let groups = vec![MergeGroup { into: 2, own_weight: 1.0, sources: vec![(0, 1.0)] }];
+        let merges = BranchMerges { groups, rule: MergeRule::WeightedMean };
+        let merging = Plan::new(3, vec![1, 2], BranchMerges::default(), merges).unwrap();
+        assert!(chosen_rows(&[(1, Some(&merging))], &segments, &Device::Cpu).unwrap().is_none());
     }
 
     /// What a layer may read besides the stream goes the way of the residual stream, which begins with it.

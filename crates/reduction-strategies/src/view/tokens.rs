@@ -72,14 +72,16 @@ pub struct TokenTable {
 impl TokenTable {
     /// What a layer must be told of the first `rows[i]` rows of each segment `i`; none where every row lasts as long as ever.
     #[must_use]
-    pub fn times<'a>(segments: impl Iterator<Item = (&'a SegmentTokens, usize)>) -> Option<Vec<RowTime>> {
-        let mut any = false;
-        let mut times = Vec::new();
-        for (segment, rows) in segments {
-            any |= segment.times[..rows].iter().any(|time| *time != RowTime::ONE);
-            times.extend_from_slice(&segment.times[..rows]);
-        }
-        any.then_some(times)
+    pub fn times<'a>(segments: &(impl Iterator<Item = (&'a SegmentTokens, usize)> + Clone)) -> Option<Vec<RowTime>> {
+        let times = || segments.clone().flat_map(|(segment, rows)| &segment.times[..rows]);
+        // Asked before every layer, and hardly ever the case: nothing is copied before that is known.
+        times().any(|time| *time != RowTime::ONE).then(|| times().copied().collect())
+    }
+
+    /// Original positions of the tokens of each segment.
+    #[must_use]
+    pub fn positions(&self) -> Vec<&[u32]> {
+        self.segments.iter().map(|segment| &segment.positions[..]).collect()
     }
 
     /// A table from its segments.

@@ -31,7 +31,7 @@ pub use causal_attention::{AttentionInput, KeysValues, causal_attention};
 pub use causal_conv1d::{ConvInput, ConvOutput, causal_conv1d};
 pub use finite::{NonFinite, first_non_finite};
 pub use gated_rms_norm::{GateOrder, GatedNorm, gate, gated_rms_norm, gated_unit};
-pub use gather_rows::gather_rows;
+pub use gather_rows::{RowChoice, gather_rows};
 pub use gelu::{Gelu, gelu};
 pub use linear::{linear, linear_as, linear_with_bias};
 pub use log_probs::{TokenScore, log_probs};

@@ -37,6 +37,8 @@ pub(crate) fn gather_rows(bench: &mut Bench) {
         let indices: Vec<u32> = (0..2 * rows as u32).map(|i| i * 7 % rows as u32).collect();
         let want = reference::gather_rows::gather_rows(&x.here, &indices);
         bench.same("rows", &want, &ops::gather_rows(&x.there, &indices).unwrap());
+        let choice = ops::RowChoice::new(rows, indices, &bench.device).unwrap();
+        bench.same("chosen rows", &want, &choice.of(&x.there).unwrap());
     }
 }
 

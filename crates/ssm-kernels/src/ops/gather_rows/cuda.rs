@@ -5,16 +5,26 @@ use crate::error::KernelError;
 
 static KERNELS: Image = image!("gather");
 
+const OP: &str = "gather_rows";
+
 pub(super) fn gather_rows(x: &Tensor, indices: &[u32]) -> Result<Tensor, KernelError> {
-    const OP: &str = "gather_rows";
     let gpu = Gpu::of(x, OP)?;
-    let (_, width) = x.dims2()?;
-    let out = gpu.empty((indices.len(), width), x.dtype())?;
     let ids = gpu.upload(indices)?;
-    let args =
-        [gpu.contiguous(x, OP, "x")?, gpu.address(&ids), gpu.tensor(&out)?, Arg::int(indices.len()), Arg::int(width)];
+    gather(&gpu, x, gpu.address(&ids), indices.len())
+}
+
+/// Rows whose indices lie on the GPU and were checked.
+pub(super) fn chosen_rows(x: &Tensor, indices: &Tensor) -> Result<Tensor, KernelError> {
+    let gpu = Gpu::of(x, OP)?;
+    gather(&gpu, x, gpu.tensor(indices)?, indices.elem_count())
+}
+
+fn gather(gpu: &Gpu, x: &Tensor, ids: Arg, rows: usize) -> Result<Tensor, KernelError> {
+    let (_, width) = x.dims2()?;
+    let out = gpu.empty((rows, width), x.dtype())?;
+    let args = [gpu.contiguous(x, OP, "x")?, ids, gpu.tensor(&out)?, Arg::int(rows), Arg::int(width)];
     let wide = is_wide(&[width], &[args[0], args[2]]);
     let name = format!("gather_{}{}", if wide { "" } else { "any_" }, suffix(x.dtype(), OP)?);
-    gpu.launch(&KERNELS, &name, RowShape::striding(width, wide).grid(indices.len()), &args)?;
+    gpu.launch(&KERNELS, &name, RowShape::striding(width, wide).grid(rows), &args)?;
     Ok(out)
 }

@@ -12,7 +12,7 @@ const TOP_THREADS: (usize, usize) = (32, 8);
 
 /// Host plans of one branch: copied to the device, then applied there.
 pub(super) fn merge_rows(x: &Tensor, segments: &[RowMerges<'_>]) -> Result<Tensor, KernelError> {
-    let plan = RowPlan::from_merges(x.dim(0)?, segments, segments, x.device())?;
+    let plan = RowPlan::one_branch(x.dim(0)?, segments, x.device())?;
     apply(x, &plan, &plan.hidden)
 }
 

@@ -1,10 +1,8 @@
-use std::collections::BTreeMap;
-
 use candle_core::{Device, Tensor};
 
 #[cfg(feature = "cuda")]
 use super::cuda;
-use super::{MergeRule, RowMerges};
+use super::{MergeGroup, MergeRule, RowMerges};
 use crate::error::{KernelError, unsupported};
 use crate::host::matrix;
 use crate::ops::row_plan::{BranchWeights, ChannelTops, NO_TOPS, RowPlan, ids};
@@ -20,14 +18,24 @@ impl RowPlan {
         residual: &[RowMerges<'_>],
         device: &Device,
     ) -> Result<Self, KernelError> {
-        let mut rows = HostRows::default();
+        let mut rows = HostRows::<2>::of(hidden);
         for (hidden, residual) in hidden.iter().zip(residual) {
             if hidden.keep != residual.keep || hidden.first_row != residual.first_row {
                 return Err(KernelError::Segments("the branches keep different rows".to_owned()));
             }
-            rows.push(hidden, residual);
+            rows.push([hidden, residual]);
         }
         rows.place(rows_in, [tops(hidden, device)?, tops(residual, device)?], device)
+    }
+
+    /// The plan that merges as `merges` says on both branches, of which one alone is read: its tables are made and placed once.
+    #[cfg(feature = "cuda")]
+    pub(super) fn one_branch(rows_in: usize, merges: &[RowMerges<'_>], device: &Device) -> Result<Self, KernelError> {
+        let mut rows = HostRows::<1>::of(merges);
+        for merges in merges {
+            rows.push([merges]);
+        }
+        rows.place(rows_in, [tops(merges, device)?], device)
     }
 
     /// The rows of one branch: `[rows_in, width]` to `[rows_out, width]`, of the dtype of `x`.
@@ -72,14 +80,13 @@ impl RowPlan {
     }
 }
 
-/// The vectors of a plan, filled row by row.
-#[derive(Default)]
-struct HostRows {
+/// The vectors of a plan for one branch or both, filled row by row.
+struct HostRows<const BRANCHES: usize> {
     keep: Vec<u32>,
     edge_off: Vec<u32>,
     edge_src: Vec<u32>,
-    edge: [Vec<f32>; 2],
-    own: [Vec<f32>; 2],
+    edge: [Vec<f32>; BRANCHES],
+    own: [Vec<f32>; BRANCHES],
 }
 
 /// The segments of one branch that merge by the largest values; none where all merge by weighted mean.
@@ -114,32 +121,55 @@ fn tops(merges: &[RowMerges<'_>], device: &Device) -> Result<Option<ChannelTops>
     Ok(Some(ChannelTops::new(ids(sources, device)?, offsets, kept, row_segment)?))
 }
 
-impl HostRows {
-    fn push(&mut self, hidden: &RowMerges<'_>, residual: &RowMerges<'_>) {
-        for row in hidden.keep {
-            self.keep.push(hidden.first_row as u32 + row);
+impl<const BRANCHES: usize> HostRows<BRANCHES> {
+    /// Room for the rows that these segments keep.
+    fn of(merges: &[RowMerges<'_>]) -> Self {
+        let rows = merges.iter().map(|merges| merges.keep.len()).sum();
+        Self {
+            keep: Vec::with_capacity(rows),
+            edge_off: Vec::with_capacity(rows + 1),
+            edge_src: Vec::new(),
+            edge: [(); BRANCHES].map(|()| Vec::new()),
+            own: [(); BRANCHES].map(|()| Vec::with_capacity(rows)),
+        }
+    }
+
+    /// Adds a segment, of which every branch keeps the same rows.
+    fn push(&mut self, branches: [&RowMerges<'_>; BRANCHES]) {
+        let Some(RowMerges { first_row, keep, .. }) = branches.first() else { return };
+        let first = *first_row as u32;
+        self.keep.extend(keep.iter().map(|row| first + row));
+        if branches.iter().all(|merges| merges.groups.is_empty()) {
+            self.edge_off.resize(self.keep.len(), self.edge_src.len() as u32);
+            self.own.iter_mut().for_each(|own| own.resize(self.keep.len(), 1.0));
+            return;
+        }
+        let mut next = [0; BRANCHES];
+        for row in *keep {
             self.edge_off.push(self.edge_src.len() as u32);
-            let mut edges: BTreeMap<u32, [f32; 2]> = BTreeMap::new();
-            for (branch, merges) in [hidden, residual].into_iter().enumerate() {
-                let group =
-                    merges.groups.binary_search_by_key(row, |group| group.into).map(|index| &merges.groups[index]);
+            let mut sources: [&[(u32, f32)]; BRANCHES] = [&[]; BRANCHES];
+            for (branch, merges) in branches.iter().enumerate() {
+                let group = group_of(merges.groups, &mut next[branch], *row);
                 self.own[branch].push(group.map_or(1.0, |group| group.own_weight));
-                for (source, weight) in group.into_iter().flat_map(|group| &group.sources) {
-                    edges.entry(*source).or_default()[branch] = *weight;
-                }
+                sources[branch] = group.map_or(&[], |group| &group.sources);
             }
-            for (source, weights) in edges {
-                self.edge_src.push(hidden.first_row as u32 + source);
-                self.edge[0].push(weights[0]);
-                self.edge[1].push(weights[1]);
+            // The sources of all branches in ascending order; one that does not merge on a branch weighs nothing there.
+            while let Some(source) = sources.iter().filter_map(|rest| rest.first()).map(|(row, _)| *row).min() {
+                self.edge_src.push(first + source);
+                for (edge, rest) in self.edge.iter_mut().zip(&mut sources) {
+                    let own = rest.split_first().filter(|((row, _), _)| *row == source);
+                    edge.push(own.map_or(0.0, |((_, weight), _)| *weight));
+                    *rest = own.map_or(*rest, |(_, rest)| rest);
+                }
             }
         }
     }
 
+    /// A plan whose branches are these; where there is one alone, both are.
     fn place(
         mut self,
         rows_in: usize,
-        [hidden_tops, residual_tops]: [Option<ChannelTops>; 2],
+        tops: [Option<ChannelTops>; BRANCHES],
         device: &Device,
     ) -> Result<RowPlan, KernelError> {
         self.edge_off.push(self.edge_src.len() as u32);
@@ -148,29 +178,35 @@ impl HostRows {
             self.edge_src.push(0);
             self.edge.iter_mut().for_each(|edge| edge.push(0.0));
         }
-        let ([hidden_edge, residual_edge], [hidden_own, residual_own]) = (self.edge, self.own);
-        let weights = |edge: Vec<f32>, own: Vec<f32>, tops| -> Result<BranchWeights, KernelError> {
+        let mut branches = Vec::with_capacity(BRANCHES);
+        for ((edge, own), tops) in self.edge.into_iter().zip(self.own).zip(tops) {
             let (edges, rows) = (edge.len(), own.len());
-            Ok(BranchWeights {
-                edge: Tensor::from_vec(edge, edges, device)?,
-                own: Tensor::from_vec(own, rows, device)?,
-                tops,
-            })
-        };
+            let (edge, own) = (Tensor::from_vec(edge, edges, device)?, Tensor::from_vec(own, rows, device)?);
+            branches.push(BranchWeights { edge, own, tops });
+        }
+        let branch = |index: usize| branches[index.min(BRANCHES - 1)].clone();
         RowPlan::new(
             rows_in,
             ids(self.keep, device)?,
             ids(self.edge_off, device)?,
             ids(self.edge_src, device)?,
-            weights(hidden_edge, hidden_own, hidden_tops)?,
-            weights(residual_edge, residual_own, residual_tops)?,
+            branch(0),
+            branch(1),
         )
     }
 }
 
+/// The group of a kept row, among groups that ascend; `next` is the first of them that was not passed yet.
+fn group_of<'a>(groups: &'a [MergeGroup], next: &mut usize, row: u32) -> Option<&'a MergeGroup> {
+    while groups.get(*next).is_some_and(|group| group.into < row) {
+        *next += 1;
+    }
+    groups.get(*next).filter(|group| group.into == row)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::{MergeGroup, merge_rows};
+    use super::super::merge_rows;
     use super::*;
 
     #[test]
