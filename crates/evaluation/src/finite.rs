@@ -33,21 +33,25 @@ impl NonFiniteRows {
         Ok(residual.into_iter().zip(hidden).map(first).collect())
     }
 
-    /// Refuses them. `tokens`: those of each segment.
-    pub(crate) fn check(&self, layer: usize, tokens: &[SegmentTokens]) -> Result<(), EvaluationError> {
-        for (found, tokens) in self.rows()?.into_iter().zip(tokens) {
-            if let Some((tensor, row)) = found {
-                let token = tokens.positions[row];
-                return Err(EvaluationError::NotFiniteIn { whose: item(tokens), layer, tensor, token });
+    /// Refuses them. `place` of a segment and a row: its item, and the token's position. Waits for the GPU.
+    pub(crate) fn check(
+        &self,
+        layer: usize,
+        place: impl Fn(usize, usize) -> (u64, u32),
+    ) -> Result<(), EvaluationError> {
+        match self.rows()?.into_iter().enumerate().find_map(|(segment, found)| Some((segment, found?))) {
+            Some((segment, (tensor, row))) => {
+                let (own, token) = place(segment, row);
+                Err(EvaluationError::NotFiniteIn { whose: item(own), layer, tensor, token })
             }
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
-/// What messages call the sequence of these tokens.
-fn item(tokens: &SegmentTokens) -> String {
-    format!("item {}", tokens.item)
+/// What messages call a sequence of this item.
+fn item(index: u64) -> String {
+    format!("item {index}")
 }
 
 /// Refuses the output of a layer that is NaN or infinite, and names the first such tensor, in the order in which a layer computes
@@ -81,7 +85,7 @@ pub(crate) fn check_items(
     segments: &Segments,
     tokens: &[SegmentTokens],
 ) -> Result<(), EvaluationError> {
-    check_layer(layer, output, segments, |segment, row| (item(&tokens[segment]), tokens[segment].positions[row]))
+    check_layer(layer, output, segments, |segment, row| (item(tokens[segment].item), tokens[segment].positions[row]))
 }
 
 /// As [`check_layer`], for sequences that belong to no item of a batch: the error names them by index.

@@ -240,7 +240,7 @@ fn groups_put_together_have_the_bits_of_the_whole() {
         assert_same(&format!("{:?} {:?}", cell.scoring, cell.reduction), &joined, &whole);
         // The reference in groups is the reference in one piece.
         let (layout, options) = (&layouts[of[index]], Settings { recorded_plans: PLANS, ..Settings::default() });
-        let span = |span| evaluate_span(&model, layout, span, &cell.reduction, options).unwrap();
+        let span = |span| evaluate_span(&model, layout, span, &cell.reduction, options).unwrap().0;
         assert_same("spans", &layout.evaluation(layout.spans(150).into_iter().map(span)), &whole);
     }
 }

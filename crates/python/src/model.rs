@@ -102,7 +102,7 @@ fn forward(
     let mut plans = BTreeMap::new();
     for index in 0..config.n_layer() {
         let tokens = &table.segments[0];
-        let times = TokenTable::times(std::iter::once((tokens, tokens.positions.len())));
+        let times = TokenTable::times(&std::iter::once((tokens, tokens.positions.len())));
         let mut wanted = signals;
         if let Some(Decision::Rule { rule, .. }) = decisions.get(&index) {
             wanted = wanted.union(rule.signals());

@@ -40,7 +40,7 @@ pub(super) fn readings(
     placement: &Placement,
     after: &After<'_>,
 ) -> Result<Vec<Reading>, EvaluationError> {
-    let positions = &after.table.segments[placement.segment].positions;
+    let positions = after.positions[placement.segment];
     let first_row = after.segments.rows(placement.segment).start;
     let targets = query.scored.iter().map(|&index| {
         let predecessor = query.context.len() as u32 + index - 1;

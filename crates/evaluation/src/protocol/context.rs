@@ -57,7 +57,7 @@ fn units(queries: &[Query], _: usize) -> Vec<Unit> {
 fn readings(query: &Query, placement: &Placement, after: &After<'_>) -> Result<Vec<Reading>, EvaluationError> {
     let context_end = after.segments.rows(placement.segment).end;
     let last = query.context.len() as u32 - 1;
-    if after.table.segments[placement.segment].positions.last() != Some(&last) {
+    if after.positions[placement.segment].last() != Some(&last) {
         return Err(EvaluationError::LostProtected { item: query.item });
     }
     let targets = query.scored.iter().map(|&index| {

@@ -37,7 +37,9 @@ fn read(protocol: Scoring, query: &Query, padded: usize, positions: &[u32]) -> V
     let table = TokenTable::new(vec![SegmentTokens::reducible(1, 3), survivors(positions)]);
     let (before, after) = (Segments::independent(&[3, padded]), Segments::independent(&[3, positions.len()]));
     let placement = Placement { query: 0, segment: 1, continuation: None };
-    protocol.readings(query, &placement, &After { before: &before, segments: &after, table: &table }).unwrap()
+    protocol
+        .readings(query, &placement, &After { before: &before, segments: &after, positions: &table.positions() })
+        .unwrap()
 }
 
 fn rows(readings: &[Reading]) -> Vec<(Option<u32>, bool)> {
@@ -53,7 +55,11 @@ fn read_context(query: &Query, positions: &[u32]) -> Result<Vec<Reading>, Evalua
     let before = Segments::new(&[3, query.context.len(), inputs], &parents).unwrap();
     let after = Segments::new(&[3, positions.len(), inputs], &parents).unwrap();
     let placement = Placement { query: 0, segment: 1, continuation: Some(2) };
-    CONTEXT.defaults().readings(query, &placement, &After { before: &before, segments: &after, table: &table })
+    CONTEXT.defaults().readings(
+        query,
+        &placement,
+        &After { before: &before, segments: &after, positions: &table.positions() },
+    )
 }
 
 #[test]
@@ -209,8 +215,7 @@ static LAST_ROW: Protocol = Protocol {
     batch_size: None,
     units: ALIGNED.units,
     readings: |query, placement, after| {
-        let (positions, rows) =
-            (&after.table.segments[placement.segment].positions, after.segments.rows(placement.segment));
+        let (positions, rows) = (after.positions[placement.segment], after.segments.rows(placement.segment));
         let reading = |&index: &u32| Reading {
             index,
             target: query.continuation[index as usize],

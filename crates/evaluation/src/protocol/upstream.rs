@@ -62,7 +62,7 @@ fn units(queries: &[Query], batch_size: usize) -> Vec<Unit> {
 fn readings(query: &Query, placement: &Placement, after: &After<'_>) -> Result<Vec<Reading>, EvaluationError> {
     let padded = after.before.length(placement.segment) as i64;
     let rows = after.segments.rows(placement.segment);
-    let positions = &after.table.segments[placement.segment].positions;
+    let positions = after.positions[placement.segment];
     let remaining = rows.len() as i64;
     let end = query.inputs().len() as i64 + remaining - padded;
     let taken = slice(end - query.continuation.len() as i64, end, remaining);

@@ -1,9 +1,12 @@
 //! Runs a batch through the model and reduces it at the sites: the reference that the executor must equal bit for bit.
 
+use std::collections::BTreeSet;
+use std::vec;
+
 use reduction_strategies::{SitePlan, SiteStream, TokenTable, plan_site};
 use ssm_model::{Activations, LanguageModel, LayerState, Signal, SignalSet, Signals};
 
-use super::driven::{Driven, SiteTrace};
+use super::driven::{Driven, Passed, SiteTrace};
 use super::influence::leave_one_out;
 use super::layer::{Check, RowTokens, Wanted};
 use super::layers::{Observer, PackedStream, Shown, run_layers};
@@ -31,11 +34,44 @@ pub(crate) fn drive(
     batch: &Batch,
     reduction: &Reduction,
 ) -> Result<(Activations, Driven), EvaluationError> {
+    let (activations, passed) = pass(model, batch, reduction, foresee(batch, reduction)?)?;
+    Ok((activations, passed.driven(model, batch, reduction)?))
+}
+
+/// What a rule that looks at no value decides at a site, known before anything runs.
+pub(crate) struct Foreseen {
+    plan: SitePlan,
+    after: TokenTable,
+}
+
+/// The decisions at all sites of a rule that looks at no value; none for any other rule.
+pub(crate) fn foresee(batch: &Batch, reduction: &Reduction) -> Result<Vec<Foreseen>, EvaluationError> {
+    let mut foreseen: Vec<Foreseen> = Vec::new();
+    if !reduction.rule.is_blind() {
+        return Ok(foreseen);
+    }
+    for site in reduction.sites.iter().copied().collect::<BTreeSet<_>>() {
+        let arriving = foreseen.last().map_or(&batch.table, |last| &last.after);
+        let plan = reduction.plan_blindly(site, &arriving.segments, None)?;
+        let after = arriving.apply(&plan)?;
+        foreseen.push(Foreseen { plan, after });
+    }
+    Ok(foreseen)
+}
+
+/// All layers, and no more than scores ask for. `foreseen`: what [`foresee`] says.
+pub(crate) fn pass(
+    model: &LanguageModel,
+    batch: &Batch,
+    reduction: &Reduction,
+    foreseen: Vec<Foreseen>,
+) -> Result<(Activations, Passed), EvaluationError> {
     #[cfg(feature = "cuda")]
     if on_gpu::takes_all(model, reduction) {
-        return on_gpu::drive(model, batch, reduction);
+        return on_gpu::pass(model, batch, reduction);
     }
-    drive_observed(model, batch, reduction, None, None)
+    let (activations, driven) = drive_through(model, batch, reduction, foreseen, None, None)?;
+    Ok((activations, Passed::Driven(driven)))
 }
 
 /// [`drive`] with every plan in host memory before the next layer runs, and seen by an observer, for whom every layer is checked;
@@ -44,6 +80,17 @@ pub(crate) fn drive_observed(
     model: &LanguageModel,
     batch: &Batch,
     reduction: &Reduction,
+    observer: Option<SiteObserver<'_>>,
+    states: Option<&mut Vec<LayerState>>,
+) -> Result<(Activations, Driven), EvaluationError> {
+    drive_through(model, batch, reduction, foresee(batch, reduction)?, observer, states)
+}
+
+fn drive_through(
+    model: &LanguageModel,
+    batch: &Batch,
+    reduction: &Reduction,
+    foreseen: Vec<Foreseen>,
     observer: Option<SiteObserver<'_>>,
     states: Option<&mut Vec<LayerState>>,
 ) -> Result<(Activations, Driven), EvaluationError> {
@@ -56,6 +103,8 @@ pub(crate) fn drive_observed(
         reduction,
         observer,
         states,
+        foreseen: foreseen.into_iter(),
+        watched: Vec::new(),
         table,
         carried: None,
         sites,
@@ -64,8 +113,13 @@ pub(crate) fn drive_observed(
         block_flops,
         matching_flops,
     };
-    let PackedStream { activations, segments, .. } =
-        run_layers(model, stream, 0..model.config().n_layer(), &mut driver)?;
+    let passed = run_layers(model, stream, 0..model.config().n_layer(), &mut driver);
+    let PackedStream { activations, segments, .. } = match (passed, driver.check_what_arrived()) {
+        (Ok(stream), Ok(())) => stream,
+        // What was no number at a site comes before any error that followed from it.
+        (_, Err(found @ EvaluationError::NotFiniteIn { .. })) => return Err(found),
+        (Err(error), _) | (Ok(_), Err(error)) => return Err(error),
+    };
     let Driver { table, sites, token_layers, token_pairs, block_flops, matching_flops, .. } = driver;
     Ok((activations, Driven { segments, table, sites, token_layers, token_pairs, block_flops, matching_flops }))
 }
@@ -76,6 +130,10 @@ struct Driver<'a, 'o> {
     reduction: &'a Reduction,
     observer: Option<SiteObserver<'o>>,
     states: Option<&'a mut Vec<LayerState>>,
+    /// The decisions at the sites to come, where they are known.
+    foreseen: vec::IntoIter<Foreseen>,
+    /// What arrived at sites where tokens were removed. A GPU is waited for once, at the end.
+    watched: Vec<(usize, NonFiniteRows)>,
     table: TokenTable,
     /// What an earlier layer showed, where a site reads it.
     carried: Option<Carried>,
@@ -133,7 +191,12 @@ impl Driver<'_, '_> {
             signals.set(Signal::Influence, Some(influence));
         }
         let site = SiteStream::new(layer, table, segments, activations, &signals)?;
-        let (plan, merged_similarity) = plan_stream(model, reduction, &site)?;
+        let ((plan, merged_similarity), foreseen) = if let Some(Foreseen { plan, after }) = self.foreseen.next() {
+            let nothing_merged = vec![None; plan.plans.len()];
+            ((plan, nothing_merged), Some(after))
+        } else {
+            (plan_stream(model, reduction, &site)?, None)
+        };
         if let Some(observer) = &mut self.observer {
             (observer.at_site)(&site, &plan)?;
         }
@@ -142,18 +205,32 @@ impl Driver<'_, '_> {
         let flops = planned.map(|(tokens, plan)| matching(&reduction.rule, model.config(), layer, tokens, plan));
         self.matching_flops += flops.sum::<f64>();
         if !plan.is_identity() {
-            NonFiniteRows::of(&site)?.check(layer, &table.segments)?;
+            self.watched.push((layer, NonFiniteRows::of(&site)?));
         }
         *carried = match carried.take().filter(|carried| reduction.carries(model.config(), carried.layer, layer)) {
             Some(carried) => Some(carried.rows(&kept_rows(&plan, &stream.segments))?),
             None => None,
         };
         let (activations, segments) = plan.apply(&site)?;
-        let after = table.apply(&plan)?;
+        let after = foreseen.map_or_else(|| table.apply(&plan), Ok)?;
         let tokens = RowTokens::of(model, &[(&after.segments, reduction.positions)], &segments);
         *stream = PackedStream::new(activations, segments, tokens);
         let arriving = std::mem::replace(table, after);
         self.sites.push(SiteTrace { site: layer, plan, arriving, merged_similarity });
+        Ok(())
+    }
+
+    /// Refuses what is NaN or infinite at a site where tokens were removed.
+    fn check_what_arrived(&self) -> Result<(), EvaluationError> {
+        for (layer, arriving) in &self.watched {
+            // A site that failed after its look left no trace: its tokens are those that are there.
+            let trace = self.sites.iter().find(|site| site.site == *layer);
+            let table = trace.map_or(&self.table, |trace| &trace.arriving);
+            arriving.check(*layer, |segment, row| {
+                let tokens = &table.segments[segment];
+                (tokens.item, tokens.positions[row])
+            })?;
+        }
         Ok(())
     }
 }

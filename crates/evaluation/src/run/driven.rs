@@ -2,6 +2,13 @@
 
 use reduction_strategies::{SitePlan, TokenTable};
 use ssm_kernels::Segments;
+use ssm_model::LanguageModel;
+
+#[cfg(feature = "cuda")]
+use super::on_gpu;
+use super::reduction::Reduction;
+use crate::batch::Batch;
+use crate::error::EvaluationError;
 
 /// What happened at one site of one batch.
 pub(crate) struct SiteTrace {
@@ -26,4 +33,52 @@ pub(crate) struct Driven {
     pub(crate) block_flops: u64,
     /// FLOPs of similarity matching.
     pub(crate) matching_flops: f64,
+}
+
+/// A batch that passed all layers: what scores ask for is there, what only a record asks for may still have to be made.
+pub(crate) enum Passed {
+    /// Everything is there.
+    Driven(Driven),
+    /// Plans were made on a GPU, and lie here as they were read.
+    #[cfg(feature = "cuda")]
+    Read(Box<on_gpu::Read>),
+}
+
+impl Passed {
+    /// Segments after the last layer.
+    pub(crate) fn segments(&self) -> &Segments {
+        match self {
+            Self::Driven(driven) => &driven.segments,
+            #[cfg(feature = "cuda")]
+            Self::Read(read) => &read.segments,
+        }
+    }
+
+    /// Original positions of the tokens that are left of each segment.
+    pub(crate) fn positions(&self) -> Vec<&[u32]> {
+        match self {
+            Self::Driven(driven) => driven.table.positions(),
+            #[cfg(feature = "cuda")]
+            Self::Read(read) => read.positions.iter().map(Vec::as_slice).collect(),
+        }
+    }
+
+    /// With plans, tokens at every site and counts.
+    #[cfg_attr(
+        not(feature = "cuda"),
+        expect(clippy::unnecessary_wraps, reason = "only plans of a GPU can be wrong here")
+    )]
+    pub(crate) fn driven(
+        self,
+        model: &LanguageModel,
+        batch: &Batch,
+        reduction: &Reduction,
+    ) -> Result<Driven, EvaluationError> {
+        let _ = (model, batch, reduction);
+        match self {
+            Self::Driven(driven) => Ok(driven),
+            #[cfg(feature = "cuda")]
+            Self::Read(read) => read.driven(model, batch, reduction),
+        }
+    }
 }

@@ -35,7 +35,7 @@ impl RowTokens {
     pub(crate) fn of(model: &LanguageModel, trees: &[(&[SegmentTokens], Positions)], segments: &Segments) -> Self {
         let lengths: Vec<usize> = (0..segments.len()).map(|index| segments.length(index)).collect();
         let tables = trees.iter().flat_map(|(table, _)| table.iter());
-        let times = TokenTable::times(tables.zip(lengths.iter().copied()));
+        let times = TokenTable::times(&tables.zip(lengths.iter().copied()));
         let positions = model.config().uses_positions().then(|| {
             let mut all = Vec::with_capacity(segments.n_tokens());
             let mut first = 0;

@@ -10,7 +10,7 @@ use ssm_kernels::ops::reduction::{Reduced, edge_similarity};
 use ssm_model::{Activations, LanguageModel, LayerState, SignalSet};
 
 use super::drive::PlannedSite;
-use super::driven::{Driven, SiteTrace};
+use super::driven::{Driven, Passed, SiteTrace};
 use super::layer::{Check, RowTokens, Wanted};
 use super::layers::{Observer, PackedStream, Shown, run_layers};
 use super::reduction::{Reduction, matching};
@@ -25,6 +25,8 @@ struct Site {
     /// where any token is removed.
     segments: Segments,
     decided: Option<(RowPlan, Tensor)>,
+    /// Whether removed rows may be merged; else all are dropped.
+    merges: bool,
     lengths: Vec<usize>,
     /// Cosine similarity of every removed row and the row it points to.
     similarity: Option<Tensor>,
@@ -50,6 +52,7 @@ impl Site {
             layer: stream.layer,
             segments: stream.segments.clone(),
             decided: reduced.as_ref().map(|reduced| (reduced.rows.clone(), reduced.faults.clone())),
+            merges: reduced.as_ref().is_some_and(|reduced| reduced.merges),
             lengths: (0..kept.len()).map(|index| kept.length(index)).collect(),
             similarity,
             arriving: match &reduced {
@@ -60,19 +63,56 @@ impl Site {
         Ok((site, reduced))
     }
 
-    /// The plans, and the mean similarity of merged pairs per segment; refuses rows that are NaN or infinite, and plans that follow
-    /// from such. `table`: the tokens as they arrive. Waits for the GPU.
-    fn read(&self, protected: &[gpu::Protected], table: &TokenTable) -> Result<PlannedSite, EvaluationError> {
-        let Some((rows, faults)) = &self.decided else {
-            return Ok((identity(&self.segments, protected), vec![None; self.lengths.len()]));
-        };
-        if let Some(arriving) = &self.arriving {
-            arriving.check(self.layer, &table.segments)?;
+    /// What was decided, as it lies on the GPU; refuses rows that are NaN or infinite, and decisions that follow from such. `place` of a
+    /// segment and a row that arrives: its item, and the token's position. Waits for the GPU.
+    fn read(self, place: impl Fn(usize, usize) -> (u64, u32)) -> Result<ReadSite, EvaluationError> {
+        let Self { layer, segments, decided, merges, lengths, similarity, arriving } = self;
+        let Some((rows, faults)) = decided else { return Ok(ReadSite { layer, segments, lengths, decided: None }) };
+        if let Some(arriving) = arriving {
+            arriving.check(layer, &place)?;
         }
-        let decided = Decided::read(rows, faults, self.similarity.as_ref())?;
-        decided.check(|segment, row| table.segments[segment].positions[row])?;
-        let plan = decided.site_plan(&self.lengths, &self.segments, protected)?;
-        Ok((plan, decided.merged_similarity(&self.lengths)))
+        let decided = if merges {
+            Decided::read(&rows, &faults, similarity.as_ref())?
+        } else {
+            Decided::read_choice(&rows, &faults)?
+        };
+        decided.check(|segment, row| place(segment, row).1)?;
+        Ok(ReadSite { layer, segments, lengths, decided: Some(decided) })
+    }
+}
+
+/// A site that the host has read.
+struct ReadSite {
+    layer: usize,
+    /// Segments as they arrived, and their lengths afterwards.
+    segments: Segments,
+    lengths: Vec<usize>,
+    /// None where every token is kept.
+    decided: Option<Decided>,
+}
+
+impl ReadSite {
+    /// The plans, and the mean similarity of merged pairs per segment.
+    fn planned(&self, protected: &[gpu::Protected]) -> Result<PlannedSite, EvaluationError> {
+        let Self { segments, lengths, .. } = self;
+        let Some(decided) = &self.decided else {
+            return Ok((identity(segments, protected), vec![None; lengths.len()]));
+        };
+        Ok((decided.site_plan(lengths, segments, protected)?, decided.merged_similarity(lengths)))
+    }
+
+    /// Positions of the kept tokens of each segment, from those that arrive.
+    fn after(&self, positions: Vec<Vec<u32>>) -> Vec<Vec<u32>> {
+        let Some(decided) = &self.decided else { return positions };
+        let mut rest = decided.keep();
+        let mut kept = Vec::with_capacity(positions.len());
+        for (segment, (arriving, length)) in positions.iter().zip(&self.lengths).enumerate() {
+            let (own, others) = rest.split_at(*length);
+            rest = others;
+            let start = self.segments.rows(segment).start;
+            kept.push(own.iter().map(|row| arriving[*row as usize - start]).collect());
+        }
+        kept
     }
 }
 
@@ -102,18 +142,44 @@ impl QueuedSite {
 
     /// Waits for the GPU. `table`: the tokens of the stream.
     pub(crate) fn read(self, table: &TokenTable) -> Result<PlannedSite, EvaluationError> {
-        self.site.read(&self.protected, table)
+        let place = |segment: usize, row: usize| {
+            let tokens = &table.segments[segment];
+            (tokens.item, tokens.positions[row])
+        };
+        self.site.read(place)?.planned(&self.protected)
     }
 }
 
-pub(super) fn drive(
+/// All layers, and what was decided as it was read: plans are made of it once somebody asks for them.
+pub(super) fn pass(
     model: &LanguageModel,
     batch: &Batch,
     reduction: &Reduction,
-) -> Result<(Activations, Driven), EvaluationError> {
-    let queued = forward(model, batch, reduction, true, None)?;
-    let activations = queued.activations.clone();
-    Ok((activations, read_back(model, batch, reduction, queued)?))
+) -> Result<(Activations, Passed), EvaluationError> {
+    let Queued { activations, segments, protected, sites, token_layers, token_pairs, block_flops } =
+        forward(model, batch, reduction, true, None)?;
+    let mut positions: Vec<Vec<u32>> = batch.table.segments.iter().map(|segment| segment.positions.clone()).collect();
+    let mut read_sites = Vec::with_capacity(sites.len());
+    for site in sites {
+        let read = site.read(|segment, row| (batch.table.segments[segment].item, positions[segment][row]))?;
+        positions = read.after(positions);
+        read_sites.push(read);
+    }
+    let read = Read { segments, positions, protected, sites: read_sites, token_layers, token_pairs, block_flops };
+    Ok((activations, Passed::Read(Box::new(read))))
+}
+
+/// A batch after the last layer, with what was decided at its sites as it lay on the GPU.
+pub(crate) struct Read {
+    /// Segments after the last layer.
+    pub(super) segments: Segments,
+    /// Original positions of the tokens that are left of each segment.
+    pub(super) positions: Vec<Vec<u32>>,
+    protected: Vec<gpu::Protected>,
+    sites: Vec<ReadSite>,
+    token_layers: u64,
+    token_pairs: u64,
+    block_flops: u64,
 }
 
 /// Everything queued on the GPU; nothing is read back.
@@ -222,29 +288,30 @@ impl Observer for GpuDriver<'_> {
     }
 }
 
-/// Reads the sites back from the GPU as traces.
-fn read_back(
-    model: &LanguageModel,
-    batch: &Batch,
-    reduction: &Reduction,
-    queued: Queued,
-) -> Result<Driven, EvaluationError> {
-    let Queued { segments, protected, sites, token_layers, token_pairs, block_flops, .. } = queued;
-    let protected = &protected;
-    let mut table = batch.table.clone();
-    let mut traces = Vec::with_capacity(sites.len());
-    let mut matching_flops = 0.0;
-    for site in sites {
-        let (plan, merged_similarity) = site.read(protected, &table)?;
-        let arriving = table.clone();
-        for (tokens, plan) in arriving.segments.iter().zip(&plan.plans) {
-            let flops = |plan| matching(&reduction.rule, model.config(), site.layer, tokens, plan);
-            matching_flops += plan.as_ref().map_or(0.0, flops);
+impl Read {
+    /// The sites as traces.
+    pub(super) fn driven(
+        self,
+        model: &LanguageModel,
+        batch: &Batch,
+        reduction: &Reduction,
+    ) -> Result<Driven, EvaluationError> {
+        let Self { segments, protected, sites, token_layers, token_pairs, block_flops, .. } = self;
+        let mut table = batch.table.clone();
+        let mut traces = Vec::with_capacity(sites.len());
+        let mut matching_flops = 0.0;
+        for site in sites {
+            let (plan, merged_similarity) = site.planned(&protected)?;
+            let after = table.apply(&plan)?;
+            let arriving = std::mem::replace(&mut table, after);
+            for (tokens, plan) in arriving.segments.iter().zip(&plan.plans) {
+                let flops = |plan| matching(&reduction.rule, model.config(), site.layer, tokens, plan);
+                matching_flops += plan.as_ref().map_or(0.0, flops);
+            }
+            traces.push(SiteTrace { site: site.layer, plan, arriving, merged_similarity });
         }
-        table = table.apply(&plan)?;
-        traces.push(SiteTrace { site: site.layer, plan, arriving, merged_similarity });
+        Ok(Driven { segments, table, sites: traces, token_layers, token_pairs, block_flops, matching_flops })
     }
-    Ok(Driven { segments, table, sites: traces, token_layers, token_pairs, block_flops, matching_flops })
 }
 
 fn identity(segments: &Segments, protected: &[gpu::Protected]) -> SitePlan {

@@ -1,7 +1,7 @@
 //! Which tokens are removed, where and how many.
 
 use reduction_strategies::blocks::importance::Widths;
-use reduction_strategies::{Plan, Rule, SegmentTokens};
+use reduction_strategies::{Draw, Plan, PlanError, Rule, SegmentTokens, SitePlan, plan_blind};
 use ssm_model::ModelConfig;
 
 use super::signal_from::SignalFrom;
@@ -41,6 +41,21 @@ impl Reduction {
     /// Whether it may remove a token.
     pub(crate) fn reduces(&self) -> bool {
         !self.sites.is_empty() && (self.keep_ratio < 1.0 || self.rule.count().is_free())
+    }
+
+    /// The plans of a rule that looks at no value, from the tokens that arrive at a site. `item`: what draws depend on, where it is not the
+    /// item of the tokens.
+    pub(crate) fn plan_blindly(
+        &self,
+        site: usize,
+        tokens: &[SegmentTokens],
+        item: Option<u64>,
+    ) -> Result<SitePlan, PlanError> {
+        let plan = |tokens: &SegmentTokens| {
+            let draw = Draw { seed: self.seed, item: item.unwrap_or(tokens.item), site };
+            tokens.reducible.then(|| plan_blind(&self.rule, self.keep_ratio, draw, tokens)).transpose()
+        };
+        Ok(SitePlan { plans: tokens.iter().map(plan).collect::<Result<_, _>>()? })
     }
 
     /// The same sites with everything kept.

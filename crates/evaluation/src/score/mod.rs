@@ -22,4 +22,4 @@ pub use work::{Counts, Work};
 pub(crate) use answer::Answer;
 pub(crate) use reading::{After, Reading};
 pub(crate) use scorer::{HEAD_ROWS, Scorer, score};
-pub(crate) use trace::{Decision, Step, Traces};
+pub(crate) use trace::{Decision, Step};

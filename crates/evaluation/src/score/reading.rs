@@ -1,6 +1,5 @@
 //! Which row answers for which target.
 
-use reduction_strategies::TokenTable;
 use ssm_kernels::Segments;
 
 /// The row that answers for one target.
@@ -25,6 +24,6 @@ pub(crate) struct After<'a> {
     pub(crate) before: &'a Segments,
     /// Segments as they left.
     pub(crate) segments: &'a Segments,
-    /// Surviving tokens.
-    pub(crate) table: &'a TokenTable,
+    /// Original positions of the surviving tokens of each segment, ascending.
+    pub(crate) positions: &'a [&'a [u32]],
 }

@@ -88,19 +88,13 @@ struct Site {
 impl Traces {
     /// Adds one sequence. Sequences come in the order of the layout, whatever batches they ran in. Under `upstream` that is longest
     /// first, and of an item's several sequences the plan of the first one is kept.
-    pub(crate) fn add_step(&mut self, item: usize, step: &Step, recorded: usize) {
+    pub(crate) fn add_step(&mut self, item: usize, step: Step) {
         let site = self.sites.entry(step.site).or_default();
         site.tokens_in += step.tokens_in;
         site.tokens_out += step.tokens_out;
         site.similarities.extend(step.merged_similarity.map(f64::to_bits));
-        if let Some(decision) = step.decision.as_ref().filter(|_| item < recorded) {
-            self.add_plan(ItemPlan {
-                item,
-                site: step.site,
-                kept: decision.kept.clone(),
-                dropped: decision.dropped.clone(),
-                merged: decision.merged.clone(),
-            });
+        if let Some(Decision { kept, dropped, merged }) = step.decision {
+            self.add_plan(ItemPlan { item, site: step.site, kept, dropped, merged });
         }
     }
 

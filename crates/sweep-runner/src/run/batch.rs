@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::ops::Range;
+use std::time::Duration;
 
 use evaluation::{EvaluationError, Layout, Partial, Reduction, Settings, evaluate_span};
 use ssm_model::LanguageModel;
@@ -22,7 +23,7 @@ impl BatchRows {
         Self(Cell::new(if on_cpu { Settings::default().max_tokens } else { GPU_ROWS }))
     }
 
-    /// Evaluates some units; where the GPU runs out of memory, again with half the rows. No result depends on the number, save
+    /// Evaluates some units, and says how long that took without what only a record asks for; where the GPU runs out of memory, again with half the rows. No result depends on the number, save
     /// under `upstream`, which fixes its batches itself and is not tried again.
     pub(super) fn evaluate(
         &self,
@@ -31,7 +32,7 @@ impl BatchRows {
         span: Range<usize>,
         reduction: &Reduction,
         recorded_plans: usize,
-    ) -> Result<Partial, EvaluationError> {
+    ) -> Result<(Partial, Duration), EvaluationError> {
         loop {
             let max_tokens = self.0.get();
             let result = evaluate_span(model, layout, span.clone(), reduction, Settings { recorded_plans, max_tokens });

@@ -138,8 +138,8 @@ impl Search<'_> {
                 return Err(RunError::Interrupted(interrupt));
             }
             let reduction = reduction(&self.trial.at_threshold(option, value));
-            let partial = rows.evaluate(self.model, &layout, layout.whole(), &reduction, 0)?;
-            let achieved = layout.evaluation(vec![partial]).work.flops_reduction(self.model.config().n_layer());
+            let (partial, _) = rows.evaluate(self.model, &layout, layout.whole(), &reduction, 0)?;
+            let achieved = layout.evaluation([partial]).work.flops_reduction(self.model.config().n_layer());
             tried.push((value, achieved));
             Ok(achieved)
         })?;

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use reduction_strategies::TokenTable;
 use ssm_kernels::Segments;
 
 use super::CellRequest;
@@ -35,8 +34,8 @@ impl<'a> Walk<'a> {
             let document = &catalogue.documents[self.documents[branch.document]];
             let lengths: Vec<usize> = branch.table.iter().map(|segment| segment.positions.len()).collect();
             let segments = document.segments.with_lengths(&lengths);
-            let table = TokenTable::new(branch.table.clone());
-            let after = After { before: &document.segments, segments: &segments, table: &table };
+            let positions: Vec<&[u32]> = branch.table.iter().map(|segment| &segment.positions[..]).collect();
+            let after = After { before: &document.segments, segments: &segments, positions: &positions };
             let mut known = HashMap::new();
             for lane in &branch.lanes {
                 match self.readings(branch.document, *lane, &after) {

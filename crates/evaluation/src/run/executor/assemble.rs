@@ -10,7 +10,7 @@ use super::{CellOutcome, Job};
 use crate::batch::batch;
 use crate::error::EvaluationError;
 use crate::run::located;
-use crate::score::{Partial, Work};
+use crate::score::{Partial, Step, Work};
 
 /// A cell whose lanes come in.
 struct Pending {
@@ -101,7 +101,9 @@ fn partial(job: &Job<'_>, cell: usize, lanes: Vec<LaneOutcome>, recorded_plans: 
                 matching_flops: lane.matching_flops,
             };
         for step in &lane.steps {
-            partial.traces.add_step(item, step, recorded_plans);
+            // A step of several lanes is written down if one of their items is: another one may share it.
+            let decision = step.decision.as_ref().filter(|_| item < recorded_plans).cloned();
+            partial.traces.add_step(item, Step { decision, ..**step });
         }
         partial.answers.extend(lane.end.answers);
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use reduction_strategies::{Draw, Plan, SegmentTokens, SitePlan, SiteStream, TokenTable, plan_blind};
+use reduction_strategies::{Plan, SegmentTokens, SitePlan, SiteStream, TokenTable};
 use ssm_model::Signal;
 
 use super::catalogue::{Lane, Operation};
@@ -51,8 +51,12 @@ struct Deciding {
 impl Deciding {
     /// The plans of each asking branch; waits for a GPU.
     fn read(self) -> Result<Vec<Planned>, EvaluationError> {
-        let (plan, similarities) = self.decision.read(&self.table)?;
-        let of = |at: Range<usize>| (plan.plans[at.clone()].to_vec(), similarities[at].to_vec());
+        let (mut plan, similarities) = self.decision.read(&self.table)?;
+        // No two branches have a segment in common.
+        let of = |at: Range<usize>| {
+            let plans = plan.plans[at.clone()].iter_mut().map(Option::take);
+            (plans.collect(), similarities[at].to_vec())
+        };
         Ok(self.places.into_iter().map(of).collect())
     }
 }
@@ -223,12 +227,8 @@ impl Walk<'_> {
     /// A plan that needs no values: the branch may have lost the rows that nobody reads.
     fn plan_blindly(&self, arriving: &PackedSite<'_>, asking: &Asking) -> Result<Planned, EvaluationError> {
         let branch = &arriving.pack[asking.branch];
-        let Reduction { rule, keep_ratio, seed, .. } = self.reduction(branch, asking.lanes[0]);
-        let draw = Draw { seed: *seed, item: asking.item, site: arriving.layer };
-        let plan = |tokens: &SegmentTokens| {
-            Ok(tokens.reducible.then(|| plan_blind(rule, *keep_ratio, draw, tokens)).transpose()?)
-        };
-        let plans = branch.table.iter().map(plan).collect::<Result<Vec<_>, EvaluationError>>()?;
+        let reduction = self.reduction(branch, asking.lanes[0]);
+        let SitePlan { plans } = reduction.plan_blindly(arriving.layer, &branch.table, Some(asking.item))?;
         let similarities = vec![None; plans.len()];
         Ok((plans, similarities))
     }
@@ -332,7 +332,7 @@ fn join(
         return Ok(());
     }
     let site = SitePlan { plans };
-    let table = TokenTable::new(branch.table.clone()).apply(&site)?.segments;
+    let table = TokenTable::apply_to(&branch.table, &site)?.segments;
     children.push(Child {
         parent: asking.branch,
         plans: Some(site.plans),

@@ -6,7 +6,7 @@
 //! for the others after their last site. A branch executes up to the furthest horizon of its lanes, and at least up to one row that
 //! reaches the end, so that it has a place in the stream.
 
-use reduction_strategies::{Draw, SegmentTokens, SitePlan, TokenTable, plan_blind};
+use reduction_strategies::{SegmentTokens, TokenTable};
 
 use super::walk::{Branch, Walk};
 use crate::error::EvaluationError;
@@ -63,12 +63,7 @@ impl Walk<'_> {
         let reduction = &self.cells[lane.cell].reduction;
         let mut table = TokenTable::new(document.table.clone());
         for site in &reduction.sites {
-            let draw = Draw { seed: reduction.seed, item: lane.item, site: *site };
-            let plan = |tokens: &SegmentTokens| {
-                tokens.reducible.then(|| plan_blind(&reduction.rule, reduction.keep_ratio, draw, tokens)).transpose()
-            };
-            let plans = table.segments.iter().map(plan).collect::<Result<_, _>>()?;
-            table = table.apply(&SitePlan { plans })?;
+            table = table.apply(&reduction.plan_blindly(*site, &table.segments, Some(lane.item))?)?;
         }
         Ok(table.segments)
     }
@@ -78,11 +73,12 @@ impl Walk<'_> {
         let before = &self.catalogue.documents[self.documents[document]].segments;
         let lengths: Vec<usize> = table.iter().map(|segment| segment.positions.len()).collect();
         let segments = before.with_lengths(&lengths);
-        let table = TokenTable::new(table.to_vec());
-        let placements = self.readings(document, lane, &After { before, segments: &segments, table: &table })?;
+        let positions: Vec<&[u32]> = table.iter().map(|segment| &segment.positions[..]).collect();
+        let after = After { before, segments: &segments, positions: &positions };
+        let placements = self.readings(document, lane, &after)?;
         let rows = placements.iter().flat_map(|(_, _, readings)| readings).filter_map(|reading| reading.row);
         // Where nothing is read, the first row that reaches the end is needed all the same: every branch on the way there has it.
         let last = rows.max().unwrap_or(0);
-        Ok(table.segments[0].positions.get(last as usize).map_or(0, |position| position + 1))
+        Ok(table[0].positions.get(last as usize).map_or(0, |position| position + 1))
     }
 }
