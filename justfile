@@ -24,6 +24,10 @@ smoke:
 time-analysis:
     cargo run --release --package analysis --example time_analysis
 
+# Time what the host does per token and site besides the model
+time-sites:
+    cargo run --release --package reduction-strategies --example time_sites
+
 # Run all tests
 test:
     cargo test --release --workspace
