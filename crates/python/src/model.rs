@@ -15,7 +15,7 @@ use reduction_strategies::{
     plan_site,
 };
 use ssm_kernels::{Segments, host};
-use ssm_model::{Activations, LanguageModel, LayerRequest, SignalSet, Signals};
+use ssm_model::{Activations, LanguageModel, LayerRequest, SignalSet, Signals, Times};
 use sweep_runner::cli::{self, OpenModel};
 
 use crate::answer::Answer;
@@ -111,7 +111,7 @@ fn forward(
         let request = LayerRequest {
             signals: wanted.without(wanted.without(own)),
             positions: config.uses_positions().then_some(&tokens.positions),
-            time: times.as_deref(),
+            time: times.as_deref().map(Times::Host),
             ..LayerRequest::default()
         };
         let output = model.layer(index, &activations, &segments, request).map_err(|error| wrong(&error))?;

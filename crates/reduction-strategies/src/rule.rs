@@ -239,6 +239,18 @@ pub enum DeviceRule {
         /// Whether negative values count as zero.
         clip: bool,
     },
+    /// Tokens at even places merge into tokens at odd ones; a row that takes some in replaces a run of tokens in the scans of later layers
+    /// (`strategies/state_merge.rs`).
+    MergeRuns {
+        /// What similarity is computed from.
+        features: Features,
+        /// Whether the row decays for as long as all its tokens.
+        decay: bool,
+        /// Whether the row writes as much as all its tokens.
+        write: bool,
+        /// Whether the row becomes the mean of its tokens, weighted by what is left of their writes; else it is the last of them.
+        merge: bool,
+    },
     /// The last tokens are kept, as many as [`crate::schedule::n_last`] says; something else chooses among the others.
     KeepLast {
         /// Share of the kept tokens that are the last ones.
@@ -265,7 +277,10 @@ impl DeviceRule {
             Self::Chunks(importance)
             | Self::LowestIntoNext { importance, .. }
             | Self::MergeThenDrop { importance, .. } => (Some(*importance), &[]),
-            Self::ReleasedPairs { .. } | Self::ReleasedLowest { .. } | Self::KeepLast { .. } => (None, &[]),
+            Self::ReleasedPairs { .. }
+            | Self::ReleasedLowest { .. }
+            | Self::MergeRuns { .. }
+            | Self::KeepLast { .. } => (None, &[]),
         };
         one.into_iter().chain(terms.iter().map(|term| term.importance))
     }

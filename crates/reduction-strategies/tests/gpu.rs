@@ -7,7 +7,7 @@ use reduction_strategies::laws::cases::{KINDS, Kind, Sequence, Stream, strategie
 use reduction_strategies::{Rule, SegmentTokens, SiteStream, plan_site};
 use ssm_kernels::ops::reduction::Reduced;
 use ssm_kernels::{KernelError, device, host};
-use ssm_model::{Signal, SignalSet};
+use ssm_model::{RowTime, Signal, SignalSet};
 
 /// No longer: among many vectors of few dimensions some are as good as parallel, and their order is a matter of rounding.
 const LENGTHS: [usize; 7] = [1, 2, 3, 36, 0, 65, 130];
@@ -42,6 +42,12 @@ fn plans_equal_those_of_the_host() {
             })
             .collect();
         let mut stream = Stream::of(&sequences.iter().collect::<Vec<_>>());
+        // Rows that stand for several tokens already, by the factors of an earlier site.
+        for segment in &mut stream.table.segments {
+            for (row, time) in segment.times.iter_mut().enumerate() {
+                *time = RowTime { decay: 1.0 + (row % 3) as f32, write: 1.0 + 0.5 * (row % 4) as f32 };
+            }
+        }
         // One that no rule may touch, between others.
         stream.table.segments[3] = SegmentTokens::fixed(3, 0, LENGTHS[3]);
         let (hidden, residual) = (there(&stream.hidden, &gpu), there(&stream.residual, &gpu));
@@ -80,7 +86,7 @@ fn plans_equal_those_of_the_host() {
                 assert_eq!(reduced.segments, shortened, "{what}");
                 let lengths: Vec<usize> = (0..shortened.len()).map(|index| shortened.length(index)).collect();
                 let read = |reduced: &Reduced| {
-                    let decided = Decided::read(&reduced.rows, &reduced.faults, None).unwrap();
+                    let decided = Decided::read(&reduced.rows, &reduced.faults, reduced.times.as_ref(), None).unwrap();
                     decided.site_plan(&lengths, &stream.segments, &tokens.protected).unwrap()
                 };
                 let got = read(&reduced);
@@ -96,6 +102,13 @@ fn plans_equal_those_of_the_host() {
                 let flags: Vec<u8> =
                     after.segments.iter().flat_map(|segment| segment.protected.iter().map(|p| u8::from(*p))).collect();
                 assert_eq!(flags, reduced.tokens.protected.to_vec1::<u8>().unwrap(), "{what}: protection");
+                let times: Vec<f32> = after
+                    .segments
+                    .iter()
+                    .flat_map(|segment| segment.times.iter().flat_map(|time| [time.decay, time.write]))
+                    .collect();
+                let there = tokens.after(&reduced).unwrap().times.unwrap().flatten_all().unwrap();
+                assert_eq!(times, there.to_vec1::<f32>().unwrap(), "{what}: factors on the step sizes");
                 let again = gpu::reduce(&rule, keep_ratio, &arguments).unwrap().unwrap();
                 assert_eq!(got, read(&again), "{what}: the same twice");
             }
@@ -105,8 +118,8 @@ fn plans_equal_those_of_the_host() {
 }
 
 /// What is planned on the host, whatever its options: places and chance, which need no values; free counts, which nobody knows before the values;
-/// an experiment that keeps other rows on each branch; and time factors, which no kernel plans.
-const ON_THE_HOST: [&str; 11] = [
+/// and an experiment that keeps other rows on each branch.
+const ON_THE_HOST: [&str; 10] = [
     "block_causal_random",
     "dense",
     "drop_prefix",
@@ -115,7 +128,6 @@ const ON_THE_HOST: [&str; 11] = [
     "random",
     "random_runs",
     "split_branches",
-    "state_merge",
     "top_p",
     "uniform",
 ];
@@ -180,7 +192,7 @@ fn what_is_no_number_is_noted_on_the_gpu() {
             let arguments = SiteStream { hidden: &hidden, residual: &residual, signals: &signals, ..stream.site() };
             let arguments = arguments.with_tokens(&tokens);
             let reduced = gpu::reduce(&rule, keep_ratio, &arguments).unwrap().unwrap();
-            let decided = Decided::read(&reduced.rows, &reduced.faults, None).unwrap();
+            let decided = Decided::read(&reduced.rows, &reduced.faults, reduced.times.as_ref(), None).unwrap();
             let checked = decided.check(|segment, row| stream.table.segments[segment].positions[row]);
             assert_eq!(checked.is_err(), value.is_some(), "{strategy:?} {value:?} {keep_ratio}: {checked:?}");
         }

@@ -60,4 +60,4 @@ pub use signals::{ScanConstants, Signal, SignalInfo, SignalSet, Signals, Supplie
 pub use ssm_kernels::Placement;
 pub use state::{KeyValueCache, LayerState, ModelState, RecurrentState};
 pub use stream::{Activations, LayerOutput, LayerRequest};
-pub use time::RowTime;
+pub use time::{RowTime, Times};

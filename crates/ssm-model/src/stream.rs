@@ -5,7 +5,7 @@ use ssm_kernels::ops::RowPlan;
 
 use crate::signals::{SignalSet, Signals};
 use crate::state::LayerState;
-use crate::time::RowTime;
+use crate::time::Times;
 
 /// What flows from block to block, one row per token of the packed stream.
 ///
@@ -54,7 +54,7 @@ pub struct LayerRequest<'a> {
     /// Where absent, the rows of a segment are numbered consecutively from the end of its parent or initial state on.
     pub positions: Option<&'a [u32]>,
     /// Factors on the step sizes, one per row that the scan sees; all 1 where absent.
-    pub time: Option<&'a [RowTime]>,
+    pub time: Option<Times<'a>>,
 }
 
 /// What a layer returns.

@@ -1,6 +1,6 @@
 //! How long a row lasts for the recurrence. With it a driver lets one row represent several tokens, or a part of one.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use ssm_kernels::KernelError;
 
 use crate::error::ModelError;
@@ -28,6 +28,16 @@ impl RowTime {
     }
 }
 
+/// The factors of all rows of a stream.
+#[derive(Clone, Copy, Debug)]
+pub enum Times<'a> {
+    /// One per row, in host memory.
+    Host(&'a [RowTime]),
+    /// `[tokens, 2]`, float32, where the model is: the decay and the write of each row, as [`RowTime`] has them. They are not read back:
+    /// whoever made them answers for factors that are finite and positive.
+    Device(&'a Tensor),
+}
+
 /// The factors of a stream as columns that multiply rows.
 pub(crate) struct RowTimes {
     /// `[tokens, 1]`, on step sizes.
@@ -37,9 +47,20 @@ pub(crate) struct RowTimes {
 }
 
 impl RowTimes {
-    /// Refuses another number of factors than rows, and factors that are not finite and positive.
-    pub(crate) fn new(times: &[RowTime], like: &Tensor) -> Result<Self, ModelError> {
+    /// Refuses another number of factors than rows, and in host memory factors that are not finite and positive.
+    pub(crate) fn new(times: Times<'_>, like: &Tensor) -> Result<Self, ModelError> {
         let rows = like.dim(0)?;
+        let times = match times {
+            Times::Host(times) => times,
+            Times::Device(times) => {
+                if times.dims() != [rows, 2] || times.dtype() != DType::F32 {
+                    return Err(ModelError::Time { got: times.dims().first().copied().unwrap_or(0), rows });
+                }
+                let (decay, write) = (times.narrow(1, 0, 1)?.contiguous()?, times.narrow(1, 1, 1)?);
+                let input_map = (write.contiguous()? / &decay)?;
+                return Ok(Self { decay, input_map });
+            }
+        };
         if times.len() != rows || !times.iter().all(|time| time.is_valid()) {
             return Err(ModelError::Time { got: times.len(), rows });
         }

@@ -11,7 +11,7 @@ use ssm_kernels::{Segments, device, host, ops};
 use ssm_model::catalog::{Architecture, Published};
 use ssm_model::checkpoint::Checkpoint;
 use ssm_model::{
-    LanguageModel, LayerRequest, LayerState, ModelConfig, ModelState, Placement, RandomWeights, RowTime, catalog,
+    LanguageModel, LayerRequest, LayerState, ModelConfig, ModelState, Placement, RandomWeights, RowTime, Times, catalog,
 };
 
 fn on_gpu(dtype: DType) -> Placement {
@@ -315,7 +315,7 @@ fn rows_may_last_longer() {
         let times: Vec<RowTime> = (0..segments.n_tokens())
             .map(|row| RowTime { decay: 1.0 + (row % 3) as f32, write: 0.5 + (row % 4) as f32 })
             .collect();
-        let layer = |placement: &Placement, time: Option<&[RowTime]>| {
+        let layer = |placement: &Placement, time: Option<Times<'_>>| {
             let model = load(open(), placement);
             let activations = model.embed(&tokens).unwrap();
             let request = LayerRequest { time, states: true, ..LayerRequest::default() };
@@ -324,9 +324,14 @@ fn rows_may_last_longer() {
             (host::copy(&output.activations.hidden).unwrap(), host::copy(&state).unwrap())
         };
         let gpu = on_gpu(DType::F32);
-        let (want, got) = (layer(&Placement::cpu(), Some(&times)), layer(&gpu, Some(&times)));
+        let (want, got) = (layer(&Placement::cpu(), Some(Times::Host(&times))), layer(&gpu, Some(Times::Host(&times))));
         assert!(relative(&want.0, &got.0) < 1e-4 && relative(&want.1, &got.1) < 1e-4, "{name}");
-        let (plain, ones) = (layer(&gpu, None), layer(&gpu, Some(&vec![RowTime::ONE; tokens.len()])));
+        let values: Vec<f32> = times.iter().flat_map(|time| [time.decay, time.write]).collect();
+        let there = Tensor::from_vec(values, (times.len(), 2), &gpu.device).unwrap();
+        let same = layer(&gpu, Some(Times::Device(&there)));
+        assert_eq!(bits(&got.0), bits(&same.0), "{name}: factors that lie there");
+        assert_eq!(bits(&got.1), bits(&same.1), "{name}: states after factors that lie there");
+        let (plain, ones) = (layer(&gpu, None), layer(&gpu, Some(Times::Host(&vec![RowTime::ONE; tokens.len()]))));
         assert_eq!(bits(&plain.0), bits(&ones.0), "{name}: factors of one");
         assert!(relative(&plain.0, &got.0) > 1e-3, "{name}: factors that change nothing");
     }

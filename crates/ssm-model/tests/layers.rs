@@ -4,7 +4,7 @@ mod common;
 
 use common::{hybrid, trained};
 use ssm_kernels::Segments;
-use ssm_model::{LayerRequest, LayerState, ModelError, RowTime, Signal, SignalSet};
+use ssm_model::{LayerRequest, LayerState, ModelError, RowTime, Signal, SignalSet, Times};
 
 #[test]
 fn every_layer_answers_for_itself() {
@@ -71,7 +71,7 @@ fn a_layer_shows_and_carries_what_its_kind_has() {
         let recurrent = matches!(output.state, Some(LayerState::Recurrent(_)));
         assert_eq!((recurrent, output.signals.scan().is_some()), (layer != 2, layer != 2));
         let time = [RowTime::ONE; 5];
-        let timed = LayerRequest { time: Some(&time), ..LayerRequest::default() };
+        let timed = LayerRequest { time: Some(Times::Host(&time)), ..LayerRequest::default() };
         let timed = model.layer(layer, &activations, &segments, timed);
         assert_eq!(matches!(timed, Err(ModelError::NoScan)), layer == 2, "layer {layer}");
         activations = output.activations;

@@ -11,6 +11,7 @@ use ssm_kernels::ops::{MergeGroup, MergeRule, RowMerges, RowPlan};
 use ssm_model::catalog::{Published, published};
 use ssm_model::{
     Activations, KeyValueCache, LanguageModel, LayerRequest, LayerState, ModelError, Placement, RandomWeights, RowTime,
+    Times,
 };
 
 const MODELS: [&str; 3] = ["mamba-world", "mamba2-world", "neox-world"];
@@ -172,7 +173,7 @@ fn rows_last_longer_in_layers_of_two_kinds() {
         let model = open(&golden(name).dialects[0].1);
         let (activations, segments) = (model.embed(&tokens(&model, 4, 12)).unwrap(), Segments::independent(&[12]));
         let hidden = |time: Option<&[RowTime]>| {
-            let request = LayerRequest { time, ..LayerRequest::default() };
+            let request = LayerRequest { time: time.map(Times::Host), ..LayerRequest::default() };
             model.layer(index, &activations, &segments, request).unwrap().activations.hidden
         };
         let (plain, ones) = (hidden(None), hidden(Some(&[RowTime::ONE; 12])));

@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use common::{bits, golden, open, trained};
 use hint::Hint;
 use ssm_kernels::Segments;
-use ssm_model::{LanguageModel, LayerOutput, LayerRequest, LayerState, ModelError, RowTime, Signal, SignalSet};
+use ssm_model::{LanguageModel, LayerOutput, LayerRequest, LayerState, ModelError, RowTime, Signal, SignalSet, Times};
 
 const MODELS: [&str; 2] = ["mamba-world", "mamba2-world"];
 const LAYER: usize = 5;
@@ -14,6 +14,7 @@ const LAYER: usize = 5;
 fn run(model: &LanguageModel, tokens: &[u32], initial: Option<&LayerState>, time: Option<&[RowTime]>) -> LayerOutput {
     let activations = model.embed(tokens).unwrap();
     let signals = SignalSet::of(&[Signal::Dt, Signal::B]);
+    let time = time.map(Times::Host);
     let request = LayerRequest { initial, time, states: true, signals, ..LayerRequest::default() };
     model.layer(LAYER, &activations, &Segments::independent(&[tokens.len()]), request).unwrap()
 }
@@ -92,7 +93,14 @@ fn attention_beside_a_scan_takes_no_factors() {
     let activations = model.embed(&[5, 6, 7, 8]).unwrap();
     let segments = Segments::independent(&[4]);
     let run = |time: Option<&[RowTime]>| {
-        model.layer(1, &activations, &segments, LayerRequest { time, states: true, ..LayerRequest::default() }).unwrap()
+        model
+            .layer(
+                1,
+                &activations,
+                &segments,
+                LayerRequest { time: time.map(Times::Host), states: true, ..LayerRequest::default() },
+            )
+            .unwrap()
     };
     let (plain, ones) = (run(None), run(Some(&[RowTime::ONE; 4])));
     assert!(bits(&plain.activations.hidden) == bits(&ones.activations.hidden));
@@ -107,7 +115,7 @@ fn impossible_factors_are_refused() {
     let (model, _) = trained(MODELS[0]);
     let activations = model.embed(&[1, 2]).unwrap();
     for times in [vec![RowTime::ONE], vec![RowTime::ONE, RowTime { decay: 0.0, write: 1.0 }]] {
-        let request = LayerRequest { time: Some(&times), ..LayerRequest::default() };
+        let request = LayerRequest { time: Some(Times::Host(&times)), ..LayerRequest::default() };
         let refused = model.layer(0, &activations, &Segments::independent(&[2]), request).map(|_| ()).unwrap_err();
         assert!(matches!(refused, ModelError::Time { rows: 2, .. }) && refused.hint().is_some(), "{refused}");
     }

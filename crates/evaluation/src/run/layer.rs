@@ -1,9 +1,12 @@
 //! One layer over a packed stream: every layer that this crate runs, runs here.
 
+use candle_core::Tensor;
 use reduction_strategies::{SegmentTokens, TokenTable};
 use ssm_kernels::Segments;
 use ssm_kernels::ops::RowPlan;
-use ssm_model::{Activations, LanguageModel, LayerConfig, LayerOutput, LayerRequest, LayerState, RowTime, SignalSet};
+use ssm_model::{
+    Activations, LanguageModel, LayerConfig, LayerOutput, LayerRequest, LayerState, RowTime, SignalSet, Times,
+};
 
 use crate::batch::Positions;
 use crate::error::EvaluationError;
@@ -15,14 +18,36 @@ use crate::finite::{check_items, check_sequences};
 pub(crate) struct RowTokens {
     /// One per row; none where the model reads none or the rows are numbered consecutively.
     positions: Option<Vec<u32>>,
-    /// One per row; none where all are 1.
-    times: Option<Vec<RowTime>>,
+    /// None where all factors are 1.
+    times: Option<RowFactors>,
+}
+
+/// Factors on the step sizes, one pair per row ([`Times`]).
+enum RowFactors {
+    Host(Vec<RowTime>),
+    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "only a plan made on a GPU has its factors there"))]
+    Device(Tensor),
+}
+
+impl RowFactors {
+    fn get(&self) -> Times<'_> {
+        match self {
+            Self::Host(times) => Times::Host(times),
+            Self::Device(times) => Times::Device(times),
+        }
+    }
 }
 
 impl RowTokens {
     /// Tokens from which nothing was removed: each segment continues its parent.
     pub(crate) fn untouched() -> Self {
         Self { positions: None, times: None }
+    }
+
+    /// Tokens of a model that reads no positions, with the factors `[tokens, 2]` that a plan on the GPU left there; none: all are 1.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn on_device(times: Option<&Tensor>) -> Self {
+        Self { positions: None, times: times.cloned().map(RowFactors::Device) }
     }
 
     /// Tokens at these positions, one per row, with all step sizes as they are.
@@ -35,7 +60,7 @@ impl RowTokens {
     pub(crate) fn of(model: &LanguageModel, trees: &[(&[SegmentTokens], Positions)], segments: &Segments) -> Self {
         let lengths: Vec<usize> = (0..segments.len()).map(|index| segments.length(index)).collect();
         let tables = trees.iter().flat_map(|(table, _)| table.iter());
-        let times = TokenTable::times(&tables.zip(lengths.iter().copied()));
+        let times = TokenTable::times(&tables.zip(lengths.iter().copied())).map(RowFactors::Host);
         let positions = model.config().uses_positions().then(|| {
             let mut all = Vec::with_capacity(segments.n_tokens());
             let mut first = 0;
@@ -101,7 +126,7 @@ pub(crate) fn run_layer(
         states: wanted.states,
         rows: gather,
         positions: tokens.positions.as_deref(),
-        time: tokens.times.as_deref().filter(|_| concerns),
+        time: tokens.times.as_ref().map(RowFactors::get).filter(|_| concerns),
     };
     let output = model.layer(layer, activations, segments, request)?;
     match wanted.check {

@@ -18,13 +18,21 @@ use crate::batch::{Batch, token_pairs_of};
 use crate::error::EvaluationError;
 use crate::finite::NonFiniteRows;
 
+/// What of a decision the host reads.
+struct Decision {
+    rows: RowPlan,
+    faults: Tensor,
+    /// `[rows, 2]`: factors on the step sizes, where the rule sets them.
+    times: Option<Tensor>,
+}
+
 /// What the host reads of a site once everything is queued.
 struct Site {
     layer: usize,
     /// Segments as they arrived, and their lengths afterwards; the plan, and which segments were ranked by values that are NaN or infinite,
     /// where any token is removed.
     segments: Segments,
-    decided: Option<(RowPlan, Tensor)>,
+    decided: Option<Decision>,
     /// Whether removed rows may be merged; else all are dropped.
     merges: bool,
     lengths: Vec<usize>,
@@ -51,7 +59,11 @@ impl Site {
         let site = Self {
             layer: stream.layer,
             segments: stream.segments.clone(),
-            decided: reduced.as_ref().map(|reduced| (reduced.rows.clone(), reduced.faults.clone())),
+            decided: reduced.as_ref().map(|reduced| Decision {
+                rows: reduced.rows.clone(),
+                faults: reduced.faults.clone(),
+                times: reduced.times.clone(),
+            }),
             merges: reduced.as_ref().is_some_and(|reduced| reduced.merges),
             lengths: (0..kept.len()).map(|index| kept.length(index)).collect(),
             similarity,
@@ -67,12 +79,14 @@ impl Site {
     /// segment and a row that arrives: its item, and the token's position. Waits for the GPU.
     fn read(self, place: impl Fn(usize, usize) -> (u64, u32)) -> Result<ReadSite, EvaluationError> {
         let Self { layer, segments, decided, merges, lengths, similarity, arriving } = self;
-        let Some((rows, faults)) = decided else { return Ok(ReadSite { layer, segments, lengths, decided: None }) };
+        let Some(Decision { rows, faults, times }) = decided else {
+            return Ok(ReadSite { layer, segments, lengths, decided: None });
+        };
         if let Some(arriving) = arriving {
             arriving.check(layer, &place)?;
         }
         let decided = if merges {
-            Decided::read(&rows, &faults, similarity.as_ref())?
+            Decided::read(&rows, &faults, times.as_ref(), similarity.as_ref())?
         } else {
             Decided::read_choice(&rows, &faults)?
         };
@@ -204,9 +218,10 @@ pub(super) fn forward(
     states: Option<&mut Vec<LayerState>>,
 ) -> Result<Queued, EvaluationError> {
     let tokens = GpuTokens::new(&batch.table, &model.placement().device)?;
-    // The host does not know which rows are kept: a model that runs here reads no positions, and no rule that plans here changes a
-    // step size.
-    let stream = PackedStream::new(model.embed(&batch.tokens)?, batch.segments.clone(), RowTokens::untouched());
+    // The host does not know which rows are kept: a model that runs here reads no positions, and factors on step sizes go from plan to
+    // layer on the GPU.
+    let row_tokens = RowTokens::on_device(tokens.times.as_ref());
+    let stream = PackedStream::new(model.embed(&batch.tokens)?, batch.segments.clone(), row_tokens);
     let mut driver = GpuDriver {
         model,
         reduction,
@@ -274,14 +289,16 @@ impl Observer for GpuDriver<'_> {
         let PackedStream { activations, segments, .. } = &*stream;
         let at_site = SiteStream::new(layer, &self.tokens, segments, activations, &shown.signals)?;
         let (site, reduced) = Site::plan(rule, *keep_ratio, &at_site, self.traces)?;
-        if let Some(Reduced { rows, segments, tokens, .. }) = reduced {
+        if let Some(reduced) = reduced {
+            self.tokens = self.tokens.after(&reduced)?;
+            stream.tokens = RowTokens::on_device(self.tokens.times.as_ref());
+            let Reduced { rows, segments, .. } = reduced;
             if rows.merges_by_mean() {
                 stream.gather = Some(rows);
             } else {
                 stream.activations = apply(&rows, &stream.activations)?;
             }
             stream.segments = segments;
-            self.tokens.rows = tokens;
         }
         self.sites.push(site);
         Ok(())

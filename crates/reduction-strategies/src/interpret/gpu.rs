@@ -5,12 +5,12 @@
 
 use candle_core::{Device, Tensor};
 use ssm_kernels::ops::reduction::{
-    self, Carry, Merging, NO_FAULT, Pairing, PruneOrder, RankTerm, Reduced, RowNorm, ScanTensors, ScoreMetric, Sides,
-    Similarity, TokenState,
+    self, Carry, Merging, NO_FAULT, Pairing, PruneOrder, RankTerm, Reduced, RowNorm, RunMerge, RunScan, ScanTensors,
+    ScoreMetric, Sides, Similarity, TokenState,
 };
 use ssm_kernels::ops::{BranchWeights, MergeGroup, MergeRule, RowPlan};
 use ssm_kernels::{KernelError, Segments, host};
-use ssm_model::Signal;
+use ssm_model::{RowTime, Signal};
 
 use crate::blocks::importance::{Importance, Kernel, Source};
 use crate::error::PlanError;
@@ -32,6 +32,8 @@ pub type Protected = Option<usize>;
 pub struct GpuTokens {
     /// State of the rows.
     pub rows: TokenState,
+    /// `[tokens, 2]`, float32: factors on the step sizes of the rows, in the decay and in the write; none where all are 1.
+    pub times: Option<Tensor>,
     /// Protected tokens per segment.
     pub protected: Vec<Protected>,
 }
@@ -49,22 +51,33 @@ impl GpuTokens {
             .flat_map(|segment| segment.protected.iter().map(|protected| u8::from(*protected)))
             .collect();
         let n = sizes.len();
+        let times = TokenTable::times(&table.segments.iter().map(|segment| (segment, segment.times.len())));
         let upload = || {
-            Ok::<_, candle_core::Error>(TokenState {
+            let rows = TokenState {
                 sizes: Tensor::from_vec(sizes, n, device)?,
                 protected: Tensor::from_vec(protected, n, device)?,
-            })
+            };
+            let pairs = |times: Vec<RowTime>| times.into_iter().flat_map(|time| [time.decay, time.write]).collect();
+            let times = times.map(|times| Tensor::from_vec::<_, f32>(pairs(times), (n, 2), device)).transpose()?;
+            Ok::<_, candle_core::Error>((rows, times))
         };
-        let rows = upload().map_err(KernelError::from)?;
+        let (rows, times) = upload().map_err(KernelError::from)?;
         let count = |protected: &[bool]| protected.iter().filter(|protected| **protected).count();
         let protected = table.segments.iter().map(|segment| segment.reducible.then(|| count(&segment.protected)));
-        Ok(Self { rows, protected: protected.collect() })
+        Ok(Self { rows, times, protected: protected.collect() })
     }
 
-    /// The tokens after a site. How many are protected stays the same from site to site.
-    #[must_use]
-    pub fn after(self, reduced: TokenState) -> Self {
-        Self { rows: reduced, ..self }
+    /// The tokens after a site. How many are protected is the same at every site.
+    ///
+    /// # Errors
+    /// Of the device.
+    pub fn after(&self, reduced: &Reduced) -> Result<Self, PlanError> {
+        let kept = |times: &Tensor| times.index_select(&reduced.rows.keep, 0).map_err(KernelError::from);
+        let times = match (&reduced.times, &self.times) {
+            (Some(times), _) => Some(times.clone()),
+            (None, times) => times.as_ref().map(kept).transpose()?,
+        };
+        Ok(Self { rows: reduced.tokens.clone(), times, protected: self.protected.clone() })
     }
 }
 
@@ -237,6 +250,26 @@ fn on_device(rule: &DeviceRule, stream: &GpuStream<'_>, lengths: &Lengths<'_>) -
             let scores = scores.ok_or(PlanError::NotOnGpu)?;
             Ok(reduction::select_tokens(&scores, tokens, stream.segments, lengths.kept, false)?)
         }
+        DeviceRule::MergeRuns { features, decay, write, merge } => {
+            let (x, norms) = features_of(stream, *features)?;
+            let carry = if *merge { Carry::Mean } else { Carry::Drop };
+            let paired = reduction::pair_tokens(&Pairing {
+                similarity: similarity(x, &norms, *features),
+                sides: Sides::EvenOdd,
+                prune_scores: None,
+                hidden: carry,
+                residual: carry,
+                tokens,
+                segments: stream.segments,
+                candidates: lengths.candidates,
+                lengths: lengths.kept,
+            })?;
+            let constants = stream.signals.scan().ok_or(PlanError::MissingSignal(Signal::Scan))?;
+            let dt = signal(stream, Signal::Dt)?;
+            let scan = RunScan { dt, a: &constants.a, times: stream.tokens.times.as_ref() };
+            let merge = RunMerge { decay: *decay, write: *write, merge: *merge };
+            Ok(reduction::merge_runs(paired, &scan, merge, stream.segments)?)
+        }
         DeviceRule::KeepLast { share, older } => keep_last(*share, older, stream, lengths),
     }
 }
@@ -250,6 +283,7 @@ fn keep_last(share: f64, older: &Older, stream: &GpuStream<'_>, lengths: &Length
     let last: Vec<usize> = arriving.protected.iter().enumerate().map(last).collect();
     let tokens = GpuTokens {
         rows: reduction::protect_last(&arriving.rows, stream.segments, &last)?,
+        times: arriving.times.clone(),
         protected: arriving.protected.iter().zip(&last).map(|(protected, last)| Some((*protected)? + last)).collect(),
     };
     let candidates: Vec<usize> = lengths.candidates.iter().zip(&last).map(|(all, last)| all - last).collect();
@@ -413,6 +447,8 @@ pub struct Decided {
     hidden: ReadBranch,
     residual: ReadBranch,
     faults: Vec<u32>,
+    /// Decay and write of each kept row, where the rule sets them.
+    times: Option<Vec<f32>>,
     similarity: Option<Vec<f32>>,
 }
 
@@ -435,19 +471,35 @@ impl Decided {
         let (keep, faults) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let nothing = || ReadBranch { edge: Vec::new(), own: Vec::new(), tops: None };
         let (edge_off, edge_src) = (Vec::new(), Vec::new());
-        Ok(Self { keep, edge_off, edge_src, hidden: nothing(), residual: nothing(), faults, similarity: None })
+        Ok(Self {
+            keep,
+            edge_off,
+            edge_src,
+            hidden: nothing(),
+            residual: nothing(),
+            faults,
+            times: None,
+            similarity: None,
+        })
     }
 
-    /// Reads a reduction in one wait for the GPU. `similarity`: of its edges, where it is asked for.
+    /// Reads a reduction in one wait for the GPU. `times`: the factors that it sets ([`Reduced::times`]); `similarity`: of its edges, where
+    /// it is asked for.
     ///
     /// # Errors
     /// Of the device.
-    pub fn read(rows: &RowPlan, faults: &Tensor, similarity: Option<&Tensor>) -> Result<Self, PlanError> {
+    pub fn read(
+        rows: &RowPlan,
+        faults: &Tensor,
+        times: Option<&Tensor>,
+        similarity: Option<&Tensor>,
+    ) -> Result<Self, PlanError> {
         let mut tensors = vec![&rows.keep, &rows.edge_off, &rows.edge_src, faults];
         for branch in [&rows.hidden, &rows.residual] {
             tensors.extend([&branch.edge, &branch.own]);
             tensors.extend(branch.tops.as_ref().map(|tops| &tops.kept));
         }
+        tensors.extend(times);
         tensors.extend(similarity);
         let mut words = host::words(&tensors)?.into_iter();
         let mut ids = || words.next().unwrap_or_default();
@@ -459,8 +511,9 @@ impl Decided {
             tops: branch.tops.as_ref().map(|_| ids()),
         };
         let (hidden, residual) = (branch(&rows.hidden), branch(&rows.residual));
+        let times = times.map(|_| floats(ids()));
         let similarity = similarity.map(|_| floats(ids()));
-        Ok(Self { keep, edge_off, edge_src, hidden, residual, faults, similarity })
+        Ok(Self { keep, edge_off, edge_src, hidden, residual, faults, times, similarity })
     }
 
     /// The arriving rows that are kept, ascending.
@@ -507,10 +560,18 @@ impl Decided {
             let start = segments.rows(index).start as u32;
             let merges = |branch| self.merges(branch, kept.clone(), start, *length < segments.length(index), index);
             let (hidden, residual) = (merges(&self.hidden), merges(&self.residual));
-            let rows = self.keep[kept].iter().map(|row| row - start).collect();
-            plans.push(Some(Plan::new(segments.length(index), rows, hidden, residual)?));
+            let rows = self.keep[kept.clone()].iter().map(|row| row - start).collect();
+            let plan = Plan::new(segments.length(index), rows, hidden, residual)?;
+            plans.push(Some(plan.with_times(self.times_of(kept, start))?));
         }
         Ok(SitePlan { plans })
+    }
+
+    /// The factors of those of the `kept` rows of a segment that stand for a run, where the rule sets them.
+    fn times_of(&self, kept: std::ops::Range<usize>, start: u32) -> Vec<(u32, RowTime)> {
+        let Some(times) = &self.times else { return Vec::new() };
+        let runs = kept.filter(|row| self.edge_off[*row] < self.edge_off[row + 1]);
+        runs.map(|row| (self.keep[row] - start, RowTime { decay: times[2 * row], write: times[2 * row + 1] })).collect()
     }
 
     /// What is merged into the `kept` rows of a segment, which begins with row `start`, on one branch.

@@ -19,7 +19,7 @@
 //! `carry` and `content` take it apart: `content: drop, carry: decay` removes the write alone and keeps the decay,
 //! `content: merge, carry: nothing` keeps the content and loses the time, `content: drop, carry: nothing` loses both.
 //!
-//! Convolution and residual see one row. On a GPU only Mamba-2 takes such factors.
+//! Convolution and residual see one row.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ use crate::blocks::importance::{Source, Widths};
 use crate::options::{OptionDefault, OptionInfo, OptionKind};
 use crate::plan::{BranchMerges, Plan};
 use crate::registry::{Family, Registration};
-use crate::rule::{Combine, Features, HostRule, PairRule, Partition, Rule};
+use crate::rule::{Combine, DeviceRule, Features, HostRule, PairRule, Partition, Rule};
 use crate::view::SequenceView;
 
 const CARRY: OptionInfo = OptionInfo {
@@ -132,6 +132,11 @@ impl HostRule for StateMerge {
 
     fn matching_flops(&self, n: usize, n_kept: usize, widths: Widths) -> f64 {
         PAIRS.matching_flops(n, n_kept, widths)
+    }
+
+    fn on_device(&self) -> Option<DeviceRule> {
+        let Self { decay, write, merge } = *self;
+        Some(DeviceRule::MergeRuns { features: PAIRS.features, decay, write, merge })
     }
 
     fn plan(&self, view: &SequenceView<'_>, n_keep: usize) -> Result<Plan, PlanError> {

@@ -12,6 +12,7 @@ mod newness;
 mod non_finite;
 mod reduction;
 mod rounds;
+mod runs;
 mod scan_scores;
 
 use candle_core::{DType, Tensor};

@@ -12,7 +12,7 @@ use crate::error::ModelError;
 use crate::loader::Loader;
 use crate::signals::{SignalSet, Signals};
 use crate::state::LayerState;
-use crate::time::RowTime;
+use crate::time::Times;
 
 /// Name of a weight, from the prefix of its owner on, and its shape.
 pub(crate) type Named = (String, Vec<usize>);
@@ -86,7 +86,7 @@ pub(crate) struct MixerCall<'a> {
     pub(crate) signals: SignalSet,
     pub(crate) want_states: bool,
     pub(crate) positions: Option<&'a [u32]>,
-    pub(crate) time: Option<&'a [RowTime]>,
+    pub(crate) time: Option<Times<'a>>,
 }
 
 /// Output of a mixer: `[tokens, d_model]` and what was asked for besides.

@@ -81,7 +81,7 @@ pub fn merge_removed(
         BranchWeights { edge: residual_edge, own: residual_own, tops: None },
     )?;
     let tokens = TokenState { sizes: out.tokens.sizes, protected: kept.protected };
-    Ok(Reduced { rows, tokens, segments: shortened, merges: true, faults })
+    Ok(Reduced { rows, tokens, segments: shortened, merges: true, times: None, faults })
 }
 
 /// All removed rows of a segment are merged, and of each channel half of their values count.

@@ -10,6 +10,7 @@ mod pairs;
 mod protect;
 mod rank_sum;
 mod rounds;
+mod runs;
 mod scan_scores;
 mod scores;
 mod select;
@@ -26,6 +27,7 @@ pub use pairs::{Carry, Pairing, PruneOrder, Sides, Similarity};
 pub use protect::{protect_as, protect_last};
 pub use rank_sum::{RankTerm, rank_sum};
 pub use rounds::pair_tokens;
+pub use runs::{RunMerge, RunScan, merge_runs};
 pub use scan_scores::{ScanTensors, hidden_attention, write_norm};
 pub use scores::{RowNorm, ScoreMetric, token_scores};
 pub use select::select_tokens;
@@ -56,6 +58,9 @@ pub struct Reduced {
     pub segments: Segments,
     /// Whether removed rows may be merged; else all are dropped.
     pub merges: bool,
+    /// `[rows, 2]`, float32: factors on the step sizes of the kept rows, in the decay and in the write, where the reduction sets them
+    /// ([`merge_runs`]); none: each row keeps its own.
+    pub times: Option<Tensor>,
     /// `[segments]`, u32: the first row of each segment of which what it was ranked by is no finite number, [`NO_FAULT`]
     /// where there is none. Whoever takes rows from this reduction must look at it: such a plan means nothing.
     pub faults: Tensor,
@@ -104,7 +109,7 @@ impl Outputs {
             BranchWeights { edge: hidden_edge, own: hidden_own, tops: None },
             BranchWeights { edge: residual_edge, own: residual_own, tops: None },
         )?;
-        Ok(Reduced { rows, tokens: self.tokens, segments, merges: true, faults: self.faults })
+        Ok(Reduced { rows, tokens: self.tokens, segments, merges: true, times: None, faults: self.faults })
     }
 }
 

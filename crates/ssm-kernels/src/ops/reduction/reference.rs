@@ -209,6 +209,43 @@ pub(crate) fn hidden_attention(scan: &Scan<'_>, a: Option<&[f32]>) -> Vec<f64> {
     (0..n).map(|t| (t..n).map(|i| mean(t, i)).sum()).collect()
 }
 
+/// A row that replaces a run of tokens.
+#[derive(Clone, Debug)]
+pub(crate) struct RunRow {
+    /// Weight of each token in the mean: what is left of its write at the end of the run, the largest 1.
+    pub(crate) weights: Vec<f64>,
+    /// Factors on the step size, in the decay and in the write.
+    pub(crate) time: [f64; 2],
+}
+
+/// The row that replaces the tokens of a run in a scan: `dt` has their step sizes per head, `times` the factors with which they already
+/// count, `a` the rates, one per head or one per state and head with the heads in the last place.
+///
+/// With `left_t = mean_n exp(A_n sum_{s after t} decay_s dt_s)`, `w_t = write_t mean_h dt_t left_t`, `m_t = mean_h dt_t` and
+/// `m = sum w_t m_t / sum w_t` the factors are `sum decay_t m_t / m` and `sum w_t / m`; `sum decay_t` where a factor is no positive number.
+pub(crate) fn merge_run(dt: &[Vec<f32>], a: &[f32], times: &[[f32; 2]]) -> RunRow {
+    let (tokens, heads) = (0..dt.len(), dt[0].len());
+    let step = |t: usize, head: usize| f64::from(dt[t][head]);
+    let factor = |t: usize, role: usize| f64::from(times[t][role]);
+    let mean = |of: &dyn Fn(usize) -> f64| (0..heads).map(of).sum::<f64>() / heads as f64;
+    let left = |t: usize, head: usize| {
+        let after: f64 = (t + 1..dt.len()).map(|s| factor(s, 0) * step(s, head)).sum();
+        let rates: Vec<f64> = a.iter().skip(head).step_by(heads).map(|rate| f64::from(*rate)).collect();
+        rates.iter().map(|rate| (after * rate).exp()).sum::<f64>() / rates.len() as f64
+    };
+    let steps: Vec<f64> = tokens.clone().map(|t| mean(&|head| step(t, head))).collect();
+    let writes: Vec<f64> = tokens.clone().map(|t| factor(t, 1) * mean(&|head| step(t, head) * left(t, head))).collect();
+    let (total, largest) = (writes.iter().sum::<f64>(), writes.iter().copied().fold(0.0, f64::max));
+    let weighted = writes.iter().zip(&steps).map(|(write, step)| write * step).sum::<f64>() / total;
+    let decay = tokens.clone().map(|t| factor(t, 0) * steps[t]).sum::<f64>() / weighted;
+    let mut time = [decay, total / weighted];
+    if time.iter().any(|factor| !((*factor as f32).is_finite() && *factor as f32 > 0.0)) {
+        time = [tokens.map(|t| factor(t, 0)).sum(); 2];
+    }
+    let weight = |write: &f64| if largest > 0.0 { (write / largest).max(1e-9) } else { 1.0 };
+    RunRow { weights: writes.iter().map(weight).collect(), time }
+}
+
 /// The `count` edges with the highest rank, in order of their sources; the lower source among equals.
 pub(crate) fn strongest(edges: &[Edge], count: usize, rank: impl Fn(&Edge) -> f64) -> Vec<Edge> {
     let ranks: Vec<f64> = edges.iter().map(rank).collect();
@@ -325,6 +362,25 @@ mod tests {
         // Each state by itself: of head 0 the second does not decay, of head 1 the first.
         let decayed = f64::midpoint(0.5 * (2.0 - (-0.25_f64).exp()), (2.0 * (-2.0_f64).exp() - 1.0).abs());
         close(&hidden_attention(&scan(1), Some(&[-1.0, 0.0, 0.0, -1.0])), &[decayed, 7.0 * 1.125]);
+    }
+
+    #[test]
+    fn hand_computed_runs() {
+        let close = |got: &RunRow, weights: [f64; 2], time: [f64; 2]| {
+            for (got, want) in got.weights.iter().chain(&got.time).zip(weights.iter().chain(&time)) {
+                assert!((got - want).abs() < 1e-12, "{got} {want}");
+            }
+        };
+        let half = (-0.5_f64).exp();
+        // Equal steps: twice the decay, and of the first write what half a unit of time keeps.
+        close(&merge_run(&[vec![0.5], vec![0.5]], &[-1.0], &[[1.0; 2]; 2]), [half, 1.0], [2.0, 1.0 + half]);
+        // Two states of which one does not decay, and a second token that lasts twice as long: w = (0.5 (1 + e^-1) / 2, 0.25).
+        let first = 0.25 * (1.0 + (-1.0_f64).exp());
+        let (total, mean) = (first + 0.25, (first * 0.5 + 0.25 * 0.5) / (first + 0.25));
+        let row = merge_run(&[vec![0.5], vec![0.5]], &[-1.0, 0.0], &[[1.0; 2], [2.0, 0.5]]);
+        close(&row, [1.0, 0.25 / first], [1.5 / mean, total / mean]);
+        // No step has a length: as many steps as the tokens had.
+        close(&merge_run(&[vec![0.0], vec![0.0]], &[-1.0], &[[1.0; 2], [2.0, 5.0]]), [1.0; 2], [3.0; 2]);
     }
 
     #[test]

@@ -20,23 +20,10 @@
 //
 // `hidden_attention_sum`: scores f32 [tokens], the sum over the chunks of units in order, over the number of heads.
 // Launch: block 256, grid ceil(tokens / 256).
-#include "common.cuh"
+#include "values.cuh"
 
 constexpr int THREADS = 256;
 constexpr int WARPS = THREADS / WARP;
-
-struct Rows {
-    const void *at;
-    int64_t ld;
-    int is_bf16;
-
-    __device__ __forceinline__ double operator()(int row, int column) const {
-        const int64_t index = row * ld + column;
-        return is_bf16 ? to_float(static_cast<const bf16 *>(at)[index]) : static_cast<const float *>(at)[index];
-    }
-};
-#define ROWS(name) const void *__restrict__ name, int64_t name##_ld, int name##_bf16
-#define ROWS_OF(name) Rows { name, name##_ld, name##_bf16 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     write_norm(ROWS(dt), ROWS(b), ROWS(x), int heads, int headdim, int groups, int d_state, float *__restrict__ scores) {

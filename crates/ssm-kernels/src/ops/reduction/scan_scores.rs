@@ -24,14 +24,14 @@ pub struct ScanTensors<'a> {
 }
 
 /// A matrix as the kernels take it: address, row stride, and whether it is bfloat16.
-struct Values {
-    args: [Arg; 3],
-    rows: usize,
-    width: usize,
+pub(super) struct Values {
+    pub(super) args: [Arg; 3],
+    pub(super) rows: usize,
+    pub(super) width: usize,
 }
 
 impl Values {
-    fn new(gpu: &Gpu, tensor: &Tensor, name: &'static str) -> Result<Self, KernelError> {
+    pub(super) fn new(gpu: &Gpu, tensor: &Tensor, name: &'static str) -> Result<Self, KernelError> {
         suffix(tensor.dtype(), OP)?;
         let (rows, width, ld) = rows_of(tensor, OP, name)?;
         let is_bf16 = usize::from(tensor.dtype() == DType::BF16);

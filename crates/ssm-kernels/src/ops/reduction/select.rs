@@ -53,5 +53,5 @@ pub fn select_tokens(
         || Ok::<_, KernelError>(BranchWeights { edge: none(1, DType::F32)?, own: none(rows, DType::F32)?, tops: None });
     let plan =
         RowPlan::new(rows_in, out.keep, none(rows + 1, DType::U32)?, none(1, DType::U32)?, weights()?, weights()?)?;
-    Ok(Reduced { rows: plan, tokens: out.tokens, segments: shortened, merges: false, faults: out.faults })
+    Ok(Reduced { rows: plan, tokens: out.tokens, segments: shortened, merges: false, times: None, faults: out.faults })
 }
