@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::vec;
 
-use reduction_strategies::{SitePlan, SiteStream, TokenTable, plan_site};
+use rayon::prelude::*;
+use reduction_strategies::{SegmentTokens, SitePlan, SiteStream, TokenTable, plan_site};
 use ssm_model::{Activations, LanguageModel, LayerState, Signal, SignalSet, Signals};
 
 use super::driven::{Driven, Passed, SiteTrace};
@@ -44,17 +45,30 @@ pub(crate) struct Foreseen {
     after: TokenTable,
 }
 
-/// The decisions at all sites of a rule that looks at no value; none for any other rule.
+/// The decisions at all sites of a rule that looks at no value; none for any other rule. Sequences are planned beside each other.
 pub(crate) fn foresee(batch: &Batch, reduction: &Reduction) -> Result<Vec<Foreseen>, EvaluationError> {
-    let mut foreseen: Vec<Foreseen> = Vec::new();
     if !reduction.rule.is_blind() {
-        return Ok(foreseen);
+        return Ok(Vec::new());
     }
-    for site in reduction.sites.iter().copied().collect::<BTreeSet<_>>() {
-        let arriving = foreseen.last().map_or(&batch.table, |last| &last.after);
-        let plan = reduction.plan_blindly(site, &arriving.segments, None)?;
-        let after = arriving.apply(&plan)?;
-        foreseen.push(Foreseen { plan, after });
+    let sites: BTreeSet<usize> = reduction.sites.iter().copied().collect();
+    let through = |tokens: &SegmentTokens| {
+        let mut own: Vec<Foreseen> = Vec::with_capacity(sites.len());
+        for site in &sites {
+            let arriving = own.last().map_or(std::slice::from_ref(tokens), |last| &last.after.segments);
+            let plan = reduction.plan_blindly(*site, arriving, None)?;
+            let after = TokenTable::apply_to(arriving, &plan)?;
+            own.push(Foreseen { plan, after });
+        }
+        Ok(own)
+    };
+    let each = batch.table.segments.par_iter().map(through).collect::<Result<Vec<_>, EvaluationError>>()?;
+    let nothing = || Foreseen { plan: SitePlan { plans: Vec::new() }, after: TokenTable::default() };
+    let mut foreseen: Vec<Foreseen> = sites.iter().map(|_| nothing()).collect();
+    for own in each {
+        for (all, own) in foreseen.iter_mut().zip(own) {
+            all.plan.plans.extend(own.plan.plans);
+            all.after.segments.extend(own.after.segments);
+        }
     }
     Ok(foreseen)
 }
