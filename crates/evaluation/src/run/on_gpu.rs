@@ -136,9 +136,10 @@ pub(crate) fn takes(model: &LanguageModel, reduction: &Reduction) -> bool {
 }
 
 /// Whether all layers are queued without a plan on the host. A model that reads positions needs the plan, since the positions of the
-/// kept tokens follow from it.
+/// kept tokens follow from it; so does a site that reads what an earlier layer showed, since its rows are those that are still there.
 pub(super) fn takes_all(model: &LanguageModel, reduction: &Reduction) -> bool {
-    takes(model, reduction) && !model.config().uses_positions()
+    let reads_its_own = |site: &usize| reduction.source(model.config(), *site) == *site;
+    takes(model, reduction) && !model.config().uses_positions() && reduction.sites.iter().all(reads_its_own)
 }
 
 /// The decision of a rule that [`takes`] for one site, queued on the GPU.
