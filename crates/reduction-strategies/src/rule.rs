@@ -239,6 +239,14 @@ pub enum DeviceRule {
         /// Whether negative values count as zero.
         clip: bool,
     },
+    /// The highest scores are kept, and the residual goes on with rows of its own: between two protected tokens as many, by a score of its
+    /// rows (`strategies/split_branches.rs`).
+    SplitBranches {
+        /// What the hidden states are kept by.
+        hidden: Importance,
+        /// What the residual is kept by.
+        residual: Importance,
+    },
     /// Tokens at even places merge into tokens at odd ones; a row that takes some in replaces a run of tokens in the scans of later layers
     /// (`strategies/state_merge.rs`).
     MergeRuns {
@@ -272,17 +280,18 @@ pub enum Older {
 impl DeviceRule {
     /// Every importance that it reads, but for those of a rule in it.
     pub fn importances(&self) -> impl Iterator<Item = Importance> {
-        let (one, terms): (Option<Importance>, &[Term]) = match self {
-            Self::RankSum { terms, .. } => (None, terms),
+        let (own, terms): ([Option<Importance>; 2], &[Term]) = match self {
+            Self::RankSum { terms, .. } => ([None; 2], terms),
+            Self::SplitBranches { hidden, residual } => ([Some(*hidden), Some(*residual)], &[]),
             Self::Chunks(importance)
             | Self::LowestIntoNext { importance, .. }
-            | Self::MergeThenDrop { importance, .. } => (Some(*importance), &[]),
+            | Self::MergeThenDrop { importance, .. } => ([Some(*importance), None], &[]),
             Self::ReleasedPairs { .. }
             | Self::ReleasedLowest { .. }
             | Self::MergeRuns { .. }
-            | Self::KeepLast { .. } => (None, &[]),
+            | Self::KeepLast { .. } => ([None; 2], &[]),
         };
-        one.into_iter().chain(terms.iter().map(|term| term.importance))
+        own.into_iter().flatten().chain(terms.iter().map(|term| term.importance))
     }
 }
 

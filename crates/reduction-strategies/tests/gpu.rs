@@ -117,9 +117,8 @@ fn plans_equal_those_of_the_host() {
     assert!(wrong.is_empty(), "{} plans differ:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// What is planned on the host, whatever its options: places and chance, which need no values; free counts, which nobody knows before the values;
-/// and an experiment that keeps other rows on each branch.
-const ON_THE_HOST: [&str; 10] = [
+/// What is planned on the host, whatever its options: places and chance, which need no values; free counts, which nobody knows before the values.
+const ON_THE_HOST: [&str; 9] = [
     "block_causal_random",
     "dense",
     "drop_prefix",
@@ -127,7 +126,6 @@ const ON_THE_HOST: [&str; 10] = [
     "ltmp_thresholds",
     "random",
     "random_runs",
-    "split_branches",
     "top_p",
     "uniform",
 ];

@@ -294,7 +294,7 @@ impl Observer for GpuDriver<'_> {
             self.tokens = self.tokens.after(&reduced)?;
             stream.tokens = RowTokens::on_device(self.tokens.times.as_ref());
             let Reduced { rows, segments, .. } = reduced;
-            if rows.merges_by_mean() {
+            if rows.is_gathered_by_layers() {
                 stream.gather = Some(rows);
             } else {
                 stream.activations = apply(&rows, &stream.activations)?;

@@ -3,19 +3,19 @@
 //! Counts follow from lengths and protection alone, so the host knows every shape before anything runs. What a rule means is
 //! defined by the host's interpreter ([`crate::plan_sequence`]); where scores are apart both make the same plan.
 
+mod decided;
+
 use candle_core::{Device, Tensor};
+pub use decided::Decided;
+use ssm_kernels::KernelError;
 use ssm_kernels::ops::reduction::{
-    self, Carry, Merging, NO_FAULT, Pairing, PruneOrder, RankTerm, Reduced, RowNorm, RunMerge, RunScan, ScanTensors,
-    ScoreMetric, Sides, Similarity, TokenState,
+    self, Carry, Merging, Pairing, PruneOrder, RankTerm, Reduced, RowNorm, RunMerge, RunScan, ScanTensors, ScoreMetric,
+    Sides, Similarity, TokenState,
 };
-use ssm_kernels::ops::{BranchWeights, MergeGroup, MergeRule, RowPlan};
-use ssm_kernels::{KernelError, Segments, host};
 use ssm_model::{RowTime, Signal};
 
 use crate::blocks::importance::{Importance, Kernel, Source};
 use crate::error::PlanError;
-use crate::plan::SitePlan;
-use crate::plan::{BranchMerges, Plan};
 use crate::rule::{
     Combine, DeviceRule, Extreme, Features, Older, OnlineRule, OnlineScore, PairRule, Partition, Pruned, Removed, Rule,
     Score,
@@ -250,28 +250,42 @@ fn on_device(rule: &DeviceRule, stream: &GpuStream<'_>, lengths: &Lengths<'_>) -
             let scores = scores.ok_or(PlanError::NotOnGpu)?;
             Ok(reduction::select_tokens(&scores, tokens, stream.segments, lengths.kept, false)?)
         }
+        DeviceRule::SplitBranches { hidden, residual } => {
+            let kept =
+                reduction::select_tokens(&scores(stream, *hidden)?, tokens, stream.segments, lengths.kept, true)?;
+            Ok(reduction::split_branches(kept, &scores(stream, *residual)?, tokens, stream.segments)?)
+        }
         DeviceRule::MergeRuns { features, decay, write, merge } => {
-            let (x, norms) = features_of(stream, *features)?;
-            let carry = if *merge { Carry::Mean } else { Carry::Drop };
-            let paired = reduction::pair_tokens(&Pairing {
-                similarity: similarity(x, &norms, *features),
-                sides: Sides::EvenOdd,
-                prune_scores: None,
-                hidden: carry,
-                residual: carry,
-                tokens,
-                segments: stream.segments,
-                candidates: lengths.candidates,
-                lengths: lengths.kept,
-            })?;
-            let constants = stream.signals.scan().ok_or(PlanError::MissingSignal(Signal::Scan))?;
-            let dt = signal(stream, Signal::Dt)?;
-            let scan = RunScan { dt, a: &constants.a, times: stream.tokens.times.as_ref() };
             let merge = RunMerge { decay: *decay, write: *write, merge: *merge };
-            Ok(reduction::merge_runs(paired, &scan, merge, stream.segments)?)
+            merge_runs(*features, merge, stream, lengths)
         }
         DeviceRule::KeepLast { share, older } => keep_last(*share, older, stream, lengths),
     }
+}
+
+/// Neighbours are paired; a row that takes some in replaces them in the scans of later layers.
+fn merge_runs(
+    features: Features,
+    merge: RunMerge,
+    stream: &GpuStream<'_>,
+    lengths: &Lengths<'_>,
+) -> Result<Reduced, PlanError> {
+    let (x, norms) = features_of(stream, features)?;
+    let carry = if merge.merge { Carry::Mean } else { Carry::Drop };
+    let paired = reduction::pair_tokens(&Pairing {
+        similarity: similarity(x, &norms, features),
+        sides: Sides::EvenOdd,
+        prune_scores: None,
+        hidden: carry,
+        residual: carry,
+        tokens: &stream.tokens.rows,
+        segments: stream.segments,
+        candidates: lengths.candidates,
+        lengths: lengths.kept,
+    })?;
+    let constants = stream.signals.scan().ok_or(PlanError::MissingSignal(Signal::Scan))?;
+    let (dt, times) = (signal(stream, Signal::Dt)?, stream.tokens.times.as_ref());
+    Ok(reduction::merge_runs(paired, &RunScan { dt, a: &constants.a, times }, merge, stream.segments)?)
 }
 
 /// The last candidates are protected, and `older` chooses among the others.
@@ -436,185 +450,4 @@ fn scores(stream: &GpuStream<'_>, importance: Importance) -> Result<Tensor, Plan
     let source = importance.source().ok_or(PlanError::NotOnGpu)?;
     let (scores, _) = reduction::token_scores(tensor(stream, source)?, Some(kernel(importance)?), None)?;
     scores.ok_or(PlanError::NotOnGpu)
-}
-
-/// A reduction that the host has read.
-#[derive(Debug)]
-pub struct Decided {
-    keep: Vec<u32>,
-    edge_off: Vec<u32>,
-    edge_src: Vec<u32>,
-    hidden: ReadBranch,
-    residual: ReadBranch,
-    faults: Vec<u32>,
-    /// Decay and write of each kept row, where the rule sets them.
-    times: Option<Vec<f32>>,
-    similarity: Option<Vec<f32>>,
-}
-
-/// One branch of a plan.
-#[derive(Debug)]
-struct ReadBranch {
-    edge: Vec<f32>,
-    own: Vec<f32>,
-    /// Values kept per channel of each segment, where some merge by the largest.
-    tops: Option<Vec<u32>>,
-}
-
-impl Decided {
-    /// Reads a reduction that only drops rows ([`Reduced::merges`]), in one wait for the GPU.
-    ///
-    /// # Errors
-    /// Of the device.
-    pub fn read_choice(rows: &RowPlan, faults: &Tensor) -> Result<Self, PlanError> {
-        let mut words = host::words(&[&rows.keep, faults])?.into_iter();
-        let (keep, faults) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let nothing = || ReadBranch { edge: Vec::new(), own: Vec::new(), tops: None };
-        let (edge_off, edge_src) = (Vec::new(), Vec::new());
-        Ok(Self {
-            keep,
-            edge_off,
-            edge_src,
-            hidden: nothing(),
-            residual: nothing(),
-            faults,
-            times: None,
-            similarity: None,
-        })
-    }
-
-    /// Reads a reduction in one wait for the GPU. `times`: the factors that it sets ([`Reduced::times`]); `similarity`: of its edges, where
-    /// it is asked for.
-    ///
-    /// # Errors
-    /// Of the device.
-    pub fn read(
-        rows: &RowPlan,
-        faults: &Tensor,
-        times: Option<&Tensor>,
-        similarity: Option<&Tensor>,
-    ) -> Result<Self, PlanError> {
-        let mut tensors = vec![&rows.keep, &rows.edge_off, &rows.edge_src, faults];
-        for branch in [&rows.hidden, &rows.residual] {
-            tensors.extend([&branch.edge, &branch.own]);
-            tensors.extend(branch.tops.as_ref().map(|tops| &tops.kept));
-        }
-        tensors.extend(times);
-        tensors.extend(similarity);
-        let mut words = host::words(&tensors)?.into_iter();
-        let mut ids = || words.next().unwrap_or_default();
-        let floats = |words: Vec<u32>| words.into_iter().map(f32::from_bits).collect::<Vec<f32>>();
-        let (keep, edge_off, edge_src, faults) = (ids(), ids(), ids(), ids());
-        let mut branch = |branch: &BranchWeights| ReadBranch {
-            edge: floats(ids()),
-            own: floats(ids()),
-            tops: branch.tops.as_ref().map(|_| ids()),
-        };
-        let (hidden, residual) = (branch(&rows.hidden), branch(&rows.residual));
-        let times = times.map(|_| floats(ids()));
-        let similarity = similarity.map(|_| floats(ids()));
-        Ok(Self { keep, edge_off, edge_src, hidden, residual, faults, times, similarity })
-    }
-
-    /// The arriving rows that are kept, ascending.
-    #[must_use]
-    pub fn keep(&self) -> &[u32] {
-        &self.keep
-    }
-
-    /// Refuses a reduction ([`Reduced::faults`]) that ranked values which are no finite numbers: its plan means nothing. `position` of a
-    /// segment and a row in it.
-    ///
-    /// # Errors
-    /// [`PlanError::NotFinite`] names the first token.
-    pub fn check(&self, position: impl Fn(usize, usize) -> u32) -> Result<(), PlanError> {
-        match self.faults.iter().enumerate().find(|(_, row)| **row != NO_FAULT) {
-            Some((segment, row)) => Err(PlanError::NotFinite {
-                what: "the importance or similarity".into(),
-                token: position(segment, *row as usize),
-                value: f32::NAN,
-            }),
-            None => Ok(()),
-        }
-    }
-
-    /// Plans, one per segment that a rule may touch; [`Self::check`] says whether they mean anything. `lengths`: rows that each segment keeps.
-    ///
-    /// # Errors
-    /// A plan that breaks the rules of [`Plan::new`], which is an error in a kernel.
-    pub fn site_plan(
-        &self,
-        lengths: &[usize],
-        segments: &Segments,
-        protected: &[Protected],
-    ) -> Result<SitePlan, PlanError> {
-        let mut first_kept = 0;
-        let mut plans = Vec::with_capacity(segments.len());
-        for (index, length) in lengths.iter().enumerate() {
-            let kept = first_kept..first_kept + length;
-            first_kept += length;
-            if protected[index].is_none() {
-                plans.push(None);
-                continue;
-            }
-            let start = segments.rows(index).start as u32;
-            let merges = |branch| self.merges(branch, kept.clone(), start, *length < segments.length(index), index);
-            let (hidden, residual) = (merges(&self.hidden), merges(&self.residual));
-            let rows = self.keep[kept.clone()].iter().map(|row| row - start).collect();
-            let plan = Plan::new(segments.length(index), rows, hidden, residual)?;
-            plans.push(Some(plan.with_times(self.times_of(kept, start))?));
-        }
-        Ok(SitePlan { plans })
-    }
-
-    /// The factors of those of the `kept` rows of a segment that stand for a run, where the rule sets them.
-    fn times_of(&self, kept: std::ops::Range<usize>, start: u32) -> Vec<(u32, RowTime)> {
-        let Some(times) = &self.times else { return Vec::new() };
-        let runs = kept.filter(|row| self.edge_off[*row] < self.edge_off[row + 1]);
-        runs.map(|row| (self.keep[row] - start, RowTime { decay: times[2 * row], write: times[2 * row + 1] })).collect()
-    }
-
-    /// What is merged into the `kept` rows of a segment, which begins with row `start`, on one branch.
-    fn merges(
-        &self,
-        branch: &ReadBranch,
-        kept: std::ops::Range<usize>,
-        start: u32,
-        loses: bool,
-        index: usize,
-    ) -> BranchMerges {
-        if self.edge_src.is_empty() {
-            return BranchMerges::default();
-        }
-        let ReadBranch { edge, own, tops } = branch;
-        let group = |row: usize| {
-            let edges = self.edge_off[row] as usize..self.edge_off[row + 1] as usize;
-            // By the largest values every removed row is merged, whatever it weighs.
-            let merging = edges.filter(|e| tops.is_some() || edge[*e] != 0.0);
-            let sources: Vec<(u32, f32)> = merging.map(|e| (self.edge_src[e] - start, edge[e])).collect();
-            (!sources.is_empty()).then(|| MergeGroup { into: self.keep[row] - start, own_weight: own[row], sources })
-        };
-        let rule = match tops {
-            Some(kept) if loses => MergeRule::ChannelTopHalf { kept: kept[index] as usize },
-            _ => MergeRule::WeightedMean,
-        };
-        BranchMerges { groups: kept.filter_map(group).collect(), rule }
-    }
-
-    /// Mean cosine similarity of the merged pairs of each segment on the hidden branch, where it was read; see
-    /// [`SitePlan::merged_similarity`].
-    #[must_use]
-    pub fn merged_similarity(&self, lengths: &[usize]) -> Vec<Option<f64>> {
-        let Some(similarity) = &self.similarity else { return vec![None; lengths.len()] };
-        let mut first_kept = 0;
-        let mut means = Vec::with_capacity(lengths.len());
-        for length in lengths {
-            let edges = self.edge_off[first_kept] as usize..self.edge_off[first_kept + length] as usize;
-            first_kept += length;
-            let merges = |edge: &usize| self.hidden.tops.is_some() || self.hidden.edge[*edge] != 0.0;
-            let merged: Vec<f64> = edges.filter(merges).map(|e| f64::from(similarity[e])).collect();
-            means.push((!merged.is_empty()).then(|| merged.iter().sum::<f64>() / merged.len() as f64));
-        }
-        means
-    }
 }

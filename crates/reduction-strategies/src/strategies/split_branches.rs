@@ -26,7 +26,7 @@ use crate::options::OptionInfo;
 use crate::plan::Plan;
 use crate::blocks::rank;
 use crate::registry::{Family, Registration};
-use crate::rule::{HostRule, Rule};
+use crate::rule::{DeviceRule, HostRule, Rule};
 use crate::view::SequenceView;
 
 const RESIDUAL_IMPORTANCE: OptionInfo = OptionInfo {
@@ -48,6 +48,10 @@ impl HostRule for SplitBranches {
 
     fn also_changes(&self) -> Option<&'static str> {
         (self.hidden != self.residual).then_some("keeps other tokens on the residual than on the hidden states")
+    }
+
+    fn on_device(&self) -> Option<DeviceRule> {
+        Some(DeviceRule::SplitBranches { hidden: self.hidden, residual: self.residual })
     }
 
     fn plan(&self, view: &SequenceView<'_>, n_keep: usize) -> Result<Plan, PlanError> {

@@ -5,7 +5,8 @@ use crate::error::{KernelError, expect_shape};
 /// Which rows of a stream are kept and which removed rows are merged into them, as tensors on the stream's device.
 ///
 /// Row `i` of the result is made of the arriving row `keep[i]` and of the rows `edge_src[edge_off[i]..edge_off[i + 1]]`. On
-/// each branch it is the weighted mean over those with a weight other than 0, or the arriving row itself where none has.
+/// each branch it is the weighted mean over those with a weight other than 0, or the arriving row itself where none has. A residual
+/// branch that goes on with rows of its own has another list in place of `keep` ([`BranchWeights::keep`]).
 #[derive(Clone, Debug)]
 pub struct RowPlan {
     rows_in: usize,
@@ -28,6 +29,9 @@ pub struct BranchWeights {
     pub edge: Tensor,
     /// `[rows_out]`: weight of the kept row itself.
     pub own: Tensor,
+    /// `[rows_out]`, u32: the arriving rows of this branch in place of [`RowPlan::keep`], ascending within a segment, where the branch goes on
+    /// with rows of its own; nothing is merged on it then. None: those of the plan. No kernel that reads a plan as it goes knows that.
+    pub keep: Option<Tensor>,
     /// Where some segments merge by [`super::MergeRule::ChannelTopHalf`]; no kernel that reads a plan as it goes knows that.
     pub tops: Option<ChannelTops>,
 }
@@ -71,7 +75,7 @@ impl RowPlan {
     /// A plan from its tensors, for a stream of `rows_in` rows.
     ///
     /// # Errors
-    /// Tensors whose lengths do not fit each other.
+    /// Tensors whose lengths do not fit each other, or a hidden branch with rows of its own.
     pub fn new(
         rows_in: usize,
         keep: Tensor,
@@ -82,17 +86,30 @@ impl RowPlan {
     ) -> Result<Self, KernelError> {
         let (rows, edges) = (keep.dim(0)?, edge_src.dim(0)?);
         expect_shape("row_plan", "edge_off", edge_off.dims(), &[rows + 1])?;
+        if hidden.keep.is_some() {
+            return Err(KernelError::Device(
+                "row_plan: the rows of the hidden branch are those of the plan".to_owned(),
+            ));
+        }
         for weights in [&hidden, &residual] {
             expect_shape("row_plan", "edge", weights.edge.dims(), &[edges])?;
             expect_shape("row_plan", "own", weights.own.dims(), &[rows])?;
+            if let Some(keep) = &weights.keep {
+                expect_shape("row_plan", "keep", keep.dims(), &[rows])?;
+            }
         }
         Ok(Self { rows_in, keep, edge_off, edge_src, hidden, residual })
     }
 
-    /// Whether a layer can gather and merge the rows as it reads them.
+    /// Whether a layer can gather and merge the rows as it reads them: the same rows on both branches, merged by weighted mean.
     #[must_use]
-    pub fn merges_by_mean(&self) -> bool {
-        self.hidden.tops.is_none() && self.residual.tops.is_none()
+    pub fn is_gathered_by_layers(&self) -> bool {
+        [&self.hidden, &self.residual].iter().all(|branch| branch.tops.is_none() && branch.keep.is_none())
+    }
+
+    /// The arriving rows of one branch, `[rows_out]`.
+    pub(crate) fn keep_of<'a>(&'a self, branch: &'a BranchWeights) -> &'a Tensor {
+        branch.keep.as_ref().unwrap_or(&self.keep)
     }
 
     /// Number of kept rows.
@@ -109,9 +126,10 @@ impl RowPlan {
     /// The arguments of the kernels that read a plan, in their order.
     #[cfg(feature = "cuda")]
     pub(crate) fn args(&self, gpu: &crate::cuda::Gpu) -> Result<[crate::cuda::Arg; 7], KernelError> {
-        if !self.merges_by_mean() {
+        if !self.is_gathered_by_layers() {
             return Err(KernelError::Device(
-                "a layer merges rows by weighted mean alone: apply this plan first".to_owned(),
+                "a layer merges by weighted mean alone, and the same rows on both branches: apply this plan first"
+                    .to_owned(),
             ));
         }
         Ok([

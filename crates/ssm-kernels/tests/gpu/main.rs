@@ -14,6 +14,7 @@ mod reduction;
 mod rounds;
 mod runs;
 mod scan_scores;
+mod split;
 
 use candle_core::{DType, Tensor};
 use differential::Bench;

@@ -45,7 +45,7 @@ fn arguments(
         gpu.tensor(out)?,
         Arg::int(plan.rows_out()),
         Arg::int(x.dim(1)?),
-        gpu.tensor(&plan.keep)?,
+        gpu.tensor(plan.keep_of(weights))?,
         gpu.tensor(&plan.edge_off)?,
         gpu.tensor(&plan.edge_src)?,
         gpu.tensor(&weights.edge)?,

@@ -59,7 +59,7 @@ impl RowPlan {
             ));
         }
         let (keep, edge_off, edge_src) =
-            (self.keep.to_vec1::<u32>()?, self.edge_off.to_vec1::<u32>()?, self.edge_src.to_vec1::<u32>()?);
+            (self.keep_of(weights).to_vec1::<u32>()?, self.edge_off.to_vec1::<u32>()?, self.edge_src.to_vec1::<u32>()?);
         let (edge, own) = (weights.edge.to_vec1::<f32>()?, weights.own.to_vec1::<f32>()?);
         let (values, _, width) = matrix(x, "row_plan", "x")?;
         let row = |index: u32| &values[index as usize * width..][..width];
@@ -182,7 +182,7 @@ impl<const BRANCHES: usize> HostRows<BRANCHES> {
         for ((edge, own), tops) in self.edge.into_iter().zip(self.own).zip(tops) {
             let (edges, rows) = (edge.len(), own.len());
             let (edge, own) = (Tensor::from_vec(edge, edges, device)?, Tensor::from_vec(own, rows, device)?);
-            branches.push(BranchWeights { edge, own, tops });
+            branches.push(BranchWeights { edge, own, keep: None, tops });
         }
         let branch = |index: usize| branches[index.min(BRANCHES - 1)].clone();
         RowPlan::new(
@@ -232,6 +232,25 @@ mod tests {
     }
 
     #[test]
+    fn the_residual_may_go_on_with_rows_of_its_own() {
+        let x = Tensor::new(&[[1.0_f32], [2.0], [3.0]], &Device::Cpu).unwrap();
+        let merges = [RowMerges { first_row: 0, keep: &[0, 1], groups: &[], rule: MergeRule::WeightedMean }];
+        let plan = RowPlan::from_merges(3, &merges, &merges, &Device::Cpu).unwrap();
+        assert!(plan.is_gathered_by_layers());
+        let own =
+            BranchWeights { keep: Some(Tensor::new(&[1_u32, 2], &Device::Cpu).unwrap()), ..plan.residual.clone() };
+        let new = |hidden: &BranchWeights| {
+            let RowPlan { keep, edge_off, edge_src, .. } = plan.clone();
+            RowPlan::new(3, keep, edge_off, edge_src, hidden.clone(), own.clone())
+        };
+        let split = new(&plan.hidden).unwrap();
+        let rows = |branch| split.apply(&x, branch).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!([rows(&split.hidden), rows(&split.residual)], [[1.0, 2.0], [2.0, 3.0]]);
+        assert!(!split.is_gathered_by_layers());
+        assert!(new(&own).is_err(), "the hidden branch has the rows of the plan");
+    }
+
+    #[test]
     fn segments_that_merge_by_the_largest_values_are_listed() {
         let group = |into, sources| MergeGroup { into, own_weight: 1.0, sources };
         let halves = [group(0, vec![(3, 1.0)]), group(2, vec![(1, 0.0)])];
@@ -244,7 +263,7 @@ mod tests {
         let mean = MergeRule::WeightedMean;
         let residual = [merges[0], RowMerges { rule: mean, ..merges[1] }];
         let plan = RowPlan::from_merges(6, &merges, &residual, &Device::Cpu).unwrap();
-        assert!(plan.residual.tops.is_none() && !plan.merges_by_mean());
+        assert!(plan.residual.tops.is_none() && !plan.is_gathered_by_layers());
         let tops = plan.hidden.tops.unwrap();
         let ids = |tensor: &Tensor| tensor.to_vec1::<u32>().unwrap();
         // Rows 3 and 5 of the stream, ascending; those of the mean are not asked for.

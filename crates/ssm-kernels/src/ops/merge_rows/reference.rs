@@ -54,7 +54,7 @@ fn largest(segment: &RowMerges<'_>, kept: usize, value: impl Fn(u32) -> f64) -> 
     sources
 }
 
-/// One branch of a plan: kept row `i` is the weighted mean over `keep[i]` and the rows `edge_src[e]` with
+/// One branch of a plan, whose `keep` is its own where it has one: kept row `i` is the weighted mean over `keep[i]` and the rows `edge_src[e]` with
 /// `edge_off[i] <= e < edge_off[i + 1]` whose weight is not 0, or the row `keep[i]` where there is none.
 ///
 /// # Shapes
@@ -62,7 +62,8 @@ fn largest(segment: &RowMerges<'_>, kept: usize, value: impl Fn(u32) -> f64) -> 
 pub(crate) fn apply_plan(x: &Tensor, plan: &RowPlan, weights: &BranchWeights) -> Tensor {
     let (rows, width) = (x.to_vec2::<f32>().unwrap(), x.dim(1).unwrap());
     let indices = |tensor: &Tensor| tensor.to_vec1::<u32>().unwrap();
-    let (keep, edge_off, edge_src) = (indices(&plan.keep), indices(&plan.edge_off), indices(&plan.edge_src));
+    let (keep, edge_off, edge_src) =
+        (indices(weights.keep.as_ref().unwrap_or(&plan.keep)), indices(&plan.edge_off), indices(&plan.edge_src));
     let (edge, own) = (weights.edge.to_vec1::<f32>().unwrap(), weights.own.to_vec1::<f32>().unwrap());
     let mut out = Vec::new();
     for (i, kept) in keep.iter().enumerate() {

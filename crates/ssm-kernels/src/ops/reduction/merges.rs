@@ -77,8 +77,8 @@ pub fn merge_removed(
         plan.keep,
         out.edge_off,
         out.edge_src,
-        BranchWeights { edge: hidden_edge, own: hidden_own, tops },
-        BranchWeights { edge: residual_edge, own: residual_own, tops: None },
+        BranchWeights { edge: hidden_edge, own: hidden_own, keep: None, tops },
+        BranchWeights { edge: residual_edge, own: residual_own, keep: None, tops: None },
     )?;
     let tokens = TokenState { sizes: out.tokens.sizes, protected: kept.protected };
     Ok(Reduced { rows, tokens, segments: shortened, merges: true, times: None, faults })

@@ -15,6 +15,7 @@ mod scan_scores;
 mod scores;
 mod select;
 mod similarity;
+mod split;
 
 use candle_core::{DType, Device, Tensor};
 
@@ -32,6 +33,7 @@ pub use scan_scores::{ScanTensors, hidden_attention, write_norm};
 pub use scores::{RowNorm, ScoreMetric, token_scores};
 pub use select::select_tokens;
 pub use similarity::edge_similarity;
+pub use split::split_branches;
 
 use super::row_plan::{BranchWeights, RowPlan};
 use crate::cuda::{Arg, Gpu};
@@ -106,8 +108,8 @@ impl Outputs {
             self.keep,
             self.edge_off,
             self.edge_src,
-            BranchWeights { edge: hidden_edge, own: hidden_own, tops: None },
-            BranchWeights { edge: residual_edge, own: residual_own, tops: None },
+            BranchWeights { edge: hidden_edge, own: hidden_own, keep: None, tops: None },
+            BranchWeights { edge: residual_edge, own: residual_own, keep: None, tops: None },
         )?;
         Ok(Reduced { rows, tokens: self.tokens, segments, merges: true, times: None, faults: self.faults })
     }

@@ -86,6 +86,25 @@ pub(crate) fn select_tokens(scores: &[f64], protected: &[bool], kept: usize, kee
     rows
 }
 
+/// The rows of a segment that go on with their residual, where the hidden branch keeps the rows `kept`: the protected ones, and between each
+/// two of them as many as are kept there, those with the highest scores.
+pub(crate) fn split_residual(scores: &[f64], protected: &[bool], kept: &[usize]) -> Vec<usize> {
+    let mut rows = Vec::new();
+    let mut first = 0;
+    while first < scores.len() {
+        if protected[first] {
+            rows.push(first);
+            first += 1;
+            continue;
+        }
+        let end = (first..scores.len()).find(|row| protected[*row]).unwrap_or(scores.len());
+        let count = kept.iter().filter(|row| (first..end).contains(*row)).count();
+        rows.extend(highest(&scores[first..end], count).into_iter().map(|place| first + place));
+        first = end;
+    }
+    rows
+}
+
 /// `(sources, targets)` among the unprotected rows: by scores the lower half (rounded down) are sources, without scores those
 /// at even places.
 pub(crate) fn partition(scores: Option<&[f64]>, protected: &[bool]) -> (Vec<usize>, Vec<usize>) {
@@ -323,6 +342,13 @@ mod tests {
         assert_eq!(partition(None, &protected), (vec![0, 2], vec![1, 4]));
         assert_eq!(partition(None, &[false; 3]), (vec![0, 2], vec![1]));
         assert_eq!(partition(Some(&[1.0, 2.0, 0.0]), &[false; 3]), (vec![2], vec![0, 1]));
+    }
+
+    #[test]
+    fn hand_computed_split() {
+        let (scores, protected) = ([1.0, 3.0, 3.0, 9.0, 0.0, 2.0], [false, false, false, true, false, false]);
+        assert_eq!(split_residual(&scores, &protected, &[0, 3, 4]), [1, 3, 5], "of equals the lower row is chosen");
+        assert_eq!(split_residual(&scores, &protected, &[0, 2, 3]), [1, 2, 3]);
     }
 
     #[test]

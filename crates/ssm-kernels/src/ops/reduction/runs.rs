@@ -60,7 +60,7 @@ pub fn merge_runs(
     if let Some(times) = scan.times {
         expect_shape(OP, "times", times.dims(), &[n_tokens, 2])?;
     }
-    if !(reduced.merges && plan.merges_by_mean()) {
+    if !(reduced.merges && plan.is_gathered_by_layers()) {
         return Err(KernelError::Device("merge_runs: expected a reduction that merges by weighted mean".to_owned()));
     }
     expect_shape(OP, "edge_src", plan.edge_src.dims(), &[(n_tokens - rows).max(1)])?;
@@ -94,7 +94,7 @@ pub fn merge_runs(
     gpu.launch(&KERNELS, OP, Grid { blocks: (rows, 1, 1), threads: (THREADS, 1), shared: 8 * heads }, &args)?;
     let rows = match weights {
         Some((edge, own)) => {
-            let branch = || BranchWeights { edge: edge.clone(), own: own.clone(), tops: None };
+            let branch = || BranchWeights { edge: edge.clone(), own: own.clone(), keep: None, tops: None };
             let (keep, edge_off, edge_src) = (plan.keep.clone(), plan.edge_off.clone(), plan.edge_src.clone());
             RowPlan::new(n_tokens, keep, edge_off, edge_src, branch(), branch())?
         }

@@ -49,8 +49,14 @@ pub fn select_tokens(
     gpu.launch(&KERNELS, OP, grid, &args)?;
     // Nothing is merged: no edges, and weights that nobody reads.
     let none = |len: usize, dtype: DType| Tensor::zeros(len, dtype, scores.device());
-    let weights =
-        || Ok::<_, KernelError>(BranchWeights { edge: none(1, DType::F32)?, own: none(rows, DType::F32)?, tops: None });
+    let weights = || {
+        Ok::<_, KernelError>(BranchWeights {
+            edge: none(1, DType::F32)?,
+            own: none(rows, DType::F32)?,
+            keep: None,
+            tops: None,
+        })
+    };
     let plan =
         RowPlan::new(rows_in, out.keep, none(rows + 1, DType::U32)?, none(1, DType::U32)?, weights()?, weights()?)?;
     Ok(Reduced { rows: plan, tokens: out.tokens, segments: shortened, merges: false, times: None, faults: out.faults })
