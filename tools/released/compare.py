@@ -215,7 +215,7 @@ def compare(cell: dict, task: Task, frames: dict[str, "pl.DataFrame"], sites: li
 
 
 def distance(theirs: float, ours: float) -> float:
-    """Equal infinities are no distance apart; a number that is none is infinitely far."""
+    """Equal infinities have distance 0; NaN has distance infinity."""
     apart = 0.0 if theirs == ours else abs(theirs - ours)
     return math.inf if math.isnan(apart) else apart
 

@@ -210,9 +210,12 @@ class Release:
         ]
         begin = lambda _, given: batches.append([[] for _ in given[0]])
         handles.append(wrapper.model.backbone.register_forward_pre_hook(begin))
-        answers = wrapper.loglikelihood([Instance("loglikelihood", {}, pair, index) for index, pair in enumerate(pairs)])
-        for handle in handles:
-            handle.remove()
+        requests = [Instance("loglikelihood", {}, pair, index) for index, pair in enumerate(pairs)]
+        try:
+            answers = wrapper.loglikelihood(requests)
+        finally:
+            for handle in handles:
+                handle.remove()
         sorted_pairs = Reorderer([wrapper._encode_pair(*pair) for pair in pairs], order)
         kept = sorted_pairs.get_original([row for batch in batches for row in batch])
         return answers, kept, sorted_pairs.get_original(list(range(len(pairs))))

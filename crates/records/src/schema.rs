@@ -342,7 +342,8 @@ pub struct CostRecord {
     pub tokens_per_s: f64,
     /// Peak resident memory of the process (CPU) or of the device.
     pub peak_mem_bytes: u64,
-    /// Wall time of the cell. Where cells ran together, its share: the time of each micro-batch is divided by the rows
+    /// Wall time of a cell that ran by itself, from packed sequences to scores, without what only its record asks for. Where cells ran together,
+    /// its share: the time of each micro-batch is divided by the rows
     /// executed, and a row executed for several cells counts in equal parts for each.
     pub wall_s: f64,
     /// Wall time of each repeat of a cell that was run several times for its time; `wall_s` is their median. Empty where it ran once.

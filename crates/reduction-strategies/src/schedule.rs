@@ -231,7 +231,7 @@ pub fn n_keep(keep_ratio: f64, n: usize) -> usize {
     ((exact * (1.0 - 1e-9)).ceil() as usize).min(n)
 }
 
-/// How many of `n_keep` kept tokens are the last ones where a share of them is: one at least is left to whatever chooses the others.
+/// How many of `n_keep` kept tokens are the last ones, for a share of them. At least one is chosen by something else.
 #[must_use]
 pub fn n_last(share: f64, n_keep: usize) -> usize {
     ((share * n_keep as f64).floor() as usize).min(n_keep.saturating_sub(1))

@@ -53,8 +53,18 @@ impl RowTimes {
         let times = match times {
             Times::Host(times) => times,
             Times::Device(times) => {
-                if times.dims() != [rows, 2] || times.dtype() != DType::F32 {
-                    return Err(ModelError::Time { got: times.dims().first().copied().unwrap_or(0), rows });
+                if times.dims() != [rows, 2] {
+                    return Err(KernelError::Shape {
+                        op: "layer",
+                        tensor: "time",
+                        expected: format!("[{rows}, 2]"),
+                        got: times.dims().to_vec(),
+                    }
+                    .into());
+                }
+                if times.dtype() != DType::F32 {
+                    let got = times.dtype().as_str().to_owned();
+                    return Err(KernelError::Storage { op: "layer", tensor: "time", expected: "float32", got }.into());
                 }
                 let (decay, write) = (times.narrow(1, 0, 1)?.contiguous()?, times.narrow(1, 1, 1)?);
                 let input_map = (write.contiguous()? / &decay)?;

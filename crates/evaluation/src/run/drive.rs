@@ -237,7 +237,7 @@ impl Driver<'_, '_> {
     /// Refuses what is NaN or infinite at a site where tokens were removed.
     fn check_what_arrived(&self) -> Result<(), EvaluationError> {
         for (layer, arriving) in &self.watched {
-            // A site that failed after its look left no trace: its tokens are those that are there.
+            // A site that failed after this note has no trace; the table is still the one that arrived.
             let trace = self.sites.iter().find(|site| site.site == *layer);
             let table = trace.map_or(&self.table, |trace| &trace.arriving);
             arriving.check(*layer, |segment, row| {

@@ -54,7 +54,7 @@ impl Passed {
         }
     }
 
-    /// Original positions of the tokens that are left of each segment.
+    /// Original positions of the kept tokens of each segment.
     pub(crate) fn positions(&self) -> Vec<&[u32]> {
         match self {
             Self::Driven(driven) => driven.table.positions(),

@@ -79,8 +79,8 @@ fn run_span(
         let foreseen = foresee(&batch, reduction)?;
         Ok((batch, foreseen))
     };
-    // Batches run beside each other and are gathered in order: no result depends on which one ends first. A GPU has one queue of work,
-    // which does not wait for plans that all cores made before; on the CPU batches fill all cores.
+    // Batches run in parallel and are gathered in order, so no result depends on which ends first. A GPU has one queue of work, so all cores
+    // make blind plans before it starts. On a CPU, batches fill all cores.
     let ran: Vec<Ran> = if model.placement().device.is_cpu() {
         batches.into_par_iter().map(|batch| one(known(batch)?)).collect::<Result<_, EvaluationError>>()?
     } else {

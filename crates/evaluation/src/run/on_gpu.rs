@@ -85,7 +85,8 @@ impl Site {
         if let Some(arriving) = arriving {
             arriving.check(layer, &place)?;
         }
-        let decided = if merges {
+        // Factors belong to rows into which others were merged, so they are read with the merges.
+        let decided = if merges || times.is_some() {
             Decided::read(&rows, &faults, times.as_ref(), similarity.as_ref())?
         } else {
             Decided::read_choice(&rows, &faults)?
@@ -136,7 +137,8 @@ pub(crate) fn takes(model: &LanguageModel, reduction: &Reduction) -> bool {
 }
 
 /// Whether all layers are queued without a plan on the host. A model that reads positions needs the plan, since the positions of the
-/// kept tokens follow from it; so does a site that reads what an earlier layer showed, since its rows are those that are still there.
+/// kept tokens follow from it; so does a site that reads
+/// an earlier layer, since the signals carried from there must be cut to the kept rows.
 pub(super) fn takes_all(model: &LanguageModel, reduction: &Reduction) -> bool {
     let reads_its_own = |site: &usize| reduction.source(model.config(), *site) == *site;
     takes(model, reduction) && !model.config().uses_positions() && reduction.sites.iter().all(reads_its_own)
@@ -188,7 +190,7 @@ pub(super) fn pass(
 pub(crate) struct Read {
     /// Segments after the last layer.
     pub(super) segments: Segments,
-    /// Original positions of the tokens that are left of each segment.
+    /// Original positions of the kept tokens of each segment.
     pub(super) positions: Vec<Vec<u32>>,
     protected: Vec<gpu::Protected>,
     sites: Vec<ReadSite>,

@@ -96,7 +96,9 @@ pub fn plans_on_gpu(rule: &Rule) -> bool {
             OnlineScore::Random => false,
         },
         Rule::Host(rule) => rule.on_device().is_some_and(|rule| match &rule {
-            DeviceRule::KeepLast { older: Older::Rule(older), .. } => plans_on_gpu(older),
+            DeviceRule::KeepLast { older: Older::Rule(older), .. } => {
+                !matches!(**older, Rule::Online(_)) && plans_on_gpu(older)
+            }
             rule => rule.importances().all(known),
         }),
         _ => false,
@@ -105,7 +107,7 @@ pub fn plans_on_gpu(rule: &Rule) -> bool {
 
 type GpuStream<'a> = SiteStream<'a, GpuTokens>;
 
-/// Decides which rows stay; `None` where all do. Nothing is read back.
+/// Decides which rows are kept; `None` where all are. Nothing is read back.
 ///
 /// # Errors
 /// A ratio outside (0, 1], a missing signal, a rule that [`plans_on_gpu`] denies, or an error of the device.

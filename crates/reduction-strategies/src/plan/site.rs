@@ -89,7 +89,7 @@ pub type Fork<'a> = (usize, Option<&'a Plan>);
 /// [`SitePlan::apply`] gives it.
 ///
 /// # Errors
-/// A segment that is not there, a plan for another length, or tensors that are not contiguous float32 in host memory.
+/// A segment that is not there, a plan for another length, or tensors that are not contiguous.
 pub fn apply_forks(
     forks: &[Fork<'_>],
     segments: &Segments,
@@ -103,14 +103,14 @@ pub fn apply_forks(
             return Err(PlanError::Length { got: plan.n_tokens(), expected: segments.length(*segment) });
         }
     }
-    let longest = forks.iter().map(|(segment, _)| segments.length(*segment)).max().unwrap_or(0);
-    let all: Vec<u32> = (0..longest as u32).collect();
     // On a GPU the tables of a merge are made and copied for each tensor, those of a choice of rows once for all.
     if activations.hidden.device().is_cuda()
         && let Some(rows) = chosen_rows(forks, segments, activations.hidden.device())?
     {
         return Ok(activations.map(|tensor| rows.of(tensor))?);
     }
+    let longest = forks.iter().map(|(segment, _)| segments.length(*segment)).max().unwrap_or(0);
+    let all: Vec<u32> = (0..longest as u32).collect();
     let none = BranchMerges::default();
     let merge = |x: &Tensor, rows: fn(&Plan) -> &[u32], branch: fn(&Plan) -> &BranchMerges| {
         let merges: Vec<RowMerges<'_>> = forks

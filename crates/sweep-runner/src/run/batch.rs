@@ -23,8 +23,8 @@ impl BatchRows {
         Self(Cell::new(if on_cpu { Settings::default().max_tokens } else { GPU_ROWS }))
     }
 
-    /// Evaluates some units, and says how long that took without what only a record asks for; where the GPU runs out of memory, again with half the rows. No result depends on the number, save
-    /// under `upstream`, which fixes its batches itself and is not tried again.
+    /// Evaluates some units and returns how long that took, without what only a record asks for. Retries with half the rows if the GPU runs
+    /// out of memory. No result depends on the number of rows, except under `upstream`, which fixes its batches itself and is not tried again.
     pub(super) fn evaluate(
         &self,
         model: &LanguageModel,

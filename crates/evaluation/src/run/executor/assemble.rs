@@ -101,7 +101,7 @@ fn partial(job: &Job<'_>, cell: usize, lanes: Vec<LaneOutcome>, recorded_plans: 
                 matching_flops: lane.matching_flops,
             };
         for step in &lane.steps {
-            // A step of several lanes is written down if one of their items is: another one may share it.
+            // A shared step has its decision if any of its lanes is recorded; only recorded items take it.
             let decision = step.decision.as_ref().filter(|_| item < recorded_plans).cloned();
             partial.traces.add_step(item, Step { decision, ..**step });
         }

@@ -167,7 +167,7 @@ pub(super) fn in_one_round(input: &Pairing<'_>) -> Result<Reduced, KernelError> 
 }
 
 impl Pairing<'_> {
-    /// How many rows each segment loses in each round; one row at least stays.
+    /// How many rows each segment loses in each round; at least one row is kept.
     pub(super) fn rounds(&self) -> Vec<Vec<usize>> {
         let mut rounds: Vec<Vec<usize>> = Vec::new();
         for (index, length) in self.lengths.iter().enumerate() {
@@ -418,7 +418,7 @@ impl Lists {
         let active = counts.removed.iter().filter(|removed| **removed > 0).count();
         // Few or short segments: small tiles fill the device better.
         let few = (small[n_segments] as usize) < beside || counts.total(&counts.sources) <= 128 * active;
-        // Those that may run on one kind of elements give the same bits; they differ in speed. Sources and targets of a tile come last.
+        // Kernels for the same elements give the same bits and differ in speed. The last pair is the tile: sources, targets.
         let (image, name, shared, blocks, tile) = match (elements, is_wide(&[width, ld], &[x])) {
             (Elements::Bf16, true) if hopper && few => {
                 (&WGMMA, "sim_argmax_wgmma_small_bf16", 197_632, beside, (64, 128))

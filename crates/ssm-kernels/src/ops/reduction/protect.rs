@@ -25,7 +25,7 @@ pub fn protect_last(tokens: &TokenState, segments: &Segments, last: &[usize]) ->
     Ok(TokenState { sizes: tokens.sizes.clone(), protected: out })
 }
 
-/// A reduction of rows some of which were protected for it alone ([`protect_last`]): those that stay are protected as they were in `tokens`.
+/// A reduction of rows some of which were protected for it alone ([`protect_last`]): kept rows are protected as they were in `tokens`.
 ///
 /// # Errors
 /// Tensors that do not fit, or an error of the device.

@@ -278,7 +278,7 @@ pub(crate) struct Way {
     pub(crate) carried: [bool; 2],
 }
 
-/// Pairing until `loses` unprotected rows are removed: each round splits and matches those that are left (by `scores` or at even places),
+/// Pairing until `loses` unprotected rows are removed: each round splits and matches the rows that are not removed yet (by `scores` or at even places),
 /// uses the strongest edges, and removes their sources. `merging`: whether each of these edges carries its source, on either branch. `None`
 /// for a kept row.
 pub(crate) fn pair_in_rounds(

@@ -12,8 +12,8 @@ static KERNELS: Image = image!("pair_rounds");
 const OP: &str = "pair_tokens";
 const TILE: usize = 256;
 
-/// Pairing: partition, match, select, combine. A round removes at most the sources of a segment; if more are to be removed, the rows that are
-/// left go through further rounds, and what was merged into a row that is removed later shares its fate.
+/// Pairing: partition, match, select, combine. A round removes at most the sources of a segment. If more are to be removed, the kept rows go
+/// through further rounds. What was merged into a row that is removed later is removed with it.
 ///
 /// # Errors
 /// A segment that loses all of its candidates, tensors that do not fit, or an error of the device.

@@ -1,7 +1,7 @@
 use candle_core::{DType, Tensor};
 
 use super::Reduced;
-use super::scan_scores::Values;
+use super::scan_scores::{Values, decay_rates};
 use crate::cuda::{Arg, Gpu, Grid, Image, image};
 use crate::error::{KernelError, expect_shape};
 use crate::ops::row_plan::{BranchWeights, RowPlan};
@@ -54,9 +54,7 @@ pub fn merge_runs(
     let dt = Values::new(&gpu, scan.dt, "dt")?;
     let (n_tokens, rows, heads) = (segments.n_tokens(), plan.rows_out(), dt.width);
     expect_shape(OP, "dt", &[dt.rows], &[n_tokens])?;
-    let own = scan.a.elem_count() / heads.max(1);
-    let rates = if scan.a.rank() == 1 { vec![heads] } else { vec![own, heads] };
-    expect_shape(OP, "a", scan.a.dims(), &rates)?;
+    let (rates, own) = decay_rates(&gpu, scan.a, heads, OP)?;
     if let Some(times) = scan.times {
         expect_shape(OP, "times", times.dims(), &[n_tokens, 2])?;
     }
@@ -74,7 +72,7 @@ pub fn merge_runs(
         dt.args[0],
         dt.args[1],
         dt.args[2],
-        gpu.float32(scan.a, OP, "a")?,
+        rates,
         Arg::int(heads),
         Arg::int(own),
         scan.times.map_or(Ok(Arg::NULL), |times| gpu.float32(times, OP, "times"))?,

@@ -59,6 +59,14 @@ impl Scan {
     }
 }
 
+/// Decay rates `[heads]` or `[states, heads]`: where they lie, and how many states of a head decay by themselves.
+pub(super) fn decay_rates(gpu: &Gpu, a: &Tensor, heads: usize, op: &'static str) -> Result<(Arg, usize), KernelError> {
+    let own = a.elem_count() / heads.max(1);
+    let want = if a.rank() == 1 { vec![heads] } else { vec![own, heads] };
+    expect_shape(op, "a", a.dims(), &want)?;
+    Ok((gpu.float32(a, op, "a")?, own))
+}
+
 /// Frobenius norm of what each token writes into the state, `[tokens]`, float32: `sqrt(sum_h dt_h^2 |b_g(h)|^2 |x_h|^2)`. Sums run in
 /// float64.
 ///
@@ -102,12 +110,11 @@ pub fn hidden_attention(
     expect_shape(OP, "dt", &[rows], &[segments.n_tokens()])?;
     expect_shape(OP, "c", c.dims(), scan.b.dims())?;
     let maps = Values::new(&gpu, c, "c")?;
-    let own = a.map_or(1, |a| a.elem_count() / heads.max(1));
-    if let Some(a) = a {
-        // One rate a head, or one a channel and state.
-        let fits = (own == 1 || (own == d_state && groups == 1)) && a.elem_count() == own * heads;
-        let a_head = [heads];
-        expect_shape(OP, "a", a.dims(), if fits { a.dims() } else { &a_head })?;
+    let (rates, own) = a.map_or(Ok((Arg::NULL, 1)), |a| decay_rates(&gpu, a, heads, OP))?;
+    if own > 1 && (own != d_state || groups != 1) {
+        return Err(KernelError::Device(format!(
+            "{OP}: expected one decay a head, or one a channel and state of a single group, got {own} for {d_state} states"
+        )));
     }
     let Some((shape, tokens, steps)) = SHAPES.into_iter().find(|(most, ..)| own <= *most) else {
         return Err(KernelError::Device(format!(
@@ -118,7 +125,6 @@ pub fn hidden_attention(
     let chunks = units.div_ceil(WARP);
     let partial = gpu.scratch::<f64>(chunks * rows)?;
     let sizes = [heads, groups, d_state, own, units].map(Arg::int);
-    let rates = a.map_or(Ok(Arg::NULL), |a| gpu.float32(a, OP, "a"))?;
     let out = [gpu.address(&segments.on_device(&gpu)?.offsets), Arg::int(rows), gpu.address(&partial)];
     let args: Vec<Arg> =
         [&dt.args[..], &b.args, &maps.args, &[rates], &sizes, &out].into_iter().flatten().copied().collect();

@@ -2,7 +2,7 @@
 // sim_argmax_mma.cu.
 //
 // Launch: block 256, grid any up to unit_off[S]; as many blocks as multiprocessors is best, because loads run ahead
-// over the ends of a block's units. Dynamic shared memory 197632 bytes (all three). Units of BM x BN:
+// over the ends of a block's units. Dynamic shared memory 197632 bytes (all of them). Units of BM x BN:
 // - `sim_argmax_wgmma_bf16`: 128 x 256, for full streams
 // - `sim_argmax_wgmma_narrow_bf16`: 128 x 128, and `sim_argmax_wgmma_small_bf16`: 64 x 128, for few or short segments
 // - `sim_argmax_wgmma_f16` and `sim_argmax_wgmma_small_f16`: the same over float16 features, without `clip`
