@@ -85,7 +85,10 @@ pub(crate) fn check_items(
     segments: &Segments,
     tokens: &[SegmentTokens],
 ) -> Result<(), EvaluationError> {
-    check_layer(layer, output, segments, |segment, row| (item(tokens[segment].item), tokens[segment].positions[row]))
+    check_layer(layer, output, segments, |segment, row| {
+        let (own, token) = tokens[segment].place(row);
+        (item(own), token)
+    })
 }
 
 /// As [`check_layer`], for sequences that belong to no item of a batch: the error names them by index.

@@ -55,5 +55,5 @@ pub use plan::{BranchMerges, Fork, Plan, SitePlan, SizesAfter, apply_forks};
 pub use rule::{Causality, Count, DeviceRule, HostRule, Rule};
 pub use view::{
     Draw, Matrix, Memo, Owners, Reads, ScanView, SegmentTokens, SequenceView, SignalViews, SiteStream, Stop,
-    TokenTable, map_sequences,
+    TokenTable, map_sequences, positions_of,
 };

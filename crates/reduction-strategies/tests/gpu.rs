@@ -86,7 +86,9 @@ fn plans_equal_those_of_the_host() {
                 assert_eq!(reduced.segments, shortened, "{what}");
                 let lengths: Vec<usize> = (0..shortened.len()).map(|index| shortened.length(index)).collect();
                 let read = |reduced: &Reduced| {
-                    let decided = Decided::read(&reduced.rows, &reduced.faults, reduced.times.as_ref(), None).unwrap();
+                    let decided =
+                        Decided::read(&reduced.rows, reduced.merges, &reduced.faults, reduced.times.as_ref(), None)
+                            .unwrap();
                     decided.site_plan(&lengths, &stream.segments, &tokens.protected).unwrap()
                 };
                 let got = read(&reduced);
@@ -190,7 +192,8 @@ fn what_is_no_number_is_noted_on_the_gpu() {
             let arguments = SiteStream { hidden: &hidden, residual: &residual, signals: &signals, ..stream.site() };
             let arguments = arguments.with_tokens(&tokens);
             let reduced = gpu::reduce(&rule, keep_ratio, &arguments).unwrap().unwrap();
-            let decided = Decided::read(&reduced.rows, &reduced.faults, reduced.times.as_ref(), None).unwrap();
+            let decided =
+                Decided::read(&reduced.rows, reduced.merges, &reduced.faults, reduced.times.as_ref(), None).unwrap();
             let checked = decided.check(|segment, row| stream.table.segments[segment].positions[row]);
             assert_eq!(checked.is_err(), value.is_some(), "{strategy:?} {value:?} {keep_ratio}: {checked:?}");
         }

@@ -10,9 +10,10 @@ pub struct KernelTime {
 }
 
 /// How the names of the kernels begin that decide a reduction and carry it out.
-pub const REDUCTION_KERNELS: [&str; 24] = [
+pub const REDUCTION_KERNELS: [&str; 25] = [
     "candidate_rows",
     "channel_top",
+    "choose_",
     "chunk_ends",
     "decide_in_order",
     "earlier_ranks",

@@ -115,6 +115,12 @@ impl Segments {
         self.rows(index).len()
     }
 
+    /// Rows of the longest segment, 0 where there is none.
+    #[must_use]
+    pub fn longest(&self) -> usize {
+        (0..self.len()).map(|index| self.length(index)).max().unwrap_or(0)
+    }
+
     /// The segment from whose final state `index` continues.
     #[must_use]
     pub fn parent(&self, index: usize) -> Option<usize> {

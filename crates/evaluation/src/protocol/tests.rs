@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use reduction_strategies::registry::Strategy;
-use reduction_strategies::{SegmentTokens, TokenTable};
+use reduction_strategies::{SegmentTokens, TokenTable, positions_of};
 use ssm_kernels::Segments;
 use ssm_model::{LanguageModel, catalog};
 
@@ -38,7 +38,11 @@ fn read(protocol: Scoring, query: &Query, padded: usize, positions: &[u32]) -> V
     let (before, after) = (Segments::independent(&[3, padded]), Segments::independent(&[3, positions.len()]));
     let placement = Placement { query: 0, segment: 1, continuation: None };
     protocol
-        .readings(query, &placement, &After { before: &before, segments: &after, positions: &table.positions() })
+        .readings(
+            query,
+            &placement,
+            &After { before: &before, segments: &after, positions: &positions_of(&table.segments) },
+        )
         .unwrap()
 }
 
@@ -58,7 +62,7 @@ fn read_context(query: &Query, positions: &[u32]) -> Result<Vec<Reading>, Evalua
     CONTEXT.defaults().readings(
         query,
         &placement,
-        &After { before: &before, segments: &after, positions: &table.positions() },
+        &After { before: &before, segments: &after, positions: &positions_of(&table.segments) },
     )
 }
 

@@ -240,10 +240,7 @@ impl Driver<'_, '_> {
             // A site that failed after this note has no trace; the table is still the one that arrived.
             let trace = self.sites.iter().find(|site| site.site == *layer);
             let table = trace.map_or(&self.table, |trace| &trace.arriving);
-            arriving.check(*layer, |segment, row| {
-                let tokens = &table.segments[segment];
-                (tokens.item, tokens.positions[row])
-            })?;
+            arriving.check(*layer, |segment, row| table.segments[segment].place(row))?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! What the loop hands over: a batch after the last layer, and what was decided at its sites.
 
-use reduction_strategies::{SitePlan, TokenTable};
+use reduction_strategies::{SitePlan, TokenTable, positions_of};
 use ssm_kernels::Segments;
 use ssm_model::LanguageModel;
 
@@ -41,7 +41,7 @@ pub(crate) enum Passed {
     Driven(Driven),
     /// Plans were made on a GPU, and lie here as they were read.
     #[cfg(feature = "cuda")]
-    Read(Box<on_gpu::Read>),
+    Read(Box<on_gpu::ReadBatch>),
 }
 
 impl Passed {
@@ -57,7 +57,7 @@ impl Passed {
     /// Original positions of the kept tokens of each segment.
     pub(crate) fn positions(&self) -> Vec<&[u32]> {
         match self {
-            Self::Driven(driven) => driven.table.positions(),
+            Self::Driven(driven) => positions_of(&driven.table.segments),
             #[cfg(feature = "cuda")]
             Self::Read(read) => read.positions.iter().map(Vec::as_slice).collect(),
         }

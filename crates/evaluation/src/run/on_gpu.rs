@@ -19,7 +19,7 @@ use crate::error::EvaluationError;
 use crate::finite::NonFiniteRows;
 
 /// What of a decision the host reads.
-struct Decision {
+struct OnDevice {
     rows: RowPlan,
     faults: Tensor,
     /// `[rows, 2]`: factors on the step sizes, where the rule sets them.
@@ -32,7 +32,7 @@ struct Site {
     /// Segments as they arrived, and their lengths afterwards; the plan, and which segments were ranked by values that are NaN or infinite,
     /// where any token is removed.
     segments: Segments,
-    decided: Option<Decision>,
+    decided: Option<OnDevice>,
     /// Whether removed rows may be merged; else all are dropped.
     merges: bool,
     lengths: Vec<usize>,
@@ -59,7 +59,7 @@ impl Site {
         let site = Self {
             layer: stream.layer,
             segments: stream.segments.clone(),
-            decided: reduced.as_ref().map(|reduced| Decision {
+            decided: reduced.as_ref().map(|reduced| OnDevice {
                 rows: reduced.rows.clone(),
                 faults: reduced.faults.clone(),
                 times: reduced.times.clone(),
@@ -79,18 +79,13 @@ impl Site {
     /// segment and a row that arrives: its item, and the token's position. Waits for the GPU.
     fn read(self, place: impl Fn(usize, usize) -> (u64, u32)) -> Result<ReadSite, EvaluationError> {
         let Self { layer, segments, decided, merges, lengths, similarity, arriving } = self;
-        let Some(Decision { rows, faults, times }) = decided else {
+        let Some(OnDevice { rows, faults, times }) = decided else {
             return Ok(ReadSite { layer, segments, lengths, decided: None });
         };
         if let Some(arriving) = arriving {
             arriving.check(layer, &place)?;
         }
-        // Factors belong to rows into which others were merged, so they are read with the merges.
-        let decided = if merges || times.is_some() {
-            Decided::read(&rows, &faults, times.as_ref(), similarity.as_ref())?
-        } else {
-            Decided::read_choice(&rows, &faults)?
-        };
+        let decided = Decided::read(&rows, merges, &faults, times.as_ref(), similarity.as_ref())?;
         decided.check(|segment, row| place(segment, row).1)?;
         Ok(ReadSite { layer, segments, lengths, decided: Some(decided) })
     }
@@ -159,10 +154,7 @@ impl QueuedSite {
 
     /// Waits for the GPU. `table`: the tokens of the stream.
     pub(crate) fn read(self, table: &TokenTable) -> Result<PlannedSite, EvaluationError> {
-        let place = |segment: usize, row: usize| {
-            let tokens = &table.segments[segment];
-            (tokens.item, tokens.positions[row])
-        };
+        let place = |segment: usize, row: usize| table.segments[segment].place(row);
         self.site.read(place)?.planned(&self.protected)
     }
 }
@@ -182,12 +174,12 @@ pub(super) fn pass(
         positions = read.after(positions);
         read_sites.push(read);
     }
-    let read = Read { segments, positions, protected, sites: read_sites, token_layers, token_pairs, block_flops };
+    let read = ReadBatch { segments, positions, protected, sites: read_sites, token_layers, token_pairs, block_flops };
     Ok((activations, Passed::Read(Box::new(read))))
 }
 
 /// A batch after the last layer, with what was decided at its sites as it lay on the GPU.
-pub(crate) struct Read {
+pub(crate) struct ReadBatch {
     /// Segments after the last layer.
     pub(super) segments: Segments,
     /// Original positions of the kept tokens of each segment.
@@ -308,7 +300,7 @@ impl Observer for GpuDriver<'_> {
     }
 }
 
-impl Read {
+impl ReadBatch {
     /// The sites as traces.
     pub(super) fn driven(
         self,

@@ -370,8 +370,8 @@ fn pair(
     };
     // Importance of the very tensor that is compared comes with its norms in one read.
     let together = partition.filter(|importance| importance.source() == Some(rule.features.source));
-    let (shared, inverse_norms) =
-        reduction::token_scores(features, together.map(kernel).transpose()?, Some(row_norm(rule.features)))?;
+    let metric = together.and_then(|importance| of_row(importance.metric().kernel()?));
+    let (shared, inverse_norms) = reduction::token_scores(features, metric, Some(row_norm(rule.features)))?;
     let inverse_norms = inverse_norms.ok_or(PlanError::NotOnGpu)?;
     let partition_scores = match (partition, shared) {
         (Some(importance), None) => Some(scores(stream, importance)?),
@@ -414,18 +414,6 @@ fn carry(combine: Combine) -> Carry {
     }
 }
 
-/// The kernel that computes an importance of a row.
-fn kernel(importance: Importance) -> Result<ScoreMetric, PlanError> {
-    match importance.metric().kernel() {
-        Some(Kernel::Clip) => Ok(ScoreMetric::Clip),
-        Some(Kernel::L1) => Ok(ScoreMetric::L1),
-        Some(Kernel::L2) => Ok(ScoreMetric::L2),
-        Some(Kernel::Mean) => Ok(ScoreMetric::Mean),
-        Some(Kernel::LInf) => Ok(ScoreMetric::LInf),
-        Some(Kernel::WriteNorm | Kernel::HiddenAttention { .. }) | None => Err(PlanError::NotOnGpu),
-    }
-}
-
 fn tensor<'a>(stream: &GpuStream<'a>, source: Source) -> Result<&'a Tensor, PlanError> {
     match source.signal() {
         Some(known) => signal(stream, known),
@@ -438,18 +426,35 @@ fn signal<'a>(stream: &GpuStream<'a>, signal: Signal) -> Result<&'a Tensor, Plan
     stream.signals.get(signal).ok_or(PlanError::MissingSignal(signal))
 }
 
+/// The importance as a kernel over rows computes it; `None` where it needs the scan.
+fn of_row(kernel: Kernel) -> Option<ScoreMetric> {
+    match kernel {
+        Kernel::Clip => Some(ScoreMetric::Clip),
+        Kernel::L1 => Some(ScoreMetric::L1),
+        Kernel::L2 => Some(ScoreMetric::L2),
+        Kernel::Mean => Some(ScoreMetric::Mean),
+        Kernel::LInf => Some(ScoreMetric::LInf),
+        Kernel::WriteNorm | Kernel::HiddenAttention { .. } => None,
+    }
+}
+
 fn scores(stream: &GpuStream<'_>, importance: Importance) -> Result<Tensor, PlanError> {
-    if let Some(kernel @ (Kernel::WriteNorm | Kernel::HiddenAttention { .. })) = importance.metric().kernel() {
+    let scan = || {
         let constants = stream.signals.scan().ok_or(PlanError::MissingSignal(Signal::Scan))?;
         let (dt, b) = (signal(stream, Signal::Dt)?, signal(stream, Signal::B)?);
-        let scan = ScanTensors { dt, b, groups: constants.ngroups };
-        let Kernel::HiddenAttention { decay } = kernel else {
-            return Ok(reduction::write_norm(&scan, signal(stream, Signal::X)?)?);
-        };
-        let rates = decay.then_some(&constants.a);
-        return Ok(reduction::hidden_attention(&scan, signal(stream, Signal::C)?, rates, stream.segments)?);
+        Ok::<_, PlanError>((ScanTensors { dt, b, groups: constants.ngroups }, constants))
+    };
+    match importance.metric().kernel().ok_or(PlanError::NotOnGpu)? {
+        Kernel::WriteNorm => Ok(reduction::write_norm(&scan()?.0, signal(stream, Signal::X)?)?),
+        Kernel::HiddenAttention { decay } => {
+            let (scan, constants) = scan()?;
+            let rates = decay.then_some(&constants.a);
+            Ok(reduction::hidden_attention(&scan, signal(stream, Signal::C)?, rates, stream.segments)?)
+        }
+        kernel => {
+            let source = importance.source().ok_or(PlanError::NotOnGpu)?;
+            let (scores, _) = reduction::token_scores(tensor(stream, source)?, of_row(kernel), None)?;
+            scores.ok_or(PlanError::NotOnGpu)
+        }
     }
-    let source = importance.source().ok_or(PlanError::NotOnGpu)?;
-    let (scores, _) = reduction::token_scores(tensor(stream, source)?, Some(kernel(importance)?), None)?;
-    scores.ok_or(PlanError::NotOnGpu)
 }

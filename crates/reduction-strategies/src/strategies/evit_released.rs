@@ -60,7 +60,7 @@ impl HostRule for EvitReleased {
         let candidates = view.reducible();
         let scores = candidates.iter().map(|row| self.score(view, *row)).collect::<Result<Vec<f32>, _>>()?;
         let mut stays = view.protected.to_vec();
-        for index in rank::first(rank::ascending(&scores)?, self.kept(n_keep, candidates.len())) {
+        for index in rank::lowest(&scores, self.kept(n_keep, candidates.len()))? {
             stays[candidates[index as usize] as usize] = true;
         }
         Plan::prune(view.len(), (0..view.len() as u32).filter(|row| stays[*row as usize]).collect())

@@ -88,7 +88,7 @@ impl HostRule for Ltmp {
         }
         let survivors: Vec<u32> = candidates.into_iter().filter(|row| stays[*row as usize]).collect();
         let left: Vec<f32> = survivors.iter().map(|row| scores[*row as usize]).collect();
-        for index in rank::first(rank::ascending(&left)?, n_remove - n_merge) {
+        for index in rank::lowest(&left, n_remove - n_merge)? {
             stays[survivors[index as usize] as usize] = false;
         }
         edges.retain(|edge| stays[edge.target as usize]);

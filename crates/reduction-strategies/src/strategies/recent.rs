@@ -132,7 +132,7 @@ impl HostRule for Recent {
         match &self.older {
             Older::Repeats(source) => {
                 let scores = newness(*source, view, older)?;
-                for index in rank::first(rank::descending(&scores)?, n_keep - recent) {
+                for index in rank::highest(&scores, n_keep - recent)? {
                     protected[older[index as usize] as usize] = true;
                 }
                 Plan::prune(view.len(), (0..view.len() as u32).filter(|row| protected[*row as usize]).collect())

@@ -61,7 +61,7 @@ impl HostRule for SplitBranches {
             Ok::<_, PlanError>(candidates.iter().map(|row| scores[*row as usize]).collect::<Vec<f32>>())
         };
         let mut stays = view.protected.to_vec();
-        for index in rank::first(rank::descending(&of_candidates(self.hidden)?)?, n_keep) {
+        for index in rank::highest(&of_candidates(self.hidden)?, n_keep)? {
             stays[candidates[index as usize] as usize] = true;
         }
         let scores = of_candidates(self.residual)?;
@@ -69,7 +69,7 @@ impl HostRule for SplitBranches {
         let mut first = 0;
         for run in candidates.chunk_by(|a, b| !view.protected[*a as usize..*b as usize].contains(&true)) {
             let count = run.iter().filter(|row| stays[**row as usize]).count();
-            let best = rank::first(rank::descending(&scores[first..first + run.len()])?, count);
+            let best = rank::highest(&scores[first..first + run.len()], count)?;
             residual.extend(best.into_iter().map(|index| run[index as usize]));
             first += run.len();
         }

@@ -86,7 +86,7 @@ impl HostRule for WriteRead {
         let candidates = view.reducible();
         let scores = rank_sum::scores(&self.terms, view, &candidates)?;
         let mut stays = view.protected.to_vec();
-        for index in rank::first(rank::descending(&scores)?, n_keep) {
+        for index in rank::highest(&scores, n_keep)? {
             stays[candidates[index as usize] as usize] = true;
         }
         let keep = (0..view.len() as u32).filter(|row| stays[*row as usize]).collect();

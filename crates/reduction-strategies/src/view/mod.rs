@@ -12,4 +12,4 @@ pub use sequence::{Draw, Matrix, Owners, ScanView, SequenceView, SignalViews};
 pub use stop::Stop;
 pub(crate) use stream::HostMatrix;
 pub use stream::{Reads, SiteStream, map_sequences};
-pub use tokens::{SegmentTokens, TokenTable};
+pub use tokens::{SegmentTokens, TokenTable, positions_of};

@@ -43,6 +43,12 @@ impl SegmentTokens {
         Self { positions, reducible: false, ..Self::reducible(item, n) }
     }
 
+    /// The item of a row, and the position of its token.
+    #[must_use]
+    pub fn place(&self, row: usize) -> (u64, u32) {
+        (self.item, self.positions[row])
+    }
+
     /// Protects these rows (those that exist).
     #[must_use]
     pub fn with_protected(mut self, rows: impl IntoIterator<Item = usize>) -> Self {
@@ -62,6 +68,12 @@ impl SegmentTokens {
     }
 }
 
+/// Original positions of the tokens of each of these segments.
+#[must_use]
+pub fn positions_of(segments: &[SegmentTokens]) -> Vec<&[u32]> {
+    segments.iter().map(|segment| &segment.positions[..]).collect()
+}
+
 /// The tokens of every segment of a packed stream, in stream order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TokenTable {
@@ -76,12 +88,6 @@ impl TokenTable {
         let times = || segments.clone().flat_map(|(segment, rows)| &segment.times[..rows]);
         // Asked before every layer, and hardly ever the case: nothing is copied before that is known.
         times().any(|time| *time != RowTime::ONE).then(|| times().copied().collect())
-    }
-
-    /// Original positions of the tokens of each segment.
-    #[must_use]
-    pub fn positions(&self) -> Vec<&[u32]> {
-        self.segments.iter().map(|segment| &segment.positions[..]).collect()
     }
 
     /// A table from its segments.

@@ -91,7 +91,7 @@ impl HostRule for LittleChanged {
         let scores = candidates.iter().map(|row| self.score(view, *row as usize)).collect::<Result<Vec<f32>, _>>()?;
         let mut is_kept = view.protected.to_vec();
         // `rank` settles ties and refuses NaN.
-        for index in rank::first(rank::descending(&scores)?, n_keep) {
+        for index in rank::highest(&scores, n_keep)? {
             is_kept[candidates[index as usize] as usize] = true;
         }
         Plan::prune(view.len(), (0..view.len() as u32).filter(|row| is_kept[*row as usize]).collect())

@@ -4,7 +4,7 @@
 //! references are compiled for these tests alone.
 
 pub(crate) mod attention;
-pub(crate) mod bench;
+mod bench;
 pub(crate) mod convolution;
 pub(crate) mod merges;
 pub(crate) mod norms;

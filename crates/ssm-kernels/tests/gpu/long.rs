@@ -5,12 +5,9 @@ use ssm_kernels::Segments;
 use ssm_kernels::ops::{self, SsdInput, SsdOutput};
 
 use super::differential::{Pair, reference};
-use super::{Bench, bits, on_gpu, part};
+use super::{Bench, bits, long_and_short, on_gpu, part};
 
 const HEADDIM: usize = 64;
-
-/// Around a piece, and some pieces.
-const LENGTHS: [usize; 6] = [1, 2047, 2048, 2049, 5000, 32_768];
 
 /// What a scan reads besides segments and states.
 struct Scan {
@@ -74,7 +71,7 @@ const SIZES: [(usize, usize, usize); 4] = [(5, 1, 128), (2, 1, 64), (4, 2, 128),
 fn a_long_scan_is_the_definition_and_has_the_same_bits_alone_and_packed() {
     for (nheads, ngroups, d_state) in SIZES {
         let bench = &mut on_gpu(DType::BF16);
-        let segments = Segments::independent(&LENGTHS);
+        let segments = long_and_short();
         let scan = Scan::new(bench, segments.n_tokens(), nheads, ngroups, d_state);
         let states = scan.states(bench, segments.len());
         for initial in [None, Some(&states)] {

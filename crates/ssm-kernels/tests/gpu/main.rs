@@ -50,6 +50,11 @@ fn part(x: &Tensor, start: usize, rows: usize) -> Tensor {
     x.narrow(0, start, rows).unwrap().copy().unwrap()
 }
 
+/// Rows, counts and offsets of a plan.
+fn numbers(tensor: &Tensor) -> Vec<usize> {
+    tensor.to_vec1::<u32>().unwrap().into_iter().map(|number| number as usize).collect()
+}
+
 /// Sequences around the lengths at which scans are cut, in one packed batch: too long for the comparisons of every operation.
 fn long_and_short() -> Segments {
     Segments::independent(&[1, 2047, 2048, 2049, 5000, 32_768])

@@ -6,7 +6,7 @@ use ssm_kernels::ops::reduction::{self, Carry, NO_FAULT, Pairing, PruneOrder, Ro
 use ssm_kernels::ops::{BranchWeights, RowPlan};
 
 use super::differential::reference::reduction as reference;
-use super::{DTYPES, on_gpu};
+use super::{DTYPES, numbers, on_gpu};
 
 /// Which of the chosen edges merge.
 fn merging(carry: Carry, scores: &[f64], edges: &[reference::Edge]) -> Vec<bool> {
@@ -17,10 +17,6 @@ fn merging(carry: Carry, scores: &[f64], edges: &[reference::Edge]) -> Vec<bool>
         PruneOrder::LeastImportant => -scores[edge.source],
     });
     edges.iter().map(|edge| !pruned.contains(edge)).collect()
-}
-
-fn numbers(tensor: &Tensor) -> Vec<usize> {
-    tensor.to_vec1::<u32>().unwrap().into_iter().map(|number| number as usize).collect()
 }
 
 /// Weight of each removed row and of each kept row on one branch, by arriving row, and where it goes.

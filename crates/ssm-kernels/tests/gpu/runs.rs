@@ -6,10 +6,9 @@ use ssm_kernels::ops::reduction::{
     self, Carry, NO_FAULT, Pairing, Reduced, RowNorm, RunMerge, RunScan, Sides, Similarity, TokenState,
 };
 
-use super::differential::Bench;
-use super::differential::bench::Pair;
 use super::differential::reference::reduction as reference;
-use super::{DTYPES, bits, on_gpu, part};
+use super::differential::{Bench, Pair};
+use super::{DTYPES, bits, numbers, on_gpu, part};
 
 /// Heads (or channels), and states that decay by themselves.
 const SHAPES: [(usize, usize); 6] = [(1, 1), (3, 1), (80, 1), (129, 16), (40, 5), (5120, 2)];
@@ -84,10 +83,6 @@ impl Case {
         let scan = RunScan { dt: &self.dt.there, a: &self.a.there, times: timed.then_some(&self.there) };
         reduction::merge_runs(paired, &scan, merge, segments).unwrap()
     }
-}
-
-fn numbers(tensor: &Tensor) -> Vec<usize> {
-    tensor.to_vec1::<u32>().unwrap().into_iter().map(|number| number as usize).collect()
 }
 
 /// Float64 sums in two orders, rounded to float32.

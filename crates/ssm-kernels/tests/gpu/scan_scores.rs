@@ -4,9 +4,8 @@ use candle_core::{DType, Tensor};
 use ssm_kernels::Segments;
 use ssm_kernels::ops::reduction::{self, ScanTensors};
 
-use super::differential::Bench;
-use super::differential::bench::Pair;
 use super::differential::reference::reduction as reference;
+use super::differential::{Bench, Pair};
 use super::{DTYPES, bits, on_gpu, part};
 
 /// What float64 sums in two orders may differ by after they are rounded to float32.

@@ -5,15 +5,11 @@ use ssm_kernels::Segments;
 use ssm_kernels::ops::reduction::{self, NO_FAULT, TokenState};
 
 use super::differential::reference::reduction as reference;
-use super::{bits, on_gpu, part};
+use super::{bits, numbers, on_gpu, part};
 
 /// Few different scores: ties decide much.
 fn scores(n: usize, factor: usize) -> Vec<f32> {
     (0..n).map(|row| (row * factor % 23) as f32 - 11.0).collect()
-}
-
-fn numbers(tensor: &Tensor) -> Vec<usize> {
-    tensor.to_vec1::<u32>().unwrap().into_iter().map(|number| number as usize).collect()
 }
 
 /// Rows of both branches, against the reference, and the rows that a plan makes of a stream.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use reduction_strategies::positions_of;
 use ssm_kernels::Segments;
 
 use super::CellRequest;
@@ -34,7 +35,7 @@ impl<'a> Walk<'a> {
             let document = &catalogue.documents[self.documents[branch.document]];
             let lengths: Vec<usize> = branch.table.iter().map(|segment| segment.positions.len()).collect();
             let segments = document.segments.with_lengths(&lengths);
-            let positions: Vec<&[u32]> = branch.table.iter().map(|segment| &segment.positions[..]).collect();
+            let positions = positions_of(&branch.table);
             let after = After { before: &document.segments, segments: &segments, positions: &positions };
             let mut known = HashMap::new();
             for lane in &branch.lanes {

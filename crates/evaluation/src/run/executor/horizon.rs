@@ -6,7 +6,7 @@
 //! for the others after their last site. A branch executes up to the furthest horizon of its lanes, and at least up to one row that
 //! reaches the end, so that it has a place in the stream.
 
-use reduction_strategies::{SegmentTokens, TokenTable};
+use reduction_strategies::{SegmentTokens, TokenTable, positions_of};
 
 use super::walk::{Branch, Walk};
 use crate::error::EvaluationError;
@@ -73,7 +73,7 @@ impl Walk<'_> {
         let before = &self.catalogue.documents[self.documents[document]].segments;
         let lengths: Vec<usize> = table.iter().map(|segment| segment.positions.len()).collect();
         let segments = before.with_lengths(&lengths);
-        let positions: Vec<&[u32]> = table.iter().map(|segment| &segment.positions[..]).collect();
+        let positions = positions_of(table);
         let after = After { before, segments: &segments, positions: &positions };
         let placements = self.readings(document, lane, &after)?;
         let rows = placements.iter().flat_map(|(_, _, readings)| readings).filter_map(|reading| reading.row);

@@ -5,7 +5,7 @@ use std::ops::Range;
 use candle_core::Tensor;
 use ssm_kernels::ops::reduction::NO_FAULT;
 use ssm_kernels::ops::{BranchWeights, MergeGroup, MergeRule, RowPlan};
-use ssm_kernels::{Segments, host};
+use ssm_kernels::{KernelError, Segments, host};
 use ssm_model::RowTime;
 
 use super::Protected;
@@ -28,8 +28,8 @@ pub struct Decided {
     similarity: Option<Vec<f32>>,
 }
 
-/// One branch of a plan.
-#[derive(Debug)]
+/// One branch of a plan; empty where nothing is merged.
+#[derive(Debug, Default)]
 struct ReadBranch {
     edge: Vec<f32>,
     own: Vec<f32>,
@@ -38,37 +38,32 @@ struct ReadBranch {
 }
 
 impl Decided {
-    /// Reads a reduction that only drops rows ([`Reduced::merges`](ssm_kernels::ops::reduction::Reduced::merges)), in one wait for the GPU.
+    /// Reads a reduction in one wait for the GPU. `merges`: whether removed rows may be merged
+    /// ([`Reduced::merges`](ssm_kernels::ops::reduction::Reduced::merges)); else no edges are read. `times`: the factors that it sets
+    /// ([`Reduced::times`](ssm_kernels::ops::reduction::Reduced::times)), which belong to rows into which others were merged.
+    /// `similarity`: of its edges, where it is asked for.
     ///
     /// # Errors
-    /// Of the device.
-    pub fn read_choice(rows: &RowPlan, faults: &Tensor) -> Result<Self, PlanError> {
-        let mut tensors = vec![&rows.keep, faults];
-        tensors.extend(&rows.residual.keep);
-        let mut words = host::words(&tensors)?.into_iter();
-        let mut ids = || words.next().unwrap_or_default();
-        let (keep, faults) = (ids(), ids());
-        let residual_of = rows.residual.keep.as_ref().map(|_| ids());
-        let nothing = || ReadBranch { edge: Vec::new(), own: Vec::new(), tops: None };
-        let (edge_off, edge_src, hidden, residual) = (Vec::new(), Vec::new(), nothing(), nothing());
-        Ok(Self { keep, edge_off, edge_src, hidden, residual, faults, residual_of, times: None, similarity: None })
-    }
-
-    /// Reads a reduction in one wait for the GPU. `times`: the factors that it sets ([`Reduced::times`](ssm_kernels::ops::reduction::Reduced::times)); `similarity`: of its edges, where
-    /// it is asked for.
-    ///
-    /// # Errors
-    /// Of the device.
+    /// Factors or similarities of a reduction that merges nothing, or an error of the device.
     pub fn read(
         rows: &RowPlan,
+        merges: bool,
         faults: &Tensor,
         times: Option<&Tensor>,
         similarity: Option<&Tensor>,
     ) -> Result<Self, PlanError> {
-        let mut tensors = vec![&rows.keep, &rows.edge_off, &rows.edge_src, faults];
-        for branch in [&rows.hidden, &rows.residual] {
-            tensors.extend([&branch.edge, &branch.own]);
-            tensors.extend(branch.tops.as_ref().map(|tops| &tops.kept));
+        if !merges && (times.is_some() || similarity.is_some()) {
+            return Err(
+                KernelError::Device("a reduction that merges nothing has factors or similarities".to_owned()).into()
+            );
+        }
+        let mut tensors = vec![&rows.keep, faults];
+        if merges {
+            tensors.extend([&rows.edge_off, &rows.edge_src]);
+            for branch in [&rows.hidden, &rows.residual] {
+                tensors.extend([&branch.edge, &branch.own]);
+                tensors.extend(branch.tops.as_ref().map(|tops| &tops.kept));
+            }
         }
         tensors.extend(&rows.residual.keep);
         tensors.extend(times);
@@ -76,11 +71,13 @@ impl Decided {
         let mut words = host::words(&tensors)?.into_iter();
         let mut ids = || words.next().unwrap_or_default();
         let floats = |words: Vec<u32>| words.into_iter().map(f32::from_bits).collect::<Vec<f32>>();
-        let (keep, edge_off, edge_src, faults) = (ids(), ids(), ids(), ids());
-        let mut branch = |branch: &BranchWeights| ReadBranch {
-            edge: floats(ids()),
-            own: floats(ids()),
-            tops: branch.tops.as_ref().map(|_| ids()),
+        let (keep, faults) = (ids(), ids());
+        let (edge_off, edge_src) = if merges { (ids(), ids()) } else { Default::default() };
+        let mut branch = |branch: &BranchWeights| {
+            if !merges {
+                return ReadBranch::default();
+            }
+            ReadBranch { edge: floats(ids()), own: floats(ids()), tops: branch.tops.as_ref().map(|_| ids()) }
         };
         let (hidden, residual) = (branch(&rows.hidden), branch(&rows.residual));
         let residual_of = rows.residual.keep.as_ref().map(|_| ids());
@@ -152,6 +149,7 @@ impl Decided {
 
     /// What is merged into the `kept` rows of a segment, which begins with row `start`, on one branch.
     fn merges(&self, branch: &ReadBranch, kept: Range<usize>, start: u32, loses: bool, index: usize) -> BranchMerges {
+        // A reduction that only drops rows has no edges.
         if self.edge_src.is_empty() {
             return BranchMerges::default();
         }

@@ -1,6 +1,7 @@
 // Rows of a table by id (embeddings), columns of a wider matrix, and conversions between element types.
 //
 //   gather:       out[i] = table[ids[i]]; table T [any, width], ids uint32 [rows], out T [rows, width]
+//   choose:       the same, for the rows that a reduction keeps: a profile tells the two apart by name
 //   copy_columns: out[i] = view[i]; view From [rows, n] with row stride ld (the pointer is its first column),
 //                 out To [rows, n] without gaps. With ld = n it converts a whole matrix.
 //
@@ -24,7 +25,7 @@ __device__ __forceinline__ void copy_row(const From *from, To *to, int width) {
 } // namespace
 
 #define GATHER(T, NAME, N)                                                                                             \
-    extern "C" __global__ void gather_##NAME(const T *table, const uint32_t *ids, T *out, int rows, int width) {       \
+    extern "C" __global__ void NAME(const T *table, const uint32_t *ids, T *out, int rows, int width) {                \
         wait_for_inputs();                                                                                             \
         const int row = row_of_thread();                                                                               \
         if (row >= rows) return;                                                                                       \
@@ -38,10 +39,14 @@ __device__ __forceinline__ void copy_row(const From *from, To *to, int width) {
         copy_row<N>(from + row * ld, out + static_cast<int64_t>(row) * n, n);                                          \
     }
 
-GATHER(float, f32, EIGHT)
-GATHER(bf16, bf16, EIGHT)
-GATHER(float, any_f32, 1)
-GATHER(bf16, any_bf16, 1)
+GATHER(float, gather_f32, EIGHT)
+GATHER(bf16, gather_bf16, EIGHT)
+GATHER(float, gather_any_f32, 1)
+GATHER(bf16, gather_any_bf16, 1)
+GATHER(float, choose_f32, EIGHT)
+GATHER(bf16, choose_bf16, EIGHT)
+GATHER(float, choose_any_f32, 1)
+GATHER(bf16, choose_any_bf16, 1)
 COPY_COLUMNS(float, float, f32_f32, EIGHT)
 COPY_COLUMNS(float, bf16, f32_bf16, EIGHT)
 COPY_COLUMNS(bf16, float, bf16_f32, EIGHT)

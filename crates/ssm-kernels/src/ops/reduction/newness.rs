@@ -47,8 +47,7 @@ pub fn newness(
         Some(split) => split.compared(&gpu),
         None => (Compared { x: gpu.tensor(x)?, ld, width, elements: Elements::Bf16, inverse_norms, clip: false }, 1, 0),
     };
-    let longest = (0..segments.len()).map(|index| segments.length(index)).max().unwrap_or(0);
-    let grid = Grid { blocks: (longest.div_ceil(TILE), segments.len(), 1), threads: (TILE, 1), shared: 0 };
+    let grid = Grid { blocks: (segments.longest().div_ceil(TILE), segments.len(), 1), threads: (TILE, 1), shared: 0 };
     let seg_off = gpu.address(&segments.on_device(&gpu)?.offsets);
     let (src_off, edges) = (gpu.address(&lists.src_off), gpu.address(&lists.edges));
     let args = [

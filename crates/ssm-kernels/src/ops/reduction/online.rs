@@ -12,8 +12,7 @@ const TILE: usize = 256;
 
 /// Blocks of so many rows for each segment.
 fn tiles(segments: &Segments, rows: usize) -> Grid {
-    let longest = (0..segments.len()).map(|index| segments.length(index)).max().unwrap_or(0);
-    Grid { blocks: (longest.div_ceil(rows), segments.len(), 1), threads: (TILE, 1), shared: 0 }
+    Grid { blocks: (segments.longest().div_ceil(rows), segments.len(), 1), threads: (TILE, 1), shared: 0 }
 }
 
 /// Minus the largest cosine similarity of each row with the rows of its segment just before it, `window` of them or all; 1 for the first

@@ -195,6 +195,18 @@ fn n_edges(sources: usize, targets: usize, window: Option<usize>) -> usize {
     if targets == 0 { 0 } else { window.map_or(sources, |window| sources.min(targets + window - 1)) }
 }
 
+impl Carry {
+    /// The combine rule, as the kernels take it.
+    pub(super) fn rule(self) -> Arg {
+        Arg::int(match self {
+            Self::Drop => 0,
+            Self::Mean => 1,
+            Self::SizeWeightedMean => 2,
+            Self::Hybrid { .. } => 3,
+        })
+    }
+}
+
 /// A [`Carry`] as the kernels take it, for so many removed rows of each segment.
 pub(super) struct Carried {
     pub(super) rule: Arg,
@@ -204,17 +216,15 @@ pub(super) struct Carried {
 
 impl Carried {
     pub(super) fn new(gpu: &Gpu, carry: Carry, removed: &[usize]) -> Result<Self, KernelError> {
-        let (rule, order, q) = match carry {
-            Carry::Drop => (0, 0, None),
-            Carry::Mean => (1, 0, None),
-            Carry::SizeWeightedMean => (2, 0, None),
-            Carry::Hybrid { q, order } => (3, order as usize, Some(q)),
+        let (order, q) = match carry {
+            Carry::Hybrid { q, order } => (order as usize, Some(q)),
+            Carry::Drop | Carry::Mean | Carry::SizeWeightedMean => (0, None),
         };
         let pruned = q.map(|q| {
             let counts: Vec<i32> = removed.iter().map(|removed| (q * *removed as f64).round() as i32).collect();
             gpu.upload(&counts)
         });
-        Ok(Self { rule: Arg::int(rule), order: Arg::int(order), pruned: pruned.transpose()? })
+        Ok(Self { rule: carry.rule(), order: Arg::int(order), pruned: pruned.transpose()? })
     }
 
     /// How many edges of each segment prune.

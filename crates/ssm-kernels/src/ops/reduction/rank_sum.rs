@@ -34,8 +34,7 @@ pub fn rank_sum(terms: &[RankTerm<'_>], tokens: &TokenState, segments: &Segments
     let rows = segments.n_tokens();
     let (_, protected) = tokens.args(&gpu, OP, rows)?;
     let (sums, out) = (gpu.scratch::<f64>(rows)?, gpu.empty(rows, DType::F32)?);
-    let longest = (0..segments.len()).map(|index| segments.length(index)).max().unwrap_or(0);
-    let grid = Grid { blocks: (longest.div_ceil(TILE), segments.len(), 1), threads: (TILE, 1), shared: 0 };
+    let grid = Grid { blocks: (segments.longest().div_ceil(TILE), segments.len(), 1), threads: (TILE, 1), shared: 0 };
     for (index, term) in terms.iter().enumerate() {
         expect_shape(OP, "scores", term.scores.dims(), &[rows])?;
         let args = [

@@ -87,14 +87,13 @@ fn in_rounds(input: &Pairing<'_>, rounds: &[Vec<usize>]) -> Result<Reduced, Kern
     let floats = || gpu.empty(rows, DType::F32);
     let (flags, hidden, residual) = (floats()?, floats()?, floats()?);
     let targets = gpu.empty(rows, DType::U32)?;
-    let carried = |carry| Carried::new(&gpu, carry, &[]).map(|carried| carried.rule);
     let args = [
         into,
         merging_at,
         sizes,
         Arg::int(rows),
-        carried(input.hidden)?,
-        carried(input.residual)?,
+        input.hidden.rule(),
+        input.residual.rule(),
         gpu.tensor(&flags)?,
         gpu.tensor(&targets)?,
         gpu.tensor(&hidden)?,

@@ -128,10 +128,9 @@ pub fn hidden_attention(
     let out = [gpu.address(&segments.on_device(&gpu)?.offsets), Arg::int(rows), gpu.address(&partial)];
     let args: Vec<Arg> =
         [&dt.args[..], &b.args, &maps.args, &[rates], &sizes, &out].into_iter().flatten().copied().collect();
-    let longest = (0..segments.len()).map(|index| segments.length(index)).max().unwrap_or(0);
     let tile = THREADS / WARP * tokens;
     let grid = Grid {
-        blocks: (longest.div_ceil(tile), segments.len(), chunks),
+        blocks: (segments.longest().div_ceil(tile), segments.len(), chunks),
         threads: (THREADS, 1),
         shared: 8 * steps * (WARP * own + d_state),
     };

@@ -13,11 +13,10 @@
 // Launch: block 256, grid any up to unit_off[S] (units are dealt out in turn), dynamic shared memory
 // STAGES * (128 + BN) * 128 bytes:
 // - `sim_argmax_bf16`: BN 128, 3 stages, 98304 bytes, two blocks per multiprocessor
-// - `sim_argmax_wide_bf16`: BN 256, 3 stages, 147456 bytes, one block
 // - `sim_argmax_f16`: as the first, over float16 features, without `clip`
 // Needs sm_80. Alignment: x 16 bytes, width and ld multiples of 8; else `sim_argmax_any_bf16`.
 // Bound by FLOPs: 86 GFLOP for 16 x 1024 x 1024 x 2560, 0.09 ms at the dense peak of an H100 (which mma.sync does not
-// reach) and by reads of L2: 1.0 (BN 256) to 1.3 GB (BN 128).
+// reach) and by reads of L2: 1.3 GB.
 #include "sim_tile.cuh"
 
 constexpr int BM = 128, THREADS = 256;
@@ -111,10 +110,6 @@ __device__ __forceinline__ void sim_argmax(const SimArgs<bf16> &args, bool clip)
 extern "C" __global__ void __launch_bounds__(THREADS, 2) sim_argmax_bf16(SIM_ARGMAX_PARAMETERS(bf16)) {
     wait_for_inputs();
     sim_argmax<128, 3, false>(SIM_ARGS(bf16), clip != 0);
-}
-extern "C" __global__ void __launch_bounds__(THREADS, 1) sim_argmax_wide_bf16(SIM_ARGMAX_PARAMETERS(bf16)) {
-    wait_for_inputs();
-    sim_argmax<256, 3, false>(SIM_ARGS(bf16), clip != 0);
 }
 extern "C" __global__ void __launch_bounds__(THREADS, 2) sim_argmax_f16(SIM_ARGMAX_PARAMETERS(bf16)) {
     wait_for_inputs();

@@ -4,7 +4,7 @@
 // Launch: block 256, grid any up to unit_off[S]; as many blocks as multiprocessors is best, because loads run ahead
 // over the ends of a block's units. Dynamic shared memory 197632 bytes (all of them). Units of BM x BN:
 // - `sim_argmax_wgmma_bf16`: 128 x 256, for full streams
-// - `sim_argmax_wgmma_narrow_bf16`: 128 x 128, and `sim_argmax_wgmma_small_bf16`: 64 x 128, for few or short segments
+// - `sim_argmax_wgmma_small_bf16`: 64 x 128, for few or short segments
 // - `sim_argmax_wgmma_f16` and `sim_argmax_wgmma_small_f16`: the same over float16 features, without `clip`
 // Needs sm_90a; elsewhere the kernels are empty and must not be launched. Alignment as in sim_argmax_mma.cu.
 // Bound by the way from L2 to shared memory: 1.0 GB for 16 x 1024 x 1024 x 2560 in units of 128 x 256. All threads
@@ -83,10 +83,6 @@ __device__ __forceinline__ void sim_argmax(const SimArgs<bf16> &args, bool clip)
 extern "C" __global__ void __launch_bounds__(256, 1) sim_argmax_wgmma_bf16(SIM_ARGMAX_PARAMETERS(bf16)) {
     wait_for_inputs();
     RUN(128, 256, 4, false);
-}
-extern "C" __global__ void __launch_bounds__(256, 1) sim_argmax_wgmma_narrow_bf16(SIM_ARGMAX_PARAMETERS(bf16)) {
-    wait_for_inputs();
-    RUN(128, 128, 6, false);
 }
 extern "C" __global__ void __launch_bounds__(256, 1) sim_argmax_wgmma_small_bf16(SIM_ARGMAX_PARAMETERS(bf16)) {
     wait_for_inputs();

@@ -43,8 +43,7 @@ pub fn split_branches(
         gpu.tensor(&flags)?,
         gpu.tensor(&reduced.faults)?,
     ];
-    let longest = (0..segments.len()).map(|index| segments.length(index)).max().unwrap_or(0);
-    let grid = Grid { blocks: (longest.div_ceil(TILE), segments.len(), 1), threads: (TILE, 1), shared: 0 };
+    let grid = Grid { blocks: (segments.longest().div_ceil(TILE), segments.len(), 1), threads: (TILE, 1), shared: 0 };
     gpu.launch(&KERNELS, "select_split", grid, &args)?;
     let lengths: Vec<usize> = (0..segments.len()).map(|index| reduced.segments.length(index)).collect();
     let chosen = select_tokens(&flags, tokens, segments, &lengths, true)?;
