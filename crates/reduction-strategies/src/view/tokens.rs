@@ -86,7 +86,7 @@ impl TokenTable {
     #[must_use]
     pub fn times<'a>(segments: &(impl Iterator<Item = (&'a SegmentTokens, usize)> + Clone)) -> Option<Vec<RowTime>> {
         let times = || segments.clone().flat_map(|(segment, rows)| &segment.times[..rows]);
-        // Asked before every layer, and hardly ever the case: nothing is copied before that is known.
+        // Every layer asks, and factors other than 1 are rare, so look before copying.
         times().any(|time| *time != RowTime::ONE).then(|| times().copied().collect())
     }
 
