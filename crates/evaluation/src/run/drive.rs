@@ -214,10 +214,7 @@ impl Driver<'_, '_> {
         if let Some(observer) = &mut self.observer {
             (observer.at_site)(&site, &plan)?;
         }
-        let planned =
-            table.segments.iter().zip(&plan.plans).filter_map(|(tokens, plan)| Some((tokens, plan.as_ref()?)));
-        let flops = planned.map(|(tokens, plan)| matching(&reduction.rule, model.config(), layer, tokens, plan));
-        self.matching_flops += flops.sum::<f64>();
+        self.matching_flops += matching(&reduction.rule, model.config(), layer, &table.segments, &plan.plans);
         if !plan.is_identity() {
             self.watched.push((layer, NonFiniteRows::of(&site)?));
         }

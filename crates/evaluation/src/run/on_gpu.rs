@@ -132,8 +132,7 @@ pub(crate) fn takes(model: &LanguageModel, reduction: &Reduction) -> bool {
 }
 
 /// Whether all layers are queued without a plan on the host. A model that reads positions needs the plan, since the positions of the
-/// kept tokens follow from it; so does a site that reads
-/// an earlier layer, since the signals carried from there must be cut to the kept rows.
+/// kept tokens follow from it; so does a site that reads an earlier layer, since the signals carried from there must be cut to the kept rows.
 pub(super) fn takes_all(model: &LanguageModel, reduction: &Reduction) -> bool {
     let reads_its_own = |site: &usize| reduction.source(model.config(), *site) == *site;
     takes(model, reduction) && !model.config().uses_positions() && reduction.sites.iter().all(reads_its_own)
@@ -316,10 +315,7 @@ impl ReadBatch {
             let (plan, merged_similarity) = site.planned(&protected)?;
             let after = table.apply(&plan)?;
             let arriving = std::mem::replace(&mut table, after);
-            for (tokens, plan) in arriving.segments.iter().zip(&plan.plans) {
-                let flops = |plan| matching(&reduction.rule, model.config(), site.layer, tokens, plan);
-                matching_flops += plan.as_ref().map_or(0.0, flops);
-            }
+            matching_flops += matching(&reduction.rule, model.config(), site.layer, &arriving.segments, &plan.plans);
             traces.push(SiteTrace { site: site.layer, plan, arriving, merged_similarity });
         }
         Ok(Driven { segments, table, sites: traces, token_layers, token_pairs, block_flops, matching_flops })

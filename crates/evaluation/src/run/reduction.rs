@@ -66,10 +66,20 @@ impl Reduction {
     }
 }
 
-/// FLOPs of the matching behind the plan of one sequence.
-pub(crate) fn matching(rule: &Rule, config: &ModelConfig, site: usize, arriving: &SegmentTokens, plan: &Plan) -> f64 {
+/// FLOPs of the matching behind the plans of a site. `arriving`: the tokens of each segment.
+pub(crate) fn matching(
+    rule: &Rule,
+    config: &ModelConfig,
+    site: usize,
+    arriving: &[SegmentTokens],
+    plans: &[Option<Plan>],
+) -> f64 {
     let (d_model, layer) = (config.d_model, &config.layers[site]);
     let widths = Widths { d_model, d_inner: layer.d_inner(d_model), dt: layer.dt_width(d_model) };
-    let n = arriving.protected.iter().filter(|protected| !**protected).count();
-    rule.matching_flops(n, n - (plan.n_tokens() - plan.keep().len()), widths)
+    let planned = arriving.iter().zip(plans).filter_map(|(tokens, plan)| Some((tokens, plan.as_ref()?)));
+    let flops = planned.map(|(tokens, plan)| {
+        let n = tokens.protected.iter().filter(|protected| !**protected).count();
+        rule.matching_flops(n, n - (plan.n_tokens() - plan.keep().len()), widths)
+    });
+    flops.sum()
 }

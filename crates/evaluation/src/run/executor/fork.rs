@@ -272,11 +272,10 @@ impl Walk<'_> {
     ) {
         let recorded = asking.lanes.iter().any(|lane| (self.lane(branch, *lane).item as usize) < self.recorded_plans);
         let rule = &self.reduction(branch, asking.lanes[0]).rule;
+        let flops = matching(rule, self.model.config(), site, &branch.table, plans);
         let mut steps = Vec::new();
-        let mut flops = 0.0;
         for ((plan, similarity), tokens) in plans.iter().zip(similarities).zip(&branch.table) {
             let Some(plan) = plan else { continue };
-            flops += matching(rule, self.model.config(), site, tokens, plan);
             steps.push(Arc::new(Step {
                 site,
                 tokens_in: plan.n_tokens() as u64,

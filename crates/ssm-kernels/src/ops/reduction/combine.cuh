@@ -31,3 +31,27 @@ __device__ void mark_merging(int rule, int order, int n_prune, int flag, int r, 
     }
     __syncthreads();
 }
+
+// Calls `use(e, row, edge)` for the `n_used` strongest edges of a segment, in order of their sources; a similarity that is no finite
+// number is noted in `fault`. `begin`: first row of the segment.
+template <typename Use>
+__device__ __forceinline__ void for_strongest_edges(const unsigned long long *edges, const int *sources, int n_sources,
+                                                    int n_used, int begin, uint32_t *fault, SelectShared &shared, Use use) {
+    for (int i = threadIdx.x; i < n_sources; i += SELECT_THREADS)
+        if (edges[i] != 0 && !is_finite_key(edge_similarity(edges[i]))) atomicMin(fault, (uint32_t)(sources[i] - begin));
+    auto key_at = [&](int i, uint32_t &key) {
+        key = edge_similarity(edges[i]);
+        return edges[i] != 0;
+    };
+    const Threshold threshold = find_threshold(n_sources, n_used, key_at, shared);
+    int ties = 0, chosen_before = 0;
+    for (int base = 0; base < n_sources; base += SELECT_THREADS) {
+        const int i = base + threadIdx.x;
+        const unsigned long long edge = i < n_sources ? edges[i] : 0;
+        const bool chosen = is_chosen(threshold, edge != 0, edge_similarity(edge), ties, shared.counts[0]);
+        int total;
+        const int e = chosen_before + block_rank(chosen, shared.counts[1], total);
+        chosen_before += total;
+        if (chosen) use(e, sources[i], edge);
+    }
+}

@@ -50,31 +50,15 @@ extern "C" __global__ void __launch_bounds__(SELECT_THREADS, 1)
     // Of the chosen edges, in order of their sources.
     int *rows = scratch + src, *flags = scratch + 2 * total_sources + src;
     uint32_t *similarity = reinterpret_cast<uint32_t *>(scratch + total_sources + src);
-    for (int i = threadIdx.x; i < n_sources; i += SELECT_THREADS)
-        if (edges[src + i] != 0 && !is_finite_key(edge_similarity(edges[src + i])))
-            atomicMin(faults + s, (uint32_t)(sources[src + i] - begin));
     if (scores) note_faults(n, faults + s, [&](int i) { return !isfinite(scores[begin + i]); });
-    auto key_at = [&](int i, uint32_t &key) {
-        key = edge_similarity(edges[src + i]);
-        return edges[src + i] != 0;
-    };
-    const Threshold threshold = find_threshold(n_sources, r, key_at, shared);
-    int ties = 0, chosen_before = 0;
-    for (int base = 0; base < n_sources; base += SELECT_THREADS) {
-        const int i = base + threadIdx.x;
-        const unsigned long long edge = i < n_sources ? edges[src + i] : 0;
-        const bool chosen = is_chosen(threshold, edge != 0, edge_similarity(edge), ties, shared.counts[0]);
-        int total;
-        const int e = chosen_before + block_rank(chosen, shared.counts[1], total);
-        chosen_before += total;
-        if (!chosen) continue;
-        const int row = sources[src + i];
-        rows[e] = row;
-        similarity[e] = edge_similarity(edge);
-        flags[e] = 0;
-        gone[row] = 1;
-        into[row] = edge_target(edge);
-    }
+    for_strongest_edges(edges + src, sources + src, n_sources, r, begin, faults + s, shared,
+                        [&](int e, int row, unsigned long long edge) {
+                            rows[e] = row;
+                            similarity[e] = edge_similarity(edge);
+                            flags[e] = 0;
+                            gone[row] = 1;
+                            into[row] = edge_target(edge);
+                        });
     __syncthreads();
     const int hidden_prunes = hidden_rule == HYBRID ? hidden_n_prune[s] : 0;
     mark_merging(hidden_rule, hidden_order, hidden_prunes, HIDDEN_MERGES, r, rows, similarity, scores, flags, shared);

@@ -56,30 +56,14 @@ extern "C" __global__ void __launch_bounds__(SELECT_THREADS, 1)
 
     if (r > 0) {
         int src = src_off[s], n_sources = src_off[s + 1] - src;
-        for (int i = threadIdx.x; i < n_sources; i += SELECT_THREADS)
-            if (edges[src + i] != 0 && !is_finite_key(edge_similarity(edges[src + i])))
-                atomicMin(faults + s, (uint32_t)(sources[src + i] - begin));
         if (scores) note_faults(n, faults + s, [&](int i) { return !isfinite(scores[begin + i]); });
-        auto key_at = [&](int i, uint32_t &key) {
-            key = edge_similarity(edges[src + i]);
-            return edges[src + i] != 0;
-        };
-        Threshold threshold = find_threshold(n_sources, r, key_at, shared);
-        int ties = 0, chosen_before = 0;
-        for (int base = 0; base < n_sources; base += SELECT_THREADS) {
-            int i = base + threadIdx.x;
-            unsigned long long edge = i < n_sources ? edges[src + i] : 0;
-            bool chosen = is_chosen(threshold, edge != 0, edge_similarity(edge), ties, shared.counts[0]);
-            int total;
-            int e = chosen_before + block_rank(chosen, shared.counts[1], total);
-            chosen_before += total;
-            if (chosen) {
-                removed[e] = sources[src + i];
-                similarity[e] = edge_similarity(edge);
-                into[e] = (int)edge_target(edge);
-                flags[e] = 0;
-            }
-        }
+        for_strongest_edges(edges + src, sources + src, n_sources, r, begin, faults + s, shared,
+                            [&](int e, int row, unsigned long long edge) {
+                                removed[e] = row;
+                                similarity[e] = edge_similarity(edge);
+                                into[e] = (int)edge_target(edge);
+                                flags[e] = 0;
+                            });
         for (int k = threadIdx.x; k < n_out; k += SELECT_THREADS) counts[k] = 0;
         __syncthreads();
         int n_prune = hidden_rule == HYBRID ? hidden_n_prune[s] : 0;

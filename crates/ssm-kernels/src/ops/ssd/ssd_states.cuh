@@ -30,21 +30,10 @@ template <int HEADS, int STATE> struct StateLayout {
 // Weights of the 64 rows of a chunk, by one warp; lane l has the steps of tokens 2 l and 2 l + 1. `after`: exponent of the decay from
 // the end of the chunk to that of the piece; returns that from its start.
 __device__ __forceinline__ float compute_weights(float *out, float dt0, float dt1, float a_log2, float after) {
-    const int lane = threadIdx.x % WARP;
-    const float first = dt0 * a_log2;
-    float sum = first + dt1 * a_log2;
-#pragma unroll
-    for (int offset = 1; offset < WARP; offset *= 2) {
-        const float other = __shfl_up_sync(ALL_LANES, sum, offset);
-        if (lane >= offset) sum += other;
-    }
-    float before = __shfl_up_sync(ALL_LANES, sum, 1);
-    before = lane == 0 ? 0.0f : before;
-    const float total = __shfl_sync(ALL_LANES, sum, WARP - 1);
-    const float source[2] = {before + first - __log2f(dt0), sum - __log2f(dt1)};
-    reinterpret_cast<float2 *>(out)[lane] =
-        make_float2(exp2_fast(total - source[0] + after), exp2_fast(total - source[1] + after));
-    return total + after;
+    const Exponents own = chunk_exponents(dt0, dt1, a_log2);
+    reinterpret_cast<float2 *>(out)[threadIdx.x % WARP] =
+        make_float2(exp2_fast(own.total - own.source[0] + after), exp2_fast(own.total - own.source[1] + after));
+    return own.total + after;
 }
 
 template <int HEADS, int STATE>

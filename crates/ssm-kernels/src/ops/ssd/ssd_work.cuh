@@ -52,8 +52,13 @@ struct alignas(16) Decays {
     float from_start[CHUNK]; // exp(cum_t)
 };
 
+// Of a lane's two tokens, and of the whole chunk.
+struct Exponents {
+    float running[2], source[2], total;
+};
+
 // By one warp; lane l has the steps of tokens 2 l and 2 l + 1, zero behind the last token.
-__device__ __forceinline__ void compute_decays(Decays &out, float dt0, float dt1, float a_log2) {
+__device__ __forceinline__ Exponents chunk_exponents(float dt0, float dt1, float a_log2) {
     const int lane = threadIdx.x % WARP;
     const float first = dt0 * a_log2;
     float sum = first + dt1 * a_log2;
@@ -66,10 +71,17 @@ __device__ __forceinline__ void compute_decays(Decays &out, float dt0, float dt1
     before = lane == 0 ? 0.0f : before;
     const float total = __shfl_sync(ALL_LANES, sum, WARP - 1);
     const float running[2] = {before + first, sum};
-    const float source[2] = {running[0] - __log2f(dt0), running[1] - __log2f(dt1)};
+    return {{running[0], running[1]}, {running[0] - __log2f(dt0), running[1] - __log2f(dt1)}, total};
+}
+
+// By one warp, as above.
+__device__ __forceinline__ void compute_decays(Decays &out, float dt0, float dt1, float a_log2) {
+    const int lane = threadIdx.x % WARP;
+    const Exponents own = chunk_exponents(dt0, dt1, a_log2);
+    const float *running = own.running, *source = own.source;
     reinterpret_cast<float2 *>(out.running)[lane] = make_float2(running[0], running[1]);
     reinterpret_cast<float2 *>(out.source)[lane] = make_float2(source[0], source[1]);
-    reinterpret_cast<float2 *>(out.to_end)[lane] = make_float2(exp2_fast(total - source[0]), exp2_fast(total - source[1]));
+    reinterpret_cast<float2 *>(out.to_end)[lane] = make_float2(exp2_fast(own.total - source[0]), exp2_fast(own.total - source[1]));
     reinterpret_cast<float2 *>(out.from_start)[lane] = make_float2(exp2_fast(running[0]), exp2_fast(running[1]));
 }
 
