@@ -155,9 +155,11 @@ smaller-model *ARGS:
     cargo run --release --bin sweep -- run experiments/fresh/pareto-2k.yaml {{ARGS}}
     cargo run --release --bin sweep -- report results/pareto-2k --splice docs/findings.md
 
-# The same against measured time on a GPU (a build with CUDA)
+# The same against measured time on a GPU (a build with CUDA), and put times and figure into docs/performance.md
 pareto *ARGS:
     cargo run --release --features cuda --bin sweep -- run experiments/fresh/pareto.yaml --repeats 5 {{ARGS}}
+    for page in performance findings; do cargo run --release --bin sweep -- report results/pareto --splice docs/$page.md; done
+    cp results/pareto/figures/added_loss_vs_time_mamba2-books_context.svg docs/figures/pareto-time.svg
 
 # Compare the models of one family, look inside the hybrid, and put tables and figures into docs/findings.md (some minutes on two cores)
 families *ARGS:
