@@ -2,6 +2,7 @@ use std::ffi::c_void;
 
 use candle_core::Tensor;
 
+use super::boxes::Boxes;
 use crate::error::KernelError;
 
 /// One argument of a kernel.
@@ -17,6 +18,8 @@ pub(crate) enum Arg {
     Float(f32),
     /// A real number in double precision.
     Double(f64),
+    /// A matrix to be copied in boxes.
+    Boxes(Boxes),
 }
 
 impl Arg {
@@ -36,6 +39,7 @@ impl Arg {
             Self::Long(value) => std::ptr::from_ref(value).cast_mut().cast(),
             Self::Float(value) => std::ptr::from_ref(value).cast_mut().cast(),
             Self::Double(value) => std::ptr::from_ref(value).cast_mut().cast(),
+            Self::Boxes(value) => std::ptr::from_ref(value).cast_mut().cast(),
         }
     }
 

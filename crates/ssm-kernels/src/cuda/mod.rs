@@ -2,6 +2,7 @@
 
 mod addresses;
 mod args;
+mod boxes;
 mod download;
 mod gpu;
 mod image;
@@ -11,6 +12,7 @@ mod rows;
 mod tables;
 
 pub(crate) use args::{Arg, rows_of};
+pub(crate) use boxes::boxes;
 pub(crate) use download::{download, words};
 pub(crate) use gpu::{Gpu, Grid, suffix};
 pub(crate) use image::{Image, image};

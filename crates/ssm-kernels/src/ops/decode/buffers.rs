@@ -3,12 +3,10 @@
 use candle_core::DType::{BF16, F32, U32};
 use candle_core::Tensor;
 
+use super::product::Tiling;
 use super::{D_CONV, DecoderWeights, LayerWeights, MixerState, MixerWeights};
 use crate::cuda::Gpu;
 use crate::error::KernelError;
-
-/// Columns of a product's block, and of a part of a sum of squares; as in the kernels.
-pub(super) const COLUMNS: usize = 16;
 
 /// What a step writes, one row per sequence.
 pub(super) struct Buffers {
@@ -17,7 +15,7 @@ pub(super) struct Buffers {
     pub(super) residual: Tensor,
     /// `[sequences, d_model]`, bfloat16: the stream times the next norm's weight.
     pub(super) normed: Tensor,
-    /// `[sequences, d_model / 16]`, float32: its sums of squares.
+    /// `[sequences, tiles of a product of d_model columns]`, float32: its sums of squares.
     pub(super) parts: Tensor,
     /// `[sequences, projected]`, bfloat16.
     pub(super) projected: Tensor,
@@ -59,7 +57,7 @@ impl Buffers {
             sequences,
             residual: gpu.empty((sequences, d_model), F32)?,
             normed: gpu.empty((sequences, d_model), BF16)?,
-            parts: gpu.empty((sequences, d_model / COLUMNS), F32)?,
+            parts: gpu.empty((sequences, Tiling::of(gpu, d_model).tiles), F32)?,
             projected: gpu.empty((sequences, most(|mixer| mixer.projections()[0].dims()[0])), BF16)?,
             gated: gpu.empty((sequences, d_inner), BF16)?,
             convolved: gpu.empty((sequences, d_inner), BF16)?,

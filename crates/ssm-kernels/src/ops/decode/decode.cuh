@@ -12,29 +12,15 @@ constexpr int D_CONV = 4; // taps of every convolution
 // As the layers store it.
 __device__ __forceinline__ float rounded(float value) { return to_float(from_float<bf16>(value)); }
 
-// After it, the next kernel's blocks may start where there is room, fetch what no kernel of this step writes, and wait. It follows
-// the wait for inputs, so that whatever the next kernel fetches early was written before this kernel began.
+// After it, the next kernel's blocks may start where there is room, fetch what is there already, and wait. A product calls it after
+// its own wait: no kernel of a layer starts before its in_proj has seen the layer before ended, so whatever the layers before
+// wrote may be fetched early. The kernels between products call it at once, since a product fetches its weights long before its inputs
+// are there.
 __device__ __forceinline__ void let_next_start() {
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
 }
-
-// Weights that a later kernel reads: the memory has time for them while this one waits. Each block asks for its share.
-struct Coming {
-    const unsigned char *from;
-    int bytes;
-
-    __device__ __forceinline__ void ask() const {
-#if __CUDA_ARCH__ >= 900
-        constexpr int PIECE = 2048;
-        const int blocks = gridDim.x * gridDim.y, block = blockIdx.y * gridDim.x + blockIdx.x;
-        for (int at = (threadIdx.x * blocks + block) * PIECE; at < bytes; at += blocks * blockDim.x * PIECE) {
-            asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from + at), "r"(min(PIECE, bytes - at)) : "memory");
-        }
-#endif
-    }
-};
 
 // Sums of squares of each row: `parts` [rows][n], mean over `width` channels. No norm: null.
 struct Squares {
@@ -51,18 +37,20 @@ struct Squares {
     }
 };
 
-// A row that a norm reads next, 16 neighbouring channels at a time, one per thread of half a warp.
+// Rows that a norm reads next.
 struct NormedRows {
     const float *weight; // of the norm
     bf16 *rows;          // [rows][width], times the weight
-    float *parts;        // [rows][width / 16]
-    int width;
+    float *parts;        // [rows][n]: sums of squares
+    int width, n;
 
-    __device__ __forceinline__ void put(int row, int channel, float value, bool there) const {
-        if (there) rows[int64_t(row) * width + channel] = from_float<bf16>(value * weight[channel]);
-        float square = there ? value * value : 0.0f;
-#pragma unroll
-        for (int offset = 8; offset > 0; offset /= 2) square += __shfl_xor_sync(ALL_LANES, square, offset);
-        if (channel % 16 == 0 && there) parts[row * (width / 16) + channel / 16] = square;
+    // A value times its weight.
+    __device__ __forceinline__ void put(int row, int channel, float weighted, bool there) const {
+        if (there) rows[int64_t(row) * width + channel] = from_float<bf16>(weighted);
+    }
+    // By a whole warp: the lanes' sum is a part of the row's.
+    __device__ __forceinline__ void put_squares(int row, int part, float square) const {
+        square = warp_sum(square);
+        if (threadIdx.x % WARP == 0) parts[row * n + part] = square;
     }
 };

@@ -29,8 +29,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) decode_mamba_conv(const bf
 #pragma unroll
         for (int back = 1; back < D_CONV; back++) sum = fmaf(conv_weight[(D_CONV - 1 - back) * d_inner + channel], ring[at(back)], sum);
     }
-    wait_for_inputs();
     let_next_start();
+    wait_for_inputs();
     if (!there) return;
     const float now = to_float(projected[int64_t(sequence) * 2 * d_inner + channel]);
     ring[at(0)] = now;
@@ -54,8 +54,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) decode_mamba_scan(const bf
 #pragma unroll
     for (int i = 0; i < D_STATE; i++) rate[i] = a[i * d_inner + own] * LOG2_E;
     const float bias = dt_bias[own], skip = d[own];
-    wait_for_inputs();
     let_next_start();
+    wait_for_inputs();
     for (int i = threadIdx.x; i < width; i += THREADS) shared[i] = to_float(maps[int64_t(sequence) * width + i]);
     const float input = to_float(x[int64_t(sequence) * d_inner + own]);
     const float gate = silu(to_float(projected[int64_t(sequence) * 2 * d_inner + d_inner + own]));

@@ -4,17 +4,18 @@
 // a ring, which every head reads and the first of a group writes: the new token goes where the oldest was, which none reads.
 // What the layers round to bf16 is rounded here.
 //
-// Launch: blocks (nheads, sequences), THREADS threads, dynamic shared memory 3 headdim + 2 d_state
+// Launch: blocks (nheads, sequences), THREADS threads, dynamic shared memory headdim (d_state + 3) + 2 d_state
 // floats. headdim is at most MAX_HEADDIM.
 //
 // Bound by the reading and writing of states: 8 headdim d_state bytes a head.
+#include <type_traits>
+
 #include "decode.cuh"
 
 namespace {
 
 constexpr int THREADS = 256;
 constexpr int WARPS = THREADS / WARP;
-constexpr int AHEAD = 8; // rows of the state in flight in each warp
 constexpr int MAX_HEADDIM = 128;
 
 struct Mamba2 {
@@ -59,29 +60,50 @@ struct Convolved {
 // d_state is 32 WIDTH.
 template <int WIDTH> struct alignas(4 * WIDTH) Lanes { float at[WIDTH]; };
 
+// A lane's states of a row pass once a step: neither their reading nor their writing should displace weights from the L2 cache.
+template <int WIDTH> __device__ __forceinline__ void ask(Lanes<WIDTH> *to, const Lanes<WIDTH> *from) {
+    constexpr int BYTES = WIDTH < 4 ? 4 * WIDTH : 16;
+    uint64_t policy;
+    asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+#pragma unroll
+    for (int at = 0; at < 4 * WIDTH; at += BYTES) {
+        const uint32_t there = uint32_t(__cvta_generic_to_shared(to)) + at;
+        const char *const here = reinterpret_cast<const char *>(from) + at;
+        if constexpr (BYTES == 16) {
+            asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2;" ::"r"(there), "l"(here), "l"(policy) : "memory");
+        } else {
+            asm volatile("cp.async.ca.shared.global.L2::cache_hint [%0], [%1], %2, %3;" ::"r"(there), "l"(here), "n"(BYTES), "l"(policy) : "memory");
+        }
+    }
+}
+template <int WIDTH> __device__ __forceinline__ void write(Lanes<WIDTH> *to, const Lanes<WIDTH> &from) {
+    using Piece = std::conditional_t<WIDTH % 4 == 0, float4, std::conditional_t<WIDTH == 2, float2, float>>;
+#pragma unroll
+    for (int at = 0; at < int(sizeof(from) / sizeof(Piece)); at++) __stcs(reinterpret_cast<Piece *>(to) + at, reinterpret_cast<const Piece *>(&from)[at]);
+}
+
 template <int WIDTH> __device__ __forceinline__ void advance(const Mamba2 &in) {
-    extern __shared__ float shared[]; // x, B, C, then the gate and the norm's weight of each channel of the head
-    __shared__ float squares[WARPS];
     constexpr int D_STATE = WARP * WIDTH, PASSES = (MAX_HEADDIM + 2 * D_STATE + THREADS - 1) / THREADS;
+    extern __shared__ float4 memory[]; // the head's states, then x, B, C, the gate and the norm's weight of each of its channels
+    Lanes<WIDTH> *const before = reinterpret_cast<Lanes<WIDTH> *>(memory);
+    float *const shared = reinterpret_cast<float *>(before + in.headdim * WARP);
+    __shared__ float squares[WARPS];
     const int head = blockIdx.x, nheads = gridDim.x, sequence = blockIdx.y, sequences = gridDim.y;
     const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
     const int d_inner = nheads * in.headdim, conv_dim = d_inner + 2 * in.ngroups * D_STATE;
     float *const gates = shared + in.headdim + 2 * D_STATE, *const weights = gates + in.headdim;
     Lanes<WIDTH> *const state = reinterpret_cast<Lanes<WIDTH> *>(in.state) + int64_t(sequence * nheads + head) * in.headdim * WARP;
     // What no kernel of this step writes.
-    Lanes<WIDTH> early[AHEAD];
-#pragma unroll
-    for (int row = 0; row < AHEAD; row++) {
-        if (warp + row * WARPS < in.headdim) early[row] = state[(warp + row * WARPS) * WARP + lane];
-    }
+    for (int row = warp; row < in.headdim; row += WARPS) ask(before + row * WARP + lane, state + row * WARP + lane);
+    asm volatile("cp.async.commit_group;" ::: "memory");
     const int token = in.counter[sequence];
     const float dt_bias = in.dt_bias[head], a = in.a[head], skip = in.d[head];
     for (int at = threadIdx.x; at < in.headdim; at += THREADS) weights[at] = in.norm_weight[head * in.headdim + at];
     Convolved values[PASSES];
 #pragma unroll
     for (int pass = 0; pass < PASSES; pass++) values[pass].fetch(in, threadIdx.x + pass * THREADS, D_STATE, token);
-    wait_for_inputs();
     let_next_start();
+    wait_for_inputs();
     const bf16 *const projected = in.projected + int64_t(sequence) * in.ld;
 #pragma unroll
     for (int pass = 0; pass < PASSES; pass++) {
@@ -99,25 +121,22 @@ template <int WIDTH> __device__ __forceinline__ void advance(const Mamba2 &in) {
     const Lanes<WIDTH> b = *reinterpret_cast<const Lanes<WIDTH> *>(shared + in.headdim + lane * WIDTH);
     const Lanes<WIDTH> c = *reinterpret_cast<const Lanes<WIDTH> *>(shared + in.headdim + D_STATE + lane * WIDTH);
     float own_squares = 0.0f;
-    for (int first = 0; first * WARPS < in.headdim; first += AHEAD) {
+    asm volatile("cp.async.wait_group 0;" ::: "memory");
+#pragma unroll 4
+    for (int row = warp; row < in.headdim; row += WARPS) {
+        Lanes<WIDTH> h = before[row * WARP + lane];
+        const float x = shared[row], input = dt * x;
+        float y = 0.0f;
 #pragma unroll
-        for (int step = 0; step < AHEAD; step++) {
-            const int row = warp + (first + step) * WARPS;
-            if (row >= in.headdim) break;
-            Lanes<WIDTH> h = first == 0 ? early[step] : state[row * WARP + lane];
-            const float x = shared[row], input = dt * x;
-            float y = 0.0f;
-#pragma unroll
-            for (int i = 0; i < WIDTH; i++) {
-                h.at[i] = fmaf(decay, h.at[i], input * b.at[i]);
-                y = fmaf(h.at[i], c.at[i], y);
-            }
-            state[row * WARP + lane] = h;
-            y = rounded(fmaf(skip, x, warp_sum(y)));
-            const float gated = y * gates[row];
-            own_squares = fmaf(gated, gated, own_squares);
-            if (lane == 0) in.gated[int64_t(sequence) * d_inner + head * in.headdim + row] = from_float<bf16>(gated * weights[row]);
+        for (int i = 0; i < WIDTH; i++) {
+            h.at[i] = fmaf(decay, h.at[i], input * b.at[i]);
+            y = fmaf(h.at[i], c.at[i], y);
         }
+        write(state + row * WARP + lane, h);
+        y = rounded(fmaf(skip, x, warp_sum(y)));
+        const float gated = y * gates[row];
+        own_squares = fmaf(gated, gated, own_squares);
+        if (lane == 0) in.gated[int64_t(sequence) * d_inner + head * in.headdim + row] = from_float<bf16>(gated * weights[row]);
     }
     if (lane == 0) squares[warp] = own_squares;
     __syncthreads();

@@ -13,15 +13,23 @@ struct Embedding {
     float *residual;   // [sequences][next.width]
     NormedRows next;
 
+    // The first part of the sum of squares is the whole, the others are zero.
     __device__ __forceinline__ void put(int sequence, int token) const {
-        const int width = next.width;
-        for (int first = 0; first < width; first += THREADS) {
-            const int channel = first + threadIdx.x;
-            const bool there = channel < width;
-            const float value = there ? from_table(token, channel) : 0.0f;
-            if (there) residual[int64_t(sequence) * width + channel] = value;
-            next.put(sequence, channel, value, there);
+        __shared__ float squares[THREADS / WARP];
+        const int width = next.width, lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+        float square = 0.0f;
+        for (int channel = threadIdx.x; channel < width; channel += THREADS) {
+            const float value = from_table(token, channel);
+            residual[int64_t(sequence) * width + channel] = value;
+            next.put(sequence, channel, value * next.weight[channel], true);
+            square = fmaf(value, value, square);
         }
+        square = warp_sum(square);
+        if (lane == 0) squares[warp] = square;
+        __syncthreads();
+        if (warp != 0) return;
+        next.put_squares(sequence, 0, squares[lane]);
+        for (int part = 1 + lane; part < next.n; part += WARP) next.parts[sequence * next.n + part] = 0.0f;
     }
     // The factor is applied in the table's dtype, as `LanguageModel::embed` does.
     __device__ __forceinline__ float from_table(int token, int channel) const {
@@ -42,9 +50,9 @@ __device__ __forceinline__ unsigned long long key(float logit, int token) {
 // Starts a sequence at `tokens`.
 extern "C" __global__ void __launch_bounds__(THREADS) decode_embed(const bf16 *table, float factor, const int *tokens,
                                                                    float *residual, const float *norm_weight, bf16 *rows,
-                                                                   float *parts, int width) {
+                                                                   float *parts, int width, int n_parts) {
     wait_for_inputs();
-    Embedding{table, factor, residual, {norm_weight, rows, parts, width}}.put(blockIdx.x, tokens[blockIdx.x]);
+    Embedding{table, factor, residual, {norm_weight, rows, parts, width, n_parts}}.put(blockIdx.x, tokens[blockIdx.x]);
 }
 
 // history [room][sequences]: the chosen tokens, a ring that begins at `first`; -1 where a logit is no number (token 0 goes on).
@@ -52,7 +60,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) decode_embed(const bf16 *t
 extern "C" __global__ void __launch_bounds__(THREADS) decode_choose(const float *logits, int vocab, const bf16 *table, float factor,
                                                                     int *history, int *counter, int first, int room, float *residual,
                                                                     const float *norm_weight, bf16 *rows, float *parts,
-                                                                    int width) {
+                                                                    int width, int n_parts) {
     __shared__ unsigned long long best[THREADS / WARP];
     wait_for_inputs();
     const int sequence = blockIdx.x;
@@ -72,5 +80,5 @@ extern "C" __global__ void __launch_bounds__(THREADS) decode_choose(const float 
         history[(counter[sequence] - first) % room * static_cast<int>(gridDim.x) + sequence] = fault ? -1 : token;
         ++counter[sequence];
     }
-    Embedding{table, factor, residual, {norm_weight, rows, parts, width}}.put(sequence, token);
+    Embedding{table, factor, residual, {norm_weight, rows, parts, width, n_parts}}.put(sequence, token);
 }

@@ -2,20 +2,19 @@
 
 use candle_core::Tensor;
 
-use super::buffers::{Buffers, COLUMNS, LayerBuffers};
+use super::buffers::{Buffers, LayerBuffers};
+use super::product::{Product, Squares};
 use super::{D_CONV, DecoderWeights, Mamba2Weights, MambaWeights, MixerWeights};
 use crate::cuda::{Arg, Gpu, Grid, Image, image};
 use crate::error::KernelError;
 
-const OP: &str = "decode";
+pub(super) const OP: &str = "decode";
 
-static PRODUCT: Image = image!("decode_product");
 static MAMBA: Image = image!("decode_mamba");
 static MAMBA2: Image = image!("decode_mamba2");
 static TOKEN: Image = image!("decode_token");
 
 /// As in the kernels.
-const PRODUCT_THREADS: usize = 256;
 const MAMBA_THREADS: usize = 128;
 const MAMBA2_THREADS: usize = 256;
 const TOKEN_THREADS: usize = 1024;
@@ -30,42 +29,6 @@ pub(super) const MAMBA_D_STATE: usize = 16;
 pub(super) const MAMBA2_D_STATES: [usize; 4] = [32, 64, 128, 256];
 /// Most channels of a head of a Mamba-2.
 pub(super) const MAX_HEADDIM: usize = 128;
-
-/// Bytes of the next layer's weights that `out_proj` asks the memory for. They arrive in the L2 cache while the memory would wait; more
-/// than this displaces what is still needed (measured on an H200: 456 tokens/s without, 490 with 12 MiB, 477 with 24, 453 with 40).
-const COMING: usize = 12 << 20;
-
-/// Sums of squares of each row, in parts, and the channels and epsilon of its norm.
-struct Squares<'a> {
-    /// `[sequences, count]`
-    parts: &'a Tensor,
-    count: usize,
-    width: usize,
-    eps: f32,
-}
-
-/// A product with few rows: `[sequences, k]` by `[n, k]`.
-struct Product<'a> {
-    weight: &'a Tensor,
-    x: &'a Tensor,
-    /// What the norm of `x` needs, where there is one.
-    squares: Option<Squares<'a>>,
-    /// Result in bfloat16.
-    y: Option<&'a Tensor>,
-    /// Result in float32.
-    logits: Option<&'a Tensor>,
-    /// The norm that reads the residual next, where the result is added to it.
-    next_norm: Option<&'a Tensor>,
-    /// Weights to ask the memory for.
-    coming: Option<&'a Tensor>,
-}
-
-impl<'a> Product<'a> {
-    /// Of `x` without a norm; where the result goes is for the caller to say.
-    fn of(weight: &'a Tensor, x: &'a Tensor) -> Self {
-        Self { weight, x, squares: None, y: None, logits: None, next_norm: None, coming: None }
-    }
-}
 
 /// The launches on one GPU.
 pub(super) struct Launch<'a> {
@@ -87,6 +50,7 @@ impl Launch<'_> {
             gpu.tensor(&buffers.normed)?,
             gpu.tensor(&buffers.parts)?,
             Arg::int(weights.final_norm.elem_count()),
+            Arg::int(buffers.parts.dims()[1]),
         ];
         let blocks = (buffers.sequences, 1, 1);
         gpu.launch(&TOKEN, "decode_embed", Grid { blocks, threads: (TOKEN_THREADS, 1), shared: 0 }, &args)
@@ -95,9 +59,10 @@ impl Launch<'_> {
     /// All layers, the head, and the choice of the next token, whose embedding is what the next step reads.
     pub(super) fn step(&self, states: &[LayerBuffers]) -> Result<(), KernelError> {
         let Self { weights, buffers, .. } = self;
-        let d_model = weights.final_norm.elem_count();
-        let of_residual =
-            || Squares { parts: &buffers.parts, count: d_model / COLUMNS, width: d_model, eps: weights.norm_eps };
+        let of_residual = || {
+            let (parts, width) = (&buffers.parts, weights.final_norm.elem_count());
+            Squares { parts, count: buffers.parts.dims()[1], width, eps: weights.norm_eps }
+        };
         for (index, (layer, state)) in weights.layers.iter().zip(states).enumerate() {
             let [in_proj, out_proj] = layer.mixer.projections();
             self.product(&Product {
@@ -113,7 +78,6 @@ impl Launch<'_> {
             self.product(&Product {
                 squares,
                 next_norm: Some(next.map_or(&weights.final_norm, |next| &next.norm)),
-                coming: Some(next.map_or(&weights.lm_head, |next| next.mixer.projections()[0])),
                 ..Product::of(out_proj, &buffers.gated)
             })?;
         }
@@ -123,41 +87,6 @@ impl Launch<'_> {
             ..Product::of(&weights.lm_head, &buffers.normed)
         })?;
         self.choose()
-    }
-
-    fn product(&self, product: &Product<'_>) -> Result<(), KernelError> {
-        let Self { gpu, buffers, .. } = self;
-        let (n, k) = product.weight.dims2()?;
-        let tiles = buffers.sequences.div_ceil(8).next_power_of_two();
-        let (parts, count, width, eps) = match product.squares {
-            Some(Squares { parts, count, width, eps }) => (gpu.tensor(parts)?, count, width, eps),
-            None => (Arg::NULL, 0, 0, 0.0),
-        };
-        // Only where a norm follows.
-        let next = |tensor| gpu.optional(product.next_norm.map(|_| tensor));
-        let args = [
-            gpu.contiguous(product.weight, OP, "weight")?,
-            gpu.tensor(product.x)?,
-            Arg::int(n),
-            Arg::int(k),
-            Arg::int(k),
-            Arg::int(buffers.sequences),
-            parts,
-            Arg::int(count),
-            Arg::int(width),
-            Arg::Float(eps),
-            gpu.optional(product.y)?,
-            gpu.optional(product.logits)?,
-            next(&buffers.residual)?,
-            gpu.optional(product.next_norm)?,
-            next(&buffers.normed)?,
-            next(&buffers.parts)?,
-            gpu.optional(product.coming)?,
-            Arg::int(product.coming.map_or(0, |coming| (2 * coming.elem_count()).min(COMING))),
-        ];
-        let shared = 8 * tiles * (PRODUCT_THREADS / 2 + 1) * size_of::<f32>();
-        let grid = Grid { blocks: (n.div_ceil(COLUMNS), 1, 1), threads: (PRODUCT_THREADS, 1), shared };
-        gpu.launch(&PRODUCT, &format!("decode_product_{tiles}"), grid, &args)
     }
 
     /// Convolution, scan and gate; returns what the gated norm needs.
@@ -182,7 +111,7 @@ impl Launch<'_> {
             Arg::Float(layer.dt_limit.0),
             Arg::Float(layer.dt_limit.1),
         ];
-        let shared = (3 * layer.headdim + 2 * layer.d_state) * size_of::<f32>();
+        let shared = (layer.headdim * (layer.d_state + 3) + 2 * layer.d_state) * size_of::<f32>();
         let blocks = (layer.nheads(), buffers.sequences, 1);
         let grid = Grid { blocks, threads: (MAMBA2_THREADS, 1), shared };
         gpu.launch(&MAMBA2, &format!("decode_mamba2_{}", layer.d_state), grid, &args)?;
@@ -239,6 +168,7 @@ impl Launch<'_> {
             gpu.tensor(&buffers.normed)?,
             gpu.tensor(&buffers.parts)?,
             Arg::int(weights.final_norm.elem_count()),
+            Arg::int(buffers.parts.dims()[1]),
         ];
         let blocks = (buffers.sequences, 1, 1);
         gpu.launch(&TOKEN, "decode_choose", Grid { blocks, threads: (TOKEN_THREADS, 1), shared: 0 }, &args)
@@ -247,8 +177,7 @@ impl Launch<'_> {
     /// Loads every kernel: the driver loads none while a graph is captured.
     pub(super) fn load(&self) -> Result<(), KernelError> {
         let device = self.gpu.device();
-        let tiles = self.buffers.sequences.div_ceil(8).next_power_of_two();
-        PRODUCT.function(device, &format!("decode_product_{tiles}"))?;
+        self.load_products()?;
         for layer in &self.weights.layers {
             match &layer.mixer {
                 MixerWeights::Mamba(_) => {

@@ -9,8 +9,11 @@
 mod buffers;
 mod graph;
 mod launch;
+mod product;
 
 use candle_core::Tensor;
+
+use crate::cuda::Gpu;
 
 pub use graph::Decoder;
 
@@ -247,6 +250,10 @@ impl DecoderWeights {
         let d_model = self.final_norm.elem_count();
         if sequences == 0 || sequences > MAX_SEQUENCES {
             return Some(format!("{sequences} sequences; a graph takes 1 to {MAX_SEQUENCES}"));
+        }
+        let capability = self.lm_head.device().as_cuda_device().map(|device| Gpu::on(device).capability());
+        if capability.is_ok_and(|capability| capability < product::CAPABILITY) {
+            return Some("a graph needs a GPU of compute capability 9.0".to_owned());
         }
         if !d_model.is_multiple_of(launch::STEP) {
             return Some(format!("d_model {d_model} is no multiple of {}", launch::STEP));
