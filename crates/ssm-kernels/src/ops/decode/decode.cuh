@@ -54,3 +54,25 @@ struct NormedRows {
         if (threadIdx.x % WARP == 0) parts[row * n + part] = square;
     }
 };
+
+// The convolution of a mixer. The last D_CONV tokens stand in a ring, where the new one takes the place of the oldest, which is not
+// read.
+struct Convolution {
+    const float *weight, *bias; // [D_CONV][channels], [channels]
+    float *ring;                // [D_CONV][rows][channels]
+    const int *counter;         // [rows]: tokens so far; the ring has token t at t % D_CONV
+    int channels, rows;
+
+    __device__ __forceinline__ float newest(int channel) const { return weight[(D_CONV - 1) * channels + channel]; }
+    // The sum without the new token, whose place in the ring is `place`.
+    __device__ __forceinline__ float older(int row, int channel, int &place) const {
+        const int token = counter[row];
+        auto at = [&](int token) { return (token % D_CONV * rows + row) * channels + channel; };
+        float sum = bias[channel];
+#pragma unroll
+        for (int back = 1; back < D_CONV; back++) sum = fmaf(weight[(D_CONV - 1 - back) * channels + channel], ring[at(token - back)], sum);
+        place = at(token);
+        return sum;
+    }
+    static __device__ __forceinline__ float result(float now, float newest, float older) { return silu(fmaf(newest, now, older)); }
+};

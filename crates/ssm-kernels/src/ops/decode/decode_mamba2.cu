@@ -1,8 +1,7 @@
 // One token through convolution, recurrence and gate of a Mamba-2 mixer.
 //
-// A block has one head of one sequence. Its state stays in place; of the inputs of the convolution the last D_CONV tokens stand in
-// a ring, which every head reads and the first of a group writes: the new token goes where the oldest was, which none reads.
-// What the layers round to bf16 is rounded here.
+// A block has one head of one sequence. Its state stays in place. Every head reads the ring of the convolution, and the first of a
+// group writes what is the group's. What the layers round to bf16 is rounded here.
 //
 // Launch: blocks (nheads, sequences), THREADS threads, dynamic shared memory headdim (d_state + 3) + 2 d_state
 // floats. headdim is at most MAX_HEADDIM.
@@ -19,42 +18,22 @@ constexpr int WARPS = THREADS / WARP;
 constexpr int MAX_HEADDIM = 128;
 
 struct Mamba2 {
-    const bf16 *projected;                 // [sequences][ld]: z, x, B, C, dt
-    float *ring;                           // [D_CONV][sequences][conv_dim]
-    const int *counter;                    // [sequences]: tokens so far; the ring has token t at t % D_CONV
-    const float *conv_weight, *conv_bias;  // [D_CONV][conv_dim], [conv_dim]
-    const float *dt_bias, *a, *d;          // [nheads]
-    float *state;                          // [sequences][nheads][headdim][d_state]
-    const float *norm_weight;              // [d_inner]
-    bf16 *gated;                           // [sequences][d_inner]: times the norm's weight
-    float *parts;                          // [sequences][nheads]: sums of squares
+    const bf16 *projected;        // [sequences][ld]: z, x, B, C, dt
+    Convolution convolution;      // of x, B, C
+    const float *dt_bias, *a, *d; // [nheads]
+    float *state;                 // [sequences][nheads][headdim][d_state]
+    const float *norm_weight;     // [d_inner]
+    bf16 *gated;                  // [sequences][d_inner]: times the norm's weight
+    float *parts;                 // [sequences][nheads]: sums of squares
     int ld, headdim, ngroups;
     float dt_min, dt_max;
 };
 
-// A value of the convolution, all but the newest of its inputs fetched: x of this head, or B or C of its group.
+// A value of the convolution before its newest input is there: x of this head, or B or C of its group.
 struct Convolved {
-    int channel;
-    bool there, keeps; // whether this block is the one that writes the newest input down
-    float sum;         // bias and older inputs
-    float newest;      // weight of the newest
-
-    __device__ __forceinline__ void fetch(const Mamba2 &in, int at, int d_state, int token) {
-        const int head = blockIdx.x, nheads = gridDim.x, sequence = blockIdx.y, sequences = gridDim.y;
-        const int d_inner = nheads * in.headdim, conv_dim = d_inner + 2 * in.ngroups * d_state, group_heads = nheads / in.ngroups;
-        const int map = at - in.headdim;
-        there = map < 2 * d_state;
-        keeps = there && (map < 0 || head % group_heads == 0);
-        channel = map < 0 ? head * in.headdim + at : d_inner + (map / d_state * in.ngroups + head / group_heads) * d_state + map % d_state;
-        if (!there) return;
-        newest = in.conv_weight[(D_CONV - 1) * conv_dim + channel];
-        sum = in.conv_bias[channel];
-#pragma unroll
-        for (int back = 1; back < D_CONV; back++) {
-            const float before = in.ring[(int64_t((token - back) % D_CONV) * sequences + sequence) * conv_dim + channel];
-            sum = fmaf(in.conv_weight[(D_CONV - 1 - back) * conv_dim + channel], before, sum);
-        }
-    }
+    int channel = -1, place;
+    bool keeps; // whether this block writes the newest input down
+    float older, newest;
 };
 
 // d_state is 32 WIDTH.
@@ -88,7 +67,7 @@ template <int WIDTH> __device__ __forceinline__ void advance(const Mamba2 &in) {
     Lanes<WIDTH> *const before = reinterpret_cast<Lanes<WIDTH> *>(memory);
     float *const shared = reinterpret_cast<float *>(before + in.headdim * WARP);
     __shared__ float squares[WARPS];
-    const int head = blockIdx.x, nheads = gridDim.x, sequence = blockIdx.y, sequences = gridDim.y;
+    const int head = blockIdx.x, nheads = gridDim.x, sequence = blockIdx.y;
     const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
     const int d_inner = nheads * in.headdim, conv_dim = d_inner + 2 * in.ngroups * D_STATE;
     float *const gates = shared + in.headdim + 2 * D_STATE, *const weights = gates + in.headdim;
@@ -96,22 +75,30 @@ template <int WIDTH> __device__ __forceinline__ void advance(const Mamba2 &in) {
     // What no kernel of this step writes.
     for (int row = warp; row < in.headdim; row += WARPS) ask(before + row * WARP + lane, state + row * WARP + lane);
     asm volatile("cp.async.commit_group;" ::: "memory");
-    const int token = in.counter[sequence];
     const float dt_bias = in.dt_bias[head], a = in.a[head], skip = in.d[head];
     for (int at = threadIdx.x; at < in.headdim; at += THREADS) weights[at] = in.norm_weight[head * in.headdim + at];
+    const int group_heads = nheads / in.ngroups;
     Convolved values[PASSES];
 #pragma unroll
-    for (int pass = 0; pass < PASSES; pass++) values[pass].fetch(in, threadIdx.x + pass * THREADS, D_STATE, token);
+    for (int pass = 0; pass < PASSES; pass++) {
+        Convolved &value = values[pass];
+        const int at = threadIdx.x + pass * THREADS, map = at - in.headdim; // of B, then C
+        if (map >= 2 * D_STATE) continue;
+        value.channel = map < 0 ? head * in.headdim + at : d_inner + (map / D_STATE * in.ngroups + head / group_heads) * D_STATE + map % D_STATE;
+        value.keeps = map < 0 || head % group_heads == 0;
+        value.newest = in.convolution.newest(value.channel);
+        value.older = in.convolution.older(sequence, value.channel, value.place);
+    }
     let_next_start();
     wait_for_inputs();
     const bf16 *const projected = in.projected + int64_t(sequence) * in.ld;
 #pragma unroll
     for (int pass = 0; pass < PASSES; pass++) {
         const Convolved &value = values[pass];
-        if (!value.there) continue;
+        if (value.channel < 0) continue;
         const float now = to_float(projected[d_inner + value.channel]);
-        shared[threadIdx.x + pass * THREADS] = rounded(silu(fmaf(value.newest, now, value.sum)));
-        if (value.keeps) in.ring[(int64_t(token % D_CONV) * sequences + sequence) * conv_dim + value.channel] = now;
+        shared[threadIdx.x + pass * THREADS] = rounded(Convolution::result(now, value.newest, value.older));
+        if (value.keeps) in.convolution.ring[value.place] = now;
     }
     for (int at = threadIdx.x; at < in.headdim; at += THREADS) gates[at] = silu(to_float(projected[head * in.headdim + at]));
     const float raw = to_float(projected[d_inner + conv_dim + head]) + dt_bias;
@@ -151,11 +138,12 @@ template <int WIDTH> __device__ __forceinline__ void advance(const Mamba2 &in) {
 
 #define DECODE_MAMBA2(WIDTH, D_STATE)                                                                                  \
     extern "C" __global__ void __launch_bounds__(THREADS) decode_mamba2_##D_STATE(                                     \
-        const bf16 *projected, float *ring, const int *counter, const float *conv_weight, const float *conv_bias,      \
+        const bf16 *projected, const float *conv_weight, const float *conv_bias, float *ring, const int *counter,      \
         const float *dt_bias, const float *a, const float *d, float *state, const float *norm_weight, bf16 *gated,     \
         float *parts, int ld, int headdim, int ngroups, float dt_min, float dt_max) {                                  \
-        advance<WIDTH>({projected, ring, counter, conv_weight, conv_bias, dt_bias, a, d, state, norm_weight, gated,    \
-                        parts, ld, headdim, ngroups, dt_min, dt_max});                                                 \
+        const int channels = gridDim.x * headdim + 64 * WIDTH * ngroups;                                               \
+        advance<WIDTH>({projected, {conv_weight, conv_bias, ring, counter, channels, int(gridDim.y)}, dt_bias, a, d,   \
+                        state, norm_weight, gated, parts, ld, headdim, ngroups, dt_min, dt_max});                      \
     }
 
 DECODE_MAMBA2(1, 32)

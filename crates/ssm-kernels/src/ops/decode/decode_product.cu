@@ -4,7 +4,7 @@
 // alone. A warp has its part of the weights of the tiles to come copied into a ring in shared memory, and waits for no other warp
 // before the sums. A thread's 16 bytes of a weight row serve as the operands of two products; x is taken in the same order, so
 // both see the same permutation of the sum. A warp keeps its part of x in registers (KEPT steps), or reads it again for each tile (0).
-// The ring is filled before the kernel waits for x.
+// The ring is filled before the kernel waits for x. The first columns of a Mamba's in_proj are CONVOLVED: x_proj reads them so.
 //
 // Launch: THREADS threads; blocks up to the number of tiles; dynamic shared memory of WARPS slots slot_bytes for the rings
 // and WARPS 8 TILES MAX_COLUMNS 4 for the sums. slots is at most MAX_SLOTS, columns of a tile at most MAX_COLUMNS. k is a multiple
@@ -27,10 +27,12 @@ struct Product {
     const bf16 *x;     // [rows][k]
     int n, k, rows, columns, slots;
     Squares squares; // of x, where a norm stands before the product
-    bf16 *y;         // [rows][n], or null
+    bf16 *y;         // [rows][n], or null; without the columns that are convolved
     float *logits;   // [rows][n], or null
     float *residual; // [rows][n]: y is added to it, and what it becomes is what the next norm reads; or null
     NormedRows next;
+    Convolution convolution; // of the first columns, where they are convolved
+    bf16 *convolved;         // [rows][channels]
 };
 
 __device__ __forceinline__ uint32_t shared_address(const void *pointer) { return uint32_t(__cvta_generic_to_shared(pointer)); }
@@ -85,7 +87,7 @@ struct Stream {
     }
 };
 
-template <int TILES, int KEPT> __device__ __forceinline__ void multiply(const Product &in) {
+template <int TILES, int KEPT, bool CONVOLVED> __device__ __forceinline__ void multiply(const Product &in) {
     extern __shared__ __align__(128) uint4 shared[]; // ring of each warp, then sums [warp][row][MAX_COLUMNS]
     __shared__ uint64_t arrived[WARPS][MAX_SLOTS];
     __shared__ float scales[8 * TILES];
@@ -94,19 +96,24 @@ template <int TILES, int KEPT> __device__ __forceinline__ void multiply(const Pr
     const int begin = steps * warp / WARPS, end = steps * (warp + 1) / WARPS, ring_size = in.slots * Stream::slot_size(in.columns);
     float *const sums = reinterpret_cast<float *>(shared + WARPS * ring_size);
     Stream stream(in, begin, end, shared + warp * ring_size, arrived[warp]);
-    // What the end of a tile needs; each lane has a column, rows are warp, warp + WARPS, ... The layer before wrote the residual.
-    float before[TILES], next_weight;
-    auto read_residual = [&](int tile) {
+    // What the end of a tile needs; each lane has a column, rows are warp, warp + WARPS, ... The layer before wrote the residual, the
+    // step before the ring of the convolution.
+    float before[TILES], factor;
+    int place[TILES];
+    auto prepare = [&](int tile) {
         const int column = tile * in.columns + lane;
-        const bool there = in.residual && lane < in.columns && column < in.n;
-        next_weight = there ? in.next.weight[column] : 0.0f;
+        const bool there = lane < in.columns && column < in.n, convolved = CONVOLVED && there && column < in.convolution.channels;
+        factor = convolved ? in.convolution.newest(column) : there && in.residual ? in.next.weight[column] : 0.0f;
 #pragma unroll
         for (int i = 0; i < TILES; i++) {
             const int row = warp + i * WARPS;
-            before[i] = there && row < in.rows ? in.residual[int64_t(row) * in.n + column] : 0.0f;
+            before[i] = 0.0f, place[i] = 0;
+            if (!there || row >= in.rows) continue;
+            if (convolved) before[i] = in.convolution.older(row, column, place[i]);
+            else if (in.residual) before[i] = in.residual[int64_t(row) * in.n + column];
         }
     };
-    read_residual(blockIdx.x);
+    prepare(blockIdx.x);
     wait_for_inputs();
     let_next_start();
     // Where this lane finds its pieces of a chunk. Columns beyond the last are read from the last and not stored.
@@ -130,7 +137,7 @@ template <int TILES, int KEPT> __device__ __forceinline__ void multiply(const Pr
         if (lane == 0) scales[row] = scale;
     }
     for (int tile = blockIdx.x; tile * in.columns < in.n; tile += gridDim.x) {
-        if (tile != blockIdx.x) read_residual(tile);
+        if (tile != blockIdx.x) prepare(tile);
         float acc[2][BANDS][TILES][4] = {}; // of the first and the second product of a step: two shorter chains
         auto multiply_step = [&](const uint4 *chunk, int i, const uint4 (&from)[TILES]) {
 #pragma unroll
@@ -182,6 +189,7 @@ template <int TILES, int KEPT> __device__ __forceinline__ void multiply(const Pr
         __syncthreads();
         const int column = tile * in.columns + lane;
         const bool there = lane < in.columns && column < in.n;
+        const bool convolved = CONVOLVED && there && column < in.convolution.channels;
 #pragma unroll
         for (int i = 0; i < TILES; i++) {
             const int row = warp + i * WARPS;
@@ -191,12 +199,18 @@ template <int TILES, int KEPT> __device__ __forceinline__ void multiply(const Pr
             for (int part = 0; part < WARPS; part++) sum += sums[(part * ROWS + row) * MAX_COLUMNS + lane];
             sum *= scales[row];
             const int64_t to = int64_t(row) * in.n + column;
-            if (in.y && there) in.y[to] = from_float<bf16>(sum);
+            if (convolved) {
+                const float now = rounded(sum);
+                in.convolution.ring[place[i]] = now;
+                in.convolved[int64_t(row) * in.convolution.channels + column] = from_float<bf16>(Convolution::result(now, factor, before[i]));
+            } else if (in.y && there) {
+                in.y[to] = from_float<bf16>(sum);
+            }
             if (in.logits && there) in.logits[to] = sum;
             if (in.residual) {
                 sum += before[i];
                 if (there) in.residual[to] = sum;
-                in.next.put(row, column, sum * next_weight, there);
+                in.next.put(row, column, sum * factor, there);
                 in.next.put_squares(row, tile, there ? sum * sum : 0.0f);
             }
         }
@@ -208,9 +222,9 @@ template <int TILES, int KEPT> __device__ __forceinline__ void multiply(const Pr
 
 // Older cards never launch these kernels: they have no engine that copies boxes.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
-#define MULTIPLY(TILES, KEPT, ...) __trap()
+#define MULTIPLY(TILES, KEPT, CONVOLVED, ...) __trap()
 #else
-#define MULTIPLY(TILES, KEPT, ...) multiply<TILES, KEPT>(__VA_ARGS__)
+#define MULTIPLY(TILES, KEPT, CONVOLVED, ...) multiply<TILES, KEPT, CONVOLVED>(__VA_ARGS__)
 #endif
 
 #define DECODE_PRODUCT(TILES, KEPT)                                                                                    \
@@ -218,8 +232,17 @@ template <int TILES, int KEPT> __device__ __forceinline__ void multiply(const Pr
         const __grid_constant__ Map weight, const bf16 *x, int n, int k, int rows, int columns, int slots,             \
         const float *parts, int n_parts, int width, float eps, bf16 *y, float *logits, float *residual,                \
         const float *next_weight, bf16 *next_rows, float *next_parts) {                                                \
-        MULTIPLY(TILES, KEPT, {&weight, x, n, k, rows, columns, slots, {parts, n_parts, width, eps}, y, logits,        \
-                               residual, {next_weight, next_rows, next_parts, n, (n + columns - 1) / columns}});       \
+        MULTIPLY(TILES, KEPT, false, {&weight, x, n, k, rows, columns, slots, {parts, n_parts, width, eps}, y, logits, \
+                                      residual, {next_weight, next_rows, next_parts, n, (n + columns - 1) / columns},  \
+                                      {}, nullptr});                                                                   \
+    }                                                                                                                  \
+    extern "C" __global__ void __launch_bounds__(THREADS) decode_convolved_##TILES##_##KEPT(                           \
+        const __grid_constant__ Map weight, const bf16 *x, int n, int k, int rows, int columns, int slots,             \
+        const float *parts, int n_parts, int width, float eps, bf16 *y, const float *conv_weight,                      \
+        const float *conv_bias, float *ring, const int *counter, int channels, bf16 *convolved) {                      \
+        MULTIPLY(TILES, KEPT, true, {&weight, x, n, k, rows, columns, slots, {parts, n_parts, width, eps}, y, nullptr, \
+                                     nullptr, {}, {conv_weight, conv_bias, ring, counter, channels, rows},             \
+                                     convolved});                                                                      \
     }
 
 DECODE_PRODUCT(1, 10)

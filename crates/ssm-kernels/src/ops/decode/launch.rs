@@ -15,7 +15,9 @@ static MAMBA2: Image = image!("decode_mamba2");
 static TOKEN: Image = image!("decode_token");
 
 /// As in the kernels.
-const MAMBA_THREADS: usize = 128;
+const MAMBA_THREADS: usize = 256;
+/// Channels, and sequences, of a block of the scan of a Mamba.
+const MAMBA_BLOCK: (usize, usize) = (32, 8);
 const MAMBA2_THREADS: usize = 256;
 const TOKEN_THREADS: usize = 1024;
 
@@ -68,6 +70,7 @@ impl Launch<'_> {
             self.product(&Product {
                 squares: Some(of_residual()),
                 y: Some(&buffers.projected),
+                convolution: layer.mixer.convolution(&state.ring),
                 ..Product::of(in_proj, &buffers.normed)
             })?;
             let squares = match &layer.mixer {
@@ -94,10 +97,10 @@ impl Launch<'_> {
         let Self { gpu, buffers, .. } = self;
         let args = [
             gpu.tensor(&buffers.projected)?,
-            gpu.tensor(&state.ring)?,
-            gpu.tensor(&buffers.counter)?,
             gpu.contiguous(&layer.conv_weight, OP, "conv_weight")?,
             gpu.contiguous(&layer.conv_bias, OP, "conv_bias")?,
+            gpu.tensor(&state.ring)?,
+            gpu.tensor(&buffers.counter)?,
             gpu.contiguous(&layer.dt_bias, OP, "dt_bias")?,
             gpu.contiguous(&layer.a, OP, "a")?,
             gpu.contiguous(&layer.d, OP, "d")?,
@@ -119,21 +122,9 @@ impl Launch<'_> {
         Ok(Squares { parts: &buffers.gated_parts, count, width, eps })
     }
 
-    /// Convolution, projection of dt, B and C, scan and gate.
+    /// Projection of dt, B and C, scan and gate.
     fn mamba(&self, layer: &MambaWeights, state: &LayerBuffers) -> Result<(), KernelError> {
         let Self { gpu, buffers, .. } = self;
-        let blocks = (layer.d_inner().div_ceil(MAMBA_THREADS), buffers.sequences, 1);
-        let grid = Grid { blocks, threads: (MAMBA_THREADS, 1), shared: 0 };
-        let args = [
-            gpu.tensor(&buffers.projected)?,
-            gpu.tensor(&state.ring)?,
-            gpu.tensor(&buffers.counter)?,
-            gpu.contiguous(&layer.conv_weight, OP, "conv_weight")?,
-            gpu.contiguous(&layer.conv_bias, OP, "conv_bias")?,
-            gpu.tensor(&buffers.convolved)?,
-            Arg::int(layer.d_inner()),
-        ];
-        gpu.launch(&MAMBA, "decode_mamba_conv", grid, &args)?;
         self.product(&Product { y: Some(&buffers.maps), ..Product::of(&layer.x_proj, &buffers.convolved) })?;
         let args = [
             gpu.tensor(&buffers.projected)?,
@@ -147,9 +138,13 @@ impl Launch<'_> {
             gpu.tensor(&buffers.gated)?,
             Arg::int(layer.d_inner()),
             Arg::int(layer.dt_rank()),
+            Arg::int(buffers.sequences),
         ];
-        let shared = layer.maps() * size_of::<f32>();
-        gpu.launch(&MAMBA, "decode_mamba_scan", Grid { shared, ..grid }, &args)
+        let (channels, sequences) = MAMBA_BLOCK;
+        let projection = channels * (layer.dt_rank() + WIDE) * size_of::<half::bf16>();
+        let shared = projection + sequences * layer.maps() * size_of::<f32>();
+        let blocks = (layer.d_inner().div_ceil(channels), buffers.sequences.div_ceil(sequences), 1);
+        gpu.launch(&MAMBA, "decode_mamba_scan", Grid { blocks, threads: (MAMBA_THREADS, 1), shared }, &args)
     }
 
     fn choose(&self) -> Result<(), KernelError> {
@@ -181,7 +176,6 @@ impl Launch<'_> {
         for layer in &self.weights.layers {
             match &layer.mixer {
                 MixerWeights::Mamba(_) => {
-                    MAMBA.function(device, "decode_mamba_conv")?;
                     MAMBA.function(device, "decode_mamba_scan")?;
                 }
                 MixerWeights::Mamba2(mixer) => {

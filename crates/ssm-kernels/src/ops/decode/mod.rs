@@ -179,6 +179,17 @@ impl MixerWeights {
         }
     }
 
+    /// The convolution that `in_proj` ends with; `ring` has the last inputs. Of a Mamba alone, whose `x_proj` reads what is convolved;
+    /// the scan of a Mamba-2 convolves while it waits.
+    fn convolution<'a>(&'a self, ring: &'a Tensor) -> Option<product::Convolution<'a>> {
+        match self {
+            Self::Mamba(mixer) => {
+                Some(product::Convolution { weight: &mixer.conv_weight, bias: &mixer.conv_bias, ring })
+            }
+            Self::Mamba2(_) => None,
+        }
+    }
+
     fn projections(&self) -> [&Tensor; 2] {
         match self {
             Self::Mamba(mixer) => [&mixer.in_proj, &mixer.out_proj],

@@ -8,6 +8,9 @@ use crate::error::KernelError;
 
 static PRODUCT: Image = image!("decode_product");
 
+const PLAIN: &str = "decode_product";
+const CONVOLVED: &str = "decode_convolved";
+
 /// Compute capability that the kernels need: they copy boxes of weights, and wait for them at barriers in shared memory.
 pub(super) const CAPABILITY: (i32, i32) = (9, 0);
 
@@ -33,6 +36,17 @@ pub(super) struct Squares<'a> {
     pub(super) eps: f32,
 }
 
+/// The convolution of the first columns of a result.
+#[derive(Clone, Copy)]
+pub(super) struct Convolution<'a> {
+    /// `[D_CONV, channels]`
+    pub(super) weight: &'a Tensor,
+    /// `[channels]`
+    pub(super) bias: &'a Tensor,
+    /// `[D_CONV, sequences, channels]`
+    pub(super) ring: &'a Tensor,
+}
+
 /// A product with few rows: `[sequences, k]` by `[n, k]`.
 pub(super) struct Product<'a> {
     pub(super) weight: &'a Tensor,
@@ -45,12 +59,14 @@ pub(super) struct Product<'a> {
     pub(super) logits: Option<&'a Tensor>,
     /// The norm that reads the residual next, where the result is added to it.
     pub(super) next_norm: Option<&'a Tensor>,
+    /// The convolution of the first columns, where there is one; then nothing but `y` takes the others.
+    pub(super) convolution: Option<Convolution<'a>>,
 }
 
 impl<'a> Product<'a> {
     /// Of `x` without a norm; where the result goes is for the caller to say.
     pub(super) fn of(weight: &'a Tensor, x: &'a Tensor) -> Self {
-        Self { weight, x, squares: None, y: None, logits: None, next_norm: None }
+        Self { weight, x, squares: None, y: None, logits: None, next_norm: None, convolution: None }
     }
 }
 
@@ -68,7 +84,8 @@ impl Tiling {
         let room = multiprocessors(gpu.device());
         let rounds = n.div_ceil(room * MAX_COLUMNS);
         // Wide tiles read `x` seldom; one tile on every second multiprocessor is enough to keep the memory busy.
-        let columns = if rounds == 1 { n.div_ceil(room.div_ceil(2)).min(MAX_COLUMNS) } else { n.div_ceil(room * rounds) };
+        let columns =
+            if rounds == 1 { n.div_ceil(room.div_ceil(2)).min(MAX_COLUMNS) } else { n.div_ceil(room * rounds) };
         let tiles = n.div_ceil(columns);
         Self { columns, tiles, blocks: tiles.min(room) }
     }
@@ -86,9 +103,7 @@ impl Launch<'_> {
             Some(Squares { parts, count, width, eps }) => (gpu.tensor(parts)?, count, width, eps),
             None => (Arg::NULL, 0, 0, 0.0),
         };
-        // Only where a norm follows.
-        let next = |tensor| gpu.optional(product.next_norm.map(|_| tensor));
-        let args = [
+        let mut args = vec![
             boxes(gpu.contiguous(product.weight, OP, "weight")?, (n, k), (columns, CHUNK * STEP))?,
             gpu.tensor(product.x)?,
             Arg::int(n),
@@ -101,16 +116,33 @@ impl Launch<'_> {
             Arg::int(width),
             Arg::Float(eps),
             gpu.optional(product.y)?,
-            gpu.optional(product.logits)?,
-            next(&buffers.residual)?,
-            gpu.optional(product.next_norm)?,
-            next(&buffers.normed)?,
-            next(&buffers.parts)?,
         ];
+        let kernel = if let Some(Convolution { weight, bias, ring }) = product.convolution {
+            args.extend([
+                gpu.contiguous(weight, OP, "conv_weight")?,
+                gpu.contiguous(bias, OP, "conv_bias")?,
+                gpu.tensor(ring)?,
+                gpu.tensor(&buffers.counter)?,
+                Arg::int(bias.elem_count()),
+                gpu.tensor(&buffers.convolved)?,
+            ]);
+            CONVOLVED
+        } else {
+            // Only where a norm follows.
+            let next = |tensor| gpu.optional(product.next_norm.map(|_| tensor));
+            args.extend([
+                gpu.optional(product.logits)?,
+                next(&buffers.residual)?,
+                gpu.optional(product.next_norm)?,
+                next(&buffers.normed)?,
+                next(&buffers.parts)?,
+            ]);
+            PLAIN
+        };
         let sums = WARPS * 8 * self.row_tiles() * MAX_COLUMNS * size_of::<f32>();
         let grid = Grid { blocks: (blocks, 1, 1), threads: (THREADS, 1), shared: WARPS * slots * chunk_bytes + sums };
         let kept = if steps <= KEPT { KEPT } else { 0 };
-        gpu.launch(&PRODUCT, &format!("decode_product_{}_{kept}", self.row_tiles()), grid, &args)
+        gpu.launch(&PRODUCT, &format!("{kernel}_{}_{kept}", self.row_tiles()), grid, &args)
     }
 
     /// Tiles of eight rows that there are kernels for.
@@ -120,8 +152,8 @@ impl Launch<'_> {
 
     /// Loads the kernels of [`Launch::product`].
     pub(super) fn load_products(&self) -> Result<(), KernelError> {
-        for kept in [KEPT, 0] {
-            PRODUCT.function(self.gpu.device(), &format!("decode_product_{}_{kept}", self.row_tiles()))?;
+        for (kernel, kept) in [(PLAIN, KEPT), (PLAIN, 0), (CONVOLVED, KEPT), (CONVOLVED, 0)] {
+            PRODUCT.function(self.gpu.device(), &format!("{kernel}_{}_{kept}", self.row_tiles()))?;
         }
         Ok(())
     }
