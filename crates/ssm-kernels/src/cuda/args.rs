@@ -26,7 +26,7 @@ impl Arg {
     /// An optional tensor that is absent.
     pub(crate) const NULL: Self = Self::Pointer(0);
 
-    /// The address behind a tensor's argument; 0 for a number.
+    /// The address behind a tensor's argument; 0 for anything else.
     pub(crate) fn address(self) -> u64 {
         if let Self::Pointer(address) = self { address } else { 0 }
     }

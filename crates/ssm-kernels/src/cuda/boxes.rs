@@ -1,4 +1,4 @@
-//! Matrices as the copy engine of a GPU sees them.
+//! Tensor maps: matrices that the Tensor Memory Accelerator (TMA) of a GPU copies in boxes.
 
 use std::ffi::c_void;
 
@@ -8,22 +8,16 @@ use candle_core::cuda_backend::cudarc::driver::sys;
 use super::args::Arg;
 use crate::error::KernelError;
 
-/// The driver's description of a matrix, which a kernel takes by value.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
+/// A tensor map, which a kernel takes by value.
+#[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
 pub(crate) struct Boxes(sys::CUtensorMap);
-
-impl std::fmt::Debug for Boxes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Boxes(..)")
-    }
-}
 
 /// A bfloat16 matrix of `rows` contiguous rows of `columns` at `address`, to be copied in boxes of `size` (rows, columns), each up
 /// to 256. What a box has outside of the matrix is zero. Rows are a multiple of 16 bytes, and so is the address.
 ///
 /// # Errors
-/// The driver's reason. Copies of boxes need compute capability 9.0.
+/// The driver's reason. The TMA comes with compute capability 9.0.
 pub(crate) fn boxes(address: Arg, (rows, columns): (usize, usize), size: (usize, usize)) -> Result<Arg, KernelError> {
     let mut map = sys::CUtensorMap { opaque: [0; 16] };
     let row_bytes = (columns * size_of::<half::bf16>()) as u64;

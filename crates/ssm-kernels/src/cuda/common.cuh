@@ -17,9 +17,9 @@ template <typename T> __device__ __forceinline__ T from_float(float value);
 template <> __device__ __forceinline__ float from_float<float>(float value) { return value; }
 template <> __device__ __forceinline__ bf16 from_float<bf16>(float value) { return __float2bfloat16_rn(value); }
 
-// The first statement of every kernel. From Hopper on a kernel is started when the blocks of the one before it in the stream
-// have ended, before their results are visible (`Gpu::launch`); here it waits for the results. No kernel lets the next one
-// start earlier: its blocks would stand where they find room, two on one multiprocessor beside an idle one.
+// The first statement of every kernel but those of decoding. From Hopper on a kernel is started when the blocks of the one before it
+// in the stream have ended, before their results are visible (`Gpu::launch`); here it waits for the results. Only kernels of decoding
+// let the next one start earlier: elsewhere its blocks would go where they find room, two on one multiprocessor beside an idle one.
 __device__ __forceinline__ void wait_for_inputs() {
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.wait;" ::: "memory");
@@ -28,6 +28,13 @@ __device__ __forceinline__ void wait_for_inputs() {
 
 // Elements of one 16-byte access.
 template <typename T> constexpr int WIDE = 16 / sizeof(T);
+
+__device__ __forceinline__ uint32_t shared_address(const void *pointer) { return uint32_t(__cvta_generic_to_shared(pointer)); }
+__device__ __forceinline__ void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+// All but the last `PENDING` groups of copies of this thread have arrived.
+template <int PENDING = 0> __device__ __forceinline__ void copy_wait() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+}
 
 // 16 bytes as elements; the address must be 16-byte aligned.
 template <typename T> struct alignas(16) Wide {

@@ -141,7 +141,8 @@ impl Gpu {
 const OVERLAP_SINCE: i32 = 9;
 
 /// Starts a kernel as soon as the blocks of the one before it have ended. Every kernel of this crate waits for that one's
-/// results before it touches memory (`wait_for_inputs` in `common.cuh`), so only the start itself overlaps.
+/// results before it touches memory (`wait_for_inputs` in `common.cuh`), so only the start itself overlaps. The kernels of decoding start
+/// earlier and read before that what is known to be written (`ops/decode/decode.cuh`).
 fn overlap() -> sys::CUlaunchAttribute {
     // SAFETY: plain numbers, for which zero is a value.
     let mut attribute: sys::CUlaunchAttribute = unsafe { std::mem::zeroed() };

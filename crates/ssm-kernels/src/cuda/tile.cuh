@@ -17,8 +17,6 @@ constexpr int PANEL = 64 * 128; // bytes
 #define TILE_WGMMA 0
 #endif
 
-__device__ __forceinline__ uint32_t shared_address(const void *pointer) { return uint32_t(__cvta_generic_to_shared(pointer)); }
-
 // Where 16-byte piece `piece` of row `row` stands; `piece` may run over several panels.
 __device__ __forceinline__ uint32_t piece_offset(int row, int piece) {
     return (piece >> 3) * PANEL + row * 128 + (((piece & 7) ^ (row & 7)) << 4);
@@ -27,11 +25,6 @@ __device__ __forceinline__ uint32_t piece_offset(int row, int piece) {
 // 16 bytes to shared memory in the background; zeros where `valid` is false.
 __device__ __forceinline__ void copy_async(uint32_t to, const void *from, bool valid) {
     asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(valid ? 16 : 0) : "memory");
-}
-__device__ __forceinline__ void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-// All but the last `PENDING` groups of copies of this thread have arrived.
-template <int PENDING = 0> __device__ __forceinline__ void copy_wait() {
-    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 }
 
 __device__ __forceinline__ uint32_t pack(float low, float high) {

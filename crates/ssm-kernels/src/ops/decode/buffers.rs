@@ -15,9 +15,9 @@ pub(super) struct Buffers {
     pub(super) residual: Tensor,
     /// `[sequences, d_model]`, bfloat16: the stream times the next norm's weight.
     pub(super) normed: Tensor,
-    /// `[sequences, tiles of a product of d_model columns]`, float32: its sums of squares.
+    /// `[sequences, tiles of a product of d_model columns]`, float32: sums of squares of the stream.
     pub(super) parts: Tensor,
-    /// `[sequences, projected]`, bfloat16.
+    /// `[sequences, projected]`, bfloat16: what `in_proj` gives, but not the x of a Mamba, which is in `convolved`.
     pub(super) projected: Tensor,
     /// `[sequences, d_inner]`, bfloat16: the mixer's output times its norm's weight.
     pub(super) gated: Tensor,
@@ -25,7 +25,7 @@ pub(super) struct Buffers {
     pub(super) convolved: Tensor,
     /// `[sequences, dt_rank + 2 * d_state]`, bfloat16: dt, B, C (Mamba).
     pub(super) maps: Tensor,
-    /// `[sequences, nheads]`, float32: its sums of squares.
+    /// `[sequences, nheads]`, float32: sums of squares of `gated`, before the weight (Mamba-2).
     pub(super) gated_parts: Tensor,
     /// `[sequences, vocab]`, float32.
     pub(super) logits: Tensor,

@@ -12,10 +12,10 @@ constexpr int D_CONV = 4; // taps of every convolution
 // As the layers store it.
 __device__ __forceinline__ float rounded(float value) { return to_float(from_float<bf16>(value)); }
 
-// After it, the next kernel's blocks may start where there is room, fetch what is there already, and wait. A product calls it after
-// its own wait: no kernel of a layer starts before its in_proj has seen the layer before ended, so whatever the layers before
-// wrote may be fetched early. The kernels between products call it at once, since a product fetches its weights long before its inputs
-// are there.
+// After it, the next kernel's blocks may start where there is room, read what is known to be written, and wait. A product calls it after
+// its wait. So every kernel after in_proj starts when the layer before has ended, and may read what that layer wrote. in_proj itself
+// may read early only what an earlier step wrote. The scans call it before their wait: out_proj copies its weights meanwhile. What an
+// earlier kernel wrote is read through the L2 cache (__ldcg), since the reader has not waited for it yet.
 __device__ __forceinline__ void let_next_start() {
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
@@ -45,8 +45,8 @@ struct NormedRows {
     int width, n;
 
     // A value times its weight.
-    __device__ __forceinline__ void put(int row, int channel, float weighted, bool there) const {
-        if (there) rows[int64_t(row) * width + channel] = from_float<bf16>(weighted);
+    __device__ __forceinline__ void put(int row, int channel, float weighted) const {
+        rows[int64_t(row) * width + channel] = from_float<bf16>(weighted);
     }
     // By a whole warp: the lanes' sum is a part of the row's.
     __device__ __forceinline__ void put_squares(int row, int part, float square) const {
@@ -55,8 +55,7 @@ struct NormedRows {
     }
 };
 
-// The convolution of a mixer. The last D_CONV tokens stand in a ring, where the new one takes the place of the oldest, which is not
-// read.
+// The convolution of a mixer. A ring keeps the last D_CONV tokens; the new one takes the place of the oldest, which is not read.
 struct Convolution {
     const float *weight, *bias; // [D_CONV][channels], [channels]
     float *ring;                // [D_CONV][rows][channels]
@@ -66,11 +65,13 @@ struct Convolution {
     __device__ __forceinline__ float newest(int channel) const { return weight[(D_CONV - 1) * channels + channel]; }
     // The sum without the new token, whose place in the ring is `place`.
     __device__ __forceinline__ float older(int row, int channel, int &place) const {
-        const int token = counter[row];
+        const int token = __ldcg(counter + row);
         auto at = [&](int token) { return (token % D_CONV * rows + row) * channels + channel; };
         float sum = bias[channel];
 #pragma unroll
-        for (int back = 1; back < D_CONV; back++) sum = fmaf(weight[(D_CONV - 1 - back) * channels + channel], ring[at(token - back)], sum);
+        for (int back = 1; back < D_CONV; back++) {
+            sum = fmaf(weight[(D_CONV - 1 - back) * channels + channel], __ldcg(ring + at(token - back)), sum);
+        }
         place = at(token);
         return sum;
     }

@@ -29,8 +29,8 @@ struct Mamba2 {
     float dt_min, dt_max;
 };
 
-// A value of the convolution before its newest input is there: x of this head, or B or C of its group.
-struct Convolved {
+// A value of the convolution that waits for its newest input: x of this head, or B or C of its group.
+struct Pending {
     int channel = -1, place;
     bool keeps; // whether this block writes the newest input down
     float older, newest;
@@ -39,52 +39,57 @@ struct Convolved {
 // d_state is 32 WIDTH.
 template <int WIDTH> struct alignas(4 * WIDTH) Lanes { float at[WIDTH]; };
 
-// A lane's states of a row pass once a step: neither their reading nor their writing should displace weights from the L2 cache.
-template <int WIDTH> __device__ __forceinline__ void ask(Lanes<WIDTH> *to, const Lanes<WIDTH> *from) {
+// A lane's states of a row are read and written once a step, and should not displace weights from the L2 cache. Here they are fetched in
+// the background.
+template <int WIDTH> __device__ __forceinline__ void fetch(Lanes<WIDTH> *to, const Lanes<WIDTH> *from) {
     constexpr int BYTES = WIDTH < 4 ? 4 * WIDTH : 16;
     uint64_t policy;
     asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
 #pragma unroll
     for (int at = 0; at < 4 * WIDTH; at += BYTES) {
-        const uint32_t there = uint32_t(__cvta_generic_to_shared(to)) + at;
+        const uint32_t there = shared_address(to) + at;
         const char *const here = reinterpret_cast<const char *>(from) + at;
         if constexpr (BYTES == 16) {
             asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2;" ::"r"(there), "l"(here), "l"(policy) : "memory");
         } else {
-            asm volatile("cp.async.ca.shared.global.L2::cache_hint [%0], [%1], %2, %3;" ::"r"(there), "l"(here), "n"(BYTES), "l"(policy) : "memory");
+            asm volatile("cp.async.ca.shared.global.L2::cache_hint [%0], [%1], %2, %3;" ::"r"(there), "l"(here), "n"(BYTES), "l"(policy)
+                         : "memory");
         }
     }
 }
 template <int WIDTH> __device__ __forceinline__ void write(Lanes<WIDTH> *to, const Lanes<WIDTH> &from) {
     using Piece = std::conditional_t<WIDTH % 4 == 0, float4, std::conditional_t<WIDTH == 2, float2, float>>;
 #pragma unroll
-    for (int at = 0; at < int(sizeof(from) / sizeof(Piece)); at++) __stcs(reinterpret_cast<Piece *>(to) + at, reinterpret_cast<const Piece *>(&from)[at]);
+    for (int at = 0; at < int(sizeof(from) / sizeof(Piece)); at++) {
+        __stcs(reinterpret_cast<Piece *>(to) + at, reinterpret_cast<const Piece *>(&from)[at]);
+    }
 }
 
 template <int WIDTH> __device__ __forceinline__ void advance(const Mamba2 &in) {
     constexpr int D_STATE = WARP * WIDTH, PASSES = (MAX_HEADDIM + 2 * D_STATE + THREADS - 1) / THREADS;
-    extern __shared__ float4 memory[]; // the head's states, then x, B, C, the gate and the norm's weight of each of its channels
+    extern __shared__ float4 memory[]; // the head's states, then B, C, x, the gate and the norm's weight of each of its channels
     Lanes<WIDTH> *const before = reinterpret_cast<Lanes<WIDTH> *>(memory);
-    float *const shared = reinterpret_cast<float *>(before + in.headdim * WARP);
+    float *const maps = reinterpret_cast<float *>(before + in.headdim * WARP), *const xs = maps + 2 * D_STATE;
     __shared__ float squares[WARPS];
     const int head = blockIdx.x, nheads = gridDim.x, sequence = blockIdx.y;
     const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
     const int d_inner = nheads * in.headdim, conv_dim = d_inner + 2 * in.ngroups * D_STATE;
-    float *const gates = shared + in.headdim + 2 * D_STATE, *const weights = gates + in.headdim;
+    float *const gates = xs + in.headdim, *const weights = gates + in.headdim;
     Lanes<WIDTH> *const state = reinterpret_cast<Lanes<WIDTH> *>(in.state) + int64_t(sequence * nheads + head) * in.headdim * WARP;
-    // What no kernel of this step writes.
-    for (int row = warp; row < in.headdim; row += WARPS) ask(before + row * WARP + lane, state + row * WARP + lane);
-    asm volatile("cp.async.commit_group;" ::: "memory");
+    // What no earlier kernel of this step writes.
+    for (int row = warp; row < in.headdim; row += WARPS) fetch(before + row * WARP + lane, state + row * WARP + lane);
+    copy_commit();
     const float dt_bias = in.dt_bias[head], a = in.a[head], skip = in.d[head];
     for (int at = threadIdx.x; at < in.headdim; at += THREADS) weights[at] = in.norm_weight[head * in.headdim + at];
     const int group_heads = nheads / in.ngroups;
-    Convolved values[PASSES];
+    Pending values[PASSES];
 #pragma unroll
     for (int pass = 0; pass < PASSES; pass++) {
-        Convolved &value = values[pass];
+        Pending &value = values[pass];
         const int at = threadIdx.x + pass * THREADS, map = at - in.headdim; // of B, then C
         if (map >= 2 * D_STATE) continue;
-        value.channel = map < 0 ? head * in.headdim + at : d_inner + (map / D_STATE * in.ngroups + head / group_heads) * D_STATE + map % D_STATE;
+        const int group_channel = (map / D_STATE * in.ngroups + head / group_heads) * D_STATE + map % D_STATE;
+        value.channel = map < 0 ? head * in.headdim + at : d_inner + group_channel;
         value.keeps = map < 0 || head % group_heads == 0;
         value.newest = in.convolution.newest(value.channel);
         value.older = in.convolution.older(sequence, value.channel, value.place);
@@ -94,10 +99,11 @@ template <int WIDTH> __device__ __forceinline__ void advance(const Mamba2 &in) {
     const bf16 *const projected = in.projected + int64_t(sequence) * in.ld;
 #pragma unroll
     for (int pass = 0; pass < PASSES; pass++) {
-        const Convolved &value = values[pass];
+        const Pending &value = values[pass];
         if (value.channel < 0) continue;
         const float now = to_float(projected[d_inner + value.channel]);
-        shared[threadIdx.x + pass * THREADS] = rounded(Convolution::result(now, value.newest, value.older));
+        const int at = threadIdx.x + pass * THREADS;
+        (at < in.headdim ? xs + at : maps + at - in.headdim)[0] = rounded(Convolution::result(now, value.newest, value.older));
         if (value.keeps) in.convolution.ring[value.place] = now;
     }
     for (int at = threadIdx.x; at < in.headdim; at += THREADS) gates[at] = silu(to_float(projected[head * in.headdim + at]));
@@ -105,14 +111,14 @@ template <int WIDTH> __device__ __forceinline__ void advance(const Mamba2 &in) {
     const float dt = min_or_nan(max_or_nan(softplus(raw), in.dt_min), in.dt_max);
     const float decay = exp_fast(dt * a);
     __syncthreads();
-    const Lanes<WIDTH> b = *reinterpret_cast<const Lanes<WIDTH> *>(shared + in.headdim + lane * WIDTH);
-    const Lanes<WIDTH> c = *reinterpret_cast<const Lanes<WIDTH> *>(shared + in.headdim + D_STATE + lane * WIDTH);
+    const Lanes<WIDTH> b = *reinterpret_cast<const Lanes<WIDTH> *>(maps + lane * WIDTH);
+    const Lanes<WIDTH> c = *reinterpret_cast<const Lanes<WIDTH> *>(maps + D_STATE + lane * WIDTH);
     float own_squares = 0.0f;
-    asm volatile("cp.async.wait_group 0;" ::: "memory");
+    copy_wait();
 #pragma unroll 4
     for (int row = warp; row < in.headdim; row += WARPS) {
         Lanes<WIDTH> h = before[row * WARP + lane];
-        const float x = shared[row], input = dt * x;
+        const float x = xs[row], input = dt * x;
         float y = 0.0f;
 #pragma unroll
         for (int i = 0; i < WIDTH; i++) {

@@ -21,7 +21,7 @@ struct Embedding {
         for (int channel = threadIdx.x; channel < width; channel += THREADS) {
             const float value = from_table(token, channel);
             residual[int64_t(sequence) * width + channel] = value;
-            next.put(sequence, channel, value * next.weight[channel], true);
+            next.put(sequence, channel, value * next.weight[channel]);
             square = fmaf(value, value, square);
         }
         square = warp_sum(square);

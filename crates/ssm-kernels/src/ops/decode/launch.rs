@@ -14,8 +14,7 @@ static MAMBA: Image = image!("decode_mamba");
 static MAMBA2: Image = image!("decode_mamba2");
 static TOKEN: Image = image!("decode_token");
 
-/// As in the kernels.
-const MAMBA_THREADS: usize = 256;
+// As in the kernels.
 /// Channels, and sequences, of a block of the scan of a Mamba.
 const MAMBA_BLOCK: (usize, usize) = (32, 8);
 const MAMBA2_THREADS: usize = 256;
@@ -31,6 +30,21 @@ pub(super) const MAMBA_D_STATE: usize = 16;
 pub(super) const MAMBA2_D_STATES: [usize; 4] = [32, 64, 128, 256];
 /// Most channels of a head of a Mamba-2.
 pub(super) const MAX_HEADDIM: usize = 128;
+
+impl Mamba2Weights {
+    /// Dynamic shared memory of a block of the scan in bytes.
+    pub(super) fn shared(&self) -> usize {
+        (self.headdim * (self.d_state + 3) + 2 * self.d_state) * size_of::<f32>()
+    }
+}
+
+impl MambaWeights {
+    /// Dynamic shared memory of a block of the scan in bytes.
+    pub(super) fn shared(&self) -> usize {
+        let (channels, sequences) = MAMBA_BLOCK;
+        channels * (self.dt_rank() + WIDE) * size_of::<half::bf16>() + sequences * self.maps() * size_of::<f32>()
+    }
+}
 
 /// The launches on one GPU.
 pub(super) struct Launch<'a> {
@@ -114,7 +128,7 @@ impl Launch<'_> {
             Arg::Float(layer.dt_limit.0),
             Arg::Float(layer.dt_limit.1),
         ];
-        let shared = (layer.headdim * (layer.d_state + 3) + 2 * layer.d_state) * size_of::<f32>();
+        let shared = layer.shared();
         let blocks = (layer.nheads(), buffers.sequences, 1);
         let grid = Grid { blocks, threads: (MAMBA2_THREADS, 1), shared };
         gpu.launch(&MAMBA2, &format!("decode_mamba2_{}", layer.d_state), grid, &args)?;
@@ -141,10 +155,9 @@ impl Launch<'_> {
             Arg::int(buffers.sequences),
         ];
         let (channels, sequences) = MAMBA_BLOCK;
-        let projection = channels * (layer.dt_rank() + WIDE) * size_of::<half::bf16>();
-        let shared = projection + sequences * layer.maps() * size_of::<f32>();
-        let blocks = (layer.d_inner().div_ceil(channels), buffers.sequences.div_ceil(sequences), 1);
-        gpu.launch(&MAMBA, "decode_mamba_scan", Grid { blocks, threads: (MAMBA_THREADS, 1), shared }, &args)
+        let blocks = (layer.d_inner() / channels, buffers.sequences.div_ceil(sequences), 1);
+        let grid = Grid { blocks, threads: (channels * sequences, 1), shared: layer.shared() };
+        gpu.launch(&MAMBA, "decode_mamba_scan", grid, &args)
     }
 
     fn choose(&self) -> Result<(), KernelError> {

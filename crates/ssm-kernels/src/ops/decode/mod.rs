@@ -13,12 +13,15 @@ mod product;
 
 use candle_core::Tensor;
 
-use crate::cuda::Gpu;
+use crate::cuda::{Gpu, shared_limit};
 
 pub use graph::Decoder;
 
 /// Most sequences of one graph.
 pub const MAX_SEQUENCES: usize = 32;
+
+/// Most static shared memory of a kernel in bytes, rounded up.
+const STATIC_SHARED: usize = 2048;
 
 /// Width of the convolution that the kernel is written for: that of every published model.
 pub const D_CONV: usize = 4;
@@ -227,6 +230,14 @@ impl MixerWeights {
         }
     }
 
+    /// Dynamic shared memory of a block of its scan in bytes.
+    fn shared(&self) -> usize {
+        match self {
+            Self::Mamba(mixer) => mixer.shared(),
+            Self::Mamba2(mixer) => mixer.shared(),
+        }
+    }
+
     /// Why the kernels cannot run this mixer.
     fn refusal(&self) -> Option<String> {
         let d_conv = self.conv_weight().dims().first().copied().unwrap_or(0);
@@ -262,9 +273,15 @@ impl DecoderWeights {
         if sequences == 0 || sequences > MAX_SEQUENCES {
             return Some(format!("{sequences} sequences; a graph takes 1 to {MAX_SEQUENCES}"));
         }
-        let capability = self.lm_head.device().as_cuda_device().map(|device| Gpu::on(device).capability());
-        if capability.is_ok_and(|capability| capability < product::CAPABILITY) {
-            return Some("a graph needs a GPU of compute capability 9.0".to_owned());
+        let Ok(device) = self.lm_head.device().as_cuda_device() else { return Some("a graph needs a GPU".to_owned()) };
+        let ((major, minor), (need, _)) = (Gpu::on(device).capability(), product::CAPABILITY);
+        if (major, minor) < product::CAPABILITY {
+            return Some(format!("compute capability {major}.{minor}; the kernels need {need}.0"));
+        }
+        let shared = self.layers.iter().map(|layer| layer.mixer.shared()).fold(product::SHARED, usize::max);
+        let (shared, room) = (shared + STATIC_SHARED, shared_limit(device));
+        if shared > room {
+            return Some(format!("{shared} bytes of shared memory for a block; this GPU has {room}"));
         }
         if !d_model.is_multiple_of(launch::STEP) {
             return Some(format!("d_model {d_model} is no multiple of {}", launch::STEP));

@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use super::MAX_SEQUENCES;
 use super::launch::{Launch, OP, STEP};
 use crate::cuda::{Arg, Gpu, Grid, Image, boxes, image, multiprocessors};
 use crate::error::KernelError;
@@ -11,7 +12,7 @@ static PRODUCT: Image = image!("decode_product");
 const PLAIN: &str = "decode_product";
 const CONVOLVED: &str = "decode_convolved";
 
-/// Compute capability that the kernels need: they copy boxes of weights, and wait for them at barriers in shared memory.
+/// Compute capability that the kernels need, for the TMA.
 pub(super) const CAPABILITY: (i32, i32) = (9, 0);
 
 // As in the kernel.
@@ -24,8 +25,10 @@ const MAX_SLOTS: usize = 16;
 /// Steps of x that a warp can keep in registers.
 const KEPT: usize = 10;
 
-/// Most bytes of all rings of a block. Two chunks of the widest tile: more keeps the next kernel's blocks out (measured on an H200).
-const RINGS: usize = 160 << 10;
+/// Most bytes of all rings of a block: two chunks of the widest tile. More keeps the next kernel's blocks out (measured on an H200).
+const RINGS: usize = 2 * WARPS * MAX_COLUMNS * CHUNK * STEP * size_of::<half::bf16>();
+/// Most dynamic shared memory of a block in bytes.
+pub(super) const SHARED: usize = RINGS + WARPS * MAX_SEQUENCES * MAX_COLUMNS * size_of::<f32>();
 
 /// Sums of squares of each row, in parts, and the channels and epsilon of its norm.
 pub(super) struct Squares<'a> {
@@ -36,7 +39,7 @@ pub(super) struct Squares<'a> {
     pub(super) eps: f32,
 }
 
-/// The convolution of the first columns of a result.
+/// The convolution of the first columns of a result, which goes to `Buffers::convolved`.
 #[derive(Clone, Copy)]
 pub(super) struct Convolution<'a> {
     /// `[D_CONV, channels]`
@@ -49,15 +52,17 @@ pub(super) struct Convolution<'a> {
 
 /// A product with few rows: `[sequences, k]` by `[n, k]`.
 pub(super) struct Product<'a> {
+    /// `[n, k]`, bfloat16
     pub(super) weight: &'a Tensor,
+    /// `[sequences, k]`, bfloat16
     pub(super) x: &'a Tensor,
     /// What the norm of `x` needs, where there is one.
     pub(super) squares: Option<Squares<'a>>,
-    /// Result in bfloat16.
+    /// Result in bfloat16: `[sequences, n]`.
     pub(super) y: Option<&'a Tensor>,
-    /// Result in float32.
+    /// Result in float32: `[sequences, n]`.
     pub(super) logits: Option<&'a Tensor>,
-    /// The norm that reads the residual next, where the result is added to it.
+    /// Weight `[n]` of the norm that reads the residual next, where the result is added to it.
     pub(super) next_norm: Option<&'a Tensor>,
     /// The convolution of the first columns, where there is one; then nothing but `y` takes the others.
     pub(super) convolution: Option<Convolution<'a>>,

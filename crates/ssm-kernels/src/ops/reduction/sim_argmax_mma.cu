@@ -70,7 +70,7 @@ __device__ __forceinline__ void sim_argmax(const SimArgs<bf16> &args, bool clip)
         float sums[M_TILES][N_TILES][4] = {};
         for (int step = 0; step < n_steps; step++) {
             uint32_t at = base + stage * Loader::STAGE_BYTES;
-            copy_async_wait<STAGES - 2>();
+            copy_wait<STAGES - 2>();
             if (clip) loader.clip(at);
             __syncthreads();  // the stage is there for all, and the one before it is free
             load();
@@ -104,7 +104,7 @@ __device__ __forceinline__ void sim_argmax(const SimArgs<bf16> &args, bool clip)
                 keep_best<N_TILES>(args, unit, source, warp_target, inv_norms, target_rows, product);
             }
     }
-    copy_async_wait<0>();
+    copy_wait<0>();
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2) sim_argmax_bf16(SIM_ARGMAX_PARAMETERS(bf16)) {

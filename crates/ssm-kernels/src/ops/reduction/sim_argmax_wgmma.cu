@@ -44,7 +44,7 @@ __device__ __forceinline__ void sim_argmax(const SimArgs<bf16> &args, bool clip)
         float sums[N_TILES][4];
         for (int step = 0; step < n_steps; step++, count++) {
             uint32_t at = base + count % STAGES * Loader::STAGE_BYTES;
-            copy_async_wait<AHEAD - 1>();
+            copy_wait<AHEAD - 1>();
             if (clip) loader.clip(at);
             publish_to_products();
             __syncthreads();  // the stage is there for all, and the products of two steps ago are done for all
@@ -72,7 +72,7 @@ __device__ __forceinline__ void sim_argmax(const SimArgs<bf16> &args, bool clip)
             keep_best<N_TILES>(args, unit, source, group_target, inv_norms, target_rows, product);
         }
     }
-    copy_async_wait<0>();
+    copy_wait<0>();
 }
 
 #define RUN(BM, BN, STAGES, HALF) sim_argmax<BM, BN, STAGES, HALF>(SIM_ARGS(bf16), clip != 0)

@@ -113,16 +113,9 @@ constexpr int TILE_K = 64;
 constexpr int TILE_ROW_BYTES = TILE_K * sizeof(bf16);
 constexpr int CHUNKS = TILE_ROW_BYTES / 16;
 
-__device__ __forceinline__ uint32_t shared_address(const void *pointer) {
-    return (uint32_t)__cvta_generic_to_shared(pointer);
-}
 // 16 bytes to shared memory without passing through registers; `bytes` 0 writes zeros.
 __device__ __forceinline__ void copy_async(uint32_t to, const void *from, int bytes) {
     asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
-}
-__device__ __forceinline__ void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-template <int PENDING> __device__ __forceinline__ void copy_async_wait() {
-    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 }
 
 // Brings the tiles of a block's units to shared memory, one stage (64 features of BM + BN rows) per call, running ahead
@@ -166,7 +159,7 @@ template <int BM, int BN, int THREADS> struct TileLoader {
                 unit += gridDim.x;
             }
         }
-        copy_async_commit();
+        copy_commit();
     }
 
     __device__ __forceinline__ void find_rows() {
