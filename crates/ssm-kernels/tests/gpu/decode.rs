@@ -121,7 +121,7 @@ fn assert_as_defined(weights: &DecoderWeights, states: &[MixerState], sequence: 
 #[ignore = "needs a GPU"]
 fn decode() {
     for (sequences, headdim, ngroups, d_state) in
-        [(1, 64, 1, 128), (3, 16, 2, 32), (9, 72, 1, 64), (17, 128, 4, 256), (32, 24, 1, 128), (2, 30, 1, 128)]
+        [(1, 64, 1, 128), (3, 16, 2, 32), (9, 72, 1, 64), (17, 128, 4, 256), (32, 24, 1, 128)]
     {
         let bench = &mut on_gpu(DType::BF16);
         let mixers = [mamba(bench, D_MODEL), mamba2(bench, D_MODEL, headdim, ngroups, d_state), mamba(bench, D_MODEL)];
