@@ -155,7 +155,7 @@ smaller-model *ARGS:
     cargo run --release --bin sweep -- run experiments/fresh/pareto-2k.yaml {{ARGS}}
     cargo run --release --bin sweep -- report results/pareto-2k --splice docs/findings.md
 
-# The same against measured time on a GPU (a build with CUDA), and put times and figure into docs/performance.md
+# The same against measured time on a GPU (a build with CUDA; the model of half the layers is expected in target/models), and put times and the figure into the pages
 pareto *ARGS:
     cargo run --release --features cuda --bin sweep -- run experiments/fresh/pareto.yaml --repeats 5 {{ARGS}}
     for page in performance findings; do cargo run --release --bin sweep -- report results/pareto --splice docs/$page.md; done
