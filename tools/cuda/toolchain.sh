@@ -19,16 +19,21 @@ if [ ! -x "$home/bin/nvcc" ]; then
     ln -sfn lib "$home/lib64"
 fi
 
-# cudarc links cuda, cublas, cublasLt, curand and nvrtc by name. A stand-in has the SONAME of the real library and one empty
-# function per name that cudarc declares; the loader finds the real ones when the program starts.
+# cudarc links cuda, cublas, cublasLt, curand and nvrtc by name. A stand-in has the SONAME of the real library and one function per name
+# that cudarc declares; the loader finds the real ones when the program starts. A program that starts with the stand-ins is told
+# that there is no GPU: each function returns 100, CUDA_ERROR_NO_DEVICE.
 cargo fetch --quiet --locked
 cudarc=$(cargo metadata --format-version 1 --locked --features cuda 2>/dev/null |
     python3 -c 'import json,os,sys; print([os.path.dirname(p["manifest_path"]) for p in json.load(sys.stdin)["packages"] if p["name"]=="cudarc"][0])')
 stubs=$home/stubs
 mkdir -p "$stubs"
+case $(uname -m) in
+aarch64) fails='mov w0, 100; ret' ;;
+*) fails='movl $100, %eax; ret' ;;
+esac
 stub() { # library, soname, module of cudarc
     grep -oE '^pub unsafe fn [A-Za-z0-9_]+' "$cudarc/src/$3/sys/mod.rs" | awk '{print $4}' | sort -u |
-        sed 's/.*/.globl &\n.type &,@function\n&: ret/' >"$stubs/$1.s"
+        sed "s/.*/.globl &\n.type &,@function\n&: $fails/" >"$stubs/$1.s"
     cc -shared -nostdlib -Wl,-soname,"$2" -o "$stubs/lib$1.so" -x assembler "$stubs/$1.s"
     ln -sfn "lib$1.so" "$stubs/$2"
 }
