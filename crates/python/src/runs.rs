@@ -1,5 +1,6 @@
 //! `plan` and `run`: the engine works in a thread of its own, without Python's lock, while the caller's thread looks for Ctrl-C.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -13,6 +14,9 @@ use sweep_runner::record::store::Consent;
 use sweep_runner::run::{Interrupt, RunOptions, Stop, parse_bytes};
 
 use crate::error::{problem, refused};
+
+/// As the command takes them.
+const REPEATS: RangeInclusive<usize> = 2..=1000;
 
 /// Time between two looks at signals.
 const EVERY: Duration = Duration::from_millis(50);
@@ -36,6 +40,7 @@ pub(crate) struct Asked {
     memory: Option<String>,
     max_failures: Option<usize>,
     sharing: bool,
+    repeats: Option<usize>,
     retry_failed: bool,
     accept_changes: bool,
     keep_other_code: bool,
@@ -47,10 +52,19 @@ impl Asked {
     fn request(self, py: Python<'_>) -> PyResult<Request> {
         let memory_bytes = self.memory.as_deref().map(parse_bytes).transpose();
         let memory_bytes = memory_bytes.map_err(|words| refused(py, &words, Some("for example memory=\"4GiB\"")))?;
+        if self.repeats.is_some_and(|repeats| !REPEATS.contains(&repeats)) {
+            let words = format!("repeats is {} to {}", REPEATS.start(), REPEATS.end());
+            return Err(refused(py, &words, Some("leave it out to run each cell once")));
+        }
+        if self.repeats.is_some() && memory_bytes.is_some() {
+            let hint = "leave memory out: a cell that is timed runs alone";
+            return Err(refused(py, "repeats and memory exclude each other", Some(hint)));
+        }
         let Self { accept_changes, keep_other_code, force, .. } = self;
         let options = RunOptions {
             max_failures: self.max_failures,
             no_sharing: !self.sharing,
+            repeats: self.repeats,
             memory_bytes,
             consent: Consent { accept_changes, keep_other_code, force },
             retry_failed: self.retry_failed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -40,6 +41,16 @@ def test_a_file_is_run_with_another_limit_and_more_strategies(tmp_path: Path, ca
     ssm_reduce.run(file, out=tmp_path / "quiet", limit=2, progress=False)
     heard = capfd.readouterr()
     assert heard.out == "" and heard.err == ""
+
+
+def test_cells_are_timed_by_repeats(tmp_path: Path) -> None:
+    ssm_reduce.run(TINY, out=tmp_path / "out", limit=2, repeats=3, progress=False)
+    records = [json.loads(path.read_text()) for path in (tmp_path / "out" / "cells").glob("*.json")]
+    assert [len(record["cost"]["repeats_s"]) for record in records] == [3, 3]
+    with pytest.raises(Refused, match="repeats is 2 to 1000"):
+        ssm_reduce.run(TINY, out=tmp_path / "once", repeats=1)
+    with pytest.raises(Refused, match="repeats and memory exclude each other"):
+        ssm_reduce.run(TINY, out=tmp_path / "both", repeats=2, memory="4GiB")
 
 
 def test_refusals_say_what_where_and_what_to_do(tmp_path: Path) -> None:

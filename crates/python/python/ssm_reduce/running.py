@@ -65,6 +65,7 @@ def _asked(experiment: Experiment, strategies: Sequence[StrategyEntry] | None, *
         "memory": None,
         "max_failures": None,
         "sharing": True,
+        "repeats": None,
         "retry_failed": False,
         "accept_changes": False,
         "keep_other_code": False,
@@ -116,6 +117,7 @@ def run(
     memory: str | None = None,
     max_failures: int | None = None,
     sharing: bool = True,
+    repeats: int | None = None,
     retry_failed: bool = False,
     accept_changes: bool = False,
     keep_other_code: bool = False,
@@ -136,6 +138,7 @@ def run(
     :param memory: Memory that activations may use, for example ``4GiB``.
     :param max_failures: Stop as soon as so many cells failed.
     :param sharing: Whether cells share work. The results are the same.
+    :param repeats: Time each cell: run cell by cell, each once untimed and then so many times (2 or more); its time is the median.
     :param retry_failed: Run failed cells again.
     :param accept_changes: Go on in a folder that was made with other weights or data.
     :param keep_other_code: Take results that other code made as they are.
@@ -160,6 +163,7 @@ def run(
         memory=memory,
         max_failures=max_failures,
         sharing=sharing,
+        repeats=repeats,
         retry_failed=retry_failed,
         accept_changes=accept_changes,
         keep_other_code=keep_other_code,
