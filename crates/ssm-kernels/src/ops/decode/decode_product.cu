@@ -11,9 +11,9 @@
 // rings and WARPS ROWS MAX_COLUMNS 4 bytes for the sums. slots is at most MAX_SLOTS, columns of a tile at most MAX_COLUMNS. k is a
 // multiple of 32; a warp has up to KEPT steps of 32 where x is kept, else at least 2 CHUNK.
 //
-// Bound by the reading of weights, 2 n k bytes, and of x from the L2 cache, 2 rows k bytes a block. The last chunk of a warp reaches into the
-// steps of the next: at k 768 and 1536 1.67 times the weights are copied, at 1024, 2048 and 4096 1.25 times, at 2560 and 5120 once. With
-// four ROW_ROW_TILES x fills the registers, and no block of another kernel runs on the same multiprocessor.
+// Bound by the reading of weights, 2 n k bytes, and of x from the L2 cache, 2 rows k bytes a block. The last chunk of a warp reaches
+// into the steps of the next: at k 768 and 1536 1.67 times the weights are copied, at 1024, 2048 and 4096 1.25 times, at 2560 and 5120
+// once. With four ROW_TILES x fills the registers, and no block of another kernel runs on the same multiprocessor.
 #include "decode.cuh"
 
 namespace {
