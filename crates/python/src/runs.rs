@@ -1,6 +1,5 @@
 //! `plan` and `run`: the engine works in a thread of its own, without Python's lock, while the caller's thread looks for Ctrl-C.
 
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -11,12 +10,9 @@ use pyo3::prelude::*;
 use sweep_runner::cli::{self, Outcome, Problem, Request};
 use sweep_runner::config::Source;
 use sweep_runner::record::store::Consent;
-use sweep_runner::run::{Interrupt, RunOptions, Stop, parse_bytes};
+use sweep_runner::run::{Interrupt, REPEATS, RunOptions, Stop, parse_bytes};
 
 use crate::error::{problem, refused};
-
-/// As the command takes them.
-const REPEATS: RangeInclusive<usize> = 2..=1000;
 
 /// Time between two looks at signals.
 const EVERY: Duration = Duration::from_millis(50);
@@ -40,7 +36,7 @@ pub(crate) struct Asked {
     memory: Option<String>,
     max_failures: Option<usize>,
     sharing: bool,
-    repeats: Option<usize>,
+    repeats: Option<u32>,
     retry_failed: bool,
     accept_changes: bool,
     keep_other_code: bool,
@@ -64,7 +60,7 @@ impl Asked {
         let options = RunOptions {
             max_failures: self.max_failures,
             no_sharing: !self.sharing,
-            repeats: self.repeats,
+            repeats: self.repeats.map(|count| count as usize),
             memory_bytes,
             consent: Consent { accept_changes, keep_other_code, force },
             retry_failed: self.retry_failed,

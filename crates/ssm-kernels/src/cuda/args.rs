@@ -2,7 +2,6 @@ use std::ffi::c_void;
 
 use candle_core::Tensor;
 
-use super::boxes::Boxes;
 use crate::error::KernelError;
 
 /// One argument of a kernel.
@@ -18,15 +17,13 @@ pub(crate) enum Arg {
     Float(f32),
     /// A real number in double precision.
     Double(f64),
-    /// A matrix to be copied in boxes.
-    Boxes(Boxes),
 }
 
 impl Arg {
     /// An optional tensor that is absent.
     pub(crate) const NULL: Self = Self::Pointer(0);
 
-    /// The address behind a tensor's argument; 0 for anything else.
+    /// The address behind a tensor's argument; 0 for a number.
     pub(crate) fn address(self) -> u64 {
         if let Self::Pointer(address) = self { address } else { 0 }
     }
@@ -39,7 +36,6 @@ impl Arg {
             Self::Long(value) => std::ptr::from_ref(value).cast_mut().cast(),
             Self::Float(value) => std::ptr::from_ref(value).cast_mut().cast(),
             Self::Double(value) => std::ptr::from_ref(value).cast_mut().cast(),
-            Self::Boxes(value) => std::ptr::from_ref(value).cast_mut().cast(),
         }
     }
 

@@ -8,17 +8,24 @@ use candle_core::cuda_backend::cudarc::driver::sys;
 use super::args::Arg;
 use crate::error::KernelError;
 
-/// A tensor map, which a kernel takes by value.
-#[derive(Clone, Copy, Debug)]
+/// A tensor map, which a kernel takes by value as its first argument. It is no [`Arg`]: those are small.
+#[derive(Debug)]
 #[repr(transparent)]
 pub(crate) struct Boxes(sys::CUtensorMap);
+
+impl Boxes {
+    /// Where the value lies, as the driver wants it.
+    pub(super) fn place(&self) -> *mut c_void {
+        std::ptr::from_ref(&self.0).cast_mut().cast()
+    }
+}
 
 /// A bfloat16 matrix of `rows` contiguous rows of `columns` at `address`, to be copied in boxes of `size` (rows, columns), each up
 /// to 256. What a box has outside of the matrix is zero. Rows are a multiple of 16 bytes, and so is the address.
 ///
 /// # Errors
 /// The driver's reason. The TMA comes with compute capability 9.0.
-pub(crate) fn boxes(address: Arg, (rows, columns): (usize, usize), size: (usize, usize)) -> Result<Arg, KernelError> {
+pub(crate) fn boxes(address: Arg, (rows, columns): (usize, usize), size: (usize, usize)) -> Result<Boxes, KernelError> {
     let mut map = sys::CUtensorMap { opaque: [0; 16] };
     let row_bytes = (columns * size_of::<half::bf16>()) as u64;
     let sizes = [columns as u64, rows as u64];
@@ -41,5 +48,5 @@ pub(crate) fn boxes(address: Arg, (rows, columns): (usize, usize), size: (usize,
         )
     };
     status.result().w()?;
-    Ok(Arg::Boxes(Boxes(map)))
+    Ok(Boxes(map))
 }

@@ -1,3 +1,4 @@
+use std::ffi::c_void;
 use std::sync::Arc;
 
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DeviceRepr, sys};
@@ -5,6 +6,7 @@ use candle_core::cuda_backend::{CudaDType, CudaDevice, WrapErr};
 use candle_core::{CudaStorage, DType, Device, Shape, Storage, Tensor};
 
 use super::args::Arg;
+use super::boxes::Boxes;
 use super::image::Image;
 use super::profile;
 use crate::error::KernelError;
@@ -101,11 +103,33 @@ impl Gpu {
         grid: Grid,
         args: &[Arg],
     ) -> Result<(), KernelError> {
+        self.queue(image, kernel, grid, args.iter().map(Arg::place).collect())
+    }
+
+    /// The same for a kernel whose first parameter is a tensor map.
+    pub(crate) fn launch_on_boxes(
+        &self,
+        image: &'static Image,
+        kernel: &str,
+        grid: Grid,
+        boxes: &Boxes,
+        args: &[Arg],
+    ) -> Result<(), KernelError> {
+        self.queue(image, kernel, grid, std::iter::once(boxes.place()).chain(args.iter().map(Arg::place)).collect())
+    }
+
+    /// `places`: where the arguments lie.
+    fn queue(
+        &self,
+        image: &'static Image,
+        kernel: &str,
+        grid: Grid,
+        mut places: Vec<*mut c_void>,
+    ) -> Result<(), KernelError> {
         if grid.blocks.0 == 0 || grid.blocks.1 == 0 || grid.blocks.2 == 0 {
             return Ok(());
         }
         let function = image.function(&self.device, kernel)?;
-        let mut places: Vec<_> = args.iter().map(Arg::place).collect();
         let mut overlap = overlap();
         let config = sys::CUlaunchConfig {
             gridDimX: grid.blocks.0 as u32,

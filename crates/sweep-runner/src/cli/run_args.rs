@@ -1,7 +1,7 @@
 //! How to run: the options that `run` and `retry` have in common.
 
 use crate::record::store::Consent;
-use crate::run::{RunOptions, parse_bytes};
+use crate::run::{REPEATS, RunOptions, parse_bytes};
 
 /// How to run.
 #[derive(Clone, Debug, clap::Args)]
@@ -27,7 +27,7 @@ pub(super) struct RunArgs {
     #[arg(long)]
     pub(super) no_sharing: bool,
     /// Time each cell: run cell by cell, each once untimed and then N times (2 or more); its time is the median
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=1000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(i64::from(*REPEATS.start())..=i64::from(*REPEATS.end())))]
     pub(super) repeats: Option<u32>,
     /// Memory that activations may use, for example 4GiB; half of what is available if left out
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes, conflicts_with_all = ["no_sharing", "repeats"])]

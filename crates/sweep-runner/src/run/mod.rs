@@ -29,6 +29,7 @@ mod tasks;
 mod turn;
 mod wait;
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use records::schema::{Failure, Status};
@@ -54,6 +55,9 @@ pub use memory::{default_budget, parse_bytes};
 pub use probes::{ProbeSummary, probes};
 pub use shard::Shard;
 pub use signals::{Interrupt, Listening, Stop, Taken, attend};
+
+/// Timed runs of a cell that can be asked for.
+pub const REPEATS: RangeInclusive<u32> = 2..=1000;
 
 /// How a run behaves.
 #[derive(Clone, Debug)]

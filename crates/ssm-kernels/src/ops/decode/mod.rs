@@ -274,9 +274,10 @@ impl DecoderWeights {
             return Some(format!("{sequences} sequences; a graph takes 1 to {MAX_SEQUENCES}"));
         }
         let Ok(device) = self.lm_head.device().as_cuda_device() else { return Some("a graph needs a GPU".to_owned()) };
-        let ((major, minor), (need, _)) = (Gpu::on(device).capability(), product::CAPABILITY);
-        if (major, minor) < product::CAPABILITY {
-            return Some(format!("compute capability {major}.{minor}; the kernels need {need}.0"));
+        let (capability, need) = (Gpu::on(device).capability(), product::CAPABILITY);
+        if capability < need {
+            let (major, minor) = capability;
+            return Some(format!("compute capability {major}.{minor}; the kernels need {}.{}", need.0, need.1));
         }
         let shared = self.layers.iter().map(|layer| layer.mixer.shared()).fold(product::SHARED, usize::max);
         let (shared, room) = (shared + STATIC_SHARED, shared_limit(device));

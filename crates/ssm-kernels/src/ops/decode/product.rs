@@ -108,8 +108,8 @@ impl Launch<'_> {
             Some(Squares { parts, count, width, eps }) => (gpu.tensor(parts)?, count, width, eps),
             None => (Arg::NULL, 0, 0, 0.0),
         };
+        let weight = boxes(gpu.contiguous(product.weight, OP, "weight")?, (n, k), (columns, CHUNK * STEP))?;
         let mut args = vec![
-            boxes(gpu.contiguous(product.weight, OP, "weight")?, (n, k), (columns, CHUNK * STEP))?,
             gpu.tensor(product.x)?,
             Arg::int(n),
             Arg::int(k),
@@ -147,7 +147,7 @@ impl Launch<'_> {
         let sums = WARPS * 8 * self.row_tiles() * MAX_COLUMNS * size_of::<f32>();
         let grid = Grid { blocks: (blocks, 1, 1), threads: (THREADS, 1), shared: WARPS * slots * chunk_bytes + sums };
         let kept = if steps <= KEPT { KEPT } else { 0 };
-        gpu.launch(&PRODUCT, &format!("{kernel}_{}_{kept}", self.row_tiles()), grid, &args)
+        gpu.launch_on_boxes(&PRODUCT, &format!("{kernel}_{}_{kept}", self.row_tiles()), grid, &weight, &args)
     }
 
     /// Tiles of eight rows that there are kernels for.

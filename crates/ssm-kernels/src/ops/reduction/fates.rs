@@ -194,5 +194,5 @@ fn match_ranks(edges: &Edges<'_>, at: &Matched) -> Result<(), KernelError> {
     gpu.launch(&RANKS, "rank_rows", transpose, &args)?;
     let ones = Tensor::ones(candidates, DType::F32, x.device())?;
     let similarity = Similarity { x: &ranks, inverse_norms: &ones, clip: false, window: None };
-    lists.match_lists(gpu, &Compared::new(gpu, similarity)?, counts, [&sources, &targets])
+    lists.match_lists(gpu, Compared::new(gpu, similarity)?, counts, [&sources, &targets])
 }

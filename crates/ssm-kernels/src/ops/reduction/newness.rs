@@ -61,7 +61,7 @@ pub fn newness(
         edges,
     ];
     gpu.launch(&KERNELS, "later_rows", grid, &args)?;
-    lists.match_lists(&gpu, &compared, &counts, [&lists.sources, &lists.targets])?;
+    lists.match_lists(&gpu, compared, &counts, [&lists.sources, &lists.targets])?;
     let scores = gpu.empty(rows, DType::F32)?;
     gpu.launch(&KERNELS, OP, grid, &[edges, seg_off, src_off, gpu.tensor(&scores)?])?;
     Ok(scores)

@@ -409,18 +409,18 @@ impl Lists {
 
     /// For every source its most similar target.
     pub(super) fn match_up(&self, gpu: &Gpu, features: Similarity<'_>, counts: &Counts) -> Result<(), KernelError> {
-        self.match_lists(gpu, &Compared::new(gpu, features)?, counts, [&self.sources, &self.targets])
+        self.match_lists(gpu, Compared::new(gpu, features)?, counts, [&self.sources, &self.targets])
     }
 
     /// The same where sources and targets are other rows than those of the lists.
     pub(super) fn match_lists(
         &self,
         gpu: &Gpu,
-        features: &Compared,
+        features: Compared,
         counts: &Counts,
         [sources, targets]: [&CudaSlice<i32>; 2],
     ) -> Result<(), KernelError> {
-        let Compared { x, ld, width, elements, inverse_norms, clip } = *features;
+        let Compared { x, ld, width, elements, inverse_norms, clip } = features;
         let beside = multiprocessors(gpu.device());
         let hopper = gpu.capability() == (9, 0);
         let small = counts.units((64, 128));

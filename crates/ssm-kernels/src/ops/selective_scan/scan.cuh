@@ -97,5 +97,5 @@ __device__ __forceinline__ float gate(float y, float z) {
 
 // Starts a copy of 16 bytes to shared memory, the last `16 - bytes` of them zeros.
 template <typename T> __device__ __forceinline__ void copy_wide(T *to, const T *from, int bytes) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((uint32_t)__cvta_generic_to_shared(to)), "l"(from), "r"(bytes));
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(bytes));
 }

@@ -133,14 +133,14 @@ template <typename Scan, typename T, int COLUMNS_> struct TiledScan {
             const int begin = in.seg_off[segment], end = in.seg_off[segment + 1];
             T part[STAGED];
             if (begin < end) stage(warp[buffer], begin, end);
-            asm volatile("cp.async.commit_group;");
+            copy_commit();
             load_bc(part, begin, end);
             self().load_states(in.start_state(segment));
             for (int row = begin; row < end; row += TILE) {
                 if (row + TILE < end) stage(warp[buffer ^ 1], row + TILE, end);
-                asm volatile("cp.async.commit_group;");
+                copy_commit();
                 stage_bc(part, tile.bc[buffer]);
-                asm volatile("cp.async.wait_group 1;" ::: "memory");
+                copy_wait<1>();
                 // One barrier a tile: whoever passes it has left the other half of B and C, which is written next.
                 __syncthreads();
                 load_bc(part, row + TILE, end);
