@@ -1,5 +1,8 @@
 //! Where values are NaN or infinite: at a site, before anything is removed, and in a layer, once a score has turned out to be so.
 
+use std::cell::OnceCell;
+use std::sync::{Arc, OnceLock};
+
 use candle_core::Tensor;
 use reduction_strategies::{SegmentTokens, SiteStream};
 use ssm_kernels::ops::{NonFinite, first_non_finite};
@@ -16,21 +19,31 @@ const BLOCK: &str = "the output of the block";
 pub(crate) struct NonFiniteRows {
     residual: NonFinite,
     hidden: NonFinite,
+    /// What [`NonFiniteRows::rows`] has read.
+    read: OnceLock<Vec<NonFiniteRow>>,
 }
+
+/// Tensor and first row of a segment that holds a value that is NaN or infinite; none where all are finite.
+type NonFiniteRow = Option<(&'static str, usize)>;
 
 impl NonFiniteRows {
     pub(crate) fn of<T>(stream: &SiteStream<'_, T>) -> Result<Self, EvaluationError> {
         let SiteStream { hidden, residual, segments, .. } = stream;
-        Ok(Self { residual: first_non_finite(residual, segments)?, hidden: first_non_finite(hidden, segments)? })
+        let look = |tensor| first_non_finite(tensor, segments);
+        Ok(Self { residual: look(residual)?, hidden: look(hidden)?, read: OnceLock::new() })
     }
 
-    /// Tensor and first row of each segment that holds such a value.
-    pub(crate) fn rows(&self) -> Result<Vec<Option<(&'static str, usize)>>, EvaluationError> {
+    /// By segment. Waits for the GPU the first time.
+    pub(crate) fn rows(&self) -> Result<&[NonFiniteRow], EvaluationError> {
+        if let Some(known) = self.read.get() {
+            return Ok(known);
+        }
         let (residual, hidden) = (self.residual.rows()?, self.hidden.rows()?);
         let first = |(residual, hidden): (Option<usize>, Option<usize>)| {
             residual.map(|row| (RESIDUAL, row)).or(hidden.map(|row| (BLOCK, row)))
         };
-        Ok(residual.into_iter().zip(hidden).map(first).collect())
+        let rows = residual.into_iter().zip(hidden).map(first).collect();
+        Ok(self.read.get_or_init(|| rows))
     }
 
     /// Refuses them. `place` of a segment and a row: its item, and the token's position. Waits for the GPU.
@@ -39,13 +52,28 @@ impl NonFiniteRows {
         layer: usize,
         place: impl Fn(usize, usize) -> (u64, u32),
     ) -> Result<(), EvaluationError> {
-        match self.rows()?.into_iter().enumerate().find_map(|(segment, found)| Some((segment, found?))) {
+        match self.rows()?.iter().enumerate().find_map(|(segment, found)| Some((segment, (*found)?))) {
             Some((segment, (tensor, row))) => {
                 let (own, token) = place(segment, row);
                 Err(EvaluationError::NotFiniteIn { whose: item(own), layer, tensor, token })
             }
             None => Ok(()),
         }
+    }
+}
+
+/// [`NonFiniteRows`] of what arrives at one site: looked for once, however many decisions and branches ask, and only if one does.
+#[derive(Default)]
+pub(crate) struct Arriving(OnceCell<Arc<NonFiniteRows>>);
+
+impl Arriving {
+    /// Those of `stream`, which is the same in every call save for tokens and signals.
+    pub(crate) fn of<T>(&self, stream: &SiteStream<'_, T>) -> Result<Arc<NonFiniteRows>, EvaluationError> {
+        if let Some(known) = self.0.get() {
+            return Ok(Arc::clone(known));
+        }
+        let found = Arc::new(NonFiniteRows::of(stream)?);
+        Ok(Arc::clone(self.0.get_or_init(|| found)))
     }
 }
 

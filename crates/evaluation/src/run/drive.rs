@@ -1,6 +1,7 @@
 //! Runs a batch through the model and reduces it at the sites: the reference that the executor must equal bit for bit.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::vec;
 
 use rayon::prelude::*;
@@ -17,7 +18,7 @@ use super::reduction::{Reduction, matching};
 use super::signal_from::{Carried, kept_rows};
 use crate::batch::{Batch, token_pairs_of};
 use crate::error::EvaluationError;
-use crate::finite::NonFiniteRows;
+use crate::finite::{Arriving, NonFiniteRows};
 
 /// Looks at every site of a batch.
 pub(crate) struct SiteObserver<'a> {
@@ -147,7 +148,7 @@ struct Driver<'a, 'o> {
     /// The decisions at the sites to come, where they are known.
     foreseen: vec::IntoIter<Foreseen>,
     /// What arrived at sites where tokens were removed. A GPU is waited for once, at the end.
-    watched: Vec<(usize, NonFiniteRows)>,
+    watched: Vec<(usize, Arc<NonFiniteRows>)>,
     table: TokenTable,
     /// What an earlier layer showed, where a site reads it.
     carried: Option<Carried>,
@@ -205,18 +206,19 @@ impl Driver<'_, '_> {
             signals.set(Signal::Influence, Some(influence));
         }
         let site = SiteStream::new(layer, table, segments, activations, &signals)?;
+        let arriving = Arriving::default();
         let ((plan, merged_similarity), foreseen) = if let Some(Foreseen { plan, after }) = self.foreseen.next() {
             let nothing_merged = vec![None; plan.plans.len()];
             ((plan, nothing_merged), Some(after))
         } else {
-            (plan_stream(model, reduction, &site)?, None)
+            (decide_stream(model, reduction, &site, &arriving)?.read(site.tokens)?, None)
         };
         if let Some(observer) = &mut self.observer {
             (observer.at_site)(&site, &plan)?;
         }
         self.matching_flops += matching(&reduction.rule, model.config(), layer, &table.segments, &plan.plans);
         if !plan.is_identity() {
-            self.watched.push((layer, NonFiniteRows::of(&site)?));
+            self.watched.push((layer, arriving.of(&site)?));
         }
         *carried = match carried.take().filter(|carried| reduction.carries(model.config(), carried.layer, layer)) {
             Some(carried) => Some(carried.rows(&kept_rows(&plan, &stream.segments))?),
@@ -268,30 +270,24 @@ impl SiteDecision {
     }
 }
 
-/// The decision for a stream: queued on the GPU where the model is there and kernels know the rule, else made on the host.
+/// The decision for a stream: queued on the GPU where the model is there and kernels know the rule, else made on the host. `arriving`:
+/// that of the stream.
 pub(crate) fn decide_stream(
     model: &LanguageModel,
     reduction: &Reduction,
     stream: &SiteStream<'_>,
+    arriving: &Arriving,
 ) -> Result<SiteDecision, EvaluationError> {
+    let _ = arriving;
     #[cfg(feature = "cuda")]
     if on_gpu::takes(model, reduction) {
-        return Ok(SiteDecision::Queued(Box::new(on_gpu::QueuedSite::new(reduction, stream)?)));
+        return Ok(SiteDecision::Queued(Box::new(on_gpu::QueuedSite::new(reduction, stream, arriving)?)));
     }
     let Reduction { rule, keep_ratio, seed, .. } = reduction;
     let stop = || model.is_stopped();
     let plan = plan_site(rule, *keep_ratio, *seed, &stream.stopping_when(&stop))?;
     let similarities = plan.merged_similarity(stream)?;
     Ok(SiteDecision::Made((plan, similarities)))
-}
-
-/// As [`decide_stream`], read.
-pub(crate) fn plan_stream(
-    model: &LanguageModel,
-    reduction: &Reduction,
-    stream: &SiteStream<'_>,
-) -> Result<PlannedSite, EvaluationError> {
-    decide_stream(model, reduction, stream)?.read(stream.tokens)
 }
 
 /// Whether [`decide_stream`] queues the decision on a GPU.

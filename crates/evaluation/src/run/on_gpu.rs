@@ -1,6 +1,8 @@
 //! The driver whose plans are made on the GPU: the host waits for nothing until the last layer is queued, then reads back which
 //! tokens were kept. The next layer gathers the rows as it reads them.
 
+use std::sync::Arc;
+
 use candle_core::Tensor;
 use reduction_strategies::interpret::gpu::{self, Decided, GpuTokens};
 use reduction_strategies::{Rule, SitePlan, SiteStream, TokenTable};
@@ -16,7 +18,7 @@ use super::layers::{Observer, PackedStream, Shown, run_layers};
 use super::reduction::{Reduction, matching};
 use crate::batch::{Batch, token_pairs_of};
 use crate::error::EvaluationError;
-use crate::finite::NonFiniteRows;
+use crate::finite::{Arriving, NonFiniteRows};
 
 /// What of a decision the host reads.
 struct OnDevice {
@@ -39,7 +41,7 @@ struct Site {
     /// Cosine similarity of every removed row and the row it points to.
     similarity: Option<Tensor>,
     /// Arriving rows that are NaN or infinite, where any token is removed.
-    arriving: Option<NonFiniteRows>,
+    arriving: Option<Arc<NonFiniteRows>>,
 }
 
 impl Site {
@@ -49,6 +51,7 @@ impl Site {
         keep_ratio: f64,
         stream: &SiteStream<'_, GpuTokens>,
         traces: bool,
+        arriving: &Arriving,
     ) -> Result<(Self, Option<Reduced>), EvaluationError> {
         let reduced = gpu::reduce(rule, keep_ratio, stream)?;
         let kept = reduced.as_ref().map_or(stream.segments, |reduced| &reduced.segments);
@@ -68,7 +71,7 @@ impl Site {
             lengths: (0..kept.len()).map(|index| kept.length(index)).collect(),
             similarity,
             arriving: match &reduced {
-                Some(_) if traces => Some(NonFiniteRows::of(stream)?),
+                Some(_) if traces => Some(arriving.of(stream)?),
                 _ => None,
             },
         };
@@ -145,9 +148,14 @@ pub(crate) struct QueuedSite {
 }
 
 impl QueuedSite {
-    pub(crate) fn new(reduction: &Reduction, stream: &SiteStream<'_>) -> Result<Self, EvaluationError> {
+    pub(crate) fn new(
+        reduction: &Reduction,
+        stream: &SiteStream<'_>,
+        arriving: &Arriving,
+    ) -> Result<Self, EvaluationError> {
         let tokens = GpuTokens::new(stream.tokens, stream.hidden.device())?;
-        let (site, _) = Site::plan(&reduction.rule, reduction.keep_ratio, &stream.with_tokens(&tokens), true)?;
+        let stream = stream.with_tokens(&tokens);
+        let (site, _) = Site::plan(&reduction.rule, reduction.keep_ratio, &stream, true, arriving)?;
         Ok(Self { site, protected: tokens.protected })
     }
 
@@ -282,7 +290,7 @@ impl Observer for GpuDriver<'_> {
         }
         let PackedStream { activations, segments, .. } = &*stream;
         let at_site = SiteStream::new(layer, &self.tokens, segments, activations, &shown.signals)?;
-        let (site, reduced) = Site::plan(rule, *keep_ratio, &at_site, self.traces)?;
+        let (site, reduced) = Site::plan(rule, *keep_ratio, &at_site, self.traces, &Arriving::default())?;
         if let Some(reduced) = reduced {
             self.tokens = self.tokens.after(&reduced)?;
             stream.tokens = RowTokens::on_device(self.tokens.times.as_ref());

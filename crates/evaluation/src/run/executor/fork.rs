@@ -13,6 +13,7 @@ use super::site::{HostReads, PackedSite};
 use super::walk::{Branch, Pack, SiteSignals, Walk};
 use crate::batch::Positions;
 use crate::error::EvaluationError;
+use crate::finite::Arriving;
 use crate::run::drive::{SiteDecision, decide_stream, plans_on_host, queues};
 use crate::run::reduction::matching;
 use crate::run::{Reduction, influence};
@@ -69,6 +70,7 @@ impl Walk<'_> {
         pack: &Pack,
         shown: &SiteSignals,
         site: usize,
+        arriving: &Arriving,
     ) -> Result<Vec<Child>, EvaluationError> {
         let mut children: Vec<Vec<Child>> = pack.branches.iter().map(|_| Vec::new()).collect();
         for (parent, branch) in pack.branches.iter().enumerate() {
@@ -81,10 +83,10 @@ impl Walk<'_> {
         let mut seen = Vec::new();
         for (earlier, signals) in [(false, Some(&shown.signals)), (true, shown.earlier.as_ref())] {
             let Some(signals) = signals else { continue };
-            seen.push((Reads { earlier, influence: None }, PackedSite::new(pack, signals, site)));
+            seen.push((Reads { earlier, influence: None }, PackedSite::new(pack, signals, site, arriving)));
             for (positions, influence) in &shown.influence {
                 let reads = Reads { earlier, influence: Some(*positions) };
-                seen.push((reads, PackedSite::new(pack, signals, site).with_influence(influence)));
+                seen.push((reads, PackedSite::new(pack, signals, site, arriving).with_influence(influence)));
             }
         }
         let rounds: Vec<Vec<Asking>> = self.asking(pack, site).into_values().collect();
@@ -93,8 +95,8 @@ impl Walk<'_> {
             .iter()
             .map(|asking| {
                 let reduction = self.reduction(&pack.branches[asking[0].branch], asking[0].lanes[0]);
-                let arriving = || by_reads(&seen, self.reads_of(&pack.branches, asking, site));
-                queues(self.model, reduction).then(|| self.decide_together(arriving(), asking))
+                let shown = || by_reads(&seen, self.reads_of(&pack.branches, asking, site));
+                queues(self.model, reduction).then(|| self.decide_together(shown(), asking))
             })
             .collect();
         let on_host = self.on_host(&seen, &rounds)?;
@@ -202,21 +204,21 @@ impl Walk<'_> {
     /// its branch.
     fn plan(
         &self,
-        arriving: &PackedSite<'_>,
+        site: &PackedSite<'_>,
         asking: &[Asking],
         queued: Option<Result<Deciding, EvaluationError>>,
     ) -> Vec<Result<Planned, EvaluationError>> {
         let first = &asking[0];
-        if self.reduction(&arriving.pack[first.branch], first.lanes[0]).rule.is_blind() {
-            return asking.iter().map(|asking| self.plan_blindly(arriving, asking)).collect();
+        if self.reduction(&site.pack[first.branch], first.lanes[0]).rule.is_blind() {
+            return asking.iter().map(|asking| self.plan_blindly(site, asking)).collect();
         }
-        let deciding = queued.unwrap_or_else(|| self.decide_together(arriving, asking));
+        let deciding = queued.unwrap_or_else(|| self.decide_together(site, asking));
         match deciding.and_then(Deciding::read) {
             Ok(planned) => planned.into_iter().map(Ok).collect(),
             Err(error) if asking.len() == 1 => vec![Err(error)],
             Err(_) => {
                 let alone = |one: &Asking| {
-                    let deciding = self.decide_together(arriving, std::slice::from_ref(one));
+                    let deciding = self.decide_together(site, std::slice::from_ref(one));
                     deciding.and_then(Deciding::read).map(|planned| planned.into_iter().next().unwrap_or_default())
                 };
                 asking.iter().map(alone).collect()
@@ -225,16 +227,16 @@ impl Walk<'_> {
     }
 
     /// A plan that needs no values: the branch may have lost the rows that nobody reads.
-    fn plan_blindly(&self, arriving: &PackedSite<'_>, asking: &Asking) -> Result<Planned, EvaluationError> {
-        let branch = &arriving.pack[asking.branch];
+    fn plan_blindly(&self, site: &PackedSite<'_>, asking: &Asking) -> Result<Planned, EvaluationError> {
+        let branch = &site.pack[asking.branch];
         let reduction = self.reduction(branch, asking.lanes[0]);
-        let SitePlan { plans } = reduction.plan_blindly(arriving.layer, &branch.table, Some(asking.item))?;
+        let SitePlan { plans } = reduction.plan_blindly(site.layer, &branch.table, Some(asking.item))?;
         let similarities = vec![None; plans.len()];
         Ok((plans, similarities))
     }
 
-    fn decide_together(&self, arriving: &PackedSite<'_>, asking: &[Asking]) -> Result<Deciding, EvaluationError> {
-        let PackedSite { pack, branches, segments, activations, signals, layer, memos } = arriving;
+    fn decide_together(&self, site: &PackedSite<'_>, asking: &[Asking]) -> Result<Deciding, EvaluationError> {
+        let PackedSite { pack, branches, segments, activations, signals, layer, memos, arriving } = site;
         for asker in asking {
             let branch = &pack[asker.branch];
             if self.reduction(branch, asker.lanes[0]).rule.signals().contains(Signal::Influence) {
@@ -257,7 +259,7 @@ impl Walk<'_> {
         let reduction = self.reduction(&pack[first.branch], first.lanes[0]);
         let table = TokenTable::new(tables);
         let stream = SiteStream::new(*layer, &table, segments, activations, signals)?.with_memos(memos);
-        let decision = decide_stream(self.model, reduction, &stream)?;
+        let decision = decide_stream(self.model, reduction, &stream, arriving)?;
         Ok(Deciding { decision, table, places })
     }
 

@@ -10,6 +10,7 @@ use ssm_model::{Activations, Signal, SignalSet, Signals};
 
 use super::walk::{Branch, Pack};
 use crate::error::EvaluationError;
+use crate::finite::Arriving;
 
 /// The stream at a site: branches of a pack with their rows.
 pub(super) struct PackedSite<'a> {
@@ -23,6 +24,8 @@ pub(super) struct PackedSite<'a> {
     pub(super) signals: Cow<'a, Signals>,
     /// One per segment: scores and edges are computed once for all operations.
     pub(super) memos: Vec<Memo>,
+    /// What of the pack is NaN or infinite.
+    pub(super) arriving: &'a Arriving,
 }
 
 /// What a rule reads of the rows in host memory, besides the output of the block.
@@ -34,7 +37,7 @@ pub(super) struct HostReads {
 }
 
 impl<'a> PackedSite<'a> {
-    pub(super) fn new(pack: &'a Pack, signals: &'a Signals, layer: usize) -> Self {
+    pub(super) fn new(pack: &'a Pack, signals: &'a Signals, layer: usize, arriving: &'a Arriving) -> Self {
         Self {
             layer,
             pack: &pack.branches,
@@ -43,6 +46,7 @@ impl<'a> PackedSite<'a> {
             activations: Cow::Borrowed(&pack.activations),
             signals: Cow::Borrowed(signals),
             memos: (0..pack.segments.len()).map(|_| Memo::default()).collect(),
+            arriving,
         }
     }
 

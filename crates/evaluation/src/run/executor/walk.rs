@@ -9,12 +9,12 @@ use ssm_kernels::{KernelError, Segments};
 use ssm_model::{Activations, LanguageModel, LayerOutput, Signal, SignalSet, Signals};
 
 use super::budget::Budget;
-use super::catalogue::{Catalogue, Lane};
+use super::catalogue::{Catalogue, Lane, Operation};
 use super::fork::Child;
 use super::{CellRequest, Sharing, Stop};
 use crate::batch::{Positions, token_pairs};
 use crate::error::EvaluationError;
-use crate::finite::NonFiniteRows;
+use crate::finite::{Arriving, NonFiniteRows};
 use crate::run::signal_from::Carried;
 use crate::run::{LayerInput, Reduction, RowTokens, Wanted, influence, leave_one_out, run_layer};
 use crate::score::{Answer, Step};
@@ -117,7 +117,7 @@ pub(super) struct Walk<'a> {
 /// What arrived at a site, and the lanes that went on without some of it.
 struct Watched {
     layer: usize,
-    arriving: NonFiniteRows,
+    arriving: Arc<NonFiniteRows>,
     losing: Vec<LosingBranch>,
 }
 
@@ -197,10 +197,11 @@ impl<'a> Walk<'a> {
                     shown.influence.push((positions, self.influence(&pack, layer, positions)?));
                 }
             }
-            let children = self.fork(&pack, &shown, layer)?;
+            let arriving = Arriving::default();
+            let children = self.fork(&pack, &shown, layer, &arriving)?;
             drop(shown);
             pack.carried = pack.carried.take().filter(|carried| self.carries(&pack.branches, carried.layer, layer));
-            self.watch(&pack, &children, layer)?;
+            self.watch(&pack, &children, layer, &arriving)?;
             let goes_on =
                 |child: &Child| child.plans.is_none() && child.branch.rows == pack.branches[child.parent].rows;
             if children.iter().all(goes_on) && children.len() == pack.branches.len() {
@@ -230,7 +231,13 @@ impl<'a> Walk<'a> {
 
     /// Remembers what arrived at a site for the children that lose tokens there. A removed token takes a NaN or infinite value along,
     /// and no score would show it. A GPU is not waited for until the lanes have ended.
-    fn watch(&mut self, pack: &Pack, children: &[Child], layer: usize) -> Result<(), EvaluationError> {
+    fn watch(
+        &mut self,
+        pack: &Pack,
+        children: &[Child],
+        layer: usize,
+        arriving: &Arriving,
+    ) -> Result<(), EvaluationError> {
         let mut losing: Vec<LosingBranch> = Vec::new();
         let mut first_segment = 0;
         for (index, branch) in pack.branches.iter().enumerate() {
@@ -246,7 +253,7 @@ impl<'a> Walk<'a> {
         if !losing.is_empty() {
             let signals = Signals::default();
             let site = SiteStream::new(layer, &(), &pack.segments, &pack.activations, &signals)?;
-            self.watched.push(Watched { layer, arriving: NonFiniteRows::of(&site)?, losing });
+            self.watched.push(Watched { layer, arriving: arriving.of(&site)?, losing });
         }
         Ok(())
     }
@@ -355,22 +362,32 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Children that run together: at most the rows of a call, or one child.
-    fn groups(&self, children: Vec<Child>) -> Vec<Vec<Child>> {
+    /// Children that run together: at most the rows of a call, or one child. Those of one operation run together as far as they can,
+    /// since each operation plans the rows of a call by itself: a call that mixed them all would be planned once for each.
+    fn groups(&self, mut children: Vec<Child>) -> Vec<Vec<Child>> {
+        children.sort_by_key(|child| self.operation(child));
+        let most = self.budget.rows_per_call;
         let mut groups: Vec<Vec<Child>> = Vec::new();
         let mut size = 0;
         for child in children {
             let rows: usize = child.branch.rows.iter().sum();
-            match groups.last_mut() {
-                Some(group) if size + rows <= self.budget.rows_per_call => group.push(child),
-                _ => {
-                    groups.push(vec![child]);
-                    size = 0;
-                }
+            let goes_with = |last: &Child| size < most / 2 || self.operation(last) == self.operation(&child);
+            let fits = |group: &Vec<Child>| size + rows <= most && group.last().is_some_and(goes_with);
+            if let Some(group) = groups.last_mut().filter(|group| fits(group)) {
+                group.push(child);
+            } else {
+                groups.push(vec![child]);
+                size = 0;
             }
             size += rows;
         }
         groups
+    }
+
+    /// What the first lane of a child does at its sites.
+    fn operation(&self, child: &Child) -> Option<Operation> {
+        let first = child.branch.lanes.first()?;
+        Some(self.catalogue.operation_of[self.lane(&child.branch, *first).cell])
     }
 
     /// The stream of a group, taken from that of its parents.
