@@ -14,6 +14,8 @@ const OP: &str = "edge_fates";
 const THREADS: usize = 1024;
 /// Values of a column that are sorted in shared memory.
 const SHARED_VALUES: usize = 32 * 1024;
+/// Most threads of a block that sorts a column.
+const SORT_THREADS: usize = 512;
 
 /// One edge from each candidate at an even place.
 #[derive(Clone, Copy, Debug)]
@@ -187,7 +189,9 @@ fn match_ranks(edges: &Edges<'_>, at: &Matched) -> Result<(), KernelError> {
     ];
     gpu.launch(&RANKS, &format!("unit_columns_{}", suffix(x.dtype(), OP)?), transpose, &args)?;
     let longest = edges.candidates.iter().copied().max().unwrap_or(0).min(SHARED_VALUES);
-    let grid = Grid { blocks: (width, segments, 1), threads: (512, 1), shared: 4 * longest };
+    // A thread for each comparison of a step: short segments leave a multiprocessor room for more of them at once.
+    let threads = (longest.next_power_of_two() / 2).clamp(32, SORT_THREADS);
+    let grid = Grid { blocks: (width, segments, 1), threads: (threads, 1), shared: 4 * longest };
     gpu.launch(&RANKS, "sort_columns", grid, &[gpu.address(&columns), src_off, tgt_off, Arg::int(longest)])?;
     let ranks = gpu.empty((candidates, width), DType::F32)?;
     let args = [gpu.address(&columns), Arg::int(width), Arg::int(candidates), gpu.tensor(&ranks)?];

@@ -5,7 +5,7 @@
 // sources, the upper half as targets. Launch: grid S, block 256.
 // `unit_columns_{f32,bf16}`: x T [tokens, ld] -> columns f32 [width, candidates], the unit rows transposed.
 // `sort_columns`: each segment of each column, largest first; in shared memory of 4 * n bytes where `shared_values` holds n. Launch: grid
-// (width, S), block 512.
+// (width, S), block of 512 or fewer: any number sorts.
 // `rank_rows`: columns f32 [width, candidates] -> out f32 [candidates, width]. Both transposes: grid (ceil(width / 32),
 // ceil(candidates / 32)), block (32, 8).
 //
