@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 use reduction_strategies::{Fork, Plan, PlanError, SegmentTokens, SiteStream, apply_forks};
-use ssm_kernels::{KernelError, Segments};
+use ssm_kernels::Segments;
+use ssm_kernels::ops::RowChoice;
 use ssm_model::{Activations, LanguageModel, LayerOutput, Signal, SignalSet, Signals};
 
 use super::budget::Budget;
@@ -419,8 +420,8 @@ impl<'a> Walk<'a> {
         let wanted: Vec<usize> = group.iter().flat_map(|child| &child.branch.rows).copied().collect();
         if wanted != lengths {
             let rows = first_of_each(&lengths, &wanted);
-            let index = Tensor::new(rows, activations.hidden.device()).map_err(KernelError::from)?;
-            activations = activations.map(|tensor| tensor.index_select(&index, 0).map_err(KernelError::from))?;
+            let rows = RowChoice::new(lengths.iter().sum(), rows, activations.hidden.device())?;
+            activations = activations.map(|tensor| rows.of(tensor))?;
         }
         let mut carried = None;
         if let Some(own) = &pack.carried {

@@ -14,9 +14,10 @@ use candle_core::cuda_backend::cudarc::cublas::sys::cublasOperation_t;
 use candle_core::cuda_backend::cudarc::cublaslt::{result, sys};
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
 use candle_core::cuda_backend::{DeviceId, WrapErr};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 
 use super::choice::{Choices, fastest};
+use super::trial::{cancelling, have_the_same_bits};
 use crate::cuda::{Arg, Gpu, profile, rows_of};
 use crate::error::KernelError;
 
@@ -139,16 +140,8 @@ impl Context {
     ) -> Result<sys::cublasLtMatmulAlgo_t, KernelError> {
         let Weight { n, k, dtype, out, alignment } = shape.weight;
         let trial = Shape { row_stride: k, ..shape };
-        let device = Device::Cuda(gpu.device().clone());
-        let halves = |count: usize, sign: f64| -> Result<Tensor, KernelError> {
-            let half = Tensor::rand(-1.0_f32, 1.0, (count, (k / 2).max(1)), &device)?.to_dtype(dtype)?;
-            // An odd number of columns leaves one that counts for nothing.
-            let middle = if k % 2 == 1 { vec![Tensor::zeros((count, 1), dtype, &device)?] } else { Vec::new() };
-            let turned = (&half * sign)?;
-            let parts: Vec<Tensor> = [vec![half], middle, vec![turned]].concat();
-            Ok(Tensor::cat(&parts, 1)?.narrow(1, 0, k)?.contiguous()?)
-        };
-        let (x, weight) = (halves(rows, -1.0)?, halves(n, 1.0)?);
+        let x = cancelling(gpu, (rows, k), dtype, -1.0, 0)?;
+        let weight = cancelling(gpu, (n, k), dtype, 1.0, 1)?;
         let (want, y) = (gpu.empty((rows, n), out)?, gpu.empty((rows, n), out)?);
         let run = |y: &Tensor, algorithm: &sys::cublasLtMatmulAlgo_t| {
             let addresses = [gpu.tensor(&weight)?, gpu.tensor(&x)?, gpu.tensor(y)?].map(Arg::address);
@@ -156,7 +149,7 @@ impl Context {
         };
         let agrees = |algorithm: &sys::cublasLtMatmulAlgo_t| -> Result<bool, KernelError> {
             run(&y, algorithm)?;
-            Ok(want.ne(&y)?.to_dtype(DType::F32)?.sum_all()?.to_scalar::<f32>()? == 0.0)
+            have_the_same_bits(gpu, &want, &y)
         };
         let seconds = |algorithm: &sys::cublasLtMatmulAlgo_t| -> Result<f64, KernelError> {
             run(&y, algorithm)?;

@@ -4,6 +4,8 @@ mod bias;
 mod choice;
 #[cfg(feature = "cuda")]
 mod cuda;
+#[cfg(feature = "cuda")]
+mod trial;
 
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
