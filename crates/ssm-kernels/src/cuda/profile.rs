@@ -16,12 +16,38 @@ struct Span {
     after: CudaEvent,
 }
 
-/// The launches since [`start`]; none while nobody measures.
-static SPANS: Mutex<Option<Vec<Span>>> = Mutex::new(None);
+/// Launches whose events are kept before those that have ended are summed up.
+const KEPT: usize = 4096;
+
+/// The launches since [`start`]: those that may run still, and launches and seconds of the others by kernel.
+#[derive(Default)]
+struct Profile {
+    spans: Vec<Span>,
+    totals: BTreeMap<String, (usize, f64)>,
+}
+
+impl Profile {
+    /// Sums up the launches that have ended.
+    fn settle(&mut self) -> Result<(), KernelError> {
+        for span in std::mem::take(&mut self.spans) {
+            if !span.after.is_complete() {
+                self.spans.push(span);
+                continue;
+            }
+            let total = self.totals.entry(span.kernel).or_default();
+            total.0 += 1;
+            total.1 += f64::from(span.before.elapsed_ms(&span.after).w()?) * 1e-3;
+        }
+        Ok(())
+    }
+}
+
+/// None while nobody measures.
+static PROFILE: Mutex<Option<Profile>> = Mutex::new(None);
 
 /// Measures every launch from now on.
 pub(crate) fn start() {
-    *SPANS.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
+    *PROFILE.lock().unwrap_or_else(PoisonError::into_inner) = Some(Profile::default());
 }
 
 /// Runs `launch`, between two events if somebody measures.
@@ -30,7 +56,7 @@ pub(crate) fn around(
     kernel: impl FnOnce() -> String,
     launch: impl FnOnce() -> Result<(), KernelError>,
 ) -> Result<(), KernelError> {
-    let measures = SPANS.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+    let measures = PROFILE.lock().unwrap_or_else(PoisonError::into_inner).is_some();
     if !measures {
         return launch();
     }
@@ -38,24 +64,25 @@ pub(crate) fn around(
     let before = event()?;
     launch()?;
     let span = Span { kernel: kernel(), before, after: event()? };
-    if let Some(spans) = SPANS.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-        spans.push(span);
+    if let Some(profile) = PROFILE.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        profile.spans.push(span);
+        if profile.spans.len() >= KEPT {
+            profile.settle()?;
+        }
     }
     Ok(())
 }
 
 /// Stops measuring and sums up, the slowest kernel first.
 pub(crate) fn finish(device: &CudaDevice) -> Result<Vec<KernelTime>, KernelError> {
-    device.cuda_stream().synchronize().w()?;
-    let spans = SPANS.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
-    let mut totals: BTreeMap<String, (usize, f64)> = BTreeMap::new();
-    for span in spans {
-        let total = totals.entry(span.kernel).or_default();
-        total.0 += 1;
-        total.1 += f64::from(span.before.elapsed_ms(&span.after).w()?) * 1e-3;
-    }
-    let mut times: Vec<KernelTime> =
-        totals.into_iter().map(|(kernel, (launches, seconds))| KernelTime { kernel, launches, seconds }).collect();
+    device.cuda_stream().context().synchronize().w()?;
+    let mut profile = PROFILE.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+    profile.settle()?;
+    let mut times: Vec<KernelTime> = profile
+        .totals
+        .into_iter()
+        .map(|(kernel, (launches, seconds))| KernelTime { kernel, launches, seconds })
+        .collect();
     times.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
     Ok(times)
 }

@@ -95,7 +95,9 @@ pub(super) fn case(
         seconds.push(start.elapsed().as_secs_f64());
     }
     let memory = Memory::peak(device, before)?;
-    let kernels = device::profile(device, &mut run)?;
+    let (ran, kernels) = device::profile(device, &mut run);
+    ran?;
+    let kernels = kernels?;
     let head_rows = match logits {
         Logits::All | Logits::AllAtOnce => shape.n_tokens(),
         Logits::Last => shape.lengths().len(),

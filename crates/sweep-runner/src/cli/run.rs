@@ -10,7 +10,8 @@ use super::device::DeviceArgs;
 use super::host::RulesArgs;
 use super::run_args::RunArgs;
 use super::shard::{self, Found, ShardArg, Written};
-use super::{Failure, Host, refused, sweep, workers};
+use super::sweep::{self, Work};
+use super::{Failure, Host, refused, workers};
 use crate::run::{RunOptions, Shard};
 
 /// What to run, and how.
@@ -39,6 +40,9 @@ pub(super) struct RunCommand {
     /// Also write the results into this folder in the files of lm-evaluation-harness
     #[arg(long, value_name = "DIR", value_parser = crate::home::argument())]
     pub(super) lm_eval_output: Option<PathBuf>,
+    /// Measure every kernel on a GPU and print where the time went after the run; cells take longer meanwhile
+    #[arg(long, conflicts_with_all = ["repeats", "workers"])]
+    pub(super) profile_kernels: bool,
     #[command(flatten)]
     pub(super) data: DataArgs,
     #[command(flatten)]
@@ -56,11 +60,26 @@ pub(super) fn run(command: RunCommand, host: Option<&Host>) -> Result<u8, Failur
         sweep::expect_folder_or_none(out)?;
     }
     if let Some(team) = workers::team(&command)? {
+        if command.profile_kernels {
+            let help = "name one GPU, for example --device cuda:0";
+            return Err(refused(miette!(
+                help = help,
+                "--profile-kernels measures one GPU, and this run is on several"
+            )));
+        }
         return workers::run(&command, shard, team, host);
     }
     let options = RunOptions { shard, ..command.how.options() };
-    let lm_eval_output = command.lm_eval_output.as_deref();
-    sweep::run(&command.file, command.changes, command.out, options, &command.data, &command.device, lm_eval_output)
+    let work = Work {
+        file: &command.file,
+        changes: command.changes,
+        out: command.out,
+        data: &command.data,
+        device: &command.device,
+        lm_eval_output: command.lm_eval_output.as_deref(),
+        profile_kernels: command.profile_kernels,
+    };
+    sweep::run(work, options)
 }
 
 fn shard_of(asked: Option<ShardArg>) -> Result<Option<Shard>, Failure> {

@@ -7,10 +7,11 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
+use candle_core::Device;
 use miette::miette;
 use reduction_strategies::registry::Strategy;
 use report::text::{terminal, terminal_lines};
-use ssm_kernels::Placement;
+use ssm_kernels::{Placement, device};
 
 use super::changes::Changes;
 use super::data::DataArgs;
@@ -20,7 +21,7 @@ use crate::config::{self, Amendments, Condition, Experiment, Source, Variant};
 use crate::library::{Downloads, Library};
 use crate::plan::{self, ExperimentPlan, Setting};
 use crate::rates::{Rates, Took};
-use crate::run::{self, RunError, RunOptions, Stop};
+use crate::run::{self, RunError, RunOptions, RunSummary, Stop};
 pub(super) use crate::say::say;
 
 /// Reads and plans an experiment; nothing is written.
@@ -133,6 +134,21 @@ fn measure_rates(
     }
 }
 
+/// Runs, and says where the time of a GPU went.
+fn profiled(device: &Device, run: impl FnOnce() -> Result<RunSummary, Failure>) -> Result<RunSummary, Failure> {
+    let (summary, times) = device::profile(device, run);
+    let summary = summary?;
+    let times = times.map_err(|error| failed(miette!("{error}")))?;
+    let all: f64 = times.iter().map(|time| time.seconds).sum();
+    let cells: f64 = summary.took.iter().map(|took| took.seconds).sum();
+    say(&format!("kernels: {all:.2} s in all; cells took {cells:.2} s by their own clocks"));
+    for time in &times {
+        let share = 100.0 * time.seconds / all.max(f64::MIN_POSITIVE);
+        say(&format!("{:>9.3} s {share:>5.1} % {:>8} launches  {}", time.seconds, time.launches, time.kernel));
+    }
+    Ok(summary)
+}
+
 /// Keeps the rates that a run measured. Without them plans are less exact, and nothing else.
 fn learn_rates(plan: &ExperimentPlan, took: &[Took]) {
     if let Err(error) = Rates::learn(plan, took) {
@@ -145,17 +161,30 @@ pub(super) fn results_folder(out: Option<PathBuf>, experiment: &Experiment) -> P
     out.unwrap_or_else(|| Path::new("results").join(&experiment.name))
 }
 
-pub(super) fn run(
-    file: &Path,
-    changes: Changes,
-    out: Option<PathBuf>,
-    mut options: RunOptions,
-    data: &DataArgs,
-    device: &DeviceArgs,
-    lm_eval_output: Option<&Path>,
-) -> Result<u8, Failure> {
+/// What a run computes where, and where its results go.
+pub(super) struct Work<'a> {
+    pub(super) file: &'a Path,
+    pub(super) changes: Changes,
+    /// Results folder, in place of the experiment's own.
+    pub(super) out: Option<PathBuf>,
+    pub(super) data: &'a DataArgs,
+    pub(super) device: &'a DeviceArgs,
+    /// A folder for the files of lm-evaluation-harness.
+    pub(super) lm_eval_output: Option<&'a Path>,
+    /// Whether to say how long each kernel took.
+    pub(super) profile_kernels: bool,
+}
+
+pub(super) fn run(work: Work<'_>, mut options: RunOptions) -> Result<u8, Failure> {
+    let Work { file, changes, out, data, device, lm_eval_output, profile_kernels } = work;
     let library = data.library(Downloads::Missing)?;
     let (placement, setting) = device.open()?;
+    if profile_kernels && placement.device.is_cpu() {
+        return Err(refused(miette!(
+            help = "add --device cuda",
+            "--profile-kernels measures a GPU, and this run is on the CPU"
+        )));
+    }
     let (experiment, plan) = prepare(file, changes, &setting, &library)?;
     say_commits(&library);
     warn_of_random_weights(&experiment);
@@ -164,7 +193,8 @@ pub(super) fn run(
     let (stop, listening) = Stop::listen().map_err(|error| failed(miette!("cannot listen to signals: {error}")))?;
     options.stop = stop;
     let plan = calibrated(&experiment, plan, &library, &folder, &options)?;
-    let summary = run::run(&experiment, &plan, &library, &folder, &options).map_err(stopped)?;
+    let run = || run::run(&experiment, &plan, &library, &folder, &options).map_err(stopped);
+    let summary = if profile_kernels { profiled(&options.placement.device, run)? } else { run()? };
     learn_rates(&plan, &summary.took);
     say(&format!("{} cells run, {} already there, {} failed", summary.ran, summary.reused, summary.failed));
     if summary.left_failed > 0 {
@@ -270,8 +300,17 @@ pub(super) fn retry(
     data: &DataArgs,
     device: &DeviceArgs,
 ) -> Result<u8, Failure> {
+    let work = |file, out| Work {
+        file,
+        changes: Changes::default(),
+        out,
+        data,
+        device,
+        lm_eval_output: None,
+        profile_kernels: false,
+    };
     if !target.is_dir() {
-        return run(target, Changes::default(), out, options, data, device, None);
+        return run(work(target, out), options);
     }
     if out.is_some() {
         let help = "name the experiment file to choose a folder, or the folder alone";
@@ -279,7 +318,7 @@ pub(super) fn retry(
     }
     results::expect(target)?;
     // What was run, with the limit that it was run with.
-    run(&target.join("experiment.yaml"), Changes::default(), Some(target.to_owned()), options, data, device, None)
+    run(work(&target.join("experiment.yaml"), Some(target.to_owned())), options)
 }
 
 pub(super) fn analyse(folder: &Path) -> Result<u8, Failure> {

@@ -227,6 +227,9 @@ fn repeats_change_no_result() {
     let refused = desk.sweep(&["run", "tiny.yaml", "--repeats", "3", "--workers", "2"]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(text(&refused.stderr).contains("would slow each other down"), "{}", text(&refused.stderr));
+    let refused = desk.sweep(&["run", "tiny.yaml", "--device", "cpu", "--profile-kernels"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("add --device cuda"), "{}", text(&refused.stderr));
     let again = desk.sweep(&["run", "tiny.yaml", "--out", "once", "--repeats", "3"]);
     assert!(again.status.success() && text(&again.stderr).contains("stay untimed"), "{}", text(&again.stderr));
 }

@@ -36,7 +36,7 @@ pub(super) struct Lane {
 
 /// What a cell does at a site; equal numbers plan alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Operation(usize);
+pub(super) struct Operation(pub(super) usize);
 
 /// All work of a job.
 pub(super) struct Catalogue<'a> {

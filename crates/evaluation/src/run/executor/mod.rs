@@ -17,6 +17,7 @@
 mod answer;
 mod assemble;
 mod budget;
+mod calls;
 mod catalogue;
 mod fork;
 mod horizon;

@@ -10,6 +10,7 @@ use ssm_kernels::ops::RowChoice;
 use ssm_model::{Activations, LanguageModel, LayerOutput, Signal, SignalSet, Signals};
 
 use super::budget::Budget;
+use super::calls::calls;
 use super::catalogue::{Catalogue, Lane, Operation};
 use super::fork::Child;
 use super::{CellRequest, Sharing, Stop};
@@ -363,26 +364,10 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Children that run together: at most the rows of a call, or one child. Those of one operation run together as far as they can,
-    /// since each operation plans the rows of a call by itself: a call that mixed them all would be planned once for each.
-    fn groups(&self, mut children: Vec<Child>) -> Vec<Vec<Child>> {
-        children.sort_by_key(|child| self.operation(child));
-        let most = self.budget.rows_per_call;
-        let mut groups: Vec<Vec<Child>> = Vec::new();
-        let mut size = 0;
-        for child in children {
-            let rows: usize = child.branch.rows.iter().sum();
-            let goes_with = |last: &Child| size < most / 2 || self.operation(last) == self.operation(&child);
-            let fits = |group: &Vec<Child>| size + rows <= most && group.last().is_some_and(goes_with);
-            if let Some(group) = groups.last_mut().filter(|group| fits(group)) {
-                group.push(child);
-            } else {
-                groups.push(vec![child]);
-                size = 0;
-            }
-            size += rows;
-        }
-        groups
+    /// Children that run together.
+    fn groups(&self, children: Vec<Child>) -> Vec<Vec<Child>> {
+        let rows = |child: &Child| child.branch.rows.iter().sum();
+        calls(children, |child| self.operation(child), rows, self.budget.rows_per_call)
     }
 
     /// What the first lane of a child does at its sites.

@@ -1,0 +1,67 @@
+//! Which children of a site run together.
+
+use super::catalogue::Operation;
+
+/// Splits children into packed calls: at most `most` rows each, or one child. Those of one operation run together as far as they can:
+/// each operation plans the rows of a call by itself, so a call that mixed them all would be planned once for each. Another operation
+/// joins a call that is less than half full.
+pub(super) fn calls<T>(
+    mut children: Vec<T>,
+    operation: impl Fn(&T) -> Option<Operation>,
+    rows: impl Fn(&T) -> usize,
+    most: usize,
+) -> Vec<Vec<T>> {
+    // Children of one operation stay in their order.
+    children.sort_by_key(&operation);
+    let mut calls: Vec<Vec<T>> = Vec::new();
+    let mut size = 0;
+    for child in children {
+        let own = rows(&child);
+        let goes_with = |last: &T| size < most / 2 || operation(last) == operation(&child);
+        let fits = |call: &Vec<T>| size + own <= most && call.last().is_some_and(goes_with);
+        if let Some(call) = calls.last_mut().filter(|call| fits(call)) {
+            call.push(child);
+        } else {
+            calls.push(vec![child]);
+            size = 0;
+        }
+        size += own;
+    }
+    calls
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Children as operation, document and rows, to the operations and documents of each call.
+    fn split(children: &[(usize, char, usize)], most: usize) -> Vec<String> {
+        let calls = calls(children.to_vec(), |child| Some(Operation(child.0)), |child| child.2, most);
+        let names = |call: Vec<(usize, char, usize)>| {
+            call.into_iter()
+                .map(|(operation, document, _)| format!("{operation}{document}"))
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        calls.into_iter().map(names).collect()
+    }
+
+    #[test]
+    fn a_call_holds_one_operation_of_many_documents() {
+        let children = [(0, 'a', 40), (1, 'a', 36), (2, 'a', 30), (0, 'b', 50), (1, 'b', 45), (2, 'b', 35)];
+        assert_eq!(split(&children, 100), ["0a 0b", "1a 1b", "2a 2b"]);
+    }
+
+    #[test]
+    fn what_does_not_fit_goes_into_the_next_call() {
+        let children = [(0, 'a', 60), (0, 'b', 60), (1, 'a', 55), (1, 'b', 130), (1, 'c', 1)];
+        assert_eq!(split(&children, 100), ["0a", "0b", "1a", "1b", "1c"]);
+    }
+
+    #[test]
+    fn small_operations_share_a_call_until_it_is_half_full() {
+        let children = [(2, 'a', 20), (0, 'a', 20), (1, 'a', 20), (3, 'a', 20), (3, 'b', 40)];
+        assert_eq!(split(&children, 100), ["0a 1a 2a", "3a 3b"]);
+        assert!(split(&[], 100).is_empty());
+    }
+}
