@@ -4,7 +4,7 @@ use super::catalogue::Operation;
 
 /// Splits children into packed calls: at most `most` rows each, or one child. Those of one operation run together as far as they can:
 /// each operation plans the rows of a call by itself, so a call that mixed them all would be planned once for each. Another operation
-/// joins a call that is less than half full.
+/// joins a call that is less than half full. Children without an operation keep their order and fill every call.
 pub(super) fn calls<T>(
     mut children: Vec<T>,
     operation: impl Fn(&T) -> Option<Operation>,
@@ -63,5 +63,11 @@ mod tests {
         let children = [(2, 'a', 20), (0, 'a', 20), (1, 'a', 20), (3, 'a', 20), (3, 'b', 40)];
         assert_eq!(split(&children, 100), ["0a 1a 2a", "3a 3b"]);
         assert!(split(&[], 100).is_empty());
+    }
+
+    #[test]
+    fn without_operations_calls_are_filled_in_order() {
+        let calls = calls(vec![60, 30, 20, 90, 200, 5], |_| None, |rows| *rows, 100);
+        assert_eq!(calls, [vec![60, 30], vec![20], vec![90], vec![200], vec![5]]);
     }
 }

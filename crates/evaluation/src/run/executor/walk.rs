@@ -370,10 +370,12 @@ impl<'a> Walk<'a> {
         calls(children, |child| self.operation(child), rows, self.budget.rows_per_call)
     }
 
-    /// What the first lane of a child does at its sites.
+    /// What the first lane of a child does at its sites, where it matters to a call: a GPU plans all its rows at once, a CPU one sequence
+    /// after the other.
     fn operation(&self, child: &Child) -> Option<Operation> {
         let first = child.branch.lanes.first()?;
-        Some(self.catalogue.operation_of[self.lane(&child.branch, *first).cell])
+        let known = self.catalogue.operation_of[self.lane(&child.branch, *first).cell];
+        (!self.model.placement().device.is_cpu()).then_some(known)
     }
 
     /// The stream of a group, taken from that of its parents.
