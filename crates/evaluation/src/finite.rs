@@ -46,13 +46,15 @@ impl NonFiniteRows {
         Ok(self.read.get_or_init(|| rows))
     }
 
-    /// Refuses them. `place` of a segment and a row: its item, and the token's position. Waits for the GPU.
+    /// Refuses those of some segments. `place` of a segment and a row: its item, and the token's position. Waits for the GPU.
     pub(crate) fn check(
         &self,
         layer: usize,
+        segments: impl IntoIterator<Item = usize>,
         place: impl Fn(usize, usize) -> (u64, u32),
     ) -> Result<(), EvaluationError> {
-        match self.rows()?.iter().enumerate().find_map(|(segment, found)| Some((segment, (*found)?))) {
+        let rows = self.rows()?;
+        match segments.into_iter().find_map(|segment| Some((segment, rows[segment]?))) {
             Some((segment, (tensor, row))) => {
                 let (own, token) = place(segment, row);
                 Err(EvaluationError::NotFiniteIn { whose: item(own), layer, tensor, token })

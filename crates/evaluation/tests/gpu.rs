@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
 use common::grid::{Cell, alone, assert_same, grid, settings, shared};
-use common::{RANDOM, load, model, reduction, setup, sites, task};
+use common::{RANDOM, load, model, reduction, setup, sites, spoiled, task};
 use evaluation::probes::{self, ProbeSetup, Recurrence, Subject};
 use evaluation::protocol::CONTEXT;
 use evaluation::{Evaluation, ItemPlan, Reduction, Settings, evaluate};
 use reduction_strategies::options::ResolvedOptions;
 use ssm_kernels::device;
-use ssm_model::{CheckpointError, LanguageModel, Placement, Signal, WeightSource, Weights, catalog};
+use ssm_model::{LanguageModel, Placement, Signal};
 
 const MODELS: [&str; 3] = ["mamba-world", "mamba2-world", "neox-world"];
 
@@ -161,21 +161,6 @@ fn a_gpu_without_memory_runs_fewer_rows_a_call() {
     assert!(few.peak_rows <= many.peak_rows / 2, "{few:?} {many:?}");
 }
 
-/// A checkpoint with NaN in one weight.
-struct Spoiled(Weights, &'static str);
-
-impl WeightSource for Spoiled {
-    fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, CheckpointError> {
-        let weight = self.0.take(name, shape)?;
-        if name != self.1 {
-            return Ok(weight);
-        }
-        let mut values = weight.flatten_all()?.to_vec1::<f32>()?;
-        values[0] = f32::NAN;
-        Ok(Tensor::from_vec(values, shape, weight.device())?)
-    }
-}
-
 /// What is no number fails its cells on the GPU and is named as on the CPU, whether the rule plans there, on the host or blindly.
 #[test]
 #[ignore = "needs a GPU"]
@@ -187,11 +172,9 @@ fn what_is_no_number_fails_its_cells_and_is_named() {
         ("neox-world", "gpt_neox.layers.1.mlp.dense_h_to_4h.weight", "layer 1: the output of the block "),
     ] {
         for dtype in [DType::F32, DType::BF16] {
-            let checkpoint = catalog::builtin(name).unwrap().open().unwrap();
             let placement = Placement::new(device::open_cuda(0).unwrap(), dtype).unwrap();
-            let mut weights = Spoiled(checkpoint.weights, tensor);
             // A matrix in bfloat16 is checked once more after it was rounded.
-            let Ok(model) = LanguageModel::load(&checkpoint.config, &mut weights, &placement) else {
+            let Ok(model) = spoiled::load(name, (tensor, 0, f32::NAN), &placement) else {
                 assert_eq!(dtype, DType::BF16);
                 continue;
             };
@@ -218,4 +201,12 @@ fn what_is_no_number_fails_its_cells_and_is_named() {
             }
         }
     }
+}
+
+/// Rules that plan on the GPU do so for all rows of a call: what is no number in one item is none of the others' business.
+#[test]
+#[ignore = "needs a GPU"]
+fn an_item_that_is_no_number_hurts_its_own_cells_alone() {
+    let placement = Placement::new(device::open_cuda(0).unwrap(), DType::F32).unwrap();
+    spoiled::hurts_its_own_cells_alone(&placement);
 }

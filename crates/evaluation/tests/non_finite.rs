@@ -5,7 +5,6 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use candle_core::{Device, Tensor};
 use common::grid::{Cell, settings, shared};
 use common::{reduction, setup, sites, task};
 use evaluation::probes::{self, ProbeSetup, Subject};
@@ -14,34 +13,10 @@ use evaluation::{EvaluationError, POSITIONS, Reduction, Settings, evaluate};
 use hint::Hint;
 use reduction_strategies::options::ResolvedOptions;
 use reduction_strategies::registry;
-use ssm_model::{CheckpointError, LanguageModel, Placement, WeightSource, Weights, catalog};
-
-/// A checkpoint with one value of one weight replaced.
-struct Spoiled<'a> {
-    weights: Weights,
-    name: &'a str,
-    place: usize,
-    value: f32,
-}
-
-impl WeightSource for Spoiled<'_> {
-    fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, CheckpointError> {
-        let weight = self.weights.take(name, shape)?;
-        if name != self.name {
-            return Ok(weight);
-        }
-        let mut values = weight.flatten_all()?.to_vec1::<f32>()?;
-        let place = self.place % values.len();
-        values[place] = self.value;
-        Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
-    }
-}
+use ssm_model::{LanguageModel, Placement, catalog};
 
 fn spoiled(model: &str, name: &str, place: usize, value: f32) -> LanguageModel {
-    let checkpoint = catalog::builtin(model).unwrap().open().unwrap();
-    assert!(checkpoint.weights.names().any(|known| known == name), "{model} has no {name}");
-    let mut weights = Spoiled { weights: checkpoint.weights, name, place, value };
-    LanguageModel::load(&checkpoint.config, &mut weights, &Placement::cpu()).unwrap()
+    common::spoiled::load(model, (name, place, value), &Placement::cpu()).unwrap()
 }
 
 /// What every cell of a model fails with, run alone and shared.
@@ -222,4 +197,9 @@ fn the_oracle_of_a_transformer_knows_its_positions() {
         plans.push(alone.plans);
     }
     assert!(!plans[0].is_empty() && plans[0] != plans[1], "what a token is worth depends on what happens to positions");
+}
+
+#[test]
+fn an_item_that_is_no_number_hurts_its_own_cells_alone() {
+    common::spoiled::hurts_its_own_cells_alone(&Placement::cpu());
 }

@@ -1,6 +1,7 @@
 //! Runs a batch through the model and reduces it at the sites: the reference that the executor must equal bit for bit.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 use std::vec;
 
@@ -211,7 +212,8 @@ impl Driver<'_, '_> {
             let nothing_merged = vec![None; plan.plans.len()];
             ((plan, nothing_merged), Some(after))
         } else {
-            (decide_stream(model, reduction, &site, &arriving)?.read(site.tokens)?, None)
+            let all = 0..site.segments.len();
+            (decide_stream(model, reduction, &site, &arriving)?.read(site.tokens, &[all])?, None)
         };
         if let Some(observer) = &mut self.observer {
             (observer.at_site)(&site, &plan)?;
@@ -239,7 +241,8 @@ impl Driver<'_, '_> {
             // A site that failed after this note has no trace; the table is still the one that arrived.
             let trace = self.sites.iter().find(|site| site.site == *layer);
             let table = trace.map_or(&self.table, |trace| &trace.arriving);
-            arriving.check(*layer, |segment, row| table.segments[segment].place(row))?;
+            let place = |segment: usize, row| table.segments[segment].place(row);
+            arriving.check(*layer, 0..table.segments.len(), place)?;
         }
         Ok(())
     }
@@ -258,14 +261,15 @@ pub(crate) enum SiteDecision {
 }
 
 impl SiteDecision {
-    /// The plans; waits for a GPU. `table`: the tokens of the stream.
+    /// The plans; waits for a GPU. `table`: the tokens of the stream. `asking`: the segments of those who asked for the decision; what is NaN
+    /// or infinite elsewhere is none of theirs.
     #[cfg_attr(not(feature = "cuda"), expect(clippy::unnecessary_wraps, reason = "only a GPU can fail here"))]
-    pub(crate) fn read(self, table: &TokenTable) -> Result<PlannedSite, EvaluationError> {
-        let _ = table;
+    pub(crate) fn read(self, table: &TokenTable, asking: &[Range<usize>]) -> Result<PlannedSite, EvaluationError> {
+        let _ = (table, asking);
         match self {
             Self::Made(planned) => Ok(planned),
             #[cfg(feature = "cuda")]
-            Self::Queued(queued) => queued.read(table),
+            Self::Queued(queued) => queued.read(table, asking),
         }
     }
 }

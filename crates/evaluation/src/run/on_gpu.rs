@@ -1,6 +1,7 @@
 //! The driver whose plans are made on the GPU: the host waits for nothing until the last layer is queued, then reads back which
 //! tokens were kept. The next layer gathers the rows as it reads them.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::Tensor;
@@ -78,15 +79,19 @@ impl Site {
         Ok((site, reduced))
     }
 
-    /// What was decided, as it lies on the GPU; refuses rows that are NaN or infinite, and decisions that follow from such. `place` of a
-    /// segment and a row that arrives: its item, and the token's position. Waits for the GPU.
-    fn read(self, place: impl Fn(usize, usize) -> (u64, u32)) -> Result<ReadSite, EvaluationError> {
+    /// What was decided, as it lies on the GPU; refuses rows of the segments of `asking` that are NaN or infinite, and decisions that follow
+    /// from such. `place` of a segment and a row that arrives: its item, and the token's position. Waits for the GPU.
+    fn read(
+        self,
+        asking: &[Range<usize>],
+        place: impl Fn(usize, usize) -> (u64, u32),
+    ) -> Result<ReadSite, EvaluationError> {
         let Self { layer, segments, decided, merges, lengths, similarity, arriving } = self;
         let Some(OnDevice { rows, faults, times }) = decided else {
             return Ok(ReadSite { layer, segments, lengths, decided: None });
         };
         if let Some(arriving) = arriving {
-            arriving.check(layer, &place)?;
+            arriving.check(layer, asking.iter().cloned().flatten(), &place)?;
         }
         let decided = Decided::read(&rows, merges, &faults, times.as_ref(), similarity.as_ref())?;
         decided.check(|segment, row| place(segment, row).1)?;
@@ -159,10 +164,10 @@ impl QueuedSite {
         Ok(Self { site, protected: tokens.protected })
     }
 
-    /// Waits for the GPU. `table`: the tokens of the stream.
-    pub(crate) fn read(self, table: &TokenTable) -> Result<PlannedSite, EvaluationError> {
+    /// Waits for the GPU. `table`: the tokens of the stream; `asking`: the segments of those who asked.
+    pub(crate) fn read(self, table: &TokenTable, asking: &[Range<usize>]) -> Result<PlannedSite, EvaluationError> {
         let place = |segment: usize, row: usize| table.segments[segment].place(row);
-        self.site.read(place)?.planned(&self.protected)
+        self.site.read(asking, place)?.planned(&self.protected)
     }
 }
 
@@ -177,7 +182,9 @@ pub(super) fn pass(
     let mut positions: Vec<Vec<u32>> = batch.table.segments.iter().map(|segment| segment.positions.clone()).collect();
     let mut read_sites = Vec::with_capacity(sites.len());
     for site in sites {
-        let read = site.read(|segment, row| (batch.table.segments[segment].item, positions[segment][row]))?;
+        let place = |segment: usize, row: usize| (batch.table.segments[segment].item, positions[segment][row]);
+        let all = 0..site.segments.len();
+        let read = site.read(&[all], place)?;
         positions = read.after(positions);
         read_sites.push(read);
     }

@@ -33,6 +33,10 @@ pub use finite::{NonFinite, first_non_finite};
 pub use gated_rms_norm::{GateOrder, GatedNorm, gate, gated_rms_norm, gated_unit};
 pub use gather_rows::{RowChoice, gather_rows};
 pub use gelu::{Gelu, gelu};
+/// For the tests of this crate alone.
+#[cfg(feature = "cuda")]
+#[doc(hidden)]
+pub use linear::trial;
 pub use linear::{linear, linear_as, linear_with_bias};
 pub use log_probs::{TokenScore, log_probs};
 pub use merge_rows::{MergeGroup, MergeRule, RowMerges, merge_rows};

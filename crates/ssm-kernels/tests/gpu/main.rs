@@ -15,6 +15,7 @@ mod rounds;
 mod runs;
 mod scan_scores;
 mod split;
+mod trial;
 
 use candle_core::{DType, Tensor};
 use differential::Bench;

@@ -40,7 +40,7 @@ pub(super) struct RunCommand {
     /// Also write the results into this folder in the files of lm-evaluation-harness
     #[arg(long, value_name = "DIR", value_parser = crate::home::argument())]
     pub(super) lm_eval_output: Option<PathBuf>,
-    /// Measure every kernel on a GPU and print where the time went after the run; cells take longer meanwhile
+    /// Measure every kernel on a GPU and print where the time went after the run; cells take longer meanwhile, also in their records
     #[arg(long, conflicts_with_all = ["repeats", "workers"])]
     pub(super) profile_kernels: bool,
     #[command(flatten)]

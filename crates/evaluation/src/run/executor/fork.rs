@@ -52,7 +52,7 @@ struct Deciding {
 impl Deciding {
     /// The plans of each asking branch; waits for a GPU.
     fn read(self) -> Result<Vec<Planned>, EvaluationError> {
-        let (mut plan, similarities) = self.decision.read(&self.table)?;
+        let (mut plan, similarities) = self.decision.read(&self.table, &self.places)?;
         // No two branches have a segment in common.
         let of = |at: Range<usize>| {
             let plans = plan.plans[at.clone()].iter_mut().map(Option::take);
@@ -259,7 +259,8 @@ impl Walk<'_> {
         let reduction = self.reduction(&pack[first.branch], first.lanes[0]);
         let table = TokenTable::new(tables);
         let stream = SiteStream::new(*layer, &table, segments, activations, signals)?.with_memos(memos);
-        let decision = decide_stream(self.model, reduction, &stream, arriving)?;
+        let own = Arriving::default();
+        let decision = decide_stream(self.model, reduction, &stream, arriving.unwrap_or(&own))?;
         Ok(Deciding { decision, table, places })
     }
 

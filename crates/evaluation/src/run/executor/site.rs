@@ -24,8 +24,8 @@ pub(super) struct PackedSite<'a> {
     pub(super) signals: Cow<'a, Signals>,
     /// One per segment: scores and edges are computed once for all operations.
     pub(super) memos: Vec<Memo>,
-    /// What of the pack is NaN or infinite.
-    pub(super) arriving: &'a Arriving,
+    /// What of the rows is NaN or infinite; nobody asks for it in host memory.
+    pub(super) arriving: Option<&'a Arriving>,
 }
 
 /// What a rule reads of the rows in host memory, besides the output of the block.
@@ -46,7 +46,7 @@ impl<'a> PackedSite<'a> {
             activations: Cow::Borrowed(&pack.activations),
             signals: Cow::Borrowed(signals),
             memos: (0..pack.segments.len()).map(|_| Memo::default()).collect(),
-            arriving,
+            arriving: Some(arriving),
         }
     }
 
@@ -88,6 +88,7 @@ impl<'a> PackedSite<'a> {
             signals: Cow::Owned(shown),
             memos: lengths.iter().map(|_| Memo::default()).collect(),
             branches: branches.into_iter().collect(),
+            arriving: None,
             ..*self
         })
     }

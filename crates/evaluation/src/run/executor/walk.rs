@@ -17,6 +17,7 @@ use super::{CellRequest, Sharing, Stop};
 use crate::batch::{Positions, token_pairs};
 use crate::error::EvaluationError;
 use crate::finite::{Arriving, NonFiniteRows};
+use crate::run::drive::queues;
 use crate::run::signal_from::Carried;
 use crate::run::{LayerInput, Reduction, RowTokens, Wanted, influence, leave_one_out, run_layer};
 use crate::score::{Answer, Step};
@@ -177,8 +178,8 @@ impl<'a> Walk<'a> {
         Ok((walk.lanes(), walk.sharing))
     }
 
-    /// Runs `pack` from `layer` to the head. Where the children of a site do not fit into one call they are run group by
-    /// group from the activations that arrived there, depth first: what waits is one set of activations per site at most.
+    /// Runs `pack` from `layer` to the head. The children of a site that make several calls are run group by group from the
+    /// activations that arrived there, depth first: what waits is one set of activations per site at most.
     fn descend(&mut self, mut pack: Pack, first_layer: usize) -> Result<(), EvaluationError> {
         for layer in first_layer..self.model.config().n_layer() {
             if (self.stop)() {
@@ -210,7 +211,7 @@ impl<'a> Walk<'a> {
                 pack.branches = children.into_iter().map(|child| child.branch).collect();
                 continue;
             }
-            let mut groups = self.groups(children);
+            let mut groups = self.groups(children, layer);
             let Some(last) = groups.pop() else { return Ok(()) };
             for group in groups {
                 let child = self.gather(&pack, group)?;
@@ -364,18 +365,21 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Children that run together.
-    fn groups(&self, children: Vec<Child>) -> Vec<Vec<Child>> {
+    /// Children of a site that run together.
+    fn groups(&self, children: Vec<Child>, site: usize) -> Vec<Vec<Child>> {
         let rows = |child: &Child| child.branch.rows.iter().sum();
-        calls(children, |child| self.operation(child), rows, self.budget.rows_per_call)
+        calls(children, |child| self.operation(child, site), rows, self.budget.rows_per_call)
     }
 
-    /// What the first lane of a child does at its sites, where it matters to a call: a GPU plans all its rows at once, a CPU one sequence
+    /// What a child does at the sites after this one, where it matters to a call: a GPU plans all its rows at once, a host one sequence
     /// after the other.
-    fn operation(&self, child: &Child) -> Option<Operation> {
-        let first = child.branch.lanes.first()?;
-        let known = self.catalogue.operation_of[self.lane(&child.branch, *first).cell];
-        (!self.model.placement().device.is_cpu()).then_some(known)
+    fn operation(&self, child: &Child, site: usize) -> Option<Operation> {
+        child.branch.lanes.iter().find_map(|lane| {
+            let cell = self.lane(&child.branch, *lane).cell;
+            let reduction = &self.cells[cell].reduction;
+            let plans = reduction.sites.iter().any(|later| *later > site) && queues(self.model, reduction);
+            plans.then_some(self.catalogue.operation_of[cell])
+        })
     }
 
     /// The stream of a group, taken from that of its parents.

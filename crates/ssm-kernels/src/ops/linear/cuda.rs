@@ -140,8 +140,8 @@ impl Context {
     ) -> Result<sys::cublasLtMatmulAlgo_t, KernelError> {
         let Weight { n, k, dtype, out, alignment } = shape.weight;
         let trial = Shape { row_stride: k, ..shape };
-        let x = cancelling(gpu, (rows, k), dtype, -1.0, 0)?;
-        let weight = cancelling(gpu, (n, k), dtype, 1.0, 1)?;
+        let x = cancelling(gpu.device(), (rows, k), dtype, -1.0, 0)?;
+        let weight = cancelling(gpu.device(), (n, k), dtype, 1.0, 1)?;
         let (want, y) = (gpu.empty((rows, n), out)?, gpu.empty((rows, n), out)?);
         let run = |y: &Tensor, algorithm: &sys::cublasLtMatmulAlgo_t| {
             let addresses = [gpu.tensor(&weight)?, gpu.tensor(&x)?, gpu.tensor(y)?].map(Arg::address);
@@ -149,7 +149,7 @@ impl Context {
         };
         let agrees = |algorithm: &sys::cublasLtMatmulAlgo_t| -> Result<bool, KernelError> {
             run(&y, algorithm)?;
-            have_the_same_bits(gpu, &want, &y)
+            have_the_same_bits(&want, &y)
         };
         let seconds = |algorithm: &sys::cublasLtMatmulAlgo_t| -> Result<f64, KernelError> {
             run(&y, algorithm)?;

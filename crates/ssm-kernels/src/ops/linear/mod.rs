@@ -5,7 +5,7 @@ mod choice;
 #[cfg(feature = "cuda")]
 mod cuda;
 #[cfg(feature = "cuda")]
-mod trial;
+pub mod trial;
 
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;

@@ -1,11 +1,11 @@
 // Numbers that algorithms of a product are tried on, and whether two of them gave the same bits.
 //
-//   cancelling: out T [rows, k]; the first k / 2 numbers of a row (one where k is 1) are even in -1..1, from a hash of their place and of
-//               `seed`; the last k / 2 are the same times `sign`; where k is odd a zero stands between them
+//   cancelling: out T [rows, k]; the first k / 2 numbers of a row (one where k is 1) are spread evenly over -1..1, by a hash of their place and
+//               of `seed`; the last k / 2 are the same times `sign`; where k is odd a zero stands between them
 //   differing:  a, b words [n], found uint32 [1], 0 before -> found: 1 if a word of a and b differs; words of 4 bytes for float32, of 2
 //               for bfloat16
 //
-// Launch: any grid, any block; threads stride over the elements. The laws of products (`tests/gpu/laws.rs`) hold what is chosen by them.
+// Launch: any grid, any block; threads stride over the elements.
 #include "common.cuh"
 
 namespace {
