@@ -56,6 +56,10 @@ impl Asked {
             let hint = "leave memory out: a cell that is timed runs alone";
             return Err(refused(py, "repeats and memory exclude each other", Some(hint)));
         }
+        if !self.sharing && memory_bytes.is_some() {
+            let hint = "leave memory out: it bounds what cells share";
+            return Err(refused(py, "sharing=False and memory exclude each other", Some(hint)));
+        }
         let Self { accept_changes, keep_other_code, force, .. } = self;
         let options = RunOptions {
             max_failures: self.max_failures,

@@ -51,6 +51,8 @@ def test_cells_are_timed_by_repeats(tmp_path: Path) -> None:
         ssm_reduce.run(TINY, out=tmp_path / "once", repeats=1)
     with pytest.raises(Refused, match="repeats and memory exclude each other"):
         ssm_reduce.run(TINY, out=tmp_path / "both", repeats=2, memory="4GiB")
+    with pytest.raises(Refused, match="sharing=False and memory exclude each other"):
+        ssm_reduce.run(TINY, out=tmp_path / "alone", sharing=False, memory="4GiB")
 
 
 def test_refusals_say_what_where_and_what_to_do(tmp_path: Path) -> None:
