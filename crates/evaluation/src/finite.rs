@@ -1,7 +1,7 @@
 //! Where values are NaN or infinite: at a site, before anything is removed, and in a layer, once a score has turned out to be so.
 
 use std::cell::OnceCell;
-use std::sync::{Arc, OnceLock};
+use std::rc::Rc;
 
 use candle_core::Tensor;
 use reduction_strategies::{SegmentTokens, SiteStream};
@@ -20,7 +20,7 @@ pub(crate) struct NonFiniteRows {
     residual: NonFinite,
     hidden: NonFinite,
     /// What [`NonFiniteRows::rows`] has read.
-    read: OnceLock<Vec<NonFiniteRow>>,
+    read: OnceCell<Vec<NonFiniteRow>>,
 }
 
 /// Tensor and first row of a segment that holds a value that is NaN or infinite; none where all are finite.
@@ -30,7 +30,7 @@ impl NonFiniteRows {
     pub(crate) fn of<T>(stream: &SiteStream<'_, T>) -> Result<Self, EvaluationError> {
         let SiteStream { hidden, residual, segments, .. } = stream;
         let look = |tensor| first_non_finite(tensor, segments);
-        Ok(Self { residual: look(residual)?, hidden: look(hidden)?, read: OnceLock::new() })
+        Ok(Self { residual: look(residual)?, hidden: look(hidden)?, read: OnceCell::new() })
     }
 
     /// By segment. Waits for the GPU the first time.
@@ -66,16 +66,16 @@ impl NonFiniteRows {
 
 /// [`NonFiniteRows`] of what arrives at one site: looked for once, however many decisions and branches ask, and only if one does.
 #[derive(Default)]
-pub(crate) struct Arriving(OnceCell<Arc<NonFiniteRows>>);
+pub(crate) struct Arriving(OnceCell<Rc<NonFiniteRows>>);
 
 impl Arriving {
     /// Those of `stream`, which is the same in every call save for tokens and signals.
-    pub(crate) fn of<T>(&self, stream: &SiteStream<'_, T>) -> Result<Arc<NonFiniteRows>, EvaluationError> {
+    pub(crate) fn of<T>(&self, stream: &SiteStream<'_, T>) -> Result<Rc<NonFiniteRows>, EvaluationError> {
         if let Some(known) = self.0.get() {
-            return Ok(Arc::clone(known));
+            return Ok(Rc::clone(known));
         }
-        let found = Arc::new(NonFiniteRows::of(stream)?);
-        Ok(Arc::clone(self.0.get_or_init(|| found)))
+        let found = Rc::new(NonFiniteRows::of(stream)?);
+        Ok(Rc::clone(self.0.get_or_init(|| found)))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::vec;
 
 use rayon::prelude::*;
@@ -149,7 +149,7 @@ struct Driver<'a, 'o> {
     /// The decisions at the sites to come, where they are known.
     foreseen: vec::IntoIter<Foreseen>,
     /// What arrived at sites where tokens were removed. A GPU is waited for once, at the end.
-    watched: Vec<(usize, Arc<NonFiniteRows>)>,
+    watched: Vec<(usize, Rc<NonFiniteRows>)>,
     table: TokenTable,
     /// What an earlier layer showed, where a site reads it.
     carried: Option<Carried>,

@@ -2,7 +2,7 @@
 //! tokens were kept. The next layer gathers the rows as it reads them.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use candle_core::Tensor;
 use reduction_strategies::interpret::gpu::{self, Decided, GpuTokens};
@@ -42,7 +42,7 @@ struct Site {
     /// Cosine similarity of every removed row and the row it points to.
     similarity: Option<Tensor>,
     /// Arriving rows that are NaN or infinite, where any token is removed.
-    arriving: Option<Arc<NonFiniteRows>>,
+    arriving: Option<Rc<NonFiniteRows>>,
 }
 
 impl Site {

@@ -54,8 +54,8 @@ pub(crate) fn hurts_its_own_cells_alone(placement: &Placement) {
         (0..all.items.len()).find_map(|index| Some((index, token(index)?))).expect("a word of one item alone");
     let mut others = all.clone();
     others.items.remove(bad);
-    let probe = load("neox-world", ("none", 0, 0.0), placement).unwrap();
-    let place = token as usize * probe.config().d_model;
+    let config = catalog::builtin("neox-world").unwrap().open().unwrap().config;
+    let place = token as usize * config.d_model;
     let model = load("neox-world", ("gpt_neox.embed_in.weight", place, f32::NAN), placement).unwrap();
     let cell = |task, strategy| {
         let reduction = Reduction { sites: sites(&model), ..reduction(strategy, &[], 0.7) };

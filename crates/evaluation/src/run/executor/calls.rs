@@ -1,31 +1,31 @@
-//! Which children of a site run together.
+//! What runs together: documents at the start, children after a site.
 
-use super::catalogue::Operation;
-
-/// Splits children into packed calls: at most `most` rows each, or one child. Those of one operation run together as far as they can:
+/// Splits parts into packed calls: at most `most` rows each, or one part. Those of one operation run together as far as they can:
 /// each operation plans the rows of a call by itself, so a call that mixed them all would be planned once for each. Another operation
-/// joins a call that is less than half full. Children without an operation keep their order and fill every call.
-pub(super) fn calls<T>(
-    mut children: Vec<T>,
-    operation: impl Fn(&T) -> Option<Operation>,
+/// joins a call that is less than half full. Parts without an operation keep their order and fill every call.
+pub(super) fn calls<T, O: Ord + Copy>(
+    parts: Vec<T>,
+    operation: impl Fn(&T) -> Option<O>,
     rows: impl Fn(&T) -> usize,
     most: usize,
 ) -> Vec<Vec<T>> {
-    // Children of one operation stay in their order.
-    children.sort_by_key(&operation);
+    let mut parts: Vec<(Option<O>, T)> = parts.into_iter().map(|part| (operation(&part), part)).collect();
+    // Parts of one operation stay in their order.
+    parts.sort_by_key(|(operation, _)| *operation);
     let mut calls: Vec<Vec<T>> = Vec::new();
-    let mut size = 0;
-    for child in children {
-        let own = rows(&child);
-        let goes_with = |last: &T| size < most / 2 || operation(last) == operation(&child);
-        let fits = |call: &Vec<T>| size + own <= most && call.last().is_some_and(goes_with);
-        if let Some(call) = calls.last_mut().filter(|call| fits(call)) {
-            call.push(child);
-        } else {
-            calls.push(vec![child]);
-            size = 0;
+    let (mut size, mut last) = (0, None);
+    for (operation, part) in parts {
+        let own = rows(&part);
+        let fits = size + own <= most && (size < most / 2 || operation == last);
+        match calls.last_mut() {
+            Some(call) if fits => call.push(part),
+            _ => {
+                calls.push(vec![part]);
+                size = 0;
+            }
         }
         size += own;
+        last = operation;
     }
     calls
 }
@@ -34,9 +34,9 @@ pub(super) fn calls<T>(
 mod tests {
     use super::*;
 
-    /// Children as operation, document and rows, to the operations and documents of each call.
+    /// Parts as operation, document and rows, to the operations and documents of each call.
     fn split(children: &[(usize, char, usize)], most: usize) -> Vec<String> {
-        let calls = calls(children.to_vec(), |child| Some(Operation(child.0)), |child| child.2, most);
+        let calls = calls(children.to_vec(), |child| Some(child.0), |child| child.2, most);
         let names = |call: Vec<(usize, char, usize)>| {
             call.into_iter()
                 .map(|(operation, document, _)| format!("{operation}{document}"))
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn without_operations_calls_are_filled_in_order() {
-        let calls = calls(vec![60, 30, 20, 90, 200, 5], |_| None, |rows| *rows, 100);
+        let calls = calls(vec![60, 30, 20, 90, 200, 5], |_| None::<()>, |rows| *rows, 100);
         assert_eq!(calls, [vec![60, 30], vec![20], vec![90], vec![200], vec![5]]);
     }
 }

@@ -7,6 +7,7 @@ use reduction_strategies::SegmentTokens;
 use ssm_kernels::Segments;
 
 use super::CellRequest;
+use super::calls::calls;
 use crate::batch::{Layout, Query, Unit};
 use crate::run::Reduction;
 
@@ -36,7 +37,7 @@ pub(super) struct Lane {
 
 /// What a cell does at a site; equal numbers plan alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Operation(pub(super) usize);
+pub(super) struct Operation(usize);
 
 /// All work of a job.
 pub(super) struct Catalogue<'a> {
@@ -107,20 +108,7 @@ impl<'a> Catalogue<'a> {
 
     /// Of `documents` those that run together: at most `rows` rows, or one document.
     pub(super) fn micro_batches(&self, documents: &[usize], rows: usize) -> Vec<Vec<usize>> {
-        let mut batches: Vec<Vec<usize>> = Vec::new();
-        let mut size = 0;
-        for index in documents {
-            let length = self.documents[*index].tokens.len();
-            match batches.last_mut() {
-                Some(batch) if size + length <= rows => batch.push(*index),
-                _ => {
-                    batches.push(vec![*index]);
-                    size = 0;
-                }
-            }
-            size += length;
-        }
-        batches
+        calls(documents.to_vec(), |_| None::<Operation>, |index| self.documents[*index].tokens.len(), rows)
     }
 
     /// What a cell wants.

@@ -1,6 +1,7 @@
 //! All layers for some documents: live branches move in lock step, and children are run in groups where there are many.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use candle_core::Tensor;
@@ -120,7 +121,7 @@ pub(super) struct Walk<'a> {
 /// What arrived at a site, and the lanes that went on without some of it.
 struct Watched {
     layer: usize,
-    arriving: Arc<NonFiniteRows>,
+    arriving: Rc<NonFiniteRows>,
     losing: Vec<LosingBranch>,
 }
 
